@@ -1,0 +1,25 @@
+//! The overlay's protocol and its cores, without I/O.
+//!
+//! A *core* is a deterministic state machine. Time and chance come in as arguments; it never waits and never reads a
+//! clock. All of them are driven in the same way:
+//!
+//! 1. hand an input to a `handle_*(now, …)` method,
+//! 2. drain `poll_output()` until it returns `None`, carrying each output out,
+//! 3. sleep until `next_timeout()` (early is harmless, late is only slow), then call `handle_timeout(now)`.
+//!
+//! From the bottom up: [`time`], [`id`], [`status`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
+//! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
+//! peers in; [`directory`] is what supernodes agree on; [`messages`] gives every message a fate.
+#![deny(missing_docs)]
+
+pub mod crypto;
+pub mod directory;
+pub mod id;
+pub mod lift;
+pub mod messages;
+pub mod ring;
+pub mod routing;
+pub mod session;
+pub mod status;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,127 @@
+//! Certificates and grants: what a supernode may say, and what it said.
+
+use bincode::{Decode, Encode};
+
+use super::WireError;
+use super::bounded::Bytes;
+use super::codec;
+use crate::crypto::{self, Signature, Signer};
+use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
+
+/// The network key's word that `supernode` may sign grants
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Certificate {
+    /// The network key; its hash is the network's id
+    pub network_key: Key,
+    /// The supernode's key
+    pub supernode: Key,
+    /// Distinct for every certificate of a network; removing a supernode revokes its serial
+    pub serial: u64,
+}
+
+/// The bytes of a [`Certificate`] and the network key's signature over them
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SignedCertificate {
+    body: Bytes<128>,
+    signature: Signature,
+}
+
+impl SignedCertificate {
+    /// Signs `certificate` with the network key
+    ///
+    /// # Errors
+    /// None of a certificate: its size is fixed.
+    pub fn sign(certificate: &Certificate, network_key: &impl Signer) -> Result<Self, WireError> {
+        let body = codec::encode(certificate)?;
+        let signature = network_key.sign(&crypto::tagged(crypto::CERTIFICATE, &[&body]));
+        Ok(Self { body: body.try_into().map_err(|_| WireError::TooLong)?, signature })
+    }
+
+    /// The certificate, if the network key signed it and, where a network is given, if it is that network's
+    ///
+    /// # Errors
+    /// [`GrantError`] says what is wrong with it.
+    pub fn verify(&self, network: Option<&NetworkId>) -> Result<Certificate, GrantError> {
+        let certificate: Certificate = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
+        if network.is_some_and(|id| *id != crypto::network_id(&certificate.network_key)) {
+            return Err(GrantError::OtherNetwork);
+        }
+        let signed = crypto::tagged(crypto::CERTIFICATE, &[&self.body]);
+        if !crypto::verify(&certificate.network_key, &signed, &self.signature) {
+            return Err(GrantError::Signature);
+        }
+        Ok(certificate)
+    }
+}
+
+/// A supernode's word that a key is in the network, under this name and at this address
+///
+/// It holds no time, so clocks don't matter and renewals don't travel: a larger epoch without it revokes it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// The network
+    pub network: NetworkId,
+    /// The peer's name
+    pub name: Name,
+    /// The peer's key
+    pub key: Key,
+    /// The peer's place for this session
+    pub address: Address,
+    /// This stay
+    pub session: SessionId,
+    /// When the session began, in the directory's order: a larger one replaces a smaller one of the same key
+    pub epoch: Epoch,
+}
+
+/// The bytes of a [`Grant`], a supernode's signature over them, and that supernode's certificate
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SignedGrant {
+    body: Bytes<256>,
+    signature: Signature,
+    certificate: SignedCertificate,
+}
+
+impl SignedGrant {
+    /// Signs `grant` with the supernode's key
+    ///
+    /// # Errors
+    /// None of a grant: its parts are bounded below 256 bytes.
+    pub fn sign(grant: &Grant, supernode: &impl Signer, certificate: SignedCertificate) -> Result<Self, WireError> {
+        let body = codec::encode(grant)?;
+        let signature = supernode.sign(&crypto::tagged(crypto::GRANT, &[&body]));
+        Ok(Self { body: body.try_into().map_err(|_| WireError::TooLong)?, signature, certificate })
+    }
+
+    /// The grant, if a supernode of `network` signed it (two signatures are checked: about 100 µs)
+    ///
+    /// # Errors
+    /// [`GrantError`] says what is wrong with it.
+    pub fn verify(&self, network: &NetworkId) -> Result<Grant, GrantError> {
+        let certificate = self.certificate.verify(Some(network))?;
+        if !crypto::verify(&certificate.supernode, &crypto::tagged(crypto::GRANT, &[&self.body]), &self.signature) {
+            return Err(GrantError::Signature);
+        }
+        let grant: Grant = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
+        if grant.network != *network {
+            return Err(GrantError::OtherNetwork);
+        }
+        Ok(grant)
+    }
+}
+
+/// A grant or a certificate that is not believed; the state of whoever checks it is unchanged
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// Its bytes are not one
+    #[error("it cannot be read")]
+    Malformed,
+    /// It is good in another network
+    #[error("it belongs to another network")]
+    OtherNetwork,
+    /// Who is said to have signed it did not
+    #[error("its signature is wrong")]
+    Signature,
+    /// It names another key than the one that showed it
+    #[error("it names another key")]
+    OtherKey,
+}

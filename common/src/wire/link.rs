@@ -1,0 +1,57 @@
+//! Bodies of the frames between neighbours, packets aside.
+
+use bincode::{Decode, Encode};
+
+use super::bounded::Bounded;
+use super::session::NEIGHBOURS_MAX;
+use crate::id::{Address, Epoch, Name};
+
+/// A neighbour's whole table; sent when a link opens and whenever its members change
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Table {
+    /// Of the rewire that made it
+    pub epoch: Epoch,
+    /// In the order of addresses
+    pub entries: Bounded<TableEntry, NEIGHBOURS_MAX>,
+}
+
+/// One link of a neighbour's
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TableEntry {
+    /// To whom
+    pub address: Address,
+    /// Whether the link is up
+    pub up: bool,
+    /// That peer's name, so that a path can be printed
+    pub name: Name,
+}
+
+/// Links that went up or down, told to all neighbours at once
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Delta {
+    /// Each a link of the sender's and whether it is up now
+    pub changes: Bounded<LinkState, NEIGHBOURS_MAX>,
+}
+
+/// One liveness bit
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LinkState {
+    /// To whom
+    pub address: Address,
+    /// Whether the link is up
+    pub up: bool,
+}
+
+/// Are you there? Answered by a [`ProbeReply`] with the same number
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Probe {
+    /// Counts up on each link
+    pub sequence: u32,
+}
+
+/// Yes
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeReply {
+    /// Of the probe
+    pub sequence: u32,
+}

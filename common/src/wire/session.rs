@@ -1,0 +1,211 @@
+//! Bodies of the frames between a peer and its supernode.
+
+use bincode::{Decode, Encode};
+
+use super::bounded::{Bounded, Text};
+use super::grant::{SignedCertificate, SignedGrant};
+use crate::crypto::Signature;
+use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
+use crate::status::Status;
+
+/// Where a peer can be dialled: the text of a multiaddr, without a `/p2p` part
+pub type Location = Text<100>;
+
+/// A peer's locations; [`LOCATIONS_MAX`] are enough for two addresses in two families
+pub type Locations = Bounded<Location, LOCATIONS_MAX>;
+
+/// Locations a peer has at most
+pub const LOCATIONS_MAX: usize = 4;
+
+/// Neighbours a peer has at most: p99 is 24 and the largest of a million peers 36 at degree 16
+pub const NEIGHBOURS_MAX: usize = 64;
+
+/// A short reason for people, from the other side
+pub type Reason = Text<200>;
+
+/// Which of the two a node is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Role {
+    /// A peer
+    Peer,
+    /// A supernode
+    Supernode,
+}
+
+/// What a link is for
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Purpose {
+    /// Forwarding between neighbours
+    Neighbour,
+    /// A peer's session with its supernode
+    Home,
+}
+
+/// The first frame on every link, from both sides; its version stands before it, outside bincode
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// What the sender is
+    pub role: Role,
+    /// What the dialler wants the link for; the listener repeats it
+    pub purpose: Purpose,
+    /// How often the sender has started: a larger one replaces links of a smaller one with the same key
+    pub boot: u64,
+    /// Fresh for every link; a login signs both
+    pub nonce: [u8; 32],
+    /// The network, if the sender has chosen one
+    pub network: Option<NetworkId>,
+    /// Between neighbours: the right to be here
+    pub grant: Option<SignedGrant>,
+}
+
+/// Supernode → peer, after the hellos: who it is, and what it wants to know
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Challenge {
+    /// The right to sign grants
+    pub certificate: SignedCertificate,
+    /// Over [`crate::crypto::Handshake::challenge_bytes`]
+    pub signature: Signature,
+    /// Whether the network wants its secret proved
+    pub secret_required: bool,
+}
+
+/// Peer → supernode: the wish to log in
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Login {
+    /// The name to be known by
+    pub name: Name,
+    /// Over [`crate::crypto::Handshake::login_bytes`]
+    pub signature: Signature,
+    /// [`crate::crypto::Handshake::secret_proof`]
+    pub secret_proof: Option<[u8; 32]>,
+    /// Configured external locations; none: the listening port at the IP that the supernode sees
+    pub external: Locations,
+    /// The listening TCP port
+    pub listen_port: u16,
+    /// The session that the peer had, which may be taken up again while its lease lasts
+    pub resume: Option<SessionId>,
+}
+
+/// Supernode → peer: the login is durable
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Granted {
+    /// To be shown to neighbours
+    pub grant: SignedGrant,
+    /// How long the session lasts without a renewal, in milliseconds
+    pub lease_ms: u32,
+    /// The neighbourhood to begin with
+    pub rewire: Rewire,
+}
+
+/// Supernode → peer: no
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Refused {
+    /// 401, 403, 409, 413, 426, 429 or 503
+    pub status: Status,
+    /// Why, and what to do
+    pub reason: Reason,
+    /// When to try again, in milliseconds; 0: trying again as it is will not help
+    pub retry_after_ms: u32,
+}
+
+/// Peer → supernode, every third of the lease
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Renew {
+    /// The session
+    pub session: SessionId,
+    /// The epoch of the table that the peer has; an older one than the directory's for it is answered by a rewire
+    pub epoch: Epoch,
+}
+
+/// Supernode → peer: the lease begins anew
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Renewed {
+    /// The session
+    pub session: SessionId,
+    /// The epoch of the last rewire that concerned the peer
+    pub epoch: Epoch,
+}
+
+/// Peer → supernode: the session ends now
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Logout {
+    /// The session
+    pub session: SessionId,
+}
+
+/// Supernode → peer: the logout is durable
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedOut {
+    /// The session
+    pub session: SessionId,
+}
+
+/// What a look-up asks for
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Subject {
+    /// The peer of this name
+    Name(Name),
+    /// The peer at the place with this upper half, to print a path
+    ShortId(crate::id::ShortId),
+}
+
+/// A question for the directory (peer → supernode) or for the peers near by (peer → neighbour, flooded)
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LookUp {
+    /// Chosen by who asks; repeated in the answer
+    pub query: u64,
+    /// How much farther a flood may go; 0 to a supernode
+    pub ttl: u8,
+    /// What is asked for
+    pub subject: Subject,
+}
+
+/// The answer to a [`LookUp`]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Found {
+    /// Of the question
+    pub query: u64,
+    /// 200, 404, 410, 429 or 503
+    pub status: Status,
+    /// With 200: the peer
+    pub record: Option<Record>,
+}
+
+/// What the directory knows of a peer that is logged in
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Record {
+    /// Its name
+    pub name: Name,
+    /// Its key
+    pub key: Key,
+    /// Its place
+    pub address: Address,
+    /// The epoch at which its session began
+    pub epoch: Epoch,
+    /// Where it can be dialled
+    pub locations: Locations,
+}
+
+/// Supernode → peer: the whole neighbourhood, now
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rewire {
+    /// Of the change that made it; a table with an epoch no larger than the last is ignored
+    pub epoch: Epoch,
+    /// n̂: how many members the ring has
+    pub members: u64,
+    /// d: the network's degree, even, 4 to 48
+    pub degree: u8,
+    /// Every neighbour, in the order of addresses
+    pub neighbours: Bounded<Record, NEIGHBOURS_MAX>,
+}
+
+/// Peer → supernode: what it found out about its neighbours
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Report {
+    /// The link to this neighbour is down
+    LinkDown(Address),
+    /// A dial to this neighbour failed for 5 s
+    Unreachable(Address),
+    /// All links are down
+    Isolated,
+}
