@@ -188,7 +188,8 @@ impl std::fmt::Debug for Inbox {
 impl Inbox {
     /// Opens the in-box at `path`, or makes an empty one that only its owner may read; checks all of it
     ///
-    /// `bytes_max` bounds the messages' bytes and overheads; the file may grow to about twice that.
+    /// `bytes_max` bounds the messages' bytes and overheads; the file may grow to three times that (messages of 33 KiB are
+    /// its worst: each takes a 64 KiB page, and redb needs room to copy).
     ///
     /// # Errors
     /// [`InboxError`]; the file is as it was.

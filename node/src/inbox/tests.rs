@@ -160,7 +160,7 @@ fn window_of_seen_messages_on_disk_has_its_bound() {
         let sequences: Vec<u64> = (first..first + batch.len() as u64).collect();
         inbox.remove(&sequences).unwrap();
     }
-    let (seen, totals) = inbox.read(|transaction| load(transaction)).unwrap();
+    let (seen, totals) = inbox.read(load).unwrap();
     assert_eq!((seen.len(), totals.last), (SEEN_MAX, SEEN_MAX as u64 + 3));
     assert!(seen.iter().eq(inbox.seen.iter()), "disk and memory agree");
     assert_eq!(seen.check(&Fingerprint::of(&Key([1; 32]), &numbered(2).id)), Check::New);
