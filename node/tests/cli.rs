@@ -309,7 +309,7 @@ fn inbox_followed_reads_each_message_as_it_comes() {
         out.read_line(&mut line).unwrap();
         assert!(line.starts_with("2026-"));
         let (mut read, _) = listener.accept().unwrap();
-        assert!(asked(&read).starts_with("{\"verb\":\"read\",\"sequences\":[));
+        assert!(asked(&read).starts_with("{\"verb\":\"read\",\"sequences\":["));
         read.write_all(b"{\"done\":true,\"status\":200,\"removed\":1}\n").unwrap();
     }
     drop(inbox);
