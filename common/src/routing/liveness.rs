@@ -60,9 +60,14 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Everything sent was followed by bytes from the other side
-    Quiet { probe_at: Instant },
+    Quiet {
+        probe_at: Instant,
+    },
     /// Something was sent, and nothing came since
-    Asking { since: Instant, probe_at: Instant },
+    Asking {
+        since: Instant,
+        probe_at: Instant,
+    },
     Down,
 }
 
