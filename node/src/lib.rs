@@ -1,1 +1,4 @@
 //! stub
+
+pub mod functions;
+pub mod inbox;
