@@ -1,1 +1,3 @@
-//! stub
+//! The supernode: logs peers in and out and rewires their neighbourhoods.
+
+pub mod store;

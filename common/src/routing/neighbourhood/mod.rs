@@ -42,6 +42,7 @@ pub use self::output::{
 use self::link::{Link, RemoteTable, Standing};
 use self::neighbour::{Dial, Neighbour};
 use crate::id::{Address, Epoch, Key};
+use crate::lift;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
@@ -453,7 +454,7 @@ impl Neighbourhood {
             Some(RewireFault::NotLoggedIn)
         } else if self.epoch.is_some_and(|epoch| rewire.epoch <= epoch) {
             Some(RewireFault::NotNewer)
-        } else if !(4..=48).contains(&rewire.degree) || !rewire.degree.is_multiple_of(2) {
+        } else if !lift::is_degree(rewire.degree) {
             Some(RewireFault::Degree)
         } else {
             None

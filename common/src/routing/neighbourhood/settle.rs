@@ -58,6 +58,9 @@ impl Neighbourhood {
     }
 
     /// One step each, in an order in which no step has to look back
+    ///
+    /// Links first, as they decide who is up; then who is up, as that decides which old links may go; then what others
+    /// are told, once and in full; dials last, as by now it is known who still lacks a link.
     pub(super) fn settle(&mut self, now: Instant) {
         self.rank_links(now);
         self.expire_links(now);
@@ -71,6 +74,7 @@ impl Neighbourhood {
         self.dial(now);
     }
 
+    /// A link is worth what the table and home make of it now, whenever and however it came
     fn rank_links(&mut self, now: Instant) {
         let until = now + self.config.patience;
         for link in self.links.values_mut().filter(|link| !link.is_outdated()) {
@@ -80,6 +84,7 @@ impl Neighbourhood {
                 Standing::Neighbour if !is_neighbour => link.standing = Standing::Leaving { until, outdated: false },
                 Standing::Waiting { .. } if is_neighbour => {
                     link.standing = Standing::Neighbour;
+                    // The other side may have waited for its own rewire just as long.
                     link.table_by = now + self.config.table_wait;
                 }
                 _ if is_neighbour => link.standing = Standing::Neighbour,
@@ -108,6 +113,7 @@ impl Neighbourhood {
         }
     }
 
+    /// With no table on any, two stay: which of them the other side can use is not known yet
     fn losers(&self, links: &[&Link]) -> Vec<LinkId> {
         let best = self.best(links.iter().copied());
         let others = || links.iter().copied().filter(|link| Some(link.id) != best.map(|best| best.id));
@@ -124,6 +130,7 @@ impl Neighbourhood {
         Some(links.fold(first, |best, link| if link.beats(best, &self.own, simultaneous) { link } else { best }))
     }
 
+    /// A link counts from its first table on; only the change is an event
     fn greet_those_up(&mut self, now: Instant) {
         let mut events = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_up() && link.standing == Standing::Neighbour) {
@@ -138,6 +145,7 @@ impl Neighbourhood {
         events.into_iter().for_each(|event| self.event(event));
     }
 
+    /// At the bound somebody who is in the table no longer makes room; with nobody of that kind it is left out
     fn remember(good: &mut BTreeMap<Key, Record>, neighbours: &BTreeMap<Address, Neighbour>, address: Address) {
         let Some(neighbour) = neighbours.get(&address) else { return };
         if good.len() >= LAST_GOOD_MAX && !good.contains_key(&neighbour.record.key) {
@@ -148,6 +156,7 @@ impl Neighbourhood {
         good.insert(neighbour.record.key, neighbour.record.clone());
     }
 
+    /// Ends the wait of old links for this one, not the dialling
     fn give_up(&mut self, now: Instant) {
         let patience = self.config.patience;
         let mut events = Vec::new();
@@ -184,6 +193,7 @@ impl Neighbourhood {
         self.last_good.retain(|key, _| neighbours.values().any(|neighbour| neighbour.record.key == *key));
     }
 
+    /// Bits as a delta, members as a table: forwarding elsewhere must never hold a bit of a link it does not know
     fn tell_neighbours(&mut self) {
         let live = self.live_by_address();
         let entries = self.table_entries(&live);
@@ -212,6 +222,7 @@ impl Neighbourhood {
         }
     }
 
+    /// To new links, and to all after a change of members; with the bits as they are now, so after the delta
     fn send_table(&mut self) {
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted() && !link.is_told) {
@@ -254,6 +265,7 @@ impl Neighbourhood {
         live.into_iter().map(|(address, link)| (address, link.id)).collect()
     }
 
+    /// Only what still holds, so a home that was away is told the present and not the past
     fn tell_home(&mut self, now: Instant) {
         self.note_isolation(now);
         if !self.is_home_reachable {
@@ -289,6 +301,7 @@ impl Neighbourhood {
         }
     }
 
+    /// One dial a peer at most is out, and none while a link with it is open or waits
     fn dial(&mut self, now: Instant) {
         let Self { neighbours, links, config, rng, outputs, own, .. } = self;
         for neighbour in neighbours.values_mut() {

@@ -1,0 +1,334 @@
+//! The directory's log on disk: nothing is acknowledged before it is here.
+//!
+//! One redb file in the supernode's home, with three tables:
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `log` | index | check (8 bytes), then [`Command::to_bytes`] |
+//! | `snapshot` | index of the last command in it | check (8 bytes), then [`Directory::snapshot`] |
+//! | `meta` | `"format"` | [`FORMAT`] |
+//!
+//! A check is the first 8 bytes of SHA-256(index, little endian ‖ value). There is one snapshot at most, and the log
+//! goes on where it ends. Every call blocks until the disk has answered: it belongs in a thread of its own. After an
+//! error nobody knows what is on the disk, so every later call fails too, and the supernode must end; the next start
+//! finds all that was acknowledged, and perhaps the batch that was not.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use kith_common::crypto;
+use kith_common::directory::{Command, CommandError, Directory, RestoreError};
+use kith_common::wire::WireError;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+/// The file in the supernode's home
+pub const FILE_NAME: &str = "directory.redb";
+
+/// The form of the tables; another one is refused
+pub const FORMAT: u64 = 1;
+
+/// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
+pub const SNAPSHOT_EVERY: u64 = 4096;
+
+/// The usual size of a command. The log may grow to the size of the snapshot before it is cut, so that with a million
+/// names the 100 MB of a snapshot are not written for every few kilobytes of log.
+const COMMAND_BYTES_USUAL: u64 = 128;
+
+const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
+const SNAPSHOT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("snapshot");
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+
+/// What went wrong with which file, and what to do; the store answers nothing any more
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {fault}", path.display())]
+pub struct StoreError {
+    path: PathBuf,
+    fault: Fault,
+}
+
+impl StoreError {
+    /// What went wrong
+    pub const fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
+/// What went wrong with the log
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Another process holds the file; nothing was changed
+    #[error("another supernode is using it; stop that one, or give this one a home of its own with --home")]
+    Locked,
+    /// No space is left; the last batch may or may not be in the log, and was not acknowledged
+    #[error("the disk is full; make room and start the supernode again, nothing acknowledged is lost")]
+    Full,
+    /// The bytes are not what was written
+    #[error("it is damaged ({0}); put back a copy of it, or move it away to begin without any names")]
+    Damaged(String),
+    /// Another version of the program wrote it; nothing was changed
+    #[error("another version of kith-supernode wrote it ({0}); start that version")]
+    Version(String),
+    /// The disk or the system refused; the last batch may or may not be in the log, and was not acknowledged
+    #[error("{0}; the supernode cannot go on without its log")]
+    Io(Box<redb::Error>),
+    /// A value without bytes, which no command is; nothing was changed
+    #[error("a command cannot be written: {0}")]
+    Unwritable(#[from] WireError),
+    /// An earlier call failed; nothing was changed
+    #[error("the log failed before; start the supernode again")]
+    Stopped,
+}
+
+/// The open log
+#[derive(Debug)]
+pub struct Store {
+    db: Database,
+    path: PathBuf,
+    last: u64,
+    snapshot_at: u64,
+    snapshot_bytes: u64,
+    stopped: bool,
+}
+
+impl Store {
+    /// Opens the log in `home`, or makes it, and reads the directory from it
+    ///
+    /// While it is open no other process can open it. The whole file is checked, which takes a second for each gigabyte.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is wrong with the file and what to do; a damaged one is left as it is.
+    pub fn open(home: &Path) -> Result<(Self, Directory), StoreError> {
+        let path = home.join(FILE_NAME);
+        let opened = open_file(home, &path).and_then(|db| Self::recover(path.clone(), db));
+        opened.map_err(|fault| StoreError { path, fault })
+    }
+
+    fn recover(path: PathBuf, db: Database) -> Result<(Self, Directory), Fault> {
+        let transaction = write(&db)?;
+        check_format(&transaction)?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(SNAPSHOT)?;
+        transaction.commit()?;
+
+        let (mut directory, snapshot_bytes) = read_snapshot(&db)?;
+        let snapshot_at = directory.applied();
+        read_log(&db, &mut directory)?;
+        let last = directory.applied();
+        tracing::info!(
+            path = %path.display(), snapshot_at, last, names = directory.accounts().len(),
+            sessions = directory.sessions().len(), reason = "start", "directory read"
+        );
+        Ok((Self { db, path, last, snapshot_at, snapshot_bytes, stopped: false }, directory))
+    }
+
+    /// The index of the last command in the log; 0 before the first
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Makes `commands` durable, all or none, with one wait for the disk; returns their indices
+    ///
+    /// # Errors
+    /// [`StoreError`]: they may or may not be in the log, and must not be acknowledged or applied; the supernode must end.
+    pub fn append(&mut self, commands: &[Command]) -> Result<Range<u64>, StoreError> {
+        self.guard(|store| store.try_append(commands))
+    }
+
+    /// Whether [`Store::snapshot`] should be called: after [`SNAPSHOT_EVERY`] commands, or more if the last one was large
+    pub fn is_snapshot_due(&self) -> bool {
+        self.last - self.snapshot_at >= SNAPSHOT_EVERY.max(self.snapshot_bytes / COMMAND_BYTES_USUAL)
+    }
+
+    /// Keeps `directory` and cuts the commands that are in it from the log
+    ///
+    /// # Errors
+    /// [`StoreError`]: the log is as before or cut, and tells the same either way; the supernode must end.
+    pub fn snapshot(&mut self, directory: &Directory) -> Result<(), StoreError> {
+        self.guard(|store| store.try_snapshot(directory))
+    }
+
+    fn guard<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let result = if self.stopped { Err(Fault::Stopped) } else { call(self) };
+        self.stopped |= result.is_err();
+        result.map_err(|fault| StoreError { path: self.path.clone(), fault })
+    }
+
+    fn try_append(&mut self, commands: &[Command]) -> Result<Range<u64>, Fault> {
+        let first = self.last + 1;
+        let indices = first..first + commands.len() as u64;
+        if commands.is_empty() {
+            return Ok(indices);
+        }
+        let transaction = write(&self.db)?;
+        {
+            let mut log = transaction.open_table(LOG)?;
+            for (index, command) in indices.clone().zip(commands) {
+                log.insert(index, checked(index, &command.to_bytes()?).as_slice())?;
+            }
+        }
+        transaction.commit()?;
+        self.last = indices.end - 1;
+        Ok(indices)
+    }
+
+    fn try_snapshot(&mut self, directory: &Directory) -> Result<(), Fault> {
+        let index = directory.applied();
+        let bytes = directory.snapshot()?;
+        let transaction = write(&self.db)?;
+        {
+            let mut snapshots = transaction.open_table(SNAPSHOT)?;
+            snapshots.retain(|_, _| false)?;
+            snapshots.insert(index, checked(index, &bytes).as_slice())?;
+            transaction.open_table(LOG)?.retain_in(..=index, |_, _| false)?;
+        }
+        transaction.commit()?;
+        self.snapshot_at = index;
+        self.snapshot_bytes = bytes.len() as u64;
+        tracing::info!(index, bytes = bytes.len(), reason = "the log had grown", "snapshot taken, log cut");
+        Ok(())
+    }
+}
+
+fn open_file(home: &Path, path: &Path) -> Result<Database, Fault> {
+    if !path.exists() {
+        // Names and where people are is nobody else's business, whatever the umask.
+        OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        File::open(home)?.sync_all()?;
+    }
+    Ok(builder().create(path)?)
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    // Without it a file that was damaged after a good end would be trusted, and could end in a panic.
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+fn write(db: &Database) -> Result<WriteTransaction, Fault> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    Ok(transaction)
+}
+
+fn check_format(transaction: &WriteTransaction) -> Result<(), Fault> {
+    let mut meta = transaction.open_table(META)?;
+    let format = meta.get("format")?.map(|format| format.value());
+    match format {
+        Some(FORMAT) => Ok(()),
+        Some(other) => Err(Fault::Version(format!("format {other}, this is format {FORMAT}"))),
+        None => {
+            meta.insert("format", FORMAT)?;
+            Ok(())
+        }
+    }
+}
+
+/// The directory at the snapshot, and the snapshot's size
+fn read_snapshot(db: &Database) -> Result<(Directory, u64), Fault> {
+    let table = db.begin_read()?.open_table(SNAPSHOT)?;
+    let Some((index, value)) = table.last()? else { return Ok((Directory::new(), 0)) };
+    let bytes = unchecked(index.value(), value.value()).ok_or_else(|| damaged("the snapshot's check is wrong"))?;
+    let directory = Directory::restore(bytes)?;
+    if directory.applied() != index.value() {
+        return Err(damaged("the snapshot is of another index"));
+    }
+    Ok((directory, bytes.len() as u64))
+}
+
+fn read_log(db: &Database, directory: &mut Directory) -> Result<(), Fault> {
+    let table = db.begin_read()?.open_table(LOG)?;
+    for entry in table.iter()? {
+        let (index, value) = entry?;
+        let index = index.value();
+        if index != directory.applied() + 1 {
+            return Err(damaged(format!("entry {index} follows on {}", directory.applied())));
+        }
+        let bytes = unchecked(index, value.value());
+        let bytes = bytes.ok_or_else(|| damaged(format!("the check of entry {index} is wrong")))?;
+        directory.apply(index, &Command::from_bytes(bytes)?);
+    }
+    Ok(())
+}
+
+fn check(index: u64, bytes: &[u8]) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = crypto::sha256(&[&index.to_le_bytes(), bytes]);
+    [a, b, c, d, e, f, g, h]
+}
+
+fn checked(index: u64, bytes: &[u8]) -> Vec<u8> {
+    [&check(index, bytes), bytes].concat()
+}
+
+fn unchecked(index: u64, value: &[u8]) -> Option<&[u8]> {
+    let (stored, bytes) = value.split_first_chunk::<8>()?;
+    (*stored == check(index, bytes)).then_some(bytes)
+}
+
+fn damaged(what: impl Into<String>) -> Fault {
+    Fault::Damaged(what.into())
+}
+
+impl From<redb::Error> for Fault {
+    fn from(error: redb::Error) -> Self {
+        use io::ErrorKind::{InvalidData, QuotaExceeded, StorageFull, UnexpectedEof};
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::Locked,
+            redb::Error::PreviousIo => Self::Stopped,
+            redb::Error::Corrupted(what) => Self::Damaged(what),
+            redb::Error::UpgradeRequired(version) => Self::Version(format!("redb's file format {version}")),
+            redb::Error::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Self::Full,
+            redb::Error::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof) => damaged(error.to_string()),
+            other => Self::Io(Box::new(other)),
+        }
+    }
+}
+
+macro_rules! redb_faults {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                redb::Error::from(error).into()
+            }
+        })*
+    };
+}
+
+redb_faults!(
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        redb::Error::Io(error).into()
+    }
+}
+
+impl From<CommandError> for Fault {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Version(_) => Self::Version(error.to_string()),
+            CommandError::Bytes(_) => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<RestoreError> for Fault {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Version(_) => Self::Version(error.to_string()),
+            RestoreError::Bytes(_) | RestoreError::Inconsistent(_) => Self::Damaged(error.to_string()),
+        }
+    }
+}
