@@ -3,11 +3,14 @@
 //! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
 //! the seat's requests and returns soon after [`Shutdown`] came: it has [`GRACE`], then the process goes without it.
 
+mod peer;
+
+pub use peer::listening;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use kith_common::status::Status;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -15,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
-use crate::control::{Request, State, StatusAnswer};
 use crate::home::{Home, HomeError};
 use crate::logging;
 
@@ -169,47 +171,7 @@ impl Signals {
 /// [`DaemonError`]
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
-    host(&home, &log, format, |seat| answer(config, seat))
-}
-
-/// Answers requests of a peer that is not in a mesh.
-async fn answer(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
-    let started = tokio::time::Instant::now();
-    loop {
-        let ControlRequest { request, reply } = tokio::select! {
-            () = seat.shutdown.wait() => return Ok(()),
-            Some(request) = seat.requests.recv() => request,
-            else => return Ok(()),
-        };
-        match request {
-            Request::Status => reply.finish(Status::NotLoggedIn, &logged_out(&config, started.elapsed())),
-            _ => reply.refuse(Status::NotLoggedIn, "the peer is not logged in", None),
-        }
-    }
-}
-
-fn logged_out(config: &Config, uptime: Duration) -> StatusAnswer {
-    StatusAnswer {
-        name: config.name.clone(),
-        key: String::new(),
-        peer_id: String::new(),
-        address: None,
-        state: State::LoggedOut,
-        reason: None,
-        supernode: None,
-        network: config.network.map(|network| format!("{network:?}")),
-        epoch: 0,
-        members: 0,
-        degree: 0,
-        links_up: 0,
-        links: 0,
-        inbox_messages: 0,
-        inbox_bytes: 0,
-        uptime_s: uptime.as_secs(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        listen: Vec::new(),
-    }
+    host(&home, &log, format, |seat| peer::serve(config, seat))
 }
 
 #[cfg(test)]

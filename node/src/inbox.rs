@@ -13,6 +13,8 @@
 //!
 //! A sequence is given once: it counts every message ever kept here.
 
+pub(crate) mod worker;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};

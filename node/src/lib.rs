@@ -7,12 +7,16 @@
 //! command line. All but the in-box, the driver and the command's own verbs serve the supernode as well.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+mod driver;
 pub mod functions;
 pub mod home;
+pub mod identity;
 pub mod inbox;
+pub mod link;
 pub mod location;
 pub mod logging;
 mod verbs;

@@ -59,6 +59,7 @@ pub struct Settings {
 kith_node::layer! {
     Settings { listen, degree, lease_ms, secret, secret_file, links_max, links_per_ip_max, log, log_format }
     paths { secret_file }
+    one_of { secret, secret_file }
 }
 
 impl Settings {
@@ -115,7 +116,9 @@ impl Config {
 
     fn decide(home: Home, settings: Settings) -> Result<Self, ConfigError> {
         let secret = match (&settings.secret, &settings.secret_file) {
-            (Some(_), Some(_)) => return Err(undecided("secret", "both secret and secret_file are set; leave one out")),
+            (Some(_), Some(_)) => {
+                return Err(undecided("secret", "both secret and secret_file are set; leave one out"));
+            }
             (None, Some(path)) => Some(read_secret(path)?),
             (secret, None) => secret.clone(),
         };

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
-use kith_common::directory::{Command, Directory};
 use kith_common::session::Secret;
 use kith_common::session::supernode::AdmissionConfig;
-use kith_common::wire::session::{Purpose, Role};
+use kith_common::wire::session::Role;
 use kith_node::clock::Clock;
-use kith_node::daemon::{DaemonError, Seat, host};
+use kith_node::daemon::{DaemonError, Seat, host, listening};
 use kith_node::identity::{Identity, next_boot};
 use kith_node::link::{self, HelloTemplate, LinkEvent};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::control::Request;
@@ -34,6 +34,45 @@ async fn serve(config: Config, salt_seed: Option<u64>, mut seat: Seat<Request>) 
     let (driver, durable) = Driver::new(parts).map_err(text)?;
     let shutdown = async move { seat.shutdown.wait().await };
     driver.run(events, durable, seat.requests, shutdown).await.map_err(text)
+}
+
+async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::Receiver<LinkEvent>), String> {
+    let clock = Clock::start();
+    let home = config.home.path();
+    let identity = Identity::load_or_create(home).map_err(text)?;
+    let boot = next_boot(home).map_err(text)?;
+    let network = Network::load_or_create(home, identity.key()).map_err(text)?;
+    let (store, directory) = Store::open(home).map_err(text)?;
+    let (names, members) = (directory.accounts().len(), directory.members().len());
+    tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
+    let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network.id()), grant: None };
+    let mut rng = rng(salt_seed)?;
+    let mut link = link::Config::of_supernode(hello, clock, rng.next_u64());
+    link.listen = vec![config.listen.clone()];
+    link.limits.links_max = config.links_max;
+    link.limits.links_per_ip_max = config.links_per_ip_max;
+    let (links, mut events) = link::spawn(link, &identity).map_err(text)?;
+    let (listen, _) = listening(&mut events).await?;
+    let admission = Arc::new(AdmissionConfig {
+        network: network.id(),
+        certificate: network.certificate().clone(),
+        secret: config.secret.as_ref().map(|secret| Secret::new(secret.as_bytes().to_vec())),
+        lease: config.lease,
+    });
+    let degree = config.degree;
+    let parts = Parts { clock, identity, network, admission, directory, store, links, listen, degree, rng };
+    Ok((parts, events))
+}
+
+/// The system's randomness, or a lab's number
+fn rng(salt_seed: Option<u64>) -> Result<ChaCha20Rng, String> {
+    if let Some(seed) = salt_seed {
+        tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
+        return Ok(ChaCha20Rng::seed_from_u64(seed));
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -1,4 +1,30 @@
-//! Forwards packets and looks after links.
+//! Forwarding: from a packet and a peer's own knowledge to the next hop.
+//!
+//! A peer knows its own table and its neighbours' tables, with one bit a link that says whether it is up. [`Routes`] is
+//! an immutable snapshot of that; [`Routes::decide`] says what becomes of a packet, and [`RouteCache`] remembers by
+//! destination what was worked out, until the next snapshot.
+//!
+//! A decision goes, in this order:
+//!
+//! 1. the destination is a neighbour: there;
+//! 2. the neighbour that has a link to the destination, or whose table comes nearest to the *ball* of the destination
+//!    (the places a few maps away from it), never one that had the packet before;
+//! 3. nobody is left: one hop back;
+//! 4. nor is there a way back, or the hops are spent, or the destination is known to be down: undeliverable.
+//!
+//! The packet's trailer is its memory (`wire::packet`): who had it, which of them are on the present way, and who was
+//! found dead. So a packet never goes round, whatever each peer on its way believes.
 
+mod ball;
+mod cache;
+mod decide;
 pub mod liveness;
 pub mod neighbourhood;
+mod routes;
+
+pub use cache::{COLD_DECISIONS_PER_SECOND, DESTINATIONS_MAX, RouteCache};
+pub use decide::{Decision, DropReason};
+pub use routes::{NeighbourView, Routes};
+
+#[cfg(test)]
+mod tests;

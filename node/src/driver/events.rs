@@ -8,9 +8,9 @@ use kith_common::routing::Routes;
 use kith_common::routing::neighbourhood::{self, LinkEnd, LinkId};
 use kith_common::status::Status;
 use kith_common::time::Instant;
+use kith_common::wire::Frame;
 use kith_common::wire::grant::{Grant, SignedGrant};
 use kith_common::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject};
-use kith_common::wire::Frame;
 
 use super::packets::Origin;
 use super::{DialFor, Driver, Home};

@@ -22,7 +22,7 @@ impl Driver {
             if let Some(output) = self.session.poll_output() {
                 self.on_session(now, output);
             } else if let Some(output) = self.neighbourhood.poll_output() {
-                self.on_neighbourhood(now, output);
+                self.on_neighbourhood(output);
             } else if let Some(output) = self.outbox.poll_output() {
                 self.on_outbox(now, output);
             } else if let Some(output) = self.names.poll_output() {
@@ -56,7 +56,7 @@ impl Driver {
         }
     }
 
-    fn on_neighbourhood(&mut self, now: Instant, output: neighbourhood::Output) {
+    fn on_neighbourhood(&mut self, output: neighbourhood::Output) {
         use neighbourhood::Output;
         match output {
             Output::Dial { key, locations, .. } => {

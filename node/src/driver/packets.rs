@@ -32,7 +32,14 @@ pub(super) enum Origin {
 
 impl Driver {
     /// Carries out the out-box's wish to transmit
-    pub(super) fn transmit(&mut self, now: Instant, id: MessageId, attempt: u8, destination: Address, avoid: &[Address]) {
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        attempt: u8,
+        destination: Address,
+        avoid: &[Address],
+    ) {
         let packet = match self.packet_of(&id, destination) {
             Ok(packet) => packet,
             Err((status, reason)) => return self.outbox.handle_refused(now, &id, status, reason),
@@ -115,7 +122,9 @@ impl Driver {
                     self.waiting.handle_hop(now, &id, hop);
                 }
             }
-            Ok(Payload::Datagram(_)) => tracing::debug!(event = "packet_dropped", reason = "nobody listens for datagrams", %source),
+            Ok(Payload::Datagram(_)) => {
+                tracing::debug!(event = "packet_dropped", reason = "nobody listens for datagrams", %source)
+            }
             Err(reason) => tracing::info!(event = "packet_dropped", %reason, %source),
         }
     }
@@ -187,8 +196,7 @@ impl Driver {
         let Some(payload) = signed_payload(&message, own, &self.identity) else { return };
         let (destination, source) = (arrived.from.address, own.address);
         let (class, id) = (Class::Signal, self.random_u64());
-        let header =
-            Header { destination, source, id, ttl: TTL_DEFAULT, class, congested: false, traced: false };
+        let header = Header { destination, source, id, ttl: TTL_DEFAULT, class, congested: false, traced: false };
         let Some(packet) = new_packet(&header, &payload) else { return };
         if arrived.origin == Origin::Own {
             return self.handle_packet(now, Origin::Own, &packet.as_ref());

@@ -59,14 +59,7 @@ impl Driver {
         }
     }
 
-    fn ask_call(
-        &mut self,
-        now: Instant,
-        name: Name,
-        function: String,
-        arguments: Vec<control::Content>,
-        reply: Reply,
-    ) {
+    fn ask_call(&mut self, now: Instant, name: Name, function: String, arguments: Vec<control::Content>, reply: Reply) {
         let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
         let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
         match (Text::try_from(function.clone()), arguments) {

@@ -119,12 +119,7 @@ impl InboxWorker {
         });
     }
 
-    async fn stream(
-        &self,
-        follow: bool,
-        from: Option<Name>,
-        reply: &Reply,
-    ) -> Result<Result<u64, InboxError>, HungUp> {
+    async fn stream(&self, follow: bool, from: Option<Name>, reply: &Reply) -> Result<Result<u64, InboxError>, HungUp> {
         let mut totals = self.totals.clone();
         let mut selection = Selection { from, after: 0, limit: None };
         let mut count = 0;

@@ -10,9 +10,6 @@ use kith_node::control::server::Reply;
 use super::*;
 use crate::control::ReleaseAnswer;
 
-/// Commands between two snapshots: the log stays below 4 MiB, and a start reads it in a moment
-pub(super) const SNAPSHOT_EVERY: u64 = 4_096;
-
 /// Who waits for a command
 pub(super) enum Then {
     /// Nobody
@@ -37,7 +34,7 @@ impl Driver {
     }
 
     /// A group of commands is durable
-    pub(super) fn handle_durable(&mut self) {
+    pub(super) fn handle_durable(&mut self, is_snapshot_due: bool) {
         let now = self.clock.now();
         for (index, command, then) in self.journal.take_durable() {
             let Applied { outcome, touched } = self.directory.apply(index, &command);
@@ -52,9 +49,8 @@ impl Driver {
                 self.rewire(address);
             }
         }
-        if self.directory.applied() >= self.snapshot_at {
-            self.snapshot_at = self.directory.applied() + SNAPSHOT_EVERY;
-            self.journal.snapshot(self.directory.applied(), self.directory.snapshot());
+        if is_snapshot_due {
+            self.journal.snapshot(self.directory.clone());
         }
     }
 
@@ -130,7 +126,7 @@ impl Driver {
         connection.admission.handle_granted(&grant, rewire, &self.identity);
         self.homes.insert(*session, link);
         self.leases.renew(now, *session);
-        self.suspicion.handle_heard(now, *session);
+        self.suspicion.handle_heard(*session);
         if *entry == Entry::Resumed {
             tracing::info!(event = "resumed", name = %record.name, address = %record.address);
         }
@@ -218,7 +214,9 @@ fn answer_release(reply: Reply, outcome: &Outcome) {
     match outcome {
         Outcome::Ended(_) => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: true }),
         Outcome::Released => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false }),
-        Outcome::Refused(reason) => reply.refuse(reason.status(), reason.to_string(), Some("kith-supernode peers".into())),
+        Outcome::Refused(reason) => {
+            reply.refuse(reason.status(), reason.to_string(), Some("kith-supernode peers".into()))
+        }
         other => reply.refuse(Status::Failed, format!("unexpected outcome: {other:?}"), None),
     }
 }

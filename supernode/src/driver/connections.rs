@@ -1,12 +1,12 @@
 //! Links, the logins on them, and the sessions that they carry.
 
 use kith_common::directory::{Command, LogIn};
+use kith_common::id::{Address, Epoch};
 use kith_common::session::supernode::{Admission, LoginRequest, Output, Refusal};
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::content::{Cause, Payload, Undeliverable};
 use kith_common::wire::link::Probe;
 use kith_common::wire::packet::{self, Class, Edit, Header, Mark, TTL_DEFAULT};
-use kith_common::id::{Address, Key};
 use kith_common::wire::session::{Found, LookUp, Report, Subject};
 use kith_common::wire::{self, PacketBytes};
 use kith_node::link::Opened;
@@ -51,7 +51,7 @@ impl Driver {
         let Some(connection) = self.connections.get_mut(&link) else { return };
         connection.admission.handle_frame(now, frame);
         if let Some(session) = connection.admission.session() {
-            self.suspicion.handle_heard(now, session);
+            self.suspicion.handle_heard(session);
         }
         self.drain(now, link);
     }
@@ -73,7 +73,9 @@ impl Driver {
         while let Some(output) = self.connections.get_mut(&link).and_then(|c| c.admission.poll_output()) {
             match output {
                 Output::Send(frame) => self.send(link, frame),
-                Output::Close { status, reason } => self.commands.push(LinkCommand::Close { link, status, reason: reason.to_string() }),
+                Output::Close { status, reason } => {
+                    self.commands.push(LinkCommand::Close { link, status, reason: reason.to_string() })
+                }
                 Output::Propose(request) => self.handle_login(now, link, request),
                 Output::Renew { session, epoch } => self.handle_renew(now, link, session, epoch),
                 Output::LogOut { session } => self.handle_logout(now, link, session),
@@ -99,7 +101,10 @@ impl Driver {
         let command = Command::LogIn(LogIn {
             name: request.name,
             key: request.key,
-            session: request.resume.filter(|id| self.is_session_of(*id, &request.key)).unwrap_or_else(|| self.new_session()),
+            session: request
+                .resume
+                .filter(|id| self.is_session_of(*id, &request.key))
+                .unwrap_or_else(|| self.new_session()),
             salt: self.random(),
             locations: request.locations,
         });

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc as blocking;
 use std::thread;
 
-use kith_common::directory::command::Command;
+use kith_common::directory::{Command, Directory};
 use tokio::sync::mpsc;
 
 use crate::store::{Store, StoreError};
@@ -15,11 +15,11 @@ const WAITING_MAX: usize = 4_096;
 /// What the journal's thread is asked to do
 enum Job {
     Append(Vec<Command>),
-    Snapshot { index: u64, bytes: Vec<u8> },
+    Snapshot(Box<Directory>),
 }
 
-/// A group of commands is on disk, or the disk has failed and this supernode must stop
-pub(crate) type Durable = Result<(), StoreError>;
+/// A group of commands is on disk, and whether a snapshot is due; or the disk has failed and this supernode must stop
+pub(crate) type Durable = Result<bool, StoreError>;
 
 /// The queue before the disk; `T` is what is to be done once a command is applied
 pub(super) struct Journal<T> {
@@ -30,12 +30,13 @@ pub(super) struct Journal<T> {
 }
 
 impl<T> Journal<T> {
-    /// Starts the thread that owns `store`; what is on disk ends before `next_index`
+    /// Starts the thread that owns `store`
     ///
     /// # Errors
     /// [`std::io::Error`] if the system has no thread to give.
-    pub(super) fn start(store: Store, next_index: u64) -> std::io::Result<(Self, mpsc::Receiver<Durable>)> {
+    pub(super) fn start(store: Store) -> std::io::Result<(Self, mpsc::Receiver<Durable>)> {
         let (jobs, inbox) = blocking::channel();
+        let next_index = store.last() + 1;
         // One group is written at a time, so there is never more than one answer under way.
         let (done, durable) = mpsc::channel(2);
         thread::Builder::new().name("journal".into()).spawn(move || write(store, &inbox, &done))?;
@@ -63,10 +64,10 @@ impl<T> Journal<T> {
         group
     }
 
-    /// Keeps the directory's state as of `index`, so that the log before it can go
-    pub(super) fn snapshot(&mut self, index: u64, bytes: Vec<u8>) {
+    /// Keeps a directory, so that the commands in it can go from the log
+    pub(super) fn snapshot(&mut self, directory: Directory) {
         // The thread ends only after it has said why; the driver stops then.
-        let _ = self.jobs.send(Job::Snapshot { index, bytes });
+        let _ = self.jobs.send(Job::Snapshot(Box::new(directory)));
     }
 
     /// Whether everything proposed is applied
@@ -86,8 +87,8 @@ impl<T> Journal<T> {
 fn write(mut store: Store, jobs: &blocking::Receiver<Job>, done: &mpsc::Sender<Durable>) {
     while let Ok(job) = jobs.recv() {
         let answer = match job {
-            Job::Append(commands) => Some(store.append(&commands)),
-            Job::Snapshot { index, bytes } => store.snapshot(index, &bytes).err().map(Err),
+            Job::Append(commands) => Some(store.append(&commands).map(|_| store.is_snapshot_due())),
+            Job::Snapshot(directory) => store.snapshot(&directory).err().map(Err),
         };
         let Some(answer) = answer else { continue };
         let failed = answer.is_err();

@@ -73,7 +73,6 @@ pub(crate) struct Driver {
     admission: Arc<AdmissionConfig>,
     directory: Directory,
     journal: Journal<Then>,
-    snapshot_at: u64,
     leases: Leases,
     pair_terms: Leases<Pair>,
     suspicion: Suspicion,
@@ -97,11 +96,10 @@ impl Driver {
         let now = clock.now();
         let lease = admission.lease;
         let sessions: Vec<_> = directory.sessions().map(|s| (s.id, s.suspect.is_some())).collect();
-        let (journal, durable) = Journal::start(store, directory.applied() + 1)?;
+        let (journal, durable) = Journal::start(store)?;
         let key = kith_common::crypto::Signer::key(&identity);
         let mut driver = Self {
             short_id: short_id_of(&key),
-            snapshot_at: directory.applied() + applied::SNAPSHOT_EVERY,
             leases: Leases::new(now, lease, sessions.iter().map(|(id, _)| *id)),
             pair_terms: Leases::new(now, kith_common::directory::PAIR_TERM, directory.pairs()),
             suspicion: Suspicion::new(now, lease, sessions),
@@ -151,8 +149,8 @@ impl Driver {
                     }
                 }
                 Some(outcome) = durable.recv() => {
-                    outcome?;
-                    self.handle_durable();
+                    let is_snapshot_due = outcome?;
+                    self.handle_durable(is_snapshot_due);
                 }
                 Some(request) = control.recv() => self.handle_request(request),
                 () = sleep_until(wake) => self.handle_timeout(),

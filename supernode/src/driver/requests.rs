@@ -72,7 +72,11 @@ impl Driver {
 
     fn look_up(&self, name: &Name, reply: Reply) {
         let Some(account) = self.directory.account(name) else {
-            return reply.refuse(Status::NotFound, format!("nobody is called {name}"), Some("kith-supernode peers".into()));
+            return reply.refuse(
+                Status::NotFound,
+                format!("nobody is called {name}"),
+                Some("kith-supernode peers".into()),
+            );
         };
         let session = account.session.and_then(|session| self.directory.session(session));
         let status = if session.is_some() { Status::Delivered } else { Status::Gone };
@@ -83,10 +87,10 @@ impl Driver {
         let place = |address| {
             let session = self.directory.by_address(address)?;
             let rewire = self.directory.neighbourhood(address)?;
-            let neighbours = rewire.neighbours.iter().map(|record| TableEntry {
-                name: record.name.clone(),
-                address: control::address(record.address),
-            });
+            let neighbours = rewire
+                .neighbours
+                .iter()
+                .map(|record| TableEntry { name: record.name.clone(), address: control::address(record.address) });
             Some(PlaceOnRing {
                 name: session.name.clone(),
                 address: control::address(address),

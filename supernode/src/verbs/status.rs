@@ -25,9 +25,18 @@ impl Status {
 
 fn readable(answer: &StatusAnswer) -> String {
     let members = count(answer.members, "member");
-    let mut lines = vec![format!("{members}, {} suspected, {} registered", answer.suspects, count(answer.names, "name"))];
+    let mut lines =
+        vec![format!("{members}, {} suspected, {} registered", answer.suspects, count(answer.names, "name"))];
     let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
-    line("ring", format!("epoch {}, degree {}, {}", answer.epoch, answer.degree, count(answer.unreachable_pairs, "unreachable pair")));
+    line(
+        "ring",
+        format!(
+            "epoch {}, degree {}, {}",
+            answer.epoch,
+            answer.degree,
+            count(answer.unreachable_pairs, "unreachable pair")
+        ),
+    );
     line("links", format!("{}, {}", count(answer.connections, "link"), count(answer.homes, "session")));
     line("lease", format!("{} s", answer.lease_s));
     line("log", count(answer.log_index, "command"));

@@ -36,7 +36,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use self::output::{
     CloseReason, Direction, Event, IgnoreReason, LinkEnd, LinkId, LinkStatus, NeighbourStatus, Opened, Output,
-    RewireFault, UpsetReason, View,
+    RewireFault, UpsetReason,
 };
 
 use self::link::{Link, RemoteTable, Standing};

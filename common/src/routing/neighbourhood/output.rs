@@ -226,20 +226,6 @@ pub enum Event {
     HeldUp { late: Duration },
 }
 
-/// What forwarding needs to know of one neighbour
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Its place
-    pub address: Address,
-    /// Whether a link to it is up
-    pub up: bool,
-    /// Its name
-    pub name: Name,
-    /// Its neighbours but ourselves, in the order of addresses, and whether its link to each is up; the last known one
-    /// while its link is down, empty before the first
-    pub table: Vec<(Address, bool)>,
-}
-
 /// How a neighbour's link is
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkStatus {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::routing::NeighbourView;
 use crate::wire::link::Probe;
 use crate::wire::session::Report;
 
@@ -358,7 +359,7 @@ mod losses {
         let mut core = peer_5_linked(&[7, 8]);
         core.handle_table(at(1), LinkId(1), table(11, &[(1, true), (2, false), (5, true)]));
         core.handle_link_closed(at(6_000), LinkId(1), lost());
-        let down = View {
+        let down = NeighbourView {
             address: address(7),
             up: false,
             name: name(7),

@@ -3,8 +3,9 @@
 use super::Neighbourhood;
 use super::link::{Link, RemoteTable};
 use super::neighbour::{Dial, Neighbour};
-use super::output::{LinkId, LinkStatus, NeighbourStatus, View};
+use super::output::{LinkId, LinkStatus, NeighbourStatus};
 use crate::id::{Address, Epoch, Name, ShortId};
+use crate::routing::NeighbourView;
 use crate::wire::session::{Locations, Record};
 
 impl Neighbourhood {
@@ -35,16 +36,16 @@ impl Neighbourhood {
 
     /// Every neighbour with its table, in the order of addresses: those of the own table, up or down, and whoever else
     /// is linked to us for now
-    pub fn views(&self) -> Vec<View> {
+    pub fn views(&self) -> Vec<NeighbourView> {
         let view = |address: Address, name: &Name, last: Option<&RemoteTable>| {
             let link = self.live_link(address);
             let table = link.and_then(|link| link.table.as_ref()).or(last);
-            View { address, up: link.is_some(), name: name.clone(), table: self.view_of(table) }
+            NeighbourView { address, up: link.is_some(), name: name.clone(), table: self.view_of(table) }
         };
         let wanted = self.neighbours.iter();
         let wanted = wanted.map(|(at, neighbour)| view(*at, &neighbour.record.name, neighbour.last_table.as_ref()));
         let others = self.others().map(|link| view(link.address(), &link.grant.name, None));
-        let mut views: Vec<View> = wanted.chain(others).collect();
+        let mut views: Vec<NeighbourView> = wanted.chain(others).collect();
         views.sort_by_key(|view| view.address);
         views
     }

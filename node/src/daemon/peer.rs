@@ -1,0 +1,136 @@
+//! A peer's parts, put together.
+
+use std::time::{Duration, SystemTime};
+
+use kith_common::crypto::Signer;
+use kith_common::messages::names::Resolver;
+use kith_common::routing::neighbourhood::{self, Neighbourhood};
+use kith_common::session::Secret;
+use kith_common::session::peer::{PeerConfig, PeerSession};
+use kith_common::wire::session::{Locations, Role};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::mpsc;
+
+use super::Seat;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::Request;
+use crate::driver::{Driver, Parts};
+use crate::functions::Functions;
+use crate::identity::{Identity, next_boot};
+use crate::inbox::{Inbox, worker};
+use crate::link::{self, HelloTemplate, LinkEvent, LinkHandle};
+use crate::location;
+
+/// How long the system may take to say where it listens
+const LISTEN_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs a peer until its seat says that it is over
+pub(super) async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
+    let clock = Clock::start();
+    let home = config.home.path();
+    let identity = Identity::load_or_create(home).map_err(text)?;
+    let boot = next_boot(home).map_err(text)?;
+    let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max).map_err(text)?;
+    let network = network(&config, &mut inbox)?;
+    let mut rng = system_rng()?;
+    let mut names = Resolver::new(rng.next_u64());
+    let remembered = inbox.names(SystemTime::now()).map_err(text)?;
+    let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
+    names.restore(clock.now(), remembered);
+    let (inbox, kept) = worker::start(inbox).map_err(text)?;
+    let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
+    let (links, mut events) =
+        link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity).map_err(text)?;
+    let (listen, listen_port) = listening(&mut events).await?;
+    let session = PeerConfig {
+        name: config.name.clone(),
+        supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
+        network,
+        secret: config.secret.as_ref().map(|secret| Secret::new(secret.as_bytes().to_vec())),
+        external: Locations::truncated(config.external.clone()),
+        listen_port,
+    };
+    let driver = Driver::new(Parts {
+        session: PeerSession::new(session, rng.next_u64(), clock.now()),
+        neighbourhood: Neighbourhood::new(identity.key(), neighbourhood::Config::default(), rng.next_u64()),
+        names,
+        functions: functions(&config, clock, links.clone()),
+        clock,
+        name: config.name,
+        identity,
+        boot,
+        links,
+        listen,
+        inbox,
+        rng,
+    });
+    let shutdown = async move { seat.shutdown.wait().await };
+    driver.run(events, kept, seat.requests, shutdown).await
+}
+
+/// The network that this peer must be in: the configured one, or that of its first login
+fn network(config: &Config, inbox: &mut Inbox) -> Result<Option<kith_common::id::NetworkId>, String> {
+    let pinned = worker::pinned(inbox).map_err(text)?;
+    match (config.network, pinned) {
+        (Some(configured), Some(pinned)) if configured != pinned => Err(format!(
+            "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
+        )),
+        (configured, pinned) => Ok(configured.or(pinned)),
+    }
+}
+
+fn link_config(config: &Config, hello: HelloTemplate, clock: Clock, seed: u64) -> link::Config {
+    let mut link = link::Config::of_peer(hello, clock, seed);
+    link.listen = vec![config.listen.clone()];
+    link.limits.links_max = config.links_max;
+    link.limits.links_per_ip_max = config.links_per_ip_max;
+    link.deadlines.dial = config.dial_timeout;
+    link.deadlines.handshake = config.handshake_timeout;
+    link.deadlines.hello = config.hello_timeout;
+    link
+}
+
+/// What other peers may ask of this one: that it is here, and since when
+fn functions(config: &Config, clock: Clock, links: LinkHandle) -> Functions {
+    let name = config.name.clone();
+    Functions::new(move || {
+        let counts = links.counters().counts();
+        let uptime_s = clock.now().as_micros() / 1_000_000;
+        serde_json::json!({
+            "name": name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": uptime_s,
+            "packets_forwarded": counts.forwarded,
+        })
+        .to_string()
+    })
+}
+
+/// Waits until the system says where the links listen; the port is that of the first address
+///
+/// # Errors
+/// In words, if it does not within 5 s.
+pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<String>, u16), String> {
+    let first = tokio::time::timeout(LISTEN_WAIT, events.recv()).await;
+    match first {
+        Ok(Some(LinkEvent::Listening(address))) => {
+            let port = location::port_of(&address).ok_or("listening without a port")?;
+            Ok((vec![address.to_string()], port))
+        }
+        Ok(Some(event)) => Err(format!("expected to listen, got {event:?}")),
+        Ok(None) => Err("the link thread has ended".into()),
+        Err(_) => Err("the system does not say where it listens".into()),
+    }
+}
+
+fn system_rng() -> Result<ChaCha20Rng, String> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
