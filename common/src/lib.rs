@@ -14,6 +14,8 @@
 
 pub mod crypto;
 pub mod directory;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod lift;
 pub mod messages;

@@ -158,12 +158,19 @@ pub enum Standing {
 
 #[derive(Debug)]
 enum State {
+    /// Nobody wants to be logged in
     LoggedOut,
+    /// Between two tries
     Searching { next_try: Option<Instant> },
+    /// No link yet
     Dialling { until: Instant },
+    /// The hellos are exchanged, the challenge has to come
     Greeted { greeting: Greeting, until: Instant },
+    /// The supernode is known, and the login sent
     Asked { network: NetworkId, until: Instant },
+    /// Until the link or the session ends
     LoggedIn(Home),
+    /// The logout is sent; without a session it still waits for the grant, to know what to end
     LoggingOut { network: NetworkId, session: Option<SessionId>, until: Instant, login_again: bool },
 }
 
@@ -190,10 +197,12 @@ struct Greeting {
     peer_nonce: [u8; 32],
 }
 
+/// A session, and the link to the supernode that keeps it
 #[derive(Clone, Debug)]
 struct Home {
     network: NetworkId,
     session: SessionId,
+    /// Of the newest table
     epoch: Epoch,
     lease: Duration,
     since: Instant,
@@ -202,7 +211,9 @@ struct Home {
 
 #[derive(Clone, Copy, Debug)]
 enum Renewal {
+    /// To be sent then
     Due(Instant),
+    /// Sent; the link is given up at `until`, or asked once more if the process itself stood still
     Unanswered { sent: Instant, until: Instant, repeated: bool },
 }
 
@@ -244,13 +255,18 @@ enum Again {
 #[derive(Debug)]
 pub struct PeerSession {
     config: PeerConfig,
+    /// The only one that is accepted, once it is known
     network: Option<NetworkId>,
     backoff: Backoff,
     state: State,
+    /// Of the last dial: whatever names another is over
     attempt: u64,
+    /// Since the last login
     tries: u64,
+    /// Which supernode was dialled last
     turn: usize,
     setback: Setback,
+    /// The last session, offered at every login until it is over: the directory knows whether its lease lasts
     resume: Option<SessionId>,
     violations: u64,
     outputs: VecDeque<Output>,
@@ -264,8 +280,7 @@ impl PeerSession {
             config.supernodes.truncate(SUPERNODES_MAX);
         }
         let mut backoff = Backoff::new(seed, now);
-        let last = Duration::from_micros(config.supernodes.len().saturating_sub(1) as u64);
-        let turn = backoff.draw(Duration::ZERO, last).as_micros() as usize;
+        let turn = backoff.index(config.supernodes.len());
         let mut session = Self {
             network: config.network,
             config,
@@ -334,6 +349,11 @@ impl PeerSession {
     /// Frames that came in a wrong state
     pub const fn violations(&self) -> u64 {
         self.violations
+    }
+
+    /// The transport listens at `port` from now on, as the next login will say
+    pub const fn handle_listening(&mut self, port: u16) {
+        self.config.listen_port = port;
     }
 
     /// Somebody wants to be logged in; nothing changes if that is so or under way

@@ -73,6 +73,11 @@ impl Backoff {
         wish + self.draw(Duration::ZERO, (wish / 2).max(RETRY_MIN))
     }
 
+    /// Uniform below `len`; 0 if that is 0
+    pub(super) fn index(&mut self, len: usize) -> usize {
+        (self.rng.next_u64() % (len.max(1) as u64)) as usize
+    }
+
     /// Uniform in `min..=max`
     pub(super) fn draw(&mut self, min: Duration, max: Duration) -> Duration {
         let span = max.saturating_sub(min).as_micros() as u64;

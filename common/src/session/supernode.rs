@@ -118,11 +118,17 @@ pub enum Output {
 
 #[derive(Debug)]
 enum State {
+    /// Before the hellos
     Fresh,
+    /// The login has to come
     Challenged { peer: Peer, until: Instant },
+    /// The directory has to decide
     Proposed { peer: Peer, until: Instant },
+    /// Until the link or the session ends
     LoggedIn { session: SessionId },
+    /// The logout has to become durable
     LoggingOut { session: SessionId },
+    /// Over; if a login was `proposed`, its grant may still come and find nobody
     Closed { proposed: bool },
 }
 
@@ -139,6 +145,7 @@ impl State {
     }
 }
 
+/// Who is at the other end, and what both sides sign
 #[derive(Clone, Debug)]
 struct Peer {
     handshake: Handshake,
@@ -153,6 +160,7 @@ pub struct Admission {
     state: State,
     logins: u32,
     login_rate: Bucket,
+    /// Shared by look-ups, reports and renewals: whoever floods one starves only his own others
     request_rate: Bucket,
     violations: u64,
     dropped: u64,

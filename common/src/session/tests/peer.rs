@@ -259,6 +259,16 @@ fn login_is_signed_over_both_nonces_and_keys() {
 }
 
 #[test]
+fn port_that_the_system_chose_late_is_in_the_next_login() {
+    let mut peer = greeted(config());
+    peer.handle_listening(7999);
+    feed(&mut peer, Frame::Challenge(challenge(false)));
+    let outputs = drain(&mut peer);
+    let [Output::Send { frame: Frame::Login(login), .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(login.listen_port, 7999);
+}
+
+#[test]
 fn supernode_that_proves_nothing_gets_no_login() {
     let other_key = Challenge { certificate: certificate(NETWORK, PEER), ..challenge(false) };
     let forged = Challenge { signature: Signature([7; 64]), ..challenge(false) };

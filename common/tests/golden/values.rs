@@ -1,0 +1,284 @@
+//! The values that the vectors are the bytes of.
+
+use kith_common::crypto::{Signature, Signer};
+use kith_common::id::{Address, Epoch, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::status::Status;
+use kith_common::wire::bounded::{Bounded, Bytes, Text};
+use kith_common::wire::content::{
+    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
+};
+use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
+use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
+use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
+use kith_common::wire::session::{
+    Challenge, Found, Granted, Hello, Location, Locations, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Record,
+    Refused, Renew, Renewed, Report, Rewire, Role, Subject,
+};
+use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
+
+/// Signs everything with the same bytes: the vectors are about form
+pub(crate) struct Stamp;
+
+impl Signer for Stamp {
+    fn key(&self) -> Key {
+        Key([0; 32])
+    }
+
+    fn sign(&self, _bytes: &[u8]) -> Signature {
+        Signature([0x5c; 64])
+    }
+}
+
+/// Decodes; `Ok` tells whether it is the value again
+type Decode = Box<dyn Fn(&[u8]) -> Result<bool, WireError>>;
+
+/// A value under the name of its vector
+pub(crate) struct Value {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) decode: Decode,
+}
+
+fn value<T>(name: &'static str, value: T) -> Value
+where
+    T: bincode::Encode + bincode::Decode<()> + PartialEq + 'static,
+{
+    let bytes = wire::encode(&value).unwrap();
+    Value { name, bytes, decode: Box::new(move |bytes| wire::decode::<T>(bytes).map(|decoded| decoded == value)) }
+}
+
+fn frame(name: &'static str, frame: Frame) -> Value {
+    let bytes = frame.to_bytes().unwrap();
+    Value { name, bytes, decode: Box::new(move |bytes| decode_frame(bytes).map(|decoded| decoded == frame)) }
+}
+
+/// As a link reads it, but for bytes that are missing
+pub(crate) fn decode_frame(bytes: &[u8]) -> Result<Frame, WireError> {
+    let (head, body) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>().ok_or(WireError::Malformed)?;
+    let (kind, _) = wire::parse_frame_header(*head)?;
+    Frame::decode(kind, body)
+}
+
+pub(crate) const ALICE: Address = Address(0x0123_4567_89ab_cdef);
+pub(crate) const BOB: Address = Address(0xfedc_ba98_7654_3210);
+const CAROL: Address = Address(0xfedc_ba98_7654_3211);
+const NETWORK: NetworkId = NetworkId([4; 32]);
+const SESSION: SessionId = SessionId([5; 16]);
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn certificate() -> SignedCertificate {
+    let certificate = Certificate { network_key: Key([1; 32]), supernode: Key([2; 32]), serial: 9 };
+    SignedCertificate::sign(&certificate, &Stamp).unwrap()
+}
+
+pub(crate) fn grant() -> SignedGrant {
+    let grant = Grant {
+        network: NETWORK,
+        name: name("alice"),
+        key: Key([3; 32]),
+        address: ALICE,
+        session: SESSION,
+        epoch: Epoch(42),
+    };
+    SignedGrant::sign(&grant, &Stamp, certificate()).unwrap()
+}
+
+fn locations() -> Locations {
+    Locations::truncated([Location::truncated("/ip4/192.0.2.7/tcp/7400")])
+}
+
+pub(crate) fn record() -> Record {
+    Record { name: name("bob"), key: Key([8; 32]), address: BOB, epoch: Epoch(41), locations: locations() }
+}
+
+pub(crate) fn rewire() -> Rewire {
+    Rewire { epoch: Epoch(42), members: 16_960, degree: 16, neighbours: Bounded::truncated([record()]) }
+}
+
+pub(crate) fn hello() -> Hello {
+    Hello { role: Role::Peer, purpose: Purpose::Home, boot: 3, nonce: [7; 32], network: None, grant: None }
+}
+
+pub(crate) fn message(content: Content) -> Message {
+    Message { id: MessageId([6; 16]), to: name("bob"), content }
+}
+
+fn bytes<const N: usize>(bytes: &[u8]) -> Bytes<N> {
+    bytes.to_vec().try_into().unwrap()
+}
+
+fn data() -> Message {
+    message(Content::Data(bytes(b"hello")))
+}
+
+fn header(ttl: u8, class: Class, marked: bool) -> Header {
+    let id = 0x0102_0304_0506_0708;
+    Header { destination: BOB, source: ALICE, id, ttl, class, congested: marked, traced: marked }
+}
+
+/// A packet that was given back once, then forwarded over a dead neighbour
+fn packet() -> PacketBytes {
+    let first = new_packet(&header(66, Class::Data, true), b"abc").unwrap();
+    let edits = [
+        Edit { way: Some((Mark::Way, ShortId(1))), ..Edit::default() },
+        Edit { give_back: Some(ShortId(1)), way: Some((Mark::Way, ShortId(2))), ..Edit::default() },
+    ];
+    let forwarded = edits.iter().fold(first, |packet, edit| {
+        let mut out = Vec::new();
+        emit_forwarded(&PacketRef::parse(&packet).unwrap(), edit, &mut out).unwrap();
+        out
+    });
+    PacketBytes::new(with_entry(forwarded, Mark::Dead, 3)).unwrap()
+}
+
+fn with_entry(mut packet: Vec<u8>, mark: Mark, who: u32) -> Vec<u8> {
+    packet[27] += 1;
+    packet.push(mark as u8);
+    packet.extend_from_slice(&who.to_le_bytes());
+    packet
+}
+
+fn relayed() -> PacketBytes {
+    let packet = new_packet(&header(1, Class::Signal, false), b"").unwrap();
+    assert_eq!(packet.len(), HEADER_BYTES);
+    PacketBytes::new(with_entry(packet, Mark::Relay, 2)).unwrap()
+}
+
+fn session_frames() -> Vec<Value> {
+    let external = locations();
+    let (signature, challenge) = (Signature([0x5c; 64]), certificate());
+    let login = Login {
+        name: name("alice"),
+        signature,
+        secret_proof: Some([11; 32]),
+        external,
+        listen_port: 7400,
+        resume: Some(SESSION),
+    };
+    let bare = Login { secret_proof: None, external: Locations::new(), resume: None, ..login.clone() };
+    let supernode = Hello { role: Role::Supernode, network: Some(NETWORK), ..hello() };
+    let neighbour = Hello { purpose: Purpose::Neighbour, network: Some(NETWORK), grant: Some(grant()), ..hello() };
+    let refused = Refused { status: Status::Conflict, reason: Reason::truncated("taken"), retry_after_ms: 2000 };
+    vec![
+        frame("frame Hello of a peer to its supernode", Frame::Hello(hello())),
+        frame("frame Hello of a supernode", Frame::Hello(supernode)),
+        frame("frame Hello of a neighbour", Frame::Hello(neighbour)),
+        frame("frame Bye", Frame::Bye(Bye { status: Status::Gone, reason: Reason::truncated("leaving") })),
+        frame(
+            "frame Challenge",
+            Frame::Challenge(Challenge { certificate: challenge, signature, secret_required: true }),
+        ),
+        frame("frame Login with everything", Frame::Login(login)),
+        frame("frame Login with as little as can be", Frame::Login(bare)),
+        frame("frame Granted", Frame::Granted(Granted { grant: grant(), lease_ms: 30_000, rewire: rewire() })),
+        frame("frame Refused", Frame::Refused(refused)),
+        frame("frame Renew", Frame::Renew(Renew { session: SESSION, epoch: Epoch(42) })),
+        frame("frame Renewed", Frame::Renewed(Renewed { session: SESSION, epoch: Epoch(42) })),
+        frame("frame Logout", Frame::Logout(Logout { session: SESSION })),
+        frame("frame LoggedOut", Frame::LoggedOut(LoggedOut { session: SESSION })),
+    ]
+}
+
+fn directory_frames() -> Vec<Value> {
+    let query = 0x0102_0304_0506_0708;
+    let by_name = LookUp { query, ttl: 4, subject: Subject::Name(name("bob")) };
+    let by_short_id = LookUp { query, ttl: 0, subject: Subject::ShortId(BOB.short()) };
+    let found = Found { query, status: Status::Delivered, record: Some(record()) };
+    let nothing = Found { query, status: Status::NotFound, record: None };
+    vec![
+        frame("frame LookUp of a name", Frame::LookUp(by_name)),
+        frame("frame LookUp of a short id", Frame::LookUp(by_short_id)),
+        frame("frame Found with a record", Frame::Found(found)),
+        frame("frame Found with nothing", Frame::Found(nothing)),
+        frame("frame Rewire", Frame::Rewire(rewire())),
+        frame("frame Report of a link that is down", Frame::Report(Report::LinkDown(BOB))),
+        frame("frame Report of an unreachable neighbour", Frame::Report(Report::Unreachable(BOB))),
+        frame("frame Report of isolation", Frame::Report(Report::Isolated)),
+    ]
+}
+
+fn link_frames() -> Vec<Value> {
+    let entries = [
+        TableEntry { address: BOB, up: true, name: name("bob") },
+        TableEntry { address: CAROL, up: false, name: name("carol") },
+    ];
+    let changes = [LinkState { address: BOB, up: true }, LinkState { address: CAROL, up: false }];
+    vec![
+        frame("frame Table", Frame::Table(Table { epoch: Epoch(42), entries: Bounded::truncated(entries) })),
+        frame("frame Delta", Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
+        frame("frame Probe", Frame::Probe(Probe { sequence: 7 })),
+        frame("frame ProbeReply", Frame::ProbeReply(ProbeReply { sequence: 7 })),
+        frame("frame Packet", Frame::Packet(packet())),
+        frame("frame Relay", Frame::Relay(relayed())),
+    ]
+}
+
+fn messages() -> Vec<Value> {
+    let arguments = Bounded::truncated([bytes(b"a"), bytes(b"")]);
+    let call = Call { function: Text::truncated("echo"), arguments };
+    let path = [
+        PathHop { short: ShortId(2), relay: false, name: Some(name("carol")) },
+        PathHop { short: ShortId(3), relay: true, name: None },
+    ];
+    let reply = Reply {
+        to: MessageId([12; 16]),
+        status: Status::Delivered,
+        path: Bounded::truncated(path),
+        body: bytes(b"ok"),
+    };
+    vec![
+        value("message with data", data()),
+        value("message with a ping", message(Content::Signal(Signal::Ping))),
+        value("message with a call", message(Content::Call(call))),
+        value("message with a reply", Message { to: name("alice"), ..message(Content::Reply(reply)) }),
+    ]
+}
+
+fn payloads() -> Vec<Value> {
+    let undeliverable = Undeliverable {
+        packet: 0x0102_0304_0506_0708,
+        destination: BOB,
+        status: Status::Unavailable,
+        cause: Cause::TtlSpent,
+        path: Bounded::truncated([PathHop { short: ShortId(2), relay: false, name: None }]),
+    };
+    let hop = Hop {
+        packet: 0x0102_0304_0506_0708,
+        index: 2,
+        name: name("carol"),
+        address: ALICE,
+        next: BOB,
+        choice: Choice::NearestBall(395),
+    };
+    vec![
+        value("payload Message", Payload::Message(SignedMessage::sign(&data(), grant(), &Stamp).unwrap())),
+        value("payload Undeliverable", Payload::Undeliverable(undeliverable)),
+        value("payload Hop", Payload::Hop(hop)),
+        value("payload Datagram", Payload::Datagram(bytes(&[13, 14, 15]))),
+    ]
+}
+
+fn variants() -> Vec<Value> {
+    let causes = [Cause::NoCandidate, Cause::TtlSpent, Cause::DestinationDown, Cause::NoSession, Cause::Congested];
+    let choices =
+        [Choice::Destination, Choice::KnowsDestination, Choice::NearestBall(395), Choice::Back, Choice::Relay];
+    let statuses: [Status; 14] = Status::ALL.try_into().unwrap();
+    vec![value("causes", causes), value("choices", choices), value("statuses", statuses)]
+}
+
+/// Every value that has a vector
+pub(crate) fn values() -> Vec<Value> {
+    let parts = vec![
+        value("certificate", certificate()),
+        value("grant", grant()),
+        value("record", record()),
+        value("rewire", rewire()),
+    ];
+    [parts, session_frames(), directory_frames(), link_frames(), messages(), payloads(), variants()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,66 @@
+//! A fuzzer for machines that have none: the golden vectors, mutated, through every decoder.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use kith_common::fuzzing::{self, Mutator};
+use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
+
+const MUTANTS: usize = 200_000;
+const SEED: u64 = 0x6b69_7468;
+
+fn corpus() -> Vec<Vec<u8>> {
+    fuzzing::golden().unwrap().into_iter().map(|vector| vector.bytes).collect()
+}
+
+/// To reproduce a failure: the seed above and the number of mutants until then
+#[test]
+fn mutated_vectors_never_break_a_decoder() {
+    let corpus = corpus();
+    let mut mutator = Mutator::new(SEED);
+    for number in 0..MUTANTS {
+        let mutant = mutator.mutate(&corpus);
+        let broken = std::panic::catch_unwind(|| {
+            fuzzing::frame(&mutant);
+            fuzzing::packet(mutant.get(FRAME_HEADER_BYTES..).unwrap_or_default());
+            fuzzing::payload(&mutant);
+        });
+        assert!(broken.is_ok(), "mutant {number} of seed {SEED:#x}: {mutant:02x?}");
+    }
+}
+
+/// Signatures take time, so fewer; most mutants of other vectors end at the first field anyway
+#[test]
+fn mutated_grants_are_never_believed() {
+    let grants: Vec<Vec<u8>> = corpus().into_iter().take(2).collect();
+    let mut mutator = Mutator::new(SEED);
+    for _ in 0..MUTANTS / 50 {
+        fuzzing::grant(&mutator.mutate(&grants));
+    }
+}
+
+/// Rubbish that no decoder accepts would test only the first lines of each
+#[test]
+fn mutants_reach_deep_enough_to_be_accepted_at_times() {
+    let (corpus, mut mutator) = (corpus(), Mutator::new(SEED));
+    let (mut accepted, mut refused) = (0, 0);
+    let mut kinds = std::collections::BTreeSet::new();
+    for _ in 0..20_000 {
+        let mutant = mutator.mutate(&corpus);
+        let Some((head, body)) = mutant.split_first_chunk::<FRAME_HEADER_BYTES>() else { continue };
+        let Ok((kind, len)) = parse_frame_header(*head) else { continue };
+        match body.get(..len).map(|body| Frame::decode(kind, body)) {
+            Some(Ok(_)) => {
+                accepted += 1;
+                kinds.insert(kind);
+            }
+            _ => refused += 1,
+        }
+    }
+    assert!(accepted > 1_000 && refused > 1_000, "{accepted} accepted, {refused} refused");
+    assert_eq!(kinds.len(), FrameKind::ALL.len());
+}
+
+#[test]
+fn same_seed_makes_the_same_mutants() {
+    let (corpus, mut one, mut two) = (corpus(), Mutator::new(1), Mutator::new(1));
+    assert!((0..100).all(|_| one.mutate(&corpus) == two.mutate(&corpus)));
+}
