@@ -1,0 +1,353 @@
+//! Who this node is: its key on disk, its libp2p identity, and how often it has started.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use kith_common::crypto::{Signature, Signer};
+use kith_common::id::Key;
+use libp2p::PeerId;
+use libp2p::identity::{Keypair, PublicKey, ed25519};
+
+/// The key's file in a node's home
+pub const KEY_FILE: &str = "key";
+/// The file with the number of starts in a node's home
+pub const BOOT_FILE: &str = "boot";
+
+/// Hexadecimal digits of the secret half
+const KEY_DIGITS: usize = 64;
+
+/// A node's Ed25519 key
+#[derive(Clone)]
+pub struct Identity {
+    pair: ed25519::Keypair,
+    key: Key,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({})", self.key)
+    }
+}
+
+/// The home or a file in it cannot be used; nothing was changed unless it says so
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The operating system refused
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried
+        action: &'static str,
+        /// On what
+        path: PathBuf,
+        /// What came of it
+        source: io::Error,
+    },
+    /// Others may read the key, so it may be known already
+    #[error("the key {path} can be read by others (mode {mode:04o}); if nobody has: chmod 600 {path}")]
+    KeyIsOpen {
+        /// The key's file
+        path: PathBuf,
+        /// Its permissions
+        mode: u32,
+    },
+    /// Others may write into the home, or it is another user's
+    #[error("the home {path} {fault}; give another with --home, or make it yours alone: chmod 700 {path}")]
+    HomeIsOpen {
+        /// The directory
+        path: PathBuf,
+        /// What is wrong with it
+        fault: &'static str,
+    },
+    /// The key's file holds something else
+    #[error("{path} is not a Kith key ({KEY_DIGITS} hexadecimal digits); move it away to get a new identity")]
+    NotAKey {
+        /// The key's file
+        path: PathBuf,
+    },
+    /// The boot file holds something else
+    #[error("{path} is not a number of starts; write one larger than any before, for example: date +%s > {path}")]
+    NotABoot {
+        /// The boot file
+        path: PathBuf,
+    },
+}
+
+impl Identity {
+    /// A new key, nowhere on disk
+    pub fn generate() -> Self {
+        Self::of(ed25519::Keypair::generate())
+    }
+
+    /// The key with this secret half: for labs and tests that want the same ring again
+    pub fn from_seed(mut seed: [u8; 32]) -> Self {
+        let secret = ed25519::SecretKey::try_from_bytes(&mut seed);
+        // Every 32 bytes are a secret key; a new one is as good an answer as any to what cannot be.
+        Self::of(secret.map_or_else(|_| ed25519::Keypair::generate(), Into::into))
+    }
+
+    /// The key in `home`, which is made (0700) with a key (0600) if it is not there
+    ///
+    /// # Errors
+    /// [`IdentityError`]; a key that others may read is refused.
+    pub fn load_or_create(home: &Path) -> Result<Self, IdentityError> {
+        prepare_home(home)?;
+        let path = home.join(KEY_FILE);
+        match File::open(&path) {
+            Ok(file) => Self::read(file, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = Self::generate();
+                identity.write(home)?;
+                tracing::info!(event = "key_made", key = %identity.key, path = %path.display());
+                Ok(identity)
+            }
+            Err(source) => Err(IdentityError::Io { action: "open", path, source }),
+        }
+    }
+
+    /// Writes the key into `home`, which must not have one: the file is there whole or not at all
+    ///
+    /// # Errors
+    /// [`IdentityError::Io`], also for a home that has a key.
+    pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
+        prepare_home(home)?;
+        let path = home.join(KEY_FILE);
+        let text = format!("{:?}\n", Key(self.secret_bytes()));
+        let temporary = write_temporary(home, KEY_FILE, &text)?;
+        // A link, unlike a rename, never replaces a key that another process wrote in the meantime.
+        let linked = fs::hard_link(&temporary, &path);
+        let removed = fs::remove_file(&temporary);
+        linked.map_err(|source| IdentityError::Io { action: "make the key", path: path.clone(), source })?;
+        removed.map_err(|source| IdentityError::Io { action: "remove", path: temporary, source })?;
+        sync_directory(home)
+    }
+
+    /// The libp2p form
+    pub fn keypair(&self) -> Keypair {
+        self.pair.clone().into()
+    }
+
+    /// The libp2p name
+    pub fn peer_id(&self) -> PeerId {
+        PublicKey::from(self.pair.public()).to_peer_id()
+    }
+
+    fn of(pair: ed25519::Keypair) -> Self {
+        let key = Key(pair.public().to_bytes());
+        Self { pair, key }
+    }
+
+    fn read(file: File, path: PathBuf) -> Result<Self, IdentityError> {
+        let metadata = file.metadata();
+        let mode = metadata.map_err(|source| IdentityError::Io { action: "inspect", path: path.clone(), source })?.mode();
+        if mode & 0o077 != 0 {
+            return Err(IdentityError::KeyIsOpen { path, mode: mode & 0o7777 });
+        }
+        let mut text = String::new();
+        let read = file.take(2 * KEY_DIGITS as u64).read_to_string(&mut text);
+        match read {
+            Err(source) if source.kind() != io::ErrorKind::InvalidData => {
+                Err(IdentityError::Io { action: "read", path, source })
+            }
+            _ => match text.trim_end().parse::<Key>() {
+                Ok(Key(seed)) => Ok(Self::from_seed(seed)),
+                Err(_) => Err(IdentityError::NotAKey { path }),
+            },
+        }
+    }
+
+    fn secret_bytes(&self) -> [u8; 32] {
+        let pair = self.pair.to_bytes();
+        std::array::from_fn(|i| pair.get(i).copied().unwrap_or_default())
+    }
+}
+
+impl Signer for Identity {
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Signature {
+        let signature = self.pair.sign(bytes);
+        Signature(std::array::from_fn(|i| signature.get(i).copied().unwrap_or_default()))
+    }
+}
+
+/// The libp2p name of `key`; `None` if its bytes are no Ed25519 key
+pub fn peer_id_of(key: &Key) -> Option<PeerId> {
+    let public = ed25519::PublicKey::try_from_bytes(&key.0).ok()?;
+    Some(PublicKey::from(public).to_peer_id())
+}
+
+/// The key within a libp2p name; `None` for a name that is a hash or of another kind of key
+pub fn key_of(peer_id: &PeerId) -> Option<Key> {
+    const IDENTITY: u64 = 0;
+    let multihash = peer_id.as_ref();
+    if multihash.code() != IDENTITY {
+        return None;
+    }
+    let public = PublicKey::try_decode_protobuf(multihash.digest()).ok()?;
+    Some(Key(public.try_into_ed25519().ok()?.to_bytes()))
+}
+
+/// Counts this start in `home` and returns the count, the first being 1; it is on disk before this returns
+///
+/// # Errors
+/// [`IdentityError`]; the count is then as before, or one larger.
+pub fn next_boot(home: &Path) -> Result<u64, IdentityError> {
+    let path = home.join(BOOT_FILE);
+    let last = match fs::read_to_string(&path) {
+        Ok(text) => text.trim_end().parse::<u64>().ok().filter(|boot| *boot < u64::MAX),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
+        Err(source) if source.kind() != io::ErrorKind::InvalidData => {
+            return Err(IdentityError::Io { action: "read", path, source });
+        }
+        Err(_) => None,
+    };
+    let Some(last) = last else { return Err(IdentityError::NotABoot { path }) };
+    let boot = last + 1;
+    let temporary = write_temporary(home, BOOT_FILE, &format!("{boot}\n"))?;
+    fs::rename(&temporary, &path).map_err(|source| IdentityError::Io { action: "replace", path, source })?;
+    sync_directory(home)?;
+    Ok(boot)
+}
+
+/// Makes `home` (0700), or checks that it is nobody else's
+///
+/// One that others may only read (a container's volume) is closed to them, if it is empty or a home already.
+///
+/// # Errors
+/// [`IdentityError::HomeIsOpen`] for one that others may write or own.
+pub fn prepare_home(home: &Path) -> Result<(), IdentityError> {
+    let io = |action| move |source| IdentityError::Io { action, path: home.to_path_buf(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(io("create"))?;
+    let metadata = fs::metadata(home).map_err(io("inspect"))?;
+    let open = |fault| Err(IdentityError::HomeIsOpen { path: home.to_path_buf(), fault });
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return open("belongs to another user");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return open("can be written by others");
+    }
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    // Not any directory that somebody names: closing `/` or a project would do harm.
+    let is_home = home.join(KEY_FILE).exists() || fs::read_dir(home).map_err(io("list"))?.next().is_none();
+    if !is_home {
+        return open("can be read by others");
+    }
+    fs::set_permissions(home, fs::Permissions::from_mode(0o700)).map_err(io("close to others"))
+}
+
+/// A file of one's own beside `name`, on disk; its name holds the process so that two starts don't share it.
+fn write_temporary(home: &Path, name: &str, text: &str) -> Result<PathBuf, IdentityError> {
+    let path = home.join(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| IdentityError::Io { action: "write", path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// A rename is durable when its directory is.
+fn sync_directory(home: &Path) -> Result<(), IdentityError> {
+    let synced = File::open(home).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| IdentityError::Io { action: "sync", path: home.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn key_is_made_once_and_for_its_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let home = parent.path().join("a/b");
+        let made = Identity::load_or_create(&home).unwrap();
+        assert_eq!((mode(&home), mode(&home.join(KEY_FILE))), (0o700, 0o600));
+        assert_eq!(Identity::load_or_create(&home).unwrap().key(), made.key());
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn key_that_others_may_read_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        Identity::load_or_create(home.path()).unwrap();
+        let path = home.path().join(KEY_FILE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Identity::load_or_create(home.path()).unwrap_err();
+        assert!(matches!(error, IdentityError::KeyIsOpen { mode: 0o640, .. }), "{error}");
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn file_that_is_no_key_is_refused_and_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(KEY_FILE);
+        for bytes in [&b"not a key"[..], &[0xff; 40], b""] {
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let error = Identity::load_or_create(home.path()).unwrap_err();
+            assert!(matches!(error, IdentityError::NotAKey { .. }), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn second_key_does_not_replace_the_first() {
+        let home = tempfile::tempdir().unwrap();
+        Identity::from_seed([1; 32]).write(home.path()).unwrap();
+        assert!(Identity::from_seed([2; 32]).write(home.path()).is_err());
+        let kept = Identity::load_or_create(home.path()).unwrap();
+        assert_eq!(kept.key(), Identity::from_seed([1; 32]).key());
+    }
+
+    #[test]
+    fn home_is_closed_to_others_only_if_it_is_a_home() {
+        let home = tempfile::tempdir().unwrap();
+        let set = |mode| fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+        set(0o755);
+        prepare_home(home.path()).unwrap();
+        assert_eq!(mode(home.path()), 0o700, "an empty one is");
+        fs::write(home.path().join("notes"), "").unwrap();
+        set(0o755);
+        assert!(matches!(prepare_home(home.path()), Err(IdentityError::HomeIsOpen { .. })));
+        assert_eq!(mode(home.path()), 0o755, "somebody's project is not");
+        set(0o777);
+        assert!(matches!(prepare_home(home.path()), Err(IdentityError::HomeIsOpen { .. })));
+    }
+
+    #[test]
+    fn boots_count_up_and_rubbish_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(next_boot(home.path()).unwrap(), 1);
+        assert_eq!(next_boot(home.path()).unwrap(), 2);
+        fs::write(home.path().join(BOOT_FILE), "many").unwrap();
+        assert!(matches!(next_boot(home.path()), Err(IdentityError::NotABoot { .. })));
+    }
+
+    #[test]
+    fn peer_id_and_key_are_the_same_identity() {
+        let identity = Identity::from_seed([7; 32]);
+        let peer_id = identity.peer_id();
+        assert_eq!(key_of(&peer_id), Some(identity.key()));
+        assert_eq!(peer_id_of(&identity.key()), Some(peer_id));
+        assert_eq!(identity.keypair().public().to_peer_id(), peer_id);
+        assert_eq!(key_of(&PeerId::random()), None);
+    }
+
+    #[test]
+    fn signature_is_one_that_the_cores_accept() {
+        let identity = Identity::generate();
+        let signature = identity.sign(b"text");
+        assert!(kith_common::crypto::verify(&identity.key(), b"text", &signature));
+    }
+}

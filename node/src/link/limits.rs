@@ -1,0 +1,272 @@
+//! How many connections and links there may be, and from where.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Bounds on connections and links
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Links at once, both directions
+    pub links_max: usize,
+    /// Of these, kept for links that this node dials: strangers cannot use them up
+    pub outgoing_reserved: usize,
+    /// Incoming links from one IP address; loopback is exempt
+    pub links_per_ip_max: usize,
+    /// Incoming connections that have not said hello
+    pub pending_max: usize,
+    /// The same from one IP address; loopback is exempt
+    pub pending_per_ip_max: usize,
+    /// Dials at once
+    pub dials_max: usize,
+}
+
+impl Default for Limits {
+    /// A peer's: the largest of a million has 36 links at degree 16, and a rewire holds old and new at once
+    fn default() -> Self {
+        Self {
+            links_max: 64,
+            outgoing_reserved: 16,
+            links_per_ip_max: 256,
+            pending_max: 64,
+            pending_per_ip_max: 8,
+            dials_max: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// A supernode's: one link a peer at home here, and after an outage all of them at once
+    pub const fn of_supernode() -> Self {
+        Self {
+            links_max: 4096,
+            outgoing_reserved: 16,
+            links_per_ip_max: 256,
+            pending_max: 64,
+            pending_per_ip_max: 8,
+            dials_max: 64,
+        }
+    }
+}
+
+/// How long each step may take
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Names resolved and connected, over all locations together: a lost SYN costs 1 s, a second 2 s more
+    pub dial: Duration,
+    /// The TLS handshake
+    pub handshake: Duration,
+    /// Both hellos
+    pub hello: Duration,
+    /// A frame, once its first byte came
+    pub frame: Duration,
+    /// A write of at most a chunk
+    pub write: Duration,
+    /// The last words of a link
+    pub bye: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let five = Duration::from_secs(5);
+        let ten = Duration::from_secs(10);
+        Self { dial: five, handshake: five, hello: five, frame: ten, write: ten, bye: Duration::from_secs(1) }
+    }
+}
+
+/// Why a connection is not let in
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("too many handshakes at once")]
+    Pending,
+    #[error("too many handshakes at once from this IP address")]
+    PendingOfIp,
+    #[error("no more links")]
+    Links,
+    #[error("no more links from this IP address")]
+    LinksOfIp,
+}
+
+/// The present count of what [`Limits`] bounds; the maps are bounded by the sums that they count
+pub(crate) struct Admission {
+    limits: Limits,
+    pending: usize,
+    pending_by_ip: HashMap<IpAddr, usize>,
+    incoming: usize,
+    incoming_by_ip: HashMap<IpAddr, usize>,
+    outgoing: usize,
+    dials: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            pending: 0,
+            pending_by_ip: HashMap::new(),
+            incoming: 0,
+            incoming_by_ip: HashMap::new(),
+            outgoing: 0,
+            dials: 0,
+        }
+    }
+
+    /// A connection came; every `Ok` is followed by one [`Admission::end_pending`]
+    pub(crate) fn begin_pending(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+        if self.pending >= self.limits.pending_max {
+            return Err(Refusal::Pending);
+        }
+        if is_over(&self.pending_by_ip, ip, self.limits.pending_per_ip_max) {
+            return Err(Refusal::PendingOfIp);
+        }
+        self.pending += 1;
+        add(&mut self.pending_by_ip, ip);
+        Ok(())
+    }
+
+    pub(crate) fn end_pending(&mut self, ip: Option<IpAddr>) {
+        self.pending -= 1;
+        remove(&mut self.pending_by_ip, ip);
+    }
+
+    /// A dial begins; every `Ok` is followed by one [`Admission::end_dial`]
+    pub(crate) const fn begin_dial(&mut self) -> Result<(), usize> {
+        if self.dials >= self.limits.dials_max || self.links() >= self.limits.links_max {
+            return Err(self.links());
+        }
+        self.dials += 1;
+        Ok(())
+    }
+
+    pub(crate) const fn end_dial(&mut self) {
+        self.dials -= 1;
+    }
+
+    /// A link that came in; every `Ok` is followed by one [`Admission::end_incoming`]
+    pub(crate) fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+        if self.incoming >= self.limits.links_max.saturating_sub(self.limits.outgoing_reserved.max(self.outgoing)) {
+            return Err(Refusal::Links);
+        }
+        if is_over(&self.incoming_by_ip, ip, self.limits.links_per_ip_max) {
+            return Err(Refusal::LinksOfIp);
+        }
+        self.incoming += 1;
+        add(&mut self.incoming_by_ip, ip);
+        Ok(())
+    }
+
+    pub(crate) fn end_incoming(&mut self, ip: Option<IpAddr>) {
+        self.incoming -= 1;
+        remove(&mut self.incoming_by_ip, ip);
+    }
+
+    /// A link that was dialled; every `Ok` is followed by one [`Admission::end_outgoing`]
+    pub(crate) const fn begin_outgoing(&mut self) -> Result<(), usize> {
+        if self.links() >= self.limits.links_max {
+            return Err(self.links());
+        }
+        self.outgoing += 1;
+        Ok(())
+    }
+
+    pub(crate) const fn end_outgoing(&mut self) {
+        self.outgoing -= 1;
+    }
+
+    const fn links(&self) -> usize {
+        self.incoming + self.outgoing
+    }
+}
+
+/// Labs and supernodes of one machine share the loopback address, so it says nothing about who it is.
+fn counted(ip: Option<IpAddr>) -> Option<IpAddr> {
+    ip.filter(|ip| !ip.is_loopback())
+}
+
+fn is_over(by_ip: &HashMap<IpAddr, usize>, ip: Option<IpAddr>, max: usize) -> bool {
+    counted(ip).is_some_and(|ip| by_ip.get(&ip).is_some_and(|count| *count >= max))
+}
+
+fn add(by_ip: &mut HashMap<IpAddr, usize>, ip: Option<IpAddr>) {
+    if let Some(ip) = counted(ip) {
+        *by_ip.entry(ip).or_default() += 1;
+    }
+}
+
+fn remove(by_ip: &mut HashMap<IpAddr, usize>, ip: Option<IpAddr>) {
+    let Some(ip) = counted(ip) else { return };
+    if let Some(count) = by_ip.get_mut(&ip) {
+        *count -= 1;
+        if *count == 0 {
+            by_ip.remove(&ip);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+    const NEAR: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn admission() -> Admission {
+        Admission::new(Limits {
+            links_max: 10,
+            outgoing_reserved: 2,
+            links_per_ip_max: 3,
+            pending_max: 6,
+            pending_per_ip_max: 2,
+            dials_max: 1,
+        })
+    }
+
+    #[test]
+    fn handshakes_are_bounded_in_all_and_an_ip_but_not_on_loopback() {
+        let mut admission = admission();
+        assert_eq!([admission.begin_pending(FAR), admission.begin_pending(FAR)], [Ok(()); 2]);
+        assert_eq!(admission.begin_pending(FAR), Err(Refusal::PendingOfIp));
+        for _ in 0..4 {
+            assert_eq!(admission.begin_pending(NEAR), Ok(()));
+        }
+        assert_eq!(admission.begin_pending(NEAR), Err(Refusal::Pending));
+        admission.end_pending(FAR);
+        assert_eq!(admission.begin_pending(FAR), Ok(()));
+    }
+
+    #[test]
+    fn incoming_links_leave_room_for_outgoing_ones() {
+        let mut admission = admission();
+        for _ in 0..8 {
+            assert_eq!(admission.begin_incoming(NEAR), Ok(()));
+        }
+        assert_eq!(admission.begin_incoming(NEAR), Err(Refusal::Links));
+        assert_eq!([admission.begin_outgoing(), admission.begin_outgoing()], [Ok(()); 2]);
+        assert_eq!(admission.begin_outgoing(), Err(10));
+        assert_eq!(admission.begin_dial(), Err(10));
+        admission.end_incoming(NEAR);
+        assert_eq!(admission.begin_outgoing(), Ok(()), "an outgoing one may take the place");
+        assert_eq!(admission.begin_incoming(NEAR), Err(Refusal::Links));
+    }
+
+    #[test]
+    fn links_of_one_ip_are_bounded_and_forgotten() {
+        let mut admission = admission();
+        for _ in 0..3 {
+            assert_eq!(admission.begin_incoming(FAR), Ok(()));
+        }
+        assert_eq!(admission.begin_incoming(FAR), Err(Refusal::LinksOfIp));
+        for _ in 0..3 {
+            admission.end_incoming(FAR);
+        }
+        assert!(admission.incoming_by_ip.is_empty());
+    }
+
+    #[test]
+    fn dials_are_bounded() {
+        let mut admission = admission();
+        assert_eq!([admission.begin_dial(), admission.begin_dial()], [Ok(()), Err(0)]);
+        admission.end_dial();
+        assert_eq!(admission.begin_dial(), Ok(()));
+    }
+}

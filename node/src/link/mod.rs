@@ -1,0 +1,345 @@
+//! Links: authenticated byte streams with our frames straight on them, on a thread of their own.
+//!
+//! ```text
+//!            driver (its own runtime)
+//!     LinkCommand │        ▲ LinkEvent          both bounded
+//! ────────────────┼────────┼─────────────────────────────────────────────
+//!                 ▼        │                    the link thread
+//!           command task   └───────────┬──────────────┐
+//!                 │ queues             │              │
+//!        ┌────────▼─────────┐   ┌──────┴─────┐ ┌──────┴─────┐
+//!        │ writer of link A │   │ reader A   │ │ reader B   │ …   a supervisor each: deadlines, probes, the end
+//!        └────────▲─────────┘   └──────┬─────┘ └──────┬─────┘
+//!                 └── queues, in place ┴──────────────┘  `Routes::decide`: a packet never leaves the thread
+//! ```
+//!
+//! From a connection to a link: [`transport`] (libp2p's TCP and DNS) → [`tls`] (TLS 1.3 with libp2p's certificate) →
+//! [`handshake`] (hellos) → [`connection`] with its [`reader`] and [`writer`]; [`forward`] decides packets.
+//!
+//! The thread tells of each link once that it [opened](LinkEvent::Opened) and once that it
+//! [closed](LinkEvent::Closed), with everything else about it in between. A command for a link that is gone does
+//! nothing: `Closed` is on its way, or was. A [`LinkCommand::Dial`] is answered by `Opened` or
+//! [`DialFailed`](LinkEvent::DialFailed) with its `attempt`, unless the thread ends. When the thread has ended, the
+//! events end.
+
+mod buffers;
+mod connection;
+mod counters;
+mod dial;
+mod forward;
+mod handshake;
+mod hub;
+mod limits;
+mod queue;
+mod reader;
+mod reason;
+mod tls;
+mod transport;
+mod wake;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use kith_common::crypto::Signer;
+use kith_common::id::{Address, Key, Name};
+pub use kith_common::routing::neighbourhood::{Direction, LinkId};
+use kith_common::routing::{Routes, liveness};
+use kith_common::status::Status;
+use kith_common::wire::content::Undeliverable;
+use kith_common::wire::session::{Hello, Location, Purpose};
+use kith_common::wire::{Frame, Priority};
+use libp2p::Multiaddr;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+pub use counters::{Counter, Counters, Counts, LinkGauges};
+pub use forward::Delivery;
+pub use handshake::HelloTemplate;
+pub use limits::{Deadlines, Limits};
+pub use queue::QueueBounds;
+pub use reason::{CloseReason, DialError, Slow};
+pub use tls::TlsError;
+
+use crate::clock::Clock;
+use crate::identity::Identity;
+
+/// Commands that wait for the link thread: it never waits itself, so they are few
+const COMMANDS_MAX: usize = 1024;
+/// Events that wait for the driver; beyond, data is dropped, and links wait before they read on
+const EVENTS_MAX: usize = 4096;
+
+/// How the link thread is set up
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 lets the system choose
+    pub listen: Vec<Multiaddr>,
+    /// What hellos say at first
+    pub hello: HelloTemplate,
+    /// Whether packets are forwarded here (a peer), or go up as frames (a supernode)
+    pub forwarding: bool,
+    /// Bounds on connections
+    pub limits: Limits,
+    /// Bounds on what waits to be written
+    pub queues: QueueBounds,
+    /// Bounds on time
+    pub deadlines: Deadlines,
+    /// When to probe, and when to give up
+    pub liveness: liveness::Config,
+    /// The process's clock
+    pub clock: Clock,
+    /// Of the random numbers that need not be secret: jitter, ids of reports
+    pub seed: u64,
+}
+
+impl Config {
+    /// A peer's: nothing listens yet
+    pub fn of_peer(hello: HelloTemplate, clock: Clock, seed: u64) -> Self {
+        Self {
+            listen: Vec::new(),
+            hello,
+            forwarding: true,
+            limits: Limits::default(),
+            queues: QueueBounds::default(),
+            deadlines: Deadlines::default(),
+            liveness: liveness::Config::default(),
+            clock,
+            seed,
+        }
+    }
+
+    /// A supernode's: nothing listens yet
+    pub fn of_supernode(hello: HelloTemplate, clock: Clock, seed: u64) -> Self {
+        let (limits, queues) = (Limits::of_supernode(), QueueBounds::of_supernode());
+        Self { forwarding: false, limits, queues, ..Self::of_peer(hello, clock, seed) }
+    }
+}
+
+/// What the driver tells the link thread
+#[derive(Debug)]
+pub enum LinkCommand {
+    /// Hellos say this from now on
+    SetHello(HelloTemplate),
+    /// Make a link
+    Dial(Dial),
+    /// Queue a frame; a full queue drops it with a count, or ends the link if it is control
+    Send {
+        /// Over which link
+        link: LinkId,
+        /// What
+        frame: Frame,
+    },
+    /// Queue frames that are bytes already
+    SendBytes(SendBytes),
+    /// Say why, once everything before is written, and end the link
+    Close {
+        /// Which
+        link: LinkId,
+        /// The reason as a code
+        status: Status,
+        /// The reason in words
+        reason: String,
+    },
+    /// Forward by these routes from now on; `None`: by none (logged out)
+    Routes(Option<Box<NewRoutes>>),
+    /// End all links and then the thread
+    Shutdown,
+}
+
+/// The wish for a link
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The driver's number for it
+    pub attempt: u64,
+    /// Who must answer; `None`: anybody
+    pub key: Option<Key>,
+    /// Where; each is tried a quarter of a second after the one before
+    pub locations: Vec<Location>,
+    /// What the link is for
+    pub purpose: Purpose,
+}
+
+/// Frames that are bytes already
+#[derive(Debug)]
+pub struct SendBytes {
+    /// Over which link
+    pub link: LinkId,
+    /// In which queue they wait
+    pub priority: Priority,
+    /// Whole frames, one after the other; at most 64 KiB together, for the sake of what comes behind them
+    pub frames: Vec<u8>,
+    /// Told once they are queued, which is how a sender goes no faster than its link: with it a full queue keeps the
+    /// frames until there is room (16 a link), without it drops them. Dropped when the link ends.
+    pub queued: Option<oneshot::Sender<()>>,
+}
+
+/// A snapshot of the routes
+#[derive(Clone, Debug)]
+pub struct NewRoutes {
+    /// Whom to forward to
+    pub routes: Arc<Routes>,
+    /// The links to neighbours that are up; packets over any other link are for this node or dropped
+    pub links: Vec<(Address, LinkId)>,
+    /// This node's place
+    pub address: Address,
+    /// This node's name, for reports on traced packets
+    pub name: Name,
+}
+
+/// What the link thread tells the driver
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "frames are moved once; a box would cost more than the copy")]
+pub enum LinkEvent {
+    /// An address at which this node now listens: one for each interface
+    Listening(Multiaddr),
+    /// A listener is gone for good
+    ListenerClosed {
+        /// Why
+        reason: String,
+    },
+    /// A link is there
+    Opened(Box<Opened>),
+    /// No link came of a dial
+    DialFailed {
+        /// Of the dial
+        attempt: u64,
+        /// Why
+        reason: DialError,
+    },
+    /// A frame came that is not the link thread's own: no hello, bye, probe, nor (where it forwards) packet
+    Frame {
+        /// Over which link
+        link: LinkId,
+        /// What
+        frame: Frame,
+    },
+    /// Packets for this node
+    Deliver(Delivery),
+    /// A packet of this node's own came back, and nobody is left to try
+    Undeliverable(Undeliverable),
+    /// A link is gone
+    Closed {
+        /// Which
+        link: LinkId,
+        /// Why
+        reason: CloseReason,
+    },
+}
+
+/// A new link
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its number, never used again
+    pub link: LinkId,
+    /// Who dialled
+    pub direction: Direction,
+    /// Who is on the other side, as the handshake proved
+    pub key: Key,
+    /// What the other side said; its grant is not checked
+    pub hello: Hello,
+    /// The nonce in this node's own hello
+    pub own_nonce: [u8; 32],
+    /// Of the dial that made it
+    pub attempt: Option<u64>,
+    /// Where it was dialled
+    pub location: Option<Location>,
+    /// The other side's IP address
+    pub remote_ip: Option<IpAddr>,
+    /// Its counts and its round trip
+    pub gauges: Arc<LinkGauges>,
+}
+
+/// The link thread has ended, or is about to; the command was not carried out
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link thread has ended")]
+pub struct Stopped;
+
+/// The link thread could not start; nothing is left of it
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No certificate
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No thread, or no runtime in it
+    #[error("cannot start the link thread: {0}")]
+    Thread(#[from] io::Error),
+    /// An address is taken, or not this machine's
+    #[error("cannot listen at {address}: {reason}")]
+    Listen {
+        /// Where
+        address: Multiaddr,
+        /// What the system says
+        reason: String,
+    },
+    /// It ended before it began
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// To tell the link thread what to do; the thread ends when the last handle is dropped
+#[derive(Clone, Debug)]
+pub struct LinkHandle {
+    commands: mpsc::Sender<LinkCommand>,
+    counters: Arc<Counters>,
+}
+
+impl LinkHandle {
+    /// Gives a command; waits only for the link thread, which waits for nobody
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn send(&self, command: LinkCommand) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+
+    /// Gives a command from outside a runtime
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn blocking_send(&self, command: LinkCommand) -> Result<(), Stopped> {
+        self.commands.blocking_send(command).map_err(|_| Stopped)
+    }
+
+    /// What the link thread has counted
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// Starts the link thread; when this returns, it listens
+///
+/// # Errors
+/// [`SpawnError`] says what failed.
+pub fn spawn(config: Config, identity: &Identity) -> Result<(LinkHandle, mpsc::Receiver<LinkEvent>), SpawnError> {
+    let tls = tls::Tls::new(&identity.keypair())?;
+    let key = identity.key();
+    let counters = Arc::new(Counters::default());
+    let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+    let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let (started, has_started) = std::sync::mpsc::sync_channel(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = LinkHandle { commands, counters: Arc::clone(&counters) };
+    std::thread::Builder::new().name("kith-links".into()).spawn(move || {
+        runtime.block_on(LocalSet::new().run_until(async move {
+            let listen = config.listen.clone();
+            let hub = Rc::new(hub::Hub::new(config, key, tls, counters, events));
+            let listening = listen.iter().try_for_each(|address| {
+                let listening = hub.transport.listen(address);
+                listening.map_err(|reason| SpawnError::Listen { address: address.clone(), reason })
+            });
+            let goes_on = listening.is_ok();
+            // If nobody waits for the answer, nobody holds a handle, and the commands end at once.
+            drop(started.send(listening));
+            if goes_on {
+                hub::run(hub, commands_in).await;
+            }
+        }));
+    })?;
+    has_started.recv().unwrap_or(Err(SpawnError::Stopped(Stopped)))?;
+    Ok((handle, events_out))
+}

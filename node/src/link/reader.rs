@@ -1,0 +1,224 @@
+//! Reads one link: whatever the socket has, frame by frame, and whom it concerns is woken once.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use kith_common::wire::link::ProbeReply;
+use kith_common::wire::packet::PacketRef;
+use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, WireError, parse_frame_header};
+use tokio::io::ReadBuf;
+use tokio::task::yield_now;
+
+use super::LinkEvent;
+use super::buffers::Buffers;
+use super::connection::{Link, Stream};
+use super::forward::Forwarder;
+use super::hub::Hub;
+use super::reason::CloseReason;
+
+/// Frames that may fail to decode before the link is closed: two are a bug, three are an attack or a broken build
+const DECODE_ERRORS_MAX: u32 = 3;
+
+/// Reads until the stream ends or the neighbour breaks the protocol
+pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
+    let mut reader = Reader { inbound: Inbound::default(), forwarder: Forwarder::new(&link), hub, link, stream };
+    loop {
+        if let Err(reason) = reader.read_batch().await {
+            return reason;
+        }
+    }
+}
+
+struct Reader {
+    hub: Rc<Hub>,
+    link: Rc<Link>,
+    stream: Stream,
+    inbound: Inbound,
+    forwarder: Forwarder,
+}
+
+impl Reader {
+    async fn read_batch(&mut self) -> Result<(), CloseReason> {
+        let Self { hub, stream, inbound, .. } = self;
+        let mut waited = false;
+        let filled = poll_fn(|cx| {
+            let filled = inbound.poll_fill(&mut **stream.borrow_mut(), &hub.buffers, cx);
+            waited |= filled.is_pending();
+            filled
+        });
+        let bytes = filled.await?;
+        if !waited {
+            // More was there at once: the writers that the last batch woke come first, or their queues overflow.
+            yield_now().await;
+        }
+        let now = self.hub.clock.now();
+        self.link.on_received(now, bytes);
+        self.hub.counters.bytes_in.add(bytes as u64);
+        self.forwarder.begin(&self.hub, now);
+        let handled = self.handle_frames().await;
+        self.link.set_frame_began(now, self.inbound.is_partial(), self.inbound.moved);
+        self.inbound.release(&self.hub.buffers);
+        self.forwarder.finish(&self.hub).await;
+        handled
+    }
+
+    async fn handle_frames(&mut self) -> Result<(), CloseReason> {
+        let mut frames = 0;
+        let result = loop {
+            match self.handle_frame().await {
+                Ok(true) => frames += 1,
+                Ok(false) => break Ok(()),
+                Err(reason) => break Err(reason),
+            }
+        };
+        self.hub.counters.frames_in.add(frames);
+        result
+    }
+
+    /// Handles the next whole frame; false if there is none
+    async fn handle_frame(&mut self) -> Result<bool, CloseReason> {
+        let Some((kind, body)) = self.inbound.next_frame().map_err(CloseReason::Protocol)? else { return Ok(false) };
+        let handled = match kind {
+            FrameKind::Packet if self.hub.forwarding => match PacketRef::parse(body) {
+                Ok(packet) => {
+                    self.forwarder.handle_packet(&self.hub, &packet);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            kind => match Frame::decode(kind, body) {
+                Ok(frame) => return self.handle_decoded(frame).await.map(|()| true),
+                Err(error) => Err(error),
+            },
+        };
+        handled.map(|()| true).or_else(|error| self.count_error(error))
+    }
+
+    async fn handle_decoded(&mut self, frame: Frame) -> Result<(), CloseReason> {
+        match frame {
+            Frame::Probe(probe) => {
+                self.link.send(&self.hub, &Frame::ProbeReply(ProbeReply { sequence: probe.sequence }));
+                Ok(())
+            }
+            Frame::ProbeReply(reply) => {
+                self.link.on_probe_reply(self.hub.clock.now(), reply);
+                Ok(())
+            }
+            Frame::Bye(Bye { status, reason }) => Err(CloseReason::Bye { status, reason }),
+            Frame::Hello(_) => Err(CloseReason::Unexpected(FrameKind::Hello)),
+            frame => {
+                self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the driver an event; this link waits for it, the others go on
+    async fn hand_up(&mut self, event: LinkEvent) {
+        let Some(event) = self.hub.try_emit(event) else { return };
+        self.link.stalled.set(true);
+        self.forwarder.wake_touched();
+        self.hub.emit(event).await;
+        self.link.stalled.set(false);
+    }
+
+    fn count_error(&self, error: WireError) -> Result<bool, CloseReason> {
+        let errors = self.link.decode_errors.get() + 1;
+        self.link.decode_errors.set(errors);
+        self.hub.counters.decode_errors.add(1);
+        tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
+        if errors >= DECODE_ERRORS_MAX { Err(CloseReason::Protocol(error)) } else { Ok(true) }
+    }
+}
+
+/// Bytes that were read and not handled; holds a buffer only while there are any
+#[derive(Default)]
+struct Inbound {
+    held: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+    /// Whether a frame was taken since the last fill
+    moved: bool,
+    /// Came behind bytes that are to be handled first
+    failed: Option<io::Error>,
+}
+
+impl Inbound {
+    /// Reads all that there is, up to a buffer full; ready with at least one byte
+    fn poll_fill(
+        &mut self,
+        stream: &mut dyn super::handshake::Duplex,
+        buffers: &Buffers,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        let mut held = self.held.take().unwrap_or_else(|| buffers.take_read());
+        held.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let mut buffer = ReadBuf::new(&mut held);
+        buffer.set_filled(self.end);
+        let polled = poll_read_all(stream, &mut buffer, cx);
+        let read = buffer.filled().len() - self.end;
+        self.end += read;
+        self.moved = false;
+        self.held = Some(held);
+        self.release(buffers);
+        match polled {
+            Poll::Pending if read == 0 => Poll::Pending,
+            Poll::Ready(Err(error)) if read == 0 => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                Poll::Ready(Ok(read))
+            }
+            _ => Poll::Ready(Ok(read)),
+        }
+    }
+
+    fn next_frame(&mut self) -> Result<Option<(FrameKind, &[u8])>, WireError> {
+        let bytes = self.held.as_deref().and_then(|held| held.get(self.start..self.end)).unwrap_or_default();
+        let Some((head, rest)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
+        let (kind, len) = parse_frame_header(*head)?;
+        let Some(body) = rest.get(..len) else { return Ok(None) };
+        self.start += FRAME_HEADER_BYTES + len;
+        self.moved = true;
+        Ok(Some((kind, body)))
+    }
+
+    const fn is_partial(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// Gives the buffer back if nothing is left in it
+    fn release(&mut self, buffers: &Buffers) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if let Some(held) = self.held.take() {
+                buffers.put_read(held);
+            }
+        }
+    }
+}
+
+/// Fills the buffer; ready when it is full, pending when nothing more is there; an end is an error
+fn poll_read_all(
+    stream: &mut dyn super::handshake::Duplex,
+    buffer: &mut ReadBuf<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while buffer.remaining() > 0 {
+        let before = buffer.filled().len();
+        match Pin::new(&mut *stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Poll::Ready(Ok(())) => {}
+            other => return other,
+        }
+    }
+    Poll::Ready(Ok(()))
+}

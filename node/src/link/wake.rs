@@ -1,0 +1,58 @@
+//! How tasks of the link thread wake each other: a flag and a waker, without locks.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+/// Wakes the one task that waits for it
+#[derive(Default)]
+pub(crate) struct Wake {
+    woken: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Wake {
+    /// The waiting task goes on; if none waits, the next to wait does at once
+    pub(crate) fn wake(&self) {
+        self.woken.set(true);
+        let waiting = self.waiting.borrow_mut().take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    /// Ready once for any number of wakes since the last time
+    pub(crate) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.woken.replace(false) {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        match waiting.as_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waiting = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits for a wake
+    pub(crate) async fn woken(&self) {
+        poll_fn(|cx| self.poll_woken(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakes_before_the_wait_count_once() {
+        let wake = Wake::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        wake.wake();
+        wake.wake();
+        assert!(wake.poll_woken(&mut cx).is_ready());
+        assert!(wake.poll_woken(&mut cx).is_pending());
+        wake.wake();
+        assert!(wake.poll_woken(&mut cx).is_ready());
+    }
+}

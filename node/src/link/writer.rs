@@ -1,0 +1,94 @@
+//! Writes what waits for one link: a batch at a time, the classes in their order.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::connection::{Link, Stream, Waiting};
+use super::handshake::Duplex;
+use super::hub::Hub;
+use super::queue::Batch;
+use super::reason::CloseReason;
+
+/// Writes until the stream fails, or until the queue is empty and the link is finishing
+pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
+    loop {
+        let taken = link.queue.borrow_mut().take_batch(&hub.buffers);
+        match taken {
+            Some(batch) => {
+                admit_waiting(&link);
+                if let Err(error) = write_batch(&hub, &link, &stream, batch).await {
+                    return error.into();
+                }
+            }
+            None if link.finishing.get() => return shut_down(&stream).await,
+            None => link.written.woken().await,
+        }
+    }
+}
+
+async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Batch) -> io::Result<()> {
+    let now = hub.clock.now();
+    if batch.wants_answer {
+        link.on_sent(now);
+    }
+    link.set_write_began(Some(now));
+    if write_all(stream, &batch.bytes).await? {
+        link.on_progress(hub.clock.now());
+    }
+    link.set_write_began(None);
+    hub.counters.writes.add(1);
+    hub.counters.bytes_out.add(batch.bytes.len() as u64);
+    link.gauges.bytes_out.add(batch.bytes.len() as u64);
+    hub.buffers.put_chunk(batch.bytes);
+    Ok(())
+}
+
+/// Writes all of it; true if the other side had to make room first
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<bool> {
+    let mut waited = false;
+    let written = poll_fn(|cx| {
+        let mut stream = stream.borrow_mut();
+        let polled = poll_write_all(&mut **stream, &mut bytes, cx);
+        waited |= polled.is_pending();
+        polled
+    });
+    written.await?;
+    Ok(waited)
+}
+
+fn poll_write_all(stream: &mut dyn Duplex, bytes: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        match ready!(Pin::new(&mut *stream).poll_write(cx, bytes))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            n => *bytes = bytes.get(n..).unwrap_or_default(),
+        }
+    }
+    Pin::new(stream).poll_flush(cx)
+}
+
+async fn shut_down(stream: &Stream) -> CloseReason {
+    let shut = poll_fn(|cx| Pin::new(&mut **stream.borrow_mut()).poll_shutdown(cx)).await;
+    // The link is ending for a reason of its own already.
+    CloseReason::Reset(shut.map_or_else(|error| error.kind(), |()| io::ErrorKind::UnexpectedEof))
+}
+
+/// Room was made: local senders come in, in their order
+fn admit_waiting(link: &Link) {
+    let mut waiting = link.waiting.borrow_mut();
+    while !waiting.is_empty() {
+        let next = waiting.remove(0);
+        match link.queue.borrow_mut().push_bytes(next.priority, next.frames) {
+            // A sender that no longer listens has its frames sent all the same.
+            Ok(()) => {
+                next.queued.send(()).ok();
+            }
+            Err(frames) => {
+                waiting.insert(0, Waiting { frames, ..next });
+                return;
+            }
+        }
+    }
+}
