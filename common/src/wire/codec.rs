@@ -17,7 +17,7 @@ const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> =
 /// # Errors
 /// [`WireError::TooLong`] if a collection is longer than its bound; `out` may then end in a part of the value.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) -> Result<(), WireError> {
+pub(super) fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) -> Result<(), WireError> {
     bincode::encode_into_std_write(value, out, CONFIG).map(|_| ()).map_err(|_| WireError::TooLong)
 }
 

@@ -127,7 +127,6 @@ impl<'a> PacketRef<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
         let (head, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(WireError::Malformed)?;
-        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
         let class = match head[25] {
             1 => Class::Signal,
             2 => Class::Data,
@@ -135,20 +134,23 @@ impl<'a> PacketRef<'a> {
         };
         let (ttl, flags, entries) = (head[24], head[26], usize::from(head[27]));
         let payload_len = usize::from(u16::from_le_bytes([head[28], head[29]]));
+        let (_, trailer) = rest.split_at_checked(payload_len).ok_or(WireError::Malformed)?;
+        let (trailer, left_over) = trailer.as_chunks::<ENTRY_BYTES>();
         let well_formed = ttl <= TTL_MAX
             && flags & !(FLAG_CONGESTED | FLAG_TRACED) == 0
             && entries <= ENTRIES_MAX
             && payload_len <= PAYLOAD_BYTES_MAX
             && [head[30], head[31]] == [0, 0]
-            && rest.len() == payload_len + entries * ENTRY_BYTES
-            && rest[payload_len..].chunks_exact(ENTRY_BYTES).all(|entry| entry[0] <= Mark::Relay as u8);
+            && trailer.len() == entries
+            && left_over.is_empty()
+            && trailer.iter().all(|[mark, ..]| *mark <= Mark::Relay as u8);
         if !well_formed {
             return Err(WireError::Malformed);
         }
         let header = Header {
-            destination: Address(u64_at(0)),
-            source: Address(u64_at(8)),
-            id: u64_at(16),
+            destination: Address(u64_at::<0>(head)),
+            source: Address(u64_at::<8>(head)),
+            id: u64_at::<16>(head),
             ttl,
             class,
             congested: flags & FLAG_CONGESTED != 0,
@@ -190,12 +192,9 @@ impl<'a> PacketRef<'a> {
     /// The trailer, oldest entry first
     #[inline]
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (Mark, ShortId)> + ExactSizeIterator + Clone + use<'a> {
-        let trailer = self.bytes.get(self.payload_end..).unwrap_or_default();
-        trailer.chunks_exact(ENTRY_BYTES).map(|entry| match *entry {
-            [mark, a, b, c, d] => {
-                (Mark::from_byte(mark).unwrap_or(Mark::Tried), ShortId(u32::from_le_bytes([a, b, c, d])))
-            }
-            _ => (Mark::Tried, ShortId(0)),
+        let (trailer, _) = self.bytes.get(self.payload_end..).unwrap_or_default().as_chunks::<ENTRY_BYTES>();
+        trailer.iter().map(|&[mark, a, b, c, d]| {
+            (Mark::from_byte(mark).unwrap_or(Mark::Tried), ShortId(u32::from_le_bytes([a, b, c, d])))
         })
     }
 
@@ -211,11 +210,11 @@ const FLAG_TRACED: u8 = 2;
 /// What one forwarder changes in a packet
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Edit {
-    /// A peer that goes from the way to the tried: whoever gives the packet back
+    /// A peer that goes from the way to the tried: whoever gives the packet back and was on it
     pub give_back: Option<ShortId>,
     /// Dead peers to note
     pub dead: Vec<ShortId>,
-    /// A new end of the way
+    /// What the forwarder says of itself: a new end of the way, or tried if it gives the packet back at once
     pub way: Option<(Mark, ShortId)>,
     /// Whether congestion was met
     pub congested: bool,
@@ -242,26 +241,31 @@ pub fn emit_forwarded(packet: &PacketRef<'_>, edit: &Edit, out: &mut Vec<u8>) ->
         head[27] = entries as u8;
     }
     if let Some(who) = edit.give_back {
-        let trailer = out.get_mut(start + packet.payload_end..).unwrap_or_default();
-        let who = who.0.to_le_bytes();
-        let last = trailer.chunks_exact_mut(ENTRY_BYTES).rev().find(|e| e[0] == Mark::Way as u8 && e[1..] == who);
-        if let Some(entry) = last {
-            entry[0] = Mark::Tried as u8;
+        let (trailer, _) = out.get_mut(start + packet.payload_end..).unwrap_or_default().as_chunks_mut();
+        let on_the_way = entry_bytes(Mark::Way, who);
+        if let Some(entry) = trailer.iter_mut().rev().find(|entry| **entry == on_the_way) {
+            *entry = entry_bytes(Mark::Tried, who);
         }
     }
     for dead in &edit.dead {
-        push_entry(out, Mark::Dead, *dead);
+        out.extend_from_slice(&entry_bytes(Mark::Dead, *dead));
     }
     if let Some((mark, who)) = edit.way {
-        push_entry(out, mark, who);
+        out.extend_from_slice(&entry_bytes(mark, who));
     }
     Ok(())
 }
 
 #[inline]
-fn push_entry(out: &mut Vec<u8>, mark: Mark, who: ShortId) {
+const fn entry_bytes(mark: Mark, who: ShortId) -> [u8; ENTRY_BYTES] {
     let [a, b, c, d] = who.0.to_le_bytes();
-    out.extend_from_slice(&[mark as u8, a, b, c, d]);
+    [mark as u8, a, b, c, d]
+}
+
+#[inline]
+fn u64_at<const AT: usize>(head: &[u8; HEADER_BYTES]) -> u64 {
+    let bytes = head.get(AT..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// The body of a new packet, with an empty trailer
@@ -282,4 +286,152 @@ pub fn new_packet(header: &Header, payload: &[u8]) -> Result<Vec<u8>, WireError>
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(payload);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: Header = Header {
+        destination: Address(0x0123_4567_89ab_cdef),
+        source: Address(0xfedc_ba98_7654_3210),
+        id: 0x0011_2233_4455_6677,
+        ttl: TTL_DEFAULT,
+        class: Class::Data,
+        congested: false,
+        traced: true,
+    };
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn forwarded(bytes: &[u8], edit: &Edit) -> Vec<u8> {
+        let mut out = Vec::new();
+        emit_forwarded(&PacketRef::parse(bytes).unwrap(), edit, &mut out).unwrap();
+        out
+    }
+
+    fn on_the_way(who: u32) -> Edit {
+        Edit { way: Some((Mark::Way, ShortId(who))), ..Edit::default() }
+    }
+
+    fn entries(bytes: &[u8]) -> Vec<(Mark, u32)> {
+        PacketRef::parse(bytes).unwrap().entries().map(|(mark, who)| (mark, who.0)).collect()
+    }
+
+    #[test]
+    fn packet_bytes_are_as_published() {
+        let fresh = new_packet(&HEADER, b"hello").unwrap();
+        let head = "efcdab89674523011032547698badcfe7766554433221100";
+        assert_eq!(hex(&fresh), format!("{head}40020200050000{}", "0068656c6c6f"));
+        let edit = Edit { dead: vec![ShortId(0xdead_beef)], congested: true, ..on_the_way(0x0102_0304) };
+        let once = forwarded(&fresh, &edit);
+        assert_eq!(hex(&once), format!("{head}3f0203020500000068656c6c6f{}{}", "02efbeadde", "0104030201"));
+        let relayed = forwarded(&once, &Edit { way: Some((Mark::Relay, ShortId(5))), ..Edit::default() });
+        assert_eq!(
+            hex(&relayed),
+            format!("{head}3e0203030500000068656c6c6f{}{}{}", "02efbeadde", "0104030201", "0305000000")
+        );
+        let back = forwarded(&once, &Edit { give_back: Some(ShortId(0x0102_0304)), ..Edit::default() });
+        assert_eq!(hex(&back), format!("{head}3e0203020500000068656c6c6f{}{}", "02efbeadde", "0004030201"));
+    }
+
+    #[test]
+    fn parsed_packet_is_what_was_written() {
+        let header = Header { class: Class::Signal, congested: true, traced: false, ..HEADER };
+        let bytes = forwarded(&new_packet(&header, b"payload").unwrap(), &on_the_way(9));
+        let packet = PacketRef::parse(&bytes).unwrap();
+        assert_eq!(*packet.header(), Header { ttl: TTL_DEFAULT - 1, ..header });
+        assert_eq!((packet.payload(), packet.bytes()), (b"payload".as_slice(), bytes.as_slice()));
+        assert_eq!(packet.header().flow(), 0x4455_6677);
+    }
+
+    #[test]
+    fn giving_back_takes_the_last_stay_off_the_way_alone() {
+        let mut bytes = new_packet(&HEADER, b"").unwrap();
+        for who in [1, 2, 1] {
+            bytes = forwarded(&bytes, &on_the_way(who));
+        }
+        let bytes = forwarded(&bytes, &Edit { give_back: Some(ShortId(1)), ..Edit::default() });
+        assert_eq!(entries(&bytes), [(Mark::Way, 1), (Mark::Way, 2), (Mark::Tried, 1)]);
+        assert_eq!(PacketRef::parse(&bytes).unwrap().way().count(), 2);
+        let bytes = forwarded(&bytes, &Edit { give_back: Some(ShortId(7)), ..Edit::default() });
+        assert_eq!(entries(&bytes), [(Mark::Way, 1), (Mark::Way, 2), (Mark::Tried, 1)], "7 was not on it");
+    }
+
+    #[test]
+    fn packet_without_hops_or_room_is_not_forwarded_and_nothing_is_written() {
+        let spent = new_packet(&Header { ttl: 0, ..HEADER }, b"").unwrap();
+        let mut out = vec![1, 2, 3];
+        let refused = emit_forwarded(&PacketRef::parse(&spent).unwrap(), &Edit::default(), &mut out);
+        assert_eq!((refused, out.as_slice()), (Err(WireError::Malformed), [1, 2, 3].as_slice()));
+        let mut full = new_packet(&Header { ttl: TTL_MAX, ..HEADER }, b"").unwrap();
+        full[27] = ENTRIES_MAX as u8;
+        full.resize(HEADER_BYTES + ENTRIES_MAX * ENTRY_BYTES, 0);
+        let refused = emit_forwarded(&PacketRef::parse(&full).unwrap(), &on_the_way(1), &mut out);
+        assert_eq!((refused, out.as_slice()), (Err(WireError::TooLong), [1, 2, 3].as_slice()));
+        assert_eq!(entries(&forwarded(&full, &Edit::default())).len(), ENTRIES_MAX);
+    }
+
+    #[test]
+    fn payload_or_ttl_over_its_bound_makes_no_packet() {
+        assert_eq!(new_packet(&HEADER, &[0; PAYLOAD_BYTES_MAX + 1]), Err(WireError::TooLong));
+        assert_eq!(new_packet(&Header { ttl: TTL_MAX + 1, ..HEADER }, b""), Err(WireError::TooLong));
+        let largest = new_packet(&Header { ttl: TTL_MAX, ..HEADER }, &[0; PAYLOAD_BYTES_MAX]).unwrap();
+        assert_eq!(PacketRef::parse(&largest).unwrap().payload().len(), PAYLOAD_BYTES_MAX);
+    }
+
+    #[test]
+    fn packet_with_a_wrong_byte_is_refused() {
+        let good = forwarded(&new_packet(&HEADER, b"hello").unwrap(), &on_the_way(9));
+        assert!(PacketRef::parse(&good).is_ok());
+        let wrong =
+            [(24, TTL_MAX + 1), (25, 0), (25, 3), (26, 4), (27, 0), (27, 2), (28, 4), (29, 255), (30, 1), (31, 1)];
+        for (at, byte) in wrong.into_iter().chain([(HEADER_BYTES + 5, 4)]) {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            assert_eq!(PacketRef::parse(&bytes), Err(WireError::Malformed), "byte {at} = {byte}");
+        }
+        for len in 0..good.len() {
+            assert_eq!(PacketRef::parse(&good[..len]), Err(WireError::Malformed), "cut to {len}");
+        }
+        assert_eq!(PacketRef::parse(&[good.as_slice(), &[0]].concat()), Err(WireError::Malformed));
+    }
+
+    #[test]
+    fn debug_of_a_packet_shows_no_payload() {
+        let bytes = new_packet(&HEADER, b"canary").unwrap();
+        let shown = format!("{:?}", PacketRef::parse(&bytes).unwrap());
+        assert!(
+            !shown.contains("canary") && !shown.contains("99, 97") && shown.contains("payload_bytes: 6"),
+            "{shown}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn junk_is_refused_or_forwarded_and_never_panics(
+            mut junk in prop::collection::vec(any::<u8>(), 0..200), repair in any::<bool>(), who in any::<u32>(),
+        ) {
+            if repair && junk.len() >= HEADER_BYTES {
+                let trailer = junk.len() - HEADER_BYTES;
+                (junk[24], junk[25], junk[26]) = (junk[24] % (TTL_MAX + 1), 1 + junk[25] % 2, junk[26] % 4);
+                (junk[27], junk[28]) = ((trailer / ENTRY_BYTES) as u8, (trailer % ENTRY_BYTES) as u8);
+                (junk[29], junk[30], junk[31]) = (0, 0, 0);
+                junk[HEADER_BYTES..].iter_mut().for_each(|byte| *byte %= 4);
+            }
+            if let Ok(packet) = PacketRef::parse(&junk) {
+                let mut out = Vec::new();
+                let edit = Edit { give_back: Some(ShortId(who)), dead: vec![ShortId(who)], ..on_the_way(who) };
+                if emit_forwarded(&packet, &edit, &mut out).is_ok() {
+                    let forwarded = PacketRef::parse(&out).unwrap();
+                    prop_assert_eq!(forwarded.entries().len(), packet.entries().len() + 2);
+                    prop_assert_eq!(forwarded.payload(), packet.payload());
+                }
+            }
+        }
+    }
 }
