@@ -140,7 +140,8 @@ impl Identity {
 
     fn read(file: File, path: PathBuf) -> Result<Self, IdentityError> {
         let metadata = file.metadata();
-        let mode = metadata.map_err(|source| IdentityError::Io { action: "inspect", path: path.clone(), source })?.mode();
+        let mode =
+            metadata.map_err(|source| IdentityError::Io { action: "inspect", path: path.clone(), source })?.mode();
         if mode & 0o077 != 0 {
             return Err(IdentityError::KeyIsOpen { path, mode: mode & 0o7777 });
         }

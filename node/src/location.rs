@@ -117,7 +117,9 @@ fn split_port(text: &str, default_port: u16) -> Result<(&str, u16), LocationErro
         return Ok((text, default_port));
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !bracketed(text) => (host, port.parse().map_err(|_| LocationError::Port(port.to_owned()))?),
+        Some((host, port)) if !bracketed(text) => {
+            (host, port.parse().map_err(|_| LocationError::Port(port.to_owned()))?)
+        }
         _ => (text, default_port),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

@@ -22,8 +22,8 @@ use tokio::time::{sleep_until, timeout};
 use super::counters::LinkGauges;
 use super::handshake::{Duplex, drain};
 use super::hub::{Hub, Slot};
-use super::queue::{PushError, Queue};
 use super::limits::Deadlines;
+use super::queue::{PushError, Queue};
 use super::reason::{CloseReason, Slow};
 use super::wake::Wake;
 use super::{Direction, LinkEvent, LinkId, Opened, reader, writer};
@@ -246,8 +246,10 @@ pub(crate) async fn run(hub: Rc<Hub>, established: Established) {
         link.close(CloseReason::Internal);
     }
     let stream: Stream = Rc::new(RefCell::new(stream));
-    let reader = spawn_local(guarded(Rc::clone(&link), reader::read(Rc::clone(&hub), Rc::clone(&link), stream.clone())));
-    let writer = spawn_local(guarded(Rc::clone(&link), writer::write(Rc::clone(&hub), Rc::clone(&link), stream.clone())));
+    let reader =
+        spawn_local(guarded(Rc::clone(&link), reader::read(Rc::clone(&hub), Rc::clone(&link), stream.clone())));
+    let writer =
+        spawn_local(guarded(Rc::clone(&link), writer::write(Rc::clone(&hub), Rc::clone(&link), stream.clone())));
     let reason = supervise(&hub, &link).await;
     hub.remove_link(&link);
     end(&hub, &link, &reason, reader, writer, stream).await;

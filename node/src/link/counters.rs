@@ -59,10 +59,8 @@ counters! {
     dropped_no_link,
     /// Dropped: they came over a link that is not a neighbour's
     dropped_not_neighbour,
-    /// Dropped: the source is not the neighbour that sent it first
+    /// Dropped: what it says of its source or of its way cannot be true
     dropped_forged,
-    /// Dropped by another rule of routing
-    dropped_routing,
     /// Dropped: a packet about a packet, over its rate or without a way
     dropped_reports,
 }

@@ -88,6 +88,10 @@ impl Limbo {
         fits
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<(Instant, Option<Address>, Vec<u8>)> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting)
@@ -200,7 +204,7 @@ impl Forwarder {
             Decision::Forward { to, edit, choice } => self.pass_on(hub, snapshot, packet, from, to, edit, choice),
             Decision::Back { to, edit } => self.pass_on(hub, snapshot, packet, from, to, edit, Choice::Back),
             Decision::Undeliverable { cause } => self.give_up(hub, snapshot, packet, cause),
-            Decision::Drop(reason) => count_drop(hub, reason),
+            Decision::Drop(DropReason::ForgedSource | DropReason::ForgedWay) => hub.counters.dropped_forged.add(1),
         }
     }
 
@@ -213,8 +217,9 @@ impl Forwarder {
         frames.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
         frames.extend_from_slice(packet.bytes());
         if finish_frame(FrameKind::Packet, start, frames).is_err() {
+            // Not for a packet that came in a frame.
             frames.truncate(start);
-            return hub.counters.dropped_routing.add(1);
+            return hub.counters.dropped_delivery.add(1);
         }
         self.data_packets += u64::from(packet.header().class == Class::Data);
     }
@@ -335,9 +340,8 @@ impl Forwarder {
             traced: false,
         };
         let packet = encode(payload).and_then(|payload| new_packet(&header, &payload));
-        let sent = packet.is_ok_and(|bytes| {
-            PacketRef::parse(&bytes).is_ok_and(|packet| self.send_own(hub, snapshot, &packet))
-        });
+        let sent = packet
+            .is_ok_and(|bytes| PacketRef::parse(&bytes).is_ok_and(|packet| self.send_own(hub, snapshot, &packet)));
         if !sent {
             hub.counters.dropped_reports.add(1);
         }
@@ -356,9 +360,6 @@ impl Forwarder {
 /// Packets in limbo go on their way by the new routes
 pub(crate) async fn release_limbo(hub: Rc<Hub>) {
     let waiting = hub.limbo.borrow_mut().take();
-    if waiting.is_empty() {
-        return;
-    }
     let now = hub.clock.now();
     let mut forwarder = Forwarder::of(None);
     forwarder.begin(&hub, now);
@@ -376,13 +377,6 @@ pub(crate) async fn release_limbo(hub: Rc<Hub>) {
         }
     }
     forwarder.finish(&hub).await;
-}
-
-fn count_drop(hub: &Hub, reason: DropReason) {
-    match reason {
-        DropReason::ForgedSource => hub.counters.dropped_forged.add(1),
-        _ => hub.counters.dropped_routing.add(1),
-    }
 }
 
 /// Whether a packet tells its receiver of another packet: nothing is told about those

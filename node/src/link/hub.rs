@@ -112,7 +112,13 @@ impl Drop for Slot {
 
 impl Hub {
     /// Must be called within the link thread's runtime
-    pub(crate) fn new(config: Config, key: Key, tls: Tls, counters: Arc<Counters>, events: mpsc::Sender<LinkEvent>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        key: Key,
+        tls: Tls,
+        counters: Arc<Counters>,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
         Self {
             key,
             clock: config.clock,
@@ -219,7 +225,8 @@ impl Hub {
         let Some(link) = self.link(link).filter(|link| !link.is_ending()) else { return };
         let mut waiting = link.waiting.borrow_mut();
         // Those who wait go first.
-        let pushed = if waiting.is_empty() { link.queue.borrow_mut().push_bytes(priority, frames) } else { Err(frames) };
+        let pushed =
+            if waiting.is_empty() { link.queue.borrow_mut().push_bytes(priority, frames) } else { Err(frames) };
         match (pushed, queued) {
             (Ok(()), queued) => {
                 link.written.wake();
@@ -250,7 +257,9 @@ impl Hub {
             Rc::new(Snapshot { routes, address, name, targets })
         });
         *self.snapshot.borrow_mut() = snapshot;
-        spawn_local(release_limbo(Rc::clone(self)));
+        if !self.limbo.borrow().is_empty() {
+            spawn_local(release_limbo(Rc::clone(self)));
+        }
     }
 }
 

@@ -312,10 +312,7 @@ mod tests {
     fn frame_without_bytes_changes_nothing() {
         let buffers = Buffers::default();
         let mut queue = Queue::new(QueueBounds::default());
-        let spent = new_packet(
-            &Header { ttl: 0, ..*packet(PacketClass::Data, 0).as_ref().header() },
-            &[],
-        );
+        let spent = new_packet(&Header { ttl: 0, ..*packet(PacketClass::Data, 0).as_ref().header() }, &[]);
         let spent = PacketBytes::new(spent.unwrap()).unwrap();
         let error = queue.push_forwarded(&spent.as_ref(), &Edit::default(), &buffers).unwrap_err();
         assert_eq!(error, PushError::Wire(WireError::Malformed));

@@ -104,7 +104,8 @@ impl Tls {
     }
 
     fn client_config(&self, wanted: Option<Key>) -> Result<ClientConfig, rustls::Error> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS)?;
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS)?;
         let verifier = Arc::new(Verifier { wanted });
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = builder.with_client_cert_resolver(self.certificate.clone());
@@ -328,7 +329,8 @@ mod tests {
         let (facts, key) = dialled.unwrap();
         assert_eq!((key, accepted.unwrap()), (bob.key(), alice.key()));
         assert_eq!(facts.version, Some(ProtocolVersion::TLSv1_3));
-        let quick = if has_aes() { CipherSuite::TLS13_AES_128_GCM_SHA256 } else { CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 };
+        let quick =
+            if has_aes() { CipherSuite::TLS13_AES_128_GCM_SHA256 } else { CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 };
         assert_eq!(facts.suite, Some(quick));
         assert_eq!(facts.group, Some(NamedGroup::X25519MLKEM768));
     }

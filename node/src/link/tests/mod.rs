@@ -67,7 +67,8 @@ impl Node {
         }
         loop {
             let event = tokio::time::timeout(DEADLINE, self.events.recv()).await;
-            let event = event.unwrap_or_else(|_| panic!("never came; there were {:?}", self.seen)).expect("thread ended");
+            let event =
+                event.unwrap_or_else(|_| panic!("never came; there were {:?}", self.seen)).expect("thread ended");
             match pick(&event) {
                 Some(picked) => return picked,
                 None => self.seen.push_back(event),

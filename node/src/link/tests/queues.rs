@@ -1,7 +1,7 @@
 //! What waits to be written: classes, bounds, and who waits for whom.
 
-use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::PacketBytes;
+use kith_common::wire::packet::{Class, Header, new_packet};
 
 use super::*;
 
