@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! The `kith-supernode` command; all of it is in the library, so that the lab can take its role.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kith_supernode::cli::main(std::env::args_os())
+}

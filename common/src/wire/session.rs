@@ -141,7 +141,7 @@ pub struct LoggedOut {
 }
 
 /// What a look-up asks for
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Subject {
     /// The peer of this name
     Name(Name),

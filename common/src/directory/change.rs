@@ -1,0 +1,333 @@
+//! What each command does: first it is judged, with nothing changed, then the change is carried out.
+
+use std::collections::BTreeSet;
+
+use super::Directory;
+use super::command::{Command, LogIn, SuspectReason};
+use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
+use super::pairs::Pair;
+use crate::id::{Address, Epoch, Name, SessionId};
+use crate::lift;
+use crate::wire::session::Locations;
+
+type Touched = BTreeSet<Address>;
+
+/// A command that was found good, with what was found
+enum Change<'a> {
+    Configure { degree: u8 },
+    Enter { login: &'a LogIn, address: Address },
+    Reenter { login: &'a LogIn, present: SessionId },
+    Move { session: SessionId, locations: &'a Locations },
+    Suspect { session: SessionId, reason: SuspectReason },
+    Clear { session: SessionId },
+    Separate { pair: Pair },
+    Reunite { pair: Pair },
+    End { session: SessionId },
+    Release { name: &'a Name },
+}
+
+/// Why a command changes nothing
+enum Idle {
+    Refused(Refusal),
+    Unchanged(&'static str),
+    Resumed(SessionId),
+}
+
+impl From<Refusal> for Idle {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Directory {
+    /// What the command comes to if it changes nothing: a refusal, or a state that is there already
+    ///
+    /// Such a command needs no place in the log: a refused login costs no write, and nor does a session taken up again.
+    /// `None`: it must be logged and applied.
+    pub fn answer(&self, command: &Command) -> Option<Outcome> {
+        self.judge(command).err().map(|idle| self.describe(idle))
+    }
+
+    /// Applies the command at `index` of the log; indices increase, gaps are harmless
+    ///
+    /// A refusal is an outcome. It and [`Outcome::Unchanged`] change nothing but [`Directory::applied`];
+    /// [`Outcome::Stale`] not even that, so a log may be read again over a snapshot that holds a part of it.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
+        if index <= self.applied {
+            return Applied { outcome: Outcome::Stale, touched: Touched::new() };
+        }
+        let (outcome, touched) = match self.judge(command) {
+            Ok(change) => self.carry_out(index, change),
+            Err(idle) => (self.describe(idle), Touched::new()),
+        };
+        self.applied = index;
+        self.rewire(index, &touched);
+        Applied { outcome, touched }
+    }
+
+    fn describe(&self, idle: Idle) -> Outcome {
+        match idle {
+            Idle::Refused(refusal) => Outcome::Refused(refusal),
+            Idle::Unchanged(reason) => Outcome::Unchanged(reason),
+            Idle::Resumed(session) => match self.session(session) {
+                Some(session) => Outcome::LoggedIn(logged_in(session, Entry::Resumed, None)),
+                None => Outcome::Refused(Refusal::NoSession),
+            },
+        }
+    }
+
+    fn rewire(&mut self, index: u64, touched: &Touched) {
+        if touched.is_empty() {
+            return;
+        }
+        self.epoch = Epoch(index);
+        for address in touched {
+            let id = self.by_address.get(address);
+            if let Some(session) = id.and_then(|id| self.sessions.get_mut(id)) {
+                session.rewired = Epoch(index);
+            }
+        }
+    }
+
+    fn judge<'a>(&self, command: &'a Command) -> Result<Change<'a>, Idle> {
+        match command {
+            Command::Configure { degree } => self.judge_configure(*degree),
+            Command::LogIn(login) => self.judge_login(login),
+            Command::Renew { session, locations } => self.judge_renew(*session, locations),
+            Command::Suspect { session, reason } => self.judge_suspect(*session, *reason),
+            Command::Clear { session } => self.judge_clear(*session),
+            Command::UnreachablePair { reporter, other } => self.judge_unreachable(*reporter, *other),
+            Command::ExpirePair { a, b } => self.judge_expired_pair(Pair::of(*a, *b)),
+            Command::LogOut { session } | Command::Expire { session } => self.judge_end(*session),
+            Command::Release { name } => self.judge_release(name),
+        }
+    }
+
+    fn carry_out(&mut self, index: u64, change: Change<'_>) -> (Outcome, Touched) {
+        match change {
+            Change::Configure { degree } => (Outcome::Configured, self.mesh.configure(degree)),
+            Change::Enter { login, address } => self.enter(index, login, address),
+            Change::Reenter { login, present } => self.reenter(index, login, present),
+            Change::Move { session, locations } => self.move_to(session, locations),
+            Change::Suspect { session, reason } => self.suspect(session, reason),
+            Change::Clear { session } => self.clear(session),
+            Change::Separate { pair } => self.separate(index, pair),
+            Change::Reunite { pair } => (Outcome::Reunited, self.mesh.reunite(pair)),
+            Change::End { session } => self.end(session),
+            Change::Release { name } => self.release(name),
+        }
+    }
+
+    fn judge_configure<'a>(&self, degree: u8) -> Result<Change<'a>, Idle> {
+        if !lift::is_degree(degree) {
+            return Err(Refusal::Degree(degree).into());
+        }
+        if degree == self.degree() {
+            return Err(Idle::Unchanged("that is the degree"));
+        }
+        Ok(Change::Configure { degree })
+    }
+
+    fn judge_login<'a>(&self, login: &'a LogIn) -> Result<Change<'a>, Idle> {
+        self.judge_name(login)?;
+        match self.by_key(&login.key) {
+            Some(present) => self.judge_reentry(login, present),
+            None => self.judge_entry(login),
+        }
+    }
+
+    /// The compare of the compare-and-set
+    fn judge_name(&self, login: &LogIn) -> Result<(), Refusal> {
+        match self.accounts.get(&login.name) {
+            Some(account) if account.key != login.key => return Err(Refusal::NameTaken),
+            None if self.accounts.len() >= self.limits.accounts => return Err(Refusal::AccountsFull),
+            Some(_) | None => (),
+        }
+        let owner = self.session(login.session).map(|session| session.key);
+        if owner.is_some_and(|key| key != login.key) { Err(Refusal::SessionIdTaken) } else { Ok(()) }
+    }
+
+    fn judge_reentry<'a>(&self, login: &'a LogIn, present: &Session) -> Result<Change<'a>, Idle> {
+        if present.name != login.name {
+            return Err(Refusal::KeyInSession(present.name.clone()).into());
+        }
+        let same = present.id == login.session && present.locations == login.locations;
+        if same && present.suspect.is_none() && !self.mesh.pairs().has(present.address) {
+            return Err(Idle::Resumed(present.id));
+        }
+        Ok(Change::Reenter { login, present: present.id })
+    }
+
+    fn judge_entry<'a>(&self, login: &'a LogIn) -> Result<Change<'a>, Idle> {
+        if self.sessions.len() >= self.limits.sessions {
+            return Err(Refusal::SessionsFull.into());
+        }
+        let address = self.mesh.choose_address(&login.key, &login.salt);
+        if self.by_address.contains_key(&address) {
+            return Err(Refusal::NoPlace.into());
+        }
+        Ok(Change::Enter { login, address })
+    }
+
+    fn judge_renew<'a>(&self, session: SessionId, locations: &'a Locations) -> Result<Change<'a>, Idle> {
+        if self.known(session)?.locations == *locations {
+            return Err(Idle::Unchanged("the locations are the same"));
+        }
+        Ok(Change::Move { session, locations })
+    }
+
+    fn judge_suspect<'a>(&self, session: SessionId, reason: SuspectReason) -> Result<Change<'a>, Idle> {
+        match self.known(session)?.suspect {
+            Some(_) => Err(Idle::Unchanged("it is suspected already")),
+            None => Ok(Change::Suspect { session, reason }),
+        }
+    }
+
+    fn judge_clear<'a>(&self, session: SessionId) -> Result<Change<'a>, Idle> {
+        match self.known(session)?.suspect {
+            Some(_) => Ok(Change::Clear { session }),
+            None => Err(Idle::Unchanged("it is no suspect")),
+        }
+    }
+
+    fn judge_unreachable<'a>(&self, reporter: Address, other: Address) -> Result<Change<'a>, Idle> {
+        if reporter == other {
+            return Err(Refusal::SamePeer.into());
+        }
+        if [reporter, other].iter().any(|end| !self.by_address.contains_key(end)) {
+            return Err(Refusal::UnknownAddress.into());
+        }
+        let pair = Pair::of(reporter, other);
+        if self.mesh.pairs().contains(pair) {
+            return Err(Idle::Unchanged("the pair is known"));
+        }
+        Ok(Change::Separate { pair })
+    }
+
+    fn judge_expired_pair<'a>(&self, pair: Pair) -> Result<Change<'a>, Idle> {
+        if self.mesh.pairs().contains(pair) {
+            Ok(Change::Reunite { pair })
+        } else {
+            Err(Idle::Unchanged("the pair is gone already"))
+        }
+    }
+
+    fn judge_end<'a>(&self, session: SessionId) -> Result<Change<'a>, Idle> {
+        self.known(session)?;
+        Ok(Change::End { session })
+    }
+
+    fn judge_release<'a>(&self, name: &'a Name) -> Result<Change<'a>, Idle> {
+        if self.accounts.contains_key(name) { Ok(Change::Release { name }) } else { Err(Refusal::UnknownName.into()) }
+    }
+
+    fn known(&self, session: SessionId) -> Result<&Session, Refusal> {
+        self.session(session).ok_or(Refusal::NoSession)
+    }
+
+    fn enter(&mut self, index: u64, login: &LogIn, address: Address) -> (Outcome, Touched) {
+        let session = Session {
+            id: login.session,
+            name: login.name.clone(),
+            key: login.key,
+            address,
+            epoch: Epoch(index),
+            rewired: Epoch(index),
+            locations: login.locations.clone(),
+            suspect: None,
+        };
+        let outcome = Outcome::LoggedIn(logged_in(&session, Entry::New, None));
+        self.insert(session);
+        (outcome, self.mesh.join(address))
+    }
+
+    /// The same peer again: the place and the name stay, the rest is as it says now
+    fn reenter(&mut self, index: u64, login: &LogIn, present: SessionId) -> (Outcome, Touched) {
+        let Some(mut session) = self.sessions.remove(&present) else {
+            return (Outcome::Refused(Refusal::NoSession), Touched::new());
+        };
+        let address = session.address;
+        session.locations = login.locations.clone();
+        let was_suspect = session.suspect.take().is_some();
+        let resumed = login.session == present;
+        if !resumed {
+            session.id = login.session;
+            session.epoch = Epoch(index);
+        }
+        let entry = if resumed { Entry::Resumed } else { Entry::Rejoined };
+        let outcome = Outcome::LoggedIn(logged_in(&session, entry, (!resumed).then_some(present)));
+        self.insert(session);
+        // Without its pairs first: they were of the peer as it was.
+        let mut touched = self.mesh.reunite_all(address);
+        touched.append(&mut if was_suspect { self.mesh.enter(address) } else { self.mesh.refresh(address) });
+        touched.insert(address);
+        (outcome, touched)
+    }
+
+    pub(super) fn insert(&mut self, session: Session) {
+        let account = Account { key: session.key, session: Some(session.id) };
+        self.accounts.insert(session.name.clone(), account);
+        self.by_key.insert(session.key, session.id);
+        self.by_address.insert(session.address, session.id);
+        self.sessions.insert(session.id, session);
+    }
+
+    fn move_to(&mut self, session: SessionId, locations: &Locations) -> (Outcome, Touched) {
+        let Some(session) = self.sessions.get_mut(&session) else {
+            return (Outcome::Refused(Refusal::NoSession), Touched::new());
+        };
+        session.locations = locations.clone();
+        (Outcome::Renewed, self.mesh.refresh(session.address))
+    }
+
+    fn suspect(&mut self, session: SessionId, reason: SuspectReason) -> (Outcome, Touched) {
+        let Some(session) = self.sessions.get_mut(&session) else {
+            return (Outcome::Refused(Refusal::NoSession), Touched::new());
+        };
+        session.suspect = Some(reason);
+        let address = session.address;
+        (Outcome::Suspected { address }, self.mesh.leave(address))
+    }
+
+    fn clear(&mut self, session: SessionId) -> (Outcome, Touched) {
+        let Some(session) = self.sessions.get_mut(&session) else {
+            return (Outcome::Refused(Refusal::NoSession), Touched::new());
+        };
+        session.suspect = None;
+        let address = session.address;
+        (Outcome::Cleared { address }, self.mesh.enter(address))
+    }
+
+    fn separate(&mut self, index: u64, pair: Pair) -> (Outcome, Touched) {
+        let (touched, dropped) = self.mesh.separate(index, pair);
+        for Pair { low, high } in &dropped {
+            tracing::info!(%low, %high, reason = "too many unreachable pairs; the oldest goes", "pair forgotten");
+        }
+        (Outcome::Parted { dropped }, touched)
+    }
+
+    fn end(&mut self, session: SessionId) -> (Outcome, Touched) {
+        let Some(session) = self.sessions.remove(&session) else {
+            return (Outcome::Refused(Refusal::NoSession), Touched::new());
+        };
+        self.by_key.remove(&session.key);
+        self.by_address.remove(&session.address);
+        if let Some(account) = self.accounts.get_mut(&session.name) {
+            account.session = None;
+        }
+        let touched = self.mesh.part(session.address);
+        let Session { id, name, key, address, .. } = session;
+        (Outcome::Ended(Ended { session: id, name, key, address }), touched)
+    }
+
+    fn release(&mut self, name: &Name) -> (Outcome, Touched) {
+        let session = self.accounts.get(name).and_then(|account| account.session);
+        let ended = session.map(|session| self.end(session));
+        self.accounts.remove(name);
+        ended.unwrap_or((Outcome::Released, Touched::new()))
+    }
+}
+
+fn logged_in(session: &Session, entry: Entry, replaced: Option<SessionId>) -> LoggedIn {
+    LoggedIn { session: session.id, record: session.record(), entry, replaced }
+}

@@ -1,0 +1,148 @@
+//! What the log holds: commands, and their bytes.
+
+use bincode::{Decode, Encode};
+
+use crate::id::{Address, Key, Name, SessionId};
+use crate::wire::session::Locations;
+use crate::wire::{self, WireError};
+
+/// The first byte of every command in the log; a directory that reads another one stops rather than guesses
+pub const COMMAND_VERSION: u8 = 1;
+
+/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 550
+pub const COMMAND_BYTES_MAX: usize = 1024;
+
+/// One entry of the log
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    /// The network's degree is this from now on: all tables change
+    Configure {
+        /// Even, [`DEGREE_MIN`](crate::lift::DEGREE_MIN) to [`DEGREE_MAX`](crate::lift::DEGREE_MAX)
+        degree: u8,
+    },
+    /// A key enters under a name, which is its own from the first time on
+    LogIn(LogIn),
+    /// A session goes on at other locations; a renewal that changes nothing is not logged
+    Renew {
+        /// Which
+        session: SessionId,
+        /// All of them
+        locations: Locations,
+    },
+    /// A session's peer is taken out of the ring, while its name, address and session stay
+    Suspect {
+        /// Which; a session has one address, and a suspicion must not outlive it
+        session: SessionId,
+        /// For people
+        reason: SuspectReason,
+    },
+    /// A suspect is heard again and returns to the ring
+    Clear {
+        /// Which
+        session: SessionId,
+    },
+    /// Two peers cannot connect: each is absent to the other until one logs in again, or the pair expires
+    UnreachablePair {
+        /// Who dialled
+        reporter: Address,
+        /// Who was dialled
+        other: Address,
+    },
+    /// Two peers may try to connect again
+    ExpirePair {
+        /// One of them
+        a: Address,
+        /// The other one
+        b: Address,
+    },
+    /// A peer says goodbye
+    LogOut {
+        /// Its session
+        session: SessionId,
+    },
+    /// A lease has ended
+    Expire {
+        /// Of this session
+        session: SessionId,
+    },
+    /// A name belongs to nobody again; its session, if there is one, ends
+    Release {
+        /// Which
+        name: Name,
+    },
+}
+
+/// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogIn {
+    /// To be known by
+    pub name: Name,
+    /// Who; the supernode has checked its signature
+    pub key: Key,
+    /// A fresh id, or the id of the key's present session to take that one up again
+    pub session: SessionId,
+    /// Drawn by the supernode after it saw the key, so that nobody can grind a place
+    pub salt: [u8; 16],
+    /// Where the peer can be dialled
+    pub locations: Locations,
+}
+
+/// Why a peer was suspected
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum SuspectReason {
+    /// Its home link was lost, and a neighbour lost its link too
+    Reported,
+    /// Its home link stayed lost for [`HOME_LOST_MAX`](super::suspicion::HOME_LOST_MAX)
+    HomeLost,
+    /// A neighbour lost its link, and the peer did not answer its home either
+    Silent,
+}
+
+impl SuspectReason {
+    /// A few words for people
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Reported => "a neighbour and its supernode lost their links to it",
+            Self::HomeLost => "its supernode lost its link",
+            Self::Silent => "a neighbour lost its link, and it did not answer its supernode",
+        }
+    }
+}
+
+/// Bytes of the log that are no command; nothing was applied
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Another version of the program wrote it
+    #[error("the log holds a command of version {0}, this is version {COMMAND_VERSION}")]
+    Version(u8),
+    /// The bytes were damaged
+    #[error("the log holds bytes that are no command: {0}")]
+    Bytes(#[from] WireError),
+}
+
+impl Command {
+    /// The command as the log keeps it: [`COMMAND_VERSION`], then its encoding
+    ///
+    /// # Errors
+    /// None of a command: its parts are bounded below [`COMMAND_BYTES_MAX`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WireError> {
+        let mut bytes = vec![COMMAND_VERSION];
+        bytes.append(&mut wire::encode(self)?);
+        Ok(bytes)
+    }
+
+    /// The command that the log kept as `bytes`
+    ///
+    /// # Errors
+    /// [`CommandError`] says whether they are of another version or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CommandError> {
+        let (version, body) = bytes.split_first().ok_or(WireError::Malformed)?;
+        if *version != COMMAND_VERSION {
+            return Err(CommandError::Version(*version));
+        }
+        if bytes.len() > COMMAND_BYTES_MAX {
+            return Err(CommandError::Bytes(WireError::TooLong));
+        }
+        Ok(wire::decode(body)?)
+    }
+}

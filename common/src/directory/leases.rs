@@ -1,0 +1,120 @@
+//! How long sessions and unreachable pairs last, by this supernode's clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::id::SessionId;
+use crate::time::Instant;
+
+/// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How long an unreachable pair counts
+pub const PAIR_TERM: Duration = Duration::from_secs(600);
+
+/// When an end that did not become a command, as the log was busy or another supernode led, is named again
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The deadlines of sessions (or of [`Pair`](super::Pair)s), volatile and monotonic: a supernode that starts gives
+/// everything in the directory a whole term, since it cannot know how long it was away
+///
+/// It holds what the directory holds, and no more: the directory's bounds are its own.
+#[derive(Clone, Debug)]
+pub struct Leases<T = SessionId> {
+    term: Duration,
+    deadlines: BTreeMap<T, Instant>,
+    order: BTreeSet<(Instant, T)>,
+}
+
+impl<T: Copy + Ord> Leases<T> {
+    /// One term from `now` for each of `present`
+    pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = T>) -> Self {
+        let mut leases = Self { term, deadlines: BTreeMap::new(), order: BTreeSet::new() };
+        present.into_iter().for_each(|item| leases.renew(now, item));
+        leases
+    }
+
+    /// How long a lease lasts
+    pub const fn term(&self) -> Duration {
+        self.term
+    }
+
+    /// Begins the term anew, or for the first time
+    pub fn renew(&mut self, now: Instant, item: T) {
+        self.set(now + self.term, item);
+    }
+
+    /// Forgets what the directory has ended
+    pub fn end(&mut self, item: T) {
+        if let Some(deadline) = self.deadlines.remove(&item) {
+            self.order.remove(&(deadline, item));
+        }
+    }
+
+    /// What has ended, in the order of deadlines; each is named again every second until [`Leases::end`] or a renewal
+    pub fn expire(&mut self, now: Instant) -> Vec<T> {
+        let ended = self.order.iter().take_while(|(deadline, _)| *deadline <= now);
+        let ended: Vec<T> = ended.map(|(_, item)| *item).collect();
+        ended.iter().for_each(|item| self.set(now + RETRY, *item));
+        ended
+    }
+
+    /// When to call [`Leases::expire`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.order.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn set(&mut self, deadline: Instant, item: T) {
+        self.end(item);
+        self.deadlines.insert(item, deadline);
+        self.order.insert((deadline, item));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionId = SessionId([1; 16]);
+    const B: SessionId = SessionId([2; 16]);
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_micros(secs * 1_000_000)
+    }
+
+    #[test]
+    fn session_found_at_the_start_has_one_whole_lease() {
+        let mut leases = Leases::new(at(5), LEASE, [A, B]);
+        assert_eq!(leases.next_timeout(), Some(at(35)));
+        assert_eq!(leases.expire(Instant::from_micros(34_999_999)), []);
+        assert_eq!(leases.expire(at(35)), [A, B]);
+    }
+
+    #[test]
+    fn renewal_begins_the_lease_anew() {
+        let mut leases = Leases::new(at(0), LEASE, [A, B]);
+        leases.renew(at(10), A);
+        assert_eq!(leases.expire(at(30)), [B]);
+        leases.end(B);
+        assert_eq!(leases.expire(at(40)), [A]);
+    }
+
+    #[test]
+    fn ended_lease_is_named_again_until_the_directory_has_ended_it() {
+        let mut leases = Leases::new(at(0), LEASE, [A]);
+        assert_eq!(leases.expire(at(30)), [A]);
+        assert_eq!(leases.expire(at(30)), []);
+        assert_eq!(leases.next_timeout(), Some(at(31)));
+        assert_eq!(leases.expire(at(31)), [A]);
+        leases.end(A);
+        assert_eq!((leases.expire(at(99)), leases.next_timeout()), (vec![], None));
+    }
+
+    #[test]
+    fn late_renewal_before_the_expiry_was_applied_counts() {
+        let mut leases = Leases::new(at(0), LEASE, [A]);
+        assert_eq!(leases.expire(at(30)), [A]);
+        leases.renew(at(30), A);
+        assert_eq!(leases.next_timeout(), Some(at(60)));
+    }
+}

@@ -1,0 +1,168 @@
+//! The ring as the directory sees it, and whose table a change of it touches.
+//!
+//! Without unreachable pairs a join or leave of x changes the tables of x, of N(x) and of x's ring neighbours: an edge
+//! between two others goes only if x took an end of it over, and x takes places over from its ring neighbours alone.
+//! With pairs it may take one over from a peer farther away, that was only second nearest; but then from somebody that
+//! has a pair and becomes x's neighbour. So those, and no more, are compared before and after.
+
+use std::collections::BTreeSet;
+
+use super::pairs::{Pair, Pairs};
+use crate::id::{Address, Key};
+use crate::lift::{self, Maps};
+use crate::ring::Ring;
+
+type Touched = BTreeSet<Address>;
+
+/// Who is linked to whom
+#[derive(Clone, Debug)]
+pub(super) struct Mesh {
+    degree: u8,
+    maps: Maps,
+    /// Everybody with a session: a new address keeps away from suspects too
+    members: Ring,
+    /// The members that are no suspects
+    ring: Ring,
+    pairs: Pairs,
+}
+
+impl Mesh {
+    pub(super) fn new(degree: u8, pairs_max: usize) -> Self {
+        let maps = Maps::of_degree(degree);
+        Self { degree, maps, members: Ring::new(), ring: Ring::new(), pairs: Pairs::new(pairs_max) }
+    }
+
+    pub(super) fn restored(degree: u8, members: Ring, ring: Ring, pairs: Pairs) -> Self {
+        Self { degree, maps: Maps::of_degree(degree), members, ring, pairs }
+    }
+
+    pub(super) const fn degree(&self) -> u8 {
+        self.degree
+    }
+
+    pub(super) const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(super) const fn pairs(&self) -> &Pairs {
+        &self.pairs
+    }
+
+    /// Everybody that `x` is linked to, in the order of addresses; nobody if it is not in the ring
+    pub(super) fn neighbours(&self, x: Address) -> Vec<Address> {
+        if !self.ring.contains(x) {
+            return Vec::new();
+        }
+        lift::neighbours(&self.ring, &self.maps, x, &self.pairs)
+    }
+
+    pub(super) fn choose_address(&self, key: &Key, salt: &[u8; 16]) -> Address {
+        lift::choose_address(key, salt, &self.members)
+    }
+
+    pub(super) fn configure(&mut self, degree: u8) -> Touched {
+        self.degree = degree;
+        self.maps = Maps::of_degree(degree);
+        self.ring.iter().collect()
+    }
+
+    /// A new member, in the ring at once
+    pub(super) fn join(&mut self, x: Address) -> Touched {
+        self.members.insert(x);
+        self.enter(x)
+    }
+
+    /// No member any more
+    pub(super) fn part(&mut self, x: Address) -> Touched {
+        let touched = self.leave(x);
+        self.members.remove(x);
+        // Nobody is at x now, so that forgetting its pairs changes no table.
+        self.pairs.of(x).collect::<Vec<_>>().into_iter().for_each(|other| self.pairs.remove(Pair::of(x, other)));
+        touched
+    }
+
+    /// A member's entry into the ring
+    pub(super) fn enter(&mut self, x: Address) -> Touched {
+        if !self.ring.insert(x) {
+            return Touched::new();
+        }
+        let mut touched = self.around(x);
+        let compared = self.paired_neighbours(x);
+        if !compared.is_empty() {
+            self.ring.remove(x);
+            touched.append(&mut self.change(compared, |mesh| {
+                mesh.ring.insert(x);
+            }));
+        }
+        touched
+    }
+
+    /// A member's exit from the ring
+    pub(super) fn leave(&mut self, x: Address) -> Touched {
+        if !self.ring.contains(x) {
+            return Touched::new();
+        }
+        let mut touched = self.around(x);
+        let compared = self.paired_neighbours(x);
+        touched.append(&mut self.change(compared, |mesh| {
+            mesh.ring.remove(x);
+        }));
+        touched
+    }
+
+    /// Whoever has `x` in its table, as what tables say of `x` has changed
+    pub(super) fn refresh(&self, x: Address) -> Touched {
+        self.neighbours(x).into_iter().collect()
+    }
+
+    /// Adds an unreachable pair at the cost of those that are in its way
+    pub(super) fn separate(&mut self, index: u64, pair: Pair) -> (Touched, Vec<Pair>) {
+        let dropped = self.pairs.in_the_way_of(pair);
+        let ends = dropped.iter().chain([&pair]).flat_map(|pair| pair.ends()).collect();
+        let touched = self.change(ends, |mesh| {
+            dropped.iter().for_each(|pair| mesh.pairs.remove(*pair));
+            mesh.pairs.insert(index, pair);
+        });
+        (touched, dropped.into_iter().collect())
+    }
+
+    /// Removes an unreachable pair
+    pub(super) fn reunite(&mut self, pair: Pair) -> Touched {
+        self.change(pair.ends().into(), |mesh| mesh.pairs.remove(pair))
+    }
+
+    /// Removes all pairs of `x`
+    pub(super) fn reunite_all(&mut self, x: Address) -> Touched {
+        let others: BTreeSet<Address> = self.pairs.of(x).collect();
+        let ends = others.iter().copied().chain([x]).collect();
+        self.change(ends, |mesh| others.iter().for_each(|other| mesh.pairs.remove(Pair::of(x, *other))))
+    }
+
+    /// `x`, its neighbours, and its ring neighbours (who are its neighbours unless a pair stands between)
+    fn around(&self, x: Address) -> Touched {
+        let beside = [self.ring.successor(x), self.ring.predecessor(x)];
+        self.neighbours(x).into_iter().chain(beside.into_iter().flatten()).chain([x]).collect()
+    }
+
+    fn paired_neighbours(&self, x: Address) -> Touched {
+        self.neighbours(x).into_iter().filter(|z| self.pairs.has(*z)).collect()
+    }
+
+    /// Makes a change whose new and lost edges all end at one of `watched`, and finds the tables that it changed
+    fn change(&mut self, watched: Touched, make: impl FnOnce(&mut Self)) -> Touched {
+        let tables = |mesh: &Self| -> Vec<Touched> {
+            watched.iter().map(|x| mesh.neighbours(*x).into_iter().collect()).collect()
+        };
+        let before = tables(self);
+        make(self);
+        let after = tables(self);
+        let mut touched = Touched::new();
+        for ((x, before), after) in watched.iter().zip(&before).zip(&after) {
+            if before != after {
+                touched.insert(*x);
+                touched.extend(before.symmetric_difference(after));
+            }
+        }
+        touched
+    }
+}

@@ -1,0 +1,208 @@
+//! What supernodes agree on: accounts, sessions, locations, the ring's membership, suspects and unreachable pairs.
+//!
+//! A [`Directory`] is fed by one log of [`Command`]s and nothing else; equal logs make equal directories, so that
+//! replicating it is replicating the log. Ask [`Directory::answer`] first: what it answers needs no place in the log.
+//! Otherwise make the command durable, then [`Directory::apply`] it, tell the outcome to whoever proposed it, and send
+//! each touched peer its [`Directory::neighbourhood`]. [`Leases`] and [`Suspicion`] say which commands time demands;
+//! they are each supernode's own and start anew with it.
+//!
+//! | command | changes | touches |
+//! |---|---|---|
+//! | Configure | the degree | everybody |
+//! | LogIn | account and session; clears suspicion and pairs | x, its neighbours |
+//! | Renew | locations | x, its neighbours |
+//! | Suspect, Clear | whether the peer is in the ring | x, its neighbours |
+//! | UnreachablePair, ExpirePair | who is absent to whom | both, and whoever steps in |
+//! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |
+//! | Release | ends the session and frees the name | x, its neighbours |
+//!
+//! A command that touches somebody makes a new epoch, which is its index in the log. A refused one changes nothing.
+
+mod change;
+mod command;
+mod leases;
+mod mesh;
+mod outcome;
+mod pairs;
+mod snapshot;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, SuspectReason};
+pub use leases::{LEASE, Leases, PAIR_TERM};
+pub use outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
+pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
+pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
+pub use suspicion::{HOME_LOST_MAX, Output, Suspicion};
+
+use crate::id::{Address, Epoch, Key, Name, SessionId, ShortId};
+use crate::lift::DEGREE_DEFAULT;
+use crate::status::Status;
+use crate::wire::bounded::Bounded;
+use crate::wire::session::{NEIGHBOURS_MAX, Record, Rewire};
+use mesh::Mesh;
+
+/// Names that can be registered; the next one is refused with 429 until an operator releases one
+pub const ACCOUNTS_MAX: usize = 1 << 20;
+
+/// Peers that can be logged in at once, as many as routing was designed for; the next one is refused with 429
+pub const SESSIONS_MAX: usize = 1 << 20;
+
+/// The bounds, which belong to the log's meaning: replicas with other ones would differ
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    accounts: usize,
+    sessions: usize,
+    pairs: usize,
+}
+
+const LIMITS: Limits = Limits { accounts: ACCOUNTS_MAX, sessions: SESSIONS_MAX, pairs: PAIRS_MAX };
+
+/// The state that a log of commands makes
+#[derive(Clone, Debug)]
+pub struct Directory {
+    limits: Limits,
+    applied: u64,
+    epoch: Epoch,
+    accounts: BTreeMap<Name, Account>,
+    sessions: BTreeMap<SessionId, Session>,
+    by_key: BTreeMap<Key, SessionId>,
+    by_address: BTreeMap<Address, SessionId>,
+    mesh: Mesh,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Directory {
+    /// Before the first command: nobody, at degree [`DEGREE_DEFAULT`]
+    pub fn new() -> Self {
+        Self::with_limits(LIMITS)
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        Self {
+            limits,
+            applied: 0,
+            epoch: Epoch(0),
+            accounts: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
+        }
+    }
+
+    /// The index of the last command; 0 before the first
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The index of the last command that changed anybody's table
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// d: the network's degree
+    pub const fn degree(&self) -> u8 {
+        self.mesh.degree()
+    }
+
+    /// Where the peer of this name is
+    ///
+    /// # Errors
+    /// [`Status::NotFound`] if nobody registered the name; [`Status::Gone`] if its owner is logged out, or suspected to
+    /// be gone: a suspect is not in the ring, so no packet finds it until it is heard again.
+    pub fn look_up(&self, name: &Name) -> Result<Record, Status> {
+        let account = self.accounts.get(name).ok_or(Status::NotFound)?;
+        let session = account.session.and_then(|id| self.session(id)).filter(|session| session.suspect.is_none());
+        session.map(Session::record).ok_or(Status::Gone)
+    }
+
+    /// The session at the place with this upper half; none if two are, which addresses' distances make all but impossible
+    pub fn by_short(&self, short: ShortId) -> Option<&Session> {
+        let low = u64::from(short.0) << 32;
+        let mut found = self.by_address.range(Address(low)..=Address(low | u64::from(u32::MAX)));
+        match (found.next(), found.next()) {
+            (Some((_, id)), None) => self.session(*id),
+            _ => None,
+        }
+    }
+
+    /// The session at this place
+    pub fn by_address(&self, address: Address) -> Option<&Session> {
+        self.by_address.get(&address).and_then(|id| self.session(*id))
+    }
+
+    /// The session of this key
+    pub fn by_key(&self, key: &Key) -> Option<&Session> {
+        self.by_key.get(key).and_then(|id| self.session(*id))
+    }
+
+    /// The session with this id
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// All sessions, in the order of their ids
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// The owner of this name
+    pub fn account(&self, name: &Name) -> Option<&Account> {
+        self.accounts.get(name)
+    }
+
+    /// All names with their owners, in the order of names
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (&Name, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// Everybody with a session, suspects too, in the order of addresses
+    pub fn members(&self) -> impl ExactSizeIterator<Item = Address> + '_ {
+        self.by_address.keys().copied()
+    }
+
+    /// Members out of the ring, in the order of their sessions' ids
+    pub fn suspects(&self) -> impl Iterator<Item = &Session> {
+        self.sessions().filter(|session| session.suspect.is_some())
+    }
+
+    /// Members − suspects: who is in the ring, in the order of addresses
+    pub fn ring(&self) -> impl Iterator<Item = Address> + '_ {
+        self.mesh.ring().iter()
+    }
+
+    /// The unreachable pairs, oldest first
+    pub fn pairs(&self) -> impl Iterator<Item = Pair> + '_ {
+        self.mesh.pairs().iter().map(|(_, pair)| pair)
+    }
+
+    /// Whether the two are linked, by the tables; what one neighbour reports of another counts, of strangers it does not
+    pub fn are_neighbours(&self, a: Address, b: Address) -> bool {
+        self.mesh.neighbours(a).contains(&b)
+    }
+
+    /// The whole table of the peer at `address`, with the epoch of its last change; `None` if it is not in the ring
+    pub fn neighbourhood(&self, address: Address) -> Option<Rewire> {
+        let session = self.by_address(address).filter(|session| session.suspect.is_none())?;
+        let neighbours = self.mesh.neighbours(address);
+        if neighbours.len() > NEIGHBOURS_MAX {
+            tracing::warn!(%address, links = neighbours.len(), reason = "a table holds no more", "neighbours left out");
+        }
+        let records = neighbours.into_iter().filter_map(|neighbour| self.by_address(neighbour)).map(Session::record);
+        Some(Rewire {
+            epoch: session.rewired,
+            members: self.mesh.ring().len() as u64,
+            degree: self.degree(),
+            neighbours: Bounded::truncated(records),
+        })
+    }
+}

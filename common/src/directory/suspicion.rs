@@ -1,0 +1,312 @@
+//! When a peer is suspected to be gone: this supernode's own, volatile judgement of the peers whose home it is.
+//!
+//! A peer whose home link is lost is suspected as soon as a neighbour says that its link is down too, or after
+//! [`HOME_LOST_MAX`]. A peer whose home link stands when a neighbour says so is asked first: half a report is not
+//! enough to take somebody out of the ring, but a frozen process keeps its connections.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::command::SuspectReason;
+use crate::id::SessionId;
+use crate::time::Instant;
+
+/// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
+pub const HOME_LOST_MAX: Duration = Duration::from_secs(2);
+
+/// How long a peer that a neighbour reported may leave its home without an answer: several round trips, one of them lost
+const ANSWER_MAX: Duration = Duration::from_millis(1500);
+
+/// How long a neighbour's report is remembered while the home link stands: a reset may come later to us than to it
+const REPORT_MEMORY: Duration = Duration::from_secs(5);
+
+/// What the shell is to do
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Propose [`Command::Suspect`](super::Command::Suspect)
+    Suspect {
+        /// Whose peer
+        session: SessionId,
+        /// Why
+        reason: SuspectReason,
+    },
+    /// Propose [`Command::Clear`](super::Command::Clear)
+    Clear {
+        /// Whose peer
+        session: SessionId,
+    },
+    /// Send a probe on the home link; any frame is an answer
+    Probe {
+        /// To whom
+        session: SessionId,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The home link stands
+    Home { reported: Option<Instant> },
+    /// A neighbour reported it and it has been asked; silence until then is enough
+    Asked { reported: Instant, until: Instant },
+    /// No home link; after `until`, if it is set, that is enough
+    Lost { until: Option<Instant> },
+    /// The directory has been told
+    Suspect,
+}
+
+impl State {
+    const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Asked { until, .. } => Some(until),
+            Self::Lost { until } => until,
+            Self::Home { .. } | Self::Suspect => None,
+        }
+    }
+}
+
+/// Which sessions' peers are suspected; it holds sessions of the directory only, whose bound is its own
+///
+/// Drain [`Suspicion::poll_output`] after every input.
+#[derive(Clone, Debug)]
+pub struct Suspicion {
+    /// The end of the first lease: until then a lost home link may be our own absence
+    grace: Instant,
+    states: BTreeMap<SessionId, State>,
+    deadlines: BTreeSet<(Instant, SessionId)>,
+    outputs: VecDeque<Output>,
+}
+
+impl Suspicion {
+    /// At a start: nobody has a home link yet, `present` (each session, and whether it is a suspect) have one `lease` to
+    /// make one, and until then only neighbours' reports count
+    pub fn new(now: Instant, lease: Duration, present: impl IntoIterator<Item = (SessionId, bool)>) -> Self {
+        let state = |suspect| if suspect { State::Suspect } else { State::Lost { until: None } };
+        Self {
+            grace: now + lease,
+            states: present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect(),
+            deadlines: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A login was granted, or any frame came on the home link: the peer is here
+    pub fn handle_heard(&mut self, session: SessionId) {
+        let reported = match self.states.get(&session) {
+            Some(State::Home { .. }) => return,
+            // What it said may be older than its end.
+            Some(State::Asked { reported, .. }) => Some(*reported),
+            Some(State::Lost { .. } | State::Suspect) | None => None,
+        };
+        if self.states.get(&session) == Some(&State::Suspect) {
+            self.outputs.push_back(Output::Clear { session });
+        }
+        self.set(session, State::Home { reported });
+    }
+
+    /// The home link is lost
+    pub fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
+        let reported = match self.states.get(&session) {
+            Some(State::Home { reported }) => *reported,
+            Some(State::Asked { reported, .. }) => Some(*reported),
+            Some(State::Lost { .. } | State::Suspect) | None => return,
+        };
+        if reported.is_some_and(|at| now.since(at) <= REPORT_MEMORY) {
+            self.suspect(session, SuspectReason::Reported);
+        } else {
+            self.set(session, State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) });
+        }
+    }
+
+    /// A neighbour (the shell has checked that it is one) says that its link to the peer of `session` is down
+    pub fn handle_report(&mut self, now: Instant, session: SessionId) {
+        match self.states.get(&session) {
+            Some(State::Home { .. }) => {
+                self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
+                self.outputs.push_back(Output::Probe { session });
+            }
+            Some(State::Lost { .. }) => self.suspect(session, SuspectReason::Reported),
+            Some(State::Asked { .. } | State::Suspect) | None => (),
+        }
+    }
+
+    /// The session is over, or another one stands in for it
+    pub fn handle_ended(&mut self, session: SessionId) {
+        self.forget_deadline(session);
+        self.states.remove(&session);
+    }
+
+    /// Time has passed
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, session)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            let asked = matches!(self.states.get(&session), Some(State::Asked { .. }));
+            self.suspect(session, if asked { SuspectReason::Silent } else { SuspectReason::HomeLost });
+        }
+    }
+
+    /// When to call [`Suspicion::handle_timeout`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The next thing to do
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn suspect(&mut self, session: SessionId, reason: SuspectReason) {
+        self.set(session, State::Suspect);
+        self.outputs.push_back(Output::Suspect { session, reason });
+    }
+
+    fn set(&mut self, session: SessionId, state: State) {
+        self.forget_deadline(session);
+        self.deadlines.extend(state.deadline().map(|deadline| (deadline, session)));
+        self.states.insert(session, state);
+    }
+
+    fn forget_deadline(&mut self, session: SessionId) {
+        if let Some(deadline) = self.states.get(&session).and_then(|state| state.deadline()) {
+            self.deadlines.remove(&(deadline, session));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SuspectReason::{HomeLost, Reported, Silent};
+
+    const A: SessionId = SessionId([1; 16]);
+    const B: SessionId = SessionId([2; 16]);
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1000)
+    }
+
+    fn drain(suspicion: &mut Suspicion) -> Vec<Output> {
+        std::iter::from_fn(|| suspicion.poll_output()).collect()
+    }
+
+    /// Started long ago; A and B have their home links
+    fn settled() -> Suspicion {
+        let mut suspicion = Suspicion::new(at(0), Duration::ZERO, []);
+        [A, B].into_iter().for_each(|session| suspicion.handle_heard(session));
+        assert_eq!(drain(&mut suspicion), []);
+        suspicion
+    }
+
+    #[test]
+    fn peer_whose_home_link_stays_lost_is_suspected_after_two_seconds() {
+        let mut suspicion = settled();
+        suspicion.handle_home_lost(at(1000), A);
+        assert_eq!(suspicion.next_timeout(), Some(at(3000)));
+        suspicion.handle_timeout(at(2999));
+        assert_eq!(drain(&mut suspicion), []);
+        suspicion.handle_timeout(at(3000));
+        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: HomeLost }]);
+        assert_eq!(suspicion.next_timeout(), None);
+    }
+
+    #[test]
+    fn peer_that_returns_within_two_seconds_is_not_suspected() {
+        let mut suspicion = settled();
+        suspicion.handle_home_lost(at(1000), A);
+        suspicion.handle_heard(A);
+        suspicion.handle_timeout(at(9000));
+        assert_eq!(drain(&mut suspicion), []);
+    }
+
+    #[test]
+    fn lost_home_link_and_a_report_are_enough_in_either_order() {
+        let mut suspicion = settled();
+        suspicion.handle_home_lost(at(1000), A);
+        suspicion.handle_report(at(1001), A);
+        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: Reported }]);
+
+        suspicion.handle_report(at(2000), B);
+        assert_eq!(drain(&mut suspicion), [Output::Probe { session: B }]);
+        suspicion.handle_home_lost(at(2001), B);
+        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: B, reason: Reported }]);
+    }
+
+    #[test]
+    fn report_is_remembered_over_a_frame_that_may_be_older() {
+        let mut suspicion = settled();
+        suspicion.handle_report(at(2000), A);
+        suspicion.handle_heard(A);
+        suspicion.handle_home_lost(at(2002), A);
+        let expected = [Output::Probe { session: A }, Output::Suspect { session: A, reason: Reported }];
+        assert_eq!(drain(&mut suspicion), expected);
+    }
+
+    #[test]
+    fn report_long_before_the_home_link_was_lost_does_not_count() {
+        let mut suspicion = settled();
+        suspicion.handle_report(at(2000), A);
+        suspicion.handle_heard(A);
+        suspicion.handle_home_lost(at(7001), A);
+        assert_eq!(drain(&mut suspicion), [Output::Probe { session: A }]);
+        assert_eq!(suspicion.next_timeout(), Some(at(9001)));
+    }
+
+    #[test]
+    fn reported_peer_that_answers_its_home_is_not_suspected() {
+        let mut suspicion = settled();
+        suspicion.handle_report(at(1000), A);
+        suspicion.handle_report(at(1001), A);
+        assert_eq!(drain(&mut suspicion), [Output::Probe { session: A }]);
+        suspicion.handle_heard(A);
+        suspicion.handle_timeout(at(9000));
+        assert_eq!(drain(&mut suspicion), []);
+    }
+
+    #[test]
+    fn reported_peer_that_is_silent_is_suspected_though_its_home_link_stands() {
+        let mut suspicion = settled();
+        suspicion.handle_report(at(1000), A);
+        suspicion.handle_timeout(at(2500));
+        let expected = [Output::Probe { session: A }, Output::Suspect { session: A, reason: Silent }];
+        assert_eq!(drain(&mut suspicion), expected);
+    }
+
+    #[test]
+    fn suspect_is_cleared_by_its_next_frame_once() {
+        let mut suspicion = Suspicion::new(at(0), LEASE, [(A, true)]);
+        suspicion.handle_heard(A);
+        suspicion.handle_heard(A);
+        assert_eq!(drain(&mut suspicion), [Output::Clear { session: A }]);
+    }
+
+    #[test]
+    fn in_the_first_lease_after_a_start_only_reports_count() {
+        let mut suspicion = Suspicion::new(at(0), LEASE, [(A, false), (B, false)]);
+        assert_eq!(suspicion.next_timeout(), None);
+        suspicion.handle_report(at(1000), A);
+        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: Reported }]);
+
+        suspicion.handle_heard(B);
+        suspicion.handle_home_lost(at(2000), B);
+        assert_eq!(suspicion.next_timeout(), Some(at(30_000)));
+        suspicion.handle_timeout(at(30_000));
+        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: B, reason: HomeLost }]);
+    }
+
+    #[test]
+    fn ended_session_is_forgotten() {
+        let mut suspicion = settled();
+        suspicion.handle_home_lost(at(1000), A);
+        suspicion.handle_ended(A);
+        suspicion.handle_report(at(1001), A);
+        suspicion.handle_timeout(at(9000));
+        assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], None));
+    }
+
+    #[test]
+    fn session_of_another_home_is_not_judged() {
+        let mut suspicion = Suspicion::new(at(0), Duration::ZERO, []);
+        suspicion.handle_home_lost(at(1000), A);
+        suspicion.handle_report(at(1000), A);
+        assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], None));
+    }
+}

@@ -1,0 +1,99 @@
+//! Other peers' questions that pass through here.
+//!
+//! A flood must not become a weapon: a neighbour gets [`ASKS_BURST`] questions at once and one a second after that,
+//! whoever began them; a question passes once; it goes [`FLOOD_TTL`] hops; one answer goes back for it, over the link
+//! that it came from, and only if it answers what was asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::Ignored;
+use crate::id::Address;
+use crate::time::Instant;
+use crate::wire::session::{LookUp, Subject};
+
+/// How far a question goes: at degree 16 some ten thousand peers hear it, at degree 4 a hundred
+pub const FLOOD_TTL: u8 = 4;
+/// From one question of a neighbour's to its next, on average; the same for our own
+pub const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Questions of a neighbour's that pass at once
+pub const ASKS_BURST: u32 = 4;
+/// Neighbours whose rate is counted: twice the links of a peer. At the bound a new one is not served
+pub const ASKERS_MAX: usize = 128;
+/// How long the way back of an answer is remembered, and a duplicate known
+pub const ROUTE_LIFETIME: Duration = Duration::from_secs(4);
+/// Ways back that are remembered; at the bound a new question is dropped
+pub const ROUTES_MAX: usize = 1_024;
+
+// The rate keeps the neighbours that a peer may have from ever filling the routes.
+const _: () = assert!(64 * (ASKS_BURST as u64 + ROUTE_LIFETIME.as_secs()) <= ROUTES_MAX as u64);
+
+#[derive(Debug, Default)]
+pub(super) struct Floods {
+    /// When each neighbour will have paid for its questions, one [`ASK_EVERY`] each
+    paid: BTreeMap<Address, Instant>,
+    routes: BTreeMap<u64, Route>,
+    /// In the order of expiry
+    expiries: VecDeque<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Route {
+    subject: Subject,
+    /// Whom the answer goes to; `None`: it went
+    back: Option<Address>,
+}
+
+impl Floods {
+    /// Lets a question in, or says why not
+    pub(super) fn admit(&mut self, now: Instant, from: Address, question: &LookUp) -> Result<(), Ignored> {
+        self.expire(now);
+        if self.routes.contains_key(&question.query) {
+            return Err(Ignored::Duplicate);
+        }
+        self.charge(now, from)?;
+        if self.routes.len() >= ROUTES_MAX {
+            return Err(Ignored::Overloaded);
+        }
+        let route = Route { subject: question.subject.clone(), back: Some(from) };
+        self.routes.insert(question.query, route);
+        self.expiries.push_back((now + ROUTE_LIFETIME, question.query));
+        Ok(())
+    }
+
+    /// Who waits for an answer, and what was asked
+    pub(super) fn asker(&self, query: u64) -> Result<(Address, &Subject), Ignored> {
+        let route = self.routes.get(&query).ok_or(Ignored::Unknown)?;
+        Ok((route.back.ok_or(Ignored::Duplicate)?, &route.subject))
+    }
+
+    /// The answer goes; further ones are duplicates
+    pub(super) fn answered(&mut self, query: u64) {
+        if let Some(route) = self.routes.get_mut(&query) {
+            route.back = None;
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, query)) = self.expiries.front().filter(|(expires, _)| *expires <= now) {
+            self.routes.remove(query);
+            self.expiries.pop_front();
+        }
+    }
+
+    fn charge(&mut self, now: Instant, from: Address) -> Result<(), Ignored> {
+        if !self.paid.contains_key(&from) && self.paid.len() >= ASKERS_MAX {
+            self.paid.retain(|_, paid| *paid > now);
+            if self.paid.len() >= ASKERS_MAX {
+                return Err(Ignored::Overloaded);
+            }
+        }
+        let paid = self.paid.entry(from).or_insert(now);
+        let next = now.max(*paid) + ASK_EVERY;
+        if next - now > ASK_EVERY * ASKS_BURST {
+            return Err(Ignored::TooOften);
+        }
+        *paid = next;
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! What was found before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::id::{Name, ShortId};
+use crate::time::Instant;
+use crate::wire::session::Record;
+
+/// Records that are remembered; at the bound the one that would expire first is forgotten. About 2 MiB at most
+pub const RECORDS_MAX: usize = 4_096;
+/// How long a supernode's word is remembered: sends go on for a day without supernodes
+pub const REMEMBER: Duration = Duration::from_secs(24 * 3600);
+/// How long a flood's answer is remembered: nobody vouches for it, and asking again costs every neighbour something
+pub const REMEMBER_HEARSAY: Duration = Duration::from_secs(60);
+/// An unchanged record is written to disk this often at most; so much of its 24 hours may be lost by a restart
+pub const WRITE_EVERY: Duration = Duration::from_secs(3600);
+
+/// A remembered record
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Recalled {
+    pub(super) record: Record,
+    pub(super) age: Duration,
+    /// A flood's answer
+    pub(super) hearsay: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    record: Record,
+    expires: Instant,
+    written: Option<Instant>,
+}
+
+impl Entry {
+    fn is_hearsay(&self) -> bool {
+        self.written.is_none()
+    }
+
+    fn recall(&self, now: Instant) -> Option<Recalled> {
+        let lifetime = if self.is_hearsay() { REMEMBER_HEARSAY } else { REMEMBER };
+        let age = lifetime.saturating_sub(self.expires - now);
+        (self.expires > now).then(|| Recalled { record: self.record.clone(), age, hearsay: self.is_hearsay() })
+    }
+}
+
+/// What has to change on disk
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) save: Option<Record>,
+    pub(super) erase: Vec<Name>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    entries: BTreeMap<Name, Entry>,
+    by_expiry: BTreeSet<(Instant, Name)>,
+}
+
+impl Memory {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn recall(&self, now: Instant, name: &Name) -> Option<Recalled> {
+        self.entries.get(name)?.recall(now)
+    }
+
+    /// A linear search: only the printing of paths asks for it
+    pub(super) fn recall_short(&self, now: Instant, short: ShortId) -> Option<Recalled> {
+        self.entries.values().filter(|entry| entry.record.address.short() == short).find_map(|entry| entry.recall(now))
+    }
+
+    /// What is worth keeping on disk, with its age
+    pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&Record, Duration)> {
+        let kept = self.entries.values().filter(move |entry| !entry.is_hearsay() && entry.expires > now);
+        kept.map(move |entry| (&entry.record, REMEMBER.saturating_sub(entry.expires - now)))
+    }
+
+    /// Takes a record back from disk
+    pub(super) fn restore(&mut self, now: Instant, record: Record, age: Duration) {
+        if age < REMEMBER {
+            let expires = now + (REMEMBER - age);
+            self.insert(now, Entry { record, expires, written: Some(now) });
+        }
+    }
+
+    /// Remembers what a supernode said
+    pub(super) fn learn(&mut self, now: Instant, record: &Record) -> Written {
+        let written = self.entries.get(&record.name).filter(|known| known.record == *record).and_then(|k| k.written);
+        let written = written.filter(|at| now - *at < WRITE_EVERY);
+        let entry = Entry { record: record.clone(), expires: now + REMEMBER, written: written.or(Some(now)) };
+        let save = written.is_none().then(|| record.clone());
+        Written { save, erase: self.insert(now, entry) }
+    }
+
+    /// Remembers a flood's answer, unless a supernode's is known
+    pub(super) fn overhear(&mut self, now: Instant, record: &Record) -> Written {
+        if self.recall(now, &record.name).is_some_and(|known| !known.hearsay) {
+            return Written::default();
+        }
+        let entry = Entry { record: record.clone(), expires: now + REMEMBER_HEARSAY, written: None };
+        Written { save: None, erase: self.insert(now, entry) }
+    }
+
+    pub(super) fn forget(&mut self, name: &Name) -> Written {
+        Written { save: None, erase: self.remove(name).into_iter().collect() }
+    }
+
+    /// Puts `new` in, and returns whose records on disk went for it
+    fn insert(&mut self, now: Instant, new: Entry) -> Vec<Name> {
+        let name = new.record.name.clone();
+        // A successor on disk replaces this one there; hearsay has none.
+        let replaced = self.remove(&name).filter(|_| new.is_hearsay());
+        let mut erased: Vec<Name> = replaced.into_iter().collect();
+        while let Some((expires, oldest)) = self.by_expiry.first().cloned() {
+            if expires > now && self.entries.len() < RECORDS_MAX {
+                break;
+            }
+            erased.extend(self.remove(&oldest));
+        }
+        self.by_expiry.insert((new.expires, name.clone()));
+        self.entries.insert(name, new);
+        erased
+    }
+
+    /// Takes an entry out; its name, if it is on disk
+    fn remove(&mut self, name: &Name) -> Option<Name> {
+        let entry = self.entries.remove(name)?;
+        self.by_expiry.remove(&(entry.expires, name.clone()));
+        (!entry.is_hearsay()).then(|| name.clone())
+    }
+}

@@ -1,0 +1,529 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::{Epoch, NetworkId, SessionId, ShortId};
+use crate::wire::bounded::Bounded;
+use crate::wire::content::Signal;
+
+const ID: MessageId = MessageId([1; 16]);
+const KEY: Key = Key([7; 32]);
+const HERE: Address = Address(0xaaaa_0000_0000_0000);
+const THERE: Address = Address(0xbbbb_0000_0000_0000);
+const PING: Content = Content::Signal(Signal::Ping);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_micros(1_000 * millis)
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn hop(n: u64) -> Address {
+    Address(n << 32)
+}
+
+fn grant(of: &str, key: Key) -> Grant {
+    let (network, session) = (NetworkId([0; 32]), SessionId([0; 16]));
+    Grant { network, name: name(of), key, address: HERE, session, epoch: Epoch(1) }
+}
+
+fn reply(to: MessageId, status: Status) -> Reply {
+    let way = PathHop { short: ShortId(5), relay: false, name: None };
+    Reply { to, status, path: Bounded::truncated([way]), body: vec![1, 2].try_into().unwrap() }
+}
+
+fn report(packet: u64, destination: Address, status: Status, cause: Cause) -> Undeliverable {
+    Undeliverable { packet, destination, status, cause, path: Bounded::new() }
+}
+
+fn drain(outbox: &mut Outbox) -> Vec<Output> {
+    std::iter::from_fn(|| outbox.poll_output()).collect()
+}
+
+/// The shortest form of an output, for tables
+fn told(output: &Output) -> String {
+    match output {
+        Output::Resolve { name, fresh: false } => format!("resolve {name}"),
+        Output::Resolve { name, fresh: true } => format!("resolve {name} anew"),
+        Output::Transmit { attempt, destination, avoid, .. } => {
+            let avoid: Vec<String> = avoid.iter().map(|hop| (hop.0 >> 32).to_string()).collect();
+            format!("transmit {attempt} to {} not {}", &destination.to_string()[..1], avoid.join(","))
+        }
+        Output::Relay { attempt, destination, .. } => format!("relay {attempt} to {}", &destination.to_string()[..1]),
+        Output::Done(fate) => format!("{} {} after {}", fate.status.code(), fate.reason, fate.attempts),
+    }
+}
+
+/// An out-box with one ping to heidi, and a clock
+struct One {
+    outbox: Outbox,
+    now: Instant,
+}
+
+impl One {
+    fn new() -> Self {
+        let mut one = Self { outbox: Outbox::new(), now: at(0) };
+        one.outbox.handle_send(at(0), ID, name("heidi"), PING);
+        assert_eq!(one.told(), ["resolve heidi"]);
+        one
+    }
+
+    /// … that was handed to neighbour 1 as packet 1
+    fn sent() -> Self {
+        let mut one = Self::new();
+        assert_eq!(one.found(false, Ok(HERE)), ["transmit 1 to a not "]);
+        one.via(1, 1);
+        one
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        drain(&mut self.outbox).iter().map(told).collect()
+    }
+
+    fn found(&mut self, fresh: bool, answer: Result<Address, Status>) -> Vec<String> {
+        let answer = answer.map(|address| Target { address, key: Some(KEY) });
+        self.outbox.handle_resolved(self.now, &name("heidi"), fresh, answer);
+        self.told()
+    }
+
+    /// Attempt `n` went to neighbour `n` as packet `n`
+    fn via(&mut self, attempt: u8, neighbour: u64) {
+        self.outbox.handle_sent(&ID, attempt, attempt.into(), Via::FirstHop(hop(neighbour)));
+    }
+
+    fn relayed(&mut self, attempt: u8) {
+        self.outbox.handle_sent(&ID, attempt, attempt.into(), Via::Relay);
+    }
+
+    fn undeliverable(&mut self, packet: u64, status: Status, cause: Cause) -> Vec<String> {
+        let report = report(packet, HERE, status, cause);
+        self.outbox.handle_undeliverable(self.now, &report).unwrap();
+        self.told()
+    }
+
+    fn unsent(&mut self, attempt: u8) -> Vec<String> {
+        self.outbox.handle_unsent(self.now, &ID, attempt);
+        self.told()
+    }
+
+    /// Lets the clock run to the next timeout, which must be at `millis`
+    fn wakes_at(&mut self, millis: u64) -> Vec<String> {
+        assert_eq!(self.outbox.next_timeout(), Some(at(millis)));
+        self.now = at(millis);
+        self.outbox.handle_timeout(self.now);
+        self.told()
+    }
+}
+
+#[test]
+fn reply_of_the_receiver_is_the_fate() {
+    let mut one = One::sent();
+    one.outbox.handle_reply(at(2), &grant("heidi", KEY), &reply(ID, Status::Delivered)).unwrap();
+    let expected = Fate {
+        id: ID,
+        to: name("heidi"),
+        status: Status::Delivered,
+        path: reply(ID, Status::Delivered).path.into_vec(),
+        elapsed: Duration::from_millis(2),
+        attempts: 1,
+        reason: Reason::Replied,
+        body: vec![1, 2].try_into().unwrap(),
+    };
+    assert_eq!(drain(&mut one.outbox), [Output::Done(expected)]);
+    assert!(one.outbox.is_empty());
+    assert_eq!(one.outbox.next_timeout(), None);
+}
+
+#[test]
+fn reply_of_any_status_is_the_fate() {
+    for status in Status::ALL {
+        let mut one = One::sent();
+        one.outbox.handle_reply(at(2), &grant("heidi", KEY), &reply(ID, *status)).unwrap();
+        assert_eq!(one.told(), [format!("{} the receiver replied after 1", status.code())]);
+    }
+}
+
+#[test]
+fn reply_from_another_name_or_key_is_ignored_with_a_reason() {
+    let mut one = One::sent();
+    let answer = reply(ID, Status::Delivered);
+    let mut from = |who: &str, key| one.outbox.handle_reply(at(1), &grant(who, key), &answer);
+    assert_eq!(from("mallory", KEY), Err(Ignored::OtherName));
+    assert_eq!(from("heidi", Key([8; 32])), Err(Ignored::OtherKey));
+    assert_eq!(from("heidi", KEY), Ok(()));
+    assert_eq!(from("heidi", KEY), Err(Ignored::Unknown), "the second reply is nobody's");
+    assert_eq!(one.told().len(), 1);
+}
+
+#[test]
+fn reply_counts_by_its_name_where_no_key_is_known() {
+    let mut one = One::new();
+    let target = Target { address: HERE, key: None };
+    one.outbox.handle_resolved(at(0), &name("heidi"), false, Ok(target));
+    one.outbox.handle_reply(at(1), &grant("heidi", Key([9; 32])), &reply(ID, Status::Delivered)).unwrap();
+    assert_eq!(one.told()[1], "200 the receiver replied after 1");
+}
+
+#[test]
+fn silence_is_answered_by_resends_over_other_first_hops_and_ends_with_408() {
+    let mut one = One::sent();
+    assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
+    one.via(2, 2);
+    assert_eq!(one.wakes_at(1_500), ["transmit 3 to a not 1,2"]);
+    one.via(3, 3);
+    assert_eq!(one.wakes_at(3_500), ["transmit 4 to a not 1,2,3"]);
+    one.via(4, 1);
+    assert_eq!(one.wakes_at(7_500), ["transmit 5 to a not 1,2,3"]);
+    assert_eq!(one.wakes_at(10_000), ["408 no reply in time after 5"]);
+    assert_eq!(one.outbox.next_timeout(), None);
+}
+
+#[test]
+fn late_reply_to_an_early_attempt_is_the_fate() {
+    let mut one = One::sent();
+    one.wakes_at(500);
+    one.via(2, 2);
+    one.outbox.handle_reply(at(900), &grant("heidi", KEY), &reply(ID, Status::Delivered)).unwrap();
+    assert_eq!(one.told(), ["200 the receiver replied after 2"]);
+}
+
+#[test]
+fn look_up_that_finds_nothing_is_the_fate() {
+    for status in [Status::NotFound, Status::Gone, Status::SlowDown, Status::Unavailable] {
+        let expected = format!("{} so says the look-up of the name after 0", status.code());
+        assert_eq!(One::new().found(false, Err(status)), [expected]);
+    }
+}
+
+#[test]
+fn look_up_without_an_answer_ends_with_408() {
+    assert_eq!(One::new().wakes_at(10_000), ["408 no reply in time after 0"]);
+}
+
+#[test]
+fn lost_first_hop_resends_at_once_over_another() {
+    let mut one = One::sent();
+    one.now = at(100);
+    one.outbox.handle_first_hop_lost(at(100), hop(2));
+    assert!(one.told().is_empty(), "another neighbour's link is no concern");
+    one.outbox.handle_first_hop_lost(at(100), hop(1));
+    assert_eq!(one.told(), ["transmit 2 to a not 1"]);
+    one.via(2, 2);
+    one.outbox.handle_first_hop_lost(at(110), hop(1));
+    assert!(one.told().is_empty(), "the present attempt went elsewhere");
+    assert_eq!(one.wakes_at(600), ["transmit 3 to a not 1,2"], "the patience begins anew and does not grow");
+}
+
+#[test]
+fn undeliverable_is_looked_up_anew_and_relayed() {
+    let mut one = One::sent();
+    assert_eq!(one.undeliverable(1, Status::Unavailable, Cause::NoCandidate), ["resolve heidi anew"]);
+    assert!(one.found(false, Ok(HERE)).is_empty(), "memory will not do");
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 2 to a"]);
+    one.relayed(2);
+    one.outbox.handle_reply(at(20), &grant("heidi", KEY), &reply(ID, Status::Delivered)).unwrap();
+    assert_eq!(one.told(), ["200 the receiver replied after 2"]);
+}
+
+#[test]
+fn undeliverable_at_an_old_address_is_transmitted_to_the_new_one() {
+    let mut one = One::sent();
+    one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
+    assert_eq!(one.found(true, Ok(THERE)), ["transmit 2 to b not "]);
+    one.via(2, 1);
+    let old = report(2, HERE, Status::Unavailable, Cause::NoCandidate);
+    assert_eq!(one.outbox.handle_undeliverable(at(1), &old), Err(Ignored::OtherDestination));
+    let new = report(2, THERE, Status::Unavailable, Cause::NoCandidate);
+    assert_eq!(one.outbox.handle_undeliverable(at(1), &new), Ok(()));
+    assert_eq!(one.told(), ["resolve heidi anew"]);
+    assert_eq!(one.found(true, Ok(THERE)), ["relay 3 to b"]);
+}
+
+#[test]
+fn new_look_up_that_says_404_or_410_is_the_fate() {
+    for (status, code) in [(Status::NotFound, "404"), (Status::Gone, "410")] {
+        let mut one = One::sent();
+        one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
+        assert_eq!(one.found(true, Err(status)), [format!("{code} so says the look-up of the name after 1")]);
+    }
+}
+
+#[test]
+fn relay_that_says_404_or_410_is_the_fate() {
+    for (status, code) in [(Status::NotFound, "404"), (Status::Gone, "410")] {
+        let mut one = One::sent();
+        one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
+        one.found(true, Ok(HERE));
+        one.relayed(2);
+        let expected = format!("{code} so says the relaying supernode: nobody is logged in at that address after 2");
+        assert_eq!(one.undeliverable(2, status, Cause::NoSession), [expected]);
+    }
+}
+
+#[test]
+fn forwarder_that_says_404_is_not_believed() {
+    let mut one = One::sent();
+    assert_eq!(one.undeliverable(1, Status::NotFound, Cause::NoSession), ["resolve heidi anew"]);
+}
+
+#[test]
+fn report_of_a_packet_counts_once() {
+    let mut one = One::sent();
+    one.undeliverable(1, Status::Unavailable, Cause::NoCandidate);
+    let again = report(1, HERE, Status::Unavailable, Cause::NoCandidate);
+    assert_eq!(one.outbox.handle_undeliverable(at(1), &again), Err(Ignored::Unknown));
+    let unknown = report(99, HERE, Status::Unavailable, Cause::NoCandidate);
+    assert_eq!(one.outbox.handle_undeliverable(at(1), &unknown), Err(Ignored::Unknown));
+    assert!(one.told().is_empty());
+}
+
+#[test]
+fn congestion_waits_for_the_next_resend() {
+    let mut one = One::sent();
+    assert!(one.undeliverable(1, Status::Unavailable, Cause::Congested).is_empty());
+    assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
+}
+
+#[test]
+fn undeliverable_without_a_supernode_is_tried_three_times_and_ends_with_503() {
+    let mut one = One::sent();
+    let expected = "503 no neighbour was left to try, and no supernode could help after 3";
+    for (packet, wakes, told) in [(1, 500, "transmit 2 to a not 1"), (2, 1_500, "transmit 3 to a not 1,2")] {
+        assert_eq!(one.undeliverable(packet, Status::Unavailable, Cause::NoCandidate), ["resolve heidi anew"]);
+        assert!(one.found(true, Err(Status::Unavailable)).is_empty());
+        assert_eq!(one.wakes_at(wakes), [told]);
+        one.via(packet as u8 + 1, packet + 1);
+    }
+    one.undeliverable(3, Status::Unavailable, Cause::NoCandidate);
+    assert_eq!(one.found(true, Err(Status::Unavailable)), [expected]);
+}
+
+#[test]
+fn relay_that_fails_is_tried_three_times_and_ends_with_503() {
+    let mut one = One::sent();
+    for round in 0..3_u8 {
+        let packet = 2 * round + 1;
+        one.undeliverable(packet.into(), Status::Unavailable, Cause::NoCandidate);
+        assert_eq!(one.found(true, Ok(HERE)), [format!("relay {} to a", packet + 1)]);
+        let failed = match round {
+            // With no supernode at hand, …
+            0 => one.unsent(packet + 1),
+            // … or with one that has lost the peer as well.
+            _ => {
+                one.relayed(packet + 1);
+                one.undeliverable((packet + 1).into(), Status::Unavailable, Cause::DestinationDown)
+            }
+        };
+        if round == 2 {
+            let lost = "503 the destination's neighbours have lost it, and no supernode could help after 6";
+            assert_eq!(failed, [lost]);
+            break;
+        }
+        assert!(failed.is_empty());
+        one.wakes_at([500, 1_500][usize::from(round)]);
+        one.via(packet + 2, 1);
+    }
+}
+
+#[test]
+fn send_without_a_first_hop_tries_old_ones_and_then_the_supernode() {
+    let mut one = One::sent();
+    one.now = at(10);
+    one.outbox.handle_first_hop_lost(at(10), hop(1));
+    assert_eq!(one.told(), ["transmit 2 to a not 1"]);
+    assert_eq!(one.unsent(2), ["transmit 3 to a not "]);
+    assert_eq!(one.unsent(3), ["resolve heidi anew"]);
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 4 to a"]);
+}
+
+#[test]
+fn shell_that_cannot_make_a_packet_ends_the_send() {
+    let mut one = One::new();
+    one.found(false, Ok(HERE));
+    one.outbox.handle_refused(at(1), &ID, Status::TooLarge, "over 56 KiB");
+    assert_eq!(one.told(), ["413 over 56 KiB after 1"]);
+}
+
+#[test]
+fn one_answer_serves_everybody_who_waits_for_the_name() {
+    let mut outbox = Outbox::new();
+    for n in 1..=3 {
+        outbox.handle_send(at(0), MessageId([n; 16]), name(["bob", "heidi"][usize::from(n > 1)]), PING);
+    }
+    drain(&mut outbox);
+    outbox.handle_resolved(at(1), &name("heidi"), false, Ok(Target { address: HERE, key: None }));
+    assert_eq!(drain(&mut outbox).len(), 2);
+}
+
+#[test]
+fn send_past_the_bound_ends_with_429_and_leaves_the_others() {
+    let mut outbox = Outbox::new();
+    for n in 0..IN_FLIGHT_MAX as u128 {
+        outbox.handle_send(at(0), MessageId(n.to_be_bytes()), name("heidi"), PING);
+    }
+    drain(&mut outbox);
+    outbox.handle_send(at(0), MessageId([255; 16]), name("heidi"), PING);
+    assert_eq!(
+        drain(&mut outbox).iter().map(told).collect::<Vec<_>>(),
+        ["429 too many messages are under way after 0"]
+    );
+    assert_eq!(outbox.len(), IN_FLIGHT_MAX);
+}
+
+#[test]
+fn send_that_is_no_request_or_has_a_used_id_is_refused() {
+    let mut one = One::sent();
+    one.outbox.handle_send(at(0), MessageId([2; 16]), name("bob"), Content::Reply(reply(ID, Status::Delivered)));
+    one.outbox.handle_send(at(0), ID, name("bob"), PING);
+    let refused =
+        ["400 a reply cannot be sent as a request after 0", "409 a message with this id is under way after 0"];
+    assert_eq!(one.told(), refused);
+    assert_eq!(one.outbox.message(&ID).unwrap().to, name("heidi"));
+    assert_eq!(one.outbox.message_of_packet(1), Some(ID));
+}
+
+#[test]
+fn attempts_end_at_their_bound_and_the_send_with_408() {
+    let mut one = One::sent();
+    for attempt in 1..ATTEMPTS_MAX {
+        one.outbox.handle_first_hop_lost(at(1), hop(1));
+        assert_eq!(one.told(), [format!("transmit {} to a not 1", attempt + 1)]);
+        one.via(attempt + 1, 1);
+    }
+    one.outbox.handle_first_hop_lost(at(1), hop(1));
+    assert!(one.told().is_empty());
+    assert_eq!(one.wakes_at(10_000), ["408 no reply in time after 16"]);
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    Send(u8, u8),
+    Resolved(u8, bool, u8),
+    Answer(u8, bool),
+    Sent(u8, u8, u64, u8),
+    Unsent(u8, u8),
+    Refused(u8),
+    Reply(u8, u8, u8),
+    Report(u64, u8, u8),
+    Lost(u8),
+    Pass(u16),
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        4 => (0..12u8, 0..3u8).prop_map(|(id, to)| Input::Send(id, to)),
+        3 => (0..3u8, any::<bool>(), 0..5u8).prop_map(|(to, fresh, what)| Input::Resolved(to, fresh, what)),
+        6 => (0..3u8, any::<bool>()).prop_map(|(hop, relay)| Input::Answer(hop, relay)),
+        1 => (0..12u8, 0..4u8, 0..40u64, 0..3u8).prop_map(|(id, n, packet, hop)| Input::Sent(id, n, packet, hop)),
+        2 => (0..12u8, 0..4u8).prop_map(|(id, n)| Input::Unsent(id, n)),
+        1 => (0..12u8).prop_map(Input::Refused),
+        2 => (0..12u8, 0..3u8, 0..2u8).prop_map(|(id, from, key)| Input::Reply(id, from, key)),
+        5 => (0..60u64, 0..5u8, 0..2u8).prop_map(|(packet, cause, at)| Input::Report(packet, cause, at)),
+        2 => (0..3u8).prop_map(Input::Lost),
+        3 => (0..2_000u16).prop_map(Input::Pass),
+    ]
+}
+
+/// Random inputs on one out-box; counts what the properties are about
+struct World {
+    outbox: Outbox,
+    now: Instant,
+    packets: u64,
+    begun: Vec<usize>,
+    ended: Vec<usize>,
+    unanswered: Option<(MessageId, u8, bool)>,
+}
+
+impl World {
+    fn apply(&mut self, input: Input) {
+        let to = |n: u8| name(["bob", "carol", "heidi"][usize::from(n)]);
+        let id = |n: u8| MessageId([n; 16]);
+        let (now, outbox) = (self.now, &mut self.outbox);
+        match input {
+            Input::Send(n, whom) => {
+                self.begun[usize::from(n)] += 1;
+                outbox.handle_send(now, id(n), to(whom), PING);
+            }
+            Input::Resolved(whom, fresh, what) => {
+                let target = |address| Ok(Target { address, key: Some(KEY) });
+                let errors = [Status::NotFound, Status::Gone, Status::Unavailable];
+                let answer =
+                    errors.get(usize::from(what)).map_or(target([HERE, THERE][usize::from(what % 2)]), |s| Err(*s));
+                outbox.handle_resolved(now, &to(whom), fresh, answer);
+            }
+            Input::Answer(neighbour, sent) => {
+                let Some((id, attempt, relay)) = self.unanswered.take() else { return };
+                if sent {
+                    self.packets += 1;
+                    let via = if relay { Via::Relay } else { Via::FirstHop(hop(neighbour.into())) };
+                    outbox.handle_sent(&id, attempt, self.packets, via);
+                } else {
+                    outbox.handle_unsent(now, &id, attempt);
+                }
+            }
+            Input::Sent(n, attempt, packet, neighbour) => {
+                outbox.handle_sent(&id(n), attempt, packet, Via::FirstHop(hop(neighbour.into())));
+            }
+            Input::Unsent(n, attempt) => outbox.handle_unsent(now, &id(n), attempt),
+            Input::Refused(n) => outbox.handle_refused(now, &id(n), Status::TooLarge, "refused"),
+            Input::Reply(n, from, key) => {
+                let from = grant(to(from).as_str(), [KEY, Key([8; 32])][usize::from(key)]);
+                let _ = outbox.handle_reply(now, &from, &reply(id(n), Status::Delivered));
+            }
+            Input::Report(packet, cause, place) => {
+                let causes =
+                    [Cause::NoCandidate, Cause::TtlSpent, Cause::DestinationDown, Cause::NoSession, Cause::Congested];
+                let status = [Status::Unavailable, Status::NotFound][usize::from(cause == 3)];
+                let at = [HERE, THERE][usize::from(place)];
+                let _ = outbox.handle_undeliverable(now, &report(packet, at, status, causes[usize::from(cause)]));
+            }
+            Input::Lost(neighbour) => outbox.handle_first_hop_lost(now, hop(neighbour.into())),
+            Input::Pass(millis) => {
+                self.now = self.now + Duration::from_millis(millis.into());
+                outbox.handle_timeout(self.now);
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.outbox.poll_output() {
+            match output {
+                Output::Transmit { id, attempt, avoid, .. } => {
+                    assert!(attempt <= ATTEMPTS_MAX && avoid.len() <= usize::from(ATTEMPTS_MAX));
+                    self.unanswered = Some((id, attempt, false));
+                }
+                Output::Relay { id, attempt, .. } => self.unanswered = Some((id, attempt, true)),
+                Output::Resolve { .. } => {}
+                Output::Done(fate) => {
+                    assert!(fate.elapsed <= SEND_TIMEOUT + Duration::from_secs(2), "only a late clock makes it longer");
+                    self.ended[usize::from(fate.id.0[0])] += 1;
+                }
+            }
+        }
+        assert!(self.outbox.next_timeout().is_some() != self.outbox.is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_send_has_exactly_one_fate(inputs in prop::collection::vec(input(), 0..200)) {
+        let (begun, ended) = (vec![0; 12], vec![0; 12]);
+        let mut world =
+            World { outbox: Outbox::new(), now: at(0), packets: 0, begun, ended, unanswered: None };
+        for input in inputs {
+            world.apply(input);
+            world.drain();
+            let open = |n: &usize| world.begun[*n] - world.ended[*n];
+            prop_assert!((0..12).all(|n| open(&n) <= 1));
+            prop_assert_eq!((0..12).map(|n| open(&n)).sum::<usize>(), world.outbox.len());
+        }
+        while let Some(wakes) = world.outbox.next_timeout() {
+            world.now = world.now.max(wakes);
+            world.outbox.handle_timeout(world.now);
+            world.drain();
+        }
+        prop_assert_eq!(world.begun, world.ended);
+        prop_assert!(world.outbox.packets.is_empty() && world.outbox.waiting.is_empty());
+    }
+}

@@ -1,0 +1,4 @@
+//! Forwards packets and looks after links.
+
+pub mod liveness;
+pub mod neighbourhood;

@@ -1,0 +1,176 @@
+//! One link, and which of two links with the same peer stays.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::output::{CloseReason, Direction, LinkId, Opened};
+use crate::id::{Address, Epoch, Key, Name};
+use crate::time::Instant;
+use crate::wire::grant::Grant;
+use crate::wire::link::{Delta, Table};
+
+/// What a link is to us
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its peer is not in our table; a rewire may put it there
+    Waiting { until: Instant },
+    /// Its peer is not in our table, and there was no home to ask; with `until`, there is one again
+    Guest { until: Option<Instant> },
+    /// Its peer has left our table, or (`outdated`) it was opened under an address that is ours no longer
+    Leaving { until: Instant, outdated: bool },
+    /// Its peer is in our table, at this address
+    Neighbour,
+}
+
+impl Standing {
+    /// At the bound of links, what is worth less makes room for what is worth more
+    pub(super) const fn worth(self) -> u8 {
+        match self {
+            Self::Waiting { .. } => 0,
+            Self::Guest { .. } => 1,
+            Self::Leaving { .. } => 2,
+            Self::Neighbour => 3,
+        }
+    }
+}
+
+/// The other side's table, as told on a link
+#[derive(Clone, Debug, Default)]
+pub(super) struct RemoteTable {
+    pub(super) epoch: Epoch,
+    pub(super) entries: BTreeMap<Address, (bool, Name)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) key: Key,
+    pub(super) direction: Direction,
+    pub(super) boot: u64,
+    pub(super) grant: Grant,
+    pub(super) standing: Standing,
+    /// Counts up: "newer" must not hang on how the shell numbers links
+    pub(super) order: u64,
+    pub(super) opened: Instant,
+    pub(super) table_by: Instant,
+    pub(super) table: Option<RemoteTable>,
+    pub(super) up_since: Option<Instant>,
+    pub(super) is_told: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        now: Instant,
+        opened: Opened,
+        grant: Grant,
+        standing: Standing,
+        order: u64,
+        wait: Duration,
+    ) -> Self {
+        Self {
+            id: opened.link,
+            key: opened.key,
+            direction: opened.direction,
+            boot: opened.boot,
+            grant,
+            standing,
+            order,
+            opened: now,
+            table_by: now + wait,
+            table: None,
+            up_since: None,
+            is_told: false,
+        }
+    }
+
+    pub(super) const fn address(&self) -> Address {
+        self.grant.address
+    }
+
+    /// Whether we sent, or are about to send, our table: the promise to forward
+    pub(super) const fn is_accepted(&self) -> bool {
+        !matches!(self.standing, Standing::Waiting { .. })
+    }
+
+    /// A link is up when both sides have accepted it: each says so by its table
+    pub(super) const fn is_up(&self) -> bool {
+        self.is_accepted() && self.table.is_some()
+    }
+
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.standing, Standing::Leaving { .. })
+    }
+
+    pub(super) const fn is_outdated(&self) -> bool {
+        matches!(self.standing, Standing::Leaving { outdated: true, .. })
+    }
+
+    /// Whether it was up for so long that dialling again at once is no loop
+    pub(super) fn is_stable(&self, now: Instant, after: Duration) -> bool {
+        self.up_since.is_some_and(|since| now - since >= after)
+    }
+
+    /// When the link ends unless something happens, and why
+    pub(super) fn deadline(&self) -> Option<(Instant, CloseReason)> {
+        match self.standing {
+            Standing::Waiting { until } | Standing::Guest { until: Some(until) } => {
+                Some((until, CloseReason::NotANeighbour))
+            }
+            Standing::Leaving { until, outdated: true } => Some((until, CloseReason::Moved)),
+            Standing::Leaving { until, outdated: false } => Some((until, CloseReason::Rewired)),
+            _ if self.table.is_none() => Some((self.table_by, CloseReason::NoTable)),
+            _ => None,
+        }
+    }
+
+    /// Begins every time limit anew: what was not heard may be waiting in this process's own queues.
+    pub(super) fn extend_deadline(&mut self, now: Instant, unknown_wait: Duration, table_wait: Duration) {
+        self.table_by = now + table_wait;
+        match &mut self.standing {
+            Standing::Waiting { until } | Standing::Guest { until: Some(until) } => *until = now + unknown_wait,
+            _ => {}
+        }
+    }
+
+    /// Whether of two links with one peer this is the one to keep; both peers come to the same answer
+    ///
+    /// A newer session or boot speaks for itself. Of two dials that crossed, the smaller key's stays. Otherwise the
+    /// newer one does: whoever dials again has lost the older one, though we may not have noticed.
+    pub(super) fn beats(&self, other: &Self, own: &Key, simultaneous: Duration) -> bool {
+        let rank = |link: &Self| (!link.is_leaving(), link.grant.epoch, link.boot);
+        match rank(self).cmp(&rank(other)) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => {
+                let apart = self.opened.since(other.opened).max(other.opened.since(self.opened));
+                if self.direction != other.direction && apart <= simultaneous {
+                    (self.direction == Direction::Outgoing) == (*own < self.key)
+                } else {
+                    self.order > other.order
+                }
+            }
+        }
+    }
+}
+
+impl RemoteTable {
+    /// The table without its sender, who is no neighbour of itself whatever it says
+    pub(super) fn new(table: Table, sender: Address) -> Self {
+        let entries = table.entries.into_vec().into_iter();
+        let entries = entries.filter(|entry| entry.address != sender);
+        Self { epoch: table.epoch, entries: entries.map(|entry| (entry.address, (entry.up, entry.name))).collect() }
+    }
+
+    /// Applies the changes whose links are in the table; how many are not
+    pub(super) fn apply(&mut self, delta: &Delta) -> usize {
+        let mut unknown = 0;
+        for change in &delta.changes {
+            match self.entries.get_mut(&change.address) {
+                Some((up, _)) => *up = change.up,
+                None => unknown += 1,
+            }
+        }
+        unknown
+    }
+}

@@ -1,0 +1,328 @@
+//! Compares what is with what should be, and does the next thing about each difference.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+
+use super::link::{Link, Standing};
+use super::neighbour::{Dial, Neighbour};
+use super::output::{CloseReason, Event, LinkId, Output};
+use super::{Config, LAST_GOOD_MAX, Neighbourhood};
+use crate::id::{Address, Key};
+use crate::time::{Instant, earliest};
+use crate::wire::Frame;
+use crate::wire::bounded::Bounded;
+use crate::wire::link::{Delta, LinkState, Table, TableEntry};
+use crate::wire::session::{NEIGHBOURS_MAX, Reason, Record, Report};
+
+impl Neighbourhood {
+    /// When to call `handle_timeout`
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
+        let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
+        let isolated = self.isolated.filter(|_| self.is_home_reachable);
+        earliest(earliest(links, neighbours), isolated)
+    }
+
+    fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
+        let dial = match neighbour.dial {
+            Dial::Idle => None,
+            Dial::At(at) | Dial::Running { until: at } => Some(at),
+        };
+        let give_up = neighbour.trying.filter(|_| !neighbour.has_given_up).map(|since| since + self.config.patience);
+        let report = neighbour.trying.filter(|_| self.is_home_reachable).map(|_| neighbour.report_at);
+        earliest(dial, earliest(give_up, report))
+    }
+
+    /// Time limits of others begin anew if it was this process that stood still: their answers may be waiting here
+    pub(super) fn check_lateness(&mut self, now: Instant) {
+        let Some(late) = self.next_timeout().map(|due| now - due).filter(|late| *late > self.config.late_after) else {
+            return;
+        };
+        let Config { patience, unknown_wait, table_wait, dial_max, .. } = self.config;
+        for link in self.links.values_mut() {
+            link.extend_deadline(now, unknown_wait, table_wait);
+        }
+        for neighbour in self.neighbours.values_mut() {
+            if !neighbour.has_given_up {
+                neighbour.trying = neighbour.trying.map(|_| now);
+            }
+            neighbour.report_at = now + patience;
+            if let Dial::Running { until } = &mut neighbour.dial {
+                *until = now + dial_max;
+            }
+        }
+        self.event(Event::HeldUp { late });
+    }
+
+    /// One step each, in an order in which no step has to look back
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.rank_links(now);
+        self.expire_links(now);
+        self.close_duplicates(now);
+        self.greet_those_up(now);
+        self.give_up(now);
+        self.release_leaving(now);
+        self.keep_last_good();
+        self.tell_neighbours();
+        self.tell_home(now);
+        self.dial(now);
+    }
+
+    fn rank_links(&mut self, now: Instant) {
+        let until = now + self.config.patience;
+        for link in self.links.values_mut().filter(|link| !link.is_outdated()) {
+            let neighbour = self.neighbours.get(&link.grant.address);
+            let is_neighbour = neighbour.is_some_and(|neighbour| neighbour.record.key == link.key);
+            match link.standing {
+                Standing::Neighbour if !is_neighbour => link.standing = Standing::Leaving { until, outdated: false },
+                Standing::Waiting { .. } if is_neighbour => {
+                    link.standing = Standing::Neighbour;
+                    link.table_by = now + self.config.table_wait;
+                }
+                _ if is_neighbour => link.standing = Standing::Neighbour,
+                _ => {}
+            }
+        }
+    }
+
+    fn expire_links(&mut self, now: Instant) {
+        let due = |link: &Link| link.deadline().filter(|(at, _)| *at <= now).map(|(_, reason)| (link.id, reason));
+        let expired: Vec<(LinkId, CloseReason)> = self.links.values().filter_map(due).collect();
+        for (id, reason) in expired {
+            self.close(now, id, reason);
+        }
+    }
+
+    /// Of each peer's links keeps the best one, and a second one until a table was seen on the best
+    fn close_duplicates(&mut self, now: Instant) {
+        let mut by_key: BTreeMap<Key, Vec<&Link>> = BTreeMap::new();
+        for link in self.links.values() {
+            by_key.entry(link.key).or_default().push(link);
+        }
+        let losers: Vec<LinkId> = by_key.values().flat_map(|links| self.losers(links)).collect();
+        for id in losers {
+            self.close(now, id, CloseReason::Duplicate);
+        }
+    }
+
+    fn losers(&self, links: &[&Link]) -> Vec<LinkId> {
+        let best = self.best(links.iter().copied());
+        let others = || links.iter().copied().filter(|link| Some(link.id) != best.map(|best| best.id));
+        let second = match best {
+            Some(best) if best.is_up() => None,
+            _ => self.best(others().filter(|link| link.is_up())).or_else(|| self.best(others())),
+        };
+        others().filter(|link| Some(link.id) != second.map(|second| second.id)).map(|link| link.id).collect()
+    }
+
+    fn best<'a>(&self, mut links: impl Iterator<Item = &'a Link>) -> Option<&'a Link> {
+        let first = links.next()?;
+        let simultaneous = self.config.simultaneous;
+        Some(links.fold(first, |best, link| if link.beats(best, &self.own, simultaneous) { link } else { best }))
+    }
+
+    fn greet_those_up(&mut self, now: Instant) {
+        let mut events = Vec::new();
+        for link in self.links.values_mut().filter(|link| link.is_up() && link.standing == Standing::Neighbour) {
+            link.up_since.get_or_insert(now);
+            let Some(neighbour) = self.neighbours.get_mut(&link.grant.address) else { continue };
+            let Some(since) = neighbour.on_up(now) else { continue };
+            let (name, address) = (link.grant.name.clone(), link.grant.address);
+            let (link, direction, after) = (link.id, link.direction, now - since);
+            events.push(Event::LinkUp { link, name, address, direction, after });
+            Self::remember(&mut self.last_good, &self.neighbours, address);
+        }
+        events.into_iter().for_each(|event| self.event(event));
+    }
+
+    fn remember(good: &mut BTreeMap<Key, Record>, neighbours: &BTreeMap<Address, Neighbour>, address: Address) {
+        let Some(neighbour) = neighbours.get(&address) else { return };
+        if good.len() >= LAST_GOOD_MAX && !good.contains_key(&neighbour.record.key) {
+            let is_former = |key: &&Key| !neighbours.values().any(|neighbour| neighbour.record.key == **key);
+            let Some(former) = good.keys().find(is_former).copied() else { return };
+            good.remove(&former);
+        }
+        good.insert(neighbour.record.key, neighbour.record.clone());
+    }
+
+    fn give_up(&mut self, now: Instant) {
+        let patience = self.config.patience;
+        let mut events = Vec::new();
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.has_given_up) {
+            if neighbour.trying.is_some_and(|since| now - since >= patience) {
+                neighbour.has_given_up = true;
+                let Record { name, address, .. } = neighbour.record.clone();
+                events.push(Event::GaveUp { name, address, reason: neighbour.reason.clone() });
+            }
+        }
+        events.into_iter().for_each(|event| self.event(event));
+    }
+
+    /// Make before break: the old ones go when each new one is up or had its time
+    fn release_leaving(&mut self, now: Instant) {
+        let is_settled = |neighbour: &Neighbour| neighbour.trying.is_none() || neighbour.has_given_up;
+        if !self.neighbours.values().all(is_settled) {
+            return;
+        }
+        let leaving = self.links.values().filter(|link| link.is_leaving());
+        let leaving: Vec<(LinkId, bool)> = leaving.map(|link| (link.id, link.is_outdated())).collect();
+        for (id, is_outdated) in leaving {
+            self.close(now, id, if is_outdated { CloseReason::Moved } else { CloseReason::Rewired });
+        }
+    }
+
+    /// Former neighbours are forgotten only once the new table has proved itself
+    fn keep_last_good(&mut self) {
+        let is_up = |neighbour: &Neighbour| neighbour.trying.is_none();
+        if self.links.values().any(Link::is_leaving) || !self.neighbours.values().any(is_up) {
+            return;
+        }
+        let neighbours = &self.neighbours;
+        self.last_good.retain(|key, _| neighbours.values().any(|neighbour| neighbour.record.key == *key));
+    }
+
+    fn tell_neighbours(&mut self) {
+        let live = self.live_by_address();
+        let entries = self.table_entries(&live);
+        let same = |(a, b): (&TableEntry, &TableEntry)| a.address == b.address && a.name == b.name;
+        if entries.len() != self.told.len() || !entries.iter().zip(&self.told).all(same) {
+            self.links.values_mut().for_each(|link| link.is_told = false);
+        }
+        self.send_delta(&entries);
+        if entries != self.told || live != self.live || self.are_views_changed {
+            self.outputs.push_back(Output::RoutesChanged);
+        }
+        (self.told, self.live, self.are_views_changed) = (entries, live, false);
+        self.send_table();
+    }
+
+    /// To those who were told the table of which `told` is the last state
+    fn send_delta(&mut self, entries: &[TableEntry]) {
+        let changed = entries.iter().zip(&self.told).filter(|(new, old)| new.up != old.up);
+        let changes = Bounded::truncated(changed.map(|(new, _)| LinkState { address: new.address, up: new.up }));
+        if changes.is_empty() {
+            return;
+        }
+        for link in self.links.values().filter(|link| link.is_accepted() && link.is_told) {
+            let frame = Frame::Delta(Delta { changes: changes.clone() });
+            self.outputs.push_back(Output::Send { link: link.id, frame });
+        }
+    }
+
+    fn send_table(&mut self) {
+        let epoch = self.epoch.unwrap_or_default();
+        for link in self.links.values_mut().filter(|link| link.is_accepted() && !link.is_told) {
+            link.is_told = true;
+            let table = Table { epoch, entries: Bounded::truncated(self.told.iter().cloned()) };
+            self.outputs.push_back(Output::Send { link: link.id, frame: Frame::Table(table) });
+        }
+    }
+
+    /// The own table, then whoever else is linked to us for now; at the bound of a table the latter are left out
+    fn table_entries(&self, live: &BTreeMap<Address, LinkId>) -> Vec<TableEntry> {
+        let wanted = self.neighbours.values().map(|neighbour| {
+            let Record { address, name, .. } = &neighbour.record;
+            TableEntry { address: *address, up: live.contains_key(address), name: name.clone() }
+        });
+        let others = live.iter().filter(|(address, _)| !self.neighbours.contains_key(address));
+        let others = others.filter_map(|(address, link)| {
+            let name = self.links.get(link)?.grant.name.clone();
+            Some(TableEntry { address: *address, up: true, name })
+        });
+        let mut entries: Vec<TableEntry> = wanted.chain(others).take(NEIGHBOURS_MAX).collect();
+        entries.sort_by_key(|entry| entry.address);
+        entries
+    }
+
+    /// The link in use of each place that has one: the best of those that are up
+    fn live_by_address(&self) -> BTreeMap<Address, LinkId> {
+        let mut live: BTreeMap<Address, &Link> = BTreeMap::new();
+        for link in self.links.values().filter(|link| link.is_up()) {
+            let is_neighbour = self.is_neighbour(&link.key, link.address());
+            // Another key that claims a neighbour's place has an old grant: the table is newer.
+            if self.neighbours.contains_key(&link.address()) && !is_neighbour {
+                continue;
+            }
+            let other = live.entry(link.address()).or_insert(link);
+            if link.beats(other, &self.own, self.config.simultaneous) {
+                *other = link;
+            }
+        }
+        live.into_iter().map(|(address, link)| (address, link.id)).collect()
+    }
+
+    fn tell_home(&mut self, now: Instant) {
+        self.note_isolation(now);
+        if !self.is_home_reachable {
+            return;
+        }
+        let every = self.config.report_every;
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| neighbour.trying.is_some()) {
+            let address = neighbour.record.address;
+            if neighbour.is_lost && !neighbour.is_loss_reported {
+                neighbour.is_loss_reported = true;
+                self.outputs.push_back(Output::Report(Report::LinkDown(address)));
+            }
+            if neighbour.report_at <= now {
+                neighbour.report_at = now + every;
+                self.outputs.push_back(Output::Report(Report::Unreachable(address)));
+            }
+        }
+        if self.isolated.is_some_and(|at| at <= now) {
+            self.isolated = Some(now + every);
+            self.outputs.push_back(Output::Report(Report::Isolated));
+        }
+    }
+
+    /// Not before a link was up, or all had their time: whoever has just logged in is not isolated
+    fn note_isolation(&mut self, now: Instant) {
+        self.was_live |= !self.live.is_empty();
+        let had_time = self.was_live || self.neighbours.values().all(|neighbour| neighbour.has_given_up);
+        if !self.live.is_empty() || self.neighbours.is_empty() || !had_time {
+            self.isolated = None;
+        } else if self.isolated.is_none() {
+            self.isolated = Some(now);
+            self.event(Event::Isolated);
+        }
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let Self { neighbours, links, config, rng, outputs, own, .. } = self;
+        for neighbour in neighbours.values_mut() {
+            let key = neighbour.record.key;
+            let has_link = links.values().any(|link| link.key == key && !link.is_leaving());
+            if let Dial::Running { until } = neighbour.dial
+                && until <= now
+            {
+                neighbour.dial = Dial::Idle;
+                neighbour.on_failure(Reason::truncated("the dial was not answered"));
+            }
+            match neighbour.dial {
+                Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
+                Dial::Idle if !has_link => neighbour.dial = Dial::At(now + delay(rng, config, own, neighbour)),
+                _ => {}
+            }
+            if let Dial::At(at) = neighbour.dial
+                && at <= now
+            {
+                neighbour.dial = Dial::Running { until: now + config.dial_max };
+                let Record { address, locations, .. } = neighbour.record.clone();
+                outputs.push_back(Output::Dial { key, address, locations });
+            }
+        }
+    }
+}
+
+/// At first none but the head start of the smaller key; then 0.2 … 0.4 s, doubling, with half of it left to chance
+fn delay(rng: &mut ChaCha8Rng, config: &Config, own: &Key, neighbour: &Neighbour) -> Duration {
+    let Some(doublings) = neighbour.attempts.checked_sub(1) else {
+        return if *own < neighbour.record.key { Duration::ZERO } else { config.head_start };
+    };
+    let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(config.redial_max);
+    let shortest = longest / 2;
+    let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);
+    shortest + Duration::from_micros(rng.next_u64() % micros.max(1))
+}

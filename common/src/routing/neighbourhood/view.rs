@@ -1,0 +1,147 @@
+//! What a neighbourhood knows, for forwarding and for people.
+
+use super::Neighbourhood;
+use super::link::{Link, RemoteTable};
+use super::neighbour::{Dial, Neighbour};
+use super::output::{LinkId, LinkStatus, NeighbourStatus, View};
+use crate::id::{Address, Epoch, Name, ShortId};
+use crate::wire::session::{Locations, Record};
+
+impl Neighbourhood {
+    /// Our place, while logged in
+    pub fn own_address(&self) -> Option<Address> {
+        self.grant.as_ref().map(|grant| grant.address)
+    }
+
+    /// n̂ as of the last rewire; 0 before the first
+    pub const fn members(&self) -> u64 {
+        self.members
+    }
+
+    /// d as of the last rewire; 0 before the first
+    pub const fn degree(&self) -> u8 {
+        self.degree
+    }
+
+    /// Of the last rewire
+    pub const fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Links of any kind, at most [`LINKS_MAX`](super::LINKS_MAX)
+    pub fn links_open(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Every neighbour with its table, in the order of addresses: those of the own table, up or down, and whoever else
+    /// is linked to us for now
+    pub fn views(&self) -> Vec<View> {
+        let view = |address: Address, name: &Name, last: Option<&RemoteTable>| {
+            let link = self.live_link(address);
+            let table = link.and_then(|link| link.table.as_ref()).or(last);
+            View { address, up: link.is_some(), name: name.clone(), table: self.view_of(table) }
+        };
+        let wanted = self.neighbours.iter();
+        let wanted = wanted.map(|(at, neighbour)| view(*at, &neighbour.record.name, neighbour.last_table.as_ref()));
+        let others = self.others().map(|link| view(link.address(), &link.grant.name, None));
+        let mut views: Vec<View> = wanted.chain(others).collect();
+        views.sort_by_key(|view| view.address);
+        views
+    }
+
+    /// The link in use of each neighbour that has one, in the order of addresses
+    pub fn live_links(&self) -> impl Iterator<Item = (Address, LinkId)> + '_ {
+        self.live.iter().map(|(address, link)| (*address, *link))
+    }
+
+    /// Every neighbour for people, in the order of addresses
+    pub fn neighbours(&self) -> Vec<NeighbourStatus> {
+        let wanted = self.neighbours.values().map(|neighbour| self.status_of(neighbour));
+        let others = self.others().map(|link| NeighbourStatus {
+            name: link.grant.name.clone(),
+            key: link.key,
+            address: link.address(),
+            locations: Locations::new(),
+            state: if link.is_leaving() { LinkStatus::Leaving } else { LinkStatus::Up },
+            since: link.up_since.unwrap_or(link.opened),
+            link: Some(link.id),
+            direction: Some(link.direction),
+            is_wanted: false,
+        });
+        let mut all: Vec<NeighbourStatus> = wanted.chain(others).collect();
+        all.sort_by_key(|status| status.address);
+        all
+    }
+
+    /// The name of the peer at this place: our own, a neighbour's, or one that a neighbour's table tells
+    pub fn name_of(&self, id: ShortId) -> Option<Name> {
+        let own = self.grant.iter().map(|grant| (grant.address, &grant.name));
+        let mut known = own.chain(self.known());
+        known.find(|(address, _)| address.short() == id).map(|(_, name)| name.clone())
+    }
+
+    /// Where the peer of this name is: ourselves, a neighbour (then with its record), or in a neighbour's table
+    pub fn find(&self, name: &Name) -> Option<(Address, Option<Record>)> {
+        if let Some(neighbour) = self.neighbours.values().find(|neighbour| neighbour.record.name == *name) {
+            return Some((neighbour.record.address, Some(neighbour.record.clone())));
+        }
+        let own = self.grant.iter().map(|grant| (grant.address, &grant.name));
+        let mut known = own.chain(self.known());
+        known.find(|(_, known)| *known == name).map(|(address, _)| (address, None))
+    }
+
+    /// The neighbours whose links were up last, to be kept on disk; a table of which no link comes up does not
+    /// displace them
+    pub fn last_good(&self) -> impl Iterator<Item = &Record> + '_ {
+        self.last_good.values()
+    }
+
+    fn live_link(&self, address: Address) -> Option<&Link> {
+        self.live.get(&address).and_then(|id| self.links.get(id))
+    }
+
+    /// Guests and leaving ones
+    fn others(&self) -> impl Iterator<Item = &Link> {
+        let others = self.live.iter().filter(|(address, _)| !self.neighbours.contains_key(address));
+        others.filter_map(|(_, id)| self.links.get(id))
+    }
+
+    /// Names near by, the surest first
+    fn known(&self) -> impl Iterator<Item = (Address, &Name)> {
+        let wanted = self.neighbours.values().map(|neighbour| (neighbour.record.address, &neighbour.record.name));
+        let others = self.others().map(|link| (link.address(), &link.grant.name));
+        let live = self.live.values().filter_map(|id| self.links.get(id)?.table.as_ref());
+        let last = self.neighbours.values().filter_map(|neighbour| neighbour.last_table.as_ref());
+        let far = live.chain(last).flat_map(|table| table.entries.iter());
+        wanted.chain(others).chain(far.map(|(address, (_, name))| (*address, name)))
+    }
+
+    fn view_of(&self, table: Option<&RemoteTable>) -> Vec<(Address, bool)> {
+        let entries = table.into_iter().flat_map(|table| &table.entries);
+        let entries = entries.filter(|(address, _)| Some(**address) != self.own_address());
+        entries.map(|(address, (up, _))| (*address, *up)).collect()
+    }
+
+    fn status_of(&self, neighbour: &Neighbour) -> NeighbourStatus {
+        let link = self.live_link(neighbour.record.address);
+        let opens = || self.links.values().any(|link| link.key == neighbour.record.key && !link.is_leaving());
+        let state = match (neighbour.trying, neighbour.dial) {
+            (None, _) => LinkStatus::Up,
+            (Some(_), Dial::Running { .. }) => LinkStatus::Dialling,
+            (Some(_), _) if opens() => LinkStatus::Dialling,
+            (Some(_), Dial::At(at)) => LinkStatus::Down { reason: neighbour.reason.clone(), redial_at: Some(at) },
+            (Some(_), Dial::Idle) => LinkStatus::Down { reason: neighbour.reason.clone(), redial_at: None },
+        };
+        NeighbourStatus {
+            name: neighbour.record.name.clone(),
+            key: neighbour.record.key,
+            address: neighbour.record.address,
+            locations: neighbour.record.locations.clone(),
+            state,
+            since: neighbour.since,
+            link: link.map(|link| link.id),
+            direction: link.map(|link| link.direction),
+            is_wanted: true,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Login, renewal and logout: the peer's half and the supernode's half.
+//!
+//! ```text
+//! peer       LoggedOut ⇄ Searching → Dialling → Greeted → Asked → LoggedIn → LoggingOut → LoggedOut
+//!                           ▲───────────┴──────────┴────────┴────────┘ link lost, refused, no answer in time
+//! supernode  Fresh → Challenged → Proposed → LoggedIn → LoggingOut → Closed
+//! ```
+//!
+//! [`peer::PeerSession`] is one a peer and outlives its links; [`supernode::Admission`] is one a connection. Neither knows
+//! the directory: an admission *proposes* a [`supernode::LoginRequest`] and is told what became of it, once that is durable.
+//!
+//! A link is named by its *attempt*, the number of the dial that made it. Events of an attempt that is over are ignored,
+//! so the shell may report them late or twice. The shell sends [`Bye`] when it carries out a `Close`.
+//!
+//! Every frame of a home link goes through here, but for `Hello` (the shell decodes it: `handle_opened`) and probes
+//! (the link's own). One in a wrong state is counted and ends the link with a reason.
+
+pub mod peer;
+mod rate;
+mod retry;
+pub mod supernode;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::status::Status;
+use crate::wire::session::{Location, Locations, Reason};
+use crate::wire::{Bye, WireError};
+
+/// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say
+pub const DIAL_WAIT: Duration = Duration::from_secs(16);
+/// From the hellos to the challenge, and from the challenge to the login: one lost packet and a slow continent
+pub const CHALLENGE_WAIT: Duration = Duration::from_secs(5);
+/// From the login to its answer, which waits for a disk or a quorum
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// From the logout to its answer; then it is over anyway, and the lease does the rest
+pub const LOGOUT_WAIT: Duration = Duration::from_secs(2);
+/// A timer that fires this much late says that the process itself stood still
+pub const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// A shorter lease is taken for this one: renewals must not become a flood
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+/// A longer lease is taken for this one: a lost supernode must be noticed
+pub const LEASE_MAX: Duration = Duration::from_secs(3600);
+/// Renewals that fit in one lease: two may be lost
+pub const RENEWALS_PER_LEASE: u32 = 3;
+
+const _: () = assert!(CHALLENGE_WAIT.as_secs() + ANSWER_WAIT.as_secs() < supernode::PROPOSAL_WAIT.as_secs());
+
+/// The network's secret; `Debug` shows its length and nothing else
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes the secret's bytes, of any length
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// What to say to a link whose bytes could not be read: 426 to another version, else 400
+pub fn bye_for(error: WireError) -> Bye {
+    let status = match error {
+        WireError::Version(_) => Status::VersionNotSupported,
+        WireError::TooLong => Status::TooLarge,
+        _ => Status::Malformed,
+    };
+    Bye { status, reason: Reason::truncated(&error.to_string()) }
+}
+
+/// Where a peer can be dialled: its `external` locations, else its listening port at the IP that the supernode saw
+///
+/// Empty if neither is known. An external location that is no multiaddr (no leading `/`) is left out. A peer that listens
+/// on 0.0.0.0 in a container has no other way to know.
+pub fn locations_of(external: &Locations, observed: Option<IpAddr>, listen_port: u16) -> Locations {
+    let configured: Vec<&Location> = external.iter().filter(|location| location.starts_with('/')).collect();
+    if !configured.is_empty() {
+        return Locations::truncated(configured.into_iter().cloned());
+    }
+    let observed = observed.filter(|_| listen_port != 0).map(|ip| {
+        let text = match ip.to_canonical() {
+            IpAddr::V4(ip) => format!("/ip4/{ip}/tcp/{listen_port}"),
+            IpAddr::V6(ip) => format!("/ip6/{ip}/tcp/{listen_port}"),
+        };
+        Location::truncated(&text)
+    });
+    Locations::truncated(observed)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

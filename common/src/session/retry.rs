@@ -1,0 +1,122 @@
+//! When a peer tries again.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::time::Instant;
+
+/// The shortest wait between two tries
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
+/// The longest wait between two tries
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(10);
+/// The longest wait in the first [`EARLY`] of a search: a supernode that restarts has its peers back within 5 s
+pub(super) const RETRY_MAX_EARLY: Duration = Duration::from_secs(4);
+/// How long a search is young
+pub(super) const EARLY: Duration = Duration::from_secs(60);
+/// The first try after a loss comes within this: at once, but not of all peers in the same instant
+pub(super) const QUICK_MAX: Duration = Duration::from_millis(500);
+/// Losses closer together than this are flapping, and only the first is followed by a quick try
+pub(super) const FLAPPING: Duration = Duration::from_secs(10);
+/// A refusal that trying again will not soften, ± a fifth
+pub(super) const SLOW: Duration = Duration::from_secs(10);
+/// A supernode asks for no longer silence than this
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Waits with decorrelated jitter: each is drawn between the least wait and three times the last one
+#[derive(Debug)]
+pub(super) struct Backoff {
+    rng: ChaCha8Rng,
+    previous: Duration,
+    since: Instant,
+    quick: Option<Instant>,
+}
+
+impl Backoff {
+    pub(super) fn new(seed: u64, now: Instant) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), previous: RETRY_MIN, since: now, quick: None }
+    }
+
+    /// A new search begins
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.previous = RETRY_MIN;
+        self.since = now;
+    }
+
+    /// After a try that failed
+    pub(super) fn next(&mut self, now: Instant) -> Duration {
+        let max = if now - self.since < EARLY { RETRY_MAX_EARLY } else { RETRY_MAX };
+        self.previous = self.draw(RETRY_MIN, (self.previous * 3).min(max));
+        self.previous
+    }
+
+    /// After the loss of what had worked
+    pub(super) fn quick(&mut self, now: Instant) -> Duration {
+        let flapping = self.quick.is_some_and(|last| now - last < FLAPPING);
+        self.quick = Some(now);
+        if flapping {
+            return self.next(now);
+        }
+        self.restart(now);
+        self.draw(Duration::ZERO, QUICK_MAX)
+    }
+
+    /// After a refusal that will probably come again
+    pub(super) fn slow(&mut self) -> Duration {
+        self.draw(SLOW * 4 / 5, SLOW * 6 / 5)
+    }
+
+    /// When the supernode said when: no sooner, and spread over half as long again
+    pub(super) fn after(&mut self, wish: Duration) -> Duration {
+        let wish = wish.min(RETRY_AFTER_MAX);
+        wish + self.draw(Duration::ZERO, (wish / 2).max(RETRY_MIN))
+    }
+
+    /// Uniform in `min..=max`
+    pub(super) fn draw(&mut self, min: Duration, max: Duration) -> Duration {
+        let span = max.saturating_sub(min).as_micros() as u64;
+        min + Duration::from_micros(self.rng.next_u64() % (span + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backoff() -> Backoff {
+        Backoff::new(7, Instant::ZERO)
+    }
+
+    #[test]
+    fn waits_of_a_young_search_are_under_four_seconds_and_of_an_old_one_under_ten() {
+        let (mut young, mut old) = (backoff(), backoff());
+        let late = Instant::ZERO + EARLY;
+        let young: Vec<_> = (0..1000).map(|_| young.next(Instant::ZERO)).collect();
+        let old: Vec<_> = (0..1000).map(|_| old.next(late)).collect();
+        assert!(young.iter().all(|wait| (RETRY_MIN..=RETRY_MAX_EARLY).contains(wait)));
+        assert!(old.iter().all(|wait| (RETRY_MIN..=RETRY_MAX).contains(wait)));
+        assert!(old.iter().any(|wait| *wait > Duration::from_secs(8)));
+        assert!(young.first() <= Some(&(RETRY_MIN * 3)));
+    }
+
+    #[test]
+    fn first_try_after_a_loss_is_quick_and_flapping_is_not() {
+        let mut backoff = backoff();
+        assert!(backoff.quick(Instant::ZERO) <= QUICK_MAX);
+        let soon = Instant::ZERO + Duration::from_secs(1);
+        assert!(backoff.quick(soon) >= RETRY_MIN);
+        assert!(backoff.quick(soon + FLAPPING) <= QUICK_MAX);
+    }
+
+    #[test]
+    fn wish_of_a_supernode_is_honoured_within_a_minute() {
+        let mut backoff = backoff();
+        for _ in 0..100 {
+            let wait = backoff.after(Duration::from_secs(4));
+            assert!((Duration::from_secs(4)..=Duration::from_secs(6)).contains(&wait));
+            assert!(backoff.after(Duration::MAX) <= RETRY_AFTER_MAX * 3 / 2);
+            assert!((SLOW * 4 / 5..=SLOW * 6 / 5).contains(&backoff.slow()));
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The supernode's half, one for each connection: show who it is, check who comes, propose the login, serve the session.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rate::Bucket;
+use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
+use crate::crypto::{self, Handshake, Signer};
+use crate::id::{Epoch, Key, Name, NetworkId, SessionId};
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};
+use crate::wire::session::{
+    Challenge, Found, Granted, Hello, Locations, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew,
+    Renewed, Report, Rewire, Role,
+};
+use crate::wire::{Bye, Frame, FrameKind, PacketBytes, VERSION};
+
+/// From the proposal to its outcome: longer than any peer waits, so it only frees what a stuck shell holds
+pub const PROPOSAL_WAIT: Duration = Duration::from_secs(30);
+/// Logins that one connection may try; the next one ends it with 429
+pub const LOGINS_MAX: u32 = 4;
+/// Time between two logins of one connection; an earlier one is refused with 429 and counts
+pub const LOGIN_INTERVAL_MIN: Duration = Duration::from_millis(500);
+/// Look-ups, reports and renewals that a connection may send at once: twice a full table of reports
+pub const REQUESTS_BURST: u32 = 128;
+/// One more request every so often; beyond, look-ups are answered with 429 and the rest is dropped and counted
+pub const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What all admissions of a supernode share
+#[derive(Clone, Debug)]
+pub struct AdmissionConfig {
+    /// The network's id
+    pub network: NetworkId,
+    /// The right to sign grants
+    pub certificate: SignedCertificate,
+    /// What a peer must know, if anything
+    pub secret: Option<Secret>,
+    /// How long a session lasts without a renewal
+    pub lease: Duration,
+}
+
+/// A login that was checked and may be put into the log
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginRequest {
+    /// The name that the peer wants
+    pub name: Name,
+    /// Its key, as the transport and its signature proved
+    pub key: Key,
+    /// How often it has started: a larger one replaces sessions of a smaller one
+    pub boot: u64,
+    /// Where it can be dialled, the best that is known
+    pub locations: Locations,
+    /// The session that it had, to be taken up again if its lease lasts
+    pub resume: Option<SessionId>,
+}
+
+/// No, and when to come again
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As a code: 401, 403, 409, 413, 426, 429 or 503
+    pub status: Status,
+    /// In words, with what to do
+    pub reason: Reason,
+    /// Zero: trying again as it is will not help
+    pub retry_after: Duration,
+}
+
+impl Refusal {
+    /// A refusal that says `reason`, cut to what a frame holds
+    pub fn new(status: Status, reason: &str, retry_after: Duration) -> Self {
+        Self { status, reason: Reason::truncated(reason), retry_after }
+    }
+}
+
+/// What the shell is to do, and what it is told
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send on this connection
+    Send(Frame),
+    /// Say good-bye and close
+    Close {
+        /// The reason as a code
+        status: Status,
+        /// The reason in words
+        reason: Reason,
+    },
+    /// Put this into the log; answered by `handle_granted` once it is durable, or by `handle_refused`
+    Propose(LoginRequest),
+    /// The lease begins anew; answered by `handle_renewed`, or by `handle_ended` if there is no such session
+    Renew {
+        /// Which
+        session: SessionId,
+        /// Of the table that the peer has; an older one than the directory's is answered by a rewire, too
+        epoch: Epoch,
+    },
+    /// End this session in the log; answered by `handle_logged_out` once it is durable
+    LogOut {
+        /// Which
+        session: SessionId,
+    },
+    /// A question for the directory; answered by a `Found` frame
+    LookUp(LookUp),
+    /// What the peer found out about its neighbours
+    Report(Report),
+    /// To be relayed
+    Relay(PacketBytes),
+    /// The session has no connection any more, and did not log out
+    Lost {
+        /// Which
+        session: SessionId,
+        /// Why
+        reason: Reason,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    Fresh,
+    Challenged { peer: Peer, until: Instant },
+    Proposed { peer: Peer, until: Instant },
+    LoggedIn { session: SessionId },
+    LoggingOut { session: SessionId },
+    Closed { proposed: bool },
+}
+
+impl State {
+    const fn text(&self) -> &'static str {
+        match self {
+            Self::Fresh => "before the hello",
+            Self::Challenged { .. } => "waiting for the login",
+            Self::Proposed { .. } => "logging in",
+            Self::LoggedIn { .. } => "logged in",
+            Self::LoggingOut { .. } => "logging out",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Peer {
+    handshake: Handshake,
+    boot: u64,
+}
+
+/// One connection's way through login, session and logout
+#[derive(Debug)]
+pub struct Admission {
+    config: Arc<AdmissionConfig>,
+    observed: Option<IpAddr>,
+    state: State,
+    logins: u32,
+    login_rate: Bucket,
+    request_rate: Bucket,
+    violations: u64,
+    dropped: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Admission {
+    /// For a connection from `observed`, if the transport knows an IP
+    pub fn new(config: Arc<AdmissionConfig>, observed: Option<IpAddr>) -> Self {
+        Self {
+            config,
+            observed,
+            state: State::Fresh,
+            logins: 0,
+            login_rate: Bucket::new(1, LOGIN_INTERVAL_MIN),
+            request_rate: Bucket::new(REQUESTS_BURST, REQUEST_INTERVAL),
+            violations: 0,
+            dropped: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do; drain until `None` after every input
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub const fn next_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Challenged { until, .. } | State::Proposed { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// The session, while it is logged in
+    pub const fn session(&self) -> Option<SessionId> {
+        if let State::LoggedIn { session } = self.state { Some(session) } else { None }
+    }
+
+    /// Frames that came in a wrong state
+    pub const fn violations(&self) -> u64 {
+        self.violations
+    }
+
+    /// Requests that were dropped or refused for their rate
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Hellos are exchanged, and the transport proved `peer`; answered by the challenge
+    pub fn handle_opened(&mut self, now: Instant, peer: Key, own_nonce: [u8; 32], hello: &Hello, signer: &impl Signer) {
+        match self.state {
+            State::Fresh => {}
+            State::Closed { .. } => return,
+            _ => return self.violate(FrameKind::Hello),
+        }
+        if hello.role != Role::Peer || hello.purpose != Purpose::Home {
+            return self.close(Status::Malformed, "a supernode's home links are for peers");
+        }
+        let network = self.config.network;
+        if let Some(other) = hello.network.filter(|other| *other != network) {
+            let reason = format!("this is network {network}, and you are of network {other}");
+            return self.close(Status::NotAllowed, &reason);
+        }
+        let handshake = Handshake {
+            peer_nonce: hello.nonce,
+            supernode_nonce: own_nonce,
+            peer,
+            supernode: signer.key(),
+            network,
+            version: VERSION,
+        };
+        let challenge = Challenge {
+            certificate: self.config.certificate.clone(),
+            signature: signer.sign(&handshake.challenge_bytes()),
+            secret_required: self.config.secret.is_some(),
+        };
+        self.send(Frame::Challenge(challenge));
+        let peer = Peer { handshake, boot: hello.boot };
+        self.state = State::Challenged { peer, until: now + CHALLENGE_WAIT };
+    }
+
+    /// A frame from the peer
+    pub fn handle_frame(&mut self, now: Instant, frame: Frame) {
+        if matches!(self.state, State::Closed { .. }) {
+            return;
+        }
+        let kind = frame.kind();
+        match frame {
+            Frame::Login(login) => self.handle_login(now, &login),
+            Frame::Renew(renew) => self.handle_renew(now, renew),
+            Frame::Logout(logout) => self.handle_logout(logout),
+            Frame::LookUp(look_up) => self.handle_look_up(now, look_up),
+            Frame::Report(report) => self.handle_report(now, report),
+            Frame::Relay(packet) => self.handle_relay(packet),
+            Frame::Bye(bye) => self.handle_bye(&bye),
+            Frame::Probe(_) | Frame::ProbeReply(_) => {}
+            _ => self.violate(kind),
+        }
+    }
+
+    /// The proposed login is durable, and this is what it came to
+    pub fn handle_granted(&mut self, grant: &Grant, rewire: Rewire, signer: &impl Signer) {
+        let session = grant.session;
+        match &self.state {
+            State::Proposed { .. } => {}
+            // The peer went away meanwhile: its session is there, and nobody holds it.
+            State::Closed { proposed: true } => {
+                self.state = State::Closed { proposed: false };
+                return self.lost(session, "the connection closed before the grant");
+            }
+            _ => return tracing::warn!(reason = self.state.text(), "grant without a login, ignored"),
+        }
+        let lease_ms = millis(self.config.lease);
+        let Ok(signed) = SignedGrant::sign(grant, signer, self.config.certificate.clone()) else {
+            self.lost(session, "the grant cannot be written");
+            return self.close(Status::Failed, "the grant cannot be written");
+        };
+        tracing::info!(
+            name = %grant.name, address = %grant.address, epoch = %grant.epoch, reason = "login is durable",
+            "peer logged in"
+        );
+        self.state = State::LoggedIn { session };
+        self.send(Frame::Granted(Granted { grant: signed, lease_ms, rewire }));
+    }
+
+    /// The login cannot be (409, 429, 503 …); before the login it is refused early
+    ///
+    /// The connection stays for another login, until [`CHALLENGE_WAIT`] or [`LOGINS_MAX`] end it.
+    pub fn handle_refused(&mut self, now: Instant, refusal: Refusal) {
+        match &self.state {
+            State::Challenged { peer, .. } | State::Proposed { peer, .. } => {
+                let peer = peer.clone();
+                self.refuse(&refusal);
+                self.state = State::Challenged { peer, until: now + CHALLENGE_WAIT };
+            }
+            State::Fresh => {
+                self.refuse(&refusal);
+                self.close(refusal.status, &refusal.reason);
+            }
+            State::Closed { .. } => self.state = State::Closed { proposed: false },
+            State::LoggedIn { .. } | State::LoggingOut { .. } => {
+                tracing::warn!(reason = self.state.text(), "refusal without a login, ignored");
+            }
+        }
+    }
+
+    /// The lease begins anew; `epoch` is of the last rewire that concerned the peer
+    pub fn handle_renewed(&mut self, epoch: Epoch) {
+        if let State::LoggedIn { session } = self.state {
+            self.send(Frame::Renewed(Renewed { session, epoch }));
+        }
+    }
+
+    /// The peer's neighbourhood has changed
+    pub fn handle_rewire(&mut self, rewire: Rewire) {
+        if matches!(self.state, State::LoggedIn { .. }) {
+            self.send(Frame::Rewire(rewire));
+        }
+    }
+
+    /// The session is over for a reason of the directory's: expired, released, replaced by a newer link
+    pub fn handle_ended(&mut self, refusal: &Refusal) {
+        if matches!(self.state, State::LoggedIn { .. } | State::LoggingOut { .. }) {
+            self.refuse(refusal);
+            self.close(refusal.status, &refusal.reason);
+        }
+    }
+
+    /// The logout is durable
+    pub fn handle_logged_out(&mut self) {
+        if let State::LoggingOut { session } = self.state {
+            self.send(Frame::LoggedOut(LoggedOut { session }));
+            self.close(Status::Delivered, "logged out");
+        }
+    }
+
+    /// The connection is gone
+    pub fn handle_closed(&mut self, reason: &str) {
+        match self.state {
+            State::LoggedIn { session } => self.lost(session, reason),
+            State::Closed { .. } => return,
+            _ => {}
+        }
+        self.state = State::Closed { proposed: matches!(self.state, State::Proposed { .. }) };
+    }
+
+    /// Ends what took too long; early is harmless
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.next_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        match self.state {
+            State::Challenged { .. } => self.close(Status::TimedOut, "no login within 5 s"),
+            State::Proposed { .. } => self.close(Status::Unavailable, "the login could not be decided within 30 s"),
+            _ => {}
+        }
+    }
+
+    fn handle_login(&mut self, now: Instant, login: &Login) {
+        let State::Challenged { peer, .. } = &self.state else {
+            return self.violate(FrameKind::Login);
+        };
+        let peer = peer.clone();
+        self.logins += 1;
+        if self.logins > LOGINS_MAX {
+            self.dropped += 1;
+            return self.close(Status::SlowDown, "too many logins on one connection");
+        }
+        if let Err(wait) = self.login_rate.take(now) {
+            self.dropped += 1;
+            return self.refuse(&Refusal::new(Status::SlowDown, "logins follow each other too fast", wait));
+        }
+        if let Err(refusal) = self.check_login(&peer.handshake, login) {
+            self.refuse(&refusal);
+            return self.close(refusal.status, &refusal.reason);
+        }
+        self.outputs.push_back(Output::Propose(LoginRequest {
+            name: login.name.clone(),
+            key: peer.handshake.peer,
+            boot: peer.boot,
+            locations: locations_of(&login.external, self.observed, login.listen_port),
+            resume: login.resume,
+        }));
+        self.state = State::Proposed { peer, until: now + PROPOSAL_WAIT };
+    }
+
+    fn check_login(&self, handshake: &Handshake, login: &Login) -> Result<(), Refusal> {
+        let refused = |reason| Err(Refusal::new(Status::NotAllowed, reason, Duration::ZERO));
+        if let Some(secret) = &self.config.secret {
+            let Some(proof) = &login.secret_proof else {
+                return refused("the network's secret is missing");
+            };
+            if !handshake.verify_secret_proof(secret.as_bytes(), proof) {
+                return refused("the network's secret is wrong");
+            }
+        }
+        if !crypto::verify(&handshake.peer, &handshake.login_bytes(&login.name), &login.signature) {
+            return refused("the signature under the login is wrong");
+        }
+        Ok(())
+    }
+
+    fn handle_renew(&mut self, now: Instant, renew: Renew) {
+        match self.state {
+            State::LoggedIn { session } if session == renew.session => {}
+            State::LoggedIn { .. } => return self.refuse_session(FrameKind::Renew),
+            State::LoggingOut { .. } => return,
+            _ => return self.violate(FrameKind::Renew),
+        }
+        if self.request_rate.take(now).is_err() {
+            self.dropped += 1;
+            return;
+        }
+        self.outputs.push_back(Output::Renew { session: renew.session, epoch: renew.epoch });
+    }
+
+    fn handle_logout(&mut self, logout: Logout) {
+        match self.state {
+            State::LoggedIn { session } if session == logout.session => {
+                self.state = State::LoggingOut { session };
+                self.outputs.push_back(Output::LogOut { session });
+            }
+            State::LoggedIn { .. } => self.refuse_session(FrameKind::Logout),
+            _ => self.violate(FrameKind::Logout),
+        }
+    }
+
+    fn handle_look_up(&mut self, now: Instant, look_up: LookUp) {
+        match self.state {
+            State::LoggedIn { .. } => {}
+            State::LoggingOut { .. } => return,
+            _ => return self.violate(FrameKind::LookUp),
+        }
+        if self.request_rate.take(now).is_ok() {
+            return self.outputs.push_back(Output::LookUp(look_up));
+        }
+        self.dropped += 1;
+        self.send(Frame::Found(Found { query: look_up.query, status: Status::SlowDown, record: None }));
+    }
+
+    fn handle_report(&mut self, now: Instant, report: Report) {
+        match self.state {
+            State::LoggedIn { .. } => {}
+            State::LoggingOut { .. } => return,
+            _ => return self.violate(FrameKind::Report),
+        }
+        match self.request_rate.take(now) {
+            Ok(()) => self.outputs.push_back(Output::Report(report)),
+            Err(_) => self.dropped += 1,
+        }
+    }
+
+    fn handle_relay(&mut self, packet: PacketBytes) {
+        match self.state {
+            State::LoggedIn { .. } => self.outputs.push_back(Output::Relay(packet)),
+            State::LoggingOut { .. } => {}
+            _ => self.violate(FrameKind::Relay),
+        }
+    }
+
+    fn handle_bye(&mut self, bye: &Bye) {
+        let reason = format!("the peer said good-bye: {} ({})", &*bye.reason, bye.status);
+        if let State::LoggedIn { session } = self.state {
+            self.lost(session, &reason);
+        }
+        self.close(bye.status, "good-bye");
+    }
+
+    /// A renewal or logout of a session that is not this connection's
+    fn refuse_session(&mut self, kind: FrameKind) {
+        self.refuse(&Refusal::new(Status::NotLoggedIn, "that is not the session of this connection", Duration::ZERO));
+        self.violate(kind);
+    }
+
+    fn violate(&mut self, kind: FrameKind) {
+        self.violations += 1;
+        let reason = format!("unexpected {kind:?} while {}", self.state.text());
+        if let State::LoggedIn { session } = self.state {
+            self.lost(session, &reason);
+        }
+        self.close(Status::Malformed, &reason);
+    }
+
+    fn lost(&mut self, session: SessionId, reason: &str) {
+        self.outputs.push_back(Output::Lost { session, reason: Reason::truncated(reason) });
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        tracing::info!(status = refusal.status.code(), reason = %refusal.reason, "refused");
+        self.send(Frame::Refused(Refused {
+            status: refusal.status,
+            reason: refusal.reason.clone(),
+            retry_after_ms: millis(refusal.retry_after),
+        }));
+    }
+
+    fn close(&mut self, status: Status, reason: &str) {
+        tracing::debug!(status = status.code(), reason, "connection closed");
+        let proposed = matches!(self.state, State::Proposed { .. });
+        self.outputs.push_back(Output::Close { status, reason: Reason::truncated(reason) });
+        self.state = State::Closed { proposed };
+    }
+
+    fn send(&mut self, frame: Frame) {
+        self.outputs.push_back(Output::Send(frame));
+    }
+}

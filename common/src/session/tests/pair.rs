@@ -1,0 +1,311 @@
+//! A peer and its supernodes joined in virtual time: real frames as bytes, real signatures, a small directory.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::session::peer::{Output as PeerOutput, PeerConfig, PeerSession, Standing};
+use crate::session::supernode::{Admission, LoginRequest, Output as SupernodeOutput, Refusal};
+use crate::time::earliest;
+use crate::wire::{FRAME_HEADER_BYTES, Frame, parse_frame_header};
+
+/// What the supernodes agree on, as far as a login needs it
+#[derive(Default)]
+pub(super) struct Directory {
+    pub(super) names: BTreeMap<Name, Key>,
+    pub(super) sessions: BTreeMap<SessionId, (Key, Instant)>,
+    pub(super) epoch: u64,
+}
+
+impl Directory {
+    fn log_in(&mut self, now: Instant, request: &LoginRequest) -> Result<Grant, Refusal> {
+        let owner = *self.names.entry(request.name.clone()).or_insert(request.key);
+        if owner != request.key {
+            return Err(Refusal::new(Status::Conflict, "the name is another's", Duration::ZERO));
+        }
+        self.sessions.retain(|_, (_, renewed)| now - *renewed < LEASE);
+        let held = request.resume.filter(|id| self.sessions.get(id).is_some_and(|(key, _)| *key == request.key));
+        if held.is_none() {
+            self.epoch += 1;
+        }
+        let session = held.unwrap_or(session_id(self.epoch as u8));
+        self.sessions.insert(session, (request.key, now));
+        Ok(Grant { key: request.key, name: request.name.clone(), ..grant(session, self.epoch) })
+    }
+}
+
+pub(super) struct Supernode {
+    pub(super) up: bool,
+    pub(super) config: Arc<AdmissionConfig>,
+    pub(super) overload: Option<Refusal>,
+}
+
+struct Link {
+    attempt: u64,
+    supernode: String,
+    admission: Admission,
+}
+
+enum Happening {
+    Opened { attempt: u64, supernode: String },
+    Failed { attempt: u64 },
+    ToPeer { attempt: u64, bytes: Vec<u8> },
+    ToSupernode { attempt: u64, bytes: Vec<u8> },
+    Closed { attempt: u64, status: Status, reason: String },
+    Durable { attempt: u64, request: LoginRequest },
+}
+
+/// Times are fields: a scenario sets what it is about
+pub(super) struct Pair {
+    pub(super) now: Instant,
+    pub(super) latency: Duration,
+    pub(super) disk: Duration,
+    /// Frames vanish, links stay
+    pub(super) silent: bool,
+    pub(super) peer: PeerSession,
+    pub(super) directory: Directory,
+    pub(super) supernodes: BTreeMap<String, Supernode>,
+    /// The peer's outputs but for dials and frames, with their times
+    pub(super) log: Vec<(Instant, PeerOutput)>,
+    pub(super) dials: Vec<(Instant, String)>,
+    /// The supernodes' outputs but for frames
+    pub(super) seen: Vec<SupernodeOutput>,
+    links: BTreeMap<u64, Link>,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    sequence: u64,
+}
+
+impl Pair {
+    pub(super) fn new(config: PeerConfig, secret: Option<&[u8]>, seed: u64) -> Self {
+        let supernodes = config
+            .supernodes
+            .iter()
+            .map(|name| (name.clone(), Supernode { up: true, config: admission_config(secret), overload: None }));
+        Self {
+            now: Instant::ZERO,
+            latency: Duration::from_millis(20),
+            disk: Duration::from_millis(5),
+            silent: false,
+            supernodes: supernodes.collect(),
+            peer: PeerSession::new(config, seed, Instant::ZERO),
+            directory: Directory::default(),
+            log: Vec::new(),
+            dials: Vec::new(),
+            seen: Vec::new(),
+            links: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Lets `seconds` pass
+    pub(super) fn run(&mut self, seconds: f64) {
+        let until = self.now + Duration::from_secs_f64(seconds);
+        for _ in 0..100_000 {
+            let timers = self.links.values().filter_map(|link| link.admission.next_timeout()).min();
+            let queued = self.queue.keys().next().map(|(at, _)| *at);
+            let next = earliest(earliest(self.peer.next_timeout(), timers), queued);
+            let Some(next) = next.filter(|next| *next <= until) else {
+                self.now = until;
+                return;
+            };
+            self.now = self.now.max(next);
+            self.step();
+        }
+        panic!("the two halves never come to rest: {:?}", self.peer.standing());
+    }
+
+    fn step(&mut self) {
+        let due = self.queue.first_entry().filter(|entry| entry.key().0 <= self.now).map(|entry| entry.remove());
+        if let Some(happening) = due {
+            self.happen(happening);
+        }
+        self.peer.handle_timeout(self.now);
+        for link in self.links.values_mut() {
+            link.admission.handle_timeout(self.now);
+        }
+        self.drain();
+    }
+
+    /// Carries out the peer's wish, as the shell would
+    pub(super) fn wish(&mut self, wish: fn(&mut PeerSession, Instant)) {
+        wish(&mut self.peer, self.now);
+        self.drain();
+    }
+
+    /// Every link breaks; both sides learn of it
+    pub(super) fn cut(&mut self) {
+        for (attempt, mut link) in std::mem::take(&mut self.links) {
+            link.admission.handle_closed("connection reset");
+            self.seen.extend(std::iter::from_fn(|| link.admission.poll_output()));
+            self.peer.handle_closed(self.now, attempt, Status::Unavailable, "connection reset");
+        }
+        self.drain();
+    }
+
+    /// A frame straight to the supernode, as from a peer that breaks the rules
+    pub(super) fn inject(&mut self, frame: Frame) {
+        for link in self.links.values_mut() {
+            link.admission.handle_frame(self.now, frame.clone());
+        }
+        self.drain();
+    }
+
+    pub(super) fn is_logged_in(&self) -> bool {
+        matches!(self.peer.standing(), Standing::LoggedIn { .. })
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The status and reason of the last setback
+    pub(super) fn setback(&self) -> (Status, String) {
+        match self.peer.standing() {
+            Standing::Searching { status, reason, .. } | Standing::Joining { status, reason, .. } => {
+                (status, reason.to_string())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Opened { attempt, supernode } => self.open(attempt, supernode),
+            Happening::Failed { attempt } => {
+                self.peer.handle_dial_failed(self.now, attempt, Status::Unavailable, "connection refused");
+            }
+            Happening::ToPeer { attempt, bytes } => {
+                self.peer.handle_frame(self.now, attempt, decode(&bytes), &ed(PEER));
+            }
+            Happening::ToSupernode { attempt, bytes } => {
+                if let Some(link) = self.links.get_mut(&attempt) {
+                    link.admission.handle_frame(self.now, decode(&bytes));
+                }
+            }
+            Happening::Closed { attempt, status, reason } => {
+                if let Some(mut link) = self.links.remove(&attempt) {
+                    link.admission.handle_closed(&reason);
+                    self.seen.extend(std::iter::from_fn(|| link.admission.poll_output()));
+                    self.peer.handle_closed(self.now, attempt, status, &reason);
+                }
+            }
+            Happening::Durable { attempt, request } => self.decide(attempt, &request),
+        }
+    }
+
+    fn open(&mut self, attempt: u64, at: String) {
+        let supernode = &self.supernodes[&at];
+        let admission = Admission::new(supernode.config.clone(), "192.0.2.7".parse().ok());
+        let mut link = Link { attempt, supernode: at, admission };
+        let of_peer = hello(Role::Peer, self.peer.network(), attempt as u8);
+        let of_supernode = hello(Role::Supernode, Some(supernode.config.network), !(attempt as u8));
+        match supernode.overload.clone() {
+            Some(refusal) => link.admission.handle_refused(self.now, refusal),
+            None => {
+                let nonce = of_supernode.nonce;
+                link.admission.handle_opened(self.now, ed(PEER).key(), nonce, &of_peer, &ed(SUPERNODE));
+            }
+        }
+        self.peer.handle_opened(self.now, attempt, ed(SUPERNODE).key(), of_peer.nonce, &of_supernode);
+        self.links.insert(attempt, link);
+    }
+
+    fn decide(&mut self, attempt: u64, request: &LoginRequest) {
+        let outcome = self.directory.log_in(self.now, request);
+        let Some(link) = self.links.get_mut(&attempt) else { return };
+        match outcome {
+            Ok(grant) => link.admission.handle_granted(&grant, rewire(self.directory.epoch), &ed(SUPERNODE)),
+            Err(refusal) => link.admission.handle_refused(self.now, refusal),
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.peer.poll_output() {
+            self.carry_out(output);
+        }
+        let attempts: Vec<u64> = self.links.keys().copied().collect();
+        for attempt in attempts {
+            while let Some(output) = self.links.get_mut(&attempt).and_then(|link| link.admission.poll_output()) {
+                self.serve(attempt, output);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: PeerOutput) {
+        match output {
+            PeerOutput::Dial { attempt, supernode } => {
+                self.dials.push((self.now, supernode.clone()));
+                match self.supernodes[&supernode].up {
+                    true => self.later(self.latency * 4, Happening::Opened { attempt, supernode }),
+                    false => self.later(self.latency, Happening::Failed { attempt }),
+                }
+            }
+            PeerOutput::Send { attempt, frame } => {
+                self.transmit(Happening::ToSupernode { attempt, bytes: frame.to_bytes().unwrap() });
+            }
+            other => {
+                if let PeerOutput::Close { attempt, status, reason } = &other {
+                    let (attempt, status, reason) = (*attempt, *status, reason.to_string());
+                    self.later(self.latency, Happening::Closed { attempt, status, reason });
+                }
+                self.log.push((self.now, other));
+            }
+        }
+    }
+
+    fn serve(&mut self, attempt: u64, output: SupernodeOutput) {
+        match output.clone() {
+            SupernodeOutput::Send(frame) => {
+                return self.transmit(Happening::ToPeer { attempt, bytes: frame.to_bytes().unwrap() });
+            }
+            SupernodeOutput::Close { status, reason } => {
+                let reason = reason.to_string();
+                self.later(self.latency, Happening::Closed { attempt, status, reason });
+            }
+            SupernodeOutput::Propose(request) => self.later(self.disk, Happening::Durable { attempt, request }),
+            SupernodeOutput::Renew { session, .. } => self.renew(attempt, session),
+            SupernodeOutput::LogOut { session } => {
+                self.directory.sessions.remove(&session);
+                if let Some(link) = self.links.get_mut(&attempt) {
+                    link.admission.handle_logged_out();
+                }
+            }
+            _ => {}
+        }
+        self.seen.push(output);
+    }
+
+    fn renew(&mut self, attempt: u64, session: SessionId) {
+        let epoch = Epoch(self.directory.epoch);
+        let renewed = self.directory.sessions.get_mut(&session).map(|(_, renewed)| *renewed = self.now);
+        let Some(link) = self.links.get_mut(&attempt) else { return };
+        match renewed {
+            Some(()) => link.admission.handle_renewed(epoch),
+            None => link.admission.handle_ended(&Refusal::new(Status::NotLoggedIn, "no such session", Duration::ZERO)),
+        }
+    }
+
+    fn transmit(&mut self, happening: Happening) {
+        if !self.silent {
+            self.later(self.latency, happening);
+        }
+    }
+
+    fn later(&mut self, wait: Duration, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((self.now + wait, self.sequence), happening);
+    }
+
+    /// At which supernode the peer's link ends
+    pub(super) fn home(&self) -> Option<&str> {
+        let attempt = self.peer.home()?;
+        self.links.values().find(|link| link.attempt == attempt).map(|link| link.supernode.as_str())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Frame {
+    let (head, body) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>().unwrap();
+    let (kind, len) = parse_frame_header(*head).unwrap();
+    assert_eq!(len, body.len());
+    Frame::decode(kind, body).unwrap()
+}

@@ -1,0 +1,61 @@
+//! What most verbs do: ask, and tell the answer of one line.
+
+use kith_common::status::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Failure, Screen, Stop};
+use crate::control::client::{self, Line};
+use crate::home::Home;
+
+/// An answer of one line: the daemon tried
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// As it came
+    pub line: Line,
+    /// What became of the request
+    pub status: Status,
+    /// What it says
+    pub answer: T,
+}
+
+/// Asks for an answer of one line; another status than 200 is for the verb to tell
+///
+/// # Errors
+/// [`Stop::Failed`] if there is no daemon, no answer, or it says that the request could not be tried.
+pub fn ask<T: DeserializeOwned>(home: &Home, request: &impl Serialize) -> Result<Answer<T>, Stop> {
+    let line = client::ask(home, request)?;
+    let status = last_status(&line)?;
+    Ok(Answer { answer: line.answer()?, line, status })
+}
+
+/// The status of a last line
+///
+/// # Errors
+/// The refusal, if it is one.
+pub fn last_status(line: &Line) -> Result<Status, Failure> {
+    let status = line.status.unwrap_or(Status::Failed);
+    match &line.refusal {
+        Some(refusal) => Err(Failure::refused(status, refusal)),
+        None => Ok(status),
+    }
+}
+
+impl<T> Answer<T> {
+    /// Tells it and returns the exit code; a bad one is a failure for people, and the same object for programs
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub fn tell(
+        &self,
+        screen: &mut Screen,
+        good: impl FnOnce(&T) -> String,
+        bad: impl FnOnce(&T) -> Failure,
+    ) -> Result<u8, Stop> {
+        if self.status.is_success() || screen.is_json() {
+            screen.show(&self.line, || good(&self.answer))?;
+            return Ok(self.status.exit_code());
+        }
+        Err(bad(&self.answer).into())
+    }
+}

@@ -1,0 +1,277 @@
+//! What a peer does: flags over `KITH_…` over the file over the defaults, decided once.
+//!
+//! [`Settings`] is what people may write; [`Config`] is what holds. `config/node.toml` has every setting with its
+//! default and reason, and a test keeps the two the same.
+
+mod layer;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kith_common::id::{Name, NetworkId};
+use kith_common::wire::session::{LOCATIONS_MAX, Location};
+use libp2p::Multiaddr;
+
+pub use layer::{ConfigError, Layer, Place, Source, load, nearest, parse, text, texts};
+pub use value::{Endpoint, Listen, Secret, Within};
+
+use crate::home::Home;
+use crate::location::SUPERNODE_PORT;
+use crate::logging;
+
+/// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
+pub const SUPERNODES_MAX: usize = 16;
+
+/// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Name to log in under: 1 to 63 of a-z, 0-9 and '-' [default: the host's name]
+    #[arg(long, env = "KITH_NAME")]
+    pub name: Option<Name>,
+
+    /// Supernode to log in to, port 7400 if none is written; give it once for each, or separated by commas
+    #[arg(long = "supernode", env = "KITH_SUPERNODES", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub supernodes: Option<Vec<Endpoint<SUPERNODE_PORT>>>,
+
+    /// IP address and port to listen on; port 0 lets the system choose [default: 0.0.0.0:0]
+    #[arg(long, env = "KITH_LISTEN", value_name = "IP:PORT")]
+    #[serde(deserialize_with = "text")]
+    pub listen: Option<Listen>,
+
+    /// Where other peers can dial this one, at most 4 [default: the listening port at the IP the supernode sees]
+    #[arg(long, env = "KITH_EXTERNAL", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub external: Option<Vec<Endpoint<0>>>,
+
+    /// The network's id, 64 hexadecimal digits [default: that of the first login, kept in the home]
+    #[arg(long, env = "KITH_NETWORK", value_name = "ID")]
+    #[serde(deserialize_with = "text")]
+    pub network: Option<NetworkId>,
+
+    /// The network's secret; others on this machine can see a flag, so prefer --secret-file
+    #[arg(long, env = "KITH_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
+    #[serde(deserialize_with = "text")]
+    pub secret: Option<Secret>,
+
+    /// File with the network's secret
+    #[arg(long, env = "KITH_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Bytes of unread messages kept on disk [default: 67108864]
+    #[arg(long, env = "KITH_INBOX_BYTES_MAX", value_name = "BYTES")]
+    pub inbox_bytes_max: Option<Within<65_536, 1_099_511_627_776>>,
+
+    /// Links to other peers at most [default: 64]
+    #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
+    pub links_max: Option<Within<4, 64>>,
+
+    /// Links to one IP address at most, this machine's own aside [default: 256]
+    #[arg(long, env = "KITH_LINKS_PER_IP_MAX", value_name = "N")]
+    pub links_per_ip_max: Option<Within<1, 65_535>>,
+
+    /// Milliseconds until a dial is given up [default: 5000]
+    #[arg(long, env = "KITH_DIAL_TIMEOUT_MS", value_name = "MS")]
+    pub dial_timeout_ms: Option<Within<100, 60_000>>,
+
+    /// Milliseconds until a TLS handshake is given up [default: 5000]
+    #[arg(long, env = "KITH_HANDSHAKE_TIMEOUT_MS", value_name = "MS")]
+    pub handshake_timeout_ms: Option<Within<100, 60_000>>,
+
+    /// Milliseconds until the other side must have said hello [default: 5000]
+    #[arg(long, env = "KITH_HELLO_TIMEOUT_MS", value_name = "MS")]
+    pub hello_timeout_ms: Option<Within<100, 60_000>>,
+
+    /// Seconds that a looked-up peer is remembered when no supernode answers [default: 86400]
+    #[arg(long, env = "KITH_LOOKUP_REMEMBERED_S", value_name = "S")]
+    pub lookup_remembered_s: Option<Within<0, 31_536_000>>,
+
+    /// Events to log: warn, info, kith_node=debug [default: info]
+    #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
+    #[serde(deserialize_with = "text")]
+    pub log: Option<logging::Filter>,
+
+    /// How to write them [default: text]
+    #[arg(long, env = "KITH_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(deserialize_with = "text")]
+    pub log_format: Option<logging::Format>,
+}
+
+crate::layer! {
+    Settings {
+        name, supernodes, listen, external, network, secret, secret_file, inbox_bytes_max, links_max, links_per_ip_max,
+        dial_timeout_ms, handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s, log, log_format,
+    }
+    paths { secret_file }
+    one_of { secret, secret_file }
+}
+
+impl Settings {
+    /// What holds where nobody says anything; `config/node.toml` gives the reasons
+    pub fn defaults() -> Self {
+        Self {
+            listen: "0.0.0.0:0".parse().ok(),
+            external: Some(Vec::new()),
+            inbox_bytes_max: Some(Within::clamped(64 << 20)),
+            links_max: Some(Within::clamped(64)),
+            links_per_ip_max: Some(Within::clamped(256)),
+            dial_timeout_ms: Some(Within::clamped(5000)),
+            handshake_timeout_ms: Some(Within::clamped(5000)),
+            hello_timeout_ms: Some(Within::clamped(5000)),
+            lookup_remembered_s: Some(Within::clamped(24 * 3600)),
+            log: Some(logging::Filter::default()),
+            log_format: Some(logging::Format::default()),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a peer does
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it keeps its things
+    pub home: Home,
+    /// Under which it logs in
+    pub name: Name,
+    /// To log in to, in the order in which they are tried; at least one, at most [`SUPERNODES_MAX`]
+    pub supernodes: Vec<Location>,
+    /// Port 0 lets the system choose
+    pub listen: Multiaddr,
+    /// At most [`LOCATIONS_MAX`]; none means what the supernode sees
+    pub external: Vec<Location>,
+    /// None means that of the first login
+    pub network: Option<NetworkId>,
+    /// None for a network without one
+    pub secret: Option<Secret>,
+    /// Bytes of unread messages on disk
+    pub inbox_bytes_max: u64,
+    /// Links to other peers
+    pub links_max: usize,
+    /// Links to one IP address
+    pub links_per_ip_max: usize,
+    /// Until a dial is given up
+    pub dial_timeout: Duration,
+    /// Until a TLS handshake is given up
+    pub handshake_timeout: Duration,
+    /// Until the other side must have said hello
+    pub hello_timeout: Duration,
+    /// How long a looked-up peer is remembered when no supernode answers
+    pub lookup_remembered: Duration,
+    /// Events to log
+    pub log: logging::Filter,
+    /// How to write them
+    pub log_format: logging::Format,
+}
+
+impl Config {
+    /// Decides from flags and environment, the file `config` (else the home's own, if there is one) and the defaults
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which setting is wrong, where, and what would be right.
+    pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
+        let source = match config {
+            Some(path) => Source::Required(path.to_owned()),
+            None => Source::Optional(home.file(home.role().config_file)),
+        };
+        let settings = load(flags, &source)?;
+        Self::decide(home, settings, rustix::system::uname().nodename().to_str().unwrap_or_default())
+    }
+
+    fn decide(home: Home, settings: Settings, host: &str) -> Result<Self, ConfigError> {
+        let name = match &settings.name {
+            Some(name) => name.clone(),
+            None => host_name(host)?,
+        };
+        let secret = secret(&settings)?;
+        let network = settings.network;
+        let supernodes = locations("supernodes", settings.supernodes.as_deref(), SUPERNODES_MAX)?;
+        if supernodes.is_empty() {
+            let hint = home.command(&format!("run --supernode HOST:{SUPERNODE_PORT} --name {name}"));
+            let file = home.file(home.role().config_file);
+            let fault = format!("no supernode to log in to; type: {hint} (or set supernodes in {})", file.display());
+            return Err(undecided("supernodes", fault));
+        }
+        let external = locations("external", settings.external.as_deref(), LOCATIONS_MAX)?;
+        let settings = settings.over(Settings::defaults());
+        Ok(Self {
+            home,
+            name,
+            supernodes,
+            listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
+            external,
+            network,
+            secret,
+            inbox_bytes_max: number("inbox_bytes_max", settings.inbox_bytes_max)?,
+            links_max: number("links_max", settings.links_max)? as usize,
+            links_per_ip_max: number("links_per_ip_max", settings.links_per_ip_max)? as usize,
+            dial_timeout: Duration::from_millis(number("dial_timeout_ms", settings.dial_timeout_ms)?),
+            handshake_timeout: Duration::from_millis(number("handshake_timeout_ms", settings.handshake_timeout_ms)?),
+            hello_timeout: Duration::from_millis(number("hello_timeout_ms", settings.hello_timeout_ms)?),
+            lookup_remembered: Duration::from_secs(number("lookup_remembered_s", settings.lookup_remembered_s)?),
+            log: settings.log.unwrap_or_default(),
+            log_format: settings.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
+    ConfigError::Undecided { key, fault: fault.into() }
+}
+
+fn missing(key: &'static str) -> ConfigError {
+    undecided(key, "no value")
+}
+
+fn number<const MIN: u64, const MAX: u64>(
+    key: &'static str,
+    value: Option<Within<MIN, MAX>>,
+) -> Result<u64, ConfigError> {
+    value.map(Within::number).ok_or_else(|| missing(key))
+}
+
+/// The first label of the host's name: containers are named by 12 hexadecimal digits, machines `Ada.local`.
+fn host_name(host: &str) -> Result<Name, ConfigError> {
+    let label = host.split('.').next().unwrap_or_default().to_lowercase();
+    label.parse().map_err(|error| {
+        undecided(
+            "name",
+            format!("no name is given, and the host's, {host:?}, cannot serve ({error}); give one with --name NAME"),
+        )
+    })
+}
+
+fn locations<const PORT: u16>(
+    key: &'static str,
+    endpoints: Option<&[Endpoint<PORT>]>,
+    max: usize,
+) -> Result<Vec<Location>, ConfigError> {
+    let endpoints = endpoints.unwrap_or_default();
+    if endpoints.len() > max {
+        return Err(undecided(key, format!("at most {max} are possible, these are {}", endpoints.len())));
+    }
+    Ok(endpoints.iter().map(|endpoint| endpoint.location().clone()).collect())
+}
+
+fn secret(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
+    match (&settings.secret, &settings.secret_file) {
+        (Some(_), Some(_)) => Err(undecided("secret", "both secret and secret_file are set; leave one out")),
+        (None, Some(path)) => read_secret(path).map(Some),
+        (secret, None) => Ok(secret.clone()),
+    }
+}
+
+/// The secret in a file, which ends with a new line or not
+///
+/// # Errors
+/// [`ConfigError`] if it cannot be read or holds none.
+pub fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
+    let text = std::fs::File::open(path)
+        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, 2 * Secret::BYTES_MAX as u64)))
+        .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+    text.parse().map_err(|fault: String| undecided("secret_file", format!("{}: {fault}", path.display())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The asking side; blocking, as a command line wants it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use kith_common::status::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Done, REQUEST_BYTES_MAX, Refusal};
+use crate::home::Home;
+
+/// Within which a daemon answers: a message's fate takes 10 s, its relay as long again
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The longest line of an answer: the longest message, each byte as an escape of six characters
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why there is no answer
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens in that home
+    #[error("no daemon runs in {home}")]
+    NoDaemon {
+        /// The home
+        home: String,
+        /// What to type
+        hint: String,
+    },
+    /// The request was not sent: a daemon would refuse it
+    #[error("the request has {0} bytes, more than {REQUEST_BYTES_MAX}")]
+    TooLong(usize),
+    /// The daemon may still do what was asked for
+    #[error("the daemon did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The daemon ended, or does not speak as it should; it may have done what was asked for
+    #[error("the daemon's answer broke off: {0}")]
+    Broken(String),
+    /// The system refused
+    #[error("cannot talk to the daemon: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A line of an answer
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// As it came, without its end
+    pub text: String,
+    /// The status, on the last line
+    pub status: Option<Status>,
+    /// On a last line that says the request could not be tried
+    pub refusal: Option<Refusal>,
+}
+
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(default)]
+    done: bool,
+    status: Option<u16>,
+    error: Option<String>,
+    hint: Option<String>,
+}
+
+impl Line {
+    fn new(text: String) -> Result<Self, ClientError> {
+        let head: Head = serde_json::from_str(&text).map_err(malformed)?;
+        if !head.done {
+            return Ok(Self { text, status: None, refusal: None });
+        }
+        let status = head.status.and_then(Status::from_code);
+        let status = status.ok_or_else(|| ClientError::Broken(format!("{:?} is no status", head.status)))?;
+        Ok(Self { text, status: Some(status), refusal: head.error.map(|error| Refusal { error, hint: head.hint }) })
+    }
+
+    /// What the line says
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] if it is not that.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_str(&self.text).map_err(malformed)
+    }
+
+    /// What the last line says
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] if it is not that.
+    pub fn answer<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        self.parse().map(|Done { answer, .. }| answer)
+    }
+}
+
+fn malformed(error: serde_json::Error) -> ClientError {
+    ClientError::Broken(error.to_string())
+}
+
+/// The lines of one answer, up to the last one
+#[derive(Debug)]
+pub struct Answer {
+    reader: BufReader<UnixStream>,
+    within: Option<Duration>,
+    is_over: bool,
+}
+
+/// Sends `request`; each line of the answer must come `within` (none: whenever it comes)
+///
+/// # Errors
+/// [`ClientError`]; with all but [`ClientError::Io`] nothing was asked.
+pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) -> Result<Answer, ClientError> {
+    let mut line = serde_json::to_vec(request).map_err(malformed)?;
+    if line.len() > REQUEST_BYTES_MAX {
+        return Err(ClientError::TooLong(line.len()));
+    }
+    line.push(b'\n');
+    let mut stream = UnixStream::connect(home.control_path()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => no_daemon(home),
+        _ => ClientError::Io(error),
+    })?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_read_timeout(within)?;
+    if let Err(error) = stream.write_all(&line) {
+        // A daemon that has too many askers says so before it reads: its word is in the socket then.
+        if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            return Err(ClientError::Io(error));
+        }
+    }
+    Ok(Answer { reader: BufReader::new(stream), within, is_over: false })
+}
+
+/// Sends `request`, whose answer is one line
+///
+/// # Errors
+/// [`ClientError`]
+pub fn ask<R: Serialize>(home: &Home, request: &R) -> Result<Line, ClientError> {
+    let broken = || ClientError::Broken("it has no last line".into());
+    let mut answer = open(home, request, Some(ANSWER_WITHIN))?;
+    answer.find(|line| line.as_ref().map_or(true, |line| line.status.is_some())).unwrap_or_else(|| Err(broken()))
+}
+
+fn no_daemon(home: &Home) -> ClientError {
+    let hint = home.command(home.role().start);
+    ClientError::NoDaemon { home: home.path().display().to_string(), hint }
+}
+
+impl Answer {
+    fn read_line(&mut self) -> Result<Line, ClientError> {
+        let mut text = String::new();
+        let read = self.reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut text);
+        match read {
+            Ok(_) if text.ends_with('\n') => Line::new(text.trim_end().to_owned()),
+            Ok(_) => Err(ClientError::Broken("the daemon hung up".into())),
+            Err(error) => Err(self.fault(error)),
+        }
+    }
+
+    fn fault(&self, error: io::Error) -> ClientError {
+        match (error.kind(), self.within) {
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(within)) => ClientError::TimedOut(within),
+            (io::ErrorKind::ConnectionReset, _) => ClientError::Broken("the daemon hung up".into()),
+            _ => ClientError::Io(error),
+        }
+    }
+}
+
+impl Iterator for Answer {
+    type Item = Result<Line, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let line = self.read_line();
+        self.is_over = line.as_ref().map_or(true, |line| line.status.is_some());
+        Some(line)
+    }
+}

@@ -1,0 +1,220 @@
+//! The answering side: connections in, requests to a driver, its lines back.
+//!
+//! The driver owns the state and gets [`ControlRequest`]s over a bounded channel. It answers through the [`Reply`] that
+//! comes with each: at once and without waiting by [`Reply::finish`], or line by line from a task of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_common::status::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Done, REQUEST_BYTES_MAX, Refusal};
+
+/// Askers at once; one more is told 429: only the home's owner can ask, so this is for scripts gone wild
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// Requests that wait for the driver; one more is told 429
+pub const REQUESTS_MAX: usize = 16;
+
+/// Lines of one answer that wait for the asker
+const LINES_MAX: usize = 16;
+
+/// In which a request must have come, and in which an asker must take a line
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to look whether an asker that closed its sending side is still there
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A request, and where its answer goes
+#[derive(Debug)]
+pub struct ControlRequest<R> {
+    /// What is asked for
+    pub request: R,
+    /// Dropped without [`Reply::finish`], the asker is told 500
+    pub reply: Reply,
+}
+
+/// Where an answer goes
+#[derive(Debug)]
+pub struct Reply {
+    lines: mpsc::Sender<String>,
+    last: oneshot::Sender<String>,
+}
+
+/// The asker has hung up; nothing else was changed
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the asker has hung up")]
+pub struct HungUp;
+
+/// What a driver answered: the server's end of a [`Reply`], and a test's
+#[derive(Debug)]
+pub struct Lines {
+    lines: mpsc::Receiver<String>,
+    last: oneshot::Receiver<String>,
+}
+
+impl Reply {
+    /// A reply and what comes out of it
+    pub fn channel() -> (Self, Lines) {
+        let (lines, received) = mpsc::channel(LINES_MAX);
+        let (last, receiver) = oneshot::channel();
+        (Self { lines, last }, Lines { lines: received, last: receiver })
+    }
+
+    /// Sends a line that is not the last; waits while the asker is slow
+    ///
+    /// # Errors
+    /// [`HungUp`]
+    pub async fn line(&self, item: &impl Serialize) -> Result<(), HungUp> {
+        self.lines.send(to_line(item)).await.map_err(|_| HungUp)
+    }
+
+    /// Sends the last line: never waits, and an asker that has hung up does not matter
+    pub fn finish(self, status: Status, answer: &impl Serialize) {
+        // The asker is gone: there is nobody to tell.
+        let _ = self.last.send(to_line(&Done { done: true, status, answer }));
+    }
+
+    /// Sends the last line where the request could not be tried
+    pub fn refuse(self, status: Status, error: impl Into<String>, hint: Option<String>) {
+        self.finish(status, &Refusal { error: error.into(), hint });
+    }
+
+    /// Returns when the asker has hung up
+    pub async fn hung_up(&self) {
+        self.lines.closed().await;
+    }
+}
+
+impl Lines {
+    /// The next line, and whether it is the last; 500 if the driver dropped its end
+    pub async fn next(&mut self) -> (String, bool) {
+        if let Some(line) = self.lines.recv().await {
+            return (line, false);
+        }
+        let last = (&mut self.last).await;
+        (last.unwrap_or_else(|_| refusal(Status::Failed, "the daemon gave up on the request", None)), true)
+    }
+}
+
+fn to_line(item: &impl Serialize) -> String {
+    serde_json::to_string(item).unwrap_or_else(|error| refusal(Status::Failed, &error.to_string(), None))
+}
+
+fn refusal(status: Status, error: &str, hint: Option<&str>) -> String {
+    let refusal = Refusal { error: error.to_owned(), hint: hint.map(str::to_owned) };
+    // Two strings and a number always have a JSON form.
+    serde_json::to_string(&Done { done: true, status, answer: refusal }).unwrap_or_default()
+}
+
+/// Serves askers until it is dropped, which hangs up on all of them
+pub async fn serve<R>(listener: UnixListener, driver: mpsc::Sender<ControlRequest<R>>)
+where
+    R: DeserializeOwned + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Mostly file descriptors are lacking; they come back when others close theirs.
+                tracing::warn!(reason = %error, "control connection not accepted");
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(reason = "too many askers", connections_max = CONNECTIONS_MAX, "control connection refused");
+            // Not awaited: the line fits into a new socket's buffer, and nobody may hold up the others.
+            let line = refusal(Status::SlowDown, "the daemon has too many askers", Some("try again in a second"));
+            let _ = stream.try_write(format!("{line}\n").as_bytes());
+            continue;
+        };
+        let driver = driver.clone();
+        connections.spawn(async move {
+            if let Err(error) = answer(stream, driver).await {
+                tracing::debug!(reason = %error, "control connection closed");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer<R: DeserializeOwned>(stream: UnixStream, driver: mpsc::Sender<ControlRequest<R>>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let request = match timeout(PATIENCE, read_request(&mut reader)).await {
+        Ok(request) => request?,
+        Err(_) => Err(refusal(Status::TimedOut, "no request came", None)),
+    };
+    let (reply, mut lines) = Reply::channel();
+    let sent = request.and_then(|request| hand_over(&driver, ControlRequest { request, reply }));
+    if let Err(line) = sent {
+        return write_line(&mut writer, &line).await;
+    }
+    loop {
+        let (line, is_last) = tokio::select! {
+            line = lines.next() => line,
+            () = gone(&mut reader, &writer) => return Ok(()),
+        };
+        write_line(&mut writer, &line).await?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+type RequestReader = BufReader<tokio::net::unix::OwnedReadHalf>;
+
+/// The request, or the line that refuses it
+async fn read_request<R: DeserializeOwned>(reader: &mut RequestReader) -> io::Result<Result<R, String>> {
+    let mut line = Vec::new();
+    reader.take(REQUEST_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).await?;
+    if line.len() > REQUEST_BYTES_MAX && !line.ends_with(b"\n") {
+        let error = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+        return Ok(Err(refusal(Status::TooLarge, &error, None)));
+    }
+    Ok(serde_json::from_slice(&line)
+        .map_err(|error| refusal(Status::Malformed, &format!("not a request: {error}"), None)))
+}
+
+fn hand_over<R>(driver: &mpsc::Sender<ControlRequest<R>>, request: ControlRequest<R>) -> Result<(), String> {
+    driver.try_send(request).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => {
+            refusal(Status::SlowDown, "the daemon is busy", Some("try again in a second"))
+        }
+        mpsc::error::TrySendError::Closed(_) => refusal(Status::Unavailable, "the daemon is ending", None),
+    })
+}
+
+/// Returns when the asker has hung up; one that only closed its sending side still waits for its answer.
+async fn gone(reader: &mut RequestReader, writer: &OwnedWriteHalf) {
+    let mut rest = [0; 256];
+    while reader.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+    loop {
+        let ready = writer.ready(Interest::WRITABLE).await;
+        if !ready.is_ok_and(|ready| !ready.is_write_closed()) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
+    let write = async {
+        writer.write_all(line.as_bytes()).await?;
+        writer.write_all(b"\n").await
+    };
+    timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+}

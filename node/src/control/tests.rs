@@ -1,0 +1,251 @@
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::server::{CONNECTIONS_MAX, ControlRequest, REQUESTS_MAX, Reply, serve};
+use super::*;
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+#[test]
+fn requests_are_as_documented() {
+    let table = [
+        (Request::Status, r#"{"verb":"status"}"#),
+        (Request::Lookup { name: name("bob") }, r#"{"verb":"lookup","name":"bob"}"#),
+        (
+            Request::Send { name: name("bob"), body: Body::Text("hi".into()) },
+            r#"{"verb":"send","name":"bob","text":"hi"}"#,
+        ),
+        (
+            Request::Send { name: name("bob"), body: Body::Data(vec![0, 255]) },
+            r#"{"verb":"send","name":"bob","data":"00ff"}"#,
+        ),
+        (Request::Inbox { follow: true, from: None }, r#"{"verb":"inbox","follow":true,"from":null}"#),
+        (Request::Read { sequences: vec![7] }, r#"{"verb":"read","sequences":[7]}"#),
+        (
+            Request::Call { name: name("bob"), function: "echo".into(), arguments: vec![Content("a".into())] },
+            r#"{"verb":"call","name":"bob","function":"echo","arguments":["a"]}"#,
+        ),
+        (Request::Logout, r#"{"verb":"logout"}"#),
+    ];
+    for (request, text) in table {
+        assert_eq!(json(&request), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+    }
+    assert_eq!(
+        serde_json::from_str::<Request>(r#"{"verb":"inbox"}"#).unwrap(),
+        Request::Inbox { follow: false, from: None }
+    );
+}
+
+#[test]
+fn content_of_messages_is_not_printed() {
+    let send = Request::Send { name: name("bob"), body: Body::Text("sesame".into()) };
+    let call = Request::Call { name: name("bob"), function: "f".into(), arguments: vec![Content("sesame".into())] };
+    assert!(!format!("{send:?} {call:?}").contains("sesame"));
+}
+
+#[test]
+fn body_of_control_characters_is_sent_as_digits() {
+    let long = Body::of(vec![1; 56 * 1024]).compact();
+    assert!(json(&Request::Send { name: name("bob"), body: long }).len() < REQUEST_BYTES_MAX);
+    assert_eq!(Body::of(b"two\nlines, three".to_vec()).compact(), Body::Text("two\nlines, three".into()));
+    assert_eq!(Body::of(vec![255]), Body::Data(vec![255]));
+}
+
+#[test]
+fn digits_are_the_inverse_of_bytes() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert_eq!(hex::decode(&hex::encode(&bytes)), Some(bytes));
+    assert_eq!((hex::decode("0"), hex::decode("0g"), hex::decode("+1")), (None, None, None));
+}
+
+#[test]
+fn last_line_has_its_status_first_and_then_the_answers_keys() {
+    let done = Done { done: true, status: Status::Delivered, answer: ReadAnswer { removed: 2 } };
+    assert_eq!(json(&done), r#"{"done":true,"status":200,"removed":2}"#);
+    assert_eq!(serde_json::from_str::<Done<ReadAnswer>>(&json(&done)).unwrap(), done);
+    assert!(serde_json::from_str::<Done<ReadAnswer>>(r#"{"done":true,"status":299,"removed":2}"#).is_err());
+}
+
+#[test]
+fn every_choice_is_explained_in_words() {
+    let words = |choice| explain(choice, &name("heidi"));
+    assert_eq!(words(Choice::KnowsDestination), ("knows_destination", "it has a link to heidi".into()));
+    assert_eq!(
+        words(Choice::NearestBall(287)),
+        ("nearest_ball", "its neighbours come nearest to heidi: about 2.8 hops from here".into())
+    );
+}
+
+struct Served {
+    directory: tempfile::TempDir,
+    requests: mpsc::Receiver<ControlRequest<Request>>,
+    _server: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
+        let (driver, requests) = mpsc::channel(REQUESTS_MAX);
+        Self { directory, requests, _server: tokio::spawn(serve(listener, driver)) }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.path().join("s")).await.unwrap()
+    }
+
+    async fn ask(&self, line: &[u8]) -> UnixStream {
+        let mut stream = self.connect().await;
+        stream.write_all(line).await.unwrap();
+        stream
+    }
+
+    async fn reply(&mut self) -> Reply {
+        self.requests.recv().await.unwrap().reply
+    }
+}
+
+async fn all(stream: &mut UnixStream) -> String {
+    let mut bytes = Vec::new();
+    // A server that did not read all of a request resets the connection after its answer.
+    if let Err(error) = stream.read_to_end(&mut bytes).await {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn answer_is_the_drivers_lines_in_order() {
+    let mut served = Served::new();
+    let mut stream = served.ask(b"{\"verb\":\"status\"}\n").await;
+    let ControlRequest { request, reply } = served.requests.recv().await.unwrap();
+    assert_eq!(request, Request::Status);
+    reply.line(&1).await.unwrap();
+    reply.line(&2).await.unwrap();
+    reply.finish(Status::Delivered, &ReadAnswer { removed: 0 });
+    assert_eq!(all(&mut stream).await, "1\n2\n{\"done\":true,\"status\":200,\"removed\":0}\n");
+}
+
+#[tokio::test]
+async fn asker_that_closed_its_sending_side_is_answered_still() {
+    let mut served = Served::new();
+    let mut stream = served.ask(b"{\"verb\":\"status\"}").await;
+    stream.shutdown().await.unwrap();
+    served.reply().await.refuse(Status::NotFound, "nobody", Some("look again".into()));
+    let expected = "{\"done\":true,\"status\":404,\"error\":\"nobody\",\"hint\":\"look again\"}\n";
+    assert_eq!(all(&mut stream).await, expected);
+}
+
+#[tokio::test]
+async fn driver_learns_that_the_asker_hung_up() {
+    let mut served = Served::new();
+    let stream = served.ask(b"{\"verb\":\"inbox\",\"follow\":true}\n").await;
+    let reply = served.reply().await;
+    drop(stream);
+    reply.hung_up().await;
+    assert_eq!(reply.line(&1).await, Err(server::HungUp));
+}
+
+#[tokio::test]
+async fn request_that_the_driver_drops_is_answered_500() {
+    let mut served = Served::new();
+    let mut stream = served.ask(b"{\"verb\":\"status\"}\n").await;
+    drop(served.reply().await);
+    assert!(all(&mut stream).await.starts_with("{\"done\":true,\"status\":500,"));
+}
+
+#[tokio::test]
+async fn malformed_and_oversized_requests_are_refused_with_their_status() {
+    let served = Served::new();
+    let mut unknown = served.ask(b"{\"verb\":\"dance\"}\n").await;
+    assert!(
+        all(&mut unknown).await.starts_with("{\"done\":true,\"status\":400,\"error\":\"not a request: unknown variant")
+    );
+    let mut stream = served.connect().await;
+    // The server may stop reading in the middle.
+    let _ = stream.write_all(&vec![b' '; REQUEST_BYTES_MAX + 1]).await;
+    assert!(all(&mut stream).await.starts_with("{\"done\":true,\"status\":413,"));
+    let mut longest = vec![b' '; REQUEST_BYTES_MAX - 1];
+    longest.extend_from_slice(b"\n\n");
+    assert!(all(&mut served.ask(&longest).await).await.starts_with("{\"done\":true,\"status\":400,"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn asker_that_sends_nothing_is_hung_up_on() {
+    let served = Served::new();
+    let mut stream = served.connect().await;
+    assert!(all(&mut stream).await.starts_with("{\"done\":true,\"status\":408,"));
+}
+
+#[tokio::test]
+async fn one_asker_too_many_is_told_429_and_the_others_are_not_disturbed() {
+    let mut served = Served::new();
+    let mut askers = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        askers.push(served.ask(b"{\"verb\":\"status\"}\n").await);
+        // Taken one by one, so that none waits for the driver.
+        let reply = served.reply().await;
+        tokio::spawn(async move {
+            reply.hung_up().await;
+        });
+    }
+    let mut extra = served.connect().await;
+    assert!(all(&mut extra).await.starts_with("{\"done\":true,\"status\":429,"));
+    askers.pop();
+    // Its place is free once the server has noticed.
+    for _ in 0..1000 {
+        let mut stream = served.connect().await;
+        if stream.write_all(b"{\"verb\":\"login\"}\n").await.is_ok() {
+            let request = tokio::time::timeout(Duration::from_millis(50), served.requests.recv()).await;
+            if let Ok(Some(ControlRequest { request: Request::Login, .. })) = request {
+                return;
+            }
+        }
+    }
+    panic!("the place was never free again");
+}
+
+#[tokio::test]
+async fn request_beyond_the_drivers_queue_is_told_429() {
+    let served = Served::new();
+    let mut waiting = Vec::new();
+    for _ in 0..REQUESTS_MAX {
+        waiting.push(served.ask(b"{\"verb\":\"status\"}\n").await);
+    }
+    // Askers are served concurrently: whichever request came last is the one that is refused.
+    let extra = served.ask(b"{\"verb\":\"status\"}\n").await;
+    waiting.push(extra);
+    let answers = waiting.into_iter().map(|stream| {
+        Box::pin(async move {
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).await.unwrap();
+            line
+        })
+    });
+    let mut answers: Vec<_> = answers.collect();
+    let first = std::future::poll_fn(|context| {
+        answers
+            .iter_mut()
+            .find_map(|answer| match answer.as_mut().poll(context) {
+                std::task::Poll::Ready(line) => Some(std::task::Poll::Ready(line)),
+                std::task::Poll::Pending => None,
+            })
+            .unwrap_or(std::task::Poll::Pending)
+    });
+    assert!(first.await.starts_with("{\"done\":true,\"status\":429,\"error\":\"the daemon is busy\""));
+}

@@ -1,0 +1,234 @@
+//! The process around a driver: its home, logs, signals and control socket. The peer's and the supernode's alike.
+//!
+//! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
+//! the seat's requests and returns soon after [`Shutdown`] came: it has [`GRACE`], then the process goes without it.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use kith_common::status::Status;
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
+use crate::control::{Request, State, StatusAnswer};
+use crate::home::{Home, HomeError};
+use crate::logging;
+
+/// From the first signal to the end; the driver logs out in it
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a daemon ended, or did not start
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Its home cannot be used; nothing was started
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The system refused something that a daemon needs
+    #[error("cannot {action}: {error}")]
+    Io {
+        /// What
+        action: &'static str,
+        /// Why not
+        error: io::Error,
+    },
+    /// The driver gave up
+    #[error("{0}")]
+    Driver(String),
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Home(error) => error.into(),
+            error => Self::local(error.to_string()),
+        }
+    }
+}
+
+/// Says when to end; clones hear the same
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Returns when the daemon is to end
+    pub async fn wait(&mut self) {
+        // Whoever could say so is gone: that is the end as well.
+        let _ = self.0.wait_for(|is_over| *is_over).await;
+    }
+
+    /// A shutdown and its trigger: set it to `true`, or drop it
+    pub fn channel() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+}
+
+/// What a driver gets
+#[derive(Debug)]
+pub struct Seat<R> {
+    /// From the control socket
+    pub requests: mpsc::Receiver<ControlRequest<R>>,
+    /// When to end
+    pub shutdown: Shutdown,
+}
+
+/// Runs `driver` as a daemon in `home` until it returns
+///
+/// SIGTERM and SIGINT ask it to end; a second one ends the process at once, with exit code 128 + its number.
+///
+/// # Errors
+/// [`DaemonError`]; the home is free again.
+pub fn host<R, D, F>(home: &Home, log: &logging::Filter, format: logging::Format, driver: D) -> Result<(), DaemonError>
+where
+    R: DeserializeOwned + Send + 'static,
+    D: FnOnce(Seat<R>) -> F,
+    F: Future<Output = Result<(), String>>,
+{
+    home.create()?;
+    let lock = home.lock()?;
+    if let Err(reason) = logging::init(log, format) {
+        tracing::warn!(reason, "logging goes on as it was");
+    }
+    let failed = |action| move |error| DaemonError::Io { action, error };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.map_err(failed("start"))?.block_on(async {
+        let socket = home.bind_control(&lock)?;
+        let listener = socket.listener().map_err(failed("listen"))?;
+        listener.set_nonblocking(true).map_err(failed("listen"))?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen"))?;
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let server = tokio::spawn(serve(listener, sender));
+        let (trigger, shutdown) = Shutdown::channel();
+        let signals = Signals::new().map_err(failed("hear signals"))?;
+        let watcher = tokio::spawn(signals.watch(trigger));
+        let path = home.path().display();
+        tracing::info!(home = %path, socket = %socket.path().display(), pid = std::process::id(), "daemon started");
+        let ended = until_grace_is_over(driver(Seat { requests, shutdown: shutdown.clone() }), shutdown).await;
+        watcher.abort();
+        server.abort();
+        drop(socket);
+        ended
+    });
+    tracing::info!(reason = ended.as_ref().err().map(ToString::to_string), "daemon ended");
+    drop(lock);
+    ended
+}
+
+async fn until_grace_is_over(
+    driver: impl Future<Output = Result<(), String>>,
+    mut shutdown: Shutdown,
+) -> Result<(), DaemonError> {
+    let deadline = async {
+        shutdown.wait().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = driver => ended.map_err(DaemonError::Driver),
+        () = deadline => {
+            tracing::warn!(reason = "the driver did not end in time", grace = ?GRACE, "ending without it");
+            Ok(())
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> (&'static str, SignalKind) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+        }
+    }
+
+    async fn watch(mut self, trigger: watch::Sender<bool>) {
+        let (reason, _) = self.next().await;
+        tracing::info!(reason, "ending; once more to end at once");
+        trigger.send_replace(true);
+        let (reason, kind) = self.next().await;
+        tracing::warn!(reason, "ending at once");
+        std::process::exit(128 + kind.as_raw_value());
+    }
+}
+
+/// Runs a peer until a signal ends it
+///
+/// # Errors
+/// [`DaemonError`]
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
+    host(&home, &log, format, |seat| answer(config, seat))
+}
+
+/// Answers requests of a peer that is not in a mesh.
+async fn answer(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
+    let started = tokio::time::Instant::now();
+    loop {
+        let ControlRequest { request, reply } = tokio::select! {
+            () = seat.shutdown.wait() => return Ok(()),
+            Some(request) = seat.requests.recv() => request,
+            else => return Ok(()),
+        };
+        match request {
+            Request::Status => reply.finish(Status::NotLoggedIn, &logged_out(&config, started.elapsed())),
+            _ => reply.refuse(Status::NotLoggedIn, "the peer is not logged in", None),
+        }
+    }
+}
+
+fn logged_out(config: &Config, uptime: Duration) -> StatusAnswer {
+    StatusAnswer {
+        name: config.name.clone(),
+        key: String::new(),
+        peer_id: String::new(),
+        address: None,
+        state: State::LoggedOut,
+        reason: None,
+        supernode: None,
+        network: config.network.map(|network| format!("{network:?}")),
+        epoch: 0,
+        members: 0,
+        degree: 0,
+        links_up: 0,
+        links: 0,
+        inbox_messages: 0,
+        inbox_bytes: 0,
+        uptime_s: uptime.as_secs(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        listen: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_that_does_not_end_is_left_behind_after_the_grace() {
+        let (trigger, shutdown) = Shutdown::channel();
+        let started = tokio::time::Instant::now();
+        trigger.send_replace(true);
+        until_grace_is_over(std::future::pending(), shutdown).await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
+    }
+
+    #[tokio::test]
+    async fn drivers_error_is_the_daemons() {
+        let (_trigger, shutdown) = Shutdown::channel();
+        let ended = until_grace_is_over(async { Err("the disk is full".into()) }, shutdown).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the disk is full");
+    }
+}

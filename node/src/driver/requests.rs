@@ -1,0 +1,399 @@
+//! The verbs of the control socket, and their answers.
+
+use std::collections::BTreeSet;
+
+use kith_common::id::{Key, Name, ShortId};
+use kith_common::messages::names::{Answer, Local, Source};
+use kith_common::messages::outbox::Fate;
+use kith_common::routing::neighbourhood::{self, LinkStatus, NeighbourStatus};
+use kith_common::session::peer::Standing;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::bounded::{Bounded, Bytes, Text};
+use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
+use kith_common::wire::session::Subject;
+
+use super::Driver;
+use super::waiting::{Asked, Asker, Trace};
+use crate::control::server::{ControlRequest, Reply};
+use crate::control::{
+    self, CallAnswer, Id, LinkState, LookupAnswer, Neighbour, NeighboursAnswer, PingAnswer, Request, SendAnswer,
+    SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+};
+use crate::identity::peer_id_of;
+
+impl Driver {
+    pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
+        let now = self.clock.now();
+        match request {
+            Request::Status => {
+                let (status, answer) = self.status(now);
+                reply.finish(status, &answer);
+            }
+            Request::Neighbours => reply.finish(Status::Delivered, &self.neighbours(now)),
+            Request::Lookup { name } => self.look_up(now, name, reply),
+            Request::Send { name, body } => self.ask_send(now, name, body.bytes().to_vec(), reply),
+            Request::Ping { name } => self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply),
+            Request::Trace { name } => {
+                self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace(Trace::default()), reply);
+            }
+            Request::Call { name, function, arguments } => self.ask_call(now, name, function, arguments, reply),
+            Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
+            Request::Read { sequences } => self.inbox.read(sequences, reply),
+            Request::Logout => self.ask_logout(now, reply),
+            Request::Login => {
+                self.session.handle_login(now);
+                reply.finish(Status::Accepted, &self.session_answer());
+            }
+        }
+    }
+
+    fn ask_send(&mut self, now: Instant, name: Name, data: Vec<u8>, reply: Reply) {
+        match Bytes::try_from(data) {
+            Ok(data) => self.ask(now, name, Content::Data(data), Asked::Send, reply),
+            Err(error) => reply.refuse(
+                Status::TooLarge,
+                format!("a message has at most {} bytes, this one has {}", error.max, error.len),
+                Some("send it in parts".into()),
+            ),
+        }
+    }
+
+    fn ask_call(
+        &mut self,
+        now: Instant,
+        name: Name,
+        function: String,
+        arguments: Vec<control::Content>,
+        reply: Reply,
+    ) {
+        let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
+        match (Text::try_from(function.clone()), arguments) {
+            (Ok(text), Ok(arguments)) => {
+                let call = Content::Call(Call { function: text, arguments });
+                self.ask(now, name, call, Asked::Call { function }, reply);
+            }
+            (Err(error), _) => reply.refuse(Status::Malformed, format!("the function's name: {error}"), None),
+            (_, Err(error)) => reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
+        }
+    }
+
+    /// Sends a message whose fate `reply` waits for
+    fn ask(&mut self, now: Instant, to: Name, content: Content, asked: Asked, reply: Reply) {
+        if self.own.is_none() {
+            let (status, answer) = self.status(now);
+            let reason = answer.reason.unwrap_or_else(|| "not logged in".into());
+            let hint = match answer.state {
+                State::LoggedOut => "kith login",
+                _ => "kith status",
+            };
+            return reply.refuse(status, format!("not logged in: {reason}"), Some(hint.into()));
+        }
+        let id = self.random_id();
+        self.waiting.for_fate(id, Asker { reply, asked });
+        self.outbox.handle_send(now, id, to, content);
+    }
+
+    fn ask_logout(&mut self, now: Instant, reply: Reply) {
+        self.session.handle_logout(now);
+        if matches!(self.session.standing(), Standing::LoggedOut { .. }) {
+            reply.finish(Status::Delivered, &self.session_answer());
+        } else {
+            self.waiting.for_logout(reply);
+        }
+    }
+
+    pub(super) fn on_logout_done(&mut self) {
+        for reply in self.waiting.take_logouts() {
+            reply.finish(Status::Delivered, &self.session_answer());
+        }
+    }
+
+    fn look_up(&mut self, now: Instant, name: Name, reply: Reply) {
+        self.waiting.for_look_up(name.clone(), reply);
+        self.resolve(now, Subject::Name(name), true);
+    }
+
+    /// Asks the resolver, telling it what is near
+    pub(super) fn resolve(&mut self, now: Instant, subject: Subject, fresh: bool) {
+        let local = self.local(&subject);
+        self.names.handle_ask(now, subject, fresh, local);
+    }
+
+    /// What our own tables say
+    fn local(&self, subject: &Subject) -> Option<Local> {
+        match subject {
+            Subject::Name(name) => {
+                if let Some(own) = self.own.as_ref().filter(|own| own.name == *name) {
+                    return Some(Local { name: own.name.clone(), address: own.address, record: None });
+                }
+                let (address, record) = self.neighbourhood.find(name)?;
+                Some(Local { name: name.clone(), address, record })
+            }
+            Subject::ShortId(_) => None,
+        }
+    }
+
+    /// Somebody's question is answered: ours here, the out-box's elsewhere
+    pub(super) fn answer_resolved(&mut self, subject: &Subject, fresh: bool, answer: Result<Answer, Status>) {
+        match subject {
+            Subject::ShortId(short) => {
+                let name = answer.ok().map(|answer| answer.name);
+                for unnamed in self.waiting.take_named(*short, name.as_ref()) {
+                    self.answer(unnamed.asker, unnamed.fate);
+                }
+            }
+            // A look-up asks for a fresh answer; one from memory for a message that waits as well is not for it.
+            Subject::Name(name) if fresh => {
+                for reply in self.waiting.take_look_ups(name) {
+                    answer_look_up(name, &answer, reply);
+                }
+            }
+            Subject::Name(_) => {}
+        }
+    }
+
+    pub(super) fn on_fate(&mut self, now: Instant, mut fate: Fate) {
+        let Some(asker) = self.waiting.take_fate(&fate.id) else { return };
+        for hop in fate.path.iter_mut().filter(|hop| hop.name.is_none() && !hop.relay) {
+            hop.name = self.neighbourhood.name_of(hop.short);
+        }
+        let unnamed = |hop: &&PathHop| hop.name.is_none() && !hop.relay;
+        let missing: BTreeSet<ShortId> = fate.path.iter().filter(unnamed).map(|hop| hop.short).collect();
+        if missing.is_empty() || self.home_link().is_none() {
+            return self.answer(asker, fate);
+        }
+        self.waiting.for_names(asker, fate, missing.clone());
+        for short in missing {
+            self.resolve(now, Subject::ShortId(short), false);
+        }
+    }
+
+    fn answer(&self, Asker { reply, asked }: Asker, fate: Fate) {
+        let status = fate.status;
+        match asked {
+            Asked::Send => reply.finish(status, &self.send_answer(fate)),
+            Asked::Ping => reply.finish(status, &self.ping_answer(fate)),
+            Asked::Trace(trace) => reply.finish(status, &self.trace_answer(fate, &trace)),
+            Asked::Call { function } => reply.finish(status, &call_answer(fate, function)),
+        }
+    }
+
+    fn send_answer(&self, fate: Fate) -> SendAnswer {
+        SendAnswer {
+            id: Id(fate.id),
+            hops: hops(&fate),
+            path: self.path(&fate),
+            relayed: fate.path.iter().any(|hop| hop.relay),
+            elapsed_us: fate.elapsed.as_micros() as u64,
+            attempts: u64::from(fate.attempts),
+            reason: reason(&fate),
+            to: fate.to,
+        }
+    }
+
+    fn ping_answer(&self, fate: Fate) -> PingAnswer {
+        PingAnswer {
+            hops: hops(&fate),
+            path: self.path(&fate),
+            rtt_us: fate.status.is_success().then_some(fate.elapsed.as_micros() as u64),
+            reason: reason(&fate),
+            name: fate.to,
+        }
+    }
+
+    fn trace_answer(&self, fate: Fate, trace: &Trace) -> TraceAnswer {
+        let mut hops = Vec::new();
+        if let Some(attempt) = trace.best() {
+            let mut next = (attempt.first, attempt.choice);
+            for (hop, rtt_us) in attempt.hops.values() {
+                hops.push(trace_hop(hops.len(), hop.name.to_string(), hop.address, Some(*rtt_us), next.1, &fate.to));
+                next = (hop.next, hop.choice);
+            }
+            if fate.status.is_success() {
+                let rtt_us = Some(fate.elapsed.as_micros() as u64);
+                hops.push(trace_hop(hops.len(), fate.to.to_string(), next.0, rtt_us, next.1, &fate.to));
+            }
+        }
+        TraceAnswer { name: fate.to.clone(), hops, reason: reason(&fate) }
+    }
+
+    /// Names from here to there; who is not known by name stands with the upper half of its address
+    fn path(&self, fate: &Fate) -> Vec<String> {
+        if !fate.status.is_success() {
+            return Vec::new();
+        }
+        let from = self.own.iter().map(|own| own.name.to_string());
+        let name = |hop: &PathHop| match (&hop.name, hop.relay) {
+            (_, true) => "(supernode)".to_owned(),
+            (Some(name), false) => name.to_string(),
+            (None, false) => hop.short.to_string(),
+        };
+        from.chain(fate.path.iter().map(name)).chain([fate.to.to_string()]).collect()
+    }
+
+    fn session_answer(&self) -> SessionAnswer {
+        let (state, _, reason) = self.standing();
+        let name = self.name.clone();
+        SessionAnswer { name, state, reason }
+    }
+
+    /// Where the login stands: for people, as a code, and why
+    fn standing(&self) -> (State, Status, Option<String>) {
+        match self.session.standing() {
+            Standing::LoggedIn { .. } => (State::LoggedIn, Status::Delivered, None),
+            Standing::LoggedOut { reason } => (State::LoggedOut, Status::NotLoggedIn, Some(reason.to_string())),
+            Standing::LoggingOut { .. } => (State::LoggedOut, Status::NotLoggedIn, Some("logging out".into())),
+            Standing::Searching { status, reason, .. } => (State::Searching, status, Some(reason.to_string())),
+            Standing::Joining { status, reason, .. } => (State::Joining, status, Some(reason.to_string())),
+        }
+    }
+
+    fn key(&self) -> Key {
+        kith_common::crypto::Signer::key(&self.identity)
+    }
+
+    /// How this peer is
+    pub(super) fn status(&self, now: Instant) -> (Status, StatusAnswer) {
+        let (state, status, reason) = self.standing();
+        let supernode = match self.session.standing() {
+            Standing::LoggedIn { supernode, .. } | Standing::Joining { supernode, .. } => Some(supernode),
+            _ => None,
+        };
+        let neighbours = self.neighbourhood.neighbours();
+        let inbox = self.inbox.totals();
+        let answer = StatusAnswer {
+            name: self.name.clone(),
+            key: format!("{:?}", self.key()),
+            peer_id: peer_id_of(&self.key()).map(|id| id.to_string()).unwrap_or_default(),
+            address: self.own.as_ref().map(|own| control::address(own.address)),
+            state,
+            reason,
+            supernode,
+            network: self.session.network().map(|network| format!("{network:?}")),
+            epoch: self.neighbourhood.epoch().unwrap_or_default().0,
+            members: self.neighbourhood.members(),
+            degree: self.neighbourhood.degree(),
+            links_up: neighbours.iter().filter(|n| n.is_wanted && n.state == LinkStatus::Up).count() as u64,
+            links: neighbours.iter().filter(|n| n.is_wanted).count() as u64,
+            inbox_messages: inbox.messages,
+            inbox_bytes: inbox.bytes,
+            uptime_s: now.since(Instant::ZERO).as_secs(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            listen: self.listen.clone(),
+        };
+        (status, answer)
+    }
+
+    fn neighbours(&self, now: Instant) -> NeighboursAnswer {
+        let neighbours = self.neighbourhood.neighbours();
+        let neighbours = neighbours.into_iter().map(|neighbour| self.neighbour(now, neighbour)).collect();
+        NeighboursAnswer { epoch: self.neighbourhood.epoch().unwrap_or_default().0, neighbours }
+    }
+
+    fn neighbour(&self, now: Instant, status: NeighbourStatus) -> Neighbour {
+        let stats = status.link.and_then(|link| self.gauges.get(&link));
+        let (state, reason) = match status.state {
+            LinkStatus::Up => (LinkState::Up, None),
+            LinkStatus::Dialling => (LinkState::Dialling, None),
+            LinkStatus::Leaving => (LinkState::Leaving, None),
+            LinkStatus::Down { reason, .. } => (LinkState::Down, Some(reason.to_string())),
+        };
+        Neighbour {
+            address: control::address(status.address),
+            peer_id: peer_id_of(&status.key).map(|id| id.to_string()).unwrap_or_default(),
+            state,
+            reason,
+            rtt_us: stats.and_then(|stats| stats.rtt()).map(|rtt| rtt.as_micros() as u64),
+            direction: status.direction.map(|direction| match direction {
+                neighbourhood::Direction::Outgoing => control::Direction::Outgoing,
+                neighbourhood::Direction::Incoming => control::Direction::Incoming,
+            }),
+            location: status.locations.first().map(|location| location.to_string()),
+            since_s: now.since(status.since).as_secs(),
+            bytes_in: stats.map_or(0, |stats| stats.bytes_in.get()),
+            bytes_out: stats.map_or(0, |stats| stats.bytes_out.get()),
+            name: status.name,
+        }
+    }
+}
+
+fn answer_look_up(name: &Name, answer: &Result<Answer, Status>, reply: Reply) {
+    match answer {
+        Ok(answer) => reply.finish(Status::Delivered, &lookup_answer(answer)),
+        Err(status) => {
+            let (error, hint) = match status {
+                Status::NotFound => (format!("nobody is called {name}"), None),
+                Status::Gone => (format!("{name} is known, and logged out"), None),
+                Status::SlowDown => ("too many look-ups at once".into(), Some("try again in a second".into())),
+                _ => (format!("no supernode answers, and nobody near knows {name}"), Some("kith status".into())),
+            };
+            reply.refuse(*status, error, hint);
+        }
+    }
+}
+
+fn lookup_answer(answer: &Answer) -> LookupAnswer {
+    let key = answer.record.as_ref().map(|record| record.key);
+    let locations = answer.record.iter().flat_map(|record| &record.locations).map(|l| l.to_string()).collect();
+    LookupAnswer {
+        name: answer.name.clone(),
+        key: key.map(|key| format!("{key:?}")).unwrap_or_default(),
+        peer_id: key.and_then(|key| peer_id_of(&key)).map(|id| id.to_string()).unwrap_or_default(),
+        address: Some(control::address(answer.address)),
+        locations,
+        stale: answer.stale,
+        source: match answer.source {
+            Source::Supernode => control::Source::Supernode,
+            Source::Tables | Source::Neighbours => control::Source::Neighbours,
+            Source::Memory => control::Source::Memory,
+        },
+    }
+}
+
+fn call_answer(fate: Fate, function: String) -> CallAnswer {
+    let reason = reason(&fate);
+    let (mut result, mut result_data) = (None, None);
+    if fate.status.is_success() {
+        match String::from_utf8(fate.body.into_vec()) {
+            Ok(text) => result = Some(control::Content(text)),
+            Err(error) => result_data = Some(control::hex::encode(error.as_bytes())),
+        }
+    }
+    let elapsed_us = fate.elapsed.as_micros() as u64;
+    CallAnswer { name: fate.to, function, result, result_data, elapsed_us, reason }
+}
+
+fn trace_hop(
+    before: usize,
+    name: String,
+    address: kith_common::id::Address,
+    rtt_us: Option<u64>,
+    choice: Choice,
+    destination: &Name,
+) -> TraceHop {
+    let (choice, reason) = control::explain(choice, destination);
+    TraceHop {
+        index: before as u64 + 1,
+        name,
+        address: control::address(address),
+        rtt_us,
+        choice: choice.into(),
+        reason,
+    }
+}
+
+fn hops(fate: &Fate) -> u64 {
+    if fate.status.is_success() { fate.path.len() as u64 + 1 } else { 0 }
+}
+
+/// Why a message was not delivered: the receiver's words, or what is known without it
+fn reason(fate: &Fate) -> Option<String> {
+    if fate.status.is_success() {
+        return None;
+    }
+    let words = Text::<200>::truncated(&String::from_utf8_lossy(&fate.body));
+    Some(if words.is_empty() { fate.reason.to_string() } else { words.to_string() })
+}

@@ -1,0 +1,178 @@
+//! The functions that a peer evaluates for others.
+//!
+//! | function | arguments | result |
+//! |---|---|---|
+//! | `echo` | any | the arguments, joined by a space |
+//! | `status` | none | a short JSON object |
+//! | `time` | none | the time of day, RFC 3339, UTC |
+//!
+//! There is no other: nothing that comes over the wire chooses code. All three may be evaluated twice without harm, so a
+//! call that was resent is simply evaluated again.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kith_common::status::Status;
+use kith_common::wire::bounded::Bytes;
+use kith_common::wire::content::{Call, DATA_BYTES_MAX};
+
+/// What there is, in the order of the alphabet
+pub const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
+
+/// What a call comes to: the status and the body of its reply
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// 200; 400 for arguments where there should be none; 404 for an unknown function; 413 for a result over
+    /// [`DATA_BYTES_MAX`]
+    pub status: Status,
+    /// With 200 the result, else the reason
+    pub body: Bytes<DATA_BYTES_MAX>,
+}
+
+impl Outcome {
+    fn new(status: Status, body: impl Into<Vec<u8>>) -> Self {
+        match Bytes::try_from(body.into()) {
+            Ok(body) => Self { status, body },
+            Err(_) => Self::new(Status::TooLarge, "the result does not fit in a message"),
+        }
+    }
+}
+
+/// The built-in functions
+pub struct Functions {
+    status: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(FUNCTIONS).finish()
+    }
+}
+
+impl Functions {
+    /// `status` makes the result of the function of that name; it must not block, and whoever may send here sees it
+    pub fn new(status: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { status: Box::new(status) }
+    }
+
+    /// Evaluates a call; never fails but by the outcome's status
+    pub fn evaluate(&self, call: &Call, now: SystemTime) -> Outcome {
+        match &*call.function {
+            "echo" => echo(call),
+            "status" => without_arguments(call, || (self.status)()),
+            "time" => without_arguments(call, || rfc3339(now)),
+            unknown => unknown_function(unknown),
+        }
+    }
+}
+
+fn echo(call: &Call) -> Outcome {
+    let arguments: Vec<&[u8]> = call.arguments.iter().map(|argument| &**argument).collect();
+    Outcome::new(Status::Delivered, arguments.join(&b' '))
+}
+
+fn without_arguments(call: &Call, result: impl FnOnce() -> String) -> Outcome {
+    if call.arguments.is_empty() {
+        return Outcome::new(Status::Delivered, result());
+    }
+    Outcome::new(Status::Malformed, format!("{} takes no arguments", call.function))
+}
+
+fn unknown_function(name: &str) -> Outcome {
+    tracing::debug!(reason = "no such function", "call refused");
+    Outcome::new(Status::NotFound, format!("no function {name:?}; there are {}", FUNCTIONS.join(", ")))
+}
+
+/// `2026-01-31T23:59:59.250Z`; a moment before 1970 is taken for the beginning of 1970
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second, milli) = (second / 3_600, second / 60 % 60, second % 60, since.subsec_millis());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01
+///
+/// Counted in years that begin in March, so that the leap day is a year's last and each month's first day is a line in
+/// fifths: Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (400 * era + year_of_era + (month <= 2) as u64, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::wire::bounded::{Bounded, Text};
+
+    use super::*;
+
+    fn evaluate(function: &str, arguments: &[&[u8]]) -> (u16, Vec<u8>) {
+        let functions = Functions::new(|| r#"{"state":"logged_in"}"#.to_owned());
+        let arguments = arguments.iter().map(|argument| argument.to_vec().try_into().unwrap());
+        let call = Call { function: Text::truncated(function), arguments: Bounded::truncated(arguments) };
+        let outcome = functions.evaluate(&call, UNIX_EPOCH + Duration::from_millis(1_000_000_000_123));
+        (outcome.status.code(), outcome.body.into_vec())
+    }
+
+    #[test]
+    fn echo_joins_its_arguments_by_a_space() {
+        assert_eq!(evaluate("echo", &[]), (200, vec![]));
+        assert_eq!(evaluate("echo", &[b"a", b"", &[0xff]]), (200, b"a  \xff".to_vec()));
+    }
+
+    #[test]
+    fn echo_over_the_size_of_a_message_is_413() {
+        let half = vec![b'x'; DATA_BYTES_MAX / 2];
+        assert_eq!(evaluate("echo", &[&half, &half]).0, 413);
+        assert_eq!(evaluate("echo", &[&half, &half[1..]]).0, 200);
+    }
+
+    #[test]
+    fn status_is_what_the_closure_says() {
+        assert_eq!(evaluate("status", &[]), (200, br#"{"state":"logged_in"}"#.to_vec()));
+    }
+
+    #[test]
+    fn time_is_rfc_3339_in_utc() {
+        assert_eq!(evaluate("time", &[]), (200, b"2001-09-09T01:46:40.123Z".to_vec()));
+    }
+
+    #[test]
+    fn arguments_where_there_should_be_none_are_400() {
+        assert_eq!(evaluate("time", &[b"UTC"]), (400, b"time takes no arguments".to_vec()));
+    }
+
+    #[test]
+    fn unknown_function_is_404_with_the_list_of_what_there_is() {
+        assert_eq!(evaluate("Echo", &[]), (404, br#"no function "Echo"; there are echo, status, time"#.to_vec()));
+        for function in FUNCTIONS {
+            assert_eq!(evaluate(function, &[]).0, 200, "{function} is in the list");
+        }
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days_and_turns_of_centuries() {
+        let date = |secs| rfc3339(UNIX_EPOCH + Duration::from_secs(secs))[..10].to_owned();
+        let dates = [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (1_735_689_600, "2025-01-01"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ];
+        for (secs, expected) in dates {
+            assert_eq!(date(secs), expected);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The thread that owns the in-box, and the tasks that read from it for askers.
+
+use std::sync::mpsc as blocking;
+use std::thread;
+use std::time::SystemTime;
+
+use kith_common::id::{Name, NetworkId};
+use kith_common::status::Status;
+use kith_common::wire::session::Record;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Inbox, InboxError, Incoming, Kept, Selection, Stored, Totals};
+use crate::control::server::{HungUp, Reply};
+use crate::control::{self, Body, Id, InboxAnswer, InboxLine, ReadAnswer};
+use crate::functions::rfc3339;
+
+/// Where the pinned network's id is kept
+const NETWORK: &str = "network";
+
+/// Messages that share one wait for the disk at most: whoever waits for the first should not wait for thousands
+const BATCH_MAX: usize = 256;
+
+/// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
+/// removals by the number of askers, names by the resolver's writing rate.
+enum Job {
+    Keep { ticket: u64, message: Box<Incoming> },
+    Save(Box<Record>),
+    Erase(Name),
+    Pin(NetworkId),
+    List(Selection, oneshot::Sender<Result<Vec<Stored>, InboxError>>),
+    Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
+}
+
+/// What became of a message that was to be kept
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// As it was given to [`InboxWorker::keep`]
+    pub(crate) ticket: u64,
+    /// [`Kept`] says whether it is on disk
+    pub(crate) kept: Result<Kept, InboxError>,
+}
+
+/// To ask the thread; it ends when the last of these is gone
+#[derive(Clone, Debug)]
+pub(crate) struct InboxWorker {
+    jobs: blocking::Sender<Job>,
+    totals: watch::Receiver<Totals>,
+}
+
+/// Starts the thread
+///
+/// # Errors
+/// [`std::io::Error`] if the system has no thread to give.
+pub(crate) fn start(inbox: Inbox) -> std::io::Result<(InboxWorker, mpsc::Receiver<Outcome>)> {
+    let (jobs, received) = blocking::channel();
+    let (outcomes, driver) = mpsc::channel(BATCH_MAX);
+    let totals = inbox.watch();
+    thread::Builder::new().name("kith-inbox".into()).spawn(move || work(inbox, &received, &outcomes))?;
+    Ok((InboxWorker { jobs, totals }, driver))
+}
+
+/// The network that was pinned in this home, if one was
+///
+/// # Errors
+/// [`InboxError`]
+pub(crate) fn pinned(inbox: &mut Inbox) -> Result<Option<NetworkId>, InboxError> {
+    Ok(inbox.meta(NETWORK)?.and_then(|bytes| bytes.try_into().ok()).map(NetworkId))
+}
+
+impl InboxWorker {
+    /// Keeps a message; the outcome comes with the same ticket
+    pub(crate) fn keep(&self, ticket: u64, message: Incoming) {
+        self.give(Job::Keep { ticket, message: Box::new(message) });
+    }
+
+    /// Keeps a record for times without a supernode
+    pub(crate) fn save(&self, record: Record) {
+        self.give(Job::Save(Box::new(record)));
+    }
+
+    /// Forgets the record of a name
+    pub(crate) fn erase(&self, name: Name) {
+        self.give(Job::Erase(name));
+    }
+
+    /// Keeps the network's id: this home belongs to it
+    pub(crate) fn pin(&self, network: NetworkId) {
+        self.give(Job::Pin(network));
+    }
+
+    /// How full the in-box is
+    pub(crate) fn totals(&self) -> Totals {
+        *self.totals.borrow()
+    }
+
+    /// Answers the verb `inbox` from a task of its own, as fast as the asker takes it
+    pub(crate) fn list(&self, follow: bool, from: Option<Name>, reply: Reply) {
+        let worker = self.clone();
+        tokio::spawn(async move {
+            match worker.stream(follow, from, &reply).await {
+                Ok(Ok(messages)) => reply.finish(Status::Delivered, &InboxAnswer { messages }),
+                Ok(Err(error)) => reply.refuse(error.status(), error.to_string(), None),
+                Err(HungUp) => tracing::debug!(event = "inbox_list_ended", reason = "the asker has hung up"),
+            }
+        });
+    }
+
+    /// Answers the verb `read` from a task of its own
+    pub(crate) fn read(&self, sequences: Vec<u64>, reply: Reply) {
+        let worker = self.clone();
+        tokio::spawn(async move {
+            let (answer, answered) = oneshot::channel();
+            worker.give(Job::Remove(sequences, answer));
+            match answered.await {
+                Ok(Ok(removed)) => reply.finish(Status::Delivered, &ReadAnswer { removed }),
+                Ok(Err(error)) => reply.refuse(error.status(), error.to_string(), None),
+                Err(_) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            }
+        });
+    }
+
+    async fn stream(
+        &self,
+        follow: bool,
+        from: Option<Name>,
+        reply: &Reply,
+    ) -> Result<Result<u64, InboxError>, HungUp> {
+        let mut totals = self.totals.clone();
+        let mut selection = Selection { from, after: 0, limit: None };
+        let mut count = 0;
+        loop {
+            totals.mark_unchanged();
+            let listed = match self.page(selection.clone()).await {
+                Some(Ok(listed)) => listed,
+                Some(Err(error)) => return Ok(Err(error)),
+                None => return Ok(Ok(count)),
+            };
+            for Stored { sequence, message } in &listed {
+                reply.line(&line(*sequence, message)).await?;
+                selection.after = *sequence;
+                count += 1;
+            }
+            if !listed.is_empty() {
+                continue;
+            }
+            if !follow {
+                return Ok(Ok(count));
+            }
+            tokio::select! {
+                changed = totals.changed() => if changed.is_err() { return Ok(Ok(count)) },
+                () = reply.hung_up() => return Err(HungUp),
+            }
+        }
+    }
+
+    async fn page(&self, selection: Selection) -> Option<Result<Vec<Stored>, InboxError>> {
+        let (answer, answered) = oneshot::channel();
+        self.give(Job::List(selection, answer));
+        answered.await.ok()
+    }
+
+    fn give(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::error!(event = "inbox_gone", reason = "its thread has ended");
+        }
+    }
+}
+
+fn line(sequence: u64, message: &Incoming) -> InboxLine {
+    InboxLine {
+        sequence,
+        id: Id(message.id),
+        from: message.from.clone(),
+        address: control::address(message.address),
+        at: rfc3339(message.received),
+        bytes: message.bytes.len() as u64,
+        body: Body::of(message.bytes.to_vec()),
+    }
+}
+
+/// Changes that share one transaction
+#[derive(Default)]
+struct Batch {
+    tickets: Vec<u64>,
+    messages: Vec<Incoming>,
+    save: Vec<Record>,
+    erase: Vec<Name>,
+}
+
+fn work(mut inbox: Inbox, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
+    while let Ok(job) = jobs.recv() {
+        let mut batch = Batch::default();
+        let mut next = Some(job);
+        while let Some(job) = next.take() {
+            do_or_batch(&mut inbox, job, &mut batch);
+            if batch.tickets.len() < BATCH_MAX {
+                next = jobs.try_recv().ok();
+            }
+        }
+        if !finish(&mut inbox, batch, outcomes) {
+            return;
+        }
+    }
+}
+
+fn do_or_batch(inbox: &mut Inbox, job: Job, batch: &mut Batch) {
+    match job {
+        Job::Keep { ticket, message } => {
+            batch.tickets.push(ticket);
+            batch.messages.push(*message);
+        }
+        Job::Save(record) => batch.save.push(*record),
+        Job::Erase(name) => batch.erase.push(name),
+        // Why it failed is traced by the in-box; without a pin the next start asks again.
+        Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
+        // An asker that has hung up needs no answer.
+        Job::List(selection, answer) => _ = answer.send(inbox.list(&selection)),
+        Job::Remove(sequences, answer) => _ = answer.send(inbox.remove(&sequences)),
+    }
+}
+
+/// Writes what was gathered and tells the driver; false once the driver is gone
+fn finish(inbox: &mut Inbox, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> bool {
+    if !(batch.save.is_empty() && batch.erase.is_empty())
+        && let Err(reason) = inbox.write_names(&batch.save, &batch.erase, SystemTime::now())
+    {
+        tracing::warn!(event = "names_not_saved", %reason);
+    }
+    if batch.messages.is_empty() {
+        return true;
+    }
+    let kept: Vec<_> = match inbox.keep(&batch.messages) {
+        Ok(kept) => kept.into_iter().map(Ok).collect(),
+        Err(error) => batch.tickets.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let mut told = batch.tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome { ticket, kept });
+    told.all(|outcome| outcomes.blocking_send(outcome).is_ok())
+}

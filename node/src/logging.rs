@@ -1,0 +1,96 @@
+//! What people read: events on standard error, filtered by `KITH_LOG`, as text or JSON.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+/// How an event is written
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// A line for people, in colour on a terminal
+    #[default]
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is not a format of logs: text or json")),
+        }
+    }
+}
+
+/// Which events are written: `warn`, `info`, `kith_node::link=trace,info`
+#[derive(Clone, PartialEq, Eq)]
+pub struct Filter(String);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self("info".into())
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => {
+                Err(format!("{text:?} is not a filter of logs ({error}); for example info or kith_node=debug"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Starts logging for the whole process
+///
+/// # Errors
+/// When logging was started before, which goes on as it was, or the filter has a fault.
+pub fn init(filter: &Filter, format: Format) -> Result<(), String> {
+    let filter = EnvFilter::builder().parse(&filter.0).map_err(|error| error.to_string())?;
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    let started = match format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_with_a_fault_is_refused() {
+        assert!("kith_node=loud".parse::<Filter>().unwrap_err().contains("kith_node=debug"));
+        assert_eq!("kith_node::link=trace,info".parse::<Filter>().unwrap().to_string(), "kith_node::link=trace,info");
+    }
+
+    #[test]
+    fn second_start_is_an_error_and_not_a_panic() {
+        let outcomes = [(), ()].map(|()| init(&Filter::default(), Format::Json));
+        assert!(outcomes[1].is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! `kith completions SHELL`
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::{Cli, Screen, Stop};
+
+/// Print completions for a shell
+///
+/// For example in ~/.bashrc: source <(kith completions bash)
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self, screen: &mut Screen) -> Result<u8, Stop> {
+        let mut script = Vec::new();
+        // Not straight to standard output: the generator panics when that is closed.
+        clap_complete::generate(self.shell, &mut Cli::command(), "kith", &mut script);
+        screen.bytes(&script)?;
+        Ok(0)
+    }
+}

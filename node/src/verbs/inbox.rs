@@ -1,0 +1,108 @@
+//! `kith inbox`
+
+use kith_common::id::Name;
+
+use crate::cli::{self, Screen, Stop, count};
+use crate::control::{Body, InboxLine, READ_MAX, ReadAnswer, Request, client};
+use crate::home::Home;
+
+/// Read the messages that came, oldest first
+///
+/// A message stays on disk until it has been printed here; then it is removed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inbox {
+    /// Go on with those that come, until Ctrl-C
+    #[arg(long, short)]
+    follow: bool,
+
+    /// Only those of one sender
+    #[arg(long, value_name = "NAME")]
+    from: Option<Name>,
+
+    /// Leave them unread
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Inbox {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let within = (!self.follow).then_some(client::ANSWER_WITHIN);
+        let request = Request::Inbox { follow: self.follow, from: self.from.clone() };
+        let mut printed = Vec::new();
+        let mut is_empty = true;
+        for line in client::open(home, &request, within)? {
+            let line = line?;
+            if line.status.is_some() {
+                let status = cli::last_status(&line)?;
+                self.read(home, &mut printed)?;
+                let nothing = || "no messages".to_owned();
+                if is_empty || screen.is_json() {
+                    screen.show(&line, nothing)?;
+                }
+                return Ok(status.exit_code());
+            }
+            let message: InboxLine = line.parse()?;
+            let is_terminal = screen.is_terminal();
+            screen.show(&line, || readable(&message, is_terminal))?;
+            is_empty = false;
+            printed.push(message.sequence);
+            // Somebody who follows may end at any moment, and would see the same messages again.
+            if self.follow || printed.len() == READ_MAX {
+                self.read(home, &mut printed)?;
+            }
+        }
+        Ok(0)
+    }
+
+    /// They are on the screen, or in the pipe: only now the daemon may forget them.
+    fn read(&self, home: &Home, printed: &mut Vec<u64>) -> Result<(), Stop> {
+        let sequences = std::mem::take(printed);
+        if !self.keep && !sequences.is_empty() {
+            cli::ask::<ReadAnswer>(home, &Request::Read { sequences })?;
+        }
+        Ok(())
+    }
+}
+
+/// A line for the sender and the time, then the text; lines after the first are indented, so that none can pass for
+/// another message's beginning.
+fn readable(message: &InboxLine, is_terminal: bool) -> String {
+    let InboxLine { from, at, .. } = message;
+    let text = match &message.body {
+        Body::Text(text) => text.trim_end_matches('\n').replace('\n', "\n    "),
+        Body::Data(data) if is_terminal => format!("({}, not text: see --json)", count(data.len() as u64, "byte")),
+        Body::Data(data) => String::from_utf8_lossy(data).into_owned(),
+    };
+    format!("{at} {from}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::id::MessageId;
+
+    use super::*;
+    use crate::control::Id;
+    use crate::verbs::tests::name;
+
+    #[test]
+    fn message_of_many_lines_cannot_pass_for_two() {
+        let message = |body| InboxLine {
+            sequence: 1,
+            id: Id(MessageId([0; 16])),
+            from: name("mallory"),
+            address: "0123456789abcdef".into(),
+            at: "2026-01-02T03:04:05Z".into(),
+            bytes: 5,
+            body,
+        };
+        let text = Body::Text("hello\n2026-01-02T03:04:05Z bob: send me your key\n".into());
+        let expected = "\
+2026-01-02T03:04:05Z mallory: hello
+    2026-01-02T03:04:05Z bob: send me your key";
+        assert_eq!(readable(&message(text), true), expected);
+        assert_eq!(
+            readable(&message(Body::Data(vec![255; 5])), true),
+            "2026-01-02T03:04:05Z mallory: (5 bytes, not text: see --json)"
+        );
+    }
+}

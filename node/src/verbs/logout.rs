@@ -1,0 +1,22 @@
+//! `kith logout`
+
+use crate::cli::{self, Failure, Screen, Stop};
+use crate::control::{Request, SessionAnswer};
+use crate::home::Home;
+
+/// Leave the mesh at once; the daemon stays, and `kith login` comes back
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logout {}
+
+impl Logout {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let answer = cli::ask::<SessionAnswer>(home, &Request::Logout)?;
+        let good = |session: &SessionAnswer| {
+            format!("{} is logged out; to come back: {}", session.name, home.command("login"))
+        };
+        answer.tell(screen, good, |session| {
+            let why = super::why(answer.status, session.reason.as_deref());
+            Failure::new(answer.status, format!("{} is not logged out: {why}", session.name), None)
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! `kith status`
+
+use kith_common::status::Status as Code;
+
+use crate::cli::{self, Screen, Stop, count, short, size, span};
+use crate::control::{Request, State, StatusAnswer};
+use crate::home::Home;
+
+/// Show whether the peer is logged in, and how it is
+///
+/// Exits with 0 if it is, else with the code of the status: 93 (503) while it looks for a supernode, 41 (401) when it
+/// was logged out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// Print nothing: for health checks
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Status {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let answer = cli::ask::<StatusAnswer>(home, &Request::Status)?;
+        if !self.quiet {
+            screen.show(&answer.line, || readable(&answer.answer, home))?;
+        }
+        // Whatever the daemon's code, a peer outside the mesh is not healthy.
+        let is_in = answer.answer.state == State::LoggedIn;
+        let code = if !is_in && answer.status.is_success() { Code::Unavailable } else { answer.status };
+        Ok(code.exit_code())
+    }
+}
+
+fn readable(answer: &StatusAnswer, home: &Home) -> String {
+    let mut lines = vec![headline(answer, home)];
+    let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
+    if let Some(address) = &answer.address {
+        let members = count(answer.members, "member");
+        line("address", format!("{} (epoch {}, {members}, degree {})", short(address), answer.epoch, answer.degree));
+    }
+    line("links", format!("{} of {} up", answer.links_up, answer.links));
+    let unread = format!("{} unread, {}", count(answer.inbox_messages, "message"), size(answer.inbox_bytes));
+    line("in-box", unread);
+    if let Some(network) = &answer.network {
+        line("network", network.clone());
+    }
+    line("peer id", answer.peer_id.clone());
+    line("listens", if answer.listen.is_empty() { "nowhere".into() } else { answer.listen.join(", ") });
+    line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));
+    lines.join("\n")
+}
+
+fn headline(answer: &StatusAnswer, home: &Home) -> String {
+    let name = &answer.name;
+    let at = |word: &str| answer.supernode.as_ref().map(|at| format!(" {word} {at}")).unwrap_or_default();
+    let reason = answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    match answer.state {
+        State::LoggedIn => format!("{name} is logged in{}", at("at")),
+        State::Searching => format!("{name} is looking for a supernode{reason}"),
+        State::Joining => format!("{name} is logging in{}{reason}", at("at")),
+        State::LoggedOut => format!("{name} is logged out{reason}; to come back: {}", home.command("login")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::home::PEER;
+
+    fn answer() -> StatusAnswer {
+        StatusAnswer {
+            name: crate::verbs::tests::name("alice"),
+            key: "00".repeat(32),
+            peer_id: "12D3KooWabc".into(),
+            address: Some("0123456789abcdef".into()),
+            state: State::LoggedIn,
+            reason: None,
+            supernode: Some("/dns/s/tcp/7400".into()),
+            network: Some("d3b07384".repeat(8)),
+            epoch: 17,
+            members: 8,
+            degree: 4,
+            links_up: 3,
+            links: 4,
+            inbox_messages: 1,
+            inbox_bytes: 1234,
+            uptime_s: 192,
+            version: "0.1.0".into(),
+            pid: 4711,
+            listen: vec!["/ip4/127.0.0.1/tcp/40001".into()],
+        }
+    }
+
+    #[test]
+    fn status_is_written_for_people() {
+        let home = Home::resolve(PEER, Some(Path::new("/srv/alice"))).unwrap();
+        let expected = "\
+alice is logged in at /dns/s/tcp/7400
+  address    01234567 (epoch 17, 8 members, degree 4)
+  links      3 of 4 up
+  in-box     1 message unread, 1.2 kB
+  network    d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384
+  peer id    12D3KooWabc
+  listens    /ip4/127.0.0.1/tcp/40001
+  daemon     version 0.1.0, process 4711, up 3 min 12 s";
+        assert_eq!(readable(&answer(), &home), expected);
+
+        let reason = Some("connection refused by /dns/s/tcp/7400, next try in 2.5 s".into());
+        let searching = StatusAnswer { state: State::Searching, reason, ..answer() };
+        assert_eq!(
+            headline(&searching, &home),
+            "alice is looking for a supernode: connection refused by /dns/s/tcp/7400, next try in 2.5 s"
+        );
+        let out = StatusAnswer { state: State::LoggedOut, ..answer() };
+        assert_eq!(headline(&out, &home), "alice is logged out; to come back: kith --home /srv/alice login");
+    }
+}

@@ -1,0 +1,74 @@
+//! `kith trace NAME`
+
+use kith_common::id::Name;
+
+use crate::cli::{self, Failure, Screen, Stop, count, short, table, time};
+use crate::control::{Request, TraceAnswer, TraceHop};
+use crate::home::Home;
+
+/// Show the way to a peer: each hop, how far it is, and why it was chosen
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// To whom
+    name: Name,
+}
+
+impl Trace {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let answer = cli::ask::<TraceAnswer>(home, &Request::Trace { name: self.name })?;
+        // How far it came is worth seeing even if that was not far enough.
+        if !answer.status.is_success() && !screen.is_json() && !answer.answer.hops.is_empty() {
+            screen.text(&hops(&answer.answer.hops))?;
+        }
+        answer.tell(screen, readable, |trace| {
+            let error = format!("no way to {}: {}", trace.name, super::why(answer.status, trace.reason.as_deref()));
+            Failure::new(answer.status, error, super::next(home, answer.status, trace.name.as_str()))
+        })
+    }
+}
+
+fn readable(answer: &TraceAnswer) -> String {
+    let last = answer.hops.last().and_then(|hop| hop.rtt_us).map(|rtt| format!(", {}", time(rtt))).unwrap_or_default();
+    format!("{}{} to {}{last}", hops(&answer.hops), count(answer.hops.len() as u64, "hop"), answer.name)
+}
+
+fn hops(hops: &[TraceHop]) -> String {
+    let heading = ["HOP", "NAME", "ADDRESS", "RTT", "CHOSEN BECAUSE"].map(str::to_owned);
+    let row = |hop: &TraceHop| {
+        let rtt = hop.rtt_us.map_or("-".into(), time);
+        [hop.index.to_string(), hop.name.clone(), short(&hop.address).to_owned(), rtt, hop.reason.clone()]
+    };
+    let rows: Vec<_> = std::iter::once(heading).chain(hops.iter().map(row)).collect();
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::wire::content::Choice;
+
+    use super::*;
+    use crate::control::explain;
+    use crate::verbs::tests::name;
+
+    #[test]
+    fn trace_is_written_as_a_table_with_reasons() {
+        let heidi = name("heidi");
+        let hop = |index, name: &str, rtt_us, choice| {
+            let (choice, reason) = explain(choice, &heidi);
+            let (name, address) = (name.to_owned(), "0123456789abcdef".to_owned());
+            TraceHop { index, name, address, rtt_us, choice: choice.to_owned(), reason }
+        };
+        let hops = vec![
+            hop(1, "carol", Some(412), Choice::NearestBall(290)),
+            hop(2, "frank", None, Choice::KnowsDestination),
+            hop(3, "heidi", Some(2_140), Choice::Destination),
+        ];
+        let expected = "\
+HOP  NAME   ADDRESS   RTT      CHOSEN BECAUSE
+1    carol  01234567  0.41 ms  its neighbours come nearest to heidi: about 2.9 hops from here
+2    frank  01234567  -        it has a link to heidi
+3    heidi  01234567  2.1 ms   it is the destination
+3 hops to heidi, 2.1 ms";
+        assert_eq!(readable(&TraceAnswer { name: heidi.clone(), hops, reason: None }), expected);
+    }
+}

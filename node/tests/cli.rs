@@ -1,0 +1,484 @@
+//! The real `kith`, against no daemon, its own daemon, and a daemon that answers as told.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes only the tests themselves for tests, not their helpers")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Long enough for a slow machine; nothing here is measured
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn kith(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kith"));
+    command.args(args).env_clear().env("KITH_HOME", home).stdin(Stdio::null());
+    command
+}
+
+struct Ended {
+    exit: i32,
+    out: String,
+    errors: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { exit: output.status.code().unwrap(), out: text(output.stdout), errors: text(output.stderr) }
+    }
+}
+
+fn run(home: &Path, args: &[&str]) -> Ended {
+    kith(home, args).output().unwrap().into()
+}
+
+/// A daemon that gives these answers to these requests, in order, then ends.
+struct Fake {
+    home: tempfile::TempDir,
+    server: JoinHandle<()>,
+}
+
+impl Fake {
+    fn new(exchanges: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(home.path().join("control.sock")).unwrap();
+        let exchanges: Vec<_> = exchanges.iter().map(|(asked, said)| (asked.to_string(), said.to_string())).collect();
+        let server = std::thread::spawn(move || {
+            for (asked, said) in exchanges {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut line = String::new();
+                BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+                assert_eq!(line.trim_end(), asked);
+                // A reader that has had enough is a case of its own.
+                let _ = stream.write_all(said.as_bytes());
+            }
+        });
+        Self { home, server }
+    }
+
+    fn run(self, args: &[&str]) -> Ended {
+        let ended = run(self.home.path(), args);
+        self.server.join().unwrap();
+        ended
+    }
+}
+
+fn one(asked: &str, said: &str, args: &[&str]) -> Ended {
+    Fake::new(&[(asked, &format!("{said}\n"))]).run(args)
+}
+
+#[test]
+fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
+    let home = tempfile::tempdir().unwrap();
+    let verbs: [&[&str]; 10] = [
+        &["status"],
+        &["neighbours"],
+        &["lookup", "heidi"],
+        &["send", "heidi", "hello"],
+        &["inbox"],
+        &["ping", "heidi"],
+        &["trace", "heidi"],
+        &["call", "heidi", "echo", "hello"],
+        &["logout"],
+        &["login"],
+    ];
+    let path = home.path().display();
+    let expected = format!(
+        "kith: no daemon runs in {path}\n  start one: kith --home {path} run --supernode HOST:7400 --name NAME\n"
+    );
+    for verb in verbs {
+        let ended = run(home.path(), verb);
+        assert_eq!((ended.exit, ended.out.as_str(), ended.errors.as_str()), (3, "", expected.as_str()), "{verb:?}");
+    }
+    let ended = run(home.path(), &["--json", "status"]);
+    let object: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(
+        (ended.exit, &object["exit"], &object["status"], &object["done"]),
+        (3, &3.into(), &503.into(), &true.into())
+    );
+    assert!(ended.errors.is_empty());
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_name_the_right_ones() {
+    let home = tempfile::tempdir().unwrap();
+    let table: [(&[&str], &str); 7] = [
+        (&["sned", "heidi", "hello"], "a similar subcommand exists: 'send'"),
+        (&["send", "heidi"], "<TEXT>..."),
+        (&["send", "Heidi", "hello"], "a name consists of a-z, 0-9 and '-', not 'H'"),
+        (&["ping", "heidi", "--count", "0"], "0 is not in 1.."),
+        (&["run", "--links-max", "1000"], "1000 is not a whole number from 4 to 64"),
+        (&["run", "--name", "alice"], "no supernode to log in to; type: kith --home"),
+        (&["run", "--supernode", "s", "--config", "/none.toml"], "cannot read /none.toml"),
+    ];
+    for (args, expected) in table {
+        let ended = run(home.path(), args);
+        assert_eq!((ended.exit, ended.out.as_str()), (2, ""), "{args:?}");
+        assert!(ended.errors.contains(expected), "{args:?}: {}", ended.errors);
+    }
+    let ended = run(home.path(), &["send", "heidi", "--json"]);
+    assert_eq!(ended.exit, 2);
+    assert!(ended.out.starts_with("{\"done\":true,\"status\":400,\"exit\":2,\"error\":\""), "{}", ended.out);
+}
+
+#[test]
+fn unknown_key_in_the_homes_file_ends_with_2_and_its_line() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("node.toml"), "\nsupernode = \"a\"\n").unwrap();
+    let ended = run(home.path(), &["run"]);
+    let file = home.path().join("node.toml");
+    let expected = format!("kith: {}:2: unknown key \"supernode\"; did you mean \"supernodes\"?\n", file.display());
+    assert_eq!((ended.exit, ended.errors), (2, expected));
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let home = tempfile::tempdir().unwrap();
+    let help = run(home.path(), &["--help"]);
+    assert!(help.exit == 0 && help.out.contains("Examples:") && help.out.contains("kith send heidi hello"));
+    assert_eq!(run(home.path(), &["--version"]).out, format!("kith {} (protocol 1)\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_are_there_for_every_shell_and_a_closed_pipe_is_no_failure() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = run(home.path(), &["completions", shell]);
+        assert!(ended.exit == 0 && ended.out.contains("neighbours"), "{shell}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = kith(home.path(), &["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn status_quiet_is_0_only_when_logged_in() {
+    let answer = |state: &str, status: u16| {
+        format!(
+            "{{\"done\":true,\"status\":{status},\"name\":\"alice\",\"key\":\"\",\"peer_id\":\"12D3\",\"address\":null,\
+             \"state\":\"{state}\",\"reason\":\"nobody answers\",\"supernode\":null,\"network\":null,\"epoch\":0,\
+             \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\
+             \"uptime_s\":1,\"version\":\"0.1.0\",\"pid\":1,\"listen\":[]}}"
+        )
+    };
+    let asked = "{\"verb\":\"status\"}";
+    let table = [
+        ("logged_in", 200, 0),
+        ("searching", 503, 93),
+        ("searching", 200, 93),
+        ("logged_out", 401, 41),
+        ("joining", 503, 93),
+    ];
+    for (state, status, exit) in table {
+        let ended = one(asked, &answer(state, status), &["status", "--quiet"]);
+        assert_eq!((ended.exit, ended.out.as_str(), ended.errors.as_str()), (exit, "", ""), "{state} {status}");
+    }
+    let ended = one(asked, &answer("searching", 503), &["status"]);
+    assert_eq!(ended.exit, 93);
+    assert!(ended.out.starts_with("alice is looking for a supernode: nobody answers\n"));
+}
+
+const SEND: &str = r#"{"verb":"send","name":"heidi","text":"hello"}"#;
+
+fn sent(status: u16) -> String {
+    format!(
+        "{{\"done\":true,\"status\":{status},\"id\":\"{}\",\"to\":\"heidi\",\"hops\":3,\
+         \"path\":[\"alice\",\"carol\",\"frank\",\"heidi\"],\"relayed\":false,\"elapsed_us\":2140,\"attempts\":1,\
+         \"reason\":null}}",
+        "07".repeat(16)
+    )
+}
+
+#[test]
+fn delivered_message_is_told_with_its_way() {
+    let ended = one(SEND, &sent(200), &["send", "heidi", "hello"]);
+    let expected = "delivered to heidi in 3 hops (alice → carol → frank → heidi), 2.1 ms\n";
+    assert_eq!((ended.exit, ended.out.as_str(), ended.errors.as_str()), (0, expected, ""));
+    let ended = one(SEND, &sent(200), &["send", "heidi", "hello", "--json"]);
+    assert_eq!((ended.exit, ended.out), (0, format!("{}\n", sent(200))));
+}
+
+#[test]
+fn undelivered_message_ends_with_its_status_and_what_to_type_next() {
+    let ended = one(SEND, &sent(410), &["send", "heidi", "hello"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (50, ""));
+    assert!(
+        ended
+            .errors
+            .starts_with("kith: not delivered to heidi: 410 logged out (1 attempt, 2.1 ms)\n  next: kith --home ")
+    );
+    assert!(ended.errors.ends_with(" lookup heidi\n"));
+    let ended = one(SEND, &sent(410), &["--json", "send", "heidi", "hello"]);
+    assert_eq!((ended.exit, ended.out), (50, format!("{}\n", sent(410))));
+}
+
+#[test]
+fn refused_request_is_told_with_the_daemons_hint() {
+    let refusal = r#"{"done":true,"status":429,"error":"the daemon is busy","hint":"try again in a second"}"#;
+    let ended = one(SEND, refusal, &["send", "heidi", "hello"]);
+    assert_eq!((ended.exit, ended.errors.as_str()), (69, "kith: the daemon is busy\n  try again in a second\n"));
+    let ended = one(SEND, refusal, &["send", "heidi", "hello", "--json"]);
+    assert_eq!(ended.exit, 69);
+    let expected =
+        r#"{"done":true,"status":429,"exit":69,"error":"the daemon is busy","hint":"try again in a second"}"#;
+    assert_eq!(ended.out.trim_end(), expected);
+}
+
+#[test]
+fn answer_that_breaks_off_is_a_failure() {
+    let ended = Fake::new(&[(SEND, "{\"done\":tr")]).run(&["send", "heidi", "hello"]);
+    assert_eq!((ended.exit, ended.errors.as_str()), (90, "kith: the daemon's answer broke off: the daemon hung up\n"));
+}
+
+#[test]
+fn message_from_standard_input_is_sent_byte_by_byte() {
+    let fake = Fake::new(&[(r#"{"verb":"send","name":"heidi","data":"00ff"}"#, &format!("{}\n", sent(200)))]);
+    let mut child = kith(fake.home.path(), &["send", "heidi", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&[0, 255]).unwrap();
+    assert!(child.wait().unwrap().success());
+    fake.server.join().unwrap();
+}
+
+#[test]
+fn message_over_the_bound_ends_with_413_and_is_not_sent() {
+    let home = tempfile::tempdir().unwrap();
+    let ended = run(home.path(), &["send", "heidi", &"x".repeat(56 * 1024 + 1)]);
+    assert_eq!((ended.exit, ended.errors.as_str()), (53, "kith: the message is longer than 57344 bytes\n"));
+}
+
+const INBOX: &str = r#"{"verb":"inbox","follow":false,"from":null}"#;
+const MESSAGES: &str = concat!(
+    r#"{"sequence":1,"id":"01010101010101010101010101010101","from":"bob","address":"0123456789abcdef","at":"2026-01-02T03:04:05Z","bytes":5,"text":"one\u001b"}"#,
+    "\n",
+    r#"{"sequence":2,"id":"02020202020202020202020202020202","from":"carol","address":"0123456789abcdef","at":"2026-01-02T03:04:06Z","bytes":3,"text":"two"}"#,
+    "\n",
+    r#"{"done":true,"status":200,"messages":2}"#,
+    "\n"
+);
+
+#[test]
+fn messages_are_printed_first_and_then_read() {
+    let read = r#"{"verb":"read","sequences":[1,2]}"#;
+    let fake = Fake::new(&[(INBOX, MESSAGES), (read, "{\"done\":true,\"status\":200,\"removed\":2}\n")]);
+    let ended = fake.run(&["inbox"]);
+    // Into a pipe nothing is escaped.
+    assert_eq!(ended.out, "2026-01-02T03:04:05Z bob: one\u{1b}\n2026-01-02T03:04:06Z carol: two\n");
+    assert_eq!(ended.exit, 0);
+}
+
+#[test]
+fn messages_kept_stay_unread_and_an_empty_inbox_says_so() {
+    let ended = Fake::new(&[(INBOX, MESSAGES)]).run(&["inbox", "--keep", "--json"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (0, MESSAGES));
+    let ended = one(INBOX, r#"{"done":true,"status":200,"messages":0}"#, &["inbox"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (0, "no messages\n"));
+}
+
+#[test]
+fn messages_that_nobody_saw_stay_unread() {
+    let fake = Fake::new(&[(INBOX, MESSAGES)]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = kith(fake.home.path(), &["inbox"]).stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+    fake.server.join().unwrap();
+}
+
+#[test]
+fn inbox_followed_reads_each_message_as_it_comes() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(home.path().join("control.sock")).unwrap();
+    let args = ["inbox", "--follow", "--from", "bob"];
+    let mut child = kith(home.path(), &args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let asked = |stream: &UnixStream| {
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+        line
+    };
+    let (mut inbox, _) = listener.accept().unwrap();
+    assert_eq!(asked(&inbox), "{\"verb\":\"inbox\",\"follow\":true,\"from\":\"bob\"}\n");
+    for message in MESSAGES.lines().take(2) {
+        writeln!(inbox, "{message}").unwrap();
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(line.starts_with("2026-"));
+        let (mut read, _) = listener.accept().unwrap();
+        assert!(asked(&read).starts_with("{\"verb\":\"read\",\"sequences\":["));
+        read.write_all(b"{\"done\":true,\"status\":200,\"removed\":1}\n").unwrap();
+    }
+    drop(inbox);
+    assert_eq!(child.wait().unwrap().code(), Some(90));
+}
+
+#[test]
+fn pings_in_a_row_end_with_a_summary() {
+    let asked = r#"{"verb":"ping","name":"heidi"}"#;
+    let good =
+        r#"{"done":true,"status":200,"name":"heidi","hops":1,"path":["alice","heidi"],"rtt_us":1000,"reason":null}"#;
+    let bad = r#"{"done":true,"status":408,"name":"heidi","hops":0,"path":[],"rtt_us":null,"reason":null}"#;
+    let exchanges = || Fake::new(&[(asked, &format!("{good}\n")), (asked, &format!("{bad}\n"))]);
+    let ended = exchanges().run(&["ping", "heidi", "--count", "2"]);
+    let expected = "\
+heidi answered in 1.0 ms over 1 hop (alice → heidi)
+no answer from heidi: 408 timed out
+1 of 2 answered; least 1.0 ms, mean 1.0 ms, most 1.0 ms
+";
+    assert_eq!((ended.exit, ended.out.as_str()), (0, expected));
+    let ended = one(asked, bad, &["ping", "heidi"]);
+    assert_eq!(ended.exit, 48);
+}
+
+#[test]
+fn result_of_a_call_goes_into_a_pipe_as_it_is() {
+    let asked = r#"{"verb":"call","name":"heidi","function":"echo","arguments":["-n","hello"]}"#;
+    let said = r#"{"done":true,"status":200,"name":"heidi","function":"echo","result":"-n hello","elapsed_us":900,"reason":null}"#;
+    let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (0, "-n hello\n"));
+    let said = r#"{"done":true,"status":404,"name":"heidi","function":"echo","result":null,"elapsed_us":900,"reason":"no such function; there are echo, status, time"}"#;
+    let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
+    assert_eq!(ended.exit, 44);
+    assert!(ended.errors.starts_with(
+        "kith: heidi did not evaluate echo: 404 not found: no such function; there are echo, status, time\n"
+    ));
+}
+
+#[test]
+fn neighbours_lookup_trace_login_and_logout_are_told() {
+    let neighbours = r#"{"done":true,"status":200,"epoch":3,"neighbours":[]}"#;
+    assert_eq!(one(r#"{"verb":"neighbours"}"#, neighbours, &["neighbours"]).out, "0 neighbours, 0 up (epoch 3)\n");
+    let lookup = r#"{"done":true,"status":200,"name":"heidi","key":"00","peer_id":"12D3","address":"0123456789abcdef","locations":[],"stale":false,"source":"supernode"}"#;
+    let ended = one(r#"{"verb":"lookup","name":"heidi"}"#, lookup, &["lookup", "heidi"]);
+    assert!(ended.exit == 0 && ended.out.starts_with("heidi\n  address    01234567\n"));
+    let refusal = r#"{"done":true,"status":404,"error":"nobody is called heidi"}"#;
+    let ended = one(r#"{"verb":"lookup","name":"heidi"}"#, refusal, &["lookup", "heidi"]);
+    assert_eq!((ended.exit, ended.errors.as_str()), (44, "kith: nobody is called heidi\n"));
+    let hop = r#"{"index":1,"name":"carol","address":"0123456789abcdef","rtt_us":null,"choice":"nearest_ball","reason":"so"}"#;
+    let trace = format!(r#"{{"done":true,"status":503,"name":"heidi","hops":[{hop}],"reason":"no candidate"}}"#);
+    let ended = one(r#"{"verb":"trace","name":"heidi"}"#, &trace, &["trace", "heidi"]);
+    assert!(ended.exit == 93 && ended.out.contains("carol"));
+    assert!(ended.errors.starts_with("kith: no way to heidi: 503 unavailable: no candidate\n  next: kith"));
+    let logout = r#"{"done":true,"status":200,"name":"alice","state":"logged_out","reason":null}"#;
+    assert!(
+        one(r#"{"verb":"logout"}"#, logout, &["logout"]).out.starts_with("alice is logged out; to come back: kith")
+    );
+    let login = r#"{"done":true,"status":409,"name":"alice","state":"searching","reason":"the name is taken"}"#;
+    let ended = one(r#"{"verb":"login"}"#, login, &["login"]);
+    assert_eq!(ended.exit, 49);
+    assert!(ended.errors.starts_with("kith: alice is not logged in: 409 conflict: the name is taken\n"));
+}
+
+/// A daemon of the real kind; killed when dropped.
+struct Daemon {
+    child: Child,
+    home: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start(home: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join(home);
+        // A port where nobody listens: the daemon has to run without a mesh.
+        let args = ["run", "--name", "alice", "--supernode", "127.0.0.1:1"];
+        let child = kith(&home, &args).stderr(Stdio::null()).spawn().unwrap();
+        let daemon = Self { child, home, _directory: directory };
+        let started = Instant::now();
+        while run(&daemon.home, &["status"]).exit == 3 {
+            assert!(started.elapsed() < PATIENCE, "the daemon did not start");
+            std::thread::yield_now();
+        }
+        daemon
+    }
+
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn daemon_outside_a_mesh_says_so_and_ends_at_sigterm_leaving_its_home_free() {
+    let mut daemon = Daemon::start("alice");
+    let status = run(&daemon.home, &["status", "--json"]);
+    let object: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!((&object["name"], &object["pid"]), (&"alice".into(), &daemon.child.id().into()));
+    assert_ne!(status.exit, 0);
+    assert_eq!(std::fs::metadata(&daemon.home).unwrap().permissions().mode() & 0o777, 0o700);
+
+    let second = run(&daemon.home, &["run", "--name", "alice", "--supernode", "127.0.0.1:1"]);
+    assert_eq!(second.exit, 49);
+    assert!(second.errors.contains(&format!(
+        "already runs in {} (process {})",
+        daemon.home.display(),
+        daemon.child.id()
+    )));
+
+    daemon.terminate();
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    assert_eq!(run(&daemon.home, &["status"]).exit, 3);
+    assert!(!daemon.home.join("control.sock").exists());
+}
+
+#[test]
+fn daemon_of_a_home_with_a_long_path_is_reached() {
+    let daemon = Daemon::start(&"h".repeat(150));
+    assert_ne!(run(&daemon.home, &["status"]).exit, 3);
+    assert!(!daemon.home.join("control.sock").exists());
+    daemon.terminate();
+}
+
+#[test]
+fn daemon_after_a_killed_one_takes_over_its_home() {
+    let mut daemon = Daemon::start("alice");
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    assert!(daemon.home.join("control.sock").exists());
+    assert_eq!(run(&daemon.home, &["status"]).exit, 3);
+    let args = ["run", "--name", "alice", "--supernode", "127.0.0.1:1"];
+    daemon.child = kith(&daemon.home, &args).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while run(&daemon.home, &["status"]).exit == 3 {
+        assert!(started.elapsed() < PATIENCE, "the second daemon did not start");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn empty_variables_of_the_environment_are_not_set() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = kith(home.path(), &["run", "--name", "alice"]);
+    let ended: Ended = command.env("KITH_SECRET", "").env("KITH_LISTEN", "").output().unwrap().into();
+    assert!(ended.errors.contains("no supernode to log in to"), "{}", ended.errors);
+    let mut command = kith(home.path(), &["run", "--name", "alice"]);
+    let ended: Ended = command.env("KITH_LISTEN", "here").output().unwrap().into();
+    assert!(ended.exit == 2 && ended.errors.contains("--listen"), "{}", ended.errors);
+}
+
+#[test]
+fn flag_overrides_the_environment_which_overrides_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("node.toml"), "supernodes = [\"s\"]\nsecret_file = \"of-the-file\"\n").unwrap();
+    let said = |args: &[&str], variable: Option<&str>| {
+        let mut command = kith(home.path(), args);
+        command.envs(variable.map(|value| ("KITH_SECRET_FILE", value)));
+        Ended::from(command.output().unwrap()).errors
+    };
+    assert!(said(&["run", "--name", "alice"], None).contains("/of-the-file"));
+    assert!(said(&["run", "--name", "alice"], Some("of-the-environment")).contains("cannot read of-the-environment"));
+    let flag = ["run", "--name", "alice", "--secret-file", "of-the-flag"];
+    assert!(said(&flag, Some("of-the-environment")).contains("cannot read of-the-flag"));
+}

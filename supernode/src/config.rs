@@ -1,0 +1,189 @@
+//! What a supernode does: flags over `KITH_…` over the file over the defaults, decided once.
+//!
+//! `config/supernode.toml` has every setting with its default and reason, and a test keeps the two the same.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
+use kith_node::config::{ConfigError, Listen, Secret, Source, Within, load, read_secret, text};
+use kith_node::home::Home;
+use kith_node::logging;
+use libp2p::Multiaddr;
+
+/// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// IP address and port to listen on; port 0 lets the system choose [default: 0.0.0.0:7400]
+    #[arg(long, env = "KITH_LISTEN", value_name = "IP:PORT")]
+    #[serde(deserialize_with = "text")]
+    pub listen: Option<Listen>,
+
+    /// Neighbours that a peer has on average, even; more make shorter ways and more links [default: 16]
+    #[arg(long, env = "KITH_DEGREE", value_name = "D")]
+    pub degree: Option<Within<{ DEGREE_MIN as u64 }, { DEGREE_MAX as u64 }>>,
+
+    /// Milliseconds that a session lasts without a renewal [default: 30000]
+    #[arg(long, env = "KITH_LEASE_MS", value_name = "MS")]
+    pub lease_ms: Option<Within<1_000, 3_600_000>>,
+
+    /// The network's secret; others on this machine can see a flag, so prefer --secret-file
+    #[arg(long, env = "KITH_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
+    #[serde(deserialize_with = "text")]
+    pub secret: Option<Secret>,
+
+    /// File with the network's secret
+    #[arg(long, env = "KITH_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Links at most, peers that are logging in included [default: 4096]
+    #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
+    pub links_max: Option<Within<1, 65_536>>,
+
+    /// Links to one IP address at most, this machine's own aside [default: 256]
+    #[arg(long, env = "KITH_LINKS_PER_IP_MAX", value_name = "N")]
+    pub links_per_ip_max: Option<Within<1, 65_535>>,
+
+    /// Events to log: warn, info, kith_supernode=debug [default: info]
+    #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
+    #[serde(deserialize_with = "text")]
+    pub log: Option<logging::Filter>,
+
+    /// How to write them [default: text]
+    #[arg(long, env = "KITH_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(deserialize_with = "text")]
+    pub log_format: Option<logging::Format>,
+}
+
+kith_node::layer! {
+    Settings { listen, degree, lease_ms, secret, secret_file, links_max, links_per_ip_max, log, log_format }
+    paths { secret_file }
+}
+
+impl Settings {
+    /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
+    pub fn defaults() -> Self {
+        Self {
+            listen: "0.0.0.0:7400".parse().ok(),
+            degree: Some(Within::clamped(DEGREE_DEFAULT as u64)),
+            lease_ms: Some(Within::clamped(30_000)),
+            links_max: Some(Within::clamped(4_096)),
+            links_per_ip_max: Some(Within::clamped(256)),
+            log: Some(logging::Filter::default()),
+            log_format: Some(logging::Format::default()),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a supernode does
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it keeps its things
+    pub home: Home,
+    /// Port 0 lets the system choose
+    pub listen: Multiaddr,
+    /// Even, 4 to 48
+    pub degree: u8,
+    /// How long a session lasts without a renewal
+    pub lease: Duration,
+    /// None for a network without one
+    pub secret: Option<Secret>,
+    /// Links at most
+    pub links_max: usize,
+    /// Links to one IP address at most
+    pub links_per_ip_max: usize,
+    /// Events to log
+    pub log: logging::Filter,
+    /// How to write them
+    pub log_format: logging::Format,
+}
+
+impl Config {
+    /// Decides from flags and environment, the file `config` (else the home's own, if there is one) and the defaults
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which setting is wrong, where, and what would be right.
+    pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
+        let source = match config {
+            Some(path) => Source::Required(path.to_owned()),
+            None => Source::Optional(home.file(home.role().config_file)),
+        };
+        Self::decide(home, load(flags, &source)?)
+    }
+
+    fn decide(home: Home, settings: Settings) -> Result<Self, ConfigError> {
+        let secret = match (&settings.secret, &settings.secret_file) {
+            (Some(_), Some(_)) => return Err(undecided("secret", "both secret and secret_file are set; leave one out")),
+            (None, Some(path)) => Some(read_secret(path)?),
+            (secret, None) => secret.clone(),
+        };
+        use kith_node::config::Layer;
+        let settings = settings.over(Settings::defaults());
+        let degree = number("degree", settings.degree)?;
+        let degree = u8::try_from(degree).ok().filter(|degree| lift::is_degree(*degree));
+        let degree = degree.ok_or_else(|| {
+            undecided("degree", format!("a degree is even and from {DEGREE_MIN} to {DEGREE_MAX}; try {DEGREE_DEFAULT}"))
+        })?;
+        Ok(Self {
+            home,
+            listen: settings.listen.ok_or_else(|| undecided("listen", "no value"))?.multiaddr().clone(),
+            degree,
+            lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
+            secret,
+            links_max: number("links_max", settings.links_max)? as usize,
+            links_per_ip_max: number("links_per_ip_max", settings.links_per_ip_max)? as usize,
+            log: settings.log.unwrap_or_default(),
+            log_format: settings.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn number<const MIN: u64, const MAX: u64>(
+    key: &'static str,
+    value: Option<Within<MIN, MAX>>,
+) -> Result<u64, ConfigError> {
+    value.map(Within::number).ok_or_else(|| undecided(key, "no value"))
+}
+
+fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
+    ConfigError::Undecided { key, fault: fault.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_node::config::{Layer, parse};
+    use kith_node::home::SUPERNODE;
+
+    use super::*;
+
+    fn decide(text: &str) -> Result<Config, String> {
+        let home = Home::resolve(SUPERNODE, Some(Path::new("/srv/s"))).unwrap();
+        let settings = parse(Path::new("s.toml"), text).map_err(|error| error.to_string())?;
+        Config::decide(home, settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn file_in_the_repository_has_every_key_and_the_defaults() {
+        let text = include_str!("../../config/supernode.toml");
+        let file: Settings = parse(Path::new("supernode.toml"), text).unwrap();
+        assert_eq!(file, Settings::defaults());
+        for key in Settings::KEYS {
+            let is_there = |line: &str| line.trim_start_matches('#').starts_with(&format!("{key} = "));
+            assert!(text.lines().any(is_there), "{key} is missing");
+        }
+    }
+
+    #[test]
+    fn odd_degree_is_refused_with_what_would_be_right() {
+        assert!(decide("degree = 7").unwrap_err().contains("even and from 4 to 48"));
+        assert_eq!(decide("degree = 8").unwrap().degree, 8);
+    }
+
+    #[test]
+    fn unknown_key_is_refused_with_its_line_and_the_nearest() {
+        let error = decide("degree = 8\nlease = 10").unwrap_err();
+        assert!(error.starts_with("s.toml:2:") && error.contains("lease_ms"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What a supernode's daemon is asked, and what it answers, over the control socket of [`kith_node::control`].
+//!
+//! | `verb` | more keys | answer |
+//! |---|---|---|
+//! | `status` | | [`StatusAnswer`] |
+//! | `peers` | | [`PeersAnswer`] |
+//! | `lookup` | `name` | [`Member`] |
+//! | `ring` | | [`RingAnswer`] |
+//! | `release` | `name` | [`ReleaseAnswer`] |
+
+use kith_common::id::Name;
+use serde::{Deserialize, Serialize};
+
+/// What a supernode's daemon is asked for
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    /// How it is
+    Status,
+    /// Every name and how its owner is
+    Peers,
+    /// Who and where somebody is
+    Lookup {
+        /// Whom
+        name: Name,
+    },
+    /// Everybody in the ring, in its order, with their tables
+    Ring,
+    /// Give a name free; a session under it ends
+    Release {
+        /// Which
+        name: Name,
+    },
+}
+
+/// Answers `status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The network's id, 64 hexadecimal digits
+    pub network: String,
+    /// The supernode's public key
+    pub key: String,
+    /// The same as libp2p writes it
+    pub peer_id: String,
+    /// Where it listens
+    pub listen: Vec<String>,
+    /// The network's degree
+    pub degree: u8,
+    /// How long a session lasts without a renewal
+    pub lease_s: u64,
+    /// Of the last change to anybody's table
+    pub epoch: u64,
+    /// Commands in the log, ever
+    pub log_index: u64,
+    /// Names that have an owner
+    pub names: u64,
+    /// Peers that are logged in
+    pub members: u64,
+    /// Of these, those that are out of the ring because they are silent
+    pub suspects: u64,
+    /// Pairs of peers that cannot connect
+    pub unreachable_pairs: u64,
+    /// Sessions with a link here
+    pub homes: u64,
+    /// Links
+    pub connections: u64,
+    /// Whether peers must know the network's secret
+    pub secret_required: bool,
+    /// Since the daemon's start
+    pub uptime_s: u64,
+    /// Of the daemon
+    pub version: String,
+    /// The daemon's process
+    pub pid: u32,
+}
+
+/// Answers `peers`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersAnswer {
+    /// In the order of names
+    pub peers: Vec<Member>,
+}
+
+/// A name and its owner
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The name
+    pub name: Name,
+    /// Its owner's public key
+    pub key: String,
+    /// The same as libp2p writes it
+    pub peer_id: String,
+    /// Whether it is here
+    pub state: MemberState,
+    /// Why it is a suspect
+    pub reason: Option<String>,
+    /// Its place, while it is logged in
+    pub address: Option<String>,
+    /// Where it can be dialled
+    pub locations: Vec<String>,
+    /// Whether it has a link to this supernode
+    pub home: bool,
+    /// The epoch at which its session began
+    pub since_epoch: Option<u64>,
+}
+
+/// How a member is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// In the ring
+    LoggedIn,
+    /// Silent: out of the ring until it is heard or its lease ends
+    Suspect,
+    /// Not here; the name stays its own
+    LoggedOut,
+}
+
+/// Answers `ring`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingAnswer {
+    /// Of the last change to anybody's table
+    pub epoch: u64,
+    /// In the order of addresses
+    pub ring: Vec<PlaceOnRing>,
+}
+
+/// One peer's place and table
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceOnRing {
+    /// Whose
+    pub name: Name,
+    /// Where
+    pub address: String,
+    /// When the table last changed
+    pub table_epoch: u64,
+    /// In the order of addresses
+    pub neighbours: Vec<TableEntry>,
+}
+
+/// One neighbour in a table
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableEntry {
+    /// Who
+    pub name: Name,
+    /// Where
+    pub address: String,
+}
+
+/// Answers `release`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseAnswer {
+    /// Whether a session ended with it
+    pub was_logged_in: bool,
+}

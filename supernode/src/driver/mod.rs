@@ -1,0 +1,208 @@
+//! The loop between the directory and the world.
+//!
+//! One task owns the directory and an admission a connection. What changes the directory is proposed to the log, and
+//! applied once it is durable; only then is anybody told:
+//!
+//! ```text
+//! links ─► admissions ─► LoginRequest … ─┐                                      ┌─► granted, logged out
+//! leases, suspicion ─► Expire, Suspect … ┼─► Journal ─► disk ─► Directory::apply ┼─► rewires to whom it touched
+//! control ─► release ────────────────────┘                                      └─► answers
+//! ```
+
+mod applied;
+mod connections;
+mod journal;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_common::directory::{Command, Directory, Leases, Pair, Suspicion};
+use kith_common::id::{Key, SessionId, ShortId};
+use kith_common::session::supernode::{Admission, AdmissionConfig};
+use kith_common::status::Status;
+use kith_common::time::{Instant, earliest};
+use kith_common::wire::Frame;
+use kith_node::clock::Clock;
+use kith_node::control::server::ControlRequest;
+use kith_node::identity::Identity;
+use kith_node::link::{LinkCommand, LinkEvent, LinkHandle, LinkId};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use tokio::sync::mpsc;
+
+use self::applied::Then;
+use self::connections::Claim;
+use self::journal::{Durable, Journal};
+use crate::control::Request;
+use crate::network::Network;
+use crate::store::StoreError;
+
+/// Inputs that are handled before the links are told: one group commit takes them all
+const BATCH_MAX: usize = 256;
+
+/// One connection
+struct Connection {
+    key: Key,
+    admission: Admission,
+}
+
+/// What a supernode is made of
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
+    pub(crate) network: Network,
+    pub(crate) admission: Arc<AdmissionConfig>,
+    pub(crate) directory: Directory,
+    pub(crate) store: crate::store::Store,
+    pub(crate) links: LinkHandle,
+    pub(crate) listen: Vec<String>,
+    pub(crate) degree: u8,
+    /// Makes session ids and salts; from the system's randomness but for labs
+    pub(crate) rng: ChaCha20Rng,
+}
+
+/// A running supernode
+pub(crate) struct Driver {
+    clock: Clock,
+    identity: Identity,
+    network: Network,
+    short_id: ShortId,
+    admission: Arc<AdmissionConfig>,
+    directory: Directory,
+    journal: Journal<Then>,
+    snapshot_at: u64,
+    leases: Leases,
+    pair_terms: Leases<Pair>,
+    suspicion: Suspicion,
+    connections: BTreeMap<LinkId, Connection>,
+    /// The link of each session that has one
+    homes: BTreeMap<SessionId, LinkId>,
+    claims: Vec<Claim>,
+    links: LinkHandle,
+    commands: Vec<LinkCommand>,
+    listen: Vec<String>,
+    rng: ChaCha20Rng,
+}
+
+impl Driver {
+    /// Takes up what the log holds; every session has one whole lease from now
+    ///
+    /// # Errors
+    /// [`std::io::Error`] if the system has no thread to give for the log.
+    pub(crate) fn new(parts: Parts) -> std::io::Result<(Self, mpsc::Receiver<Durable>)> {
+        let Parts { clock, identity, network, admission, directory, store, links, listen, degree, rng } = parts;
+        let now = clock.now();
+        let lease = admission.lease;
+        let sessions: Vec<_> = directory.sessions().map(|s| (s.id, s.suspect.is_some())).collect();
+        let (journal, durable) = Journal::start(store, directory.applied() + 1)?;
+        let key = kith_common::crypto::Signer::key(&identity);
+        let mut driver = Self {
+            short_id: short_id_of(&key),
+            snapshot_at: directory.applied() + applied::SNAPSHOT_EVERY,
+            leases: Leases::new(now, lease, sessions.iter().map(|(id, _)| *id)),
+            pair_terms: Leases::new(now, kith_common::directory::PAIR_TERM, directory.pairs()),
+            suspicion: Suspicion::new(now, lease, sessions),
+            connections: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            claims: Vec::new(),
+            commands: Vec::new(),
+            clock,
+            identity,
+            network,
+            admission,
+            directory,
+            journal,
+            links,
+            listen,
+            rng,
+        };
+        driver.propose(Command::Configure { degree });
+        Ok((driver, durable))
+    }
+
+    /// Runs until `shutdown`; what was proposed by then is made durable first
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails: a supernode that cannot keep its word stops.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<LinkEvent>,
+        mut durable: mpsc::Receiver<Durable>,
+        mut control: mpsc::Receiver<ControlRequest<Request>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), StoreError> {
+        tokio::pin!(shutdown);
+        let mut leaving = false;
+        loop {
+            self.flush().await;
+            if leaving && self.journal.is_idle() {
+                break;
+            }
+            let wake = self.next_timeout().map(|at| tokio::time::Instant::from_std(self.clock.to_std(at)));
+            tokio::select! {
+                Some(event) = events.recv(), if !leaving => {
+                    self.handle_event(event);
+                    for _ in 1..BATCH_MAX {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.handle_event(event);
+                    }
+                }
+                Some(outcome) = durable.recv() => {
+                    outcome?;
+                    self.handle_durable();
+                }
+                Some(request) = control.recv() => self.handle_request(request),
+                () = sleep_until(wake) => self.handle_timeout(),
+                () = &mut shutdown, if !leaving => leaving = true,
+            }
+        }
+        // The thread may be gone already; there is nothing left to end then.
+        let _ = self.links.send(LinkCommand::Shutdown).await;
+        while events.recv().await.is_some() {}
+        Ok(())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let admissions = self.connections.values().filter_map(|connection| connection.admission.next_timeout()).min();
+        let claims = self.claims.iter().map(|claim| claim.until).min();
+        [self.leases.next_timeout(), self.pair_terms.next_timeout(), self.suspicion.next_timeout(), admissions, claims]
+            .into_iter()
+            .fold(None, earliest)
+    }
+
+    async fn flush(&mut self) {
+        self.drain_suspicion();
+        for command in std::mem::take(&mut self.commands) {
+            if self.links.send(command).await.is_err() {
+                tracing::error!(event = "links_stopped", reason = "the link thread has ended");
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, link: LinkId, frame: Frame) {
+        self.commands.push(LinkCommand::Send { link, frame });
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+async fn sleep_until(wake: Option<tokio::time::Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What stands for a supernode on the path of a packet that it relayed
+fn short_id_of(key: &Key) -> ShortId {
+    let [a, b, c, d, ..] = key.0;
+    ShortId(u32::from_be_bytes([a, b, c, d]))
+}

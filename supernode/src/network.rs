@@ -1,0 +1,43 @@
+//! The network's own key: made by its first supernode, kept beside the supernode's key.
+
+use std::path::Path;
+
+use kith_common::crypto::{self, Signer};
+use kith_common::id::{Key, NetworkId};
+use kith_common::wire::grant::{Certificate, SignedCertificate};
+use kith_node::identity::{Identity, IdentityError};
+
+/// The serial of the first supernode's certificate
+///
+/// A network has one supernode for now; further ones will count up from here.
+const FIRST_SERIAL: u64 = 1;
+
+/// A supernode's right to sign grants, and the network that it is a right in
+pub struct Network {
+    id: NetworkId,
+    certificate: SignedCertificate,
+}
+
+impl Network {
+    /// Reads the network key from `home`, or makes one there, and certifies `supernode` with it
+    ///
+    /// # Errors
+    /// [`IdentityError`] if the key file cannot be read, written, or is open to others; nothing was changed then.
+    pub fn load_or_create(home: &Path, supernode: Key) -> Result<Self, IdentityError> {
+        let network_key = Identity::load_or_create(&home.join("network-key"))?;
+        let certificate = Certificate { network_key: network_key.key(), supernode, serial: FIRST_SERIAL };
+        let id = crypto::network_id(&network_key.key());
+        let certificate = SignedCertificate::sign(&certificate, &network_key).map_err(IdentityError::certificate)?;
+        Ok(Self { id, certificate })
+    }
+
+    /// The network's id
+    pub fn id(&self) -> NetworkId {
+        self.id
+    }
+
+    /// To be shown in challenges and grants
+    pub fn certificate(&self) -> &SignedCertificate {
+        &self.certificate
+    }
+}

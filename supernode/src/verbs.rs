@@ -1,0 +1,39 @@
+//! The verbs of `kith-supernode`, one a file.
+
+mod completions;
+mod lookup;
+mod peers;
+mod release;
+mod ring;
+mod run;
+mod status;
+
+use kith_node::cli::{Screen, Stop};
+use kith_node::home::Home;
+
+/// What to do
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Run(Box<run::Run>),
+    Status(status::Status),
+    Peers(peers::Peers),
+    Lookup(lookup::Lookup),
+    Ring(ring::Ring),
+    Release(release::Release),
+    Completions(completions::Completions),
+}
+
+impl Verb {
+    /// Does it; the exit code, or why it ended early
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        match self {
+            Self::Run(verb) => verb.run(home),
+            Self::Status(verb) => verb.run(home, screen),
+            Self::Peers(verb) => verb.run(home, screen),
+            Self::Lookup(verb) => verb.run(home, screen),
+            Self::Ring(verb) => verb.run(home, screen),
+            Self::Release(verb) => verb.run(home, screen),
+            Self::Completions(verb) => verb.run(screen),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `kith-supernode peers`
+
+use kith_node::cli::{Screen, Stop, ask, count, short, table};
+use kith_node::home::Home;
+
+use crate::control::{Member, MemberState, PeersAnswer, Request};
+
+/// List every name, and whether its owner is here
+#[derive(Debug, clap::Args)]
+pub(crate) struct Peers {}
+
+impl Peers {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let answer = ask::<PeersAnswer>(home, &Request::Peers)?;
+        screen.show(&answer.line, || readable(&answer.answer))?;
+        Ok(answer.status.exit_code())
+    }
+}
+
+fn readable(answer: &PeersAnswer) -> String {
+    let here = answer.peers.iter().filter(|peer| peer.state == MemberState::LoggedIn).count();
+    let summary = format!("{}, {here} in the ring", count(answer.peers.len() as u64, "name"));
+    if answer.peers.is_empty() {
+        return summary;
+    }
+    let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS", "PEER ID"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(answer.peers.iter().map(row)).collect();
+    format!("{}{summary}", table(&rows))
+}
+
+pub(super) fn state(member: &Member) -> String {
+    match (member.state, &member.reason) {
+        (MemberState::LoggedIn, _) => "logged in".into(),
+        (MemberState::LoggedOut, _) => "logged out".into(),
+        (MemberState::Suspect, None) => "suspect".into(),
+        (MemberState::Suspect, Some(reason)) => format!("suspect: {reason}"),
+    }
+}
+
+fn row(peer: &Member) -> [String; 6] {
+    [
+        peer.name.to_string(),
+        state(peer),
+        peer.address.as_deref().map_or("-", short).to_owned(),
+        if peer.home { "here" } else { "-" }.to_owned(),
+        if peer.locations.is_empty() { "-".into() } else { peer.locations.join(", ") },
+        peer.peer_id.clone(),
+    ]
+}

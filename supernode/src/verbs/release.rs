@@ -1,0 +1,28 @@
+//! `kith-supernode release`
+
+use kith_common::id::Name;
+use kith_node::cli::{Screen, Stop, ask};
+use kith_node::home::Home;
+
+use crate::control::{ReleaseAnswer, Request};
+
+/// Give a name free: the next key to log in under it owns it
+///
+/// If its owner is logged in, that session ends.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Release {
+    /// The name
+    name: Name,
+}
+
+impl Release {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let name = self.name.clone();
+        let answer = ask::<ReleaseAnswer>(home, &Request::Release { name: self.name })?;
+        screen.show(&answer.line, || match answer.answer.was_logged_in {
+            true => format!("{name} is free; its owner's session has ended"),
+            false => format!("{name} is free"),
+        })?;
+        Ok(answer.status.exit_code())
+    }
+}

@@ -1,0 +1,38 @@
+//! `kith-supernode run`
+
+use std::path::PathBuf;
+
+use kith_node::cli::{Failure, Stop};
+use kith_node::home::Home;
+
+use crate::config::{Config, Settings};
+use crate::daemon;
+
+/// Be the supernode: log peers in and out and keep their neighbourhoods, until a signal
+///
+/// The home directory is made if it is not there, with a network of its own: whoever has the home is the network. What
+/// was acknowledged survives kill -9 and power cuts. SIGTERM and Ctrl-C end within 5 seconds; a second one ends at once.
+///
+/// Every setting may also stand in the home's supernode.toml; flags override the environment, which overrides the file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// File of settings [default: supernode.toml in the home, if there is one]
+    #[arg(long, env = "KITH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Draw salts and session ids from this number instead of the system's randomness: for labs, so that a ring can be
+    /// had again; whoever knows it can choose places in the ring
+    #[arg(long, hide = true, value_name = "N")]
+    salt_seed: Option<u64>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Run {
+    pub(crate) fn run(self, home: &Home) -> Result<u8, Stop> {
+        let config = Config::load(home.clone(), self.settings, self.config.as_deref()).map_err(Failure::from)?;
+        daemon::run(config, self.salt_seed).map_err(Failure::from)?;
+        Ok(0)
+    }
+}

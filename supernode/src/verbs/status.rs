@@ -1,0 +1,40 @@
+//! `kith-supernode status`
+
+use kith_node::cli::{Screen, Stop, ask, count, span};
+use kith_node::home::Home;
+
+use crate::control::{Request, StatusAnswer};
+
+/// Show the network, its members and the daemon
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// Print nothing: for health checks
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Status {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let answer = ask::<StatusAnswer>(home, &Request::Status)?;
+        if !self.quiet {
+            screen.show(&answer.line, || readable(&answer.answer))?;
+        }
+        Ok(answer.status.exit_code())
+    }
+}
+
+fn readable(answer: &StatusAnswer) -> String {
+    let members = count(answer.members, "member");
+    let mut lines = vec![format!("{members}, {} suspected, {} registered", answer.suspects, count(answer.names, "name"))];
+    let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
+    line("ring", format!("epoch {}, degree {}, {}", answer.epoch, answer.degree, count(answer.unreachable_pairs, "unreachable pair")));
+    line("links", format!("{}, {}", count(answer.connections, "link"), count(answer.homes, "session")));
+    line("lease", format!("{} s", answer.lease_s));
+    line("log", count(answer.log_index, "command"));
+    line("network", answer.network.clone());
+    line("secret", if answer.secret_required { "required".into() } else { "none: everybody may log in".into() });
+    line("peer id", answer.peer_id.clone());
+    line("listens", answer.listen.join(", "));
+    line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));
+    lines.join("\n")
+}
