@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kith_common::crypto::{Signature, Signer};
@@ -52,14 +52,6 @@ pub enum IdentityError {
         /// Its permissions
         mode: u32,
     },
-    /// Others may write into the home, or it is another user's
-    #[error("the home {path} {fault}; give another with --home, or make it yours alone: chmod 700 {path}")]
-    HomeIsOpen {
-        /// The directory
-        path: PathBuf,
-        /// What is wrong with it
-        fault: &'static str,
-    },
     /// The key's file holds something else
     #[error("{path} is not a Kith key ({KEY_DIGITS} hexadecimal digits); move it away to get a new identity")]
     NotAKey {
@@ -87,12 +79,12 @@ impl Identity {
         Self::of(secret.map_or_else(|_| ed25519::Keypair::generate(), Into::into))
     }
 
-    /// The key in `home`, which is made (0700) with a key (0600) if it is not there
+    /// The key in `home`; the directory (0700) and the key (0600) are made if they are not there
     ///
     /// # Errors
     /// [`IdentityError`]; a key that others may read is refused.
     pub fn load_or_create(home: &Path) -> Result<Self, IdentityError> {
-        prepare_home(home)?;
+        make_home(home)?;
         let path = home.join(KEY_FILE);
         match File::open(&path) {
             Ok(file) => Self::read(file, path),
@@ -111,7 +103,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Io`], also for a home that has a key.
     pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
-        prepare_home(home)?;
+        make_home(home)?;
         let path = home.join(KEY_FILE);
         let text = format!("{:?}\n", Key(self.secret_bytes()));
         let temporary = write_temporary(home, KEY_FILE, &text)?;
@@ -214,32 +206,10 @@ pub fn next_boot(home: &Path) -> Result<u64, IdentityError> {
     Ok(boot)
 }
 
-/// Makes `home` (0700), or checks that it is nobody else's
-///
-/// One that others may only read (a container's volume) is closed to them, if it is empty or a home already.
-///
-/// # Errors
-/// [`IdentityError::HomeIsOpen`] for one that others may write or own.
-pub fn prepare_home(home: &Path) -> Result<(), IdentityError> {
-    let io = |action| move |source| IdentityError::Io { action, path: home.to_path_buf(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(io("create"))?;
-    let metadata = fs::metadata(home).map_err(io("inspect"))?;
-    let open = |fault| Err(IdentityError::HomeIsOpen { path: home.to_path_buf(), fault });
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return open("belongs to another user");
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return open("can be written by others");
-    }
-    if metadata.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    // Not any directory that somebody names: closing `/` or a project would do harm.
-    let is_home = home.join(KEY_FILE).exists() || fs::read_dir(home).map_err(io("list"))?.next().is_none();
-    if !is_home {
-        return open("can be read by others");
-    }
-    fs::set_permissions(home, fs::Permissions::from_mode(0o700)).map_err(io("close to others"))
+/// Makes the directory for its owner alone; what one that is there should look like is [`crate::home`]'s affair
+fn make_home(home: &Path) -> Result<(), IdentityError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
+    made.map_err(|source| IdentityError::Io { action: "create", path: home.to_path_buf(), source })
 }
 
 /// A file of one's own beside `name`, on disk; its name holds the process so that two starts don't share it.
@@ -263,6 +233,7 @@ fn sync_directory(home: &Path) -> Result<(), IdentityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
@@ -309,21 +280,6 @@ mod tests {
         assert!(Identity::from_seed([2; 32]).write(home.path()).is_err());
         let kept = Identity::load_or_create(home.path()).unwrap();
         assert_eq!(kept.key(), Identity::from_seed([1; 32]).key());
-    }
-
-    #[test]
-    fn home_is_closed_to_others_only_if_it_is_a_home() {
-        let home = tempfile::tempdir().unwrap();
-        let set = |mode| fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
-        set(0o755);
-        prepare_home(home.path()).unwrap();
-        assert_eq!(mode(home.path()), 0o700, "an empty one is");
-        fs::write(home.path().join("notes"), "").unwrap();
-        set(0o755);
-        assert!(matches!(prepare_home(home.path()), Err(IdentityError::HomeIsOpen { .. })));
-        assert_eq!(mode(home.path()), 0o755, "somebody's project is not");
-        set(0o777);
-        assert!(matches!(prepare_home(home.path()), Err(IdentityError::HomeIsOpen { .. })));
     }
 
     #[test]

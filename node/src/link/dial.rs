@@ -64,9 +64,9 @@ async fn accept(hub: &Rc<Hub>, stream: TcpStream, ip: Option<IpAddr>) -> Result<
     let accepted = timeout(hub.deadlines.handshake, hub.tls.accept(stream)).await;
     let (mut stream, key) = handshake_result(hub, accepted)?;
     let template = hub.hello.borrow().clone();
-    let greeting = within(hub.deadlines.hello, greet_as_listener(&mut stream, &template)).await;
-    let greeting = or_part(hub, &mut stream, greeting).await?;
-    let slot = or_part(hub, &mut stream, Slot::incoming(hub, ip).map_err(too_many)).await?;
+    let admit = || Slot::incoming(hub, ip).map_err(too_many);
+    let greeting = within(hub.deadlines.hello, greet_as_listener(&mut stream, &template, admit)).await;
+    let (greeting, slot) = or_part(hub, &mut stream, greeting).await?;
     Ok(established(hub, Box::new(stream), key, greeting, slot, Source { attempt: None, location: None, ip }))
 }
 

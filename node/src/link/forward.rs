@@ -88,6 +88,10 @@ impl Limbo {
         fits
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<(Instant, Option<Address>, Vec<u8>)> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting)
@@ -356,9 +360,6 @@ impl Forwarder {
 /// Packets in limbo go on their way by the new routes
 pub(crate) async fn release_limbo(hub: Rc<Hub>) {
     let waiting = hub.limbo.borrow_mut().take();
-    if waiting.is_empty() {
-        return;
-    }
     let now = hub.clock.now();
     let mut forwarder = Forwarder::of(None);
     forwarder.begin(&hub, now);

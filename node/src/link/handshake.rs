@@ -51,22 +51,24 @@ pub(crate) async fn greet_as_dialler(
     }
 }
 
-/// The listener answers
-pub(crate) async fn greet_as_listener(
+/// The listener answers, if `admit` has a place for the link
+pub(crate) async fn greet_as_listener<T>(
     stream: &mut impl Duplex,
     template: &HelloTemplate,
-) -> Result<Greeting, CloseReason> {
+    admit: impl FnOnce() -> Result<T, CloseReason>,
+) -> Result<(Greeting, T), CloseReason> {
     let theirs = receive_hello(stream).await?;
+    let place = admit()?;
     let own_nonce = fresh_nonce()?;
     send(stream, Frame::Hello(template.hello(theirs.purpose, own_nonce))).await?;
-    Ok(Greeting { theirs, own_nonce })
+    Ok((Greeting { theirs, own_nonce }, place))
 }
 
-/// Either greeting within its deadline; if it fails, the other side is told why
-pub(crate) async fn within(
+/// Either greeting within its deadline
+pub(crate) async fn within<T>(
     deadline: Duration,
-    greeting: impl Future<Output = Result<Greeting, CloseReason>>,
-) -> Result<Greeting, CloseReason> {
+    greeting: impl Future<Output = Result<T, CloseReason>>,
+) -> Result<T, CloseReason> {
     timeout(deadline, greeting).await.unwrap_or(Err(CloseReason::Slow(Slow::Hello)))
 }
 

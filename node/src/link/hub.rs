@@ -257,7 +257,9 @@ impl Hub {
             Rc::new(Snapshot { routes, address, name, targets })
         });
         *self.snapshot.borrow_mut() = snapshot;
-        spawn_local(release_limbo(Rc::clone(self)));
+        if !self.limbo.borrow().is_empty() {
+            spawn_local(release_limbo(Rc::clone(self)));
+        }
     }
 }
 

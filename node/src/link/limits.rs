@@ -11,7 +11,7 @@ pub struct Limits {
     pub links_max: usize,
     /// Of these, kept for links that this node dials: strangers cannot use them up
     pub outgoing_reserved: usize,
-    /// Incoming links from one IP address; loopback is exempt
+    /// Incoming links from one IP address (IPv6: from one /64); loopback is exempt
     pub links_per_ip_max: usize,
     /// Incoming connections that have not said hello
     pub pending_max: usize,
@@ -178,9 +178,14 @@ impl Admission {
     }
 }
 
-/// Labs and supernodes of one machine share the loopback address, so it says nothing about who it is.
+/// What stands for one household: an IPv4 address, or the 2^64 IPv6 addresses that a household is given
+///
+/// Labs and supernodes of one machine share the loopback address, so it stands for nobody.
 fn counted(ip: Option<IpAddr>) -> Option<IpAddr> {
-    ip.filter(|ip| !ip.is_loopback())
+    ip.filter(|ip| !ip.is_loopback()).map(|ip| match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::from((u128::from(ip) >> 64 << 64).to_be_bytes()),
+        ip => ip,
+    })
 }
 
 fn is_over(by_ip: &HashMap<IpAddr, usize>, ip: Option<IpAddr>, max: usize) -> bool {
@@ -260,6 +265,19 @@ mod tests {
             admission.end_incoming(FAR);
         }
         assert!(admission.incoming_by_ip.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_household_are_counted_together() {
+        let mut admission = admission();
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert_eq!(admission.begin_incoming(ip("2001:db8::1")), Ok(()));
+        assert_eq!(admission.begin_incoming(ip("2001:db8::2")), Ok(()));
+        assert_eq!(admission.begin_incoming(ip("2001:db8:0:0:ffff::3")), Ok(()));
+        assert_eq!(admission.begin_incoming(ip("2001:db8::4")), Err(Refusal::LinksOfIp));
+        assert_eq!(admission.begin_incoming(ip("2001:db8:0:1::1")), Ok(()));
+        assert_eq!(admission.begin_incoming(ip("::ffff:192.0.2.1")), Ok(()));
+        assert!(admission.incoming_by_ip.contains_key(&FAR.unwrap()));
     }
 
     #[test]

@@ -32,6 +32,17 @@ pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseR
     }
 }
 
+/// What came of a look at the bytes that are there
+#[expect(clippy::large_enum_variant, reason = "packets make no event; a box for the others would be no gain")]
+enum Handled {
+    /// No whole frame is left
+    Nothing,
+    /// A frame was dealt with
+    Frame,
+    /// A frame is the driver's
+    Event(LinkEvent),
+}
+
 struct Reader {
     hub: Rc<Hub>,
     link: Rc<Link>,
@@ -68,9 +79,13 @@ impl Reader {
     async fn handle_frames(&mut self) -> Result<(), CloseReason> {
         let mut frames = 0;
         let result = loop {
-            match self.handle_frame().await {
-                Ok(true) => frames += 1,
-                Ok(false) => break Ok(()),
+            match self.handle_frame() {
+                Ok(Handled::Frame) => frames += 1,
+                Ok(Handled::Event(event)) => {
+                    frames += 1;
+                    self.hand_up(event).await;
+                }
+                Ok(Handled::Nothing) => break Ok(()),
                 Err(reason) => break Err(reason),
             }
         };
@@ -78,41 +93,39 @@ impl Reader {
         result
     }
 
-    /// Handles the next whole frame; false if there is none
-    async fn handle_frame(&mut self) -> Result<bool, CloseReason> {
-        let Some((kind, body)) = self.inbound.next_frame().map_err(CloseReason::Protocol)? else { return Ok(false) };
-        let handled = match kind {
-            FrameKind::Packet if self.hub.forwarding => match PacketRef::parse(body) {
+    /// Handles the next whole frame, if there is one
+    #[inline]
+    fn handle_frame(&mut self) -> Result<Handled, CloseReason> {
+        let next = self.inbound.next_frame().map_err(CloseReason::Protocol)?;
+        let Some((kind, body)) = next else { return Ok(Handled::Nothing) };
+        if kind == FrameKind::Packet && self.hub.forwarding {
+            return match PacketRef::parse(body) {
                 Ok(packet) => {
                     self.forwarder.handle_packet(&self.hub, &packet);
-                    Ok(())
+                    Ok(Handled::Frame)
                 }
-                Err(error) => Err(error),
-            },
-            kind => match Frame::decode(kind, body) {
-                Ok(frame) => return self.handle_decoded(frame).await.map(|()| true),
-                Err(error) => Err(error),
-            },
-        };
-        handled.map(|()| true).or_else(|error| self.count_error(error))
+                Err(error) => self.count_error(error),
+            };
+        }
+        match Frame::decode(kind, body) {
+            Ok(frame) => self.handle_decoded(frame),
+            Err(error) => self.count_error(error),
+        }
     }
 
-    async fn handle_decoded(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    fn handle_decoded(&self, frame: Frame) -> Result<Handled, CloseReason> {
         match frame {
             Frame::Probe(probe) => {
                 self.link.send(&self.hub, &Frame::ProbeReply(ProbeReply { sequence: probe.sequence }));
-                Ok(())
+                Ok(Handled::Frame)
             }
             Frame::ProbeReply(reply) => {
                 self.link.on_probe_reply(self.hub.clock.now(), reply);
-                Ok(())
+                Ok(Handled::Frame)
             }
             Frame::Bye(Bye { status, reason }) => Err(CloseReason::Bye { status, reason }),
             Frame::Hello(_) => Err(CloseReason::Unexpected(FrameKind::Hello)),
-            frame => {
-                self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await;
-                Ok(())
-            }
+            frame => Ok(Handled::Event(LinkEvent::Frame { link: self.link.id, frame })),
         }
     }
 
@@ -125,12 +138,12 @@ impl Reader {
         self.link.stalled.set(false);
     }
 
-    fn count_error(&self, error: WireError) -> Result<bool, CloseReason> {
+    fn count_error(&self, error: WireError) -> Result<Handled, CloseReason> {
         let errors = self.link.decode_errors.get() + 1;
         self.link.decode_errors.set(errors);
         self.hub.counters.decode_errors.add(1);
         tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
-        if errors >= DECODE_ERRORS_MAX { Err(CloseReason::Protocol(error)) } else { Ok(true) }
+        if errors >= DECODE_ERRORS_MAX { Err(CloseReason::Protocol(error)) } else { Ok(Handled::Frame) }
     }
 }
 

@@ -137,9 +137,6 @@ pub enum DialError {
     /// This node has as many links as it may have
     #[error("this node has {0} links already")]
     TooManyLinks(usize),
-    /// The link thread is ending
-    #[error("shutting down")]
-    Shutdown,
 }
 
 impl DialError {
@@ -154,7 +151,6 @@ impl DialError {
             Self::TimedOut { .. } => "timed_out",
             Self::Hello(reason) => reason.word(),
             Self::TooManyLinks(_) => "too_many_links",
-            Self::Shutdown => "shutdown",
         }
     }
 }
