@@ -16,7 +16,7 @@ use crate::process::Condition;
 use crate::role::{self, Role};
 use crate::soak::{self, SoakOptions};
 use crate::state::Process;
-use crate::{draw, watch};
+use crate::{draw, output, watch};
 
 /// From `start NAME` until everybody holds their links
 const SETTLED_LIMIT: Duration = Duration::from_secs(30);
@@ -180,7 +180,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kith-lab: {error}");
+            output::note(&format!("kith-lab: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -228,11 +228,11 @@ fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {
     Lab::up(options, Progress::Lines)?;
     let (dir, first) = (dir.display(), crate::names::peer(0));
     let other = if dir.to_string() == ".kith-lab" { String::new() } else { format!(" --dir {dir}") };
-    println!("The mesh is up. Next:");
-    println!("  kith-lab{other} exec {first} neighbours");
-    println!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down");
-    println!("With kith itself (cargo build --bin kith), from any terminal:");
-    println!("  {} --home {dir}/{first} status", program.display());
+    output::line("The mesh is up. Next:");
+    output::line(&format!("  kith-lab{other} exec {first} neighbours"));
+    output::line(&format!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down"));
+    output::line("With kith itself (cargo build --bin kith), from any terminal:");
+    output::line(&format!("  {} --home {dir}/{first} status", program.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -255,15 +255,18 @@ fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
             })
         };
         let processes: Vec<_> = processes.iter().map(object).collect();
-        println!("{}", json!({"seed": state.seed, "degree": state.degree, "dir": lab.dir(), "processes": processes}));
+        output::line(&format!(
+            "{}",
+            json!({"seed": state.seed, "degree": state.degree, "dir": lab.dir(), "processes": processes})
+        ));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<12} {:<10} {:<8} {:>8}  {:<28} home", "name", "role", "state", "pid", "listens at");
+    output::line(&format!("{:<12} {:<10} {:<8} {:>8}  {:<28} home", "name", "role", "state", "pid", "listens at"));
     for (process, listen) in processes {
         let (role, state) = (process.role.word(), process.condition().word());
         let pid = process.process.map(|process| process.pid.to_string()).unwrap_or_default();
         let (listen, home) = (listen.unwrap_or_default(), process.home.display());
-        println!("{:<12} {role:<10} {state:<8} {pid:>8}  {listen:<28} {home}", process.name);
+        output::line(&format!("{:<12} {role:<10} {state:<8} {pid:>8}  {listen:<28} {home}", process.name));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -295,7 +298,7 @@ fn start(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
 
 fn down(lab: &Lab) -> Result<ExitCode, LabError> {
     lab.down()?;
-    println!("Everybody has ended. Logs are left in {} until the next `up`.", lab.dir().display());
+    output::line(&format!("Everybody has ended. Logs are left in {} until the next `up`.", lab.dir().display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ pub mod flow;
 pub mod mesh;
 pub mod names;
 pub mod observe;
+pub mod output;
 pub mod process;
 pub mod role;
 pub mod soak;

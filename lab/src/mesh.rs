@@ -14,7 +14,7 @@ use crate::control::{Control, ControlError, NeighboursAnswer, SendAnswer, Status
 use crate::process::{Condition, ProcessId};
 use crate::role::{self, PeerArgs, Role, SupernodeArgs};
 use crate::state::{self, PROCESSES_MAX, Process, State};
-use crate::{draw, names};
+use crate::{draw, names, output};
 
 /// How often a condition is looked at while it is waited for
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -84,7 +84,7 @@ impl Progress {
     /// Tells one step
     pub fn say(self, text: &str) {
         if self == Self::Lines {
-            eprintln!("{text}");
+            output::note(text);
         }
     }
 }

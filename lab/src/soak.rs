@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::mesh::{Lab, LabError, Options, Progress};
+use crate::output;
 use crate::role::Role;
 use crate::verify;
 
@@ -93,19 +94,19 @@ pub fn kills(options: &SoakOptions) -> Result<usize, LabError> {
         let choices = choices(&names);
         for (number, victims) in choices.iter().enumerate() {
             let outcome = kill_at_once(&lab, victims)?;
-            println!(
+            output::line(&format!(
                 "seed {seed}, {:>2} of {}, {}: {}",
                 number + 1,
                 choices.len(),
                 victims.join(" and "),
                 outcome.text()
-            );
+            ));
             failed += usize::from(!outcome.held());
             bring_back(&lab, victims)?;
         }
         lab.down()?;
     }
-    println!("{failed} choices did not hold");
+    output::line(&format!("{failed} choices did not hold"));
     Ok(failed)
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::mesh::{Lab, LabError, Node, Options, Progress};
+use crate::output;
 use crate::process::Usage;
 use crate::role::Role;
 
@@ -73,9 +74,12 @@ pub fn run(options: &IdleOptions) -> Result<Vec<Rest>, LabError> {
         .collect();
     lab.down()?;
     if options.json {
-        println!("{}", json!({"measured_s": took.as_secs_f64(), "debug": cfg!(debug_assertions), "processes": rests}));
+        output::line(&format!(
+            "{}",
+            json!({"measured_s": took.as_secs_f64(), "debug": cfg!(debug_assertions), "processes": rests})
+        ));
     } else {
-        print!("{}", table(&rests));
+        output::line(&table(&rests));
     }
     Ok(rests)
 }
@@ -113,14 +117,14 @@ fn rest(name: &str, before: &Look, after: &Look, took: Duration) -> Rest {
 }
 
 fn table(rests: &[Rest]) -> String {
-    let mut text = format!("{:<12} {:>10} {:>12} {:>6} {:>16}\n", "name", "RSS", "CPU", "links", "bytes/s a link");
+    let mut text = format!("{:<12} {:>10} {:>12} {:>6} {:>16}", "name", "RSS", "CPU", "links", "bytes/s a link");
     for rest in rests {
         let (mib, cpu) = (rest.rss_kib as f64 / 1024.0, rest.cpu_ms_per_s / 10.0);
         let bytes = rest.bytes_per_s_per_link;
-        text.push_str(&format!("{:<12} {mib:>6.1} MiB {cpu:>10.2} % {:>6} {bytes:>16.1}\n", rest.name, rest.links));
+        text.push_str(&format!("\n{:<12} {mib:>6.1} MiB {cpu:>10.2} % {:>6} {bytes:>16.1}", rest.name, rest.links));
     }
     if cfg!(debug_assertions) {
-        text.push_str("(a debug build: cargo run --release --bin kith-lab -- bench idle)\n");
+        text.push_str("\n(a debug build: cargo run --release --bin kith-lab -- bench idle)");
     }
     text
 }

@@ -12,6 +12,7 @@ use crate::draw::Draw;
 use crate::flow::{Flow, Sent, Summary};
 use crate::mesh::{Lab, LabError, Node, Options, Progress, SEND_LIMIT};
 use crate::observe::{Change, Observer, What};
+use crate::output;
 use crate::process::Condition;
 use crate::verify;
 
@@ -297,9 +298,9 @@ struct Tell {
 impl Tell {
     fn say(self, text: &str) {
         if self.json {
-            eprintln!("{text}");
+            output::note(text);
         } else {
-            println!("{text}");
+            output::line(text);
         }
     }
 
@@ -323,9 +324,9 @@ impl Tell {
 
     fn end(self, report: &Report) {
         if self.json {
-            println!("{}", report.json());
+            output::line(&report.json().to_string());
         } else {
-            println!("\n{}", report.verdict());
+            output::line(&format!("\n{}", report.verdict()));
         }
     }
 }
