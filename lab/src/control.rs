@@ -42,7 +42,7 @@ pub enum ControlError {
         /// What is wrong with it
         reason: String,
     },
-    /// The daemon answered with a status of failure, and says what it did
+    /// The daemon refused, and says why
     #[error("{verb}: {status} {reason}")]
     Refused {
         /// What was asked
@@ -56,6 +56,8 @@ pub enum ControlError {
 
 /// An answer holds at most this much: an in-box of 64 MiB as text, with room for its frame
 const ANSWER_BYTES_MAX: u64 = 160 << 20;
+/// Messages that a daemon removes at one request
+const READ_IDS_MAX: usize = 1_024;
 
 /// A daemon's control socket
 #[derive(Clone, Debug)]
@@ -112,21 +114,6 @@ impl Control {
         }
     }
 
-    /// As [`Self::ask`], read as a `T`
-    ///
-    /// # Errors
-    /// As [`Self::ask`], and for an answer with a status of failure.
-    pub fn get<T: DeserializeOwned>(&self, request: &Value, limit: Duration) -> Result<T, ControlError> {
-        let verb = request.get("verb").and_then(Value::as_str).unwrap_or_default();
-        let answer = self.ask(request, limit)?;
-        match answer.status() {
-            status @ 300.. => {
-                Err(ControlError::Refused { verb: verb.to_owned(), status, reason: answer.text("reason") })
-            }
-            _ => answer.read(verb),
-        }
-    }
-
     /// How the daemon is
     ///
     /// # Errors
@@ -151,13 +138,30 @@ impl Control {
         self.ask(&json!({"verb": "send", "name": to, "text": text}), limit)?.read("send")
     }
 
-    /// The messages that nobody has read yet; they count as read from now on
+    /// The unread messages, oldest first; they stay in the in-box
     ///
     /// # Errors
     /// As [`Self::ask`].
     pub fn inbox(&self, limit: Duration) -> Result<Vec<InboxLine>, ControlError> {
         let answer = self.ask(&json!({"verb": "inbox"}), limit)?;
         answer.lines.into_iter().map(|line| read(line, "inbox")).collect()
+    }
+
+    /// The unread messages, oldest first, which leave the in-box
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and if the daemon refuses to remove them; some may be removed then.
+    pub fn take_inbox(&self, limit: Duration) -> Result<Vec<InboxLine>, ControlError> {
+        let inbox = self.inbox(limit)?;
+        for lines in inbox.chunks(READ_IDS_MAX) {
+            let ids: Vec<&str> = lines.iter().map(|line| line.id.as_str()).collect();
+            let answer = self.ask(&json!({"verb": "read", "ids": ids}), limit)?;
+            if answer.status() >= 300 {
+                let (verb, status, reason) = ("read".to_owned(), answer.status(), answer.reason());
+                return Err(ControlError::Refused { verb, status, reason });
+            }
+        }
+        Ok(inbox)
     }
 
     /// Where `name` is
@@ -191,9 +195,9 @@ impl Answer {
         self.done.get("status").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok()).unwrap_or(0)
     }
 
-    fn text(&self, key: &str) -> String {
-        let keys = [key, "error", "hint"];
-        keys.iter().filter_map(|key| self.done.get(*key)).filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+    /// Why it is not as was asked; empty when it is
+    pub fn reason(&self) -> String {
+        self.done.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     fn finish(&mut self, done: Map<String, Value>) {
@@ -202,6 +206,10 @@ impl Answer {
             for (key, value) in line {
                 self.done.entry(key.clone()).or_insert_with(|| value.clone());
             }
+        }
+        // A request that could not even be tried has an error in place of its verb's own keys.
+        if let Some(error) = self.done.get("error").cloned() {
+            self.done.entry("reason").or_insert(error);
         }
     }
 
@@ -510,6 +518,13 @@ mod tests {
             daemon("{\"from\":\"bob\",\"text\":\"x\"}\n{\"from\":\"eve\"}\n{\"done\":true,\"status\":200}\n");
         let inbox = Control::of(home.path()).inbox(LIMIT).expect("answer");
         assert_eq!(inbox.iter().map(|line| line.from.as_str()).collect::<Vec<_>>(), ["bob", "eve"]);
+    }
+
+    #[test]
+    fn refusal_is_read_as_an_answer_with_its_reason() {
+        let (home, _daemon) = daemon("{\"done\":true,\"status\":503,\"error\":\"no session\"}\n");
+        let sent = Control::of(home.path()).send("heidi", "hello", LIMIT).expect("answer");
+        assert_eq!((sent.status, sent.reason.as_str()), (503, "no session"));
     }
 
     #[test]

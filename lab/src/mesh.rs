@@ -456,12 +456,11 @@ impl Lab {
     }
 
     fn spawn(&self, name: &str) -> Result<(), LabError> {
-        let state = self.state()?;
         let process = self.process(name)?;
         let what = format!("start {name}");
         let log = open_log(&process.home).map_err(io_error(what.clone()))?;
         let err = log.try_clone().map_err(io_error(what.clone()))?;
-        let mut command = role::command(&self.binary, process.role, self.tied, &process.args, state.seed);
+        let mut command = role::command(&self.binary, process.role, self.tied, &process.args);
         let stdin = if self.tied { Stdio::piped() } else { Stdio::null() };
         let child = command.stdin(stdin).stdout(log).stderr(err).spawn().map_err(io_error(what))?;
         let pid = child.id();

@@ -41,8 +41,17 @@ impl Role {
         }
     }
 
-    /// Runs what `kith` or `kith-supernode` would run with these arguments
+    /// The program that this role is elsewhere
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Supernode => "kith-supernode",
+            Self::Peer => "kith",
+        }
+    }
+
+    /// Runs what `kith` or `kith-supernode` would run with these arguments (without the program's own name)
     pub fn run(self, args: Vec<OsString>) -> ExitCode {
+        let args = std::iter::once(self.program().into()).chain(args);
         match self {
             Self::Supernode => kith_supernode::cli::main(args),
             Self::Peer => kith_node::cli::main(args),
@@ -77,11 +86,10 @@ fn end_with_standard_input() {
 }
 
 /// The command that plays `role` with `args`
-pub fn command(binary: &Path, role: Role, tied: bool, args: &[String], seed: u64) -> Command {
+pub fn command(binary: &Path, role: Role, tied: bool, args: &[String]) -> Command {
     let mut command = Command::new(binary);
     command.arg(role.subcommand()).args(tied.then_some(TIED)).args(args);
     without_settings(&mut command);
-    command.env("KITH_LAB_SEED", seed.to_string());
     command
 }
 

@@ -125,7 +125,7 @@ impl Demo<'_> {
     fn break_it(&mut self, route: Route) -> Result<Broken, LabError> {
         let tell = self.tell;
         tell.title("Kill the forwarder while messages flow");
-        read_inbox(&route.to)?;
+        take_inbox(&route.to)?;
         let observer = Observer::start(&self.lab, LOOK_EVERY)?;
         let flow = Flow::start(route.from.clone(), route.to.name.clone(), SEND_EVERY);
         tell.say(&format!("{} sends to {} every {} ms", route.from.name, route.to.name, SEND_EVERY.as_millis()));
@@ -161,7 +161,7 @@ impl Demo<'_> {
         let flow = &broken.flow;
         let fates = format!("{} of {} messages have no known fate", flow.unknown, flow.messages);
         self.step("every fate known", flow.unknown == 0 && flow.messages > 0, &fates);
-        let fault = fault_in_inbox(&read_inbox(&broken.route.to)?, &broken.sent);
+        let fault = fault_in_inbox(&take_inbox(&broken.route.to)?, &broken.sent);
         let kept = format!("{} receipts, each for a message that is in the in-box once", flow.delivered);
         self.step("receipts are true", fault.is_none(), &fault.unwrap_or(kept));
         Ok(())
@@ -242,8 +242,8 @@ fn forwarder(answer: &SendAnswer, draw: &mut Draw) -> Option<String> {
     answer.path.get(1 + draw.below(between)).cloned()
 }
 
-fn read_inbox(node: &Node) -> Result<Vec<InboxLine>, LabError> {
-    node.control().inbox(SEND_LIMIT).map_err(|error| node.failed(error))
+fn take_inbox(node: &Node) -> Result<Vec<InboxLine>, LabError> {
+    node.control().take_inbox(SEND_LIMIT).map_err(|error| node.failed(error))
 }
 
 /// Whether each message with a receipt is in the in-box, and each in the in-box is there once

@@ -23,7 +23,7 @@ fn paused_forwarder_is_routed_around_and_nothing_is_delivered_twice() {
     let lab = super::mesh_of(8, super::seed());
     let (from, to, forwarder) = pair_with_a_forwarder(&lab);
     let receiver = lab.peer(&to).expect("receiver");
-    receiver.control().inbox(super::PATIENCE).expect("an emptied in-box");
+    receiver.control().take_inbox(super::PATIENCE).expect("an emptied in-box");
     let flow = Flow::start(lab.peer(&from).expect("sender"), to.clone(), SEND_EVERY);
     flowing(&lab, &flow);
 
