@@ -1,1 +1,27 @@
-//! stub
+//! Real processes on one machine: start a mesh, break it, watch it heal.
+//!
+//! A [`Lab`] is a directory. Beneath it each process has a home of its own, and `lab.json` lists what was started, so
+//! that another terminal (or a later command) can go on with the same lab. [`mesh`] starts and ends processes,
+//! [`control`] talks to them, [`observe`] tells what changes in them, and on these stand [`watch`], [`demo`], [`soak`],
+//! [`bench`] and the end-to-end tests.
+//!
+//! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
+
+pub mod bench;
+pub mod cli;
+pub mod control;
+pub mod demo;
+pub mod draw;
+pub mod flow;
+pub mod mesh;
+pub mod names;
+pub mod observe;
+pub mod output;
+pub mod process;
+pub mod role;
+pub mod soak;
+pub mod state;
+pub mod verify;
+pub mod watch;
+
+pub use mesh::{Lab, LabError, Node, Options, Progress};

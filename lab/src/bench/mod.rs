@@ -1,0 +1,3 @@
+//! `kith-lab bench`: what the mesh costs.
+
+pub mod idle;

@@ -1,0 +1,364 @@
+//! The command line of `kith-lab`.
+
+use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+
+use crate::bench::idle::{self, IdleOptions};
+use crate::demo::{self, DemoOptions};
+use crate::mesh::{LOOK_LIMIT, Lab, LabError, Options, Progress, io_error, tail};
+use crate::process::Condition;
+use crate::role::{self, Role};
+use crate::soak::{self, SoakOptions};
+use crate::state::Process;
+use crate::{draw, output, watch};
+
+/// From `start NAME` until everybody holds their links
+const SETTLED_LIMIT: Duration = Duration::from_secs(30);
+/// A follower looks for more of a log this often
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Real processes on one machine: start a mesh, break it, watch it heal
+#[derive(Debug, Parser)]
+#[command(name = "kith-lab", version, about, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    /// Everything that the lab makes lies beneath this directory
+    #[arg(long, global = true, default_value = ".kith-lab", value_name = "DIR")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a mesh and wait until every peer holds its links
+    Up(Mesh),
+    /// List the processes
+    Ps {
+        /// One object for programs: seed, degree, dir, processes with name, role, pid, state, home, listen
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a verb of `kith` (or `kith-supernode`) at one process: exec alice send heidi hello
+    Exec {
+        /// Whose daemon is asked
+        name: String,
+        /// What would follow `kith`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "VERB")]
+        verb: Vec<OsString>,
+    },
+    /// Kill processes without a chance to say goodbye (kill -9), all at once
+    Kill {
+        /// Whom
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Stop a process where it is (SIGSTOP)
+    Pause {
+        /// Whom
+        name: String,
+    },
+    /// Let a paused process go on (SIGCONT)
+    Resume {
+        /// Whom
+        name: String,
+    },
+    /// Start a dead process again, in its old home, and wait until everybody holds their links
+    Start {
+        /// Whom
+        name: String,
+    },
+    /// Show the links and what happens to them, live; Ctrl-C ends it
+    Watch {
+        /// End after this many seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+        limit: Option<Duration>,
+    },
+    /// Show a process's log
+    Logs {
+        /// Whose
+        name: String,
+        /// Go on as it grows; Ctrl-C ends it
+        #[arg(short, long)]
+        follow: bool,
+        /// Only this many of its last lines
+        #[arg(short = 'n', long, value_name = "N")]
+        lines: Option<usize>,
+    },
+    /// End every process that the lab has started, and no other; homes and logs stay until the next `up`
+    Down,
+    /// Start a mesh, kill the forwarder of a flow of messages, see it heal, bring the dead peer back, say goodbye
+    Demo {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// Kill a forwarder so often, and judge the median
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        runs: u16,
+        /// The longest median outage that still holds, in milliseconds
+        #[arg(long, default_value_t = 500, value_name = "MS")]
+        outage_max: u64,
+        /// One object for programs on standard output, and the rest on standard error
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break a mesh in every way there is
+    Soak {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// Kill every choice of two peers at once
+        #[arg(long, required = true)]
+        kills: bool,
+        /// A new mesh for each of so many seeds
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seeds: u64,
+    },
+    /// Measure a mesh
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Memory, processor time and bytes per second and link of peers that have nothing to do
+    Idle {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// How long is measured, in seconds
+        #[arg(long = "for", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+        measured: Duration,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The mesh to start
+#[derive(Debug, Args)]
+struct Mesh {
+    /// How many supernodes; one, until the directory is replicated
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    supernodes: usize,
+    /// How many peers
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    peers: usize,
+    /// The network's degree: even, at least 4
+    #[arg(long, default_value_t = 4, value_name = "D")]
+    degree: u8,
+    /// What keys and salts are drawn from; the same seed gives the same ring again
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+}
+
+impl Mesh {
+    fn options(&self, dir: PathBuf, tied: bool) -> Result<Options, LabError> {
+        let options = Options::new(dir, binary()?);
+        let (supernodes, peers, degree, seed) = (self.supernodes, self.peers, self.degree, self.seed);
+        Ok(Options { supernodes, peers, degree, seed, tied, ..options })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn binary() -> Result<PathBuf, LabError> {
+    std::env::current_exe().map_err(io_error("find the lab's own program"))
+}
+
+/// The whole program
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = role::play(&args) {
+        return code;
+    }
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("kith-lab: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, LabError> {
+    let dir = cli.dir;
+    let lab = || Lab::open(&dir, binary()?, Progress::Lines);
+    match cli.verb {
+        Verb::Up(mesh) => up(&mesh, &dir),
+        Verb::Ps { json } => ps(&lab()?, json),
+        Verb::Exec { name, verb } => exec(&lab()?, &name, verb),
+        Verb::Kill { names } => kill(&lab()?, &names),
+        Verb::Pause { name } => lab()?.pause(&name).map(|()| ExitCode::SUCCESS),
+        Verb::Resume { name } => lab()?.resume(&name).map(|()| ExitCode::SUCCESS),
+        Verb::Start { name } => start(&lab()?, &name),
+        Verb::Watch { limit } => watch::run(&lab()?, limit).map(|()| ExitCode::SUCCESS),
+        Verb::Logs { name, follow, lines } => logs(&lab()?, &name, follow, lines),
+        Verb::Down => down(&lab()?),
+        Verb::Demo { mesh, runs, outage_max, json } => {
+            let outage_max = Duration::from_millis(outage_max);
+            let lab = mesh.options(dir, true)?;
+            let report = demo::run(&DemoOptions { lab, runs: runs.into(), outage_max, json })?;
+            Ok(verdict(report.held()))
+        }
+        Verb::Soak { mesh, kills: _, seeds } => {
+            let seed = mesh.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
+            let failed = soak::kills(&SoakOptions { lab: mesh.options(dir, true)?, seed, seeds })?;
+            Ok(verdict(failed == 0))
+        }
+        Verb::Bench(Bench::Idle { mesh, measured, json }) => {
+            idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn verdict(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {
+    let options = mesh.options(dir.to_owned(), false)?;
+    let program = options.binary.with_file_name("kith");
+    Lab::up(options, Progress::Lines)?;
+    let (dir, first) = (dir.display(), crate::names::peer(0));
+    let other = if dir.to_string() == ".kith-lab" { String::new() } else { format!(" --dir {dir}") };
+    output::line("The mesh is up. Next:");
+    output::line(&format!("  kith-lab{other} exec {first} neighbours"));
+    output::line(&format!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down"));
+    output::line("With kith itself (cargo build --bin kith), from any terminal:");
+    output::line(&format!("  {} --home {dir}/{first} status", program.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
+    let state = lab.state()?;
+    let listen = |process: &Process| {
+        let node = lab.node(&process.name).ok().filter(|_| process.condition() == Condition::Running)?;
+        node.control().status(LOOK_LIMIT).ok()?.listen.first().map(str::to_owned)
+    };
+    let processes: Vec<(&Process, Option<String>)> = state.processes.iter().map(|p| (p, listen(p))).collect();
+    if json {
+        let object = |(process, listen): &(&Process, Option<String>)| {
+            json!({
+                "name": process.name,
+                "role": process.role,
+                "pid": process.process.map(|process| process.pid),
+                "state": process.condition(),
+                "home": process.home,
+                "listen": listen,
+            })
+        };
+        let processes: Vec<_> = processes.iter().map(object).collect();
+        output::line(&format!(
+            "{}",
+            json!({"seed": state.seed, "degree": state.degree, "dir": lab.dir(), "processes": processes})
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&format!("{:<12} {:<10} {:<8} {:>8}  {:<28} home", "name", "role", "state", "pid", "listens at"));
+    for (process, listen) in processes {
+        let (role, state) = (process.role.word(), process.condition().word());
+        let pid = process.process.map(|process| process.pid.to_string()).unwrap_or_default();
+        let (listen, home) = (listen.unwrap_or_default(), process.home.display());
+        output::line(&format!("{:<12} {role:<10} {state:<8} {pid:>8}  {listen:<28} {home}", process.name));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exec(lab: &Lab, name: &str, verb: Vec<OsString>) -> Result<ExitCode, LabError> {
+    let node = lab.node(name)?;
+    let mut args: Vec<OsString> = vec!["--home".into(), node.home.into()];
+    args.extend(verb);
+    Ok(node.role.run(args))
+}
+
+fn kill(lab: &Lab, names: &[String]) -> Result<ExitCode, LabError> {
+    std::thread::scope(|scope| {
+        let kills: Vec<_> = names.iter().map(|name| scope.spawn(|| lab.kill(name))).collect();
+        kills.into_iter().filter_map(|kill| kill.join().ok()).collect::<Result<(), LabError>>()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
+    let took = lab.start_and_wait(name)?;
+    lab.progress().say(&format!("{name} is back after {} ms", took.as_millis()));
+    if lab.node(name)?.role == Role::Peer {
+        let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;
+        lab.progress().say(&format!("everybody holds their links {} ms later", settled.as_millis()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn down(lab: &Lab) -> Result<ExitCode, LabError> {
+    lab.down()?;
+    output::line(&format!("Everybody has ended. Logs are left in {} until the next `up`.", lab.dir().display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn logs(lab: &Lab, name: &str, follow: bool, lines: Option<usize>) -> Result<ExitCode, LabError> {
+    let path = lab.node(name)?.log();
+    let mut log = std::fs::File::open(&path).map_err(io_error(format!("open {}", path.display())))?;
+    let mut out = std::io::stdout();
+    let written = || io_error("write to standard output");
+    if let Some(lines) = lines {
+        log.seek(SeekFrom::End(0)).map_err(io_error(format!("read {}", path.display())))?;
+        writeln!(out, "{}", tail(&path, lines)).map_err(written())?;
+    }
+    loop {
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).map_err(io_error(format!("read {}", path.display())))?;
+        out.write_all(&text).and_then(|()| out.flush()).map_err(written())?;
+        if !follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(FOLLOW_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verb_after_exec_keeps_its_own_flags() {
+        let args = ["kith-lab", "--dir", "d", "exec", "alice", "send", "heidi", "-", "--json"];
+        let cli = Cli::try_parse_from(args).expect("parse");
+        let Verb::Exec { name, verb } = cli.verb else { unreachable!("not exec") };
+        assert_eq!((name.as_str(), verb.len()), ("alice", 4));
+        assert_eq!(cli.dir, Path::new("d"));
+    }
+
+    #[test]
+    fn directory_may_stand_before_or_after_the_verb() {
+        for args in [["kith-lab", "--dir", "d", "down"], ["kith-lab", "down", "--dir", "d"]] {
+            assert_eq!(Cli::try_parse_from(args).expect("parse").dir, Path::new("d"));
+        }
+    }
+
+    #[test]
+    fn wrong_numbers_are_refused() {
+        for args in [
+            &["kith-lab", "watch", "--for", "-1"][..],
+            &["kith-lab", "watch", "--for", "soon"],
+            &["kith-lab", "demo", "--runs", "0"],
+            &["kith-lab", "soak"],
+            &["kith-lab"],
+        ] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a demo has shown.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Broken, DemoOptions};
+use crate::flow::{self, Summary};
+
+/// One thing that had to hold
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// What
+    pub name: &'static str,
+    /// Whether it held
+    pub held: bool,
+    /// What was seen
+    pub detail: String,
+}
+
+/// One kill of a forwarder
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Run {
+    /// Who was killed
+    pub victim: String,
+    /// The path of the last message before the kill
+    pub path_before: Vec<String>,
+    /// The path of the last message of the flow
+    pub path_after: Vec<String>,
+    /// The longest time without an arrival, beyond the sending interval, in milliseconds
+    pub outage_ms: u64,
+    /// Messages sent
+    pub messages: usize,
+    /// Messages that arrived
+    pub delivered: usize,
+    /// Messages that were sent more than once
+    pub resent: usize,
+    /// Messages that a supernode carried
+    pub relayed: usize,
+    /// Messages with another fate
+    pub failed: usize,
+    /// Messages without a known fate
+    pub unknown: usize,
+    /// Milliseconds after the kill, and what was seen then
+    pub timeline: Vec<(u64, String)>,
+}
+
+impl Run {
+    pub(super) fn of(broken: &Broken) -> Self {
+        let ms = |at: &Instant| at.saturating_duration_since(broken.killed).as_millis() as u64;
+        let flow = &broken.flow;
+        Self {
+            victim: broken.victim.clone(),
+            path_before: broken.before.path.clone(),
+            path_after: broken.after.path.clone(),
+            outage_ms: flow.outage.as_millis() as u64,
+            messages: flow.messages,
+            delivered: flow.delivered,
+            resent: flow.resent,
+            relayed: flow.relayed,
+            failed: flow.failed,
+            unknown: flow.unknown,
+            timeline: broken.timeline.iter().map(|(at, text)| (ms(at), text.clone())).collect(),
+        }
+    }
+}
+
+/// A whole demo
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What the mesh and the choices were drawn from
+    pub seed: u64,
+    /// Peers in the mesh
+    pub peers: usize,
+    /// The network's degree
+    pub degree: u8,
+    /// Everything that had to hold, in the order in which it was seen
+    pub steps: Vec<Step>,
+    /// Every kill
+    pub runs: Vec<Run>,
+}
+
+impl Report {
+    pub(super) fn new(options: &DemoOptions, seed: u64) -> Self {
+        let lab = &options.lab;
+        Self { seed, peers: lab.peers, degree: lab.degree, steps: Vec::new(), runs: Vec::new() }
+    }
+
+    /// Whether every step held
+    pub fn held(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|step| step.held)
+    }
+
+    /// The middle one of the runs' outages
+    pub fn median_outage(&self) -> Duration {
+        flow::median(self.runs.iter().map(|run| Duration::from_millis(run.outage_ms)).collect())
+    }
+
+    /// One object, with the keys of this type and `held` and `outage_median_ms`
+    pub fn json(&self) -> serde_json::Value {
+        let mut value = json!(self);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("held".into(), json!(self.held()));
+            object.insert("outage_median_ms".into(), json!(self.median_outage().as_millis() as u64));
+        }
+        value
+    }
+
+    /// The last line for people; after a failure, with the command that gives the same mesh
+    pub fn verdict(&self) -> String {
+        let failed = self.steps.iter().filter(|step| !step.held).count();
+        match failed {
+            0 => format!("Every one of {} steps held.", self.steps.len()),
+            _ => format!(
+                "{failed} of {} steps FAILED. Reproduce: kith-lab demo --peers {} --degree {} --seed {} --runs {}",
+                self.steps.len(),
+                self.peers,
+                self.degree,
+                self.seed,
+                self.runs.len()
+            ),
+        }
+    }
+}
+
+/// The flow's numbers in one line
+pub(super) fn flow_text(flow: &Summary) -> String {
+    format!(
+        "outage {} ms; {} messages: {} delivered, {} resent, {} relayed, {} failed, {} without a known fate",
+        flow.outage.as_millis(),
+        flow.messages,
+        flow.delivered,
+        flow.resent,
+        flow.relayed,
+        flow.failed,
+        flow.unknown
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(held: &[bool], outages: &[u64]) -> Report {
+        let step = |held: &bool| Step { name: "step", held: *held, detail: String::new() };
+        let run = |outage_ms: &u64| Run { outage_ms: *outage_ms, ..Run::default() };
+        Report {
+            seed: 7,
+            peers: 8,
+            degree: 4,
+            steps: held.iter().map(step).collect(),
+            runs: outages.iter().map(run).collect(),
+        }
+    }
+
+    #[test]
+    fn report_holds_only_if_every_step_did() {
+        assert!(report(&[true, true], &[1]).held());
+        assert!(!report(&[true, false], &[1]).held());
+        assert!(!report(&[], &[]).held());
+    }
+
+    #[test]
+    fn failed_report_says_how_to_see_it_again() {
+        let verdict = report(&[true, false], &[1, 2]).verdict();
+        assert!(verdict.contains("--seed 7 --runs 2"), "{verdict}");
+    }
+
+    #[test]
+    fn json_has_the_verdict_and_the_median() {
+        let json = report(&[true], &[30, 10, 20]).json();
+        assert_eq!(json.get("held"), Some(&json!(true)));
+        assert_eq!(json.get("outage_median_ms"), Some(&json!(20)));
+        assert_eq!(json.get("seed"), Some(&json!(7)));
+    }
+}

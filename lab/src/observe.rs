@@ -1,0 +1,300 @@
+//! Sees what changes in a mesh, by asking every process again and again.
+//!
+//! One thread a process, so that one which answers late delays nobody else's news. A change is seen one look late at
+//! most; what comes and goes between two looks is not seen.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::control::{NeighboursAnswer, PeersAnswer, StatusAnswer};
+use crate::mesh::{Lab, LabError, Node};
+use crate::process::Condition;
+use crate::role::Role;
+use crate::state::State;
+
+/// One look; a process that takes longer shows as silent
+const LOOK_LIMIT: Duration = Duration::from_millis(700);
+/// Changes that nobody has read yet. At the bound the observers wait, and see less.
+const CHANGES_MAX: usize = 10_000;
+
+/// One process at one look
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// How the process is; none before the first look
+    pub condition: Option<Condition>,
+    /// What it says of itself; none when it says nothing
+    pub status: Option<StatusAnswer>,
+    /// A peer's links
+    pub neighbours: Option<NeighboursAnswer>,
+    /// A supernode's peers
+    pub peers: Option<PeersAnswer>,
+}
+
+/// Something that was seen
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// When it was seen
+    pub at: Instant,
+    /// At which process
+    pub name: String,
+    /// What it is
+    pub what: What,
+}
+
+/// What can be seen to change
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The process is now so
+    Process(Condition),
+    /// Its session is now so, for this reason
+    Session {
+        /// The new state
+        state: String,
+        /// Why
+        reason: String,
+    },
+    /// It works with the table of this epoch
+    Epoch(u64),
+    /// Its link to a neighbour is now so; `gone` once it is no longer listed
+    Link {
+        /// The other end
+        to: String,
+        /// The new state
+        state: String,
+        /// Why
+        reason: String,
+    },
+    /// A supernode holds this peer to be so; `gone` once it is no longer listed
+    Member {
+        /// The peer
+        name: String,
+        /// The new state
+        state: String,
+    },
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        match self {
+            Self::Process(condition) => write!(f, "process {}", condition.word()),
+            Self::Session { state, reason } => write!(f, "{}{}", state.replace('_', " "), because(reason)),
+            Self::Epoch(epoch) => write!(f, "table of epoch {epoch}"),
+            Self::Link { to, state, reason } => write!(f, "link to {to} {state}{}", because(reason)),
+            Self::Member { name, state } => write!(f, "holds {name} to be {state}"),
+        }
+    }
+}
+
+/// Watches every process of a lab until it is dropped
+#[derive(Debug)]
+pub struct Observer {
+    running: Arc<AtomicBool>,
+    views: Arc<Mutex<BTreeMap<String, View>>>,
+    changes: Receiver<Change>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Observer {
+    /// Looks at every process that the lab has now, every `every`
+    ///
+    /// # Errors
+    /// The lab's state cannot be read.
+    pub fn start(lab: &Lab, every: Duration) -> Result<Self, LabError> {
+        let (send, changes) = mpsc::sync_channel(CHANGES_MAX);
+        let running = Arc::new(AtomicBool::new(true));
+        let views = Arc::new(Mutex::new(BTreeMap::new()));
+        let mut threads = Vec::new();
+        for process in lab.state()?.processes {
+            let eye = Eye {
+                node: lab.node(&process.name)?,
+                dir: lab.dir().to_owned(),
+                every,
+                running: Arc::clone(&running),
+                views: Arc::clone(&views),
+                changes: send.clone(),
+            };
+            threads.push(thread::spawn(move || eye.look_on()));
+        }
+        Ok(Self { running, views, changes, threads })
+    }
+
+    /// How everybody was at the last look
+    pub fn views(&self) -> BTreeMap<String, View> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was seen since the last call
+    pub fn changes(&self) -> Vec<Change> {
+        self.changes.try_iter().collect()
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.running.store(false, Ordering::Relaxed);
+        // An observer that waits for room must not wait for ever.
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            self.changes.try_iter().for_each(drop);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The observer of one process
+struct Eye {
+    node: Node,
+    dir: std::path::PathBuf,
+    every: Duration,
+    running: Arc<AtomicBool>,
+    views: Arc<Mutex<BTreeMap<String, View>>>,
+    changes: SyncSender<Change>,
+}
+
+impl Eye {
+    fn look_on(self) {
+        let mut last = View::default();
+        while self.running.load(Ordering::Relaxed) {
+            let next = Instant::now() + self.every;
+            let view = self.look();
+            let at = Instant::now();
+            for what in differences(&last, &view) {
+                let change = Change { at, name: self.node.name.clone(), what };
+                if self.changes.send(change).is_err() {
+                    return;
+                }
+            }
+            let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+            views.insert(self.node.name.clone(), view.clone());
+            drop(views);
+            last = view;
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn look(&self) -> View {
+        // Read anew each time: another terminal may have started the process again.
+        let state = State::load(&self.dir).ok().flatten();
+        let process = state.as_ref().and_then(|state| state.process(&self.node.name));
+        let condition = process.map_or(Condition::Ended, |process| process.condition());
+        let mut view = View { condition: Some(condition), ..View::default() };
+        // A paused process would let every look wait for its limit.
+        if condition == Condition::Running {
+            let control = self.node.control();
+            view.status = control.status(LOOK_LIMIT).ok();
+            match self.node.role {
+                Role::Peer => view.neighbours = control.neighbours(LOOK_LIMIT).ok(),
+                Role::Supernode => view.peers = control.peers(LOOK_LIMIT).ok(),
+            }
+        }
+        view
+    }
+}
+
+/// What is new in `new`; a part that could not be asked this time or last has no news
+fn differences(old: &View, new: &View) -> Vec<What> {
+    let mut changes = Vec::new();
+    if old.condition != new.condition
+        && let (Some(_), Some(condition)) = (old.condition, new.condition)
+    {
+        changes.push(What::Process(condition));
+    }
+    if let (Some(old), Some(new)) = (&old.status, &new.status) {
+        changes.extend(session_changes(old, new));
+    }
+    if let (Some(old), Some(new)) = (&old.neighbours, &new.neighbours) {
+        changes.extend(link_changes(old, new));
+    }
+    if let (Some(old), Some(new)) = (&old.peers, &new.peers) {
+        changes.extend(member_changes(old, new));
+    }
+    changes
+}
+
+fn session_changes(old: &StatusAnswer, new: &StatusAnswer) -> Option<What> {
+    let changed = old.state != new.state && !new.state.is_empty();
+    changed.then(|| What::Session { state: new.state.clone(), reason: new.reason.clone() })
+}
+
+fn link_changes(old: &NeighboursAnswer, new: &NeighboursAnswer) -> Vec<What> {
+    let states = |answer: &NeighboursAnswer| -> BTreeMap<String, (String, String)> {
+        let link = |link: &crate::control::Neighbour| (link.name.clone(), (link.state.clone(), link.reason.clone()));
+        answer.neighbours.iter().map(link).collect()
+    };
+    let (was, is) = (states(old), states(new));
+    let mut changes: Vec<What> = Vec::new();
+    if old.epoch != new.epoch {
+        changes.push(What::Epoch(new.epoch));
+    }
+    for (to, (state, reason)) in &is {
+        if was.get(to).map(|(state, _)| state) != Some(state) {
+            changes.push(What::Link { to: to.clone(), state: state.clone(), reason: reason.clone() });
+        }
+    }
+    let gone = was.keys().filter(|to| !is.contains_key(*to));
+    changes.extend(gone.map(|to| What::Link { to: to.clone(), state: "gone".into(), reason: String::new() }));
+    changes
+}
+
+fn member_changes(old: &PeersAnswer, new: &PeersAnswer) -> Vec<What> {
+    let states = |answer: &PeersAnswer| -> BTreeMap<String, String> {
+        answer.peers.iter().map(|peer| (peer.name.clone(), peer.state.clone())).collect()
+    };
+    let (was, is) = (states(old), states(new));
+    let changed = is.iter().filter(|(name, state)| was.get(*name) != Some(state));
+    let gone = was.keys().filter(|name| !is.contains_key(*name));
+    let member = |name: &String, state: &str| What::Member { name: name.clone(), state: state.to_owned() };
+    changed.map(|(name, state)| member(name, state)).chain(gone.map(|name| member(name, "gone"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Neighbour, PeerLine};
+
+    fn links(epoch: u64, links: &[(&str, &str)]) -> View {
+        let link = |(name, state): &(&str, &str)| Neighbour {
+            name: (*name).into(),
+            state: (*state).into(),
+            ..Neighbour::default()
+        };
+        let neighbours = NeighboursAnswer { epoch, neighbours: links.iter().map(link).collect() };
+        View { condition: Some(Condition::Running), neighbours: Some(neighbours), ..View::default() }
+    }
+
+    fn told(old: &View, new: &View) -> Vec<String> {
+        differences(old, new).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn link_that_falls_and_another_that_opens_are_told_with_the_epoch() {
+        let old = links(8, &[("bob", "up"), ("carol", "up")]);
+        let new = links(9, &[("carol", "down"), ("dave", "up")]);
+        assert_eq!(told(&old, &new), ["table of epoch 9", "link to carol down", "link to dave up", "link to bob gone"]);
+        assert_eq!(told(&new, &new), Vec::<String>::new());
+    }
+
+    #[test]
+    fn first_look_is_no_news() {
+        assert_eq!(told(&View::default(), &links(8, &[("bob", "up")])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn look_without_an_answer_is_no_news_of_links() {
+        let silent = View { condition: Some(Condition::Paused), ..View::default() };
+        assert_eq!(told(&links(8, &[("bob", "up")]), &silent), ["process paused"]);
+    }
+
+    #[test]
+    fn suspect_is_told_by_its_supernode() {
+        let peers = |state: &str| {
+            let carol = PeerLine { name: "carol".into(), state: state.into(), ..PeerLine::default() };
+            View { peers: Some(PeersAnswer { epoch: 1, peers: vec![carol] }), ..View::default() }
+        };
+        assert_eq!(told(&peers("member"), &peers("suspect")), ["holds carol to be suspect"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! `kith-lab watch`: the links and what happens to them, live.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use crate::mesh::{Lab, LabError, io_error};
+use crate::observe::{Change, Observer, View};
+use crate::process::Condition;
+
+/// How often every process is asked
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the table is drawn
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// Events below the table; older ones scroll away
+const EVENTS_MAX: usize = 16;
+
+/// Draws until `limit` has passed, or until the terminal's Ctrl-C ends the program
+///
+/// Where standard output is no terminal, only the events are written, a line each.
+///
+/// # Errors
+/// The lab's state cannot be read, or nobody reads the output any more.
+pub fn run(lab: &Lab, limit: Option<Duration>) -> Result<(), LabError> {
+    let observer = Observer::start(lab, LOOK_EVERY)?;
+    let start = Instant::now();
+    let mut out = std::io::stdout();
+    let redraws = out.is_terminal();
+    let mut events: VecDeque<String> = VecDeque::new();
+    while limit.is_none_or(|limit| start.elapsed() < limit) {
+        let new: Vec<String> = observer.changes().iter().map(|change| event(change, start)).collect();
+        let text = if redraws {
+            events.extend(new);
+            let extra = events.len().saturating_sub(EVENTS_MAX);
+            events.drain(..extra);
+            // Home, the new picture line by line, and what is left of the old one: nothing flickers.
+            format!("\x1b[H{}\x1b[J", screen(&observer.views(), &events, start).replace('\n', "\x1b[K\n"))
+        } else {
+            new.iter().map(|event| format!("{event}\n")).collect()
+        };
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(io_error("write to standard output"))?;
+        let left = limit.map_or(DRAW_EVERY, |limit| limit.saturating_sub(start.elapsed()));
+        std::thread::sleep(DRAW_EVERY.min(left));
+    }
+    Ok(())
+}
+
+fn event(change: &Change, start: Instant) -> String {
+    let at = change.at.saturating_duration_since(start);
+    format!("{:>9.3} s  {:<12} {}", at.as_secs_f64(), change.name, change.what)
+}
+
+fn screen(views: &BTreeMap<String, View>, events: &VecDeque<String>, start: Instant) -> String {
+    let mut text =
+        format!("kith-lab watch, {:.0} s; Ctrl-C ends it and not the mesh\n\n", start.elapsed().as_secs_f64());
+    text.push_str(&table(views));
+    text.push('\n');
+    for event in events {
+        text.push_str(event);
+        text.push('\n');
+    }
+    text
+}
+
+/// One line a process, one word a link; what is not as it should be is in colour
+fn table(views: &BTreeMap<String, View>) -> String {
+    let mut text = format!("{:<12} {:<10} {:<8} {:>6}  links\n", "name", "state", "address", "epoch");
+    for (name, view) in views {
+        let condition = view.condition.map_or("", Condition::word);
+        let status = view.status.clone().unwrap_or_default();
+        let state = if view.condition == Some(Condition::Running) && !status.state.is_empty() {
+            status.state.replace('_', " ")
+        } else {
+            condition.to_owned()
+        };
+        let address: String = status.address.chars().take(8).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<12} {state:<10} {address:<8} {:>6}  {}", status.epoch, links(view));
+    }
+    text
+}
+
+fn links(view: &View) -> String {
+    let links = view.neighbours.iter().flat_map(|answer| &answer.neighbours);
+    let members = view.peers.iter().flat_map(|answer| &answer.peers);
+    let members = members.map(|peer| (&peer.name, &peer.state, matches!(peer.state.as_str(), "" | "member" | "up")));
+    let word = |(name, state, fine): (&String, &String, bool)| {
+        if fine { name.clone() } else { format!("\x1b[33m{name}:{state}\x1b[0m") }
+    };
+    let links = links.map(|link| (&link.name, &link.state, link.is_up()));
+    links.chain(members).map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Neighbour, NeighboursAnswer, StatusAnswer};
+
+    #[test]
+    fn table_shows_a_link_that_is_down_and_a_paused_process() {
+        let link =
+            |name: &str, state: &str| Neighbour { name: name.into(), state: state.into(), ..Neighbour::default() };
+        let neighbours = NeighboursAnswer { epoch: 9, neighbours: vec![link("bob", "up"), link("carol", "down")] };
+        let status = StatusAnswer { state: "logged_in".into(), epoch: 9, ..StatusAnswer::default() };
+        let alice = View {
+            condition: Some(Condition::Running),
+            status: Some(status),
+            neighbours: Some(neighbours),
+            ..View::default()
+        };
+        let carol = View { condition: Some(Condition::Paused), ..View::default() };
+        let table = table(&BTreeMap::from([("alice".to_owned(), alice), ("carol".to_owned(), carol)]));
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let alice = lines.get(1).expect("alice");
+        assert!(alice.contains("logged in") && alice.contains(" bob ") && alice.contains("carol:down"), "{alice}");
+        assert!(lines.get(2).expect("carol").contains("paused"));
+    }
+}

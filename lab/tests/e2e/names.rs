@@ -1,0 +1,55 @@
+//! One name, one owner.
+
+use kith_lab::Lab;
+
+const RACERS: usize = 20;
+
+/// Waits until `name` is told that the name it asks for belongs to another
+pub(crate) fn wait_refused(lab: &Lab, name: &str) {
+    let node = lab.peer(name).expect("a peer");
+    let refused = || {
+        let status = node.status().map_err(|error| error.to_string())?;
+        if status.status == 409 && !status.is_logged_in() { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    lab.wait_until(&format!("{name} to be refused"), super::PATIENCE, refused).expect("409");
+}
+
+#[test]
+fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
+    let lab = super::supernode_only(super::seed());
+    let racers: Vec<String> = (0..RACERS).map(|number| format!("racer-{number}")).collect();
+    std::thread::scope(|scope| {
+        for racer in &racers {
+            scope.spawn(|| lab.add_peer_as(racer, "prize").expect("started"));
+        }
+    });
+    let statuses = || -> Result<Vec<(String, u16)>, String> {
+        let status = |racer: &String| {
+            let status = lab.peer(racer).and_then(|node| node.status()).map_err(|error| error.to_string())?;
+            Ok((status.state, status.status))
+        };
+        racers.iter().map(status).collect()
+    };
+    let decided = || {
+        let statuses = statuses()?;
+        let open = statuses.iter().find(|(state, status)| state != "logged_in" && *status != 409);
+        open.map_or(Ok(()), |open| Err(format!("{open:?}")))
+    };
+    lab.wait_until("every racer to know", super::PATIENCE, decided).expect("a decision");
+    let winners = statuses().expect("statuses").iter().filter(|(state, _)| state == "logged_in").count();
+    assert_eq!(winners, 1);
+}
+
+#[test]
+fn second_process_with_a_living_peers_key_is_refused() {
+    let lab = super::mesh_of(2, super::seed());
+    let home = lab.peer("alice").expect("alice").home;
+    lab.add_peer_as("twin", "alice").expect("started");
+    let twin = lab.peer("twin").expect("twin").home;
+    lab.kill("twin").expect("killed");
+    std::fs::copy(home.join("key"), twin.join("key")).expect("copied");
+    lab.start("twin").expect("started");
+    wait_refused(&lab, "twin");
+    let answer = lab.send("bob", "alice", "still you?").expect("an answer");
+    assert!(answer.is_delivered(), "{} {}", answer.status, answer.reason);
+}

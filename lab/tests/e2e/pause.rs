@@ -1,0 +1,55 @@
+//! A peer that falls silent and comes back.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use kith_lab::flow::{Flow, Summary};
+use kith_lab::{soak, verify};
+
+const SEND_EVERY: Duration = Duration::from_millis(20);
+
+/// A pair with a forwarder between them, and that forwarder
+fn pair_with_a_forwarder(lab: &kith_lab::Lab) -> (String, String, String) {
+    let pairs = verify::pairs(&super::peers(lab));
+    let found = pairs.into_iter().find_map(|(from, to)| {
+        let answer = lab.send(&from, &to, "how far?").expect("an answer");
+        (answer.path.len() > 2).then(|| (from, to, answer.path[1].clone()))
+    });
+    found.expect("two peers that are no neighbours")
+}
+
+#[test]
+fn paused_forwarder_is_routed_around_and_nothing_is_delivered_twice() {
+    let lab = super::mesh_of(8, super::seed());
+    let (from, to, forwarder) = pair_with_a_forwarder(&lab);
+    let receiver = lab.peer(&to).expect("receiver");
+    receiver.control().take_inbox(super::PATIENCE).expect("an emptied in-box");
+    let flow = Flow::start(lab.peer(&from).expect("sender"), to.clone(), SEND_EVERY);
+    flowing(&lab, &flow);
+
+    let paused = Instant::now();
+    lab.pause(&forwarder).expect("paused");
+    let both = [from.clone(), to.clone()];
+    let delivered = verify::pairs_deliver(&lab, &both, paused, soak::HEALED_LIMIT);
+    delivered.unwrap_or_else(|error| panic!("{forwarder} is paused: {error}"));
+
+    lab.resume(&forwarder).expect("resumed");
+    super::settle(&lab);
+    let sent = flow.stop();
+    let summary = Summary::of(&sent, SEND_EVERY);
+    assert_eq!(summary.unknown, 0, "{summary:?}");
+
+    let inbox = receiver.control().inbox(super::PATIENCE).expect("in-box");
+    let ids: BTreeSet<&str> = inbox.iter().map(|line| line.id.as_str()).collect();
+    assert_eq!(ids.len(), inbox.len(), "a message was delivered twice");
+    let fates = sent.iter().filter_map(|sent| sent.fate.as_ref().ok());
+    for answer in fates.filter(|answer| answer.is_delivered()) {
+        assert!(ids.contains(answer.id.as_str()), "{} has a receipt and is not in the in-box", answer.id);
+    }
+}
+
+/// Waits until the flow has brought something over
+fn flowing(lab: &kith_lab::Lab, flow: &Flow) {
+    let arrived = || flow.latest().map(|_| ()).ok_or_else(|| "nothing has arrived yet".to_owned());
+    lab.wait_until("the flow to begin", super::PATIENCE, arrived).expect("a flow");
+}
