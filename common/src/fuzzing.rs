@@ -63,7 +63,7 @@ pub fn payload(data: &[u8]) {
     round_trip::<Payload>(data);
     round_trip::<Message>(data);
     if let Ok(Payload::Message(message)) = wire::decode(data) {
-        assert!(message.verify(&NetworkId([0; 32])).is_err(), "nobody signs for network zero");
+        assert!(message.grant().verify(&NetworkId([0; 32])).is_err(), "nobody signs for network zero");
     }
 }
 

@@ -57,7 +57,7 @@ pub enum ControlError {
 /// An answer holds at most this much: an in-box of 64 MiB as text, with room for its frame
 const ANSWER_BYTES_MAX: u64 = 160 << 20;
 /// Messages that a daemon removes at one request
-const READ_IDS_MAX: usize = 1_024;
+const READ_MAX: usize = 1_024;
 
 /// A daemon's control socket
 #[derive(Clone, Debug)]
@@ -153,9 +153,9 @@ impl Control {
     /// As [`Self::ask`], and if the daemon refuses to remove them; some may be removed then.
     pub fn take_inbox(&self, limit: Duration) -> Result<Vec<InboxLine>, ControlError> {
         let inbox = self.inbox(limit)?;
-        for lines in inbox.chunks(READ_IDS_MAX) {
-            let ids: Vec<&str> = lines.iter().map(|line| line.id.as_str()).collect();
-            let answer = self.ask(&json!({"verb": "read", "ids": ids}), limit)?;
+        for lines in inbox.chunks(READ_MAX) {
+            let sequences: Vec<u64> = lines.iter().map(|line| line.sequence).collect();
+            let answer = self.ask(&json!({"verb": "read", "sequences": sequences}), limit)?;
             if answer.status() >= 300 {
                 let (verb, status, reason) = ("read".to_owned(), answer.status(), answer.reason());
                 return Err(ControlError::Refused { verb, status, reason });
@@ -407,6 +407,8 @@ impl SendAnswer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct InboxLine {
+    /// Its number in the in-box
+    pub sequence: u64,
     /// The message's id
     pub id: String,
     /// The sender's name
