@@ -119,7 +119,6 @@ impl Neighbourhood {
 
     fn view_of(&self, table: Option<&RemoteTable>) -> Vec<(Address, bool)> {
         let entries = table.into_iter().flat_map(|table| &table.entries);
-        let entries = entries.filter(|(address, _)| Some(**address) != self.own_address());
         entries.map(|(address, (up, _))| (*address, *up)).collect()
     }
 
