@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod compose;
 pub mod control;
 pub mod demo;
 pub mod draw;
