@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
+use crate::bench::chain;
 use crate::bench::idle::{self, IdleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
@@ -187,7 +188,7 @@ fn binary() -> Result<PathBuf, LabError> {
 /// The whole program
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = role::play(&args) {
+    if let Some(code) = role::play(&args).or_else(|| chain::play(&args)) {
         return code;
     }
     match run(Cli::parse()) {
