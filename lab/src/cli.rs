@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
+use crate::bench::chain;
 use crate::bench::idle::{self, IdleOptions};
+use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::mesh::{LOOK_LIMIT, Lab, LabError, Options, Progress, io_error, tail};
 use crate::process::Condition;
@@ -120,6 +122,18 @@ enum Verb {
     /// Measure a mesh
     #[command(subcommand)]
     Bench(Bench),
+    /// Start the containers, break them in every way, see them heal; needs a docker engine with compose
+    Compose {
+        /// The Dockerfile's stage: kith builds from source, prebuilt takes what .ci/static has built
+        #[arg(long, default_value = "kith", value_parser = ["kith", "prebuilt"])]
+        target: String,
+        /// Where docker-compose.yml is
+        #[arg(long, default_value = ".", value_name = "DIR")]
+        repository: PathBuf,
+        /// Leave the containers running at the end
+        #[arg(long)]
+        keep: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,7 +188,7 @@ fn binary() -> Result<PathBuf, LabError> {
 /// The whole program
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = role::play(&args) {
+    if let Some(code) = role::play(&args).or_else(|| chain::play(&args)) {
         return code;
     }
     match run(Cli::parse()) {
@@ -201,25 +215,36 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Logs { name, follow, lines } => logs(&lab()?, &name, follow, lines),
         Verb::Down => down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {
-            let outage_max = Duration::from_millis(outage_max);
-            let lab = mesh.options(dir, true)?;
-            let report = demo::run(&DemoOptions { lab, runs: runs.into(), outage_max, json })?;
+            let (runs, outage_max) = (runs.into(), Duration::from_millis(outage_max));
+            let report = demo::run(&DemoOptions { lab: mesh.options(dir, true)?, runs, outage_max, json })?;
             Ok(verdict(report.held()))
         }
-        Verb::Soak { mesh, kills: _, seeds } => {
-            let seed = mesh.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
-            let failed = soak::kills(&SoakOptions { lab: mesh.options(dir, true)?, seed, seeds })?;
-            Ok(verdict(failed == 0))
-        }
+        Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
         Verb::Bench(Bench::Idle { mesh, measured, json }) => {
-            idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json })?;
-            Ok(ExitCode::SUCCESS)
+            idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json }).map(|_| ExitCode::SUCCESS)
         }
+        Verb::Compose { target, repository, keep } => Ok(containers(ComposeOptions { dir: repository, target, keep })),
     }
 }
 
 fn verdict(held: bool) -> ExitCode {
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn soak(mesh: &Mesh, dir: PathBuf, seeds: u64) -> Result<ExitCode, LabError> {
+    let seed = mesh.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
+    let failed = soak::kills(&SoakOptions { lab: mesh.options(dir, true)?, seed, seeds })?;
+    Ok(verdict(failed == 0))
+}
+
+fn containers(options: ComposeOptions) -> ExitCode {
+    match compose::run(options) {
+        Ok(steps) => verdict(steps.iter().all(|step| step.held)),
+        Err(error) => {
+            output::note(&format!("kith-lab: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {

@@ -222,7 +222,8 @@ impl Answer {
     }
 }
 
-fn read<T: DeserializeOwned>(mut value: Value, verb: &str) -> Result<T, ControlError> {
+/// An object of an answer, where a key with `null` counts as left out
+pub(crate) fn read<T: DeserializeOwned>(mut value: Value, verb: &str) -> Result<T, ControlError> {
     drop_nulls(&mut value);
     let unreadable =
         |error: serde_json::Error| ControlError::Unreadable { verb: verb.to_owned(), reason: error.to_string() };

@@ -3,12 +3,13 @@
 //! A [`Lab`] is a directory. Beneath it each process has a home of its own, and `lab.json` lists what was started, so
 //! that another terminal (or a later command) can go on with the same lab. [`mesh`] starts and ends processes,
 //! [`control`] talks to them, [`observe`] tells what changes in them, and on these stand [`watch`], [`demo`], [`soak`],
-//! [`bench`] and the end-to-end tests.
+//! [`mod@bench`] and the end-to-end tests.
 //!
 //! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
 
 pub mod bench;
 pub mod cli;
+pub mod compose;
 pub mod control;
 pub mod demo;
 pub mod draw;

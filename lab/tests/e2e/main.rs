@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod bench;
 mod cli;
 mod join;
 mod kills;

@@ -1,0 +1,424 @@
+//! `kith-lab compose`: the containers, broken and mended in all the ways that a person will try.
+//!
+//! The scenario runs `docker compose`, or the old `docker-compose`, on the repository's own file, as a project of its
+//! own, and asks the peers through `docker exec`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::control::{self, NeighboursAnswer, SendAnswer};
+use crate::demo::Step;
+use crate::output;
+
+/// The peers of the file that have names
+const PEERS: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
+/// Peers without a name that are added
+const MORE: usize = 3;
+/// From a start until everybody holds their links; nine containers start at once on a small machine
+const SETTLED_LIMIT: Duration = Duration::from_secs(120);
+/// From a break until the others show it, and deliver
+const HEALED_LIMIT: Duration = Duration::from_secs(30);
+/// How often the containers are looked at while something is waited for
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// About 20 MB is what two static binaries take; far more means that something else came along
+const IMAGE_BYTES_MAX: u64 = 48_000_000;
+
+/// How the scenario is run
+#[derive(Clone, Debug)]
+pub struct ComposeOptions {
+    /// Where `docker-compose.yml` is
+    pub dir: PathBuf,
+    /// The Dockerfile's stage: `kith` builds from source, `prebuilt` takes what `.ci/static` has built
+    pub target: String,
+    /// Whether the containers are left at the end
+    pub keep: bool,
+}
+
+/// The scenario could not be run to its end
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// Neither `docker compose` nor `docker-compose` is there, or no engine answers. Nothing was started.
+    #[error("no docker engine with compose answers: {0}")]
+    NoEngine(String),
+    /// A command ended with an error
+    #[error("{command}: {error}")]
+    Command {
+        /// What was run
+        command: String,
+        /// What it said
+        error: String,
+    },
+    /// A step that the others need did not hold
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was waited for
+        what: String,
+        /// What was lacking
+        reason: String,
+    },
+}
+
+/// The project, while it runs; dropped, it is removed with all that belongs to it
+struct Project {
+    compose: Vec<String>,
+    name: String,
+    options: ComposeOptions,
+    steps: Vec<Step>,
+}
+
+/// Runs the scenario and says what it sees; every step, held or not
+///
+/// # Errors
+/// There is no engine, or a step failed that the others need. The containers are removed unless they are to be kept.
+pub fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
+    let compose = compose_command()?;
+    let name = format!("kith-scenario-{}", std::process::id());
+    output::line(&format!("project {name}, with {}", compose.join(" ")));
+    let mut project = Project { compose, name, options, steps: Vec::new() };
+    project.start()?;
+    project.look_at_the_image()?;
+    project.kill()?;
+    project.pause()?;
+    project.stop()?;
+    project.disconnect()?;
+    project.kill_the_supernode()?;
+    project.scale()?;
+    project.come_back()?;
+    project.end()?;
+    Ok(std::mem::take(&mut project.steps))
+}
+
+/// `docker compose` where it is there, else `docker-compose`
+fn compose_command() -> Result<Vec<String>, ComposeError> {
+    let answers = |words: &[&str]| {
+        let (program, args) = words.split_first()?;
+        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.ok()?.success().then_some(())
+    };
+    answers(&["docker", "info"]).ok_or_else(|| ComposeError::NoEngine("`docker info` fails".into()))?;
+    let new = answers(&["docker", "compose", "version"]).map(|()| vec!["docker".to_owned(), "compose".to_owned()]);
+    let old = || answers(&["docker-compose", "version"]).map(|()| vec!["docker-compose".to_owned()]);
+    new.or_else(old).ok_or_else(|| ComposeError::NoEngine("neither `docker compose` nor `docker-compose` runs".into()))
+}
+
+impl Project {
+    fn start(&mut self) -> Result<(), ComposeError> {
+        output::line("building the image and starting nine containers");
+        self.compose(&["up", "--build", "-d"])?;
+        let took = self.settle("everybody to be healthy and to hold their links", &PEERS)?;
+        self.held("up", &format!("one supernode and eight peers hold their links after {:.1} s", took.as_secs_f64()));
+        let sent: SendAnswer = self.read(&["exec", "-T", "alice", "kith", "send", "heidi", "hello", "--json"])?;
+        let text = format!("{} over {}", sent.status, sent.path.join(" → "));
+        self.step("compose exec alice kith send heidi", sent.is_delivered(), &text);
+        let inbox = self.compose(&["exec", "-T", "heidi", "kith", "inbox"])?;
+        self.step("compose exec heidi kith inbox", inbox.contains("hello"), inbox.trim());
+        Ok(())
+    }
+
+    fn look_at_the_image(&mut self) -> Result<(), ComposeError> {
+        let id = self.container("alice")?;
+        let image = docker(&["inspect", "--format", "{{.Image}}", &id])?;
+        let looked = docker(&["image", "inspect", "--format", "{{.Size}} {{.Config.User}}", image.trim()])?;
+        let (size, user) = looked.trim().split_once(' ').unwrap_or_default();
+        let size: u64 = size.parse().unwrap_or(u64::MAX);
+        let text = format!("{:.1} MB, runs as user {user:?}", size as f64 / 1e6);
+        let small = size <= IMAGE_BYTES_MAX && !["", "0", "root", "0:0"].contains(&user);
+        self.step("image is small and runs without root", small, &text);
+        let shell = docker(&["exec", &id, "sh", "-c", "true"]);
+        self.step("image has no shell", shell.is_err(), "sh cannot be started");
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<(), ComposeError> {
+        self.compose(&["kill", "carol"])?;
+        self.healed("kill carol", "carol")?;
+        self.compose(&["start", "carol"])?;
+        self.mended("start carol")
+    }
+
+    fn pause(&mut self) -> Result<(), ComposeError> {
+        self.compose(&["pause", "dave"])?;
+        self.healed("pause dave", "dave")?;
+        self.compose(&["unpause", "dave"])?;
+        self.mended("unpause dave")
+    }
+
+    fn stop(&mut self) -> Result<(), ComposeError> {
+        let id = self.container("erin")?;
+        self.compose(&["stop", "erin"])?;
+        let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &id])?;
+        self.step("stop erin lets her say goodbye", code.trim() == "0", &format!("exit code {}", code.trim()));
+        self.healed("stop erin", "erin")?;
+        self.compose(&["start", "erin"])?;
+        self.mended("start erin")
+    }
+
+    fn disconnect(&mut self) -> Result<(), ComposeError> {
+        let (id, network) = (self.container("frank")?, format!("{}_mesh", self.name));
+        docker(&["network", "disconnect", &network, &id])?;
+        self.healed("network disconnect frank", "frank")?;
+        docker(&["network", "connect", &network, &id])?;
+        self.mended("network connect frank")
+    }
+
+    fn kill_the_supernode(&mut self) -> Result<(), ComposeError> {
+        self.compose(&["kill", "supernode"])?;
+        let sent = self.send("bob", "grace");
+        let held = sent.as_ref().is_ok_and(SendAnswer::is_delivered);
+        let text = sent.map_or_else(|error| error.to_string(), |sent| format!("{} over {}", sent.status, sent.way()));
+        self.step("kill supernode, and messages go on", held, &text);
+        self.compose(&["start", "supernode"])?;
+        self.mended("start supernode")
+    }
+
+    fn scale(&mut self) -> Result<(), ComposeError> {
+        self.compose(&["up", "-d", "--scale", &format!("peer={MORE}")])?;
+        let ids = self.compose(&["ps", "-q", "peer"])?;
+        // A container's host name is the first 12 digits of its id.
+        let names: Vec<String> = ids.lines().map(|id| id.chars().take(12).collect()).collect();
+        let mut all: Vec<&str> = PEERS.to_vec();
+        all.extend(names.iter().map(String::as_str));
+        let took = self.settle("the new peers to hold their links", &all)?;
+        let keys = all.iter().map(|name| self.key(name)).collect::<Result<BTreeSet<String>, _>>()?;
+        let text = format!("{} peers, {} keys, after {:.1} s", all.len(), keys.len(), took.as_secs_f64());
+        self.step("scale peer", names.len() == MORE && keys.len() == all.len(), &text);
+        for name in &names {
+            let sent = self.send("alice", name)?;
+            let text = format!("{} over {}", sent.status, sent.way());
+            self.step("a peer without a name is named after its host", sent.is_delivered(), &text);
+        }
+        Ok(())
+    }
+
+    fn come_back(&mut self) -> Result<(), ComposeError> {
+        let key = self.key("alice")?;
+        // Volumes without a name outlive a `down` that keeps volumes, and nobody would find them again.
+        self.compose(&["rm", "--stop", "--force", "-v", "peer"])?;
+        self.compose(&["down"])?;
+        self.compose(&["up", "-d"])?;
+        let took = self.settle("everybody to be back", &PEERS)?;
+        let same = self.key("alice")? == key;
+        let text = format!("everybody holds their links after {:.1} s, alice by her old key", took.as_secs_f64());
+        self.step("down and up", same, &text);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ComposeError> {
+        if self.options.keep {
+            let compose = self.compose.join(" ");
+            output::line(&format!("left running; end it: {compose} -p {} down --volumes", self.name));
+            return Ok(());
+        }
+        self.compose(&["down", "--volumes"])?;
+        let filter = format!("label=com.docker.compose.project={}", self.name);
+        let left =
+            docker(&["ps", "-aq", "--filter", &filter])? + &docker(&["volume", "ls", "-q", "--filter", &filter])?;
+        self.step("down --volumes leaves nothing", left.trim().is_empty(), left.trim());
+        Ok(())
+    }
+
+    fn step(&mut self, name: &'static str, held: bool, detail: &str) {
+        output::line(&format!("{} {name}: {detail}", if held { "[held]  " } else { "[FAILED]" }));
+        self.steps.push(Step { name, held, detail: detail.to_owned() });
+    }
+
+    fn held(&mut self, name: &'static str, detail: &str) {
+        self.step(name, true, detail);
+    }
+
+    /// Waits until the others deliver to each other and none of them has a link that is up to the broken one
+    fn healed(&mut self, name: &'static str, broken: &str) -> Result<(), ComposeError> {
+        let others: Vec<&str> = PEERS.into_iter().filter(|peer| *peer != broken).collect();
+        let start = Instant::now();
+        let shown = self.wait("the others to show it", HEALED_LIMIT, || {
+            others.iter().try_for_each(|peer| match self.links(peer)?.contains(broken) {
+                true => Err(format!("{peer} still shows its link to {broken} as up")),
+                false => Ok(()),
+            })
+        });
+        let delivered = self.wait("the others to deliver", HEALED_LIMIT, || {
+            let pairs = others.iter().zip(others.iter().rev()).filter(|(from, to)| from != to);
+            pairs.map(|(from, to)| self.send(from, to).map_err(|error| error.to_string())).try_for_each(|sent| {
+                let sent = sent?;
+                if sent.is_delivered() { Ok(()) } else { Err(format!("{} {}", sent.status, sent.reason)) }
+            })
+        });
+        let result = shown.and(delivered);
+        let took = start.elapsed().as_secs_f64();
+        let text = result.as_ref().map_or_else(ToString::to_string, |_| format!("shown and healed after {took:.1} s"));
+        self.step(name, result.is_ok(), &text);
+        Ok(())
+    }
+
+    fn mended(&mut self, name: &'static str) -> Result<(), ComposeError> {
+        let result = self.settle("everybody to hold their links", &PEERS);
+        let text = result.as_ref().map_or_else(ToString::to_string, |took| {
+            format!("everybody holds their links after {:.1} s", took.as_secs_f64())
+        });
+        self.step(name, result.is_ok(), &text);
+        result.map(|_| ())
+    }
+
+    /// Waits until everybody's links are up at both ends and lead to nobody else
+    fn settle(&self, what: &str, peers: &[&str]) -> Result<Duration, ComposeError> {
+        self.wait(what, SETTLED_LIMIT, || {
+            // One thread each: the engine takes a while to start a program in a container.
+            let links = thread::scope(|scope| {
+                let asked: Vec<_> = peers.iter().map(|peer| scope.spawn(|| (*peer, self.all_links(peer)))).collect();
+                asked.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+            });
+            for (peer, links) in links {
+                let links = links?.neighbours;
+                let known = |name: &str| peers.contains(&name);
+                if let Some(link) = links.iter().find(|link| !link.is_up() || !known(&link.name)) {
+                    return Err(format!("{peer}: its link to {} is {} ({})", link.name, link.state, link.reason));
+                }
+                if links.is_empty() {
+                    return Err(format!("{peer}: it has no link"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        holds: impl Fn() -> Result<(), String>,
+    ) -> Result<Duration, ComposeError> {
+        let start = Instant::now();
+        loop {
+            match holds() {
+                Ok(()) => return Ok(start.elapsed()),
+                Err(reason) if start.elapsed() >= limit => {
+                    return Err(ComposeError::Failed { what: what.to_owned(), reason });
+                }
+                Err(_) => thread::sleep(LOOK_EVERY),
+            }
+        }
+    }
+
+    /// The names at the other ends of the links that are up
+    fn links(&self, peer: &str) -> Result<BTreeSet<String>, String> {
+        let links = self.all_links(peer)?.neighbours.into_iter().filter(|link| link.is_up());
+        Ok(links.map(|link| link.name).collect())
+    }
+
+    fn all_links(&self, peer: &str) -> Result<NeighboursAnswer, String> {
+        self.kith(peer, &["neighbours"]).map_err(|error| error.to_string())
+    }
+
+    fn send(&self, from: &str, to: &str) -> Result<SendAnswer, ComposeError> {
+        self.kith(from, &["send", to, "hello"])
+    }
+
+    fn key(&self, peer: &str) -> Result<String, ComposeError> {
+        let status: Value = self.kith(peer, &["status"])?;
+        Ok(status.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// The answer of a verb at one peer; a status of failure is an answer too
+    fn kith<T: DeserializeOwned>(&self, peer: &str, verb: &[&str]) -> Result<T, ComposeError> {
+        let id = self.container(peer).unwrap_or_else(|_| peer.to_owned());
+        let mut args = vec!["exec", &id, "kith", "--json"];
+        args.extend(verb);
+        let ran = ran(Command::new("docker").args(&args), &args)?;
+        answer(&args.join(" "), &ran)
+    }
+
+    fn read<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T, ComposeError> {
+        let ran = ran(&mut self.command(args), args)?;
+        answer(&args.join(" "), &ran)
+    }
+
+    /// The container of a service, running or not; of a peer without a service the container that is called so
+    fn container(&self, service: &str) -> Result<String, ComposeError> {
+        let project = format!("label=com.docker.compose.project={}", self.name);
+        let of = format!("label=com.docker.compose.service={service}");
+        let found = docker(&["ps", "-aq", "--filter", &project, "--filter", &of])?;
+        let id = found.lines().next().map(str::to_owned);
+        id.ok_or_else(|| ComposeError::Failed { what: service.to_owned(), reason: "it has no container".into() })
+    }
+
+    fn compose(&self, args: &[&str]) -> Result<String, ComposeError> {
+        succeeded(&mut self.command(args), args)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut words = self.compose.iter();
+        let mut command = Command::new(words.next().map_or("docker", String::as_str));
+        command.args(words).args(["-p", &self.name]).args(args).current_dir(&self.options.dir);
+        crate::role::without_settings(&mut command);
+        command.env("KITH_IMAGE_TARGET", &self.options.target).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if !self.options.keep
+            && let Err(error) = self.compose(&["down", "--volumes", "--timeout", "1"])
+        {
+            output::note(&format!("kith-lab: the project {} is left: {error}", self.name));
+        }
+    }
+}
+
+fn docker(args: &[&str]) -> Result<String, ComposeError> {
+    succeeded(Command::new("docker").args(args), args)
+}
+
+fn ran(command: &mut Command, args: &[&str]) -> Result<Output, ComposeError> {
+    let failed = |error: std::io::Error| ComposeError::Command { command: args.join(" "), error: error.to_string() };
+    command.stdin(Stdio::null()).output().map_err(failed)
+}
+
+fn succeeded(command: &mut Command, args: &[&str]) -> Result<String, ComposeError> {
+    let output = ran(command, args)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let error = format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
+    Err(ComposeError::Command { command: args.join(" "), error })
+}
+
+/// The last line of a verb's output, which is one object; its exit code says no more than its status
+fn answer<T: DeserializeOwned>(command: &str, output: &Output) -> Result<T, ComposeError> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let failed = |error: String| ComposeError::Command { command: command.to_owned(), error };
+    let last = text.lines().last().ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).into_owned()))?;
+    let value = serde_json::from_str(last).map_err(|error| failed(format!("{error} in {last:?}")))?;
+    control::read(value, command).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn output(code: i32, stdout: &str, stderr: &str) -> Output {
+        Output { status: ExitStatus::from_raw(code << 8), stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn failure_of_a_verb_is_an_answer_with_its_status() {
+        let sent: SendAnswer = answer("send", &output(44, "{\"status\":404,\"reason\":null}\n", "")).expect("answer");
+        assert_eq!(sent.status, 404);
+    }
+
+    #[test]
+    fn container_that_does_not_run_is_told_in_the_engines_words() {
+        let error = answer::<SendAnswer>("send", &output(1, "", "is not running")).expect_err("no answer");
+        assert!(error.to_string().contains("is not running"), "{error}");
+    }
+}
