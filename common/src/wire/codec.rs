@@ -24,7 +24,7 @@ pub(super) fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) -> Result<(),
 /// The bytes of `value`
 ///
 /// # Errors
-/// As [`encode_into`].
+/// [`WireError::TooLong`] if a collection is longer than its bound.
 pub fn encode<T: Encode>(value: &T) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::new();
     encode_into(value, &mut out)?;

@@ -1,0 +1,355 @@
+//! One packet, one decision.
+
+use super::ball::Cost;
+use super::cache::RouteCache;
+use super::routes::{NeighbourView, Ranked, Routes};
+use super::trail::{Arrival, Trail};
+use crate::id::{Address, ShortId};
+use crate::time::Instant;
+use crate::wire::content::{Cause, Choice};
+use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Mark, PacketRef};
+
+/// What becomes of a packet
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is for this peer
+    Deliver,
+    /// It goes on
+    Forward {
+        /// To this neighbour, whose link is up
+        to: Address,
+        /// Changed so
+        edit: Edit,
+        /// Why to it
+        choice: Choice,
+    },
+    /// Nobody is left to try here: it goes back to whoever it came from
+    Back {
+        /// To this peer, whose link was up when it was last heard of
+        to: Address,
+        /// Changed so
+        edit: Edit,
+    },
+    /// It ends here, and its source is told
+    Undeliverable {
+        /// Why
+        cause: Cause,
+    },
+    /// It ends here in silence: its bytes are not to be believed
+    Drop(DropReason),
+}
+
+/// Why a packet was dropped: what it says cannot be true, so nobody would be told the right thing
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// No forwarder is on its way, and its source is not the neighbour that it came from; or it says that it is our own
+    ForgedSource,
+    /// The last forwarder on its way is not the neighbour that it came from
+    ForgedWay,
+}
+
+impl DropReason {
+    /// For counters and logs
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ForgedSource => "forged source",
+            Self::ForgedWay => "forged way",
+        }
+    }
+}
+
+/// Peers that find the destination gone after which a packet searches no more: one may have lost its own link only
+const FINDINGS_MAX: usize = 2;
+/// Dead forwarders that a packet notes at most: what [`DEAD_MAX`] leaves besides the destination
+const DEAD_FORWARDERS_MAX: usize = DEAD_MAX - FINDINGS_MAX;
+
+impl Routes {
+    /// What becomes of `packet`, which came from the neighbour `from`; `None`: it is this peer's own, on its way out
+    ///
+    /// Warm (the destination was asked for since the tables changed) it takes some dozen nanoseconds and allocates
+    /// nothing unless a link is down. What [`Decision::Forward`] and [`Decision::Back`] say can always be emitted.
+    #[inline]
+    pub fn decide(
+        &self,
+        cache: &mut RouteCache,
+        packet: &PacketRef<'_>,
+        from: Option<Address>,
+        now: Instant,
+    ) -> Decision {
+        let header = packet.header();
+        let trail = Trail::read(packet, self.own().short());
+        let arrival = match trail.arrival(header.source, self.own(), from) {
+            Ok(arrival) => arrival,
+            Err(reason) => return Decision::Drop(reason),
+        };
+        if header.destination == self.own() {
+            return Decision::Deliver;
+        }
+        if header.ttl == 0 || trail.len == ENTRIES_MAX {
+            return Decision::Undeliverable { cause: Cause::TtlSpent };
+        }
+        if arrival == Arrival::Again {
+            return Decision::Undeliverable { cause: Cause::NoCandidate };
+        }
+        let mut search = Search::new(self, trail, header.destination, header.source, header.flow());
+        match search.next_hop(cache, arrival, now) {
+            Next::Hop(view, choice) => Decision::Forward { to: view.address, edit: search.edit(arrival), choice },
+            Next::DestinationDown => Decision::Undeliverable { cause: Cause::DestinationDown },
+            Next::Nobody => search.back(arrival),
+        }
+    }
+
+    /// The source's own decision for a packet `id` to `destination`, by none of the first hops in `avoid` if others do
+    ///
+    /// `None` if there is no way, or it is this peer itself. The edit is to be made to the packet that goes out, which is
+    /// then not asked about again: [`Routes::decide`] would note the same dead twice.
+    pub fn first_hop(
+        &self,
+        cache: &mut RouteCache,
+        destination: Address,
+        id: u64,
+        avoid: &[Address],
+        now: Instant,
+    ) -> Option<(Address, Choice, Edit)> {
+        if destination == self.own() {
+            return None;
+        }
+        for avoid in [avoid, &[]] {
+            let search = Search::new(self, Trail::default(), destination, self.own(), id as u32);
+            let mut search = Search { avoid, ..search };
+            if let Next::Hop(view, choice) = search.next_hop(cache, Arrival::Own, now) {
+                return Some((view.address, choice, search.edit(Arrival::Own)));
+            }
+        }
+        None
+    }
+}
+
+/// The end of a search here
+enum Next<'a> {
+    Hop(&'a NeighbourView, Choice),
+    DestinationDown,
+    Nobody,
+}
+
+/// The best of a ranking for one packet
+enum Pick {
+    Via(usize, Cost),
+    DestinationDown,
+    /// The packet had all that the ranking remembers of some neighbour
+    Unsure,
+    Nobody,
+}
+
+/// The search for one packet's next hop
+struct Search<'a> {
+    routes: &'a Routes,
+    trail: Trail<'a>,
+    destination: Address,
+    source: Address,
+    flow: u32,
+    /// First hops not to take
+    avoid: &'a [Address],
+    /// Found dead here
+    dead: Vec<ShortId>,
+}
+
+impl<'a> Search<'a> {
+    fn new(routes: &'a Routes, trail: Trail<'a>, destination: Address, source: Address, flow: u32) -> Self {
+        Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new() }
+    }
+
+    #[inline]
+    fn next_hop(&mut self, cache: &mut RouteCache, arrival: Arrival, now: Instant) -> Next<'a> {
+        let destination = self.destination;
+        let view = self.routes.view(destination);
+        if let Some(view) = view.filter(|view| view.up && !self.avoid.contains(&destination)) {
+            return Next::Hop(view, Choice::Destination);
+        }
+        if self.routes.misses(destination) {
+            self.note_destination(arrival);
+        }
+        if self.trail.notes >= FINDINGS_MAX {
+            return Next::DestinationDown;
+        }
+        let from = match arrival {
+            Arrival::First(from) | Arrival::Returned(from) => Some(from),
+            Arrival::Own | Arrival::Again => None,
+        };
+        match self.pick(cache, from, now) {
+            Pick::Via(at, cost) => {
+                let choice =
+                    if cost == Cost::KNOWN { Choice::KnowsDestination } else { Choice::NearestBall(cost.hundredths()) };
+                self.routes.views().get(at).map_or(Next::Nobody, |view| Next::Hop(view, choice))
+            }
+            Pick::DestinationDown => Next::DestinationDown,
+            Pick::Unsure | Pick::Nobody => Next::Nobody,
+        }
+    }
+
+    /// Notes that the destination is not where this peer should find it: once, so not when the packet comes back
+    fn note_destination(&mut self, arrival: Arrival) {
+        if !matches!(arrival, Arrival::Returned(_)) {
+            self.trail.notes += 1;
+            if self.trail.dead + self.dead.len() < DEAD_MAX && self.trail.len + self.dead.len() + 1 < ENTRIES_MAX {
+                self.dead.push(self.destination.short());
+            }
+        }
+    }
+
+    #[inline]
+    fn pick(&mut self, cache: &mut RouteCache, from: Option<Address>, now: Instant) -> Pick {
+        let (destination, generation) = (self.destination, self.routes.generation());
+        let pick = match cache.ranked(destination, generation) {
+            Some(ranked) => self.pick_from(ranked),
+            None => {
+                let (ranked, whole) = self.rank(cache, from, now, |_| true);
+                let pick = self.pick_from(&ranked);
+                if whole {
+                    cache.store(destination, generation, ranked);
+                }
+                pick
+            }
+        };
+        if !matches!(pick, Pick::Unsure) {
+            return pick;
+        }
+        let (trail, source) = (self.trail, self.source.short());
+        let (ranked, _) = self.rank(cache, from, now, |second| second != source && trail.is_new(second));
+        self.pick_from(&ranked)
+    }
+
+    /// Works a ranking out, and whether with the whole ball
+    #[cold]
+    fn rank(
+        &self,
+        cache: &mut RouteCache,
+        from: Option<Address>,
+        now: Instant,
+        eligible: impl Fn(ShortId) -> bool,
+    ) -> (Box<[Ranked]>, bool) {
+        let whole = self.routes.depth();
+        let depth = if cache.claim(self.routes, from, now) { whole } else { 1 };
+        (self.routes.rank(self.destination, depth, eligible), depth == whole)
+    }
+
+    /// The cheapest neighbour of a ranking that this packet may go to; dead ones that would have been it are noted
+    #[inline]
+    fn pick_from(&mut self, ranked: &[Ranked]) -> Pick {
+        loop {
+            let (best, unsure) = self.cheapest(ranked);
+            match best {
+                Some((_, Cost::MISSED)) if self.is_given_up(ranked) => return Pick::DestinationDown,
+                Some((entry, cost)) if entry.up => return Pick::Via(usize::from(entry.via), cost),
+                Some((entry, _)) => self.dead.extend(self.view_of(entry).map(|view| view.address.short())),
+                None if unsure => return Pick::Unsure,
+                None => return Pick::Nobody,
+            }
+        }
+    }
+
+    /// Whether enough peers found that the destination is not there: those who noted it, and neighbours who have not had
+    /// the packet, so that nobody counts twice
+    ///
+    /// What neighbours' tables say may be a moment old, so one must have found it at first hand.
+    fn is_given_up(&self, ranked: &[Ranked]) -> bool {
+        let missing = ranked.iter().filter(|entry| entry.misses).filter_map(|entry| self.view_of(entry));
+        let unasked = missing.filter(|view| !self.trail.has_visited(view.address.short())).count();
+        self.trail.notes > 0 && self.trail.notes + unasked >= FINDINGS_MAX
+    }
+
+    #[inline]
+    fn cheapest<'r>(&self, ranked: &'r [Ranked]) -> (Option<(&'r Ranked, Cost)>, bool) {
+        let (mut best, mut unsure): (Option<(&Ranked, Cost)>, bool) = (None, false);
+        for entry in ranked {
+            if best.is_some_and(|(_, cost)| cost < entry.cost_min()) {
+                break;
+            }
+            let Some(view) = self.view_of(entry).filter(|view| self.may_go_by(view)) else { continue };
+            let Some(cost) = self.cost_by(entry) else {
+                unsure |= entry.more;
+                continue;
+            };
+            let better = best.is_none_or(|(rival, least)| cost < least || cost == least && self.wins_tie(view, rival));
+            if better {
+                best = Some((entry, cost));
+            }
+        }
+        (best, unsure)
+    }
+
+    #[inline]
+    fn view_of(&self, entry: &Ranked) -> Option<&'a NeighbourView> {
+        self.routes.views().get(usize::from(entry.via))
+    }
+
+    /// Whether the packet has not been there and, if its link is down, would note it
+    #[inline]
+    fn may_go_by(&self, view: &NeighbourView) -> bool {
+        let short = view.address.short();
+        if view.address == self.source || self.trail.has_visited(short) || self.avoid.contains(&view.address) {
+            return false;
+        }
+        view.up || self.room() > 0 && !self.dead.contains(&short) && !self.trail.has_noted(short)
+    }
+
+    /// What going by this neighbour costs this packet, as far as the ranking remembers
+    #[inline]
+    fn cost_by(&self, entry: &Ranked) -> Option<Cost> {
+        if entry.knows {
+            return Some(Cost::KNOWN);
+        }
+        if entry.misses {
+            return Some(Cost::MISSED);
+        }
+        let source = self.source.short();
+        let usable = |second: &ShortId| *second != source && self.trail.is_new(*second) && !self.dead.contains(second);
+        let mut known = entry.seconds.iter().take_while(|(_, cost)| *cost < Cost::MAX);
+        known.find(|(second, _)| usable(second)).map(|(_, cost)| *cost)
+    }
+
+    fn wins_tie(&self, view: &NeighbourView, rival: &Ranked) -> bool {
+        let lot = |address: Address| {
+            let mixed = (address.0 ^ u64::from(self.flow)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+        };
+        self.view_of(rival).is_none_or(|rival| lot(view.address) < lot(rival.address))
+    }
+
+    /// How many more dead forwarders the packet may note; the end of the way needs an entry too
+    fn room(&self) -> usize {
+        let entries = (ENTRIES_MAX - 1).saturating_sub(self.trail.len + self.dead.len());
+        entries.min(DEAD_FORWARDERS_MAX.saturating_sub(self.trail.dead + self.dead.len()))
+    }
+
+    fn edit(self, arrival: Arrival) -> Edit {
+        let first = matches!(arrival, Arrival::First(_));
+        let way = first.then(|| (Mark::Way, self.routes.own().short()));
+        Edit { dead: self.dead, way, ..Edit::default() }
+    }
+
+    /// One hop back, if there is one
+    fn back(self, arrival: Arrival) -> Decision {
+        let own = self.routes.own().short();
+        let (to, edit) = match arrival {
+            // A supernode that relayed takes nothing back.
+            Arrival::First(from) if !matches!(self.trail.last, Some((Mark::Relay, _))) => {
+                (Some(from), Edit { way: Some((Mark::Tried, own)), ..Edit::default() })
+            }
+            Arrival::Returned(_) if self.source != self.routes.own() => {
+                let view = match self.trail.before {
+                    None => self.routes.view(self.source),
+                    Some((Mark::Relay, _)) => None,
+                    Some((_, before)) => self.routes.view_by_short(before),
+                };
+                let edit = Edit { give_back: Some(own), ..Edit::default() };
+                (view.filter(|view| view.up).map(|view| view.address), edit)
+            }
+            _ => (None, Edit::default()),
+        };
+        match to {
+            Some(to) => Decision::Back { to, edit: Edit { dead: self.dead, ..edit } },
+            None => Decision::Undeliverable { cause: Cause::NoCandidate },
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a peer knows when it forwards: its own table, and its neighbours'.
+
+use super::ball::{self, Cost};
+use crate::id::{Address, Name, ShortId};
+use crate::lift::Maps;
+use crate::wire::session::NEIGHBOURS_MAX;
+
+/// One neighbour, as a peer sees it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighbourView {
+    /// Who
+    pub address: Address,
+    /// Whether the link to it is up
+    pub up: bool,
+    /// What people call it
+    pub name: Name,
+    /// Its links, and whether each is up, as it said last; the first [`NEIGHBOURS_MAX`] count
+    pub table: Vec<(Address, bool)>,
+}
+
+/// An immutable snapshot of what a peer needs to forward
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    own: Address,
+    degree: u8,
+    members: u64,
+    depth: u8,
+    generation: u64,
+    /// In the order of addresses
+    views: Vec<NeighbourView>,
+    gaps: Gaps,
+    /// Everybody to whom a neighbour has a link that is up, in the order of addresses, this peer left out
+    seconds: Vec<Address>,
+    /// For each view, which of `seconds` it has a link to
+    reach: Vec<Vec<u16>>,
+}
+
+/// A neighbour as the next hop to some destination, with the best that its table offers
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ranked {
+    /// Index among the views
+    pub(super) via: u8,
+    pub(super) up: bool,
+    /// It has a link to the destination
+    pub(super) knows: bool,
+    /// It should have one, and misses it
+    pub(super) misses: bool,
+    /// Its table offers more than `seconds`
+    pub(super) more: bool,
+    /// The cheapest second hops and the cost of going by them, cheapest first; [`Cost::MAX`]: none
+    pub(super) seconds: [(ShortId, Cost); SECONDS],
+}
+
+/// Second hops remembered for each next hop: a packet rarely had all of three
+pub(super) const SECONDS: usize = 3;
+
+impl Ranked {
+    /// No packet goes cheaper by this neighbour
+    pub(super) const fn cost_min(&self) -> Cost {
+        match (self.knows, self.misses, self.seconds) {
+            (true, ..) => Cost::KNOWN,
+            (_, true, _) => Cost::MISSED,
+            (.., [(_, cheapest), ..]) => cheapest,
+        }
+    }
+}
+
+impl Routes {
+    /// What the peer at `own` knows in a network of this degree and about `members` members
+    ///
+    /// `views` is its whole table, links that are down included: only so can it tell that nobody is between itself and
+    /// those beside it on the ring. `generation` tells snapshots apart: larger than any that a cache used with this
+    /// one has seen. Of more than [`NEIGHBOURS_MAX`] views the first in the order of addresses are taken.
+    pub fn new(own: Address, degree: u8, members: u64, generation: u64, mut views: Vec<NeighbourView>) -> Self {
+        views.retain(|view| view.address != own);
+        views.sort_by_key(|view| view.address);
+        views.dedup_by_key(|view| view.address);
+        views.truncate(NEIGHBOURS_MAX);
+        let live = |view: &NeighbourView| {
+            let table = view.table.iter().take(NEIGHBOURS_MAX);
+            table.filter(|(to, up)| *up && *to != own).map(|(to, _)| *to).collect::<Vec<Address>>()
+        };
+        let mut seconds: Vec<Address> = views.iter().flat_map(live).collect();
+        seconds.sort_unstable();
+        seconds.dedup();
+        let index = |to: Address| seconds.binary_search(&to).ok().and_then(|at| u16::try_from(at).ok());
+        let reach = views.iter().map(|view| live(view).into_iter().filter_map(index).collect()).collect();
+        let gaps = Gaps::between(own, views.iter().map(|view| view.address));
+        let depth = ball::depth(degree, members);
+        Self { own, degree, members, depth, generation, views, gaps, seconds, reach }
+    }
+
+    /// The peer's own address
+    pub const fn own(&self) -> Address {
+        self.own
+    }
+
+    /// The network's degree
+    pub const fn degree(&self) -> u8 {
+        self.degree
+    }
+
+    /// About how many members the ring has
+    pub const fn members(&self) -> u64 {
+        self.members
+    }
+
+    /// Which snapshot this is
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The neighbours in the order of their addresses
+    pub fn views(&self) -> &[NeighbourView] {
+        &self.views
+    }
+
+    /// The neighbour at `address`
+    pub fn view(&self, address: Address) -> Option<&NeighbourView> {
+        self.views.binary_search_by_key(&address, |view| view.address).ok().and_then(|at| self.views.get(at))
+    }
+
+    /// The neighbour with this short id
+    pub fn view_by_short(&self, short: ShortId) -> Option<&NeighbourView> {
+        let at = self.views.partition_point(|view| view.address.short() < short);
+        self.views.get(at).filter(|view| view.address.short() == short)
+    }
+
+    /// How deep the ball of a destination is in a network of this size
+    pub(super) const fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    /// Whether this peer should have a link to `destination` and has none: its link is down, or nobody is there
+    #[inline]
+    pub(super) fn misses(&self, destination: Address) -> bool {
+        self.view(destination).map_or_else(|| self.gaps.contain(self.own, destination), |view| !view.up)
+    }
+
+    /// Every neighbour that offers a way to `destination`, cheapest first, by second hops that are `eligible`
+    ///
+    /// Links that are down are ranked by what their ends last said, so that a packet can note who would have been it.
+    pub(super) fn rank(&self, destination: Address, depth: u8, eligible: impl Fn(ShortId) -> bool) -> Box<[Ranked]> {
+        let maps = Maps::of_degree(self.degree);
+        let costs = ball::costs(&self.seconds, maps, destination.0, depth, self.members);
+        let mut ranked: Vec<Ranked> = Vec::with_capacity(self.views.len());
+        for (via, (view, reach)) in self.views.iter().zip(&self.reach).enumerate() {
+            let misses = view.misses(destination);
+            let mut entry =
+                Ranked { via: via as u8, up: view.up, knows: false, misses, more: false, seconds: [NONE; SECONDS] };
+            for at in reach.iter().map(|at| usize::from(*at)) {
+                let (Some(second), Some(cost)) = (self.seconds.get(at), costs.get(at)) else { continue };
+                if *second == destination {
+                    entry.knows = true;
+                } else if eligible(second.short()) {
+                    entry.more |= keep_cheapest(&mut entry.seconds, (second.short(), *cost));
+                }
+            }
+            if view.address != destination && entry.cost_min() < Cost::MAX {
+                ranked.push(entry);
+            }
+        }
+        ranked.sort_by_key(|entry| (entry.cost_min(), entry.via));
+        ranked.into_boxed_slice()
+    }
+}
+
+/// How far it is from a peer to its neighbours on both sides of the ring: nobody is between; zero: not known
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gaps {
+    before: u64,
+    after: u64,
+}
+
+impl Gaps {
+    fn between(own: Address, table: impl Iterator<Item = Address> + Clone) -> Self {
+        let others = table.filter(|other| *other != own);
+        let before = others.clone().map(|other| own.0.wrapping_sub(other.0)).min();
+        let after = others.map(|other| other.0.wrapping_sub(own.0)).min();
+        Self { before: before.unwrap_or(0), after: after.unwrap_or(0) }
+    }
+
+    #[inline]
+    const fn contain(&self, own: Address, place: Address) -> bool {
+        place.0.wrapping_sub(own.0) < self.after || own.0.wrapping_sub(place.0) < self.before
+    }
+}
+
+impl NeighbourView {
+    /// Whether it says that it should have a link to `destination` and has none; a silent one says nothing
+    fn misses(&self, destination: Address) -> bool {
+        match self.table.iter().find(|(to, _)| *to == destination) {
+            Some((_, up)) => self.up && !up,
+            None => {
+                self.up
+                    && Gaps::between(self.address, self.table.iter().map(|(to, _)| *to))
+                        .contain(self.address, destination)
+            }
+        }
+    }
+}
+
+const NONE: (ShortId, Cost) = (ShortId(0), Cost::MAX);
+
+/// Puts `second` into its place among the cheapest; whether somebody fell out at the end
+fn keep_cheapest(cheapest: &mut [(ShortId, Cost); SECONDS], mut second: (ShortId, Cost)) -> bool {
+    for kept in cheapest {
+        if second.1 < kept.1 {
+            std::mem::swap(kept, &mut second);
+        }
+    }
+    second.1 < Cost::MAX
+}
