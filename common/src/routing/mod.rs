@@ -22,6 +22,8 @@
 mod ball;
 mod cache;
 mod decide;
+pub mod liveness;
+pub mod neighbourhood;
 mod routes;
 mod trail;
 
