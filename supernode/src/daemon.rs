@@ -33,7 +33,7 @@ async fn serve(config: Config, salt_seed: Option<u64>, mut seat: Seat<Request>) 
     let (parts, events) = parts(&config, salt_seed).await?;
     let (driver, durable) = Driver::new(parts).map_err(text)?;
     let shutdown = async move { seat.shutdown.wait().await };
-    driver.run(events, durable, seat.requests, shutdown).await.map_err(text)
+    driver.run(events, durable, seat.requests, shutdown).await
 }
 
 async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::Receiver<LinkEvent>), String> {

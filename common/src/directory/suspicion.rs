@@ -103,6 +103,11 @@ impl Suspicion {
         self.set(session, State::Home { reported });
     }
 
+    /// Whether the directory was told that it is a suspect; `None` for a session that is not known here
+    pub fn is_suspect(&self, session: SessionId) -> Option<bool> {
+        self.states.get(&session).map(|state| *state == State::Suspect)
+    }
+
     /// The home link is lost
     pub fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
         let reported = match self.states.get(&session) {

@@ -24,10 +24,19 @@ pub const PROPOSAL_WAIT: Duration = Duration::from_secs(30);
 pub const LOGINS_MAX: u32 = 4;
 /// Time between two logins of one connection; an earlier one is refused with 429 and counts
 pub const LOGIN_INTERVAL_MIN: Duration = Duration::from_millis(500);
-/// Look-ups, reports and renewals that a connection may send at once: twice a full table of reports
+/// Look-ups and renewals that a connection may send at once
 pub const REQUESTS_BURST: u32 = 128;
 /// One more request every so often; beyond, look-ups are answered with 429 and the rest is dropped and counted
 pub const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Reports that a connection may send at once: a full table of them, twice
+pub const REPORTS_BURST: u32 = 128;
+/// One more report every so often, as some of them become entries of the log; beyond, they are dropped and counted
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Packets that a connection may have relayed at once: what a peer sends while its mesh is cut, not its traffic
+pub const RELAYS_BURST: u32 = 256;
+/// One more relay every so often; beyond, packets are given back
+pub const RELAY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What all admissions of a supernode share
 #[derive(Clone, Debug)]
@@ -107,6 +116,8 @@ pub enum Output {
     Report(Report),
     /// To be relayed
     Relay(PacketBytes),
+    /// Over the rate of relays: to be given back
+    RelayRefused(PacketBytes),
     /// The session has no connection any more, and did not log out
     Lost {
         /// Which
@@ -162,6 +173,8 @@ pub struct Admission {
     login_rate: Bucket,
     /// Shared by look-ups, reports and renewals: whoever floods one starves only his own others
     request_rate: Bucket,
+    report_rate: Bucket,
+    relay_rate: Bucket,
     violations: u64,
     dropped: u64,
     outputs: VecDeque<Output>,
@@ -177,6 +190,8 @@ impl Admission {
             logins: 0,
             login_rate: Bucket::new(1, LOGIN_INTERVAL_MIN),
             request_rate: Bucket::new(REQUESTS_BURST, REQUEST_INTERVAL),
+            report_rate: Bucket::new(REPORTS_BURST, REPORT_INTERVAL),
+            relay_rate: Bucket::new(RELAYS_BURST, RELAY_INTERVAL),
             violations: 0,
             dropped: 0,
             outputs: VecDeque::new(),
@@ -256,7 +271,7 @@ impl Admission {
             Frame::Logout(logout) => self.handle_logout(logout),
             Frame::LookUp(look_up) => self.handle_look_up(now, look_up),
             Frame::Report(report) => self.handle_report(now, report),
-            Frame::Relay(packet) => self.handle_relay(packet),
+            Frame::Relay(packet) => self.handle_relay(now, packet),
             Frame::Bye(bye) => self.handle_bye(&bye),
             Frame::Probe(_) | Frame::ProbeReply(_) => {}
             _ => self.violate(kind),
@@ -449,15 +464,21 @@ impl Admission {
             State::LoggingOut { .. } => return,
             _ => return self.violate(FrameKind::Report),
         }
-        match self.request_rate.take(now) {
+        match self.report_rate.take(now) {
             Ok(()) => self.outputs.push_back(Output::Report(report)),
             Err(_) => self.dropped += 1,
         }
     }
 
-    fn handle_relay(&mut self, packet: PacketBytes) {
+    fn handle_relay(&mut self, now: Instant, packet: PacketBytes) {
         match self.state {
-            State::LoggedIn { .. } => self.outputs.push_back(Output::Relay(packet)),
+            State::LoggedIn { .. } if self.relay_rate.take(now).is_ok() => {
+                self.outputs.push_back(Output::Relay(packet));
+            }
+            State::LoggedIn { .. } => {
+                self.dropped += 1;
+                self.outputs.push_back(Output::RelayRefused(packet));
+            }
             State::LoggingOut { .. } => {}
             _ => self.violate(FrameKind::Relay),
         }

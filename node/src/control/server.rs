@@ -89,6 +89,11 @@ impl Reply {
         self.finish(status, &Refusal { error: error.into(), hint });
     }
 
+    /// Whether the asker has hung up
+    pub fn is_gone(&self) -> bool {
+        self.last.is_closed()
+    }
+
     /// Returns when the asker has hung up
     pub async fn hung_up(&self) {
         self.lines.closed().await;

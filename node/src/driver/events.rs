@@ -14,14 +14,14 @@ use kith_common::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject}
 
 use super::packets::Origin;
 use super::{DialFor, Driver, Home};
-use crate::link::{CloseReason, Delivery, HelloTemplate, LinkCommand, LinkEvent, NewRoutes, Opened};
+use crate::link::{CloseReason, Delivery, DialError, HelloTemplate, LinkCommand, LinkEvent, NewRoutes, Opened};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: LinkEvent) {
         let now = self.clock.now();
         match event {
             LinkEvent::Opened(opened) => self.handle_opened(now, &opened),
-            LinkEvent::DialFailed { attempt, reason } => self.handle_dial_failed(now, attempt, &reason.to_string()),
+            LinkEvent::DialFailed { attempt, reason } => self.handle_dial_failed(now, attempt, &reason),
             LinkEvent::Frame { link, frame } => self.handle_frame(now, link, frame),
             LinkEvent::Deliver(delivery) => self.handle_delivery(now, &delivery),
             // Why it is ignored, if it is, is traced by the out-box.
@@ -104,10 +104,11 @@ impl Driver {
         verified.inspect_err(|reason| tracing::info!(event = "grant_refused", %reason)).ok()
     }
 
-    fn handle_dial_failed(&mut self, now: Instant, dial: u64, reason: &str) {
+    fn handle_dial_failed(&mut self, now: Instant, dial: u64, error: &DialError) {
+        let reason = &error.to_string();
         match self.dials.remove(&dial) {
             Some(DialFor::Home(attempt)) => {
-                self.session.handle_dial_failed(now, attempt, Status::Unavailable, reason);
+                self.session.handle_dial_failed(now, attempt, error.status(), reason);
             }
             Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
             None => {}
@@ -161,8 +162,21 @@ impl Driver {
     }
 
     fn handle_delivery(&mut self, now: Instant, delivery: &Delivery) {
+        let is_home = self.home.is_some_and(|home| home.link == delivery.link);
+        let origin = match delivery.from {
+            _ if is_home => Origin::Home,
+            Some(_) => Origin::Mesh,
+            None => {
+                let link = delivery.link.0;
+                return tracing::info!(
+                    event = "packets_dropped",
+                    link,
+                    reason = "neither a neighbour nor the supernode"
+                );
+            }
+        };
         for packet in delivery.packets() {
-            self.handle_packet(now, Origin::Mesh, &packet);
+            self.handle_packet(now, origin, &packet);
         }
     }
 

@@ -105,6 +105,7 @@ pub(crate) struct Driver {
     grants: Grants,
     /// Of the present tables; `None` while there is no session
     routes: Option<Arc<Routes>>,
+    are_routes_stale: bool,
     generation: u64,
     cache: RouteCache,
     own: Option<Own>,
@@ -138,6 +139,7 @@ impl Driver {
             names,
             grants: Grants::default(),
             routes: None,
+            are_routes_stale: false,
             generation: 0,
             cache: RouteCache::new(),
             own: None,
@@ -175,15 +177,25 @@ impl Driver {
             }
             let wake = self.next_timeout().map(|at| tokio::time::Instant::from_std(self.clock.to_std(at)));
             tokio::select! {
-                Some(event) = events.recv() => {
+                event = events.recv() => {
+                    let Some(event) = event else { return Err("the link thread has ended".into()) };
                     self.handle_event(event);
                     for _ in 1..BATCH_MAX {
                         let Ok(event) = events.try_recv() else { break };
                         self.handle_event(event);
                     }
                 }
-                Some(outcome) = kept.recv() => self.handle_kept(outcome),
-                Some(request) = requests.recv() => self.handle_request(request),
+                outcome = kept.recv() => match outcome {
+                    Some(outcome) => self.handle_kept(outcome),
+                    None => return Err("the in-box's thread has ended".into()),
+                },
+                Some(request) = requests.recv() => {
+                    if is_leaving && request.request != Request::Status {
+                        request.reply.refuse(Status::Unavailable, "the daemon is ending", None);
+                    } else {
+                        self.handle_request(request);
+                    }
+                }
                 () = sleep_until(wake) => self.handle_timeout(),
                 () = &mut shutdown, if !is_leaving => {
                     is_leaving = true;

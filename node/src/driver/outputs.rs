@@ -23,6 +23,9 @@ impl Driver {
                 self.on_session(now, output);
             } else if let Some(output) = self.neighbourhood.poll_output() {
                 self.on_neighbourhood(output);
+            } else if std::mem::take(&mut self.are_routes_stale) {
+                // Once for all that changed, and before anything is sent by them.
+                self.publish_routes();
             } else if let Some(output) = self.outbox.poll_output() {
                 self.on_outbox(now, output);
             } else if let Some(output) = self.names.poll_output() {
@@ -71,7 +74,7 @@ impl Driver {
                     self.send(home, Frame::Report(report));
                 }
             }
-            Output::RoutesChanged => self.publish_routes(),
+            Output::RoutesChanged => self.are_routes_stale = true,
             Output::Event(event) => super::trace::trace(&event),
         }
     }

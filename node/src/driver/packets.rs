@@ -143,6 +143,12 @@ impl Driver {
             return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
         }
         let arrived = Arrived { from, id: message.id, path: self.path_of(packet), origin };
+        // First of all, as nobody replies to a reply.
+        if let Content::Reply(reply) = message.content {
+            // Why it is ignored, if it is, is traced by the out-box.
+            let _ = self.outbox.handle_reply(now, &arrived.from, &reply);
+            return;
+        }
         if self.own.as_ref().is_some_and(|own| own.name != message.to) {
             return self.reply(now, &arrived, Status::NotFound, "that name is not here");
         }
@@ -150,8 +156,7 @@ impl Driver {
             Content::Data(data) => self.handle_data(now, arrived, data),
             Content::Signal(Signal::Ping) => self.reply(now, &arrived, Status::Delivered, ""),
             Content::Call(call) => self.handle_call(now, &arrived, &call),
-            // Why a reply is ignored is traced by the out-box.
-            Content::Reply(reply) => _ = self.outbox.handle_reply(now, &arrived.from, &reply),
+            Content::Reply(_) => {}
         }
     }
 
@@ -201,12 +206,19 @@ impl Driver {
         if arrived.origin == Origin::Own {
             return self.handle_packet(now, Origin::Own, &packet.as_ref());
         }
+        self.hand_reply_over(now, arrived, packet);
+    }
+
+    /// By another first hop than before, or by the supernode: where it relayed the message, and where nobody else is left
+    fn hand_reply_over(&mut self, now: Instant, arrived: &Arrived, packet: PacketBytes) {
         let tried = self.replies.tried(&arrived.id);
-        if let Some((first_hop, _)) = self.hand_over(now, &packet, &tried) {
-            return self.replies.handle_sent(arrived.id, first_hop);
+        let is_mesh_cut = arrived.origin == Origin::Home
+            || self.neighbourhood.live_links().all(|(neighbour, _)| tried.contains(&neighbour));
+        if let Some(home) = self.home_link().filter(|_| is_mesh_cut) {
+            return self.send(home, Frame::Relay(packet));
         }
-        match self.home_link() {
-            Some(home) => self.send(home, Frame::Relay(packet)),
+        match self.hand_over(now, &packet, &tried) {
+            Some((first_hop, _)) => self.replies.handle_sent(arrived.id, first_hop),
             None => tracing::info!(event = "reply_dropped", reason = "no way back", to = %arrived.from.name),
         }
     }

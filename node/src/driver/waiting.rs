@@ -58,7 +58,10 @@ pub(super) struct Unnamed {
     missing: BTreeSet<ShortId>,
 }
 
-/// All askers; their number is bounded by that of control connections
+/// All askers
+///
+/// Those who have hung up are forgotten whenever another one comes, so there are never more than control connections and
+/// requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     fates: BTreeMap<MessageId, Asker>,
@@ -69,15 +72,25 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn for_fate(&mut self, id: MessageId, asker: Asker) {
+        self.forget_gone();
         self.fates.insert(id, asker);
     }
 
     pub(super) fn for_look_up(&mut self, name: Name, reply: Reply) {
+        self.forget_gone();
         self.look_ups.push((name, reply));
     }
 
     pub(super) fn for_logout(&mut self, reply: Reply) {
+        self.forget_gone();
         self.logouts.push(reply);
+    }
+
+    fn forget_gone(&mut self) {
+        self.fates.retain(|_, asker| !asker.reply.is_gone());
+        self.unnamed.retain(|unnamed| !unnamed.asker.reply.is_gone());
+        self.look_ups.retain(|(_, reply)| !reply.is_gone());
+        self.logouts.retain(|reply| !reply.is_gone());
     }
 
     pub(super) fn for_names(&mut self, asker: Asker, fate: Fate, missing: BTreeSet<ShortId>) {

@@ -17,7 +17,7 @@ use crate::functions::rfc3339;
 /// Where the pinned network's id is kept
 const NETWORK: &str = "network";
 
-/// Messages that share one wait for the disk at most: whoever waits for the first should not wait for thousands
+/// Jobs that are done before the disk is waited for, at most: whoever waits for the first should not wait for thousands
 const BATCH_MAX: usize = 256;
 
 /// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
@@ -38,6 +38,12 @@ pub(crate) struct Outcome {
     pub(crate) ticket: u64,
     /// [`Kept`] says whether it is on disk
     pub(crate) kept: Result<Kept, InboxError>,
+}
+
+/// Why a list was not told to its end
+enum Unlisted {
+    Failed(InboxError),
+    Ended,
 }
 
 /// To ask the thread; it ends when the last of these is gone
@@ -99,7 +105,8 @@ impl InboxWorker {
         tokio::spawn(async move {
             match worker.stream(follow, from, &reply).await {
                 Ok(Ok(messages)) => reply.finish(Status::Delivered, &InboxAnswer { messages }),
-                Ok(Err(error)) => reply.refuse(error.status(), error.to_string(), None),
+                Ok(Err(Unlisted::Failed(error))) => reply.refuse(error.status(), error.to_string(), None),
+                Ok(Err(Unlisted::Ended)) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
                 Err(HungUp) => tracing::debug!(event = "inbox_list_ended", reason = "the asker has hung up"),
             }
         });
@@ -119,7 +126,7 @@ impl InboxWorker {
         });
     }
 
-    async fn stream(&self, follow: bool, from: Option<Name>, reply: &Reply) -> Result<Result<u64, InboxError>, HungUp> {
+    async fn stream(&self, follow: bool, from: Option<Name>, reply: &Reply) -> Result<Result<u64, Unlisted>, HungUp> {
         let mut totals = self.totals.clone();
         let mut selection = Selection { from, after: 0, limit: None };
         let mut count = 0;
@@ -127,8 +134,8 @@ impl InboxWorker {
             totals.mark_unchanged();
             let listed = match self.page(selection.clone()).await {
                 Some(Ok(listed)) => listed,
-                Some(Err(error)) => return Ok(Err(error)),
-                None => return Ok(Ok(count)),
+                Some(Err(error)) => return Ok(Err(Unlisted::Failed(error))),
+                None => return Ok(Err(Unlisted::Ended)),
             };
             for Stored { sequence, message } in &listed {
                 reply.line(&line(*sequence, message)).await?;
@@ -185,12 +192,9 @@ struct Batch {
 fn work(mut inbox: Inbox, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
     while let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
-        let mut next = Some(job);
-        while let Some(job) = next.take() {
+        let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
+        for job in std::iter::once(job).chain(more) {
             do_or_batch(&mut inbox, job, &mut batch);
-            if batch.tickets.len() < BATCH_MAX {
-                next = jobs.try_recv().ok();
-            }
         }
         if !finish(&mut inbox, batch, outcomes) {
             return;

@@ -255,10 +255,12 @@ pub(crate) async fn run(hub: Rc<Hub>, established: Established) {
     let reason = supervise(&hub, &link).await;
     // From here on nobody finds it: packets for it go elsewhere while it says its last words.
     hub.remove_link(&link);
+    reader.abort();
+    tracing::info!(event = "link_closed", link = link.id.0, peer = %link.key, dialled, reason = reason.word(), detail = %reason);
+    // Before the last words, which may take a while: the driver is to find another way now.
+    hub.emit(LinkEvent::Closed { link: link.id, reason: reason.clone() }).await;
     end(&hub, &link, &reason, reader, writer, stream).await;
     drop(slot);
-    tracing::info!(event = "link_closed", link = link.id.0, peer = %link.key, dialled, reason = reason.word(), detail = %reason);
-    hub.emit(LinkEvent::Closed { link: link.id, reason }).await;
     hub.forget_link();
 }
 

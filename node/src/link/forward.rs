@@ -46,6 +46,8 @@ impl Snapshot {
 pub struct Delivery {
     /// The link that they came over
     pub link: LinkId,
+    /// The neighbour on that link; `None`: it is no neighbour's, so only a supernode's may be believed
+    pub from: Option<Address>,
     frames: Vec<u8>,
 }
 
@@ -153,7 +155,7 @@ impl Forwarder {
         let Some(snapshot) = self.snapshot.take() else { return hub.counters.dropped_not_neighbour.add(1) };
         match self.from {
             Some(_) => self.route(hub, &snapshot, packet, self.from),
-            // What a supernode relays comes over the home link, and is for this node or for nobody.
+            // What a supernode relays comes over the home link, which only the driver knows, and is for this node.
             None if packet.header().destination == snapshot.address => self.deliver(hub, packet),
             None => hub.counters.dropped_not_neighbour.add(1),
         }
@@ -169,7 +171,7 @@ impl Forwarder {
         if !self.data.is_empty() {
             // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
             let packets = std::mem::take(&mut self.data_packets);
-            let delivery = Delivery { link, frames: std::mem::take(&mut self.data) };
+            let delivery = Delivery { link, from: self.from, frames: std::mem::take(&mut self.data) };
             match hub.try_emit(LinkEvent::Deliver(delivery)) {
                 None => hub.counters.delivered.add(packets),
                 Some(_) => hub.counters.dropped_delivery.add(packets),
@@ -177,7 +179,7 @@ impl Forwarder {
         }
         // Signals are the fates of other packets, few and small: for them, and for what came back, the link waits.
         if !self.signals.is_empty() {
-            let delivery = Delivery { link, frames: std::mem::take(&mut self.signals) };
+            let delivery = Delivery { link, from: self.from, frames: std::mem::take(&mut self.signals) };
             hub.counters.delivered.add(delivery.packets().count() as u64);
             self.emit(hub, LinkEvent::Deliver(delivery)).await;
         }

@@ -70,7 +70,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         let five = Duration::from_secs(5);
         let ten = Duration::from_secs(10);
-        Self { dial: five, handshake: five, hello: five, frame: ten, write: ten, bye: Duration::from_secs(1) }
+        Self { dial: five, handshake: five, hello: five, frame: ten, write: ten, bye: Duration::from_millis(500) }
     }
 }
 

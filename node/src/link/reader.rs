@@ -124,7 +124,11 @@ impl Reader {
             }
             Frame::ProbeReply(reply) => {
                 self.link.on_probe_reply(self.hub.clock.now(), reply);
-                Ok(Handled::Frame)
+                if self.hub.forwarding {
+                    return Ok(Handled::Frame);
+                }
+                // A supernode asks as well, when a neighbour has doubts about a peer.
+                Ok(Handled::Event(LinkEvent::Frame { link: self.link.id, frame: Frame::ProbeReply(reply) }))
             }
             Frame::Bye(Bye { status, reason }) => Err(CloseReason::Bye { status, reason }),
             Frame::Hello(_) => Err(CloseReason::Unexpected(FrameKind::Hello)),

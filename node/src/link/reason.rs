@@ -140,6 +140,15 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What it comes to as a code: what the other side said, 426 for another version, else 503
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Hello(CloseReason::Bye { status, .. }) => *status,
+            Self::Hello(CloseReason::Protocol(WireError::Version(_))) => Status::VersionNotSupported,
+            _ => Status::Unavailable,
+        }
+    }
+
     /// One word for a log's `reason` field
     pub const fn word(&self) -> &'static str {
         match self {

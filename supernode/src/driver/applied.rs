@@ -1,6 +1,8 @@
 //! What follows a command that is durable and applied.
 
-use kith_common::directory::{Applied, Command, Entry, LoggedIn, Outcome, Output as Doubt, Pair, Refusal as Refused};
+use kith_common::directory::{
+    Applied, Command, Entry, LoggedIn, Outcome, Output as Doubt, Pair, Refusal as Refused, SuspectReason,
+};
 use kith_common::id::Address;
 use kith_common::session::supernode::Refusal;
 use kith_common::wire::grant::Grant;
@@ -23,13 +25,13 @@ pub(super) enum Then {
 }
 
 impl Driver {
-    /// Proposes a command that nobody waits for; time will demand it again if the queue is full
+    /// Proposes a command of this supernode's own, which nobody waits for
     pub(super) fn propose(&mut self, command: Command) {
-        if let Some(outcome) = self.directory.answer(&command) {
-            return tracing::debug!(event = "command_needless", ?command, ?outcome);
-        }
-        if self.journal.propose(command, Then::Nothing).is_err() {
-            tracing::warn!(event = "command_delayed", reason = "too many commands wait for the disk");
+        // What is on its way to the disk may change the answer.
+        let answer = self.directory.answer(&command).filter(|_| self.journal.is_idle());
+        match answer {
+            Some(outcome) => tracing::debug!(event = "command_needless", ?command, ?outcome),
+            None => self.journal.push(command, Then::Nothing),
         }
     }
 
@@ -38,11 +40,14 @@ impl Driver {
         let now = self.clock.now();
         for (index, command, then) in self.journal.take_durable() {
             let Applied { outcome, touched } = self.directory.apply(index, &command);
+            if let Then::LoggedOut(link) = then {
+                // Before its session is forgotten, which would be told as a loss.
+                self.after_logout(now, link);
+            }
             self.on_applied(now, &command, &outcome);
             match then {
-                Then::Nothing => {}
+                Then::Nothing | Then::LoggedOut(_) => {}
                 Then::Admit(link) => self.after_login(now, link, outcome),
-                Then::LoggedOut(link) => self.after_logout(now, link),
                 Then::Answer(reply) => answer_release(reply, &outcome),
             }
             for address in touched {
@@ -62,15 +67,23 @@ impl Driver {
                 let (name, address) = (&record.name, record.address);
                 tracing::info!(event = "logged_in", %name, %address, %epoch, reason = ?entry);
                 for old in replaced.iter().filter(|old| *old != session) {
-                    self.forget_session(now, *old, "replaced by a newer login of the same key");
+                    let reason = "replaced by a newer login of the same key";
+                    self.forget_session(now, *old, Status::NotLoggedIn, reason);
                 }
                 self.leases.renew(now, *session);
             }
-            Outcome::Suspected { address } => tracing::info!(event = "suspected", %address, %epoch),
-            Outcome::Cleared { address } => tracing::info!(event = "cleared", %address, %epoch),
+            Outcome::Suspected { address } => {
+                tracing::info!(event = "suspected", %address, %epoch);
+                self.reconcile(*address);
+            }
+            Outcome::Cleared { address } => {
+                tracing::info!(event = "cleared", %address, %epoch);
+                self.reconcile(*address);
+            }
             Outcome::Ended(ended) => {
-                tracing::info!(event = "session_ended", name = %ended.name, address = %ended.address, %epoch);
-                self.forget_session(now, ended.session, "the session has ended");
+                let (status, reason) = ending(command);
+                tracing::info!(event = "session_ended", name = %ended.name, address = %ended.address, %epoch, reason);
+                self.forget_session(now, ended.session, status, reason);
             }
             Outcome::Parted { .. } => {
                 if let Command::UnreachablePair { reporter, other } = command {
@@ -83,14 +96,26 @@ impl Driver {
         }
     }
 
-    fn forget_session(&mut self, now: Instant, session: SessionId, reason: &str) {
+    /// While the disk wrote, the peer may have been heard or lost: the directory follows
+    fn reconcile(&mut self, address: Address) {
+        let Some(session) = self.directory.by_address(address) else { return };
+        let (session, is_suspect) = (session.id, session.suspect.is_some());
+        match self.suspicion.is_suspect(session) {
+            Some(false) if is_suspect => self.propose(Command::Clear { session }),
+            Some(true) if !is_suspect => {
+                self.propose(Command::Suspect { session, reason: SuspectReason::HomeLost });
+            }
+            _ => {}
+        }
+    }
+
+    fn forget_session(&mut self, now: Instant, session: SessionId, status: Status, reason: &str) {
         self.leases.end(session);
         self.suspicion.handle_ended(session);
         if let Some(home) = self.homes.remove(&session)
             && let Some(connection) = self.connections.get_mut(&home)
         {
-            let refusal = Refusal::new(Status::NotLoggedIn, reason, Duration::ZERO);
-            connection.admission.handle_ended(&refusal);
+            connection.admission.handle_ended(&Refusal::new(status, reason, Duration::ZERO));
             self.drain(now, home);
         }
     }
@@ -109,8 +134,16 @@ impl Driver {
 
     fn grant(&mut self, now: Instant, link: LinkId, logged_in: &LoggedIn) {
         let LoggedIn { session, record, entry, .. } = logged_in;
-        // The connection may have ended while the disk wrote: then the peer's lease has begun, and it comes again.
-        let Some(connection) = self.connections.get_mut(&link) else { return };
+        let held = self.homes.get(session).copied().filter(|home| *home != link);
+        if held.is_some_and(|home| self.connections.contains_key(&home)) {
+            let reason = "another process with this key has just logged in: stop it, or start with a home of your own";
+            return self.refuse(now, link, Refusal::new(Status::Conflict, reason, RETRY));
+        }
+        let Some(connection) = self.connections.get_mut(&link) else {
+            // It ended while the disk wrote: the peer is in the ring, and nobody would notice its absence.
+            self.suspicion.handle_heard(*session);
+            return self.suspicion.handle_home_lost(now, *session);
+        };
         let Some(rewire) = self.directory.neighbourhood(record.address) else {
             let again = Refusal::new(Status::Unavailable, "suspected a moment ago, try again", RETRY);
             return self.refuse(now, link, again);
@@ -201,6 +234,16 @@ impl Driver {
 
 /// When to come again after a passing trouble
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What the peer of a session that ended is told
+fn ending(command: &Command) -> (Status, &'static str) {
+    match command {
+        Command::Release { .. } => (Status::NotAllowed, "an operator has released the name"),
+        Command::LogOut { .. } => (Status::NotLoggedIn, "logged out"),
+        Command::Expire { .. } => (Status::NotLoggedIn, "its lease has ended"),
+        _ => (Status::NotLoggedIn, "the session has ended"),
+    }
+}
 
 fn refusal(reason: &Refused) -> Refusal {
     let retry_after = match reason.status() {

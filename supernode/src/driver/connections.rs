@@ -26,6 +26,8 @@ pub(super) struct Claim {
     pub(super) holder: LinkId,
     pub(super) request: LoginRequest,
     pub(super) until: Instant,
+    /// Whether anything was heard from the holder since
+    pub(super) answered: bool,
 }
 
 impl Driver {
@@ -35,6 +37,9 @@ impl Driver {
             LinkEvent::Opened(opened) => self.handle_opened(now, &opened),
             LinkEvent::Frame { link, frame } => self.handle_frame(now, link, frame),
             LinkEvent::Closed { link, reason } => self.handle_closed(now, link, &reason.to_string()),
+            LinkEvent::ListenerClosed { reason } => {
+                self.fatal = Some(format!("nobody can reach this supernode: {reason}"))
+            }
             other => tracing::debug!(event = "link_event_ignored", reason = "not for a supernode", ?other),
         }
     }
@@ -49,6 +54,9 @@ impl Driver {
 
     fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         let Some(connection) = self.connections.get_mut(&link) else { return };
+        for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
+            claim.answered = true;
+        }
         connection.admission.handle_frame(now, frame);
         if let Some(session) = connection.admission.session() {
             self.suspicion.handle_heard(session);
@@ -78,10 +86,13 @@ impl Driver {
                 }
                 Output::Propose(request) => self.handle_login(now, link, request),
                 Output::Renew { session, epoch } => self.handle_renew(now, link, session, epoch),
-                Output::LogOut { session } => self.handle_logout(now, link, session),
+                Output::LogOut { session } => self.handle_logout(link, session),
                 Output::LookUp(look_up) => self.handle_look_up(link, &look_up),
                 Output::Report(report) => self.handle_report(now, link, report),
-                Output::Relay(packet) => self.handle_relay(now, link, &packet),
+                Output::Relay(packet) => self.handle_relay(link, &packet),
+                Output::RelayRefused(packet) => {
+                    self.give_back(link, &packet.as_ref(), Status::SlowDown, Cause::Congested);
+                }
                 Output::Lost { session, reason } => self.handle_lost(now, link, session, &reason),
             }
         }
@@ -94,7 +105,7 @@ impl Driver {
         let Some(holder) = holder else { return self.propose_login(now, link, request) };
         tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
         self.send(holder, Frame::Probe(Probe { sequence: 0 }));
-        self.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT });
+        self.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
     }
 
     fn propose_login(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
@@ -108,7 +119,9 @@ impl Driver {
             salt: self.random(),
             locations: request.locations,
         });
-        if let Some(outcome) = self.directory.answer(&command) {
+        // What is on its way to the disk may change the answer.
+        let answer = self.directory.answer(&command).filter(|_| self.journal.is_idle());
+        if let Some(outcome) = answer {
             return self.after_login(now, link, outcome);
         }
         if self.journal.propose(command, Then::Admit(link)).is_err() {
@@ -126,8 +139,16 @@ impl Driver {
 
     pub(super) fn refuse_late_claims(&mut self, now: Instant) {
         for claim in self.claims.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
-            let reason = "another process with this key is logged in: stop it, or start with a home of your own";
-            self.refuse(now, claim.link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
+            if claim.answered {
+                let reason = "another process with this key is logged in: stop it, or start with a home of your own";
+                self.refuse(now, claim.link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
+                continue;
+            }
+            tracing::info!(event = "home_lost", name = %claim.request.name, reason = "silent while its key logs in again");
+            let (link, status) = (claim.holder, Status::NotLoggedIn);
+            let reason = "silent while its key logged in again".to_owned();
+            self.commands.push(LinkCommand::Close { link, status, reason });
+            self.propose_login(now, claim.link, claim.request);
         }
     }
 }
@@ -148,11 +169,8 @@ impl Driver {
         }
     }
 
-    fn handle_logout(&mut self, now: Instant, link: LinkId, session: SessionId) {
-        if self.journal.propose(Command::LogOut { session }, Then::LoggedOut(link)).is_err() {
-            let refusal = Refusal::new(Status::SlowDown, "too busy to log out; the lease will end it", BUSY_RETRY);
-            self.refuse(now, link, refusal);
-        }
+    fn handle_logout(&mut self, link: LinkId, session: SessionId) {
+        self.journal.push(Command::LogOut { session }, Then::LoggedOut(link));
     }
 
     fn handle_look_up(&mut self, link: LinkId, look_up: &LookUp) {
@@ -174,12 +192,13 @@ impl Driver {
         tracing::info!(event = "reported", by = %reporter, ?report);
         match report {
             Report::LinkDown(address) => self.doubt(now, reporter, address),
-            Report::Unreachable(other) => self.propose(Command::UnreachablePair { reporter, other }),
+            Report::Unreachable(other) => self.part(reporter, other),
             Report::Isolated => {
                 let rewire = self.directory.neighbourhood(reporter);
                 for neighbour in rewire.iter().flat_map(|rewire| &rewire.neighbours) {
                     self.doubt(now, reporter, neighbour.address);
                 }
+                self.rewire(reporter);
             }
         }
     }
@@ -195,6 +214,17 @@ impl Driver {
         }
     }
 
+    /// Two neighbours that cannot connect; what strangers say of each other does not count
+    fn part(&mut self, reporter: Address, other: Address) {
+        if !self.directory.are_neighbours(reporter, other) {
+            return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, reason = "not neighbours");
+        }
+        let command = Command::UnreachablePair { reporter, other };
+        if self.journal.propose(command, Then::Nothing).is_err() {
+            tracing::warn!(event = "report_ignored", by = %reporter, of = %other, reason = "too many commands wait");
+        }
+    }
+
     fn handle_lost(&mut self, now: Instant, link: LinkId, session: SessionId, reason: &str) {
         if self.homes.get(&session) != Some(&link) {
             return;
@@ -206,8 +236,14 @@ impl Driver {
     }
 
     /// Passes a packet on to the home link of its destination, and says so in its path
-    fn handle_relay(&mut self, _now: Instant, link: LinkId, packet: &PacketBytes) {
+    fn handle_relay(&mut self, link: LinkId, packet: &PacketBytes) {
         let packet = packet.as_ref();
+        let session = self.connections.get(&link).and_then(|connection| connection.admission.session());
+        let sender = session.and_then(|session| self.directory.session(session)).map(|session| session.address);
+        if sender != Some(packet.header().source) {
+            let source = packet.header().source;
+            return tracing::info!(event = "relay_refused", %source, reason = "sent from another's address");
+        }
         let destination = packet.header().destination;
         let home = self.directory.by_address(destination).map(|session| self.homes.get(&session.id).copied());
         match home {

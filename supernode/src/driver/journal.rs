@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::store::{Store, StoreError};
 
-/// Commands that wait for the disk at most: a second of what one disk does; the next one is refused with 429
+/// Commands of others that wait for the disk at most: a second of what one disk does; the next one is refused
 const WAITING_MAX: usize = 4_096;
 
 /// What the journal's thread is asked to do
@@ -44,13 +44,19 @@ impl<T> Journal<T> {
         Ok((journal, durable))
     }
 
-    /// Puts a command into the queue; gives `then` back if [`WAITING_MAX`] wait already
+    /// Puts a command of the supernode's own into the queue, or one that each session or operator has but one of: these
+    /// are bounded by what they concern
+    pub(super) fn push(&mut self, command: Command, then: T) {
+        self.waiting.push_back((command, then));
+        self.write_next();
+    }
+
+    /// Puts a command that others can make at will into the queue; gives `then` back if [`WAITING_MAX`] wait already
     pub(super) fn propose(&mut self, command: Command, then: T) -> Result<(), T> {
         if self.waiting.len() >= WAITING_MAX {
             return Err(then);
         }
-        self.waiting.push_back((command, then));
-        self.write_next();
+        self.push(command, then);
         Ok(())
     }
 

@@ -38,7 +38,6 @@ use self::connections::Claim;
 use self::journal::{Durable, Journal};
 use crate::control::Request;
 use crate::network::Network;
-use crate::store::StoreError;
 
 /// Inputs that are handled before the links are told: one group commit takes them all
 const BATCH_MAX: usize = 256;
@@ -82,6 +81,8 @@ pub(crate) struct Driver {
     claims: Vec<Claim>,
     links: LinkHandle,
     commands: Vec<LinkCommand>,
+    /// Why it must stop
+    fatal: Option<String>,
     listen: Vec<String>,
     rng: ChaCha20Rng,
 }
@@ -107,6 +108,7 @@ impl Driver {
             homes: BTreeMap::new(),
             claims: Vec::new(),
             commands: Vec::new(),
+            fatal: None,
             clock,
             identity,
             network,
@@ -124,32 +126,37 @@ impl Driver {
     /// Runs until `shutdown`; what was proposed by then is made durable first
     ///
     /// # Errors
-    /// [`StoreError`] if the disk fails: a supernode that cannot keep its word stops.
+    /// In words, if the disk, the link thread or the listener fails: a supernode that cannot keep its word stops.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
         mut durable: mpsc::Receiver<Durable>,
         mut control: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), String> {
         tokio::pin!(shutdown);
         let mut leaving = false;
         loop {
-            self.flush().await;
+            self.flush().await?;
+            if let Some(reason) = self.fatal.take() {
+                return Err(reason);
+            }
             if leaving && self.journal.is_idle() {
                 break;
             }
             let wake = self.next_timeout().map(|at| tokio::time::Instant::from_std(self.clock.to_std(at)));
             tokio::select! {
-                Some(event) = events.recv(), if !leaving => {
+                event = events.recv(), if !leaving => {
+                    let Some(event) = event else { return Err("the link thread has ended".into()) };
                     self.handle_event(event);
                     for _ in 1..BATCH_MAX {
                         let Ok(event) = events.try_recv() else { break };
                         self.handle_event(event);
                     }
                 }
-                Some(outcome) = durable.recv() => {
-                    let is_snapshot_due = outcome?;
+                outcome = durable.recv() => {
+                    let Some(outcome) = outcome else { return Err("the log's thread has ended".into()) };
+                    let is_snapshot_due = outcome.map_err(|error| error.to_string())?;
                     self.handle_durable(is_snapshot_due);
                 }
                 Some(request) = control.recv() => self.handle_request(request),
@@ -171,14 +178,12 @@ impl Driver {
             .fold(None, earliest)
     }
 
-    async fn flush(&mut self) {
+    async fn flush(&mut self) -> Result<(), String> {
         self.drain_suspicion();
         for command in std::mem::take(&mut self.commands) {
-            if self.links.send(command).await.is_err() {
-                tracing::error!(event = "links_stopped", reason = "the link thread has ended");
-                return;
-            }
+            self.links.send(command).await.map_err(|error| error.to_string())?;
         }
+        Ok(())
     }
 
     fn send(&mut self, link: LinkId, frame: Frame) {

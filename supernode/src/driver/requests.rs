@@ -102,8 +102,6 @@ impl Driver {
     }
 
     fn release(&mut self, name: Name, reply: Reply) {
-        if self.journal.propose(Command::Release { name }, Then::Answer(reply)).is_err() {
-            tracing::warn!(event = "release_refused", reason = "too many commands wait for the disk");
-        }
+        self.journal.push(Command::Release { name }, Then::Answer(reply));
     }
 }

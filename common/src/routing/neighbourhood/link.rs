@@ -36,7 +36,7 @@ impl Standing {
 }
 
 /// The other side's table, as told on a link
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RemoteTable {
     pub(super) epoch: Epoch,
     pub(super) entries: BTreeMap<Address, (bool, Name)>,

@@ -359,8 +359,10 @@ impl Neighbourhood {
         if link.table.as_ref().is_some_and(|old| old.epoch > table.epoch) {
             return self.ignore_frame(id, FrameKind::Table, IgnoreReason::StaleTable);
         }
-        link.table = Some(RemoteTable::new(table, link.grant.address));
-        self.are_views_changed = true;
+        let table = RemoteTable::new(table, link.grant.address);
+        // A neighbour that says the same again must not cost us a new snapshot and all cached decisions.
+        self.are_views_changed |= link.table.as_ref().is_none_or(|old| old.entries != table.entries);
+        link.table = Some(table);
     }
 
     fn on_delta(&mut self, id: LinkId, delta: &Delta) {
@@ -370,8 +372,10 @@ impl Neighbourhood {
         let Some(table) = &mut link.table else {
             return self.ignore_frame(id, FrameKind::Delta, IgnoreReason::NoTable);
         };
-        self.are_views_changed = true;
-        if table.apply(delta) > 0 {
+        let before = table.clone();
+        let unknown = table.apply(delta);
+        self.are_views_changed |= *table != before;
+        if unknown > 0 {
             self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
         }
     }

@@ -611,6 +611,17 @@ mod tables {
     }
 
     #[test]
+    fn table_or_delta_that_says_the_same_again_changes_nothing() {
+        let mut core = peer_5_linked(&[7]);
+        core.handle_table(at(0), LinkId(1), table(11, &[(1, true), (2, true)]));
+        core.handle_delta(at(0), LinkId(1), &delta(&[(2, false)]));
+        assert_eq!(acts(&mut core), [Output::RoutesChanged, Output::RoutesChanged]);
+        core.handle_table(at(0), LinkId(1), table(12, &[(1, true), (2, false)]));
+        core.handle_delta(at(0), LinkId(1), &delta(&[(2, false)]));
+        assert_eq!(acts(&mut core), []);
+    }
+
+    #[test]
     fn stale_table_is_ignored() {
         let mut core = peer_5_linked(&[7]);
         core.handle_table(at(0), LinkId(1), table(9, &[(1, true)]));

@@ -3,14 +3,15 @@
 use super::*;
 use crate::crypto::Handshake;
 use crate::session::supernode::{
-    Admission, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest, Output, PROPOSAL_WAIT, REQUEST_INTERVAL, REQUESTS_BURST,
-    Refusal,
+    Admission, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest, Output, PROPOSAL_WAIT, RELAY_INTERVAL, RELAYS_BURST,
+    REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST, Refusal,
 };
 use crate::wire::grant::SignedGrant;
+use crate::wire::packet::{Class, Header, new_packet};
 use crate::wire::session::{
     Found, Granted, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject,
 };
-use crate::wire::{Bye, Frame, VERSION, link};
+use crate::wire::{Bye, Frame, PacketBytes, VERSION, link};
 
 /// Brings an admission into a state
 type Start = fn() -> Admission;
@@ -107,6 +108,7 @@ fn kind(output: &Output) -> String {
         Output::LookUp(_) => "look up".to_owned(),
         Output::Report(_) => "report".to_owned(),
         Output::Relay(_) => "relay".to_owned(),
+        Output::RelayRefused(_) => "relay refused".to_owned(),
         Output::Lost { .. } => "lost".to_owned(),
     }
 }
@@ -374,10 +376,45 @@ fn look_ups_over_the_rate_are_answered_with_429() {
     admission.handle_frame(Instant::ZERO, look_up(999));
     let found = Found { query: 999, status: Status::SlowDown, record: None };
     assert_eq!(drain(&mut admission), [Output::Send(Frame::Found(found))]);
-    admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated));
     admission.handle_frame(Instant::ZERO, Frame::Renew(Renew { session: session_id(7), epoch: Epoch(1) }));
     assert_eq!(drain(&mut admission), []);
-    assert_eq!(admission.dropped(), 3);
-    admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, Frame::Report(Report::Isolated));
+    assert_eq!(admission.dropped(), 2);
+    admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, look_up(1000));
+    assert_eq!(kinds(&mut admission), ["look up"]);
+}
+
+#[test]
+fn reports_over_the_rate_are_dropped_and_counted() {
+    let mut admission = logged_in();
+    for _ in 0..REPORTS_BURST {
+        admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated));
+        assert_eq!(kinds(&mut admission), ["report"]);
+    }
+    admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated));
+    assert_eq!((drain(&mut admission), admission.dropped()), (vec![], 1));
+    admission.handle_frame(Instant::ZERO + REPORT_INTERVAL, Frame::Report(Report::Isolated));
     assert_eq!(kinds(&mut admission), ["report"]);
+}
+
+#[test]
+fn relays_over_the_rate_are_given_back() {
+    let header = Header {
+        destination: Address(1),
+        source: Address(2),
+        id: 3,
+        ttl: 4,
+        class: Class::Data,
+        congested: false,
+        traced: false,
+    };
+    let packet = || PacketBytes::new(new_packet(&header, b"payload").unwrap()).unwrap();
+    let mut admission = logged_in();
+    for _ in 0..RELAYS_BURST {
+        admission.handle_frame(Instant::ZERO, Frame::Relay(packet()));
+        assert_eq!(kinds(&mut admission), ["relay"]);
+    }
+    admission.handle_frame(Instant::ZERO, Frame::Relay(packet()));
+    assert_eq!(drain(&mut admission), [Output::RelayRefused(packet())]);
+    admission.handle_frame(Instant::ZERO + RELAY_INTERVAL, Frame::Relay(packet()));
+    assert_eq!(kinds(&mut admission), ["relay"]);
 }
