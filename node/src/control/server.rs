@@ -19,11 +19,12 @@ use tokio::time::timeout;
 
 use super::{Done, REQUEST_BYTES_MAX, Refusal};
 
-/// Askers at once; one more is told 429: only the home's owner can ask, so this is for scripts gone wild
-pub const CONNECTIONS_MAX: usize = 64;
+/// Askers at once: a quarter of the descriptors that a process usually has, and five seconds of a message every 20 ms; one
+/// more is told 429
+pub const CONNECTIONS_MAX: usize = 256;
 
-/// Requests that wait for the driver; one more is told 429
-pub const REQUESTS_MAX: usize = 16;
+/// Requests that wait for the driver, which answers thousands a second; one more is told 429
+pub const REQUESTS_MAX: usize = 256;
 
 /// Lines of one answer that wait for the asker
 const LINES_MAX: usize = 16;
