@@ -19,8 +19,8 @@ use crate::ring::{Interval, Ring};
 
 /// The smallest degree: the ring and one map
 pub const DEGREE_MIN: u8 = 4;
-/// The largest degree: more would not fit the 64 links of a peer, whose number varies around the degree
-pub const DEGREE_MAX: u8 = 48;
+/// The largest degree: tables vary around it, and at 48 two of a thousand are over the 64 neighbours of a table
+pub const DEGREE_MAX: u8 = 40;
 /// The degree of a network where nothing else is said
 pub const DEGREE_DEFAULT: u8 = 16;
 

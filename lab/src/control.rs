@@ -474,7 +474,7 @@ pub struct PeerLine {
     pub name: String,
     /// Its place on the ring
     pub address: String,
-    /// How it stands: member, suspect, …
+    /// How it stands: logged_in, suspect, logged_out
     pub state: String,
 }
 

@@ -84,7 +84,7 @@ fn table(views: &BTreeMap<String, View>) -> String {
 fn links(view: &View) -> String {
     let links = view.neighbours.iter().flat_map(|answer| &answer.neighbours);
     let members = view.peers.iter().flat_map(|answer| &answer.peers);
-    let members = members.map(|peer| (&peer.name, &peer.state, matches!(peer.state.as_str(), "" | "member" | "up")));
+    let members = members.map(|peer| (&peer.name, &peer.state, matches!(peer.state.as_str(), "" | "logged_in")));
     let word = |(name, state, fine): (&String, &String, bool)| {
         if fine { name.clone() } else { format!("\x1b[33m{name}:{state}\x1b[0m") }
     };

@@ -85,7 +85,7 @@ pub struct Config {
     pub home: Home,
     /// Port 0 lets the system choose
     pub listen: Multiaddr,
-    /// Even, 4 to 48
+    /// Even, 4 to 40
     pub degree: u8,
     /// How long a session lasts without a renewal
     pub lease: Duration,
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn odd_degree_is_refused_with_what_would_be_right() {
-        assert!(decide("degree = 7").unwrap_err().contains("even and from 4 to 48"));
+        assert!(decide("degree = 7").unwrap_err().contains("even and from 4 to 40"));
         assert_eq!(decide("degree = 8").unwrap().degree, 8);
     }
 

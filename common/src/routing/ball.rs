@@ -36,7 +36,7 @@ impl Cost {
 
     /// In hundredths of a hop, for people
     pub(super) fn hundredths(self) -> u32 {
-        (u64::from(self.0) * 100 >> 12) as u32
+        ((u64::from(self.0) * 100) >> 12) as u32
     }
 }
 
@@ -116,7 +116,7 @@ impl<'a> Field<'a> {
 
     /// What the way from `a` clockwise to `b` costs
     fn way(&self, a: Point, b: Point) -> u64 {
-        (u128::from(b.wrapping_sub(a)) * self.weight >> 64) as u64
+        ((u128::from(b.wrapping_sub(a)) * self.weight) >> 64) as u64
     }
 
     fn lower(&mut self, point: Point, cost: u64) {
@@ -173,6 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lift::{DEGREE_MAX, DEGREE_MIN};
     use crate::ring::distance;
 
     fn points(degree: u8, centre: Point, depth: u8) -> Vec<(Point, u8)> {
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn ball_is_bounded_at_every_degree_and_any_number_of_members() {
-        for degree in (4..=48).step_by(2) {
+        for degree in (DEGREE_MIN..=DEGREE_MAX).step_by(2) {
             let moves = 2 * Maps::of_degree(degree).len() as u64;
             let points = 1 + (0..u32::from(depth(degree, u64::MAX))).map(|r| moves * (moves - 1).pow(r)).sum::<u64>();
             assert!(points <= POINTS_MAX, "{points} at degree {degree}");

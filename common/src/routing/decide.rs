@@ -3,6 +3,7 @@
 use super::ball::Cost;
 use super::cache::RouteCache;
 use super::routes::{NeighbourView, Ranked, Routes};
+use super::trail::{Arrival, Trail};
 use crate::id::{Address, ShortId};
 use crate::time::Instant;
 use crate::wire::content::{Cause, Choice};
@@ -100,8 +101,8 @@ impl Routes {
 
     /// The source's own decision for a packet `id` to `destination`, by none of the first hops in `avoid` if others do
     ///
-    /// `None` if there is no way, or it is this peer itself. What the edit notes (dead neighbours) is to be made to the
-    /// packet that goes out.
+    /// `None` if there is no way, or it is this peer itself. The edit is to be made to the packet that goes out, which is
+    /// then not asked about again: [`Routes::decide`] would note the same dead twice.
     pub fn first_hop(
         &self,
         cache: &mut RouteCache,
@@ -121,96 +122,6 @@ impl Routes {
             }
         }
         None
-    }
-}
-
-/// How a packet came to be here
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
-    /// It is this peer's own, on its way out
-    Own,
-    /// For the first time, from this peer
-    First(Address),
-    /// Given back by this neighbour
-    Returned(Address),
-    /// It was here, and whoever sent it should have seen that
-    Again,
-}
-
-/// What a packet's trailer says, seen from one peer
-#[derive(Clone, Copy, Debug, Default)]
-struct Trail<'a> {
-    packet: Option<PacketRef<'a>>,
-    len: usize,
-    /// The end of the way, and what is before it
-    last: Option<(Mark, ShortId)>,
-    before: Option<(Mark, ShortId)>,
-    /// This peer had it
-    visited: bool,
-    /// This peer is the end of the way
-    returned: bool,
-    /// Dead peers noted, the destination among them
-    dead: usize,
-    /// Notes of the destination alone
-    notes: usize,
-}
-
-impl<'a> Trail<'a> {
-    #[inline]
-    fn read(packet: &PacketRef<'a>, own: ShortId) -> Self {
-        let destination = packet.header().destination.short();
-        let mut trail = Self { packet: Some(*packet), len: packet.entries().len(), ..Self::default() };
-        for (mark, who) in packet.entries() {
-            match mark {
-                Mark::Dead => {
-                    trail.dead += 1;
-                    trail.notes += usize::from(who == destination);
-                }
-                Mark::Tried => trail.visited |= who == own,
-                Mark::Way | Mark::Relay => {
-                    (trail.before, trail.last) = (trail.last, Some((mark, who)));
-                    trail.visited |= who == own;
-                }
-            }
-        }
-        trail.returned = trail.last == Some((Mark::Way, own));
-        trail
-    }
-
-    /// How the packet came here, if that can be
-    #[inline]
-    fn arrival(&self, source: Address, own: Address, from: Option<Address>) -> Result<Arrival, DropReason> {
-        let Some(from) = from else { return Ok(Arrival::Own) };
-        match self.last {
-            None if source == own && self.len > 0 => Ok(Arrival::Returned(from)),
-            None if source != from => Err(DropReason::ForgedSource),
-            Some(_) if source == own => Err(DropReason::ForgedSource),
-            Some(_) if self.returned => Ok(Arrival::Returned(from)),
-            Some((Mark::Way, last)) if last != from.short() => Err(DropReason::ForgedWay),
-            _ if self.visited => Ok(Arrival::Again),
-            _ => Ok(Arrival::First(from)),
-        }
-    }
-
-    #[inline]
-    fn entries(&self) -> impl Iterator<Item = (Mark, ShortId)> + use<'a> {
-        self.packet.into_iter().flat_map(|packet| packet.entries())
-    }
-
-    #[inline]
-    fn has_visited(&self, who: ShortId) -> bool {
-        self.entries().any(|(mark, visited)| mark != Mark::Dead && visited == who)
-    }
-
-    #[inline]
-    fn has_noted(&self, who: ShortId) -> bool {
-        self.entries().any(|(mark, noted)| mark == Mark::Dead && noted == who)
-    }
-
-    /// Neither visited nor known dead
-    #[inline]
-    fn is_new(&self, who: ShortId) -> bool {
-        self.entries().all(|(_, known)| known != who)
     }
 }
 
@@ -328,7 +239,7 @@ impl<'a> Search<'a> {
         loop {
             let (best, unsure) = self.cheapest(ranked);
             match best {
-                Some((_, Cost::MISSED)) if self.findings(ranked) >= FINDINGS_MAX => return Pick::DestinationDown,
+                Some((_, Cost::MISSED)) if self.is_given_up(ranked) => return Pick::DestinationDown,
                 Some((entry, cost)) if entry.up => return Pick::Via(usize::from(entry.via), cost),
                 Some((entry, _)) => self.dead.extend(self.view_of(entry).map(|view| view.address.short())),
                 None if unsure => return Pick::Unsure,
@@ -337,11 +248,14 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// How many peers found that the destination is not there: those who noted it, and neighbours who have not had the
-    /// packet, so that nobody counts twice
-    fn findings(&self, ranked: &[Ranked]) -> usize {
+    /// Whether enough peers found that the destination is not there: those who noted it, and neighbours who have not had
+    /// the packet, so that nobody counts twice
+    ///
+    /// What neighbours' tables say may be a moment old, so one must have found it at first hand.
+    fn is_given_up(&self, ranked: &[Ranked]) -> bool {
         let missing = ranked.iter().filter(|entry| entry.misses).filter_map(|entry| self.view_of(entry));
-        self.trail.notes + missing.filter(|view| !self.trail.has_visited(view.address.short())).count()
+        let unasked = missing.filter(|view| !self.trail.has_visited(view.address.short())).count();
+        self.trail.notes > 0 && self.trail.notes + unasked >= FINDINGS_MAX
     }
 
     #[inline]

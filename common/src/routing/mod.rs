@@ -12,6 +12,10 @@
 //! 3. nobody is left: one hop back;
 //! 4. nor is there a way back, or the hops are spent, or the destination is known to be down: undeliverable.
 //!
+//! A destination is *missed* by a peer whose link to it is down, and by one beside whose place on the ring it would be
+//! if it were there. A packet goes to such peers first, as one of them may have lost its own link only; at the second
+//! that misses it, it comes back, so that packets for the dead do not search the whole mesh.
+//!
 //! The packet's trailer is its memory (`wire::packet`): who had it, which of them are on the present way, and who was
 //! found dead. So a packet never goes round, whatever each peer on its way believes.
 
@@ -21,6 +25,7 @@ mod decide;
 pub mod liveness;
 pub mod neighbourhood;
 mod routes;
+mod trail;
 
 pub use cache::{COLD_DECISIONS_PER_SECOND, DESTINATIONS_MAX, RouteCache};
 pub use decide::{Decision, DropReason};

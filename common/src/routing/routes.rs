@@ -14,8 +14,7 @@ pub struct NeighbourView {
     pub up: bool,
     /// What people call it
     pub name: Name,
-    /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first [`NEIGHBOURS_MAX`]
-    /// count
+    /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first [`NEIGHBOURS_MAX`] count
     pub table: Vec<(Address, bool)>,
 }
 

@@ -193,7 +193,7 @@ pub struct Rewire {
     pub epoch: Epoch,
     /// n̂: how many members the ring has
     pub members: u64,
-    /// d: the network's degree, even, 4 to 48
+    /// d: the network's degree, even, 4 to 40
     pub degree: u8,
     /// Every neighbour, in the order of addresses
     pub neighbours: Bounded<Record, NEIGHBOURS_MAX>,

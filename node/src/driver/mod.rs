@@ -15,6 +15,7 @@ mod events;
 mod grants;
 mod outputs;
 mod packets;
+mod replies;
 mod requests;
 mod trace;
 mod waiting;
@@ -39,6 +40,7 @@ use tokio::sync::mpsc;
 
 use self::grants::Grants;
 use self::packets::Arrived;
+use self::replies::Replies;
 use self::waiting::Waiting;
 use crate::clock::Clock;
 use crate::control::Request;
@@ -116,6 +118,7 @@ pub(crate) struct Driver {
     inbox: InboxWorker,
     storing: BTreeMap<u64, Arrived>,
     next_ticket: u64,
+    replies: Replies,
     functions: Functions,
     waiting: Waiting,
     rng: ChaCha20Rng,
@@ -148,6 +151,7 @@ impl Driver {
             inbox: parts.inbox,
             storing: BTreeMap::new(),
             next_ticket: 0,
+            replies: Replies::default(),
             functions: parts.functions,
             waiting: Waiting::default(),
             rng: parts.rng,

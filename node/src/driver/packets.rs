@@ -201,11 +201,13 @@ impl Driver {
         if arrived.origin == Origin::Own {
             return self.handle_packet(now, Origin::Own, &packet.as_ref());
         }
-        if self.hand_over(now, &packet, &[]).is_none() {
-            match self.home_link() {
-                Some(home) => self.send(home, Frame::Relay(packet)),
-                None => tracing::info!(event = "reply_dropped", reason = "no way back", to = %arrived.from.name),
-            }
+        let tried = self.replies.tried(&arrived.id);
+        if let Some((first_hop, _)) = self.hand_over(now, &packet, &tried) {
+            return self.replies.handle_sent(arrived.id, first_hop);
+        }
+        match self.home_link() {
+            Some(home) => self.send(home, Frame::Relay(packet)),
+            None => tracing::info!(event = "reply_dropped", reason = "no way back", to = %arrived.from.name),
         }
     }
 

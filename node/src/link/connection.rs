@@ -59,8 +59,10 @@ pub(crate) struct Link {
     deadlines: Deadlines,
     frame_began: Cell<Option<Instant>>,
     write_began: Cell<Option<Instant>>,
+    /// When the supervisor's timer goes off
     armed: Cell<Option<Instant>>,
     supervised: Wake,
+    /// Why it is to end, from the moment that somebody wants that
     ending: RefCell<Option<CloseReason>>,
 }
 
@@ -251,6 +253,7 @@ pub(crate) async fn run(hub: Rc<Hub>, established: Established) {
     let writer =
         spawn_local(guarded(Rc::clone(&link), writer::write(Rc::clone(&hub), Rc::clone(&link), stream.clone())));
     let reason = supervise(&hub, &link).await;
+    // From here on nobody finds it: packets for it go elsewhere while it says its last words.
     hub.remove_link(&link);
     end(&hub, &link, &reason, reader, writer, stream).await;
     drop(slot);
@@ -331,6 +334,7 @@ async fn end(
         // Cancelled, finished, or a panic that the runtime has reported: gone in each case.
         drop(task.await);
     };
+    // Dropping them tells the senders.
     link.waiting.borrow_mut().clear();
     abort(reader).await;
     let Some((status, reason)) = reason.farewell() else { return abort(writer).await };

@@ -8,7 +8,6 @@ use kith_common::id::Key;
 use kith_common::status::Status;
 use kith_common::wire::session::{Location, Reason};
 use libp2p::Multiaddr;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -38,7 +37,7 @@ pub(crate) async fn dial(hub: Rc<Hub>, dial: Dial) {
 }
 
 /// Lets in one connection; whoever it is has no link until it said hello
-pub(crate) async fn admit(hub: Rc<Hub>, stream: TcpStream, ip: Option<IpAddr>) {
+pub(crate) async fn admit(hub: Rc<Hub>, stream: impl Duplex + 'static, ip: Option<IpAddr>) {
     let slot = match Slot::pending(&hub, ip) {
         Ok(slot) => slot,
         Err(refusal) => {
@@ -59,11 +58,12 @@ pub(crate) async fn admit(hub: Rc<Hub>, stream: TcpStream, ip: Option<IpAddr>) {
     }
 }
 
-async fn accept(hub: &Rc<Hub>, stream: TcpStream, ip: Option<IpAddr>) -> Result<Established, DialError> {
+async fn accept(hub: &Rc<Hub>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
     let stream = Buffered::new(stream, Rc::clone(&hub.buffers));
     let accepted = timeout(hub.deadlines.handshake, hub.tls.accept(stream)).await;
     let (mut stream, key) = handshake_result(hub, accepted)?;
     let template = hub.hello.borrow().clone();
+    // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
     let admit = || Slot::incoming(hub, ip).map_err(too_many);
     let greeting = within(hub.deadlines.hello, greet_as_listener(&mut stream, &template, admit)).await;
     let (greeting, slot) = or_part(hub, &mut stream, greeting).await?;
@@ -76,6 +76,7 @@ async fn establish(hub: &Rc<Hub>, dial: Dial) -> Result<Established, DialError> 
     let template = hub.hello.borrow().clone();
     let greeting = within(hub.deadlines.hello, greet_as_dialler(&mut stream, &template, dial.purpose)).await;
     let greeting = or_part(hub, &mut stream, greeting).await?;
+    // Links may have come in since the dial began, so the place is taken now.
     let slot = Slot::outgoing(hub).map_err(DialError::TooManyLinks)?;
     let source = Source { attempt: Some(dial.attempt), location: Some(location), ip };
     Ok(established(hub, stream, key, greeting, slot, source))
@@ -132,6 +133,7 @@ fn handshake_result<S>(
 ) -> Result<(S, Key), DialError> {
     let after = hub.deadlines.handshake;
     match result {
+        // A node finds its own location in the directory, or behind a name that means this machine.
         Ok(Ok((_, key))) if key == hub.key => Err(DialError::OwnKey),
         Ok(Ok(connected)) => Ok(connected),
         Ok(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
@@ -160,6 +162,7 @@ async fn connect_any(hub: &Rc<Hub>, dial: &Dial) -> Result<Connected, DialError>
     let mut failure = DialError::NoLocation;
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
+            // Returning drops the others, and what they had of a connection with them.
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => failure = worse(failure, error),
             Err(error) => failure = worse(failure, DialError::Connect(error.to_string())),

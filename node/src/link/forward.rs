@@ -100,15 +100,22 @@ impl Limbo {
 
 /// Decides the packets of one link, a batch at a time
 pub(crate) struct Forwarder {
+    /// Where they come from; `None`: from limbo
     link: Option<Rc<Link>>,
+    /// Its neighbour's address in the present routes
     from: Option<Address>,
     now: Instant,
+    /// Held for a whole batch, so that one batch is decided by one set of routes
     snapshot: Option<Rc<Snapshot>>,
+    /// Whose writers are to be woken when the batch is done
     touched: Vec<Rc<Link>>,
+    /// For this node: frames of data, and of signals
     data: Vec<u8>,
     data_packets: u64,
     signals: Vec<u8>,
+    /// This node's own packets that came back
     returned: Vec<Undeliverable>,
+    /// Counted here and added to the counters once a batch
     forwarded: u64,
 }
 
@@ -160,6 +167,7 @@ impl Forwarder {
         hub.counters.forwarded.add(std::mem::take(&mut self.forwarded));
         let link = self.link.as_ref().map_or(LinkId(0), |link| link.id);
         if !self.data.is_empty() {
+            // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
             let packets = std::mem::take(&mut self.data_packets);
             let delivery = Delivery { link, frames: std::mem::take(&mut self.data) };
             match hub.try_emit(LinkEvent::Deliver(delivery)) {
@@ -167,6 +175,7 @@ impl Forwarder {
                 Some(_) => hub.counters.dropped_delivery.add(packets),
             }
         }
+        // Signals are the fates of other packets, few and small: for them, and for what came back, the link waits.
         if !self.signals.is_empty() {
             let delivery = Delivery { link, frames: std::mem::take(&mut self.signals) };
             hub.counters.delivered.add(delivery.packets().count() as u64);
@@ -237,6 +246,7 @@ impl Forwarder {
         choice: Choice,
     ) {
         let Some(target) = snapshot.target(to) else {
+            // Its link ended after this snapshot was made. Dropping here would cost the sender its first timeout.
             if !hub.limbo.borrow_mut().keep(self.now, from, packet) {
                 hub.counters.dropped_no_link.add(1);
             }
@@ -259,6 +269,7 @@ impl Forwarder {
                 }
             }
             Err(PushError::Full) => self.drop_at_full_queue(hub, snapshot, packet, target),
+            // The trailer is full, which is as good as a spent TTL.
             Err(PushError::Wire(_)) => self.give_up(hub, snapshot, packet, Cause::TtlSpent),
         }
     }
@@ -287,6 +298,7 @@ impl Forwarder {
         self.send_undeliverable(hub, snapshot, packet, cause);
     }
 
+    /// Reports go to a source that is only claimed: whoever sends packets here may cause so many, and no flood.
     fn may_report(&self) -> bool {
         let Some(link) = &self.link else { return true };
         let mut allowance = link.reports.get();
@@ -299,6 +311,7 @@ impl Forwarder {
         let header = packet.header();
         let hop = |(mark, short)| PathHop { short, relay: mark == Mark::Relay, name: None };
         let is_own = header.source == snapshot.address;
+        // The way so far does not have this node yet, which is where it ends.
         let here = (!is_own).then_some((Mark::Way, snapshot.address.short()));
         let undeliverable = Undeliverable {
             packet: header.id,
@@ -333,6 +346,7 @@ impl Forwarder {
         let header = Header {
             destination: to,
             source: snapshot.address,
+            // Random, so that many reports to one source spread over the ways to it.
             id: hub.next_seed(),
             ttl: TTL_DEFAULT,
             class: Class::Signal,
@@ -347,6 +361,7 @@ impl Forwarder {
         }
     }
 
+    /// True if it is on its way; nobody is told of one that is not
     fn send_own(&mut self, hub: &Hub, snapshot: &Snapshot, packet: &PacketRef<'_>) -> bool {
         let decision = snapshot.routes.decide(&mut hub.cache.borrow_mut(), packet, None, self.now);
         let Decision::Forward { to, edit, .. } = decision else { return false };

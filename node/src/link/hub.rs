@@ -40,6 +40,7 @@ use crate::clock::Clock;
 pub(crate) struct Hub {
     pub(crate) key: Key,
     pub(crate) clock: Clock,
+    /// Whether packets are decided here, or go up to the driver
     pub(crate) forwarding: bool,
     pub(crate) bounds: QueueBounds,
     pub(crate) deadlines: Deadlines,
@@ -49,10 +50,13 @@ pub(crate) struct Hub {
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hello: RefCell<HelloTemplate>,
+    /// `None` while this node is logged out
     pub(crate) snapshot: RefCell<Option<Rc<Snapshot>>>,
+    /// One for all links: a destination is worked out once, whoever asks for it
     pub(crate) cache: RefCell<RouteCache>,
     pub(crate) limbo: RefCell<Limbo>,
     admission: RefCell<Admission>,
+    /// Those that commands can name; bounded by the admission
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
     /// Links whose tasks run, those with last words included
     running: Cell<usize>,
@@ -244,11 +248,13 @@ impl Hub {
 
     fn set_routes(self: &Rc<Self>, routes: Option<NewRoutes>) {
         let links = self.links.borrow();
+        // A link that the new routes leave out is no neighbour's any more, though it may still be open.
         for link in links.values() {
             link.address.set(None);
         }
         let snapshot = routes.map(|NewRoutes { routes, links: ids, address, name }| {
             let mut targets: Vec<_> =
+                // One that is gone by now is left out: its packets go to limbo until the driver has heard of it.
                 ids.into_iter().filter_map(|(to, id)| Some((to, Rc::clone(links.get(&id)?)))).collect();
             targets.sort_by_key(|target| target.0);
             for (address, link) in &targets {
@@ -273,8 +279,10 @@ pub(crate) async fn run(hub: Rc<Hub>, mut commands: mpsc::Receiver<LinkCommand>)
         hub.handle_command(command);
     }
     arrivals.abort();
+    // Whoever still gives commands is told that nobody takes them.
     commands.close();
     let ending = async {
+        // Again after each end: a handshake that was under way may have become a link meanwhile.
         while !close_all(&hub) {
             hub.ended.woken().await;
         }

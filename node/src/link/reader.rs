@@ -47,7 +47,9 @@ struct Reader {
     hub: Rc<Hub>,
     link: Rc<Link>,
     stream: Stream,
+    /// What is left of the last batch: at most a part of one frame
     inbound: Inbound,
+    /// What becomes of its packets
     forwarder: Forwarder,
 }
 
@@ -69,6 +71,7 @@ impl Reader {
         self.link.on_received(now, bytes);
         self.hub.counters.bytes_in.add(bytes as u64);
         self.forwarder.begin(&self.hub, now);
+        // Even if the link is to end, what came before the fault is dealt with.
         let handled = self.handle_frames().await;
         self.link.set_frame_began(now, self.inbound.is_partial(), self.inbound.moved);
         self.inbound.release(&self.hub.buffers);
@@ -171,6 +174,7 @@ impl Inbound {
             return Poll::Ready(Err(error));
         }
         let mut held = self.held.take().unwrap_or_else(|| buffers.take_read());
+        // A part of a frame moves to the front, so that the largest frame has room behind it.
         held.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         let mut buffer = ReadBuf::new(&mut held);
@@ -180,6 +184,7 @@ impl Inbound {
         self.end += read;
         self.moved = false;
         self.held = Some(held);
+        // Nothing came: an idle link waits without a buffer.
         self.release(buffers);
         match polled {
             Poll::Pending if read == 0 => Poll::Pending,
@@ -192,6 +197,7 @@ impl Inbound {
         }
     }
 
+    /// The next whole frame, if it is there; an error ends the stream, as its end cannot be found any more
     fn next_frame(&mut self) -> Result<Option<(FrameKind, &[u8])>, WireError> {
         let bytes = self.held.as_deref().and_then(|held| held.get(self.start..self.end)).unwrap_or_default();
         let Some((head, rest)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };

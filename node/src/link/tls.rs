@@ -73,12 +73,13 @@ impl Tls {
         let verifier = Arc::new(Verifier { wanted: None });
         let mut server = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificate.clone());
         server.alpn_protocols = vec![ALPN.to_vec()];
+        // No resumption: links last, and a ticket would bring back a peer without its certificate.
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { provider, certificate, server: Arc::new(server) })
     }
 
-    /// The listener's half of a handshake
+    /// The listener's half of a handshake; it takes anybody, and tells who it is
     pub(crate) async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, Key), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -121,6 +122,7 @@ impl HandshakeError {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => Self::OtherKey,
+            // rustls says what is wrong with the other side's bytes, the system what is wrong with the connection.
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -172,6 +174,7 @@ struct Verifier {
 }
 
 impl Verifier {
+    // Neither names nor chains nor revocation: the certificate is a wrapper around the key that signed it.
     fn check(&self, certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
         if !others.is_empty() {
             return Err(rustls::Error::General("more than one certificate".into()));
@@ -197,6 +200,7 @@ impl Verifier {
         Ok(HandshakeSignatureValid::assertion())
     }
 
+    /// What libp2p's certificates may be signed with; ours and those of libp2p itself are P-256
     fn schemes() -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP256_SHA256,

@@ -18,6 +18,7 @@ pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> Close
         let taken = link.queue.borrow_mut().take_batch(&hub.buffers);
         match taken {
             Some(batch) => {
+                // Before the write, so that there is a next batch when it is done.
                 admit_waiting(&link);
                 if let Err(error) = write_batch(&hub, &link, &stream, batch).await {
                     return error.into();
@@ -34,6 +35,7 @@ async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Batch) -> i
     if batch.wants_answer {
         link.on_sent(now);
     }
+    // From the call to the last byte that the system took: whoever takes none for so long is gone.
     link.set_write_began(Some(now));
     if write_all(stream, &batch.bytes).await? {
         link.on_progress(hub.clock.now());
@@ -59,6 +61,7 @@ async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<bool> {
     Ok(waited)
 }
 
+/// Also flushes: rustls takes bytes long before the system does
 fn poll_write_all(stream: &mut dyn Duplex, bytes: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     while !bytes.is_empty() {
         match ready!(Pin::new(&mut *stream).poll_write(cx, bytes))? {

@@ -172,7 +172,7 @@ reasons! {
         /// The grant is not for our key
         OtherKey = "the grant is for another key",
         /// The degree is odd or out of its bounds
-        Degree = "its degree is odd, or not in 4 to 48",
+        Degree = "its degree is odd, or not in 4 to 40",
         /// A record names ourselves
         Ourselves = "the record names ourselves",
         /// A record repeats a key or an address

@@ -139,16 +139,29 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
     chain.c.counted(|counts| counts.delivered == count).await;
 }
 
+/// A packet that ends at its first forwarder
+fn spent(id: u64, class: Class) -> Header {
+    Header { ttl: 0, ..header(NOBODY, id, class) }
+}
+
 #[tokio::test]
-async fn packet_for_nobody_comes_back_with_a_status() {
+async fn packet_for_nobody_comes_back_to_its_source() {
     let mut chain = Chain::start().await;
     chain.a.send(chain.ab.0, packet(&header(NOBODY, 9, Class::Data), b"lost")).await;
+    let undeliverable = chain.a.undeliverable().await;
+    assert_eq!((undeliverable.packet, undeliverable.destination), (9, NOBODY));
+    assert_eq!(undeliverable.status, Status::Unavailable);
+}
+
+#[tokio::test]
+async fn packet_with_spent_ttl_is_reported_to_its_source() {
+    let mut chain = Chain::start().await;
+    chain.a.send(chain.ab.0, packet(&spent(9, Class::Data), b"lost")).await;
     let [report] = &delivered(&mut chain.a, 1).await[..] else { panic!("one report") };
     assert_eq!((report.as_ref().header().source, report.as_ref().header().class), (B, Class::Signal));
     let Payload::Undeliverable(undeliverable) = payload(report) else { panic!("{report:?}") };
     assert_eq!((undeliverable.packet, undeliverable.destination), (9, NOBODY));
-    assert_eq!(undeliverable.status, Status::Unavailable);
-    assert!(matches!(undeliverable.cause, Cause::NoCandidate | Cause::DestinationDown));
+    assert_eq!((undeliverable.status, undeliverable.cause), (Status::Unavailable, Cause::TtlSpent));
     let path: Vec<_> = undeliverable.path.iter().map(|hop| hop.short).collect();
     assert_eq!(path, [B.short()]);
 }
@@ -164,7 +177,7 @@ async fn report_that_cannot_be_delivered_is_not_reported() {
         path: Default::default(),
     };
     let report = kith_common::wire::encode(&Payload::Undeliverable(report)).unwrap();
-    chain.a.send(chain.ab.0, packet(&header(NOBODY, 9, Class::Signal), &report)).await;
+    chain.a.send(chain.ab.0, packet(&spent(9, Class::Signal), &report)).await;
     chain.b.counted(|counts| counts.dropped_reports == 1).await;
     assert_eq!(chain.a.counts().delivered, 0);
 }
@@ -173,7 +186,7 @@ async fn report_that_cannot_be_delivered_is_not_reported() {
 async fn reports_are_limited_for_each_neighbour() {
     let chain = Chain::start().await;
     for id in 0..400 {
-        chain.a.send(chain.ab.0, packet(&header(NOBODY, id, Class::Data), b"lost")).await;
+        chain.a.send(chain.ab.0, packet(&spent(id, Class::Data), b"lost")).await;
     }
     chain.b.counted(|counts| counts.undeliverable == 400).await;
     assert!(chain.b.counts().dropped_reports >= 100, "{:?}", chain.b.counts());
@@ -214,11 +227,7 @@ async fn packet_that_comes_back_to_its_source_is_told_to_the_driver() {
         body
     };
     raw.send(Frame::Packet(PacketBytes::new(given_back).unwrap())).await;
-    let undeliverable = a.wait(|event| match event {
-        LinkEvent::Undeliverable(undeliverable) => Some(undeliverable.clone()),
-        _ => None,
-    });
-    let undeliverable = undeliverable.await;
+    let undeliverable = a.undeliverable().await;
     assert_eq!((undeliverable.packet, undeliverable.cause), (9, Cause::NoCandidate));
 }
 

@@ -123,6 +123,14 @@ impl Node {
         .await
     }
 
+    async fn undeliverable(&mut self) -> Undeliverable {
+        self.wait(|event| match event {
+            LinkEvent::Undeliverable(undeliverable) => Some(undeliverable.clone()),
+            _ => None,
+        })
+        .await
+    }
+
     fn counts(&self) -> Counts {
         self.links.counters().counts()
     }

@@ -1,0 +1,95 @@
+//! What a packet remembers of its way.
+
+use super::decide::DropReason;
+use crate::id::{Address, ShortId};
+use crate::wire::packet::{Mark, PacketRef};
+
+/// How a packet came to be here
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is this peer's own, on its way out
+    Own,
+    /// For the first time, from this peer
+    First(Address),
+    /// Given back by this neighbour
+    Returned(Address),
+    /// It was here, and whoever sent it should have seen that
+    Again,
+}
+
+/// What a packet's trailer says, seen from one peer
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Trail<'a> {
+    packet: Option<PacketRef<'a>>,
+    pub(super) len: usize,
+    /// The end of the way, and what is before it
+    pub(super) last: Option<(Mark, ShortId)>,
+    pub(super) before: Option<(Mark, ShortId)>,
+    /// This peer had it
+    visited: bool,
+    /// This peer is the end of the way
+    returned: bool,
+    /// Dead peers noted, the destination among them
+    pub(super) dead: usize,
+    /// Notes of the destination alone
+    pub(super) notes: usize,
+}
+
+impl<'a> Trail<'a> {
+    #[inline]
+    pub(super) fn read(packet: &PacketRef<'a>, own: ShortId) -> Self {
+        let destination = packet.header().destination.short();
+        let mut trail = Self { packet: Some(*packet), len: packet.entries().len(), ..Self::default() };
+        for (mark, who) in packet.entries() {
+            match mark {
+                Mark::Dead => {
+                    trail.dead += 1;
+                    trail.notes += usize::from(who == destination);
+                }
+                Mark::Tried => trail.visited |= who == own,
+                Mark::Way | Mark::Relay => {
+                    (trail.before, trail.last) = (trail.last, Some((mark, who)));
+                    trail.visited |= who == own;
+                }
+            }
+        }
+        trail.returned = trail.last == Some((Mark::Way, own));
+        trail
+    }
+
+    /// How the packet came here, if that can be
+    #[inline]
+    pub(super) fn arrival(&self, source: Address, own: Address, from: Option<Address>) -> Result<Arrival, DropReason> {
+        let Some(from) = from else { return Ok(Arrival::Own) };
+        match self.last {
+            None if source == own && self.len > 0 => Ok(Arrival::Returned(from)),
+            None if source != from => Err(DropReason::ForgedSource),
+            Some(_) if source == own => Err(DropReason::ForgedSource),
+            Some(_) if self.returned => Ok(Arrival::Returned(from)),
+            Some((Mark::Way, last)) if last != from.short() => Err(DropReason::ForgedWay),
+            _ if self.visited => Ok(Arrival::Again),
+            _ => Ok(Arrival::First(from)),
+        }
+    }
+
+    #[inline]
+    fn entries(&self) -> impl Iterator<Item = (Mark, ShortId)> + use<'a> {
+        self.packet.into_iter().flat_map(|packet| packet.entries())
+    }
+
+    #[inline]
+    pub(super) fn has_visited(&self, who: ShortId) -> bool {
+        self.entries().any(|(mark, visited)| mark != Mark::Dead && visited == who)
+    }
+
+    #[inline]
+    pub(super) fn has_noted(&self, who: ShortId) -> bool {
+        self.entries().any(|(mark, noted)| mark == Mark::Dead && noted == who)
+    }
+
+    /// Neither visited nor known dead
+    #[inline]
+    pub(super) fn is_new(&self, who: ShortId) -> bool {
+        self.entries().all(|(_, known)| known != who)
+    }
+}
