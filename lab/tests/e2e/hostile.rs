@@ -175,12 +175,8 @@ impl Hostile {
                     open.insert(opened.link, Some(Instant::now()));
                 }
                 Some(LinkEvent::DialFailed { .. }) => (wanted, dialling) = (wanted + 1, dialling - 1),
-                Some(LinkEvent::Closed { link, reason }) => {
-                    // Links that others opened to here count for nothing.
-                    if open.remove(&link).is_some() {
-                        poured.count(&reason);
-                    }
-                }
+                // Links that others opened to here count for nothing.
+                Some(LinkEvent::Closed { link, reason }) if open.remove(&link).is_some() => poured.count(&reason),
                 _ => {}
             }
             for (link, since) in &mut open {
