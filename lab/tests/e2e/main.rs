@@ -11,6 +11,7 @@
 
 mod bench;
 mod cli;
+mod hostile;
 mod join;
 mod kills;
 mod labs;

@@ -1,0 +1,332 @@
+//! Nodes that mean no good: over true links, with true handshakes, and with true grants where they have one.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use kith_common::crypto::Signer;
+use kith_common::fuzzing::{self, Mutator};
+use kith_common::id::Key;
+use kith_common::session::peer::{Output, PeerConfig, PeerSession};
+use kith_common::status::Status;
+use kith_common::wire::grant::SignedGrant;
+use kith_common::wire::session::{Location, Locations, Purpose, Role};
+use kith_common::wire::{Frame, Priority};
+use kith_node::clock::Clock;
+use kith_node::identity::Identity;
+use kith_node::link::{
+    self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, Opened, SendBytes,
+};
+use kith_node::location;
+use libp2p::core::upgrade::OutboundConnectionUpgrade;
+use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// Frames in one connection, so that those behind the one that breaks it are few
+const FRAMES_A_LINK: usize = 20;
+/// From its last byte on, a connection that nothing has broken is given up by this side
+const UNBROKEN: Duration = Duration::from_millis(250);
+
+/// Frames that are nearly right
+pub(crate) struct Mutants {
+    mutator: Mutator,
+    corpus: Vec<Vec<u8>>,
+}
+
+impl Mutants {
+    pub(crate) fn new(seed: u64) -> Self {
+        let frames = fuzzing::golden().expect("vectors").into_iter().filter(|vector| vector.name.starts_with("frame "));
+        Self { mutator: Mutator::new(seed), corpus: frames.map(|vector| vector.bytes).collect() }
+    }
+
+    /// So many of them, one after the other
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let mutant = self.mutator.mutate(&self.corpus);
+            // What one `SendBytes` may hold
+            if bytes.len() + mutant.len() <= 60_000 {
+                bytes.extend(mutant);
+            }
+        }
+        bytes
+    }
+}
+
+/// What came of the links that rubbish was poured over
+#[derive(Debug, Default)]
+pub(crate) struct Poured {
+    pub(crate) frames: usize,
+    pub(crate) links: usize,
+    /// How they ended, as the hostile side saw it; the other side's byes with their status
+    pub(crate) ends: BTreeMap<String, usize>,
+}
+
+impl Poured {
+    fn count(&mut self, reason: &CloseReason) {
+        let end = match reason {
+            CloseReason::Bye { status, .. } => format!("bye {}", status.code()),
+            other => other.word().to_owned(),
+        };
+        *self.ends.entry(end).or_default() += 1;
+    }
+
+    /// Links that the other side ended with a reason
+    pub(crate) fn told(&self) -> usize {
+        self.ends.iter().filter(|(end, _)| end.starts_with("bye")).map(|(_, count)| count).sum()
+    }
+}
+
+/// A session in the wrong hands
+pub(crate) struct LoggedIn {
+    /// The link to the supernode
+    pub(crate) home: LinkId,
+    /// Where the neighbours listen
+    pub(crate) neighbours: Vec<SocketAddr>,
+}
+
+/// A hostile node with links like everybody's
+pub(crate) struct Hostile {
+    identity: Identity,
+    clock: Clock,
+    links: LinkHandle,
+    events: Receiver<LinkEvent>,
+    runtime: Runtime,
+    port: u16,
+    at_once: usize,
+    attempts: u64,
+    /// How links have ended that nobody has asked for yet
+    ended: BTreeMap<LinkId, CloseReason>,
+}
+
+impl Hostile {
+    /// A node that opens so many links at once: members have one, or each replaces the one before
+    pub(crate) fn new(seed: u8, at_once: usize) -> Self {
+        let identity = Identity::from_seed([seed; 32]);
+        let clock = Clock::start();
+        let mut config = Config::of_peer(hello(None), clock, u64::from(seed));
+        // Somewhere to be dialled, as whoever has a grant must be.
+        config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+        // It is for the other side to end a link that is silent.
+        config.liveness.down_after = 60 * PATIENCE;
+        let (links, events) = link::spawn(config, &identity).expect("links");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut hostile =
+            Self { identity, clock, links, events, runtime, port: 0, at_once, attempts: 0, ended: BTreeMap::new() };
+        let Some(LinkEvent::Listening(address)) = hostile.next(PATIENCE) else { panic!("it does not listen") };
+        hostile.port = location::port_of(&address).expect("a port");
+        hostile
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.identity.key()
+    }
+
+    fn command(&self, command: LinkCommand) {
+        self.links.blocking_send(command).expect("the links go on");
+    }
+
+    fn dial(&mut self, to: SocketAddr, purpose: Purpose) {
+        self.attempts += 1;
+        let locations = vec![location_of(to)];
+        self.command(LinkCommand::Dial(Dial { attempt: self.attempts, key: None, locations, purpose }));
+    }
+
+    fn close(&self, link: LinkId) {
+        self.command(LinkCommand::Close { link, status: Status::Delivered, reason: "enough".into() });
+    }
+
+    pub(crate) fn send(&self, link: LinkId, frames: Vec<u8>) {
+        let priority = Priority::Data;
+        self.command(LinkCommand::SendBytes(SendBytes { link, priority, frames, queued: None }));
+    }
+
+    fn next(&mut self, limit: Duration) -> Option<LinkEvent> {
+        let next = async { timeout(limit, self.events.recv()).await };
+        let event = self.runtime.block_on(next).ok()?.expect("the links go on");
+        if let LinkEvent::Closed { link, reason } = &event {
+            self.ended.insert(*link, reason.clone());
+        }
+        Some(event)
+    }
+
+    /// Sends mutants until there were `frames`, over as many links as that takes
+    pub(crate) fn pour(&mut self, mutants: &mut Mutants, to: SocketAddr, purpose: Purpose, frames: usize) -> Poured {
+        let (mut poured, mut wanted) = (Poured::default(), frames.div_ceil(FRAMES_A_LINK));
+        let mut open: BTreeMap<LinkId, Option<Instant>> = BTreeMap::new();
+        let mut dialling = 0;
+        let end = Instant::now() + PATIENCE;
+        while wanted + dialling + open.len() > 0 {
+            assert!(Instant::now() < end, "still {wanted} to dial, {dialling} dialling, {} open", open.len());
+            while wanted > 0 && dialling + open.len() < self.at_once {
+                self.dial(to, purpose);
+                (wanted, dialling) = (wanted - 1, dialling + 1);
+            }
+            match self.next(UNBROKEN) {
+                Some(LinkEvent::Opened(opened)) if opened.attempt.is_some() => {
+                    dialling -= 1;
+                    self.send(opened.link, mutants.take(FRAMES_A_LINK));
+                    poured.frames += FRAMES_A_LINK;
+                    poured.links += 1;
+                    open.insert(opened.link, Some(Instant::now()));
+                }
+                Some(LinkEvent::DialFailed { .. }) => (wanted, dialling) = (wanted + 1, dialling - 1),
+                // Links that others opened to here count for nothing.
+                Some(LinkEvent::Closed { link, reason }) if open.remove(&link).is_some() => poured.count(&reason),
+                _ => {}
+            }
+            for (link, since) in &mut open {
+                if since.take_if(|since| since.elapsed() > UNBROKEN).is_some() {
+                    self.close(*link);
+                }
+            }
+        }
+        poured
+    }
+
+    /// Logs in as everybody does, and shows its grant from now on
+    pub(crate) fn log_in(&mut self, supernode: SocketAddr, name: &str) -> LoggedIn {
+        let config = PeerConfig {
+            name: name.parse().expect("a name"),
+            supernodes: vec![location_of(supernode).to_string()],
+            network: None,
+            secret: None,
+            external: Locations::default(),
+            listen_port: self.port,
+        };
+        let mut session = PeerSession::new(config, 1, self.clock.now());
+        let (mut home, end) = (None, Instant::now() + PATIENCE);
+        loop {
+            assert!(Instant::now() < end, "not logged in: {:?}", session.standing());
+            session.handle_timeout(self.clock.now());
+            while let Some(output) = session.poll_output() {
+                match (output, home) {
+                    (Output::Dial { .. }, _) => self.dial(supernode, Purpose::Home),
+                    (Output::Send { frame, .. }, Some(link)) => self.command(LinkCommand::Send { link, frame }),
+                    (Output::LoggedIn { signed, rewire, .. }, Some(home)) => {
+                        self.command(LinkCommand::SetHello(hello(Some(signed))));
+                        let neighbours = rewire.neighbours.iter();
+                        let neighbours = neighbours.filter_map(|record| record.locations.first().map(socket));
+                        return LoggedIn { home, neighbours: neighbours.collect() };
+                    }
+                    _ => {}
+                }
+            }
+            let now = self.clock.now();
+            match self.next(Duration::from_millis(20)) {
+                Some(LinkEvent::Opened(opened)) if opened.attempt.is_some() => {
+                    let Opened { link, key, own_nonce, ref hello, .. } = *opened;
+                    home = Some(link);
+                    session.handle_opened(now, 1, key, own_nonce, hello);
+                }
+                Some(LinkEvent::Frame { link, frame }) if home == Some(link) => {
+                    session.handle_frame(now, 1, frame, &self.identity);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Opens one link
+    pub(crate) fn open(&mut self, to: SocketAddr, purpose: Purpose) -> LinkId {
+        self.dial(to, purpose);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no link");
+            match self.next(UNBROKEN) {
+                Some(LinkEvent::Opened(opened)) if opened.attempt == Some(self.attempts) => return opened.link,
+                Some(LinkEvent::DialFailed { reason, .. }) => panic!("no link: {reason}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the other side has ended `link`; how
+    pub(crate) fn wait_closed(&mut self, link: LinkId) -> CloseReason {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(reason) = self.ended.remove(&link) {
+                return reason;
+            }
+            assert!(Instant::now() < end, "{link:?} is still open");
+            self.next(UNBROKEN);
+        }
+    }
+
+    /// Sends mutants over a link that is open already, and ends it if they have not
+    pub(crate) fn pour_over(&mut self, mutants: &mut Mutants, link: LinkId) -> CloseReason {
+        self.send(link, mutants.take(FRAMES_A_LINK));
+        self.close(link);
+        self.wait_closed(link)
+    }
+}
+
+fn hello(grant: Option<SignedGrant>) -> HelloTemplate {
+    HelloTemplate { role: Role::Peer, boot: 1, network: None, grant }
+}
+
+fn location_of(to: SocketAddr) -> Location {
+    let text = format!("/ip4/{}/tcp/{}", to.ip(), to.port());
+    text.try_into().expect("a location")
+}
+
+fn socket(location: &Location) -> SocketAddr {
+    let parts: Vec<&str> = location.split('/').collect();
+    format!("{}:{}", parts[2], parts[4]).parse().expect("an address and a port")
+}
+
+/// A TLS connection by libp2p's own hand, with nothing behind it: bytes go out as they are given
+pub(crate) struct RawLink {
+    runtime: Runtime,
+    stream: Box<dyn Duplex>,
+}
+
+trait Duplex: libp2p::futures::AsyncRead + libp2p::futures::AsyncWrite + Unpin {}
+
+impl<T: libp2p::futures::AsyncRead + libp2p::futures::AsyncWrite + Unpin> Duplex for T {}
+
+impl RawLink {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let stream = runtime.block_on(async {
+            let tcp = tokio::net::TcpStream::connect(to).await.expect("connected");
+            let tls = libp2p::tls::Config::new(&libp2p::identity::Keypair::generate_ed25519()).expect("TLS");
+            tls.upgrade_outbound(libp2p::tcp::tokio::TcpStream(tcp), "").await.expect("a handshake").1
+        });
+        Self { runtime, stream: Box::new(stream) }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        self.runtime.block_on(written).expect("written");
+    }
+
+    /// Reads to the end of the stream; the status of the bye, if there was one
+    pub(crate) fn read_bye(&mut self) -> Option<Status> {
+        let mut bytes = Vec::new();
+        let end = self.runtime.block_on(async { timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await });
+        // A reset is an end as well; only silence is not.
+        drop(end.expect("the connection is still open"));
+        frames(&bytes).into_iter().find_map(|frame| match frame {
+            Frame::Bye(bye) => Some(bye.status),
+            _ => None,
+        })
+    }
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk() {
+        let (kind, len) = kith_common::wire::parse_frame_header(*head).expect("a frame");
+        frames.push(Frame::decode(kind, &rest[..len]).expect("a frame"));
+        bytes = &rest[len..];
+    }
+    frames
+}
