@@ -24,7 +24,7 @@ use super::{Done, REQUEST_BYTES_MAX, Refusal};
 pub const CONNECTIONS_MAX: usize = 256;
 
 /// Requests that wait for the driver, which answers thousands a second; one more is told 429
-pub const REQUESTS_MAX: usize = 256;
+pub const REQUESTS_MAX: usize = 128;
 
 /// Lines of one answer that wait for the asker
 const LINES_MAX: usize = 16;
