@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::directory::{Command, Directory};
 use crate::id::{NetworkId, ShortId};
 use crate::wire::content::{Message, Payload};
 use crate::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
@@ -78,6 +79,18 @@ pub fn grant(data: &[u8]) {
     }
     if let Ok(grant) = wire::decode::<SignedGrant>(data) {
         assert!(grant.verify(&NetworkId([0; 32])).is_err(), "nobody signs for network zero");
+    }
+}
+
+/// What a supernode reads from its own disk, which may be damaged: a command of the log, and a snapshot
+pub fn directory(data: &[u8]) {
+    if let Ok(command) = Command::from_bytes(data) {
+        assert_eq!(command.to_bytes().as_deref(), Ok(data));
+        let mut directory = Directory::new();
+        directory.apply(1, &command);
+    }
+    if let Ok(directory) = Directory::restore(data) {
+        assert_eq!(directory.snapshot().as_deref(), Ok(data));
     }
 }
 

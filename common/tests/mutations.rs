@@ -1,7 +1,10 @@
 //! A fuzzer for machines that have none: the golden vectors, mutated, through every decoder.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+use kith_common::directory::{Command, Directory, LogIn};
 use kith_common::fuzzing::{self, Mutator};
+use kith_common::id::{Key, SessionId};
+use kith_common::wire::session::Locations;
 use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
 
 const MUTANTS: usize = 200_000;
@@ -63,4 +66,27 @@ fn mutants_reach_deep_enough_to_be_accepted_at_times() {
 fn same_seed_makes_the_same_mutants() {
     let (corpus, mut one, mut two) = (corpus(), Mutator::new(1), Mutator::new(1));
     assert!((0..100).all(|_| one.mutate(&corpus) == two.mutate(&corpus)));
+}
+
+#[test]
+fn mutated_commands_and_snapshots_never_break_a_directory() {
+    let name = |n: u8| format!("peer-{n}").parse().unwrap();
+    let log_in = |n: u8| {
+        let (key, session) = (Key([n; 32]), SessionId([n; 16]));
+        Command::LogIn(LogIn { name: name(n), key, session, salt: [n; 16], locations: Locations::new() })
+    };
+    let mut directory = Directory::new();
+    let mut corpus: Vec<Vec<u8>> = Vec::new();
+    for n in 1..=3 {
+        directory.apply(u64::from(n), &log_in(n));
+        corpus.push(log_in(n).to_bytes().unwrap());
+    }
+    corpus.push(Command::Release { name: name(1) }.to_bytes().unwrap());
+    corpus.push(directory.snapshot().unwrap());
+    let mut mutator = Mutator::new(SEED);
+    for number in 0..MUTANTS / 10 {
+        let mutant = mutator.mutate(&corpus);
+        let broken = std::panic::catch_unwind(|| fuzzing::directory(&mutant));
+        assert!(broken.is_ok(), "mutant {number} of seed {SEED:#x}: {mutant:02x?}");
+    }
 }
