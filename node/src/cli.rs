@@ -20,14 +20,14 @@ use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Command, Parser};
 
 pub use answer::{Answer, ask, last_status};
 pub use screen::{
     EXIT_LOCAL, EXIT_NO_DAEMON, EXIT_USAGE, Failure, Screen, Stop, count, escaped, short, size, span, table, time,
 };
 
-use crate::home::{Home, PEER};
+use crate::home::{Home, PEER, Role};
 use crate::verbs::Verb;
 
 const EXAMPLES: &str = "\
@@ -65,18 +65,28 @@ const _: () = assert!(kith_common::wire::VERSION == 1, "write the new version in
 ///
 /// The verb `run` comes back when the daemon has ended; a second signal ends the process itself.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    play(PEER, args, |cli: &Cli| cli.json, run)
+}
+
+/// Parses the arguments of one of the programs, does what they say, and tells how it ended
+pub fn play<C: Parser>(
+    role: Role,
+    args: impl Iterator<Item = OsString>,
+    is_json: impl FnOnce(&C) -> bool,
+    run: impl FnOnce(C, &mut Screen) -> Result<u8, Stop>,
+) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let cli = without_empty_environment(Cli::command())
+    let cli = without_empty_environment(C::command())
         .try_get_matches_from(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+        .and_then(|matches| C::from_arg_matches(&matches));
     match cli {
         Ok(cli) => {
-            let mut screen = Screen::standard(cli.json);
+            let mut screen = Screen::standard(is_json(&cli));
             let end = run(cli, &mut screen);
-            finish(PEER.program, &mut screen, end)
+            finish(role.program, &mut screen, end)
         }
-        Err(error) => usage(PEER.program, &error, wants_json),
+        Err(error) => usage(role.program, &error, wants_json),
     }
 }
 
@@ -89,7 +99,7 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8, Stop> {
 }
 
 /// Tells how a command ended, and its exit code
-pub fn finish(program: &str, screen: &mut Screen, end: Result<u8, Stop>) -> ExitCode {
+fn finish(program: &str, screen: &mut Screen, end: Result<u8, Stop>) -> ExitCode {
     match end {
         Ok(exit) => ExitCode::from(exit),
         Err(Stop::OutputClosed) => ExitCode::SUCCESS,
@@ -102,7 +112,7 @@ pub fn finish(program: &str, screen: &mut Screen, end: Result<u8, Stop>) -> Exit
 }
 
 /// Tells what clap has to say: help and version are no errors
-pub fn usage(program: &str, error: &clap::Error, json: bool) -> ExitCode {
+fn usage(program: &str, error: &clap::Error, json: bool) -> ExitCode {
     let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if json && !is_help {
         let text = error.render().to_string();
@@ -117,7 +127,7 @@ pub fn usage(program: &str, error: &clap::Error, json: bool) -> ExitCode {
 }
 
 /// The command, deaf to variables of the environment that are empty: compose files set what nobody gave to nothing
-pub fn without_empty_environment(command: Command) -> Command {
+fn without_empty_environment(command: Command) -> Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let deafen = |arg: Arg| match arg.get_env().is_some_and(is_empty) {
         true => arg.env(Resettable::<clap::builder::OsStr>::Reset),
@@ -130,6 +140,8 @@ pub fn without_empty_environment(command: Command) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
-use kith_node::cli::{Failure, Screen, Stop, finish, usage, without_empty_environment};
+use clap::Parser;
+use kith_node::cli::{Failure, Screen, Stop, play};
 use kith_node::home::{Home, SUPERNODE};
 
 use crate::verbs::Verb;
@@ -40,19 +40,7 @@ pub(crate) struct Cli {
 
 /// Runs the command `args` (its own name first) and returns its exit code
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let cli = without_empty_environment(Cli::command())
-        .try_get_matches_from(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    match cli {
-        Ok(cli) => {
-            let mut screen = Screen::standard(cli.json);
-            let end = run(cli, &mut screen);
-            finish(SUPERNODE.program, &mut screen, end)
-        }
-        Err(error) => usage(SUPERNODE.program, &error, wants_json),
-    }
+    play(SUPERNODE, args, |cli: &Cli| cli.json, run)
 }
 
 fn run(cli: Cli, screen: &mut Screen) -> Result<u8, Stop> {
@@ -65,6 +53,8 @@ fn run(cli: Cli, screen: &mut Screen) -> Result<u8, Stop> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
