@@ -426,7 +426,7 @@ fn good_bye_of_another_version_is_shown_as_426() {
     let (status, reason, wait) = searching(&peer);
     assert_eq!(
         (status, reason.as_str()),
-        (Status::VersionNotSupported, "one cannot be reached: version 2 of the protocol")
+        (Status::VersionNotSupported, "one refuses: version 2 of the protocol")
     );
     assert!(wait >= Duration::from_secs(8));
     let mut peer = greeted(config());
