@@ -98,7 +98,12 @@ impl Control {
         let cut = |error| ControlError::Cut { verb: verb.clone(), limit, error };
         let mut stream = UnixStream::connect(&path).map_err(|error| ControlError::Closed { path, error })?;
         stream.set_write_timeout(Some(limit)).map_err(cut)?;
-        stream.write_all(format!("{request}\n").as_bytes()).map_err(cut)?;
+        if let Err(error) = stream.write_all(format!("{request}\n").as_bytes())
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return Err(cut(error));
+        }
+        // A daemon with too many askers hangs up before it reads, and its word is in the socket then.
         let mut lines = BufReader::new(stream.take(ANSWER_BYTES_MAX));
         let mut answer = Answer::default();
         loop {

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -96,6 +97,7 @@ where
     if let Err(reason) = logging::init(log, format) {
         tracing::warn!(reason, "logging goes on as it was");
     }
+    raise_file_limit();
     let failed = |action| move |error| DaemonError::Io { action, error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(failed("start"))?.block_on(async {
@@ -119,6 +121,17 @@ where
     tracing::info!(reason = ended.as_ref().err().map(ToString::to_string), "daemon ended");
     drop(lock);
     ended
+}
+
+/// Takes as many open files as the system lets this process have
+///
+/// The usual soft limit of 1,024 is for programs that still use `select`; a supernode may have four times as many links.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(reason) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(event = "file_limit_not_raised", limit = limit.current, %reason);
+    }
 }
 
 async fn until_grace_is_over(
@@ -185,6 +198,13 @@ mod tests {
         trigger.send_replace(true);
         until_grace_is_over(std::future::pending(), shutdown).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
+    }
+
+    #[test]
+    fn daemon_takes_as_many_files_as_it_may() {
+        raise_file_limit();
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 
     #[tokio::test]

@@ -430,7 +430,8 @@ impl PeerSession {
                 self.search(now, setback, Again::Quickly);
             }
             State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
-                let setback = Setback::new(status, format!("{} cannot be reached: {reason}", self.supernode()));
+                let verdict = if status == Status::Unavailable { "cannot be reached" } else { "refuses" };
+                let setback = Setback::new(status, format!("{} {verdict}: {reason}", self.supernode()));
                 let slow = matches!(status, Status::VersionNotSupported | Status::NotAllowed);
                 self.search(now, setback, if slow { Again::Slowly } else { Again::Soon });
             }

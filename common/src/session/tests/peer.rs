@@ -424,10 +424,7 @@ fn good_bye_of_another_version_is_shown_as_426() {
     let mut peer = dialling(config());
     peer.handle_dial_failed(Instant::ZERO, 1, Status::VersionNotSupported, "version 2 of the protocol");
     let (status, reason, wait) = searching(&peer);
-    assert_eq!(
-        (status, reason.as_str()),
-        (Status::VersionNotSupported, "one cannot be reached: version 2 of the protocol")
-    );
+    assert_eq!((status, reason.as_str()), (Status::VersionNotSupported, "one refuses: version 2 of the protocol"));
     assert!(wait >= Duration::from_secs(8));
     let mut peer = greeted(config());
     feed(&mut peer, Frame::Bye(bye_for(WireError::Version(2))));
