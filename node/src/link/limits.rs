@@ -36,14 +36,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A supernode's: one link a peer at home here, and after an outage all of them at once
+    /// A supernode's: one link a peer at home here, and after an outage all of them at once, many behind one address; a
+    /// crowd that connects and says nothing must not keep them out
     pub const fn of_supernode() -> Self {
         Self {
             links_max: 4096,
             outgoing_reserved: 16,
             links_per_ip_max: 256,
-            pending_max: 64,
-            pending_per_ip_max: 8,
+            pending_max: 512,
+            pending_per_ip_max: 32,
             dials_max: 64,
         }
     }
