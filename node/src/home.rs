@@ -180,6 +180,12 @@ impl Home {
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700)).map_err(failed("close", &self.path))
     }
 
+    /// The program that ran here last, if it is of the other kind
+    pub fn other_program(&self) -> Option<String> {
+        let text = fs::read_to_string(self.file(LOCK_FILE)).ok()?;
+        text.split_whitespace().nth(1).filter(|program| *program != self.role.program).map(str::to_owned)
+    }
+
     /// Claims the home for this process until the lock is dropped; the system drops it when the process ends, however
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub struct Settings {
     #[serde(deserialize_with = "text")]
     pub listen: Option<Listen>,
 
-    /// Neighbours that a peer has on average, even; more make shorter ways and more links [default: 16]
+    /// Neighbours that a peer has on average, even, 4 to 40 [default: what the network has, 16 for a new one]
     #[arg(long, env = "KITH_DEGREE", value_name = "D")]
     pub degree: Option<Within<{ DEGREE_MIN as u64 }, { DEGREE_MAX as u64 }>>,
 
@@ -67,7 +67,6 @@ impl Settings {
     pub fn defaults() -> Self {
         Self {
             listen: "0.0.0.0:7400".parse().ok(),
-            degree: Some(Within::clamped(DEGREE_DEFAULT as u64)),
             lease_ms: Some(Within::clamped(30_000)),
             links_max: Some(Within::clamped(4_096)),
             links_per_ip_max: Some(Within::clamped(256)),
@@ -85,8 +84,8 @@ pub struct Config {
     pub home: Home,
     /// Port 0 lets the system choose
     pub listen: Multiaddr,
-    /// Even, 4 to 40
-    pub degree: u8,
+    /// Even, 4 to 40; `None` leaves it as it is in the network
+    pub degree: Option<u8>,
     /// How long a session lasts without a renewal
     pub lease: Duration,
     /// None for a network without one
@@ -124,11 +123,11 @@ impl Config {
         };
         use kith_node::config::Layer;
         let settings = settings.over(Settings::defaults());
-        let degree = number("degree", settings.degree)?;
-        let degree = u8::try_from(degree).ok().filter(|degree| lift::is_degree(*degree));
-        let degree = degree.ok_or_else(|| {
-            undecided("degree", format!("a degree is even and from {DEGREE_MIN} to {DEGREE_MAX}; try {DEGREE_DEFAULT}"))
-        })?;
+        let degree = settings.degree.map(|degree| degree.number() as u8);
+        if degree.is_some_and(|degree| !lift::is_degree(degree)) {
+            let fault = format!("a degree is even and from {DEGREE_MIN} to {DEGREE_MAX}; try {DEGREE_DEFAULT}");
+            return Err(undecided("degree", fault));
+        }
         Ok(Self {
             home,
             listen: settings.listen.ok_or_else(|| undecided("listen", "no value"))?.multiaddr().clone(),
@@ -181,7 +180,8 @@ mod tests {
     #[test]
     fn odd_degree_is_refused_with_what_would_be_right() {
         assert!(decide("degree = 7").unwrap_err().contains("even and from 4 to 40"));
-        assert_eq!(decide("degree = 8").unwrap().degree, 8);
+        assert_eq!(decide("degree = 8").unwrap().degree, Some(8));
+        assert_eq!(decide("").unwrap().degree, None);
     }
 
     #[test]

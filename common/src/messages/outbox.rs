@@ -10,6 +10,7 @@
 //! | it is undeliverable, or there is no first hop | asks for the name anew; elsewhere now: transmits there; else: relays |
 //! | the new look-up or the supernode that relays says 404 or 410 | ends with that |
 //! | neither can help, for the third time | ends with 503 |
+//! | it ends with 404, 410 or 503, but a packet of it was never given back | ends with 408: it may have arrived |
 //! | the receiver replies | ends with the reply's status |
 //! | 10 s are over | ends with 408 |
 //!
@@ -111,6 +112,8 @@ pub enum Reason {
     Relay(Cause),
     /// No link was up, and no supernode could help
     NoFirstHop,
+    /// It left and was not given back, so it may have arrived; now there is no way, or nobody, for this reason
+    Uncertain(Status),
     /// [`IN_FLIGHT_MAX`] sends had no fate yet
     OutboxFull,
     /// A reply was offered to be sent like a request
@@ -129,6 +132,13 @@ impl fmt::Display for Reason {
             Self::LookUp => "so says the look-up of the name",
             Self::Undeliverable(cause) => return write!(f, "{}, and no supernode could help", words(*cause)),
             Self::Relay(cause) => return write!(f, "so says the relaying supernode: {}", words(*cause)),
+            Self::Uncertain(status) => {
+                return write!(
+                    f,
+                    "it may have arrived, but no receipt came, and now the receiver is {}",
+                    status.text()
+                );
+            }
             Self::NoFirstHop => "no link to a neighbour is up, and no supernode could help",
             Self::OutboxFull => "too many messages are under way",
             Self::NotARequest => "a reply cannot be sent as a request",
@@ -573,6 +583,14 @@ impl Outbox {
     }
 
     fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Reason) {
+        let is_uncertain = self.sends.get(id).is_some_and(|send| !send.packets.is_empty());
+        let (status, reason) = match status {
+            // What is said of the peer now does not say what became of the packets that nobody gave back.
+            Status::NotFound | Status::Gone | Status::Unavailable if is_uncertain => {
+                (Status::TimedOut, Reason::Uncertain(status))
+            }
+            _ => (status, reason),
+        };
         self.finish_with(now, id, status, reason, Default::default());
     }
 

@@ -361,6 +361,8 @@ impl PeerSession {
         match &mut self.state {
             State::LoggedOut => self.begin(now),
             State::LoggingOut { login_again, .. } => *login_again = true,
+            // Somebody who says so now knows better than the backoff.
+            State::Searching { next_try: Some(at) } => *at = now,
             _ => {}
         }
     }

@@ -195,6 +195,11 @@ impl From<ClientError> for Failure {
                 exit: EXIT_NO_DAEMON,
                 ..Self::new(Status::Unavailable, text, Some(format!("start one: {hint}")))
             },
+            ClientError::OtherRole { program, home } => {
+                let hint =
+                    format!("next: {program} --home {} status", crate::home::quoted(std::path::Path::new(&home)));
+                Self::usage(text, Some(hint))
+            }
             ClientError::TooLong(_) => Self::new(Status::TooLarge, text, None),
             ClientError::TimedOut(_) => Self::new(Status::TimedOut, text, None),
             ClientError::Broken(_) => Self::new(Status::Failed, text, None),

@@ -28,6 +28,14 @@ pub enum ClientError {
         /// What to type
         hint: String,
     },
+    /// The daemon of the other kind lives there
+    #[error("{home} is the home of a {program}")]
+    OtherRole {
+        /// The home
+        home: String,
+        /// Whose
+        program: String,
+    },
     /// The request was not sent: a daemon would refuse it
     #[error("the request has {0} bytes, more than {REQUEST_BYTES_MAX}")]
     TooLong(usize),
@@ -107,6 +115,9 @@ pub struct Answer {
 /// # Errors
 /// [`ClientError`]; with all but [`ClientError::Io`] nothing was asked.
 pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) -> Result<Answer, ClientError> {
+    if let Some(program) = home.other_program() {
+        return Err(ClientError::OtherRole { home: home.path().display().to_string(), program });
+    }
     let mut line = serde_json::to_vec(request).map_err(malformed)?;
     if line.len() > REQUEST_BYTES_MAX {
         return Err(ClientError::TooLong(line.len()));

@@ -80,6 +80,7 @@ struct Home {
 pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) name: Name,
+    pub(crate) home_dir: crate::home::Home,
     pub(crate) identity: Identity,
     pub(crate) boot: u64,
     pub(crate) session: PeerSession,
@@ -96,6 +97,7 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     clock: Clock,
     name: Name,
+    home_dir: crate::home::Home,
     identity: Identity,
     boot: u64,
     session: PeerSession,
@@ -131,6 +133,7 @@ impl Driver {
         Self {
             clock,
             name,
+            home_dir: parts.home_dir,
             identity,
             boot,
             session,

@@ -54,7 +54,7 @@ impl Driver {
             Err(error) => reply.refuse(
                 Status::TooLarge,
                 format!("a message has at most {} bytes, this one has {}", error.max, error.len),
-                Some("send it in parts".into()),
+                Some("56 KiB is the most: send it in parts".into()),
             ),
         }
     }
@@ -77,11 +77,11 @@ impl Driver {
         if self.own.is_none() {
             let (status, answer) = self.status(now);
             let reason = answer.reason.unwrap_or_else(|| "not logged in".into());
-            let hint = match answer.state {
-                State::LoggedOut => "kith login",
-                _ => "kith status",
+            let verb = match answer.state {
+                State::LoggedOut => "login",
+                _ => "status",
             };
-            return reply.refuse(status, format!("not logged in: {reason}"), Some(hint.into()));
+            return reply.refuse(status, format!("not logged in: {reason}"), Some(self.next(verb)));
         }
         let id = self.random_id();
         self.waiting.for_fate(id, Asker { reply, asked });
@@ -140,11 +140,31 @@ impl Driver {
             // A look-up asks for a fresh answer; one from memory for a message that waits as well is not for it.
             Subject::Name(name) if fresh => {
                 for reply in self.waiting.take_look_ups(name) {
-                    answer_look_up(name, &answer, reply);
+                    self.answer_look_up(name, &answer, reply);
                 }
             }
             Subject::Name(_) => {}
         }
+    }
+
+    fn answer_look_up(&self, name: &Name, answer: &Result<Answer, Status>, reply: Reply) {
+        let status = match answer {
+            Ok(answer) => return reply.finish(Status::Delivered, &lookup_answer(answer)),
+            Err(status) => *status,
+        };
+        let (error, hint) = match status {
+            Status::NotFound => (format!("nobody in this network is called {name}"), "check the spelling".into()),
+            Status::Gone => (format!("{name} is known, and not logged in at present"), "try again later".into()),
+            Status::SlowDown => ("too many look-ups at once".into(), "try again in a second".into()),
+            _ if self.own.is_none() => ("this peer is not logged in".into(), self.next("status")),
+            _ => (format!("no supernode answers, and nobody near knows {name}"), self.next("status")),
+        };
+        reply.refuse(status, error, Some(hint));
+    }
+
+    /// The whole command to type next
+    fn next(&self, verb: &str) -> String {
+        format!("next: {}", self.home_dir.command(verb))
     }
 
     pub(super) fn on_fate(&mut self, now: Instant, mut fate: Fate) {
@@ -309,21 +329,6 @@ impl Driver {
             bytes_in: stats.map_or(0, |stats| stats.bytes_in.get()),
             bytes_out: stats.map_or(0, |stats| stats.bytes_out.get()),
             name: status.name,
-        }
-    }
-}
-
-fn answer_look_up(name: &Name, answer: &Result<Answer, Status>, reply: Reply) {
-    match answer {
-        Ok(answer) => reply.finish(Status::Delivered, &lookup_answer(answer)),
-        Err(status) => {
-            let (error, hint) = match status {
-                Status::NotFound => (format!("nobody is called {name}"), None),
-                Status::Gone => (format!("{name} is known, and logged out"), None),
-                Status::SlowDown => ("too many look-ups at once".into(), Some("try again in a second".into())),
-                _ => (format!("no supernode answers, and nobody near knows {name}"), Some("kith status".into())),
-            };
-            reply.refuse(*status, error, hint);
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::home::Home;
 
 /// Read the messages that came, oldest first
 ///
-/// A message stays on disk until it has been printed here; then it is removed.
+/// A message stays on disk until it has been printed here; then it is removed. What a pipe throws away (as `head` does)
+/// is gone: say how many with --count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inbox {
     /// Go on with those that come, until Ctrl-C
@@ -18,6 +19,10 @@ pub(crate) struct Inbox {
     /// Only those of one sender
     #[arg(long, value_name = "NAME")]
     from: Option<Name>,
+
+    /// No more than so many; the others stay unread
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<std::num::NonZeroUsize>,
 
     /// Leave them unread
     #[arg(long)]
@@ -29,14 +34,14 @@ impl Inbox {
         let within = (!self.follow).then_some(client::ANSWER_WITHIN);
         let request = Request::Inbox { follow: self.follow, from: self.from.clone() };
         let mut printed = Vec::new();
-        let mut is_empty = true;
+        let mut shown = 0;
         for line in client::open(home, &request, within)? {
             let line = line?;
             if line.status.is_some() {
                 let status = cli::last_status(&line)?;
                 self.read(home, &mut printed)?;
                 let nothing = || "no messages".to_owned();
-                if is_empty || screen.is_json() {
+                if shown == 0 || screen.is_json() {
                     screen.show(&line, nothing)?;
                 }
                 return Ok(status.exit_code());
@@ -44,8 +49,12 @@ impl Inbox {
             let message: InboxLine = line.parse()?;
             let is_terminal = screen.is_terminal();
             screen.show(&line, || readable(&message, is_terminal))?;
-            is_empty = false;
+            shown += 1;
             printed.push(message.sequence);
+            if self.count.is_some_and(|count| count.get() <= shown) {
+                self.read(home, &mut printed)?;
+                return Ok(0);
+            }
             // Somebody who follows may end at any moment, and would see the same messages again.
             if self.follow || printed.len() == READ_MAX {
                 self.read(home, &mut printed)?;

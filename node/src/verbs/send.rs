@@ -62,7 +62,9 @@ fn undelivered(answer: &Answer<SendAnswer>, home: &Home) -> Failure {
     let why = super::why(answer.status, reason.as_deref());
     let tried = format!("{}, {}", count(*attempts, "attempt"), time(*elapsed_us));
     let hint = super::next(home, answer.status, to.as_str());
-    Failure::new(answer.status, format!("not delivered to {to}: {why} ({tried})"), hint)
+    // Without an answer nobody can be sure; every other end is one.
+    let what = if answer.status == Status::TimedOut { "no receipt from" } else { "not delivered to" };
+    Failure::new(answer.status, format!("{what} {to}: {why} ({tried})"), hint)
 }
 
 #[cfg(test)]

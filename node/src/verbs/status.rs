@@ -21,7 +21,7 @@ impl Status {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         let answer = cli::ask::<StatusAnswer>(home, &Request::Status)?;
         if !self.quiet {
-            screen.show(&answer.line, || readable(&answer.answer, home))?;
+            screen.show(&answer.line, || readable(answer.status, &answer.answer, home))?;
         }
         // Whatever the daemon's code, a peer outside the mesh is not healthy.
         let is_in = answer.answer.state == State::LoggedIn;
@@ -30,8 +30,8 @@ impl Status {
     }
 }
 
-fn readable(answer: &StatusAnswer, home: &Home) -> String {
-    let mut lines = vec![headline(answer, home)];
+fn readable(status: Code, answer: &StatusAnswer, home: &Home) -> String {
+    let mut lines = vec![headline(status, answer, home)];
     let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
     if let Some(address) = &answer.address {
         let members = count(answer.members, "member");
@@ -49,12 +49,15 @@ fn readable(answer: &StatusAnswer, home: &Home) -> String {
     lines.join("\n")
 }
 
-fn headline(answer: &StatusAnswer, home: &Home) -> String {
+fn headline(status: Code, answer: &StatusAnswer, home: &Home) -> String {
+    // A supernode has answered, and trying again will not help until somebody changes something.
+    let is_refused = matches!(status, Code::NotAllowed | Code::Conflict | Code::VersionNotSupported);
     let name = &answer.name;
     let at = |word: &str| answer.supernode.as_ref().map(|at| format!(" {word} {at}")).unwrap_or_default();
     let reason = answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     match answer.state {
         State::LoggedIn => format!("{name} is logged in{}", at("at")),
+        State::Searching if is_refused => format!("{name} is refused{reason}; it tries again every ten seconds"),
         State::Searching => format!("{name} is looking for a supernode{reason}"),
         State::Joining => format!("{name} is logging in{}{reason}", at("at")),
         State::LoggedOut => format!("{name} is logged out{reason}; to come back: {}", home.command("login")),
@@ -104,15 +107,18 @@ alice is logged in at /dns/s/tcp/7400
   peer id    12D3KooWabc
   listens    /ip4/127.0.0.1/tcp/40001
   daemon     version 0.1.0, process 4711, up 3 min 12 s";
-        assert_eq!(readable(&answer(), &home), expected);
+        assert_eq!(readable(Code::Delivered, &answer(), &home), expected);
 
         let reason = Some("connection refused by /dns/s/tcp/7400, next try in 2.5 s".into());
         let searching = StatusAnswer { state: State::Searching, reason, ..answer() };
         assert_eq!(
-            headline(&searching, &home),
+            headline(Code::Unavailable, &searching, &home),
             "alice is looking for a supernode: connection refused by /dns/s/tcp/7400, next try in 2.5 s"
         );
         let out = StatusAnswer { state: State::LoggedOut, ..answer() };
-        assert_eq!(headline(&out, &home), "alice is logged out; to come back: kith --home /srv/alice login");
+        assert_eq!(
+            headline(Code::NotLoggedIn, &out, &home),
+            "alice is logged out; to come back: kith --home /srv/alice login"
+        );
     }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Parts {
     pub(crate) store: crate::store::Store,
     pub(crate) links: LinkHandle,
     pub(crate) listen: Vec<String>,
-    pub(crate) degree: u8,
+    pub(crate) degree: Option<u8>,
     /// Makes session ids and salts; from the system's randomness but for labs
     pub(crate) rng: ChaCha20Rng,
 }
@@ -119,8 +119,18 @@ impl Driver {
             listen,
             rng,
         };
-        driver.propose(Command::Configure { degree });
+        driver.configure(degree);
         Ok((driver, durable))
+    }
+
+    /// Takes the configured degree for the network's, if one is configured
+    fn configure(&mut self, degree: Option<u8>) {
+        let before = self.directory.degree();
+        let Some(degree) = degree.filter(|degree| *degree != before) else { return };
+        if self.directory.members().len() > 0 {
+            tracing::warn!(event = "degree_changed", before, degree, reason = "configured so; everybody is rewired");
+        }
+        self.propose(Command::Configure { degree });
     }
 
     /// Runs until `shutdown`; what was proposed by then is made durable first

@@ -250,6 +250,16 @@ fn new_look_up_that_says_404_or_410_is_the_fate() {
 }
 
 #[test]
+fn receiver_that_is_gone_may_have_got_what_was_never_given_back() {
+    let mut one = One::sent();
+    assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
+    one.via(2, 2);
+    one.undeliverable(2, Status::Unavailable, Cause::DestinationDown);
+    let expected = "408 it may have arrived, but no receipt came, and now the receiver is logged out after 2";
+    assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
+}
+
+#[test]
 fn relay_that_says_404_or_410_is_the_fate() {
     for (status, code) in [(Status::NotFound, "404"), (Status::Gone, "410")] {
         let mut one = One::sent();
