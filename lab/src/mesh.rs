@@ -625,11 +625,12 @@ impl Lab {
 
     fn wrong(&self, name: &str, condition: Condition) -> LabError {
         let verb = match condition {
-            Condition::Running => "kill",
+            Condition::Running => "ps",
             Condition::Paused => "resume",
             Condition::Ended => "start",
         };
-        let hint = format!("perhaps: kith-lab --dir {} {verb} {name}", self.dir.display());
+        let name_of_it = if verb == "ps" { "" } else { name };
+        let hint = format!("next: kith-lab --dir {} {verb} {name_of_it}", self.dir.display()).trim_end().to_owned();
         LabError::WrongCondition { name: name.to_owned(), is: condition.word(), hint }
     }
 

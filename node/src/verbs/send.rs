@@ -12,8 +12,8 @@ use crate::home::Home;
 
 /// Deliver a message and show its way and time
 ///
-/// Returns when the message is on the receiver's disk, or when it is sure that it is not: after 10 seconds at most, and
-/// as long again if a supernode has to carry it.
+/// Returns when the message is on the receiver's disk, when it is sure that it is not, or after 10 seconds: then it may or
+/// may not be.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Send {
     /// To whom
