@@ -6,7 +6,7 @@ use super::routes::{NeighbourView, Ranked, Routes};
 use crate::id::{Address, ShortId};
 use crate::time::Instant;
 use crate::wire::content::{Cause, Choice};
-use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Mark, PacketRef};
+use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, ENTRY_BYTES, Edit, Mark, PacketRef, entry_of_bytes};
 
 /// What becomes of a packet
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Routes {
         if header.destination == self.own() {
             return Decision::Deliver;
         }
-        if header.ttl == 0 || trail.len == ENTRIES_MAX {
+        if header.ttl == 0 || trail.trailer.len() == ENTRIES_MAX {
             return Decision::Undeliverable { cause: Cause::TtlSpent };
         }
         if arrival == Arrival::Again {
@@ -140,8 +140,7 @@ enum Arrival {
 /// What a packet's trailer says, seen from one peer
 #[derive(Clone, Copy, Debug, Default)]
 struct Trail<'a> {
-    packet: Option<PacketRef<'a>>,
-    len: usize,
+    trailer: &'a [[u8; ENTRY_BYTES]],
     /// The end of the way, and what is before it
     last: Option<(Mark, ShortId)>,
     before: Option<(Mark, ShortId)>,
@@ -159,8 +158,8 @@ impl<'a> Trail<'a> {
     #[inline]
     fn read(packet: &PacketRef<'a>, own: ShortId) -> Self {
         let destination = packet.header().destination.short();
-        let mut trail = Self { packet: Some(*packet), len: packet.entries().len(), ..Self::default() };
-        for (mark, who) in packet.entries() {
+        let mut trail = Self { trailer: packet.trailer(), ..Self::default() };
+        for (mark, who) in trail.entries() {
             match mark {
                 Mark::Dead => {
                     trail.dead += 1;
@@ -182,7 +181,7 @@ impl<'a> Trail<'a> {
     fn arrival(&self, source: Address, own: Address, from: Option<Address>) -> Result<Arrival, DropReason> {
         let Some(from) = from else { return Ok(Arrival::Own) };
         match self.last {
-            None if source == own && self.len > 0 => Ok(Arrival::Returned(from)),
+            None if source == own && !self.trailer.is_empty() => Ok(Arrival::Returned(from)),
             None if source != from => Err(DropReason::ForgedSource),
             Some(_) if source == own => Err(DropReason::ForgedSource),
             Some(_) if self.returned => Ok(Arrival::Returned(from)),
@@ -194,7 +193,7 @@ impl<'a> Trail<'a> {
 
     #[inline]
     fn entries(&self) -> impl Iterator<Item = (Mark, ShortId)> + use<'a> {
-        self.packet.into_iter().flat_map(|packet| packet.entries())
+        self.trailer.iter().map(entry_of_bytes)
     }
 
     #[inline]
@@ -244,6 +243,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    #[inline]
     fn new(routes: &'a Routes, trail: Trail<'a>, destination: Address, source: Address, flow: u32) -> Self {
         Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new() }
     }
@@ -255,7 +255,7 @@ impl<'a> Search<'a> {
         if let Some(view) = view.filter(|view| view.up && !self.avoid.contains(&destination)) {
             return Next::Hop(view, Choice::Destination);
         }
-        if self.routes.misses(destination) {
+        if self.routes.misses(destination, view) {
             self.note_destination(arrival);
         }
         if self.trail.notes >= FINDINGS_MAX {
@@ -280,7 +280,9 @@ impl<'a> Search<'a> {
     fn note_destination(&mut self, arrival: Arrival) {
         if !matches!(arrival, Arrival::Returned(_)) {
             self.trail.notes += 1;
-            if self.trail.dead + self.dead.len() < DEAD_MAX && self.trail.len + self.dead.len() + 1 < ENTRIES_MAX {
+            if self.trail.dead + self.dead.len() < DEAD_MAX
+                && self.trail.trailer.len() + self.dead.len() + 1 < ENTRIES_MAX
+            {
                 self.dead.push(self.destination.short());
             }
         }
@@ -404,10 +406,11 @@ impl<'a> Search<'a> {
 
     /// How many more dead forwarders the packet may note; the end of the way needs an entry too
     fn room(&self) -> usize {
-        let entries = (ENTRIES_MAX - 1).saturating_sub(self.trail.len + self.dead.len());
+        let entries = (ENTRIES_MAX - 1).saturating_sub(self.trail.trailer.len() + self.dead.len());
         entries.min(DEAD_FORWARDERS_MAX.saturating_sub(self.trail.dead + self.dead.len()))
     }
 
+    #[inline]
     fn edit(self, arrival: Arrival) -> Edit {
         let first = matches!(arrival, Arrival::First(_));
         let way = first.then(|| (Mark::Way, self.routes.own().short()));

@@ -22,9 +22,9 @@ pub(super) enum Ask {
     /// Sender: no more
     Stop,
     /// Receiver: count what comes, once it has come for a while
-    Count { bytes: usize, warm_ms: u64, measured_ms: u64 },
+    Count { warm_ms: u64, measured_ms: u64 },
     /// Receiver: wait until so many have come since the last time, though not for ever
-    Settle { bytes: usize, messages: u64 },
+    Settle { messages: u64 },
     /// Receiver: send everything back from now on, or count it
     Echo { on: bool },
     /// Sender: one message at a time, there and back
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn orders_and_answers_survive_the_way_as_lines() {
-        let ask = Ask::Count { bytes: 64, warm_ms: 1, measured_ms: 2 };
+        let ask = Ask::Count { warm_ms: 1, measured_ms: 2 };
         let line = serde_json::to_string(&ask).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Ask>(&line).unwrap(), ask);

@@ -1,9 +1,10 @@
 //! The chain to compare with: relays that copy bytes between two TCP connections, and nothing else.
 //!
-//! Blocking threads with 64 KiB buffers, one a direction: nothing that routes can be cheaper. Messages have no frames
-//! here, so `bytes` divided by the size is how many there were.
+//! Blocking threads with 64 KiB buffers, one a direction: nothing that routes can be cheaper. Relays know nothing of
+//! messages; the two ends write and read them one at a time, numbered and checked, each behind its length (4 bytes,
+//! little endian), through buffers of the same size.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,10 +13,15 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::MESSAGE_BYTES_MAX;
 use super::ask::{Answer, Ask, LAST, ROUND_TRIP_LIMIT, RoundTrips, SETTLE_LIMIT, answer, fail, read_asks};
 
-/// Bytes that a relay reads at a time, and that the sender writes at a time
+/// Bytes that a relay reads at a time, and that the two ends read and write at a time
 const BUFFER_BYTES: usize = 64 * 1024;
+/// What stands before a message
+const LENGTH_BYTES: usize = 4;
+/// What a message begins with, so that the receiver sees that none is missing: as in Kith's chain
+const NUMBER_BYTES: usize = 8;
 /// While the receiver settles it looks so often whether everything has come
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -56,7 +62,7 @@ struct Sending {
 /// What the receiver's thread and its orders share
 #[derive(Default)]
 struct Received {
-    bytes: AtomicU64,
+    messages: AtomicU64,
     echo: AtomicBool,
 }
 
@@ -66,8 +72,8 @@ impl End {
             Ask::Connect { next } => self.connect(place, listener, next),
             Ask::Send { bytes } => self.start(bytes),
             Ask::Stop => self.stop(),
-            Ask::Count { bytes, warm_ms, measured_ms } => Ok(self.count(bytes, warm_ms, measured_ms)),
-            Ask::Settle { bytes, messages } => Ok(self.settle(bytes, messages)),
+            Ask::Count { warm_ms, measured_ms } => Ok(self.count(warm_ms, measured_ms)),
+            Ask::Settle { messages } => Ok(self.settle(messages)),
             Ask::Echo { on } => {
                 self.received.echo.store(on, Ordering::Relaxed);
                 Ok(Answer::Done)
@@ -121,30 +127,30 @@ impl End {
         Ok(Answer::Sent { messages })
     }
 
-    fn count(&self, bytes: usize, warm_ms: u64, measured_ms: u64) -> Answer {
-        let read = || self.received.bytes.load(Ordering::Relaxed);
+    fn count(&self, warm_ms: u64, measured_ms: u64) -> Answer {
+        let read = || self.received.messages.load(Ordering::Relaxed);
         thread::sleep(Duration::from_millis(warm_ms));
         let (before, start) = (read(), Instant::now());
         thread::sleep(Duration::from_millis(measured_ms));
         let (after, took) = (read(), start.elapsed());
-        Answer::Counted { messages: (after - before) / bytes as u64, took_us: took.as_micros() as u64 }
+        Answer::Counted { messages: after - before, took_us: took.as_micros() as u64 }
     }
 
-    fn settle(&self, bytes: usize, messages: u64) -> Answer {
-        let (wanted, start) = (messages * bytes as u64, Instant::now());
-        while self.received.bytes.load(Ordering::Relaxed) < wanted && start.elapsed() < SETTLE_LIMIT {
+    fn settle(&self, messages: u64) -> Answer {
+        let start = Instant::now();
+        while self.received.messages.load(Ordering::Relaxed) < messages && start.elapsed() < SETTLE_LIMIT {
             thread::sleep(LOOK_EVERY);
         }
-        Answer::Settled { messages: self.received.bytes.swap(0, Ordering::Relaxed) / bytes as u64 }
+        Answer::Settled { messages: self.received.messages.swap(0, Ordering::Relaxed) }
     }
 
     fn round_trips(&self, bytes: usize, measured: Duration) -> io::Result<Answer> {
-        let (mut stream, mut message) = (self.stream()?, vec![7; bytes]);
-        let (mut times, start) = (Vec::new(), Instant::now());
+        let (mut stream, message) = (self.stream()?, framed(&vec![7; bytes]));
+        let (mut back, mut times, start) = (message.clone(), Vec::new(), Instant::now());
         while start.elapsed() < measured && times.len() < RoundTrips::MAX {
             let sent = Instant::now();
             stream.write_all(&message)?;
-            stream.read_exact(&mut message)?;
+            stream.read_exact(&mut back)?;
             times.push(sent.elapsed());
         }
         Ok(Answer::RoundTrips(RoundTrips::of(times)))
@@ -162,27 +168,64 @@ fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     }
 }
 
-fn receive(mut stream: TcpStream, received: &Received) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let read = stream.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(());
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u32).to_le_bytes(), message].concat()
+}
+
+fn send(stream: TcpStream, bytes: usize, stop: &AtomicBool) -> io::Result<u64> {
+    let (mut message, mut sent) = (framed(&vec![7; bytes]), 0_u64);
+    let mut stream = BufWriter::with_capacity(BUFFER_BYTES, stream);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(number) = message.get_mut(LENGTH_BYTES..LENGTH_BYTES + NUMBER_BYTES) {
+            number.copy_from_slice(&sent.to_le_bytes());
         }
+        stream.write_all(&message)?;
+        sent += 1;
+    }
+    stream.flush()?;
+    Ok(sent)
+}
+
+fn receive(mut stream: TcpStream, received: &Received) -> io::Result<()> {
+    let (mut messages, mut message) = (BufReader::with_capacity(BUFFER_BYTES, stream.try_clone()?), Vec::new());
+    loop {
+        read_message(&mut messages, &mut message)?;
         if received.echo.load(Ordering::Relaxed) {
-            stream.write_all(buffer.get(..read).unwrap_or_default())?;
+            stream.write_all(&framed(&message))?;
         } else {
-            received.bytes.fetch_add(read as u64, Ordering::Relaxed);
+            let expected = received.messages.fetch_add(1, Ordering::Relaxed);
+            if message.first_chunk() != Some(&expected.to_le_bytes()) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
     }
 }
 
-fn send(mut stream: TcpStream, bytes: usize, stop: &AtomicBool) -> io::Result<u64> {
-    let at_a_time = (BUFFER_BYTES / bytes.max(1)).max(1);
-    let (messages, mut sent) = (vec![7; at_a_time * bytes], 0);
-    while !stop.load(Ordering::Relaxed) {
-        stream.write_all(&messages)?;
-        sent += at_a_time as u64;
+fn read_message(from: &mut impl Read, message: &mut Vec<u8>) -> io::Result<()> {
+    let mut len = [0; LENGTH_BYTES];
+    from.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len) as usize;
+    if len > MESSAGE_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(sent)
+    message.resize(len, 0);
+    from.read_exact(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_framed() {
+        let stream = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
+        let (mut stream, mut message) = (stream.as_slice(), Vec::new());
+        for expected in [&b"one"[..], b"", &[7; 300]] {
+            read_message(&mut stream, &mut message).unwrap();
+            assert_eq!(message, expected);
+        }
+        assert!(read_message(&mut stream, &mut message).is_err(), "the end");
+        let too_long = framed(&vec![0; MESSAGE_BYTES_MAX + 1]);
+        assert!(read_message(&mut too_long.as_slice(), &mut message).is_err());
+    }
 }

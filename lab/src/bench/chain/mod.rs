@@ -64,6 +64,8 @@ impl Kind {
 struct Lap {
     /// Messages per second
     rate: f64,
+    /// Processor time of all five processes for a message, in nanoseconds
+    cpu_ns: f64,
     p50_us: f64,
     p99_us: f64,
     sent: u64,

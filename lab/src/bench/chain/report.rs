@@ -13,6 +13,8 @@ pub struct Figures {
     pub messages_per_s: f64,
     /// Megabytes (10⁶) of payload per second
     pub megabytes_per_s: f64,
+    /// Processor time of all five processes for a message, in nanoseconds: what other programs take does not count
+    pub cpu_ns_per_message: f64,
     /// Half of the round trips took no longer, in microseconds
     pub rtt_p50_us: f64,
     /// 99 of 100 round trips took no longer, in microseconds
@@ -30,6 +32,8 @@ pub struct Row {
     pub kith: Figures,
     /// Kith's over bare: the median of the rounds' own ratios, so that a busy moment spoils one round only
     pub messages_ratio: f64,
+    /// The same of the processor time, the other way round: bare over Kith's
+    pub cpu_ratio: f64,
     /// The same of the median round trips
     pub rtt_p50_ratio: f64,
     /// The same of the slow round trips
@@ -43,17 +47,23 @@ pub struct Row {
 impl Row {
     pub(super) fn of(bytes: usize, laps: &[(Lap, Lap)]) -> Self {
         let of = |pick: &dyn Fn(&(Lap, Lap)) -> f64| median(laps.iter().map(pick).collect());
-        let figures = |rate: f64, p50, p99| Figures {
-            messages_per_s: rate,
-            megabytes_per_s: rate * bytes as f64 / 1e6,
-            rtt_p50_us: p50,
-            rtt_p99_us: p99,
+        let figures = |pick: fn(&(Lap, Lap)) -> &Lap| {
+            let of = |figure: fn(&Lap) -> f64| median(laps.iter().map(|lap| figure(pick(lap))).collect());
+            let rate = of(|lap| lap.rate);
+            Figures {
+                messages_per_s: rate,
+                megabytes_per_s: rate * bytes as f64 / 1e6,
+                cpu_ns_per_message: of(|lap| lap.cpu_ns),
+                rtt_p50_us: of(|lap| lap.p50_us),
+                rtt_p99_us: of(|lap| lap.p99_us),
+            }
         };
         Self {
             bytes,
-            bare: figures(of(&|lap| lap.0.rate), of(&|lap| lap.0.p50_us), of(&|lap| lap.0.p99_us)),
-            kith: figures(of(&|lap| lap.1.rate), of(&|lap| lap.1.p50_us), of(&|lap| lap.1.p99_us)),
+            bare: figures(|lap| &lap.0),
+            kith: figures(|lap| &lap.1),
             messages_ratio: of(&|lap| over(lap.1.rate, lap.0.rate)),
+            cpu_ratio: of(&|lap| over(lap.0.cpu_ns, lap.1.cpu_ns)),
             rtt_p50_ratio: of(&|lap| over(lap.1.p50_us, lap.0.p50_us)),
             rtt_p99_ratio: of(&|lap| over(lap.1.p99_us, lap.0.p99_us)),
             sent: laps.iter().map(|lap| lap.1.sent).sum(),
@@ -99,14 +109,16 @@ impl Report {
     /// For people
     pub fn table(&self) -> String {
         let mut text = format!(
-            "through three forwarders, medians of {} rounds on {} processors\n{:<8} {:<6} {:>12} {:>10} {:>7} {:>10} \
-             {:>7} {:>10} {:>7}",
+            "through three forwarders, medians of {} rounds on {} processors\n{:<8} {:<5} {:>11} {:>8} {:>6} {:>11} {:>6} \
+             {:>9} {:>6} {:>9} {:>6}",
             self.rounds,
             self.processors,
             "payload",
             "chain",
             "messages/s",
             "MB/s",
+            "ratio",
+            "CPU each",
             "ratio",
             "p50",
             "ratio",
@@ -135,11 +147,14 @@ impl Report {
 
 fn line(size: &str, chain: &str, figures: &Figures, ratios: Option<&Row>) -> String {
     let ratio = |pick: fn(&Row) -> f64| ratios.map(|row| format!("{:.2}", pick(row))).unwrap_or_default();
-    let Figures { messages_per_s, megabytes_per_s, rtt_p50_us, rtt_p99_us } = figures;
+    let Figures { messages_per_s, megabytes_per_s, cpu_ns_per_message, rtt_p50_us, rtt_p99_us } = figures;
     format!(
-        "\n{size:<8} {chain:<6} {:>12} {megabytes_per_s:>10.1} {:>7} {rtt_p50_us:>7.0} µs {:>7} {rtt_p99_us:>7.0} µs {:>7}",
+        "\n{size:<8} {chain:<5} {:>11} {megabytes_per_s:>8.1} {:>6} {:>8} ns {:>6} {rtt_p50_us:>6.0} µs {:>6} \
+         {rtt_p99_us:>6.0} µs {:>6}",
         grouped(*messages_per_s),
         ratio(|row| row.messages_ratio),
+        grouped(*cpu_ns_per_message),
+        ratio(|row| row.cpu_ratio),
         ratio(|row| row.rtt_p50_ratio),
         ratio(|row| row.rtt_p99_ratio)
     )
@@ -186,7 +201,7 @@ mod tests {
     use super::*;
 
     fn lap(rate: f64, p50_us: f64) -> Lap {
-        Lap { rate, p50_us, p99_us: 2.0 * p50_us, sent: 10, lost: 0 }
+        Lap { rate, cpu_ns: 1e9 / rate, p50_us, p99_us: 2.0 * p50_us, sent: 10, lost: 0 }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::ask::{Answer, Ask, LAST, PLACES, RoundTrips};
 use super::{Kind, Lap};
 use crate::mesh::{LabError, io_error};
+use crate::process::ProcessId;
 use crate::role;
 
 /// No order takes longer, what it measures left out
@@ -66,17 +67,26 @@ impl Stage {
     pub(super) fn lap(&mut self, bytes: usize, sending: Duration, trips: Duration) -> Result<Lap, LabError> {
         let millis = |time: Duration| time.as_millis() as u64;
         let (warm_ms, measured_ms) = (millis(sending / WARM_PART), millis(sending));
+        let cpu_before = self.cpu();
         self.tell(0, &Ask::Send { bytes })?;
         self.await_done(0)?;
-        let count = Ask::Count { bytes, warm_ms, measured_ms };
+        let count = Ask::Count { warm_ms, measured_ms };
         let Answer::Counted { messages, took_us } = self.ask(LAST, &count)? else { return self.odd(LAST) };
         let Answer::Sent { messages: sent } = self.ask(0, &Ask::Stop)? else { return self.odd(0) };
-        let settle = Ask::Settle { bytes, messages: sent };
+        let settle = Ask::Settle { messages: sent };
         let Answer::Settled { messages: arrived } = self.ask(LAST, &settle)? else { return self.odd(LAST) };
+        let cpu = self.cpu().saturating_sub(cpu_before);
         let round_trips = self.round_trips(bytes, millis(trips))?;
         let rate = messages as f64 * 1e6 / took_us.max(1) as f64;
         let (p50_us, p99_us) = (round_trips.p50_us, round_trips.p99_us);
-        Ok(Lap { rate, p50_us, p99_us, sent, lost: sent.saturating_sub(arrived) })
+        let cpu_ns = cpu.as_secs_f64() * 1e9 / sent.max(1) as f64;
+        Ok(Lap { rate, cpu_ns, p50_us, p99_us, sent, lost: sent.saturating_sub(arrived) })
+    }
+
+    /// Processor time of all processes so far
+    fn cpu(&self) -> Duration {
+        let usage = |actor: &Actor| ProcessId::of(actor.child.id()).and_then(|process| process.usage());
+        Duration::from_millis(self.actors.iter().filter_map(usage).map(|usage| usage.cpu_ms).sum())
     }
 
     fn round_trips(&mut self, bytes: usize, measured_ms: u64) -> Result<RoundTrips, LabError> {
