@@ -1,10 +1,9 @@
 //! The chain to compare with: relays that copy bytes between two TCP connections, and nothing else.
 //!
-//! Blocking threads with 64 KiB buffers, one a direction: nothing that routes can be cheaper. Relays know nothing of
-//! messages; the two ends write and read them one at a time, numbered and checked, each behind its length (4 bytes,
-//! little endian), through buffers of the same size.
+//! Blocking threads with 64 KiB buffers, one a direction: nothing that routes can be cheaper. The two ends send and
+//! check the same packets as those of Kith's chain, so that the chains differ in what happens between them alone.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,15 +12,14 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::MESSAGE_BYTES_MAX;
+use kith_common::wire::packet::PacketRef;
+use kith_common::wire::{FRAME_HEADER_BYTES, parse_frame_header};
+
 use super::ask::{Answer, Ask, LAST, ROUND_TRIP_LIMIT, RoundTrips, SETTLE_LIMIT, answer, fail, read_asks};
+use super::message::{Arrivals, Messages, message};
 
 /// Bytes that a relay reads at a time, and that the two ends read and write at a time
 const BUFFER_BYTES: usize = 64 * 1024;
-/// What stands before a message
-const LENGTH_BYTES: usize = 4;
-/// What a message begins with, so that the receiver sees that none is missing: as in Kith's chain
-const NUMBER_BYTES: usize = 8;
 /// While the receiver settles it looks so often whether everything has come
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -50,6 +48,7 @@ fn serve(place: usize) -> io::Result<()> {
 #[derive(Default)]
 struct End {
     stream: Option<TcpStream>,
+    run: u32,
     sending: Option<Sending>,
     received: Arc<Received>,
 }
@@ -63,6 +62,7 @@ struct Sending {
 #[derive(Default)]
 struct Received {
     messages: AtomicU64,
+    out_of_order: AtomicU64,
     echo: AtomicBool,
 }
 
@@ -79,7 +79,9 @@ impl End {
                 Ok(Answer::Done)
             }
             Ask::RoundTrips { bytes, measured_ms } => self.round_trips(bytes, Duration::from_millis(measured_ms)),
-            Ask::Faults => Ok(Answer::Faults { forwarded: 0, dropped: 0 }),
+            Ask::Faults => {
+                Ok(Answer::Faults { forwarded: 0, dropped: self.received.out_of_order.load(Ordering::Relaxed) })
+            }
         }
     }
 
@@ -111,10 +113,12 @@ impl End {
     }
 
     fn start(&mut self, bytes: usize) -> io::Result<Answer> {
+        self.run += 1;
+        let messages = Messages::new(self.run, bytes).map_err(io::Error::other)?;
         let (stream, stop) = (self.stream()?, Arc::new(AtomicBool::new(false)));
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
-            move || send(stream, bytes, &stop)
+            move || send(stream, messages, &stop)
         });
         self.sending = Some(Sending { stop, thread });
         Ok(Answer::Done)
@@ -133,23 +137,24 @@ impl End {
         let (before, start) = (read(), Instant::now());
         thread::sleep(Duration::from_millis(measured_ms));
         let (after, took) = (read(), start.elapsed());
-        Answer::Counted { messages: after - before, took_us: took.as_micros() as u64 }
+        Answer::Counted { messages: after.saturating_sub(before), took_us: took.as_micros() as u64 }
     }
 
     fn settle(&self, messages: u64) -> Answer {
-        let start = Instant::now();
-        while self.received.messages.load(Ordering::Relaxed) < messages && start.elapsed() < SETTLE_LIMIT {
+        let (read, start) = (|| self.received.messages.load(Ordering::Relaxed), Instant::now());
+        while read() < messages && start.elapsed() < SETTLE_LIMIT {
             thread::sleep(LOOK_EVERY);
         }
-        Answer::Settled { messages: self.received.messages.swap(0, Ordering::Relaxed) }
+        Answer::Settled { messages: read() }
     }
 
-    fn round_trips(&self, bytes: usize, measured: Duration) -> io::Result<Answer> {
-        let (mut stream, message) = (self.stream()?, framed(&vec![7; bytes]));
-        let (mut back, mut times, start) = (message.clone(), Vec::new(), Instant::now());
+    fn round_trips(&mut self, bytes: usize, measured: Duration) -> io::Result<Answer> {
+        self.run += 1;
+        let (mut stream, mut times, start) = (self.stream()?, Vec::new(), Instant::now());
+        let mut back = message(self.run, 0, bytes).map_err(io::Error::other)?;
         while start.elapsed() < measured && times.len() < RoundTrips::MAX {
             let sent = Instant::now();
-            stream.write_all(&message)?;
+            stream.write_all(&message(self.run, times.len() as u64, bytes).map_err(io::Error::other)?)?;
             stream.read_exact(&mut back)?;
             times.push(sent.elapsed());
         }
@@ -168,48 +173,49 @@ fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     }
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u32).to_le_bytes(), message].concat()
-}
-
-fn send(stream: TcpStream, bytes: usize, stop: &AtomicBool) -> io::Result<u64> {
-    let (mut message, mut sent) = (framed(&vec![7; bytes]), 0_u64);
-    let mut stream = BufWriter::with_capacity(BUFFER_BYTES, stream);
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(number) = message.get_mut(LENGTH_BYTES..LENGTH_BYTES + NUMBER_BYTES) {
-            number.copy_from_slice(&sent.to_le_bytes());
+fn send(mut stream: TcpStream, mut messages: Messages, stop: &AtomicBool) -> io::Result<u64> {
+    let mut buffer = messages.chunk((BUFFER_BYTES / messages.frame_bytes()).max(1));
+    loop {
+        stream.write_all(&buffer)?;
+        if stop.load(Ordering::Relaxed) {
+            return Ok(messages.sent);
         }
-        stream.write_all(&message)?;
-        sent += 1;
+        messages.number(&mut buffer);
     }
-    stream.flush()?;
-    Ok(sent)
 }
 
 fn receive(mut stream: TcpStream, received: &Received) -> io::Result<()> {
-    let (mut messages, mut message) = (BufReader::with_capacity(BUFFER_BYTES, stream.try_clone()?), Vec::new());
+    let (mut buffer, mut end, mut arrivals) = (vec![0; BUFFER_BYTES], 0, Arrivals::default());
     loop {
-        read_message(&mut messages, &mut message)?;
-        if received.echo.load(Ordering::Relaxed) {
-            stream.write_all(&framed(&message))?;
-        } else {
-            let expected = received.messages.fetch_add(1, Ordering::Relaxed);
-            if message.first_chunk() != Some(&expected.to_le_bytes()) {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
+        let read = stream.read(buffer.get_mut(end..).unwrap_or_default())?;
+        if read == 0 {
+            return Ok(());
         }
+        end += read;
+        let bytes = buffer.get(..end).unwrap_or_default();
+        let whole = if received.echo.load(Ordering::Relaxed) {
+            stream.write_all(bytes)?;
+            end
+        } else {
+            count(bytes, &mut arrivals)?
+        };
+        buffer.copy_within(whole..end, 0);
+        end -= whole;
+        received.messages.store(arrivals.messages, Ordering::Relaxed);
+        received.out_of_order.store(arrivals.out_of_order, Ordering::Relaxed);
     }
 }
 
-fn read_message(from: &mut impl Read, message: &mut Vec<u8>) -> io::Result<()> {
-    let mut len = [0; LENGTH_BYTES];
-    from.read_exact(&mut len)?;
-    let len = u32::from_le_bytes(len) as usize;
-    if len > MESSAGE_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
+/// Counts the whole frames among these bytes; how many bytes they are
+fn count(bytes: &[u8], arrivals: &mut Arrivals) -> io::Result<usize> {
+    let mut rest = bytes;
+    while let Some((head, after)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
+        let (_, len) = parse_frame_header(*head).map_err(io::Error::other)?;
+        let Some((body, after)) = after.split_at_checked(len) else { break };
+        arrivals.count(&PacketRef::parse(body).map_err(io::Error::other)?);
+        rest = after;
     }
-    message.resize(len, 0);
-    from.read_exact(message)
+    Ok(bytes.len() - rest.len())
 }
 
 #[cfg(test)]
@@ -217,15 +223,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_read_as_they_were_framed() {
-        let stream = [framed(b"one"), framed(b""), framed(&[7; 300])].concat();
-        let (mut stream, mut message) = (stream.as_slice(), Vec::new());
-        for expected in [&b"one"[..], b"", &[7; 300]] {
-            read_message(&mut stream, &mut message).unwrap();
-            assert_eq!(message, expected);
-        }
-        assert!(read_message(&mut stream, &mut message).is_err(), "the end");
-        let too_long = framed(&vec![0; MESSAGE_BYTES_MAX + 1]);
-        assert!(read_message(&mut too_long.as_slice(), &mut message).is_err());
+    fn whole_frames_are_counted_and_the_rest_is_left() {
+        let mut arrivals = Arrivals::default();
+        let (first, second) = (message(1, 0, 64).unwrap(), message(1, 1, 300).unwrap());
+        let cut = [first.as_slice(), &second[..100]].concat();
+        assert_eq!(count(&cut, &mut arrivals).unwrap(), first.len());
+        assert_eq!(count(&second, &mut arrivals).unwrap(), second.len());
+        assert_eq!((arrivals.messages, arrivals.out_of_order), (2, 0));
+        assert!(count(&[0xff; 8], &mut arrivals).is_err());
     }
 }

@@ -5,20 +5,18 @@
 //!
 //! Queues on the way are bounded and drop what does not fit, so the ends keep a window, as any protocol on top of
 //! datagrams has to: the receiver says how many messages have come, and the sender is never further ahead than a queue
-//! is long. Each message carries its run and its number; one out of its order is a fault.
+//! is long.
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_common::id::{Address, Name};
+use kith_common::id::Name;
 use kith_common::routing::{NeighbourView, Routes};
-use kith_common::wire::bounded::Bytes;
-use kith_common::wire::content::Payload;
-use kith_common::wire::packet::{Class, ENTRY_BYTES, Header, PacketRef, TTL_DEFAULT, new_packet};
+use kith_common::wire::packet::{ENTRY_BYTES, PacketRef};
 use kith_common::wire::session::{Location, Purpose, Role};
-use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, Priority, WireError, encode, finish_frame};
+use kith_common::wire::{FRAME_HEADER_BYTES, Priority};
 use kith_node::clock::Clock;
 use kith_node::identity::Identity;
 use kith_node::link::{
@@ -30,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::ask::{Answer, Ask, LAST, PLACES, ROUND_TRIP_LIMIT, RoundTrips, SETTLE_LIMIT, answer, fail, read_asks};
+use super::message::{Arrivals, Messages, STAMP_BYTES, address, frame, message, payload, stamp};
 use crate::role::ANY_PORT;
 
 /// Bytes under way at most: a little less than a link's data queue holds, so that none is ever full
@@ -42,18 +41,6 @@ const CHUNK_BYTES: usize = 60 * 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Chunks that the link may not have had room for yet: as many as it lets wait, less some
 const CHUNKS_QUEUED_MAX: usize = 8;
-/// What a payload has before its bytes: the variant and the count
-const DATAGRAM_HEAD_BYTES: usize = 6;
-/// Run and number
-const STAMP_BYTES: usize = 12;
-/// Where a frame has the packet's id
-const ID_AT: usize = FRAME_HEADER_BYTES + 16;
-/// Where a frame has a message's number, behind its run
-const NUMBER_AT: usize = FRAME_HEADER_BYTES + kith_common::wire::packet::HEADER_BYTES + DATAGRAM_HEAD_BYTES + 4;
-
-/// The smallest message: it carries its run and its number
-pub(super) const MESSAGE_BYTES_MIN: usize = STAMP_BYTES;
-
 /// One process of the chain
 pub(super) fn play(place: usize) -> ExitCode {
     // glibc gives freed memory back beyond 128 KiB, and takes it again for the next chunk, a page fault at a time; once
@@ -98,24 +85,20 @@ struct Node {
 
 /// The sender's run
 struct Sending {
-    /// A frame whose number is still to be written
-    message: Vec<u8>,
-    sent: u64,
+    messages: Messages,
     acknowledged: u64,
     window: u64,
-    at_a_time: u64,
+    at_a_time: usize,
     /// What the link was given and may not have had room for yet, oldest first
     queued: VecDeque<oneshot::Receiver<()>>,
 }
 
-/// The receiver's run
+/// What came to the receiver
 #[derive(Default)]
 struct Received {
-    run: u32,
-    messages: u64,
+    arrivals: Arrivals,
     /// Since the last acknowledgement
     bytes: usize,
-    out_of_order: u64,
     echo: bool,
 }
 
@@ -213,12 +196,12 @@ impl Node {
 
     async fn begin(&mut self, bytes: usize) -> Result<Answer, String> {
         self.run += 1;
-        let message = frame(0, LAST, &payload(self.run, 0, bytes)?)?;
-        let on_the_way = message.len() + (PLACES - 2) * ENTRY_BYTES;
-        let window = (WINDOW_BYTES / on_the_way).max(1) as u64;
-        let at_a_time = ((CHUNK_BYTES / message.len()) as u64).clamp(1, window);
-        let sending = Sending { message, sent: 0, acknowledged: 0, window, at_a_time, queued: VecDeque::new() };
-        self.sending = Some(sending);
+        let messages = Messages::new(self.run, bytes).map_err(text)?;
+        let on_the_way = messages.frame_bytes() + (PLACES - 2) * ENTRY_BYTES;
+        let window = (WINDOW_BYTES / on_the_way).max(1);
+        let at_a_time = (CHUNK_BYTES / messages.frame_bytes()).clamp(1, window);
+        let (window, queued) = (window as u64, VecDeque::new());
+        self.sending = Some(Sending { messages, acknowledged: 0, window, at_a_time, queued });
         self.send_on().await?;
         Ok(Answer::Done)
     }
@@ -226,7 +209,7 @@ impl Node {
     /// Sends as much as the window lets through
     async fn send_on(&mut self) -> Result<(), String> {
         let (Some(sending), Some(link)) = (&mut self.sending, self.after) else { return Ok(()) };
-        while sending.sent + sending.at_a_time <= sending.acknowledged + sending.window {
+        while sending.messages.sent + sending.at_a_time as u64 <= sending.acknowledged + sending.window {
             if sending.queued.len() == CHUNKS_QUEUED_MAX
                 && let Some(oldest) = sending.queued.pop_front()
             {
@@ -234,7 +217,8 @@ impl Node {
             }
             let (queued, is_queued) = oneshot::channel();
             sending.queued.push_back(is_queued);
-            let bytes = SendBytes { link, priority: Priority::Data, frames: sending.chunk(), queued: Some(queued) };
+            let frames = sending.messages.chunk(sending.at_a_time);
+            let bytes = SendBytes { link, priority: Priority::Data, frames, queued: Some(queued) };
             self.links.send(LinkCommand::SendBytes(bytes)).await.map_err(text)?;
         }
         Ok(())
@@ -242,7 +226,7 @@ impl Node {
 
     fn stop(&mut self) -> Result<Answer, String> {
         let sending = self.sending.take().ok_or("nothing is sent")?;
-        Ok(Answer::Sent { messages: sending.sent })
+        Ok(Answer::Sent { messages: sending.messages.sent })
     }
 
     /// At the sender: an acknowledgement, or a message that comes back
@@ -260,7 +244,7 @@ impl Node {
     async fn receive(&mut self, delivery: &Delivery) -> Result<(), String> {
         for packet in delivery.packets() {
             if self.received.echo {
-                let back = frame(LAST, 0, packet.payload())?;
+                let back = frame(LAST, 0, packet.payload()).map_err(text)?;
                 self.send_back(Priority::Data, back).await?;
             } else if let Some(acknowledgement) = self.received.count(&packet) {
                 self.send_back(Priority::Signal, acknowledgement).await?;
@@ -276,15 +260,15 @@ impl Node {
 
     async fn count(&mut self, warm_ms: u64, measured_ms: u64) -> Result<Answer, String> {
         self.run_for(Duration::from_millis(warm_ms)).await?;
-        let (before, start) = (self.received.messages, Instant::now());
+        let (before, start) = (self.received.arrivals.messages, Instant::now());
         self.run_for(Duration::from_millis(measured_ms)).await?;
-        let messages = self.received.messages.saturating_sub(before);
+        let messages = self.received.arrivals.messages.saturating_sub(before);
         Ok(Answer::Counted { messages, took_us: start.elapsed().as_micros() as u64 })
     }
 
     async fn settle(&mut self, messages: u64) -> Result<Answer, String> {
         let all = async {
-            while self.received.messages < messages {
+            while self.received.arrivals.messages < messages {
                 let event = self.event().await?;
                 self.handle_event(Some(event)).await?;
             }
@@ -294,7 +278,7 @@ impl Node {
         if let Ok(result) = timeout(SETTLE_LIMIT, all).await {
             result?;
         }
-        Ok(Answer::Settled { messages: self.received.messages })
+        Ok(Answer::Settled { messages: self.received.arrivals.messages })
     }
 
     async fn round_trips(&mut self, bytes: usize, measured: Duration) -> Result<Answer, String> {
@@ -303,7 +287,7 @@ impl Node {
         let (mut times, start) = (Vec::new(), Instant::now());
         while start.elapsed() < measured && times.len() < RoundTrips::MAX {
             let (expected, sent) = ((self.run, times.len() as u64), Instant::now());
-            let frames = frame(0, LAST, &payload(expected.0, expected.1, bytes)?)?;
+            let frames = message(expected.0, expected.1, bytes).map_err(text)?;
             let bytes = SendBytes { link, priority: Priority::Data, frames, queued: None };
             self.links.send(LinkCommand::SendBytes(bytes)).await.map_err(text)?;
             let back = async {
@@ -332,79 +316,23 @@ impl Node {
             counts.undeliverable,
             counts.given_back,
             counts.decode_errors,
-            self.received.out_of_order,
+            self.received.arrivals.out_of_order,
         ];
         Answer::Faults { forwarded: counts.forwarded, dropped: dropped.iter().sum() }
-    }
-}
-
-impl Sending {
-    /// The next messages, as frames
-    fn chunk(&mut self) -> Vec<u8> {
-        let mut frames = self.message.repeat(self.at_a_time as usize);
-        for frame in frames.chunks_exact_mut(self.message.len()) {
-            for at in [ID_AT, NUMBER_AT] {
-                if let Some(number) = frame.get_mut(at..at + 8) {
-                    number.copy_from_slice(&self.sent.to_le_bytes());
-                }
-            }
-            self.sent += 1;
-        }
-        frames
     }
 }
 
 impl Received {
     /// Counts a message; now and then the frame that acknowledges all so far
     fn count(&mut self, packet: &PacketRef<'_>) -> Option<Vec<u8>> {
-        let (run, number) = stamp(packet)?;
-        if run != self.run {
-            *self = Self { run, out_of_order: self.out_of_order, ..Self::default() };
-        }
-        self.out_of_order += u64::from(number != self.messages);
-        self.messages += 1;
+        let run = self.arrivals.count(packet)?;
         self.bytes += FRAME_HEADER_BYTES + packet.bytes().len();
         if self.bytes < WINDOW_BYTES / ACKS_A_WINDOW as usize {
             return None;
         }
         self.bytes = 0;
-        payload(run, self.messages, STAMP_BYTES).and_then(|payload| frame(LAST, 0, &payload)).ok()
+        payload(run, self.arrivals.messages, STAMP_BYTES).and_then(|payload| frame(LAST, 0, &payload)).ok()
     }
-}
-
-/// The bytes of a datagram with a run, a number, and zeros up to `bytes`
-fn payload(run: u32, number: u64, bytes: usize) -> Result<Vec<u8>, String> {
-    let mut content = [run.to_le_bytes().as_slice(), &number.to_le_bytes()].concat();
-    content.resize(bytes.max(STAMP_BYTES), 0);
-    let datagram = Bytes::try_from(content).map_err(|_| format!("{bytes} bytes are too many for one message"))?;
-    encode(&Payload::Datagram(datagram)).map_err(text)
-}
-
-/// The run and the number of a message
-fn stamp(packet: &PacketRef<'_>) -> Option<(u32, u64)> {
-    let content = packet.payload().get(DATAGRAM_HEAD_BYTES..)?;
-    let (run, rest) = content.split_first_chunk()?;
-    Some((u32::from_le_bytes(*run), u64::from_le_bytes(*rest.first_chunk()?)))
-}
-
-/// A frame from one place to another
-fn frame(from: usize, to: usize, payload: &[u8]) -> Result<Vec<u8>, String> {
-    let (destination, source) = (address(to), address(from));
-    let header =
-        Header { destination, source, id: 0, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false };
-    let framed = || {
-        let packet = new_packet(&header, payload)?;
-        let mut frame = vec![0; FRAME_HEADER_BYTES];
-        frame.extend(packet);
-        finish_frame(FrameKind::Packet, 0, &mut frame)?;
-        Ok::<_, WireError>(frame)
-    };
-    framed().map_err(text)
-}
-
-/// Places stand on the ring in their order
-const fn address(place: usize) -> Address {
-    Address((2 * place as u64 + 1) << 60)
 }
 
 fn name(place: usize) -> Name {
@@ -462,29 +390,13 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_chunk_are_numbered_one_after_the_other() {
-        let message = frame(0, LAST, &payload(7, 0, 64).unwrap()).unwrap();
-        let len = message.len();
-        let mut sending =
-            Sending { message, sent: 41, acknowledged: 0, window: 99, at_a_time: 3, queued: VecDeque::new() };
-        let (chunk, mut received) = (sending.chunk(), Received { run: 7, messages: 41, ..Received::default() });
-        for frame in chunk.chunks(len) {
-            let packet = PacketRef::parse(&frame[FRAME_HEADER_BYTES..]).unwrap();
-            assert_eq!(packet.payload().len(), DATAGRAM_HEAD_BYTES + 64);
-            assert_eq!(packet.header().id, received.messages);
-            assert!(received.count(&packet).is_none());
-        }
-        assert_eq!((sending.sent, received.messages, received.out_of_order), (44, 44, 0));
-    }
-
-    #[test]
-    fn window_is_acknowledged_in_parts_and_lost_messages_are_seen() {
-        let mut received = Received::default();
-        let message = frame(0, LAST, &payload(1, 5, 16_384).unwrap()).unwrap();
-        let packet = PacketRef::parse(&message[FRAME_HEADER_BYTES..]).unwrap();
-        let window = WINDOW_BYTES / message.len();
-        let acknowledgements = (0..window + 1).filter_map(|_| received.count(&packet)).count() as u64;
+    fn window_is_acknowledged_in_parts() {
+        let (mut received, mut messages) = (Received::default(), Messages::new(1, 16_384).unwrap());
+        let window = WINDOW_BYTES / messages.frame_bytes();
+        let chunk = messages.chunk(window + 1);
+        let packets = chunk.chunks(messages.frame_bytes()).map(|frame| &frame[FRAME_HEADER_BYTES..]);
+        let count = |packet| received.count(&PacketRef::parse(packet).unwrap());
+        let acknowledgements = packets.filter_map(count).count() as u64;
         assert!((ACKS_A_WINDOW - 1..=ACKS_A_WINDOW).contains(&acknowledgements), "{acknowledgements}");
-        assert!(received.out_of_order > 0);
     }
 }

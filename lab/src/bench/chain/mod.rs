@@ -2,12 +2,13 @@
 //!
 //! Two chains of five processes each (a sender, three forwarders, a receiver) take turns on the same machine, so that
 //! their ratio means something where the figures themselves do not: [`links`] is Kith's link layer with the real
-//! decisions, [`bare`] is TCP relays. [`stage`] runs the processes, [`ask`] is what is said to them, [`report`] what
-//! comes out.
+//! decisions, [`bare`] is TCP relays. Both carry the same packets ([`message`]) and check them alike. [`stage`] runs
+//! the processes, [`ask`] is what is said to them, [`report`] what comes out.
 
 mod ask;
 mod bare;
 mod links;
+mod message;
 mod report;
 mod stage;
 
@@ -25,8 +26,8 @@ use stage::Stage;
 pub const ROLE: &str = "role-chain";
 /// The largest message: its packet must fit into a frame
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
-/// The smallest message
-pub const MESSAGE_BYTES_MIN: usize = links::MESSAGE_BYTES_MIN;
+/// The smallest message: it carries its run and its number
+pub const MESSAGE_BYTES_MIN: usize = message::STAMP_BYTES;
 
 /// How the bench is run
 #[derive(Clone, Debug)]
