@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
-use crate::bench::chain;
+use crate::bench::chain::{self, ChainOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
@@ -149,6 +149,21 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Messages per second and round trips through three forwarders, beside relays that only copy bytes
+    Chain {
+        /// Bytes of a message, one size after the other
+        #[arg(long, default_values_t = [64, 1024, 16 * 1024], value_delimiter = ',', value_name = "BYTES", value_parser = message_bytes)]
+        sizes: Vec<usize>,
+        /// How often each chain takes its turn at each size
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How long is measured in all
+        #[arg(long, default_value = "36", value_name = "SECONDS", value_parser = seconds)]
+        seconds: Duration,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The mesh to start
@@ -179,6 +194,12 @@ impl Mesh {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn message_bytes(text: &str) -> Result<usize, String> {
+    let range = chain::MESSAGE_BYTES_MIN..=chain::MESSAGE_BYTES_MAX;
+    let bytes = text.parse().ok().filter(|bytes| range.contains(bytes));
+    bytes.ok_or_else(|| format!("{text:?} is no number of bytes from {} to {}", range.start(), range.end()))
 }
 
 fn binary() -> Result<PathBuf, LabError> {
@@ -222,6 +243,11 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
         Verb::Bench(Bench::Idle { mesh, measured, json }) => {
             idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json }).map(|_| ExitCode::SUCCESS)
+        }
+        Verb::Bench(Bench::Chain { sizes, rounds, seconds, json }) => {
+            let rounds = usize::from(rounds);
+            let report = chain::run(&ChainOptions { binary: binary()?, sizes, rounds, measured: seconds, json })?;
+            Ok(verdict(report.is_whole()))
         }
         Verb::Compose { target, repository, keep } => Ok(containers(ComposeOptions { dir: repository, target, keep })),
     }

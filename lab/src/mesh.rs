@@ -152,6 +152,14 @@ pub enum LabError {
         /// Why not
         error: ControlError,
     },
+    /// A process of a bench failed. All of its processes have ended.
+    #[error("{process}, a process of the bench: {reason}")]
+    Bench {
+        /// Which chain, and which place in it
+        process: String,
+        /// What happened
+        reason: String,
+    },
     /// The operating system refused. What was done until then is left.
     #[error("{what}: {error}")]
     Io {

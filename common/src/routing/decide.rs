@@ -85,7 +85,7 @@ impl Routes {
         if header.destination == self.own() {
             return Decision::Deliver;
         }
-        if header.ttl == 0 || trail.len == ENTRIES_MAX {
+        if header.ttl == 0 || trail.trailer.len() == ENTRIES_MAX {
             return Decision::Undeliverable { cause: Cause::TtlSpent };
         }
         if arrival == Arrival::Again {
@@ -155,6 +155,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    #[inline]
     fn new(routes: &'a Routes, trail: Trail<'a>, destination: Address, source: Address, flow: u32) -> Self {
         Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new() }
     }
@@ -166,7 +167,7 @@ impl<'a> Search<'a> {
         if let Some(view) = view.filter(|view| view.up && !self.avoid.contains(&destination)) {
             return Next::Hop(view, Choice::Destination);
         }
-        if self.routes.misses(destination) {
+        if self.routes.misses(destination, view) {
             self.note_destination(arrival);
         }
         if self.trail.notes >= FINDINGS_MAX {
@@ -191,7 +192,9 @@ impl<'a> Search<'a> {
     fn note_destination(&mut self, arrival: Arrival) {
         if !matches!(arrival, Arrival::Returned(_)) {
             self.trail.notes += 1;
-            if self.trail.dead + self.dead.len() < DEAD_MAX && self.trail.len + self.dead.len() + 1 < ENTRIES_MAX {
+            if self.trail.dead + self.dead.len() < DEAD_MAX
+                && self.trail.trailer.len() + self.dead.len() + 1 < ENTRIES_MAX
+            {
                 self.dead.push(self.destination.short());
             }
         }
@@ -318,10 +321,11 @@ impl<'a> Search<'a> {
 
     /// How many more dead forwarders the packet may note; the end of the way needs an entry too
     fn room(&self) -> usize {
-        let entries = (ENTRIES_MAX - 1).saturating_sub(self.trail.len + self.dead.len());
+        let entries = (ENTRIES_MAX - 1).saturating_sub(self.trail.trailer.len() + self.dead.len());
         entries.min(DEAD_FORWARDERS_MAX.saturating_sub(self.trail.dead + self.dead.len()))
     }
 
+    #[inline]
     fn edit(self, arrival: Arrival) -> Edit {
         let first = matches!(arrival, Arrival::First(_));
         let way = first.then(|| (Mark::Way, self.routes.own().short()));

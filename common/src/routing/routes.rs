@@ -116,6 +116,7 @@ impl Routes {
     }
 
     /// The neighbour at `address`
+    #[inline]
     pub fn view(&self, address: Address) -> Option<&NeighbourView> {
         self.views.binary_search_by_key(&address, |view| view.address).ok().and_then(|at| self.views.get(at))
     }
@@ -131,10 +132,11 @@ impl Routes {
         self.depth
     }
 
-    /// Whether this peer should have a link to `destination` and has none: its link is down, or nobody is there
+    /// Whether this peer should have a link to `destination`, whose `view` this is, and has none: its link is down, or
+    /// nobody is there
     #[inline]
-    pub(super) fn misses(&self, destination: Address) -> bool {
-        self.view(destination).map_or_else(|| self.gaps.contain(self.own, destination), |view| !view.up)
+    pub(super) fn misses(&self, destination: Address, view: Option<&NeighbourView>) -> bool {
+        view.map_or_else(|| self.gaps.contain(self.own, destination), |view| !view.up)
     }
 
     /// Every neighbour that offers a way to `destination`, cheapest first, by second hops that are `eligible`

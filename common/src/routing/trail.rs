@@ -2,7 +2,7 @@
 
 use super::decide::DropReason;
 use crate::id::{Address, ShortId};
-use crate::wire::packet::{Mark, PacketRef};
+use crate::wire::packet::{ENTRY_BYTES, Mark, PacketRef, entry_of_bytes};
 
 /// How a packet came to be here
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,7 @@ pub(super) enum Arrival {
 /// What a packet's trailer says, seen from one peer
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trail<'a> {
-    packet: Option<PacketRef<'a>>,
-    pub(super) len: usize,
+    pub(super) trailer: &'a [[u8; ENTRY_BYTES]],
     /// The end of the way, and what is before it
     pub(super) last: Option<(Mark, ShortId)>,
     pub(super) before: Option<(Mark, ShortId)>,
@@ -39,8 +38,8 @@ impl<'a> Trail<'a> {
     #[inline]
     pub(super) fn read(packet: &PacketRef<'a>, own: ShortId) -> Self {
         let destination = packet.header().destination.short();
-        let mut trail = Self { packet: Some(*packet), len: packet.entries().len(), ..Self::default() };
-        for (mark, who) in packet.entries() {
+        let mut trail = Self { trailer: packet.trailer(), ..Self::default() };
+        for (mark, who) in trail.entries() {
             match mark {
                 Mark::Dead => {
                     trail.dead += 1;
@@ -62,7 +61,7 @@ impl<'a> Trail<'a> {
     pub(super) fn arrival(&self, source: Address, own: Address, from: Option<Address>) -> Result<Arrival, DropReason> {
         let Some(from) = from else { return Ok(Arrival::Own) };
         match self.last {
-            None if source == own && self.len > 0 => Ok(Arrival::Returned(from)),
+            None if source == own && !self.trailer.is_empty() => Ok(Arrival::Returned(from)),
             None if source != from => Err(DropReason::ForgedSource),
             Some(_) if source == own => Err(DropReason::ForgedSource),
             Some(_) if self.returned => Ok(Arrival::Returned(from)),
@@ -74,7 +73,7 @@ impl<'a> Trail<'a> {
 
     #[inline]
     fn entries(&self) -> impl Iterator<Item = (Mark, ShortId)> + use<'a> {
-        self.packet.into_iter().flat_map(|packet| packet.entries())
+        self.trailer.iter().map(entry_of_bytes)
     }
 
     #[inline]

@@ -124,11 +124,13 @@ macro_rules! frames {
             /// Every kind
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
+            #[inline]
             const fn from_byte(byte: u8) -> Option<Self> {
                 match byte { $($kind => Some(Self::$name),)* _ => None }
             }
 
             /// The longest body, in bytes
+            #[inline]
             pub const fn body_bytes_max(self) -> usize {
                 match self { $(Self::$name => $max,)* }
             }
@@ -234,6 +236,7 @@ impl packet::Class {
 ///
 /// # Errors
 /// [`WireError::TooLong`] if the body is over the bound of its kind; `out` is as before.
+#[inline]
 pub fn finish_frame(kind: FrameKind, start: usize, out: &mut [u8]) -> Result<(), WireError> {
     let frame = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<FRAME_HEADER_BYTES>());
     let (head, body) = frame.ok_or(WireError::Malformed)?;

@@ -62,6 +62,7 @@ pub enum Mark {
 }
 
 impl Mark {
+    #[inline]
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Tried),
@@ -192,10 +193,13 @@ impl<'a> PacketRef<'a> {
     /// The trailer, oldest entry first
     #[inline]
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (Mark, ShortId)> + ExactSizeIterator + Clone + use<'a> {
-        let (trailer, _) = self.bytes.get(self.payload_end..).unwrap_or_default().as_chunks::<ENTRY_BYTES>();
-        trailer.iter().map(|&[mark, a, b, c, d]| {
-            (Mark::from_byte(mark).unwrap_or(Mark::Tried), ShortId(u32::from_le_bytes([a, b, c, d])))
-        })
+        self.trailer().iter().map(entry_of_bytes)
+    }
+
+    /// The trailer as bytes, oldest entry first
+    #[inline]
+    pub(crate) fn trailer(&self) -> &'a [[u8; ENTRY_BYTES]] {
+        self.bytes.get(self.payload_end..).unwrap_or_default().as_chunks().0
     }
 
     /// The present way: forwarders in their order, both ends left out
@@ -254,6 +258,12 @@ pub fn emit_forwarded(packet: &PacketRef<'_>, edit: &Edit, out: &mut Vec<u8>) ->
         out.extend_from_slice(&entry_bytes(mark, who));
     }
     Ok(())
+}
+
+/// One entry of a trailer that was checked
+#[inline]
+pub(crate) fn entry_of_bytes(&[mark, a, b, c, d]: &[u8; ENTRY_BYTES]) -> (Mark, ShortId) {
+    (Mark::from_byte(mark).unwrap_or(Mark::Tried), ShortId(u32::from_le_bytes([a, b, c, d])))
 }
 
 #[inline]

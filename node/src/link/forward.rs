@@ -35,6 +35,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    #[inline]
     fn target(&self, address: Address) -> Option<&Rc<Link>> {
         let at = self.targets.binary_search_by_key(&address, |target| target.0).ok()?;
         self.targets.get(at).map(|target| &target.1).filter(|link| !link.is_ending())
@@ -119,6 +120,7 @@ pub(crate) struct Forwarder {
     returned: Vec<Undeliverable>,
     /// Counted here and added to the counters once a batch
     forwarded: u64,
+    batch_bytes: usize,
 }
 
 impl Forwarder {
@@ -139,12 +141,14 @@ impl Forwarder {
             signals: Vec::new(),
             returned: Vec::new(),
             forwarded: 0,
+            batch_bytes: 0,
         }
     }
 
-    /// A batch begins
-    pub(crate) fn begin(&mut self, hub: &Hub, now: Instant) {
+    /// A batch of so many bytes begins
+    pub(crate) fn begin(&mut self, hub: &Hub, now: Instant, bytes: usize) {
         self.now = now;
+        self.batch_bytes = bytes;
         self.snapshot = hub.snapshot.borrow().clone();
         self.from = self.link.as_ref().and_then(|link| link.address.get());
     }
@@ -209,21 +213,27 @@ impl Forwarder {
 
     #[inline]
     fn route(&mut self, hub: &Hub, snapshot: &Snapshot, packet: &PacketRef<'_>, from: Option<Address>) {
-        let decision = snapshot.routes.decide(&mut hub.cache.borrow_mut(), packet, from, self.now);
-        match decision {
+        let mut decision = snapshot.routes.decide(&mut hub.cache.borrow_mut(), packet, from, self.now);
+        // By reference: a decision is large, and moving its parts costs as much as making it.
+        match &mut decision {
             Decision::Deliver => self.deliver(hub, packet),
-            Decision::Forward { to, edit, choice } => self.pass_on(hub, snapshot, packet, from, to, edit, choice),
-            Decision::Back { to, edit } => self.pass_on(hub, snapshot, packet, from, to, edit, Choice::Back),
-            Decision::Undeliverable { cause } => self.give_up(hub, snapshot, packet, cause),
+            Decision::Forward { to, edit, choice } => self.pass_on(hub, snapshot, packet, from, *to, edit, *choice),
+            Decision::Back { to, edit } => self.pass_on(hub, snapshot, packet, from, *to, edit, Choice::Back),
+            Decision::Undeliverable { cause } => self.give_up(hub, snapshot, packet, *cause),
             Decision::Drop(DropReason::ForgedSource | DropReason::ForgedWay) => hub.counters.dropped_forged.add(1),
         }
     }
 
+    #[inline]
     fn deliver(&mut self, hub: &Hub, packet: &PacketRef<'_>) {
         let frames = match packet.header().class {
             Class::Signal => &mut self.signals,
             Class::Data => &mut self.data,
         };
+        if frames.capacity() == 0 {
+            // Packets for this node rarely come alone.
+            frames.reserve_exact(self.batch_bytes);
+        }
         let start = frames.len();
         frames.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
         frames.extend_from_slice(packet.bytes());
@@ -244,7 +254,7 @@ impl Forwarder {
         packet: &PacketRef<'_>,
         from: Option<Address>,
         to: Address,
-        mut edit: Edit,
+        edit: &mut Edit,
         choice: Choice,
     ) {
         let Some(target) = snapshot.target(to) else {
@@ -256,7 +266,7 @@ impl Forwarder {
         };
         let mut queue = target.queue.borrow_mut();
         edit.congested |= queue.is_congested();
-        let pushed = queue.push_forwarded(packet, &edit, &hub.buffers);
+        let pushed = queue.push_forwarded(packet, edit, &hub.buffers);
         drop(queue);
         match pushed {
             Ok(()) => {
@@ -276,6 +286,7 @@ impl Forwarder {
         }
     }
 
+    #[inline]
     fn touch(&mut self, link: &Rc<Link>) {
         if !link.touched.replace(true) {
             self.touched.push(Rc::clone(link));
@@ -379,7 +390,7 @@ pub(crate) async fn release_limbo(hub: Rc<Hub>) {
     let waiting = hub.limbo.borrow_mut().take();
     let now = hub.clock.now();
     let mut forwarder = Forwarder::of(None);
-    forwarder.begin(&hub, now);
+    forwarder.begin(&hub, now, 0);
     for (since, from, bytes) in waiting {
         let is_fresh = now.since(since).as_micros() <= u128::from(LIMBO_MICROS_MAX);
         match (PacketRef::parse(&bytes), forwarder.snapshot.take()) {

@@ -13,7 +13,7 @@ use tokio::io::ReadBuf;
 use tokio::task::yield_now;
 
 use super::LinkEvent;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, CHUNK_BYTES};
 use super::connection::{Link, Stream};
 use super::forward::Forwarder;
 use super::hub::Hub;
@@ -31,6 +31,9 @@ pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseR
         }
     }
 }
+
+/// Bytes read at a time: so many that what is passed on, which has grown by one entry a packet, still is one write
+const BATCH_BYTES: usize = CHUNK_BYTES - CHUNK_BYTES / 16;
 
 /// What came of a look at the bytes that are there
 #[expect(clippy::large_enum_variant, reason = "packets make no event; a box for the others would be no gain")]
@@ -70,7 +73,7 @@ impl Reader {
         let now = self.hub.clock.now();
         self.link.on_received(now, bytes);
         self.hub.counters.bytes_in.add(bytes as u64);
-        self.forwarder.begin(&self.hub, now);
+        self.forwarder.begin(&self.hub, now, self.inbound.len());
         // Even if the link is to end, what came before the fault is dealt with.
         let handled = self.handle_frames().await;
         self.link.set_frame_began(now, self.inbound.is_partial(), self.inbound.moved);
@@ -167,7 +170,8 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Reads all that there is, up to a buffer full; ready with at least one byte
+    /// Reads all that there is, up to a batch, or up to a buffer full for a frame that is longer; ready with at least one
+    /// byte
     fn poll_fill(
         &mut self,
         stream: &mut dyn super::handshake::Duplex,
@@ -181,7 +185,8 @@ impl Inbound {
         // A part of a frame moves to the front, so that the largest frame has room behind it.
         held.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        let mut buffer = ReadBuf::new(&mut held);
+        let len = if self.end < BATCH_BYTES { BATCH_BYTES } else { held.len() };
+        let mut buffer = ReadBuf::new(held.get_mut(..len).unwrap_or_default());
         buffer.set_filled(self.end);
         let polled = poll_read_all(stream, &mut buffer, cx);
         let read = buffer.filled().len() - self.end;
@@ -202,6 +207,7 @@ impl Inbound {
     }
 
     /// The next whole frame, if it is there; an error ends the stream, as its end cannot be found any more
+    #[inline]
     fn next_frame(&mut self) -> Result<Option<(FrameKind, &[u8])>, WireError> {
         let bytes = self.held.as_deref().and_then(|held| held.get(self.start..self.end)).unwrap_or_default();
         let Some((head, rest)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
@@ -210,6 +216,10 @@ impl Inbound {
         self.start += FRAME_HEADER_BYTES + len;
         self.moved = true;
         Ok(Some((kind, body)))
+    }
+
+    const fn len(&self) -> usize {
+        self.end - self.start
     }
 
     const fn is_partial(&self) -> bool {

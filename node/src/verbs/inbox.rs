@@ -34,14 +34,13 @@ impl Inbox {
         let within = (!self.follow).then_some(client::ANSWER_WITHIN);
         let request = Request::Inbox { follow: self.follow, from: self.from.clone() };
         let mut printed = Vec::new();
-        let mut shown = 0;
-        for line in client::open(home, &request, within)? {
+        for (before, line) in client::open(home, &request, within)?.enumerate() {
             let line = line?;
             if line.status.is_some() {
                 let status = cli::last_status(&line)?;
                 self.read(home, &mut printed)?;
                 let nothing = || "no messages".to_owned();
-                if shown == 0 || screen.is_json() {
+                if before == 0 || screen.is_json() {
                     screen.show(&line, nothing)?;
                 }
                 return Ok(status.exit_code());
@@ -49,9 +48,8 @@ impl Inbox {
             let message: InboxLine = line.parse()?;
             let is_terminal = screen.is_terminal();
             screen.show(&line, || readable(&message, is_terminal))?;
-            shown += 1;
             printed.push(message.sequence);
-            if self.count.is_some_and(|count| count.get() <= shown) {
+            if self.count.is_some_and(|count| count.get() <= before + 1) {
                 self.read(home, &mut printed)?;
                 return Ok(0);
             }
