@@ -94,7 +94,7 @@ fn keyed(secret: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     mac
 }
 
-/// H of routing.md: candidate `i` for the address of `key` under `salt`
+/// Candidate `i` for the address of `key` under `salt`: the first 8 bytes of SHA-256(key ‖ salt ‖ i), big-endian
 pub fn candidate_address(key: &Key, salt: &[u8; 16], i: u8) -> Address {
     let [a, b, c, d, e, f, g, h, ..] = sha256(&[&key.0, salt, &[i]]);
     Address(u64::from_be_bytes([a, b, c, d, e, f, g, h]))

@@ -72,6 +72,13 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
+/// For whoever follows a packet through the logs; costs a nanosecond where nobody does
+#[inline]
+fn trace_forwarded(packet: &PacketRef<'_>, from: Option<Address>, to: Address, choice: Choice) {
+    let Header { id, source, destination, ttl, .. } = packet.header();
+    tracing::trace!(event = "packet_forwarded", id, %source, %destination, ttl, ?from, %to, reason = ?choice);
+}
+
 /// Packets whose next hop's link ended a moment ago: the driver knows, and its next snapshot will lead elsewhere
 #[derive(Default)]
 pub(crate) struct Limbo {
@@ -271,6 +278,7 @@ impl Forwarder {
         match pushed {
             Ok(()) => {
                 self.touch(target);
+                trace_forwarded(packet, from, to, choice);
                 if choice == Choice::Back {
                     hub.counters.given_back.add(1);
                 } else {
@@ -305,6 +313,8 @@ impl Forwarder {
     /// Nobody is left to try: the source is told, unless the packet itself tells somebody of another
     fn give_up(&mut self, hub: &Hub, snapshot: &Snapshot, packet: &PacketRef<'_>, cause: Cause) {
         hub.counters.undeliverable.add(1);
+        let Header { id, source, destination, .. } = packet.header();
+        tracing::debug!(event = "packet_given_up", id, %source, %destination, reason = ?cause);
         if packet.header().source != snapshot.address && (is_report(packet) || !self.may_report()) {
             return hub.counters.dropped_reports.add(1);
         }
