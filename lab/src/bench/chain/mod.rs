@@ -1,9 +1,9 @@
 //! `kith-lab bench chain`: messages per second and round trips through three forwarders, beside a chain that only copies.
 //!
 //! Two chains of five processes each (a sender, three forwarders, a receiver) take turns on the same machine, so that
-//! their ratio means something where the figures themselves do not: [`links`] is Kith's link layer with the real
-//! decisions, [`bare`] is TCP relays. Both carry the same packets ([`message`]) and check them alike. [`stage`] runs
-//! the processes, [`ask`] is what is said to them, [`report`] what comes out.
+//! their ratio means something where the figures themselves do not: `links` is Kith's link layer with the real
+//! decisions, `bare` is TCP relays. Both carry the same packets (`message`) and check them alike. `stage` runs
+//! the processes, `ask` is what is said to them, `report` what comes out.
 
 mod ask;
 mod bare;
