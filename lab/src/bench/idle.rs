@@ -36,7 +36,7 @@ pub struct Rest {
     pub cpu_ms_per_s: f64,
     /// Links that were up from the first look to the last
     pub links: usize,
-    /// Bytes per second and link, in both directions
+    /// Bytes of frames per second and link, in both directions: before encryption, and without TCP's headers
     pub bytes_per_s_per_link: f64,
 }
 
@@ -123,6 +123,7 @@ fn table(rests: &[Rest]) -> String {
         let bytes = rest.bytes_per_s_per_link;
         text.push_str(&format!("\n{:<12} {mib:>6.1} MiB {cpu:>10.2} % {:>6} {bytes:>16.1}", rest.name, rest.links));
     }
+    text.push_str("\n(bytes of frames; encryption and the headers of TCP and IP add about 75 to each write)");
     if cfg!(debug_assertions) {
         text.push_str("\n(a debug build: cargo run --release --bin kith-lab -- bench idle)");
     }

@@ -2,7 +2,7 @@
 
 use kith_common::routing::{NeighbourView, Routes};
 use kith_common::wire::content::{Cause, Choice, Payload};
-use kith_common::wire::packet::{Class, Header, Mark, PacketRef, new_packet};
+use kith_common::wire::packet::{Class, Header, Mark, PAYLOAD_BYTES_MAX, PacketRef, new_packet};
 use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, decode, finish_frame};
 
 use super::*;
@@ -142,6 +142,19 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
 /// A packet that ends at its first forwarder
 fn spent(id: u64, class: Class) -> Header {
     Header { ttl: 0, ..header(NOBODY, id, class) }
+}
+
+#[tokio::test]
+async fn packets_longer_than_a_batch_pass_among_small_ones() {
+    let mut chain = Chain::start().await;
+    let lens = [0, PAYLOAD_BYTES_MAX, 1, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX, 64, 30_000, PAYLOAD_BYTES_MAX];
+    for (id, len) in (0..).zip(lens) {
+        chain.a.send(chain.ab.0, packet(&header(C, id, Class::Data), &vec![id as u8; len])).await;
+    }
+    for (id, (len, packet)) in (0..).zip(lens.into_iter().zip(delivered(&mut chain.c, lens.len()).await)) {
+        assert_eq!(packet.as_ref().header().id, id);
+        assert!(packet.as_ref().payload() == vec![id as u8; len], "{id}");
+    }
 }
 
 #[tokio::test]
