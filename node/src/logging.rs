@@ -4,7 +4,10 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 /// How an event is written
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -72,10 +75,25 @@ pub fn init(filter: &Filter, format: Format) -> Result<(), String> {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     let started = match format {
-        Format::Text => builder.try_init(),
+        Format::Text => builder.fmt_fields(debug_fn(write_field).delimited(" ")).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// `key=value`, the value in quotes if it is not one word, so that lines can be taken apart again
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    if field.name() == "message" {
+        return writer.write_str(&text);
+    }
+    let is_word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '"');
+    // What has quotes around it was a string, and is quoted and escaped already.
+    if is_word || text.len() > 1 && text.starts_with('"') && text.ends_with('"') {
+        write!(writer, "{}={text}", field.name())
+    } else {
+        write!(writer, "{}={text:?}", field.name())
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +104,21 @@ mod tests {
     fn filter_with_a_fault_is_refused() {
         assert!("kith_node=loud".parse::<Filter>().unwrap_err().contains("kith_node=debug"));
         assert_eq!("kith_node::link=trace,info".parse::<Filter>().unwrap().to_string(), "kith_node::link=trace,info");
+    }
+
+    #[test]
+    fn value_of_many_words_is_quoted_once() {
+        let fields = tracing::info_span!("span", reason = tracing::field::Empty);
+        let field = fields.field("reason").unwrap();
+        let written = |value: &dyn fmt::Debug| {
+            let mut text = String::new();
+            write_field(&mut Writer::new(&mut text), &field, value).unwrap();
+            text
+        };
+        assert_eq!(written(&format_args!("silent")), "reason=silent");
+        assert_eq!(written(&format_args!("no answer for 2 s")), "reason=\"no answer for 2 s\"");
+        assert_eq!(written(&"a string"), "reason=\"a string\"");
+        assert_eq!(written(&format_args!("")), "reason=\"\"");
     }
 
     #[test]
