@@ -1,4 +1,4 @@
-# An image with the two static binaries and nothing else to speak of: about 20 MB, no shell, no root.
+# An image with the two static binaries and nothing else to speak of: about 30 MB, no shell, no root.
 #
 #   docker build -t kith .                            builds from source: needs the Rust image and crates.io
 #   .ci/static && docker build --target prebuilt .    takes the binaries that this machine has built

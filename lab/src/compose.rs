@@ -26,7 +26,7 @@ const SETTLED_LIMIT: Duration = Duration::from_secs(120);
 const HEALED_LIMIT: Duration = Duration::from_secs(30);
 /// How often the containers are looked at while something is waited for
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// About 20 MB is what two static binaries take; far more means that something else came along
+/// About 30 MB is what two static binaries take; far more means that something else came along
 const IMAGE_BYTES_MAX: u64 = 48_000_000;
 
 /// How the scenario is run
