@@ -27,8 +27,11 @@ fn message_to_a_dead_peer_comes_back_with_a_status_and_does_not_wander() {
     assert!(known.is_delivered(), "{} {}", known.status, known.reason);
     lab.kill("heidi").expect("killed");
     let answer = lab.send("alice", "heidi", "after").expect("an answer");
-    // 408 would be the fate of a message that nobody has answered for.
-    assert!([404, 410, 503].contains(&answer.status), "{} {}", answer.status, answer.reason);
+    // What was written to the dying connection may have been read: then nobody can say 410. A 408 for want of any word
+    // within the ten seconds would be a message that wandered.
+    let is_known = [404, 410, 503].contains(&answer.status);
+    let is_honest = answer.status == 408 && answer.reason.contains("may have arrived");
+    assert!(is_known || is_honest, "{} {}", answer.status, answer.reason);
     let gone = lab.wait_until("the directory to call heidi gone", super::PATIENCE, || {
         let answer = lab.send("alice", "heidi", "later").map_err(|error| error.to_string())?;
         if [404, 410].contains(&answer.status) { Ok(()) } else { Err(format!("{} {}", answer.status, answer.reason)) }
