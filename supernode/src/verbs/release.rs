@@ -8,7 +8,8 @@ use crate::control::{ReleaseAnswer, Request};
 
 /// Give a name free: the next key to log in under it owns it
 ///
-/// If its owner is logged in, that session ends.
+/// If its owner is logged in, that session ends; if it goes on running, it tries again after some seconds and may be the
+/// first. Stop it before.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Release {
     /// The name
@@ -20,7 +21,9 @@ impl Release {
         let name = self.name.clone();
         let answer = ask::<ReleaseAnswer>(home, &Request::Release { name: self.name })?;
         screen.show(&answer.line, || match answer.answer.was_logged_in {
-            true => format!("{name} is free; its owner's session has ended"),
+            true => {
+                format!("{name} is free; its owner's session has ended, but while it runs it may take the name again")
+            }
             false => format!("{name} is free"),
         })?;
         Ok(answer.status.exit_code())
