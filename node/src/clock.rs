@@ -23,6 +23,14 @@ impl Clock {
         Instant::ZERO + self.origin.elapsed()
     }
 
+    /// Returns at `wake`, or never if there is nothing to wake for
+    pub async fn sleep_until(&self, wake: Option<Instant>) {
+        match wake {
+            Some(at) => tokio::time::sleep_until(self.to_std(at).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The same moment for the operating system's timers
     pub fn to_std(&self, at: Instant) -> StdInstant {
         self.origin + at.since(Instant::ZERO)

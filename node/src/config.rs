@@ -171,10 +171,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says which setting is wrong, where, and what would be right.
     pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
-        let source = match config {
-            Some(path) => Source::Required(path.to_owned()),
-            None => Source::Optional(home.file(home.role().config_file)),
-        };
+        let source = Source::of(&home, config);
         let settings = load(flags, &source)?;
         Self::decide(home, settings, rustix::system::uname().nodename().to_str().unwrap_or_default())
     }
@@ -184,7 +181,7 @@ impl Config {
             Some(name) => name.clone(),
             None => host_name(host)?,
         };
-        let secret = secret(&settings)?;
+        let secret = secret(settings.secret.as_ref(), settings.secret_file.as_deref())?;
         let network = settings.network;
         let supernodes = locations("supernodes", settings.supernodes.as_deref(), SUPERNODES_MAX)?;
         if supernodes.is_empty() {
@@ -216,15 +213,21 @@ impl Config {
     }
 }
 
-fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
+/// The error for settings that do not go together
+pub fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
     ConfigError::Undecided { key, fault: fault.into() }
 }
 
-fn missing(key: &'static str) -> ConfigError {
+/// The error for a setting that has no value
+pub fn missing(key: &'static str) -> ConfigError {
     undecided(key, "no value")
 }
 
-fn number<const MIN: u64, const MAX: u64>(
+/// The number of a setting that has a default
+///
+/// # Errors
+/// [`ConfigError`] if it has none after all.
+pub fn number<const MIN: u64, const MAX: u64>(
     key: &'static str,
     value: Option<Within<MIN, MAX>>,
 ) -> Result<u64, ConfigError> {
@@ -254,19 +257,20 @@ fn locations<const PORT: u16>(
     Ok(endpoints.iter().map(|endpoint| endpoint.location().clone()).collect())
 }
 
-fn secret(settings: &Settings) -> Result<Option<Secret>, ConfigError> {
-    match (&settings.secret, &settings.secret_file) {
+/// The network's secret, from one of the two settings that can say it
+///
+/// # Errors
+/// [`ConfigError`] if both do, or the file cannot be read or holds none.
+pub fn secret(secret: Option<&Secret>, secret_file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    match (secret, secret_file) {
         (Some(_), Some(_)) => Err(undecided("secret", "both secret and secret_file are set; leave one out")),
         (None, Some(path)) => read_secret(path).map(Some),
-        (secret, None) => Ok(secret.clone()),
+        (secret, None) => Ok(secret.cloned()),
     }
 }
 
 /// The secret in a file, which ends with a new line or not
-///
-/// # Errors
-/// [`ConfigError`] if it cannot be read or holds none.
-pub fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
+fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
     let text = std::fs::File::open(path)
         .and_then(|file| std::io::read_to_string(std::io::Read::take(file, 2 * Secret::BYTES_MAX as u64)))
         .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;

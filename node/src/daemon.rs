@@ -5,7 +5,7 @@
 
 mod peer;
 
-pub use peer::listening;
+pub use peer::{listening, system_rng};
 
 use std::future::Future;
 use std::io;

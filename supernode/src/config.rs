@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
-use kith_node::config::{ConfigError, Listen, Secret, Source, Within, load, read_secret, text};
+use kith_node::config::{
+    ConfigError, Layer, Listen, Secret, Source, Within, load, missing, number, secret, text, undecided,
+};
 use kith_node::home::Home;
 use kith_node::logging;
 use libp2p::Multiaddr;
@@ -106,22 +108,12 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says which setting is wrong, where, and what would be right.
     pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
-        let source = match config {
-            Some(path) => Source::Required(path.to_owned()),
-            None => Source::Optional(home.file(home.role().config_file)),
-        };
+        let source = Source::of(&home, config);
         Self::decide(home, load(flags, &source)?)
     }
 
     fn decide(home: Home, settings: Settings) -> Result<Self, ConfigError> {
-        let secret = match (&settings.secret, &settings.secret_file) {
-            (Some(_), Some(_)) => {
-                return Err(undecided("secret", "both secret and secret_file are set; leave one out"));
-            }
-            (None, Some(path)) => Some(read_secret(path)?),
-            (secret, None) => secret.clone(),
-        };
-        use kith_node::config::Layer;
+        let secret = secret(settings.secret.as_ref(), settings.secret_file.as_deref())?;
         let settings = settings.over(Settings::defaults());
         let degree = settings.degree.map(|degree| degree.number() as u8);
         if degree.is_some_and(|degree| !lift::is_degree(degree)) {
@@ -130,7 +122,7 @@ impl Config {
         }
         Ok(Self {
             home,
-            listen: settings.listen.ok_or_else(|| undecided("listen", "no value"))?.multiaddr().clone(),
+            listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
             degree,
             lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
             secret,
@@ -142,20 +134,9 @@ impl Config {
     }
 }
 
-fn number<const MIN: u64, const MAX: u64>(
-    key: &'static str,
-    value: Option<Within<MIN, MAX>>,
-) -> Result<u64, ConfigError> {
-    value.map(Within::number).ok_or_else(|| undecided(key, "no value"))
-}
-
-fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
-    ConfigError::Undecided { key, fault: fault.into() }
-}
-
 #[cfg(test)]
 mod tests {
-    use kith_node::config::{Layer, parse};
+    use kith_node::config::parse;
     use kith_node::home::SUPERNODE;
 
     use super::*;

@@ -7,7 +7,7 @@ use kith_common::session::Secret;
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::wire::session::Role;
 use kith_node::clock::Clock;
-use kith_node::daemon::{DaemonError, Seat, host, listening};
+use kith_node::daemon::{DaemonError, Seat, host, listening, system_rng};
 use kith_node::identity::{Identity, next_boot};
 use kith_node::link::{self, HelloTemplate, LinkEvent};
 use rand_chacha::ChaCha20Rng;
@@ -70,9 +70,7 @@ fn rng(salt_seed: Option<u64>) -> Result<ChaCha20Rng, String> {
         tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
         return Ok(ChaCha20Rng::seed_from_u64(seed));
     }
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
-    Ok(ChaCha20Rng::from_seed(seed))
+    system_rng()
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -13,6 +13,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, de};
 use toml::de::DeTable;
 
+use crate::home::Home;
+
 /// A file of settings is text for people; one over this is something else
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -134,6 +136,16 @@ pub enum Source {
     Required(PathBuf),
     /// It is read if it is there
     Optional(PathBuf),
+}
+
+impl Source {
+    /// The file that was `given`, else the home's own
+    pub fn of(home: &Home, given: Option<&Path>) -> Self {
+        match given {
+            Some(path) => Self::Required(path.to_owned()),
+            None => Self::Optional(home.file(home.role().config_file)),
+        }
+    }
 }
 
 /// `flags` over the file's settings

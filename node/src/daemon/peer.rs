@@ -126,7 +126,11 @@ pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<St
     }
 }
 
-fn system_rng() -> Result<ChaCha20Rng, String> {
+/// Randomness from the system
+///
+/// # Errors
+/// In words, if it has none to give.
+pub fn system_rng() -> Result<ChaCha20Rng, String> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
     Ok(ChaCha20Rng::from_seed(seed))

@@ -178,7 +178,7 @@ impl Driver {
             if is_leaving && self.has_left() {
                 break;
             }
-            let wake = self.next_timeout().map(|at| tokio::time::Instant::from_std(self.clock.to_std(at)));
+            let (clock, wake) = (self.clock, self.next_timeout());
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return Err("the link thread has ended".into()) };
@@ -199,7 +199,7 @@ impl Driver {
                         self.handle_request(request);
                     }
                 }
-                () = sleep_until(wake) => self.handle_timeout(),
+                () = clock.sleep_until(wake) => self.handle_timeout(),
                 () = &mut shutdown, if !is_leaving => {
                     is_leaving = true;
                     self.session.handle_logout(self.clock.now());
@@ -258,12 +258,5 @@ impl Driver {
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
         MessageId(bytes)
-    }
-}
-
-async fn sleep_until(wake: Option<tokio::time::Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -143,20 +143,14 @@ impl Driver {
             return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
         }
         let arrived = Arrived { from, id: message.id, path: self.path_of(packet), origin };
-        // First of all, as nobody replies to a reply.
-        if let Content::Reply(reply) = message.content {
-            // Why it is ignored, if it is, is traced by the out-box.
-            let _ = self.outbox.handle_reply(now, &arrived.from, &reply);
-            return;
-        }
-        if self.own.as_ref().is_some_and(|own| own.name != message.to) {
-            return self.reply(now, &arrived, Status::NotFound, "that name is not here");
-        }
+        let is_elsewhere = self.own.as_ref().is_some_and(|own| own.name != message.to);
         match message.content {
+            // First of all, as nobody replies to a reply. Why it is ignored, if it is, is traced by the out-box.
+            Content::Reply(reply) => _ = self.outbox.handle_reply(now, &arrived.from, &reply),
+            _ if is_elsewhere => self.reply(now, &arrived, Status::NotFound, "that name is not here"),
             Content::Data(data) => self.handle_data(now, arrived, data),
             Content::Signal(Signal::Ping) => self.reply(now, &arrived, Status::Delivered, ""),
             Content::Call(call) => self.handle_call(now, &arrived, &call),
-            Content::Reply(_) => {}
         }
     }
 

@@ -154,7 +154,7 @@ impl Driver {
             if leaving && self.journal.is_idle() {
                 break;
             }
-            let wake = self.next_timeout().map(|at| tokio::time::Instant::from_std(self.clock.to_std(at)));
+            let (clock, wake) = (self.clock, self.next_timeout());
             tokio::select! {
                 event = events.recv(), if !leaving => {
                     let Some(event) = event else { return Err("the link thread has ended".into()) };
@@ -170,7 +170,7 @@ impl Driver {
                     self.handle_durable(is_snapshot_due);
                 }
                 Some(request) = control.recv() => self.handle_request(request),
-                () = sleep_until(wake) => self.handle_timeout(),
+                () = clock.sleep_until(wake) => self.handle_timeout(),
                 () = &mut shutdown, if !leaving => leaving = true,
             }
         }
@@ -204,13 +204,6 @@ impl Driver {
         let mut bytes = [0; N];
         self.rng.fill_bytes(&mut bytes);
         bytes
-    }
-}
-
-async fn sleep_until(wake: Option<tokio::time::Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
