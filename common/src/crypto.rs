@@ -23,7 +23,7 @@ pub const MESSAGE: &str = "kith/message/1";
 pub const SECRET: &str = "kith/secret/1";
 
 /// An Ed25519 signature
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Signature(pub [u8; 64]);
 
 impl std::fmt::Debug for Signature {

@@ -9,7 +9,8 @@
 //!
 //! From the bottom up: [`time`], [`id`], [`status`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
 //! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
-//! peers in; [`directory`] is what supernodes agree on; [`messages`] gives every message a fate.
+//! peers in; [`directory`] is what supernodes agree on; [`messages`] gives every message a fate. [`peer`] and
+//! [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with their shells.
 #![deny(missing_docs)]
 
 pub mod crypto;
@@ -18,10 +19,14 @@ pub mod directory;
 pub mod fuzzing;
 pub mod id;
 pub mod lift;
+pub mod link;
 pub mod messages;
+pub mod mutant;
+pub mod peer;
 pub mod ring;
 pub mod routing;
 pub mod session;
 pub mod status;
+pub mod supernode;
 pub mod time;
 pub mod wire;

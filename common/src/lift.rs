@@ -15,6 +15,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::crypto;
 use crate::id::{Address, Key, Point};
+use crate::mutant::{self, Mutant};
 use crate::ring::{Interval, Ring};
 
 /// The smallest degree: the ring and one map
@@ -94,7 +95,7 @@ impl Map {
             let start = self.invert(first);
             let head = here.min(WITHIN_BLOCK - (start & WITHIN_BLOCK));
             found(Interval { first: start, last: start + head });
-            if head < here {
+            if head < here && !mutant::is(Mutant::SplitForgotten) {
                 let start = start & !WITHIN_BLOCK;
                 found(Interval { first: start, last: start + (here - head - 1) });
             }
@@ -187,10 +188,12 @@ pub fn neighbours(ring: &Ring, maps: &Maps, x: Address, absent: &impl Absent) ->
     // The cells know nearest owners only. Whoever chooses x for want of a nearer one cannot connect to one of the two
     // beside x: no other member lies between x and the point, or next to it.
     for member in beside.into_iter().flatten() {
-        let patched = absent.absent_to(member).filter(|y| ring.contains(*y));
+        let patched =
+            absent.absent_to(member).filter(|y| ring.contains(*y) && !mutant::is(Mutant::SecondNearestForgotten));
         found.extend(patched.filter(|y| chosen(ring, maps, *y, absent).any(|chosen| chosen == x)));
     }
-    found.retain(|y| *y != x && !absent.is_absent(x, *y));
+    let forgotten = ring.predecessor(x).filter(|_| mutant::is(Mutant::PredecessorForgotten));
+    found.retain(|y| *y != x && !absent.is_absent(x, *y) && Some(*y) != forgotten);
     found.sort_unstable();
     found.dedup();
     found

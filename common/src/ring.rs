@@ -2,7 +2,11 @@
 //!
 //! Clockwise is increasing, and the ring wraps. Everything here is a function of the members alone.
 
+use std::fmt;
+use std::iter::from_fn;
+
 use crate::id::{Address, Point};
+use crate::mutant::{self, Mutant};
 
 /// The way from `a` to `b` along the shorter side of the ring
 pub const fn distance(a: Point, b: Point) -> u64 {
@@ -28,66 +32,148 @@ impl Interval {
 
 /// A set of places, in their order
 ///
-/// A change costs a move of the addresses behind it: 8 MB for a million members, well under a millisecond, and every
-/// question costs one search in flat memory.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Ring(Vec<Address>);
+/// A change costs a search and a move of a few kilobytes at most, with a million members too: members lie in blocks of
+/// neighbouring places, so that a question is one search among the blocks and one within flat memory.
+#[derive(Clone, Default)]
+pub struct Ring {
+    /// In their order, none of them empty: the first begins at 0, and each reaches to the next one's beginning
+    blocks: Vec<Block>,
+    len: usize,
+}
+
+/// Members of a stretch of the ring, in their order
+#[derive(Clone, Debug)]
+struct Block {
+    /// Where the stretch begins; a member need not be there
+    begin: Point,
+    members: Vec<Address>,
+}
+
+/// Members of a block at most: moving 2 kB costs no more than finding it. Few in tests, so that they meet many blocks
+const BLOCK_MAX: usize = if cfg!(test) { 4 } else { 512 };
+
+impl PartialEq for Ring {
+    /// Whether the members are the same, whatever the blocks that they came to lie in
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Ring {}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
 
 impl FromIterator<Address> for Ring {
     fn from_iter<I: IntoIterator<Item = Address>>(addresses: I) -> Self {
         let mut members: Vec<Address> = addresses.into_iter().collect();
         members.sort_unstable();
         members.dedup();
-        Self(members)
+        let block = |members: &[Address]| Block {
+            begin: members.first().map_or(0, |first| first.0),
+            members: members.to_vec(),
+        };
+        let mut blocks: Vec<Block> = members.chunks(BLOCK_MAX / 2).map(block).collect();
+        if let Some(first) = blocks.first_mut() {
+            first.begin = 0;
+        }
+        Self { blocks, len: members.len() }
     }
 }
 
 impl Ring {
     /// Nobody
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { blocks: Vec::new(), len: 0 }
     }
 
     /// Adds a member; `false` if it was one
     pub fn insert(&mut self, address: Address) -> bool {
-        match self.0.binary_search(&address) {
-            Ok(_) => false,
-            Err(at) => {
-                self.0.insert(at, address);
-                true
-            }
+        if self.blocks.is_empty() {
+            self.blocks.push(Block { begin: 0, members: Vec::new() });
         }
+        let at = self.block_of(address.0);
+        let Some(block) = self.blocks.get_mut(at) else { return false };
+        let Err(place) = block.members.binary_search(&address) else { return false };
+        block.members.insert(place, address);
+        self.len += 1;
+        if block.members.len() > BLOCK_MAX {
+            let members = block.members.split_off(BLOCK_MAX / 2);
+            let begin = members.first().map_or(block.begin, |first| first.0);
+            self.blocks.insert(at + 1, Block { begin, members });
+        }
+        true
     }
 
     /// Takes a member away; `false` if it was none
     pub fn remove(&mut self, address: Address) -> bool {
-        match self.0.binary_search(&address) {
-            Ok(at) => {
-                self.0.remove(at);
-                true
+        let at = self.block_of(address.0);
+        let Some(block) = self.blocks.get_mut(at) else { return false };
+        let Ok(place) = block.members.binary_search(&address) else { return false };
+        block.members.remove(place);
+        let left = block.members.len();
+        self.len -= 1;
+        if left == 0 {
+            self.blocks.remove(at);
+            if let Some(first) = self.blocks.first_mut() {
+                first.begin = 0;
             }
-            Err(_) => false,
+        } else if left <= BLOCK_MAX / 4 {
+            // Two that are a quarter full make one, so that many leaves don't leave many blocks.
+            self.merge(at);
+            self.merge(at.saturating_sub(1));
         }
+        true
+    }
+
+    /// Makes one block of this and the next, if that is at most half full then
+    fn merge(&mut self, at: usize) {
+        let members = |at: usize| self.blocks.get(at).map(|block| block.members.len());
+        let (Some(own), Some(next)) = (members(at), members(at + 1)) else { return };
+        if own + next <= BLOCK_MAX / 2 {
+            let next = self.blocks.remove(at + 1);
+            if let Some(block) = self.blocks.get_mut(at) {
+                block.members.extend(next.members);
+            }
+        }
+    }
+
+    /// The index of the block in whose stretch `point` is
+    fn block_of(&self, point: Point) -> usize {
+        self.blocks.partition_point(|block| block.begin <= point).saturating_sub(1)
+    }
+
+    /// Between the members before `point` and those from there on
+    fn cursor(&self, point: Point) -> Cursor<'_> {
+        let block = self.block_of(point);
+        let members = self.blocks.get(block).map_or([].as_slice(), |block| &block.members);
+        let place = members.partition_point(|member| member.0 < point);
+        Cursor { ring: self, block, members, place, left: self.len }
     }
 
     /// How many members
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.len
     }
 
     /// Whether there is no member
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len == 0
     }
 
     /// Whether `address` is a member
     pub fn contains(&self, address: Address) -> bool {
-        self.0.binary_search(&address).is_ok()
+        let block = self.blocks.get(self.block_of(address.0));
+        block.is_some_and(|block| block.members.binary_search(&address).is_ok())
     }
 
     /// The members in the order of their addresses
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Address> + ExactSizeIterator + Clone {
-        self.0.iter().copied()
+        let inner = self.blocks.iter().flat_map(|block| block.members.iter().copied());
+        Counted { left: self.len, inner }
     }
 
     /// The member nearest to `point`; of two as near, the clockwise one
@@ -99,8 +185,9 @@ impl Ring {
     ///
     /// It costs a search and one step for every member refused.
     pub fn owner_among(&self, point: Point, eligible: impl Fn(Address) -> bool) -> Option<Address> {
-        let ahead = self.clockwise(point).find(|member| eligible(*member))?;
-        let behind = self.counterclockwise(point).find(|member| eligible(*member))?;
+        let cursor = self.cursor(point);
+        let ahead = cursor.clockwise().find(|member| eligible(*member))?;
+        let behind = cursor.counterclockwise().find(|member| eligible(*member))?;
         let nearer_ahead = ahead.0.wrapping_sub(point) <= point.wrapping_sub(behind.0);
         Some(if nearer_ahead { ahead } else { behind })
     }
@@ -126,7 +213,8 @@ impl Ring {
         };
         // A point in the middle belongs to the clockwise one, so a cell has its first middle and lacks its last.
         let (gap_before, gap_after) = (own.wrapping_sub(before.0), after.0.wrapping_sub(own));
-        let first = before.0.wrapping_add(gap_before.div_ceil(2));
+        let is_halved = mutant::is(Mutant::CellBeginsAtMember);
+        let first = if is_halved { own } else { before.0.wrapping_add(gap_before.div_ceil(2)) };
         let last = own.wrapping_add(gap_after.div_ceil(2)).wrapping_sub(1);
         Some(Interval { first, last })
     }
@@ -138,19 +226,97 @@ impl Ring {
 
     /// Every member once, clockwise, from `point` on
     pub fn clockwise(&self, point: Point) -> impl Iterator<Item = Address> {
-        let (before, from) = self.0.split_at(self.0.partition_point(|member| member.0 < point));
-        from.iter().chain(before).copied()
+        self.cursor(point).clockwise()
     }
 
     /// Every member once, counterclockwise, from just before `point` on
     pub fn counterclockwise(&self, point: Point) -> impl Iterator<Item = Address> {
-        let (before, from) = self.0.split_at(self.0.partition_point(|member| member.0 < point));
-        before.iter().rev().chain(from.iter().rev()).copied()
+        self.cursor(point).counterclockwise()
     }
 }
 
+/// A place between two members, and how many are left to meet from there
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    ring: &'a Ring,
+    /// The present block, which these are the members of
+    block: usize,
+    members: &'a [Address],
+    /// The index of the next one clockwise; one after the last: it is the next block's first
+    place: usize,
+    left: usize,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn clockwise(mut self) -> impl Iterator<Item = Address> + use<'a> {
+        from_fn(move || {
+            self.left = self.left.checked_sub(1)?;
+            if self.place == self.members.len() {
+                self.enter(if self.block + 1 < self.ring.blocks.len() { self.block + 1 } else { 0 });
+                self.place = 0;
+            }
+            self.place += 1;
+            self.members.get(self.place - 1).copied()
+        })
+    }
+
+    #[inline]
+    fn counterclockwise(mut self) -> impl Iterator<Item = Address> + use<'a> {
+        from_fn(move || {
+            self.left = self.left.checked_sub(1)?;
+            if self.place == 0 {
+                self.enter(self.block.checked_sub(1).unwrap_or(self.ring.blocks.len() - 1));
+                self.place = self.members.len();
+            }
+            self.place -= 1;
+            self.members.get(self.place).copied()
+        })
+    }
+
+    fn enter(&mut self, block: usize) {
+        self.block = block;
+        self.members = self.ring.blocks.get(block).map_or(&[], |block| &block.members);
+    }
+}
+
+/// An iterator that knows how many it has left
+#[derive(Clone)]
+struct Counted<I> {
+    left: usize,
+    inner: I,
+}
+
+impl<I: Iterator> Iterator for Counted<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.left = self.left.saturating_sub(1);
+        self.inner.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+
+    fn fold<B, F: FnMut(B, I::Item) -> B>(self, init: B, f: F) -> B {
+        self.inner.fold(init, f)
+    }
+}
+
+impl<I: DoubleEndedIterator> DoubleEndedIterator for Counted<I> {
+    fn next_back(&mut self) -> Option<I::Item> {
+        self.left = self.left.saturating_sub(1);
+        self.inner.next_back()
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Counted<I> {}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -214,7 +380,45 @@ mod tests {
         assert_eq!(ring(&[7]).cell(Address(8)), None);
     }
 
+    #[test]
+    fn blocks_are_few_after_many_leave() {
+        let mut ring: Ring = (0..1000).map(Address).collect();
+        (0..1000).filter(|place| place % 100 != 0).for_each(|place| assert!(ring.remove(Address(place))));
+        assert!(ring.len() == 10 && ring.blocks.len() <= 10, "{} blocks", ring.blocks.len());
+        assert_eq!(format!("{:?}", Ring::from_iter([Address(2), Address(1)])), "{0000000000000001, 0000000000000002}");
+    }
+
     proptest! {
+        #[test]
+        fn ring_is_the_ordered_set_that_it_models(
+            steps in prop::collection::vec((any::<bool>(), 0u64..40), 0..200), start in prop::collection::vec(0u64..40, 0..40),
+            point in 0u64..41, ends in prop::collection::vec(any::<bool>(), 0..50),
+        ) {
+            let (mut ring, mut model) = (ring(&start), start.iter().copied().map(Address).collect::<BTreeSet<_>>());
+            for (joins, place) in steps {
+                let changed = if joins { ring.insert(Address(place)) } else { ring.remove(Address(place)) };
+                let expected = if joins { model.insert(Address(place)) } else { model.remove(&Address(place)) };
+                prop_assert_eq!((changed, ring.contains(Address(place)), ring.len()), (expected, joins, model.len()));
+            }
+            let members: Vec<Address> = model.iter().copied().collect();
+            prop_assert_eq!(ring.is_empty(), members.is_empty());
+            prop_assert!(ring.iter().eq(members.iter().copied()) && ring.iter().rev().eq(members.iter().rev().copied()));
+            prop_assert!(ring == members.iter().copied().collect::<Ring>());
+            let (mut found, mut expected) = (ring.iter(), members.iter().copied());
+            for back in ends {
+                let pair = if back { (found.next_back(), expected.next_back()) } else { (found.next(), expected.next()) };
+                prop_assert_eq!(pair.0, pair.1);
+                prop_assert_eq!(found.clone().len(), expected.len());
+            }
+            let (before, from) = members.split_at(members.partition_point(|member| member.0 < point));
+            let clockwise: Vec<Address> = from.iter().chain(before).copied().collect();
+            prop_assert_eq!(ring.clockwise(point).collect::<Vec<_>>(), clockwise.clone());
+            prop_assert!(ring.counterclockwise(point).eq(clockwise.iter().rev().copied()));
+            let begins = ring.blocks.iter().map(|block| block.begin);
+            prop_assert!(begins.clone().next().is_none_or(|begin| begin == 0) && begins.is_sorted());
+            prop_assert!(ring.blocks.iter().all(|block| (1..=BLOCK_MAX).contains(&block.members.len())));
+        }
+
         #[test]
         fn every_point_is_in_the_cell_of_its_owner_alone(
             members in prop::collection::vec(any::<u64>(), 1..12), point in any::<u64>(), near in -2i64..3, at in any::<prop::sample::Index>(),

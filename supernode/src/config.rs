@@ -47,7 +47,7 @@ pub struct Settings {
     #[arg(long, env = "KITH_LINKS_PER_IP_MAX", value_name = "N")]
     pub links_per_ip_max: Option<Within<1, 65_535>>,
 
-    /// Events to log: warn, info, kith_supernode=debug [default: info]
+    /// Events to log: warn, info, kith_common=debug [default: info]
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     #[serde(deserialize_with = "text")]
     pub log: Option<logging::Filter>,

@@ -60,7 +60,7 @@ async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::
         lease: config.lease,
     });
     let degree = config.degree;
-    let parts = Parts { clock, identity, network, admission, directory, store, links, listen, degree, rng };
+    let parts = Parts { clock, identity, admission, directory, store, links, listen, degree, rng };
     Ok((parts, events))
 }
 

@@ -8,6 +8,7 @@ use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal,
 use super::pairs::Pair;
 use crate::id::{Address, Epoch, Name, SessionId};
 use crate::lift;
+use crate::mutant::{self, Mutant};
 use crate::wire::session::Locations;
 
 type Touched = BTreeSet<Address>;
@@ -83,7 +84,9 @@ impl Directory {
         self.epoch = Epoch(index);
         for address in touched {
             let id = self.by_address.get(address);
-            if let Some(session) = id.and_then(|id| self.sessions.get_mut(id)) {
+            if let Some(session) = id.and_then(|id| self.sessions.get_mut(id))
+                && !mutant::is(Mutant::EpochNotRaised)
+            {
                 session.rewired = Epoch(index);
             }
         }
@@ -130,7 +133,7 @@ impl Directory {
 
     fn judge_login<'a>(&self, login: &'a LogIn) -> Result<Change<'a>, Idle> {
         self.judge_name(login)?;
-        match self.by_key(&login.key) {
+        match self.by_key(&login.key).filter(|_| !mutant::is(Mutant::SecondSession)) {
             Some(present) => self.judge_reentry(login, present),
             None => self.judge_entry(login),
         }
@@ -139,7 +142,9 @@ impl Directory {
     /// The compare of the compare-and-set
     fn judge_name(&self, login: &LogIn) -> Result<(), Refusal> {
         match self.accounts.get(&login.name) {
-            Some(account) if account.key != login.key => return Err(Refusal::NameTaken),
+            Some(account) if account.key != login.key && !mutant::is(Mutant::NameGivenAway) => {
+                return Err(Refusal::NameTaken);
+            }
             None if self.accounts.len() >= self.limits.accounts => return Err(Refusal::AccountsFull),
             Some(_) | None => (),
         }
@@ -198,14 +203,14 @@ impl Directory {
             return Err(Refusal::UnknownAddress.into());
         }
         let pair = Pair::of(reporter, other);
-        if self.mesh.pairs().contains(pair) {
+        if self.mesh.pairs().contains(pair) || mutant::is(Mutant::PairIgnored) {
             return Err(Idle::Unchanged("the pair is known"));
         }
         Ok(Change::Separate { pair })
     }
 
     fn judge_expired_pair<'a>(&self, pair: Pair) -> Result<Change<'a>, Idle> {
-        if self.mesh.pairs().contains(pair) {
+        if self.mesh.pairs().contains(pair) && !mutant::is(Mutant::PairNeverExpires) {
             Ok(Change::Reunite { pair })
         } else {
             Err(Idle::Unchanged("the pair is gone already"))
@@ -247,7 +252,9 @@ impl Directory {
             return (Outcome::Refused(Refusal::NoSession), Touched::new());
         };
         let address = session.address;
-        session.locations = login.locations.clone();
+        if !mutant::is(Mutant::OldLocations) {
+            session.locations = login.locations.clone();
+        }
         let was_suspect = session.suspect.take().is_some();
         let resumed = login.session == present;
         if !resumed {
@@ -286,7 +293,8 @@ impl Directory {
         };
         session.suspect = Some(reason);
         let address = session.address;
-        (Outcome::Suspected { address }, self.mesh.leave(address))
+        let touched = if mutant::is(Mutant::SuspectStays) { Touched::new() } else { self.mesh.leave(address) };
+        (Outcome::Suspected { address }, touched)
     }
 
     fn clear(&mut self, session: SessionId) -> (Outcome, Touched) {

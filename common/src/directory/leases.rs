@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::SessionId;
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
@@ -30,7 +31,8 @@ impl<T: Copy + Ord> Leases<T> {
     /// One term from `now` for each of `present`
     pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = T>) -> Self {
         let mut leases = Self { term, deadlines: BTreeMap::new(), order: BTreeSet::new() };
-        present.into_iter().for_each(|item| leases.renew(now, item));
+        let present = present.into_iter().filter(|_| !mutant::is(Mutant::RestoredWithoutLease));
+        present.for_each(|item| leases.renew(now, item));
         leases
     }
 
@@ -41,7 +43,8 @@ impl<T: Copy + Ord> Leases<T> {
 
     /// Begins the term anew, or for the first time
     pub fn renew(&mut self, now: Instant, item: T) {
-        self.set(now + self.term, item);
+        let term = if mutant::is(Mutant::LeaseTooShort) { self.term * 2 / 3 } else { self.term };
+        self.set(now + term, item);
     }
 
     /// Forgets what the directory has ended

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use super::pairs::{Pair, Pairs};
 use crate::id::{Address, Key};
 use crate::lift::{self, Maps};
+use crate::mutant::{self, Mutant};
 use crate::ring::Ring;
 
 type Touched = BTreeSet<Address>;
@@ -141,7 +142,9 @@ impl Mesh {
     /// `x`, its neighbours, and its ring neighbours (who are its neighbours unless a pair stands between)
     fn around(&self, x: Address) -> Touched {
         let beside = [self.ring.successor(x), self.ring.predecessor(x)];
-        self.neighbours(x).into_iter().chain(beside.into_iter().flatten()).chain([x]).collect()
+        let around = self.neighbours(x).into_iter().chain(beside.into_iter().flatten()).chain([x]);
+        let forgotten = self.ring.successor(x).filter(|_| mutant::is(Mutant::SuccessorNotTouched));
+        around.filter(|y| Some(*y) != forgotten).collect()
     }
 
     fn paired_neighbours(&self, x: Address) -> Touched {

@@ -40,6 +40,7 @@ pub use suspicion::{HOME_LOST_MAX, Output, Suspicion};
 
 use crate::id::{Address, Epoch, Key, Name, SessionId, ShortId};
 use crate::lift::DEGREE_DEFAULT;
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::session::{NEIGHBOURS_MAX, Record, Rewire};
@@ -120,8 +121,10 @@ impl Directory {
     /// [`Status::NotFound`] if nobody registered the name; [`Status::Gone`] if its owner is logged out, or suspected to
     /// be gone: a suspect is not in the ring, so no packet finds it until it is heard again.
     pub fn look_up(&self, name: &Name) -> Result<Record, Status> {
-        let account = self.accounts.get(name).ok_or(Status::NotFound)?;
-        let session = account.session.and_then(|id| self.session(id)).filter(|session| session.suspect.is_none());
+        let account = self.accounts.get(name);
+        let account = account.filter(|account| account.session.is_some() || !mutant::is(Mutant::GoneIsNotFound));
+        let session = account.ok_or(Status::NotFound)?.session.and_then(|id| self.session(id));
+        let session = session.filter(|s| s.suspect.is_none() || mutant::is(Mutant::LookUpFindsSuspect));
         session.map(Session::record).ok_or(Status::Gone)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::Address;
 use crate::lift::Absent;
+use crate::mutant::{self, Mutant};
 
 /// Pairs of the whole network: 10 % of the links of 8,000 peers
 pub const PAIRS_MAX: usize = 65_536;
@@ -44,7 +45,7 @@ pub(super) struct Pairs {
 
 impl Absent for Pairs {
     fn is_absent(&self, a: Address, b: Address) -> bool {
-        self.absent.contains(&(a, b))
+        self.absent.contains(&(a, b)) && !mutant::is(Mutant::AbsentPairsIgnored)
     }
 
     fn absent_to(&self, address: Address) -> impl Iterator<Item = Address> {

@@ -13,6 +13,7 @@ use super::pairs::{Pair, Pairs};
 use super::{Directory, LIMITS, Limits};
 use crate::id::{Address, Epoch, Key, Name, SessionId};
 use crate::lift;
+use crate::mutant::{self, Mutant};
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
@@ -206,6 +207,7 @@ impl SessionItem {
 
     fn into_session(self, key: Key) -> Session {
         let Self { id, name, address, epoch, rewired, locations, suspect } = self;
+        let suspect = suspect.filter(|_| !mutant::is(Mutant::SuspectsForgotten));
         Session { id, name, key, address, epoch, rewired, locations, suspect }
     }
 }

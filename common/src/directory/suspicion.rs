@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::command::SuspectReason;
 use crate::id::SessionId;
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
 /// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
@@ -97,7 +98,7 @@ impl Suspicion {
             Some(State::Asked { reported, .. }) => Some(*reported),
             Some(State::Lost { .. } | State::Suspect) | None => None,
         };
-        if self.states.get(&session) == Some(&State::Suspect) {
+        if self.states.get(&session) == Some(&State::Suspect) && !mutant::is(Mutant::SuspectNeverCleared) {
             self.outputs.push_back(Output::Clear { session });
         }
         self.set(session, State::Home { reported });

@@ -28,6 +28,7 @@ use self::flood::Floods;
 use self::memory::{Memory, Recalled, Written};
 use super::outbox::{SEND_TIMEOUT, Target};
 use crate::id::{Address, Name};
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::{Found, LookUp, Record, Subject};
@@ -336,7 +337,8 @@ impl Resolver {
     /// What is known without asking anybody
     fn known(&self, now: Instant, subject: &Subject, local: Option<&Local>) -> Option<Answer> {
         let recalled = self.recall(now, subject);
-        let usable = |old: &Recalled| !self.home || (old.age < FRESH && !old.hearsay);
+        let is_fresh = |old: &Recalled| old.age < FRESH && !old.hearsay || mutant::is(Mutant::OldAnswerIsFresh);
+        let usable = |old: &Recalled| !self.home || is_fresh(old);
         match local {
             Some(local) => Some(from_tables(local.clone(), recalled, !self.home)),
             None => recalled.filter(usable).map(|old| from_memory(old, !self.home)),
@@ -407,7 +409,8 @@ impl Resolver {
             Stage::WaitingToFlood => self.flood(now, subject),
             Stage::Flooding => {
                 tracing::info!(?subject, reason = "no neighbour near by knows it", "name not found");
-                self.finish(subject, Err(Status::Unavailable));
+                let is_final = mutant::is(Mutant::SilenceIsNotFound);
+                self.finish(subject, Err(if is_final { Status::NotFound } else { Status::Unavailable }));
             }
         }
     }

@@ -25,6 +25,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::id::{Address, Key, MessageId, Name};
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::Bytes;
@@ -256,7 +257,8 @@ impl Send {
 
     /// How long the present transmission is waited for
     fn patience(&self) -> Duration {
-        RESEND_FIRST.saturating_mul(1 << self.timeouts.min(u32::from(ATTEMPTS_MAX)))
+        let timeouts = if mutant::is(Mutant::NeverResends) { u32::MAX } else { self.timeouts };
+        RESEND_FIRST.saturating_mul(1 << timeouts.min(u32::from(ATTEMPTS_MAX)))
     }
 }
 
@@ -295,7 +297,7 @@ impl Outbox {
             Some((Status::Malformed, Reason::NotARequest))
         } else if self.sends.contains_key(&id) {
             Some((Status::Conflict, Reason::IdInUse))
-        } else if self.sends.len() >= IN_FLIGHT_MAX {
+        } else if self.sends.len() >= IN_FLIGHT_MAX && !mutant::is(Mutant::OutboxUnbounded) {
             Some((Status::SlowDown, Reason::OutboxFull))
         } else {
             None
@@ -330,7 +332,9 @@ impl Outbox {
             Via::FirstHop(hop) => Some(hop),
             Via::Relay => None,
         };
-        if let Some(hop) = send.first_hop.filter(|hop| !send.avoid.contains(hop)) {
+        if let Some(hop) = send.first_hop.filter(|hop| !send.avoid.contains(hop))
+            && !mutant::is(Mutant::SameFirstHop)
+        {
             send.avoid.push(hop);
         }
     }
@@ -466,7 +470,7 @@ impl Outbox {
         let Some(send) = self.sends.get_mut(&id) else { return };
         self.waiting.remove(&(send.message.to.clone(), id));
         send.target = Some(Target { key: target.key.or(known.key), ..target });
-        if target.address == known.address {
+        if target.address == known.address && !mutant::is(Mutant::NeverRelays) {
             return self.relay(now, id);
         }
         send.looking_up = None;
@@ -583,7 +587,8 @@ impl Outbox {
     }
 
     fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Reason) {
-        let is_uncertain = self.sends.get(id).is_some_and(|send| !send.packets.is_empty());
+        let is_out = self.sends.get(id).is_some_and(|send| !send.packets.is_empty());
+        let is_uncertain = is_out && !mutant::is(Mutant::CertaintyFeigned);
         let (status, reason) = match status {
             // What is said of the peer now does not say what became of the packets that nobody gave back.
             Status::NotFound | Status::Gone | Status::Unavailable if is_uncertain => {
@@ -611,7 +616,9 @@ impl Outbox {
         self.waiting.remove(&(to.clone(), *id));
         let (elapsed, attempts) = (now - send.started, send.attempts);
         tracing::debug!(%id, %to, %status, attempts, elapsed_us = elapsed.as_micros() as u64, %reason, "send ended");
-        self.outputs.push_back(Output::Done(Fate { id: *id, to, status, path, elapsed, attempts, reason, body }));
+        let fate = Output::Done(Fate { id: *id, to, status, path, elapsed, attempts, reason, body });
+        self.outputs.extend(mutant::is(Mutant::FateTwice).then(|| fate.clone()));
+        self.outputs.push_back(fate);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::crypto;
 use crate::id::{Key, MessageId};
+use crate::mutant::{self, Mutant};
 
 /// Messages that are remembered: at a thousand messages a second, six times as long as a sender tries
 pub const SEEN_MAX: usize = 65_536;
@@ -58,7 +59,8 @@ impl Seen {
 
     /// Whether the message was kept before; nothing changes
     pub fn check(&self, fingerprint: &Fingerprint) -> Check {
-        if self.set.contains(fingerprint) { Check::Duplicate } else { Check::New }
+        let is_known = self.set.contains(fingerprint) && !mutant::is(Mutant::DuplicateKept);
+        if is_known { Check::Duplicate } else { Check::New }
     }
 
     /// Remembers a message that was kept, and returns the one that is forgotten for it

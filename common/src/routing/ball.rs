@@ -5,6 +5,7 @@
 
 use crate::id::{Address, Point};
 use crate::lift::{Map, Maps};
+use crate::mutant::{self, Mutant};
 
 /// Maps in a row at most
 const DEPTH_MAX: u8 = 6;
@@ -67,7 +68,7 @@ pub(super) fn costs(seconds: &[Address], maps: Maps, centre: Point, depth: u8, m
 fn visit(maps: Maps, from: (Point, Option<Move>), hops: u8, depth: u8, found: &mut impl FnMut(Point, u8)) {
     let (point, came) = from;
     found(point, hops);
-    if hops == depth {
+    if hops == depth || mutant::is(Mutant::BallOfCentreOnly) {
         return;
     }
     for (j, map) in maps.iter().enumerate() {

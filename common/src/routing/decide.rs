@@ -5,6 +5,7 @@ use super::cache::RouteCache;
 use super::routes::{NeighbourView, Ranked, Routes};
 use super::trail::{Arrival, Trail};
 use crate::id::{Address, ShortId};
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::content::{Cause, Choice};
 use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Mark, PacketRef};
@@ -164,13 +165,19 @@ impl<'a> Search<'a> {
     fn next_hop(&mut self, cache: &mut RouteCache, arrival: Arrival, now: Instant) -> Next<'a> {
         let destination = self.destination;
         let view = self.routes.view(destination);
-        if let Some(view) = view.filter(|view| view.up && !self.avoid.contains(&destination)) {
+        let is_back = matches!(arrival, Arrival::Returned(_));
+        // Whoever gives back a packet that was for its address has another address now, which is noted; so the packet
+        // does not go there again when somebody else has given it back.
+        let has_moved = arrival == Arrival::Returned(destination);
+        let is_gone = has_moved || is_back && self.trail.has_noted(destination.short());
+        if let Some(view) = view.filter(|view| view.up && !is_gone && !self.avoid.contains(&destination)) {
             return Next::Hop(view, Choice::Destination);
         }
-        if self.routes.misses(destination, view) {
-            self.note_destination(arrival);
+        // Once: not when the packet comes back.
+        if has_moved || !is_back && self.routes.misses(destination, view) {
+            self.note_destination();
         }
-        if self.trail.notes >= FINDINGS_MAX {
+        if self.trail.notes >= FINDINGS_MAX && !mutant::is(Mutant::SecondFindingIgnored) {
             return Next::DestinationDown;
         }
         let from = match arrival {
@@ -188,15 +195,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Notes that the destination is not where this peer should find it: once, so not when the packet comes back
-    fn note_destination(&mut self, arrival: Arrival) {
-        if !matches!(arrival, Arrival::Returned(_)) {
-            self.trail.notes += 1;
-            if self.trail.dead + self.dead.len() < DEAD_MAX
-                && self.trail.trailer.len() + self.dead.len() + 1 < ENTRIES_MAX
-            {
-                self.dead.push(self.destination.short());
-            }
+    /// Notes that the destination is not where this peer should find it
+    fn note_destination(&mut self) {
+        if mutant::is(Mutant::DestinationNotNoted) {
+            return;
+        }
+        self.trail.notes += 1;
+        if self.trail.dead + self.dead.len() < DEAD_MAX && self.trail.trailer.len() + self.dead.len() + 1 < ENTRIES_MAX
+        {
+            self.dead.push(self.destination.short());
         }
     }
 
@@ -258,7 +265,8 @@ impl<'a> Search<'a> {
     fn is_given_up(&self, ranked: &[Ranked]) -> bool {
         let missing = ranked.iter().filter(|entry| entry.misses).filter_map(|entry| self.view_of(entry));
         let unasked = missing.filter(|view| !self.trail.has_visited(view.address.short())).count();
-        self.trail.notes > 0 && self.trail.notes + unasked >= FINDINGS_MAX
+        let has_two = self.trail.notes > 0 && self.trail.notes + unasked >= FINDINGS_MAX;
+        has_two && !mutant::is(Mutant::SecondFindingIgnored)
     }
 
     #[inline]
@@ -290,7 +298,8 @@ impl<'a> Search<'a> {
     #[inline]
     fn may_go_by(&self, view: &NeighbourView) -> bool {
         let short = view.address.short();
-        if view.address == self.source || self.trail.has_visited(short) || self.avoid.contains(&view.address) {
+        let was_there = self.trail.has_visited(short) && !mutant::is(Mutant::ForwardToTried);
+        if view.address == self.source || was_there || self.avoid.contains(&view.address) {
             return false;
         }
         view.up || self.room() > 0 && !self.dead.contains(&short) && !self.trail.has_noted(short)
@@ -338,7 +347,8 @@ impl<'a> Search<'a> {
         let (to, edit) = match arrival {
             // A supernode that relayed takes nothing back.
             Arrival::First(from) if !matches!(self.trail.last, Some((Mark::Relay, _))) => {
-                (Some(from), Edit { way: Some((Mark::Tried, own)), ..Edit::default() })
+                let mark = if mutant::is(Mutant::StaysOnWay) { Mark::Way } else { Mark::Tried };
+                (Some(from), Edit { way: Some((mark, own)), ..Edit::default() })
             }
             Arrival::Returned(_) if self.source != self.routes.own() => {
                 let view = match self.trail.before {

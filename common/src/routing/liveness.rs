@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::link::Probe;
 
@@ -133,7 +134,7 @@ impl Liveness {
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = self.next_timeout().filter(|due| *due <= now);
         let Some(due) = due else { return };
-        let is_late = now - due > self.config.late_after;
+        let is_late = now - due > self.config.late_after || mutant::is(Mutant::HalfDeadStaysUp);
         match self.state {
             State::Asking { since, .. } if !is_late && now - since >= self.config.down_after => {
                 self.state = State::Down;
@@ -171,7 +172,9 @@ impl Liveness {
             self.probes.pop_front();
         }
         self.probes.push_back((self.sequence, now));
-        self.outputs.push_back(Output::SendProbe(Probe { sequence: self.sequence }));
+        if !mutant::is(Mutant::ProbeNeverSent) {
+            self.outputs.push_back(Output::SendProbe(Probe { sequence: self.sequence }));
+        }
     }
 
     /// TCP's weight of one eighth (RFC 6298): one slow reply does not hide what is usual.
@@ -180,7 +183,7 @@ impl Liveness {
     }
 
     fn idle_probe_at(&mut self, now: Instant) -> Instant {
-        let idle = self.config.idle_after;
+        let idle = self.config.idle_after * if mutant::is(Mutant::IdleNeverProbed) { 10_000 } else { 1 };
         let percent = 80 + self.rng.next_u32() % 41;
         now + idle / 100 * percent
     }

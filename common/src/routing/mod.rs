@@ -2,7 +2,7 @@
 //!
 //! A peer knows its own table and its neighbours' tables, with one bit a link that says whether it is up. [`Routes`] is
 //! an immutable snapshot of that; [`Routes::decide`] says what becomes of a packet, and [`RouteCache`] remembers by
-//! destination what was worked out, until the next snapshot.
+//! destination what was worked out, until the next snapshot. [`forward`] carries decisions out.
 //!
 //! A decision goes, in this order:
 //!
@@ -22,6 +22,7 @@
 mod ball;
 mod cache;
 mod decide;
+pub mod forward;
 pub mod liveness;
 pub mod neighbourhood;
 mod routes;

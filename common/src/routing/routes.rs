@@ -3,6 +3,7 @@
 use super::ball::{self, Cost};
 use crate::id::{Address, Name, ShortId};
 use crate::lift::Maps;
+use crate::mutant::{self, Mutant};
 use crate::wire::session::NEIGHBOURS_MAX;
 
 /// One neighbour, as a peer sees it
@@ -127,6 +128,16 @@ impl Routes {
         self.views.get(at).filter(|view| view.address.short() == short)
     }
 
+    /// What the snapshot takes in memory, in bytes: itself and the room of all its lists and names
+    pub fn memory_bytes(&self) -> usize {
+        let room =
+            |view: &NeighbourView| view.name.as_str().len() + view.table.capacity() * size_of::<(Address, bool)>();
+        let views = self.views.capacity() * size_of::<NeighbourView>() + self.views.iter().map(room).sum::<usize>();
+        let seconds = self.seconds.capacity() * size_of::<Address>();
+        let reach = self.reach.iter().map(|reach| size_of::<Vec<u16>>() + reach.capacity() * size_of::<u16>());
+        size_of::<Self>() + views + seconds + reach.sum::<usize>()
+    }
+
     /// How deep the ball of a destination is in a network of this size
     pub(super) const fn depth(&self) -> u8 {
         self.depth
@@ -148,8 +159,8 @@ impl Routes {
         let mut ranked: Vec<Ranked> = Vec::with_capacity(self.views.len());
         for (via, (view, reach)) in self.views.iter().zip(&self.reach).enumerate() {
             let misses = view.misses(destination);
-            let mut entry =
-                Ranked { via: via as u8, up: view.up, knows: false, misses, more: false, seconds: [NONE; SECONDS] };
+            let up = view.up || mutant::is(Mutant::DownLinkRanked);
+            let mut entry = Ranked { via: via as u8, up, knows: false, misses, more: false, seconds: [NONE; SECONDS] };
             for at in reach.iter().map(|at| usize::from(*at)) {
                 let (Some(second), Some(cost)) = (self.seconds.get(at), costs.get(at)) else { continue };
                 if *second == destination {

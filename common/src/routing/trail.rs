@@ -2,6 +2,7 @@
 
 use super::decide::DropReason;
 use crate::id::{Address, ShortId};
+use crate::mutant::{self, Mutant};
 use crate::wire::packet::{ENTRY_BYTES, Mark, PacketRef, entry_of_bytes};
 
 /// How a packet came to be here
@@ -83,7 +84,7 @@ impl<'a> Trail<'a> {
 
     #[inline]
     pub(super) fn has_noted(&self, who: ShortId) -> bool {
-        self.entries().any(|(mark, noted)| mark == Mark::Dead && noted == who)
+        self.entries().any(|(mark, noted)| mark == Mark::Dead && noted == who) && !mutant::is(Mutant::DeadListIgnored)
     }
 
     /// Neither visited nor known dead

@@ -12,8 +12,9 @@
 //! A link is named by its *attempt*, the number of the dial that made it. Events of an attempt that is over are ignored,
 //! so the shell may report them late or twice. The shell sends [`Bye`] when it carries out a `Close`.
 //!
-//! Every frame of a home link goes through here, but for `Hello` (the shell decodes it: `handle_opened`) and probes
-//! (the link's own). One in a wrong state is counted and ends the link with a reason.
+//! Every frame of a home link goes through here, but for `Hello` (the shell decodes it: `handle_opened`), probes (the
+//! link's own) and, at a peer, packets (the forwarder's). One in a wrong state is counted and ends the link with a
+//! reason.
 
 pub mod peer;
 mod rate;

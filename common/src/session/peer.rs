@@ -9,6 +9,7 @@ use super::{
 };
 use crate::crypto::{self, Handshake, Signer};
 use crate::id::{Epoch, Key, Name, NetworkId, SessionId};
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, GrantError, SignedGrant};
@@ -16,7 +17,7 @@ use crate::wire::session::{
     Challenge, Found, Granted, Hello, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused, Renew, Renewed,
     Rewire, Role,
 };
-use crate::wire::{Bye, Frame, FrameKind, PacketBytes, VERSION};
+use crate::wire::{Bye, Frame, FrameKind, VERSION};
 
 /// Supernodes that a peer tries in turn; more are left out
 pub const SUPERNODES_MAX: usize = 16;
@@ -83,8 +84,6 @@ pub enum Output {
     Rewired(Rewire),
     /// The answer to a look-up
     Found(Found),
-    /// Relayed by the supernode
-    Packet(PacketBytes),
     /// The session's link is gone or of no use; the search has begun
     Lost {
         /// Why
@@ -454,8 +453,7 @@ impl PeerSession {
             Frame::Rewire(rewire) => self.handle_rewire(now, rewire),
             Frame::LoggedOut(logged_out) => self.handle_logged_out(now, logged_out),
             Frame::Bye(bye) => self.handle_bye(now, bye),
-            Frame::Found(found) => self.pass_on(now, kind, Output::Found(found)),
-            Frame::Packet(packet) => self.pass_on(now, kind, Output::Packet(packet)),
+            Frame::Found(found) => self.handle_found(now, found),
             Frame::Probe(_) | Frame::ProbeReply(_) => {}
             _ => self.violate(now, kind),
         }
@@ -574,9 +572,10 @@ impl PeerSession {
             reason = if self.resume == Some(grant.session) { "session resumed" } else { "session granted" },
             "logged in"
         );
+        let before = self.resume.filter(|_| mutant::is(Mutant::RenewsOldSession));
         self.state = State::LoggedIn(Home {
             network,
-            session: grant.session,
+            session: before.unwrap_or(grant.session),
             epoch: granted.rewire.epoch,
             lease,
             since: now,
@@ -643,7 +642,7 @@ impl PeerSession {
         let State::LoggedIn(home) = &mut self.state else {
             return self.ignore_while_logging_out(now, FrameKind::Rewire);
         };
-        if rewire.epoch > home.epoch {
+        if rewire.epoch > home.epoch || mutant::is(Mutant::EpochUnchecked) {
             home.epoch = rewire.epoch;
             self.outputs.push_back(Output::Rewired(rewire));
         }
@@ -659,10 +658,10 @@ impl PeerSession {
         }
     }
 
-    fn pass_on(&mut self, now: Instant, kind: FrameKind, output: Output) {
+    fn handle_found(&mut self, now: Instant, found: Found) {
         match self.state {
-            State::LoggedIn(_) => self.outputs.push_back(output),
-            _ => self.ignore_while_logging_out(now, kind),
+            State::LoggedIn(_) => self.outputs.push_back(Output::Found(found)),
+            _ => self.ignore_while_logging_out(now, FrameKind::Found),
         }
     }
 
@@ -758,7 +757,7 @@ impl PeerSession {
             attempt = self.tries, "no session, trying again"
         );
         self.setback = setback;
-        self.state = State::Searching { next_try: Some(now + wait) };
+        self.state = State::Searching { next_try: (!mutant::is(Mutant::SearchEnds)).then_some(now + wait) };
         wait
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
 /// The shortest wait between two tries
@@ -47,7 +48,8 @@ impl Backoff {
     /// After a try that failed
     pub(super) fn next(&mut self, now: Instant) -> Duration {
         let max = if now - self.since < EARLY { RETRY_MAX_EARLY } else { RETRY_MAX };
-        self.previous = self.draw(RETRY_MIN, (self.previous * 3).min(max));
+        let previous = if mutant::is(Mutant::BackoffNeverGrows) { RETRY_MIN } else { self.previous };
+        self.previous = self.draw(RETRY_MIN, (previous * 3).min(max));
         self.previous
     }
 
@@ -80,7 +82,7 @@ impl Backoff {
 
     /// Uniform in `min..=max`
     pub(super) fn draw(&mut self, min: Duration, max: Duration) -> Duration {
-        let span = max.saturating_sub(min).as_micros() as u64;
+        let span = if mutant::is(Mutant::NoJitter) { 0 } else { max.saturating_sub(min).as_micros() as u64 };
         min + Duration::from_micros(self.rng.next_u64() % (span + 1))
     }
 }

@@ -9,6 +9,7 @@ use super::rate::Bucket;
 use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
 use crate::crypto::{self, Handshake, Signer};
 use crate::id::{Epoch, Key, Name, NetworkId, SessionId};
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};
@@ -357,7 +358,7 @@ impl Admission {
     /// The connection is gone
     pub fn handle_closed(&mut self, reason: &str) {
         match self.state {
-            State::LoggedIn { session } => self.lost(session, reason),
+            State::LoggedIn { session } if !mutant::is(Mutant::HomeLossIgnored) => self.lost(session, reason),
             State::Closed { .. } => return,
             _ => {}
         }
@@ -399,7 +400,7 @@ impl Admission {
             key: peer.handshake.peer,
             boot: peer.boot,
             locations: locations_of(&login.external, self.observed, login.listen_port),
-            resume: login.resume,
+            resume: login.resume.filter(|_| !mutant::is(Mutant::ResumeForgotten)),
         }));
         self.state = State::Proposed { peer, until: now + PROPOSAL_WAIT };
     }

@@ -117,7 +117,7 @@ impl<Context, T: Decode<Context>, const N: usize> Decode<Context> for Bounded<T,
 /// At most `N` bytes; on the wire a `u16` count, then the bytes
 ///
 /// It may be what somebody wrote to somebody, so `Debug` shows its length and nothing else.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bytes<const N: usize>(Vec<u8>);
 
 impl<const N: usize> Bytes<N> {

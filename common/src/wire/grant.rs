@@ -20,7 +20,7 @@ pub struct Certificate {
 }
 
 /// The bytes of a [`Certificate`] and the network key's signature over them
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct SignedCertificate {
     body: Bytes<128>,
     signature: Signature,
@@ -74,7 +74,7 @@ pub struct Grant {
 }
 
 /// The bytes of a [`Grant`], a supernode's signature over them, and that supernode's certificate
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct SignedGrant {
     body: Bytes<256>,
     signature: Signature,

@@ -18,6 +18,7 @@
 
 use super::WireError;
 use crate::id::{Address, ShortId};
+use crate::mutant::{self, Mutant};
 
 /// Bytes before the payload
 pub const HEADER_BYTES: usize = 32;
@@ -234,7 +235,8 @@ pub fn emit_forwarded(packet: &PacketRef<'_>, edit: &Edit, out: &mut Vec<u8>) ->
     if entries > ENTRIES_MAX {
         return Err(WireError::TooLong);
     }
-    let ttl = packet.header.ttl.checked_sub(1).ok_or(WireError::Malformed)?;
+    let spent = if mutant::is(Mutant::TtlNotDecremented) { 0 } else { 1 };
+    let ttl = packet.header.ttl.checked_sub(spent).ok_or(WireError::Malformed)?;
     let start = out.len();
     out.extend_from_slice(packet.bytes);
     if let Some(head) = out.get_mut(start..).and_then(|body| body.first_chunk_mut::<HEADER_BYTES>()) {

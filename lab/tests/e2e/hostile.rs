@@ -15,7 +15,7 @@ use kith_common::wire::{Frame, Priority};
 use kith_node::clock::Clock;
 use kith_node::identity::Identity;
 use kith_node::link::{
-    self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, Opened, SendBytes,
+    self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, SendBytes,
 };
 use kith_node::location;
 use libp2p::core::upgrade::OutboundConnectionUpgrade;
@@ -219,9 +219,8 @@ impl Hostile {
             let now = self.clock.now();
             match self.next(Duration::from_millis(20)) {
                 Some(LinkEvent::Opened(opened)) if opened.attempt.is_some() => {
-                    let Opened { link, key, own_nonce, ref hello, .. } = *opened;
-                    home = Some(link);
-                    session.handle_opened(now, 1, key, own_nonce, hello);
+                    home = Some(opened.link);
+                    session.handle_opened(now, 1, opened.key, opened.own_nonce, &opened.hello);
                 }
                 Some(LinkEvent::Frame { link, frame }) if home == Some(link) => {
                     session.handle_frame(now, 1, frame, &self.identity);

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use kith_common::crypto::Signer;
-use kith_common::messages::names::Resolver;
-use kith_common::routing::neighbourhood::{self, Neighbourhood};
+use kith_common::peer::{self, Peer};
 use kith_common::session::Secret;
-use kith_common::session::peer::{PeerConfig, PeerSession};
+use kith_common::session::peer::PeerConfig;
 use kith_common::wire::session::{Locations, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -35,10 +33,8 @@ pub(super) async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(),
     let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max).map_err(text)?;
     let network = network(&config, &mut inbox)?;
     let mut rng = system_rng()?;
-    let mut names = Resolver::new(rng.next_u64());
     let remembered = inbox.names(SystemTime::now()).map_err(text)?;
     let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
-    names.restore(clock.now(), remembered);
     let (inbox, kept) = worker::start(inbox).map_err(text)?;
     let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
     let (links, mut events) =
@@ -52,20 +48,16 @@ pub(super) async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(),
         external: Locations::truncated(config.external.clone()),
         listen_port,
     };
+    let peer = peer::Config { session, neighbourhood: Default::default(), boot };
     let driver = Driver::new(Parts {
-        session: PeerSession::new(session, rng.next_u64(), clock.now()),
-        neighbourhood: Neighbourhood::new(identity.key(), neighbourhood::Config::default(), rng.next_u64()),
-        names,
+        peer: Peer::new(clock.now(), peer, identity, rng, remembered),
         functions: functions(&config, clock, links.clone()),
         clock,
-        home_dir: config.home.clone(),
+        home: config.home,
         name: config.name,
-        identity,
-        boot,
         links,
         listen,
         inbox,
-        rng,
     });
     let shutdown = async move { seat.shutdown.wait().await };
     driver.run(events, kept, seat.requests, shutdown).await

@@ -1,20 +1,18 @@
 //! The verbs of the control socket, and their answers.
 
-use std::collections::BTreeSet;
-
-use kith_common::id::{Key, Name, ShortId};
-use kith_common::messages::names::{Answer, Local, Source};
+use kith_common::id::Name;
+use kith_common::messages::names::{Answer, Source};
 use kith_common::messages::outbox::Fate;
+use kith_common::peer::{NotLoggedIn, Outcome, Trace, TracedHop};
 use kith_common::routing::neighbourhood::{self, LinkStatus, NeighbourStatus};
 use kith_common::session::peer::Standing;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
-use kith_common::wire::session::Subject;
 
 use super::Driver;
-use super::waiting::{Asked, Asker, Trace};
+use super::waiting::{Asked, Asker};
 use crate::control::server::{ControlRequest, Reply};
 use crate::control::{
     self, CallAnswer, Id, LinkState, LookupAnswer, Neighbour, NeighboursAnswer, PingAnswer, Request, SendAnswer,
@@ -35,14 +33,14 @@ impl Driver {
             Request::Send { name, body } => self.ask_send(now, name, body.bytes().to_vec(), reply),
             Request::Ping { name } => self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply),
             Request::Trace { name } => {
-                self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace(Trace::default()), reply);
+                self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace, reply);
             }
             Request::Call { name, function, arguments } => self.ask_call(now, name, function, arguments, reply),
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
             Request::Read { sequences } => self.inbox.read(sequences, reply),
             Request::Logout => self.ask_logout(now, reply),
             Request::Login => {
-                self.session.handle_login(now);
+                self.peer.log_in(now);
                 reply.finish(Status::Accepted, &self.session_answer());
             }
         }
@@ -74,30 +72,33 @@ impl Driver {
 
     /// Sends a message whose fate `reply` waits for
     fn ask(&mut self, now: Instant, to: Name, content: Content, asked: Asked, reply: Reply) {
-        if self.own.is_none() {
-            let (status, answer) = self.status(now);
-            let reason = answer.reason.unwrap_or_else(|| "not logged in".into());
-            let verb = match answer.state {
-                State::LoggedOut => "login",
-                _ => "status",
-            };
-            return reply.refuse(status, format!("not logged in: {reason}"), Some(self.next(verb)));
+        let is_traced = matches!(asked, Asked::Trace);
+        match self.peer.send(now, to, content, is_traced) {
+            Ok(id) => self.waiting.for_fate(id, Asker { reply, asked }),
+            Err(NotLoggedIn) => self.refuse_to_send(now, reply),
         }
-        let id = self.random_id();
-        self.waiting.for_fate(id, Asker { reply, asked });
-        self.outbox.handle_send(now, id, to, content);
+    }
+
+    fn refuse_to_send(&self, now: Instant, reply: Reply) {
+        let (status, answer) = self.status(now);
+        let reason = answer.reason.unwrap_or_else(|| "not logged in".into());
+        let verb = match answer.state {
+            State::LoggedOut => "login",
+            _ => "status",
+        };
+        reply.refuse(status, format!("not logged in: {reason}"), Some(self.next(verb)));
     }
 
     fn ask_logout(&mut self, now: Instant, reply: Reply) {
-        self.session.handle_logout(now);
-        if matches!(self.session.standing(), Standing::LoggedOut { .. }) {
+        self.peer.log_out(now);
+        if matches!(self.peer.standing(), Standing::LoggedOut { .. }) {
             reply.finish(Status::Delivered, &self.session_answer());
         } else {
             self.waiting.for_logout(reply);
         }
     }
 
-    pub(super) fn on_logout_done(&mut self) {
+    pub(super) fn on_logged_out(&mut self) {
         for reply in self.waiting.take_logouts() {
             reply.finish(Status::Delivered, &self.session_answer());
         }
@@ -105,58 +106,25 @@ impl Driver {
 
     fn look_up(&mut self, now: Instant, name: Name, reply: Reply) {
         self.waiting.for_look_up(name.clone(), reply);
-        self.resolve(now, Subject::Name(name), true);
+        self.peer.look_up(now, name);
     }
 
-    /// Asks the resolver, telling it what is near
-    pub(super) fn resolve(&mut self, now: Instant, subject: Subject, fresh: bool) {
-        let local = self.local(&subject);
-        self.names.handle_ask(now, subject, fresh, local);
-    }
-
-    /// What our own tables say
-    fn local(&self, subject: &Subject) -> Option<Local> {
-        match subject {
-            Subject::Name(name) => {
-                if let Some(own) = self.own.as_ref().filter(|own| own.name == *name) {
-                    return Some(Local { name: own.name.clone(), address: own.address, record: None });
-                }
-                let (address, record) = self.neighbourhood.find(name)?;
-                Some(Local { name: name.clone(), address, record })
-            }
-            Subject::ShortId(_) => None,
+    pub(super) fn on_looked_up(&mut self, name: &Name, answer: Result<&Answer, Status>) {
+        for reply in self.waiting.take_look_ups(name) {
+            self.answer_look_up(name, answer, reply);
         }
     }
 
-    /// Somebody's question is answered: ours here, the out-box's elsewhere
-    pub(super) fn answer_resolved(&mut self, subject: &Subject, fresh: bool, answer: Result<Answer, Status>) {
-        match subject {
-            Subject::ShortId(short) => {
-                let name = answer.ok().map(|answer| answer.name);
-                for unnamed in self.waiting.take_named(*short, name.as_ref()) {
-                    self.answer(unnamed.asker, unnamed.fate);
-                }
-            }
-            // A look-up asks for a fresh answer; one from memory for a message that waits as well is not for it.
-            Subject::Name(name) if fresh => {
-                for reply in self.waiting.take_look_ups(name) {
-                    self.answer_look_up(name, &answer, reply);
-                }
-            }
-            Subject::Name(_) => {}
-        }
-    }
-
-    fn answer_look_up(&self, name: &Name, answer: &Result<Answer, Status>, reply: Reply) {
+    fn answer_look_up(&self, name: &Name, answer: Result<&Answer, Status>, reply: Reply) {
         let status = match answer {
             Ok(answer) => return reply.finish(Status::Delivered, &lookup_answer(answer)),
-            Err(status) => *status,
+            Err(status) => status,
         };
         let (error, hint) = match status {
             Status::NotFound => (format!("nobody in this network is called {name}"), "check the spelling".into()),
             Status::Gone => (format!("{name} is known, and not logged in at present"), "try again later".into()),
             Status::SlowDown => ("too many look-ups at once".into(), "try again in a second".into()),
-            _ if self.own.is_none() => ("this peer is not logged in".into(), self.next("status")),
+            _ if self.peer.own().is_none() => ("this peer is not logged in".into(), self.next("status")),
             _ => (format!("no supernode answers, and nobody near knows {name}"), self.next("status")),
         };
         reply.refuse(status, error, Some(hint));
@@ -164,31 +132,17 @@ impl Driver {
 
     /// The whole command to type next
     fn next(&self, verb: &str) -> String {
-        format!("next: {}", self.home_dir.command(verb))
+        format!("next: {}", self.home.command(verb))
     }
 
-    pub(super) fn on_fate(&mut self, now: Instant, mut fate: Fate) {
-        let Some(asker) = self.waiting.take_fate(&fate.id) else { return };
-        for hop in fate.path.iter_mut().filter(|hop| hop.name.is_none() && !hop.relay) {
-            hop.name = self.neighbourhood.name_of(hop.short);
-        }
-        let unnamed = |hop: &&PathHop| hop.name.is_none() && !hop.relay;
-        let missing: BTreeSet<ShortId> = fate.path.iter().filter(unnamed).map(|hop| hop.short).collect();
-        if missing.is_empty() || self.home_link().is_none() {
-            return self.answer(asker, fate);
-        }
-        self.waiting.for_names(asker, fate, missing.clone());
-        for short in missing {
-            self.resolve(now, Subject::ShortId(short), false);
-        }
-    }
-
-    fn answer(&self, Asker { reply, asked }: Asker, fate: Fate) {
+    /// A send has come to its end; who asked for it may have hung up
+    pub(super) fn on_done(&mut self, Outcome { fate, trace }: Outcome) {
+        let Some(Asker { reply, asked }) = self.waiting.take_fate(&fate.id) else { return };
         let status = fate.status;
         match asked {
             Asked::Send => reply.finish(status, &self.send_answer(fate)),
             Asked::Ping => reply.finish(status, &self.ping_answer(fate)),
-            Asked::Trace(trace) => reply.finish(status, &self.trace_answer(fate, &trace)),
+            Asked::Trace => reply.finish(status, &trace_answer(&fate, &trace.unwrap_or_default())),
             Asked::Call { function } => reply.finish(status, &call_answer(fate, function)),
         }
     }
@@ -216,28 +170,12 @@ impl Driver {
         }
     }
 
-    fn trace_answer(&self, fate: Fate, trace: &Trace) -> TraceAnswer {
-        let mut hops = Vec::new();
-        if let Some(attempt) = trace.best() {
-            let mut next = (attempt.first, attempt.choice);
-            for (hop, rtt_us) in attempt.hops.values() {
-                hops.push(trace_hop(hops.len(), hop.name.to_string(), hop.address, Some(*rtt_us), next.1, &fate.to));
-                next = (hop.next, hop.choice);
-            }
-            if fate.status.is_success() {
-                let rtt_us = Some(fate.elapsed.as_micros() as u64);
-                hops.push(trace_hop(hops.len(), fate.to.to_string(), next.0, rtt_us, next.1, &fate.to));
-            }
-        }
-        TraceAnswer { name: fate.to.clone(), hops, reason: reason(&fate) }
-    }
-
     /// Names from here to there; who is not known by name stands with the upper half of its address
     fn path(&self, fate: &Fate) -> Vec<String> {
         if !fate.status.is_success() {
             return Vec::new();
         }
-        let from = self.own.iter().map(|own| own.name.to_string());
+        let from = self.peer.own().into_iter().map(|own| own.name.to_string());
         let name = |hop: &PathHop| match (&hop.name, hop.relay) {
             (_, true) => "(supernode)".to_owned(),
             (Some(name), false) => name.to_string(),
@@ -254,7 +192,7 @@ impl Driver {
 
     /// Where the login stands: for people, as a code, and why
     fn standing(&self) -> (State, Status, Option<String>) {
-        match self.session.standing() {
+        match self.peer.standing() {
             Standing::LoggedIn { .. } => (State::LoggedIn, Status::Delivered, None),
             Standing::LoggedOut { reason } => (State::LoggedOut, Status::NotLoggedIn, Some(reason.to_string())),
             Standing::LoggingOut { .. } => (State::LoggedOut, Status::NotLoggedIn, Some("logging out".into())),
@@ -263,31 +201,27 @@ impl Driver {
         }
     }
 
-    fn key(&self) -> Key {
-        kith_common::crypto::Signer::key(&self.identity)
-    }
-
     /// How this peer is
     pub(super) fn status(&self, now: Instant) -> (Status, StatusAnswer) {
         let (state, status, reason) = self.standing();
-        let supernode = match self.session.standing() {
+        let supernode = match self.peer.standing() {
             Standing::LoggedIn { supernode, .. } | Standing::Joining { supernode, .. } => Some(supernode),
             _ => None,
         };
-        let neighbours = self.neighbourhood.neighbours();
+        let neighbours = self.peer.neighbourhood().neighbours();
         let inbox = self.inbox.totals();
         let answer = StatusAnswer {
             name: self.name.clone(),
-            key: format!("{:?}", self.key()),
-            peer_id: peer_id_of(&self.key()).map(|id| id.to_string()).unwrap_or_default(),
-            address: self.own.as_ref().map(|own| control::address(own.address)),
+            key: format!("{:?}", self.peer.key()),
+            peer_id: peer_id_of(&self.peer.key()).map(|id| id.to_string()).unwrap_or_default(),
+            address: self.peer.own().map(|own| control::address(own.address)),
             state,
             reason,
             supernode,
-            network: self.session.network().map(|network| format!("{network:?}")),
-            epoch: self.neighbourhood.epoch().unwrap_or_default().0,
-            members: self.neighbourhood.members(),
-            degree: self.neighbourhood.degree(),
+            network: self.peer.network().map(|network| format!("{network:?}")),
+            epoch: self.peer.neighbourhood().epoch().unwrap_or_default().0,
+            members: self.peer.neighbourhood().members(),
+            degree: self.peer.neighbourhood().degree(),
             links_up: neighbours.iter().filter(|n| n.is_wanted && n.state == LinkStatus::Up).count() as u64,
             links: neighbours.iter().filter(|n| n.is_wanted).count() as u64,
             inbox_messages: inbox.messages,
@@ -301,9 +235,9 @@ impl Driver {
     }
 
     fn neighbours(&self, now: Instant) -> NeighboursAnswer {
-        let neighbours = self.neighbourhood.neighbours();
+        let neighbours = self.peer.neighbourhood().neighbours();
         let neighbours = neighbours.into_iter().map(|neighbour| self.neighbour(now, neighbour)).collect();
-        NeighboursAnswer { epoch: self.neighbourhood.epoch().unwrap_or_default().0, neighbours }
+        NeighboursAnswer { epoch: self.peer.neighbourhood().epoch().unwrap_or_default().0, neighbours }
     }
 
     fn neighbour(&self, now: Instant, status: NeighbourStatus) -> Neighbour {
@@ -349,6 +283,23 @@ fn lookup_answer(answer: &Answer) -> LookupAnswer {
             Source::Memory => control::Source::Memory,
         },
     }
+}
+
+fn trace_answer(fate: &Fate, trace: &Trace) -> TraceAnswer {
+    let mut hops = Vec::new();
+    if let Some(attempt) = trace.best() {
+        let mut next = (attempt.first, attempt.choice);
+        for TracedHop { hop, rtt } in attempt.hops.values() {
+            let rtt_us = Some(rtt.as_micros() as u64);
+            hops.push(trace_hop(hops.len(), hop.name.to_string(), hop.address, rtt_us, next.1, &fate.to));
+            next = (hop.next, hop.choice);
+        }
+        if fate.status.is_success() {
+            let rtt_us = Some(fate.elapsed.as_micros() as u64);
+            hops.push(trace_hop(hops.len(), fate.to.to_string(), next.0, rtt_us, next.1, &fate.to));
+        }
+    }
+    TraceAnswer { name: fate.to.clone(), hops, reason: reason(fate) }
 }
 
 fn call_answer(fate: Fate, function: String) -> CallAnswer {

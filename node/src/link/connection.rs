@@ -52,8 +52,6 @@ pub(crate) struct Link {
     /// Whether the reader waits for this node's own driver, so that silence is our own fault
     pub(crate) stalled: Cell<bool>,
     pub(crate) decode_errors: Cell<u32>,
-    /// Packets about packets that this neighbour may cause
-    pub(crate) reports: Cell<Allowance>,
     pub(crate) gauges: Arc<LinkGauges>,
     liveness: RefCell<Liveness>,
     deadlines: Deadlines,
@@ -71,35 +69,6 @@ pub(crate) struct Waiting {
     pub(crate) priority: kith_common::wire::Priority,
     pub(crate) frames: Vec<u8>,
     pub(crate) queued: oneshot::Sender<()>,
-}
-
-/// A token bucket: so many a second, and as many at once
-#[derive(Clone, Copy)]
-pub(crate) struct Allowance {
-    tokens: u32,
-    refilled: Instant,
-}
-
-/// Packets about packets a second that one neighbour's packets may cause
-const REPORTS_PER_SECOND: u32 = 100;
-
-impl Allowance {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self { tokens: REPORTS_PER_SECOND, refilled: now }
-    }
-
-    /// Takes one, if there is one
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let earned = now.since(self.refilled).as_micros() * u128::from(REPORTS_PER_SECOND) / 1_000_000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(REPORTS_PER_SECOND);
-            self.refilled = now;
-        }
-        let taken = self.tokens.checked_sub(1);
-        self.tokens = taken.unwrap_or(0);
-        taken.is_some()
-    }
 }
 
 /// All that a finished handshake knows
@@ -124,7 +93,6 @@ impl Link {
             finishing: Cell::new(false),
             stalled: Cell::new(false),
             decode_errors: Cell::new(0),
-            reports: Cell::new(Allowance::new(now)),
             gauges: Arc::clone(&opened.gauges),
             liveness: RefCell::new(Liveness::new(hub.liveness.clone(), now, hub.next_seed())),
             deadlines: hub.deadlines,
@@ -353,30 +321,5 @@ async fn end(
             timeout(hub.deadlines.bye, drain(&mut stream.into_inner())).await.ok();
         }
         Err(_) => abort(writer).await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn allowance_is_so_many_a_second() {
-        let mut now = Instant::ZERO;
-        let mut allowance = Allowance::new(now);
-        let mut take = |now, tries| (0..tries).filter(|_| allowance.take(now)).count();
-        assert_eq!(take(now, 500), 100);
-        now = now + Duration::from_millis(100);
-        assert_eq!(take(now, 500), 10);
-        now = now + Duration::from_secs(100);
-        assert_eq!(take(now, 500), 100);
-    }
-
-    #[test]
-    fn allowance_grows_however_often_it_is_asked() {
-        let mut allowance = Allowance::new(Instant::ZERO);
-        let taken = (0..2_000_000_u64).step_by(7).filter(|at| allowance.take(Instant::from_micros(*at))).count();
-        assert!((290..=300).contains(&taken), "{taken}");
     }
 }

@@ -98,17 +98,16 @@ fn established(
     source: Source,
 ) -> Established {
     let direction = if source.attempt.is_some() { Direction::Outgoing } else { Direction::Incoming };
-    let opened = Opened {
+    let opened = kith_common::link::Opened {
         link: hub.next_link(),
         direction,
         key,
         hello: greeting.theirs,
         own_nonce: greeting.own_nonce,
         attempt: source.attempt,
-        location: source.location,
         remote_ip: source.ip,
-        gauges: Default::default(),
     };
+    let opened = Opened { opened, location: source.location, gauges: Default::default() };
     Established { stream, opened, slot }
 }
 

@@ -2,27 +2,13 @@
 
 use std::time::Duration;
 
-use kith_common::id::NetworkId;
-use kith_common::wire::grant::SignedGrant;
-use kith_common::wire::session::{Hello, Purpose, Role};
+use kith_common::link::HelloTemplate;
+use kith_common::wire::session::{Hello, Purpose};
 use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, WireError, parse_frame_header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::reason::{CloseReason, Slow};
-
-/// What every hello of this node says; the rest is fresh for each link
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HelloTemplate {
-    /// What this node is
-    pub role: Role,
-    /// How often it has started
-    pub boot: u64,
-    /// Its network, once chosen
-    pub network: Option<NetworkId>,
-    /// Its right to be here, once granted
-    pub grant: Option<SignedGrant>,
-}
 
 /// A byte stream in both directions, of whatever make
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -126,12 +112,5 @@ fn fresh_nonce() -> Result<[u8; 32], CloseReason> {
             tracing::error!(event = "no_randomness", reason = %error);
             Err(CloseReason::Internal)
         }
-    }
-}
-
-impl HelloTemplate {
-    fn hello(&self, purpose: Purpose, nonce: [u8; 32]) -> Hello {
-        let Self { role, boot, network, grant } = self.clone();
-        Hello { role, purpose, boot, nonce, network, grant }
     }
 }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::id::Key;
-use kith_common::routing::RouteCache;
 use kith_common::routing::liveness;
 use kith_common::status::Status;
 use kith_common::wire::Priority;
@@ -25,15 +24,14 @@ use tokio::time::timeout;
 use super::buffers::Buffers;
 use super::connection::{Link, WAITING_MAX, Waiting};
 use super::counters::Counters;
-use super::forward::{Limbo, Snapshot, release_limbo};
-use super::handshake::HelloTemplate;
+use super::forward::{Memory, Snapshot, release_limbo};
 use super::limits::{Admission, Deadlines, Refusal};
 use super::queue::QueueBounds;
 use super::reason::{CloseReason, Slow};
 use super::tls::Tls;
 use super::transport::{Arrival, Transport};
 use super::wake::Wake;
-use super::{Config, LinkCommand, LinkEvent, LinkId, NewRoutes, SendBytes, dial};
+use super::{Config, HelloTemplate, LinkCommand, LinkEvent, LinkId, NewRoutes, SendBytes, dial};
 use crate::clock::Clock;
 
 /// The link thread's state; every `RefCell` is borrowed within one call, never across an await
@@ -52,9 +50,7 @@ pub(crate) struct Hub {
     pub(crate) hello: RefCell<HelloTemplate>,
     /// `None` while this node is logged out
     pub(crate) snapshot: RefCell<Option<Rc<Snapshot>>>,
-    /// One for all links: a destination is worked out once, whoever asks for it
-    pub(crate) cache: RefCell<RouteCache>,
-    pub(crate) limbo: RefCell<Limbo>,
+    pub(crate) memory: RefCell<Memory>,
     admission: RefCell<Admission>,
     /// Those that commands can name; bounded by the admission
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
@@ -136,8 +132,7 @@ impl Hub {
             counters,
             hello: RefCell::new(config.hello),
             snapshot: RefCell::default(),
-            cache: RefCell::new(RouteCache::new()),
-            limbo: RefCell::default(),
+            memory: RefCell::default(),
             admission: RefCell::new(Admission::new(config.limits)),
             links: RefCell::default(),
             running: Cell::new(0),
@@ -263,7 +258,7 @@ impl Hub {
             Rc::new(Snapshot { routes, address, name, targets })
         });
         *self.snapshot.borrow_mut() = snapshot;
-        if !self.limbo.borrow().is_empty() {
+        if !self.memory.borrow().limbo.is_empty() {
             spawn_local(release_limbo(Rc::clone(self)));
         }
     }

@@ -42,17 +42,16 @@ mod writer;
 mod tests;
 
 use std::io;
-use std::net::IpAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
-use kith_common::id::{Address, Key, Name};
-pub use kith_common::routing::neighbourhood::{Direction, LinkId};
-use kith_common::routing::{Routes, liveness};
+pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, NewRoutes};
+use kith_common::routing::liveness;
 use kith_common::status::Status;
 use kith_common::wire::content::Undeliverable;
-use kith_common::wire::session::{Hello, Location, Purpose};
+use kith_common::wire::session::Location;
 use kith_common::wire::{Frame, Priority};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
@@ -60,7 +59,6 @@ use tokio::task::LocalSet;
 
 pub use counters::{Counter, Counters, Counts, LinkGauges};
 pub use forward::Delivery;
-pub use handshake::HelloTemplate;
 pub use limits::{Deadlines, Limits};
 pub use queue::QueueBounds;
 pub use reason::{CloseReason, DialError, Slow};
@@ -151,19 +149,6 @@ pub enum LinkCommand {
     Shutdown,
 }
 
-/// The wish for a link
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
-    /// The driver's number for it
-    pub attempt: u64,
-    /// Who must answer; `None`: anybody
-    pub key: Option<Key>,
-    /// Where; each is tried a quarter of a second after the one before
-    pub locations: Vec<Location>,
-    /// What the link is for
-    pub purpose: Purpose,
-}
-
 /// Frames that are bytes already
 #[derive(Debug)]
 pub struct SendBytes {
@@ -176,19 +161,6 @@ pub struct SendBytes {
     /// Told once they are queued, which is how a sender goes no faster than its link: with it a full queue keeps the
     /// frames until there is room (16 a link), without it drops them. Dropped when the link ends.
     pub queued: Option<oneshot::Sender<()>>,
-}
-
-/// A snapshot of the routes
-#[derive(Clone, Debug)]
-pub struct NewRoutes {
-    /// Whom to forward to
-    pub routes: Arc<Routes>,
-    /// The links to neighbours that are up; packets over any other link are for this node or dropped
-    pub links: Vec<(Address, LinkId)>,
-    /// This node's place
-    pub address: Address,
-    /// This node's name, for reports on traced packets
-    pub name: Name,
 }
 
 /// What the link thread tells the driver
@@ -231,27 +203,23 @@ pub enum LinkEvent {
     },
 }
 
-/// A new link
+/// A new link, and what the shell alone knows of it
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// Its number, never used again
-    pub link: LinkId,
-    /// Who dialled
-    pub direction: Direction,
-    /// Who is on the other side, as the handshake proved
-    pub key: Key,
-    /// What the other side said; its grant is not checked
-    pub hello: Hello,
-    /// The nonce in this node's own hello
-    pub own_nonce: [u8; 32],
-    /// Of the dial that made it
-    pub attempt: Option<u64>,
+    /// What the cores are told
+    pub opened: kith_common::link::Opened,
     /// Where it was dialled
     pub location: Option<Location>,
-    /// The other side's IP address
-    pub remote_ip: Option<IpAddr>,
     /// Its counts and its round trip
     pub gauges: Arc<LinkGauges>,
+}
+
+impl Deref for Opened {
+    type Target = kith_common::link::Opened;
+
+    fn deref(&self) -> &Self::Target {
+        &self.opened
+    }
 }
 
 /// The link thread has ended, or is about to; the command was not carried out

@@ -24,7 +24,8 @@ const DECODE_ERRORS_MAX: u32 = 3;
 
 /// Reads until the stream ends or the neighbour breaks the protocol
 pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
-    let mut reader = Reader { inbound: Inbound::default(), forwarder: Forwarder::new(&link), hub, link, stream };
+    let forwarder = Forwarder::new(&link, hub.clock.now());
+    let mut reader = Reader { inbound: Inbound::default(), forwarder, hub, link, stream };
     loop {
         if let Err(reason) = reader.read_batch().await {
             return reason;

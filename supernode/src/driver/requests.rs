@@ -1,13 +1,16 @@
 //! The verbs of the control socket.
 
-use kith_common::directory::{Session, SuspectReason};
+use kith_common::directory::{Outcome, Session, SuspectReason};
 use kith_common::id::Name;
+use kith_common::status::Status;
+use kith_common::time::Instant;
 use kith_node::control;
-use kith_node::control::server::Reply;
 use kith_node::identity::peer_id_of;
 
 use super::*;
-use crate::control::{Member, MemberState, PeersAnswer, PlaceOnRing, RingAnswer, StatusAnswer, TableEntry};
+use crate::control::{
+    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RingAnswer, StatusAnswer, TableEntry,
+};
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
@@ -21,22 +24,22 @@ impl Driver {
     }
 
     fn status(&self) -> StatusAnswer {
-        let key = kith_common::crypto::Signer::key(&self.identity);
+        let directory = self.core.directory();
         StatusAnswer {
-            network: format!("{:?}", self.network.id()),
-            key: format!("{key:?}"),
-            peer_id: peer_id_of(&key).map(|id| id.to_string()).unwrap_or_default(),
+            network: format!("{:?}", self.admission.network),
+            key: format!("{:?}", self.key),
+            peer_id: peer_id_of(&self.key).map(|id| id.to_string()).unwrap_or_default(),
             listen: self.listen.clone(),
-            degree: self.directory.degree(),
+            degree: directory.degree(),
             lease_s: self.admission.lease.as_secs(),
-            epoch: self.directory.epoch().0,
-            log_index: self.directory.applied(),
-            names: self.directory.accounts().len() as u64,
-            members: self.directory.members().len() as u64,
-            suspects: self.directory.suspects().count() as u64,
-            unreachable_pairs: self.directory.pairs().count() as u64,
-            homes: self.homes.len() as u64,
-            connections: self.connections.len() as u64,
+            epoch: directory.epoch().0,
+            log_index: directory.applied(),
+            names: directory.accounts().len() as u64,
+            members: directory.members().len() as u64,
+            suspects: directory.suspects().count() as u64,
+            unreachable_pairs: directory.pairs().count() as u64,
+            homes: self.core.homes() as u64,
+            connections: self.core.connections() as u64,
             secret_required: self.admission.secret.is_some(),
             uptime_s: self.clock.now().since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -45,8 +48,9 @@ impl Driver {
     }
 
     fn peers(&self) -> PeersAnswer {
-        let peers = self.directory.accounts().map(|(name, account)| {
-            let session = account.session.and_then(|session| self.directory.session(session));
+        let directory = self.core.directory();
+        let peers = directory.accounts().map(|(name, account)| {
+            let session = account.session.and_then(|session| directory.session(session));
             self.member(name, account.key, session)
         });
         PeersAnswer { peers: peers.collect() }
@@ -65,28 +69,30 @@ impl Driver {
             reason: session.and_then(|session| session.suspect).map(SuspectReason::text).map(str::to_owned),
             address: session.map(|session| control::address(session.address)),
             locations: session.iter().flat_map(|s| &s.locations).map(|location| location.to_string()).collect(),
-            home: session.is_some_and(|session| self.homes.contains_key(&session.id)),
+            home: session.is_some_and(|session| self.core.home_of(session.id).is_some()),
             since_epoch: session.map(|session| session.epoch.0),
         }
     }
 
     fn look_up(&self, name: &Name, reply: Reply) {
-        let Some(account) = self.directory.account(name) else {
+        let directory = self.core.directory();
+        let Some(account) = directory.account(name) else {
             return reply.refuse(
                 Status::NotFound,
                 format!("nobody is called {name}"),
                 Some("kith-supernode peers".into()),
             );
         };
-        let session = account.session.and_then(|session| self.directory.session(session));
+        let session = account.session.and_then(|session| directory.session(session));
         let status = if session.is_some() { Status::Delivered } else { Status::Gone };
         reply.finish(status, &self.member(name, account.key, session));
     }
 
     fn ring(&self) -> RingAnswer {
+        let directory = self.core.directory();
         let place = |address| {
-            let session = self.directory.by_address(address)?;
-            let rewire = self.directory.neighbourhood(address)?;
+            let session = directory.by_address(address)?;
+            let rewire = directory.neighbourhood(address)?;
             let neighbours = rewire
                 .neighbours
                 .iter()
@@ -98,10 +104,25 @@ impl Driver {
                 neighbours: neighbours.collect(),
             })
         };
-        RingAnswer { epoch: self.directory.epoch().0, ring: self.directory.ring().filter_map(place).collect() }
+        RingAnswer { epoch: directory.epoch().0, ring: directory.ring().filter_map(place).collect() }
     }
 
     fn release(&mut self, name: Name, reply: Reply) {
-        self.journal.push(Command::Release { name }, Then::Answer(reply));
+        self.core.release(name, self.next_ticket);
+        self.askers.insert(self.next_ticket, reply);
+        self.next_ticket += 1;
+    }
+
+    /// The release that was asked for with `ticket` is durable, or refused
+    pub(super) fn answer_release(&mut self, ticket: u64, outcome: &Outcome) {
+        let Some(reply) = self.askers.remove(&ticket) else { return };
+        match outcome {
+            Outcome::Ended(_) => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: true }),
+            Outcome::Released => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false }),
+            Outcome::Refused(reason) => {
+                reply.refuse(reason.status(), reason.to_string(), Some("kith-supernode peers".into()))
+            }
+            other => reply.refuse(Status::Failed, format!("unexpected outcome: {other:?}"), None),
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::output::{CloseReason, Direction, LinkId, Opened};
 use crate::id::{Address, Epoch, Key, Name};
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::link::{Delta, Table};
@@ -80,7 +81,7 @@ impl Link {
             table_by: now + wait,
             table: None,
             up_since: None,
-            is_told: false,
+            is_told: mutant::is(Mutant::TableNotSentOnOpen),
         }
     }
 
@@ -145,7 +146,8 @@ impl Link {
             Ordering::Equal => {
                 let apart = self.opened.since(other.opened).max(other.opened.since(self.opened));
                 if self.direction != other.direction && apart <= simultaneous {
-                    (self.direction == Direction::Outgoing) == (*own < self.key)
+                    let keeps_own = *own < self.key || mutant::is(Mutant::OwnDialKept);
+                    (self.direction == Direction::Outgoing) == keeps_own
                 } else {
                     self.order > other.order
                 }

@@ -43,6 +43,7 @@ use self::link::{Link, RemoteTable, Standing};
 use self::neighbour::{Dial, Neighbour};
 use crate::id::{Address, Epoch, Key};
 use crate::lift;
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
@@ -374,7 +375,7 @@ impl Neighbourhood {
         };
         let before = table.clone();
         let unknown = table.apply(delta);
-        self.are_views_changed |= *table != before;
+        self.are_views_changed |= *table != before && !mutant::is(Mutant::DeltaNotPublished);
         if unknown > 0 {
             self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
         }
@@ -405,7 +406,8 @@ impl Neighbourhood {
             self.isolated = self.isolated.map(|_| now);
         }
         self.is_home_reachable = reachable;
-        let end = reachable.then(|| now + self.config.unknown_wait);
+        let is_end_near = reachable && !mutant::is(Mutant::GuestStays);
+        let end = is_end_near.then(|| now + self.config.unknown_wait);
         for link in self.links.values_mut() {
             match &mut link.standing {
                 Standing::Guest { until } if until.is_none() || !reachable => *until = end,
@@ -456,7 +458,7 @@ impl Neighbourhood {
     fn rewire_fault(&self, rewire: &Rewire) -> Option<RewireFault> {
         if self.grant.is_none() {
             Some(RewireFault::NotLoggedIn)
-        } else if self.epoch.is_some_and(|epoch| rewire.epoch <= epoch) {
+        } else if self.epoch.is_some_and(|epoch| rewire.epoch <= epoch) && !mutant::is(Mutant::EpochUnchecked) {
             Some(RewireFault::NotNewer)
         } else if !lift::is_degree(rewire.degree) {
             Some(RewireFault::Degree)
@@ -491,7 +493,7 @@ impl Neighbourhood {
     fn dismiss_guests(&mut self, now: Instant) {
         let until = now + self.config.patience;
         for link in self.links.values_mut() {
-            if let Standing::Guest { .. } = link.standing {
+            if matches!(link.standing, Standing::Guest { .. }) && !mutant::is(Mutant::GuestStays) {
                 link.standing = Standing::Leaving { until, outdated: false };
             }
         }

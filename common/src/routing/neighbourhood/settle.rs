@@ -11,6 +11,7 @@ use super::neighbour::{Dial, Neighbour};
 use super::output::{CloseReason, Event, LinkId, Output};
 use super::{Config, LAST_GOOD_MAX, Neighbourhood};
 use crate::id::{Address, Key};
+use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
 use crate::wire::Frame;
 use crate::wire::bounded::Bounded;
@@ -81,7 +82,9 @@ impl Neighbourhood {
             let neighbour = self.neighbours.get(&link.grant.address);
             let is_neighbour = neighbour.is_some_and(|neighbour| neighbour.record.key == link.key);
             match link.standing {
-                Standing::Neighbour if !is_neighbour => link.standing = Standing::Leaving { until, outdated: false },
+                Standing::Neighbour if !is_neighbour && !mutant::is(Mutant::FormerNeighbourKept) => {
+                    link.standing = Standing::Leaving { until, outdated: false }
+                }
                 Standing::Waiting { .. } if is_neighbour => {
                     link.standing = Standing::Neighbour;
                     // The other side may have waited for its own rewire just as long.
@@ -108,7 +111,7 @@ impl Neighbourhood {
             by_key.entry(link.key).or_default().push(link);
         }
         let losers: Vec<LinkId> = by_key.values().flat_map(|links| self.losers(links)).collect();
-        for id in losers {
+        for id in losers.into_iter().filter(|_| !mutant::is(Mutant::DuplicatesKept)) {
             self.close(now, id, CloseReason::Duplicate);
         }
     }
@@ -173,7 +176,7 @@ impl Neighbourhood {
     /// Make before break: the old ones go when each new one is up or had its time
     fn release_leaving(&mut self, now: Instant) {
         let is_settled = |neighbour: &Neighbour| neighbour.trying.is_none() || neighbour.has_given_up;
-        if !self.neighbours.values().all(is_settled) {
+        if !self.neighbours.values().all(is_settled) && !mutant::is(Mutant::DropBeforeMake) {
             return;
         }
         let leaving = self.links.values().filter(|link| link.is_leaving());
@@ -202,7 +205,8 @@ impl Neighbourhood {
             self.links.values_mut().for_each(|link| link.is_told = false);
         }
         self.send_delta(&entries);
-        if entries != self.told || live != self.live || self.are_views_changed {
+        let is_other_link = live != self.live && !mutant::is(Mutant::LinkNotPublished);
+        if entries != self.told || is_other_link || self.are_views_changed {
             self.outputs.push_back(Output::RoutesChanged);
         }
         (self.told, self.live, self.are_views_changed) = (entries, live, false);
@@ -213,7 +217,7 @@ impl Neighbourhood {
     fn send_delta(&mut self, entries: &[TableEntry]) {
         let changed = entries.iter().zip(&self.told).filter(|(new, old)| new.up != old.up);
         let changes = Bounded::truncated(changed.map(|(new, _)| LinkState { address: new.address, up: new.up }));
-        if changes.is_empty() {
+        if changes.is_empty() || mutant::is(Mutant::BitNotSent) {
             return;
         }
         for link in self.links.values().filter(|link| link.is_accepted() && link.is_told) {
@@ -293,7 +297,8 @@ impl Neighbourhood {
     fn note_isolation(&mut self, now: Instant) {
         self.was_live |= !self.live.is_empty();
         let had_time = self.was_live || self.neighbours.values().all(|neighbour| neighbour.has_given_up);
-        if !self.live.is_empty() || self.neighbours.is_empty() || !had_time {
+        let is_linked = !self.live.is_empty() || mutant::is(Mutant::IsolationUnnoticed);
+        if is_linked || self.neighbours.is_empty() || !had_time {
             self.isolated = None;
         } else if self.isolated.is_none() {
             self.isolated = Some(now);
@@ -315,6 +320,7 @@ impl Neighbourhood {
             }
             match neighbour.dial {
                 Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
+                Dial::Idle if neighbour.attempts > 0 && mutant::is(Mutant::NoRedial) => {}
                 Dial::Idle if !has_link => neighbour.dial = Dial::At(now + delay(rng, config, own, neighbour)),
                 _ => {}
             }

@@ -133,7 +133,6 @@ fn kind(output: &Output) -> &'static str {
         Output::LoggedIn { .. } => "logged in",
         Output::Rewired(_) => "rewired",
         Output::Found(_) => "found",
-        Output::Packet(_) => "packet",
         Output::Lost { .. } => "lost",
         Output::Refused { .. } => "refused",
         Output::LoggedOut { .. } => "logged out",
@@ -230,11 +229,11 @@ fn peer_transitions() {
          Logout: close refused! searching | Probe:  joining",
         "logged in | Hello: close lost! searching | Bye: close lost searching | Challenge: close lost! searching | \
          Granted: close lost! searching | Refused: close lost searching | Renewed: close lost! searching | \
-         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Packet: packet in | \
+         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Packet: close lost! searching | \
          Relay: close lost! searching | Logout: close lost! searching | Probe:  in",
         "logging out | Hello: close logged out! out | Bye: close logged out out | Challenge: close logged out! out | \
          Granted: close logged out! out | Refused: close logged out out | Renewed:  leaving | Rewire:  leaving | \
-         LoggedOut: close logged out out | Found:  leaving | Packet:  leaving | Relay: close logged out! out | \
+         LoggedOut: close logged out out | Found:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
          Logout: close logged out! out | Probe:  leaving",
     ];
     assert_eq!(table.len(), expected.len());
@@ -499,6 +498,21 @@ fn ended_session_is_not_resumed() {
         matches!(&outputs[..], [.., Output::Send { frame: Frame::Login(login), .. }] if login.resume.is_none()),
         "{outputs:?}"
     );
+}
+
+#[test]
+fn session_of_the_newest_login_is_renewed() {
+    let mut peer = logged_in();
+    peer.handle_closed(Instant::ZERO, 1, Status::Unavailable, "reset");
+    let again = Instant::ZERO + searching(&peer).2;
+    peer.handle_timeout(again);
+    open(&mut peer, 2);
+    peer.handle_frame(again, 2, Frame::Challenge(challenge(false)), &ed(PEER));
+    peer.handle_frame(again, 2, Frame::Granted(granted(8, 20)), &ed(PEER));
+    drain(&mut peer);
+    peer.handle_timeout(peer.next_timeout().unwrap());
+    let frame = Frame::Renew(Renew { session: session_id(8), epoch: Epoch(20) });
+    assert_eq!(drain(&mut peer), [Output::Send { attempt: 2, frame }]);
 }
 
 #[test]

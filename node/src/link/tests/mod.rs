@@ -9,9 +9,10 @@ mod queues;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kith_common::id::{Address, Key, Name};
 use kith_common::status::Status;
 use kith_common::wire::link::{Probe, ProbeReply};
-use kith_common::wire::session::Role;
+use kith_common::wire::session::{Purpose, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;

@@ -1,19 +1,19 @@
 //! Grants that were verified before, so that a conversation costs one signature a message and not three.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use kith_common::id::NetworkId;
-use kith_common::wire::content::{Message, SignedMessage};
-use kith_common::wire::grant::{Grant, GrantError, SignedGrant};
+use crate::id::NetworkId;
+use crate::wire::content::{Message, SignedMessage};
+use crate::wire::grant::{Grant, GrantError, SignedGrant};
 
 /// Grants that are remembered; at the bound all are forgotten, and verified once more: simple, and rare
 const GRANTS_MAX: usize = 1_024;
 
 /// Verified grants of one network
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Grants {
     network: Option<NetworkId>,
-    verified: HashMap<SignedGrant, Grant>,
+    verified: BTreeMap<SignedGrant, Grant>,
 }
 
 impl Grants {

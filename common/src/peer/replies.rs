@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kith_common::id::{Address, MessageId};
+use crate::id::{Address, MessageId};
 
 /// Messages whose replies are remembered: those of a sender's ten seconds, at a hundred a second
 const MESSAGES_MAX: usize = 1_024;

@@ -1,0 +1,76 @@
+//! Links, as cores and shells speak of them; what carries the bytes is the shell's.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::id::{Address, Key, Name, NetworkId};
+use crate::routing::Routes;
+pub use crate::routing::neighbourhood::{Direction, LinkEnd, LinkId};
+use crate::wire::grant::SignedGrant;
+use crate::wire::session::{Hello, Location, Purpose, Role};
+
+/// What every hello of this node says; the rest is fresh for each link
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelloTemplate {
+    /// What this node is
+    pub role: Role,
+    /// How often it has started
+    pub boot: u64,
+    /// Its network, once chosen
+    pub network: Option<NetworkId>,
+    /// Its right to be here, once granted
+    pub grant: Option<SignedGrant>,
+}
+
+impl HelloTemplate {
+    /// The hello on a new link; `nonce` must never have been used before
+    pub fn hello(&self, purpose: Purpose, nonce: [u8; 32]) -> Hello {
+        let Self { role, boot, network, grant } = self.clone();
+        Hello { role, purpose, boot, nonce, network, grant }
+    }
+}
+
+/// The wish for a link
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The asker's number for it
+    pub attempt: u64,
+    /// Who must answer; `None`: anybody
+    pub key: Option<Key>,
+    /// Where; each is tried a quarter of a second after the one before
+    pub locations: Vec<Location>,
+    /// What the link is for
+    pub purpose: Purpose,
+}
+
+/// A new link: both hellos are exchanged
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its number, never used again
+    pub link: LinkId,
+    /// Who dialled
+    pub direction: Direction,
+    /// Who is on the other side, as the handshake proved
+    pub key: Key,
+    /// What the other side said; its grant is not checked
+    pub hello: Hello,
+    /// The nonce in this node's own hello
+    pub own_nonce: [u8; 32],
+    /// Of the dial that made it
+    pub attempt: Option<u64>,
+    /// The other side's IP address
+    pub remote_ip: Option<IpAddr>,
+}
+
+/// A snapshot of the routes
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRoutes {
+    /// Whom to forward to
+    pub routes: Arc<Routes>,
+    /// The links to neighbours that are up; packets over any other link are for this node or dropped
+    pub links: Vec<(Address, LinkId)>,
+    /// This node's place
+    pub address: Address,
+    /// This node's name, for reports on traced packets
+    pub name: Name,
+}

@@ -1,0 +1,209 @@
+//! Seeded mistakes: what tests of the whole protocol are tested with.
+//!
+//! Each [`Mutant`] is one mistake that a programmer could make, at its own place in the cores. With the feature
+//! `mutants` one of them can be made (by `set`), and whoever watches the protocol from outside should see it. Without the
+//! feature [`is`] is false at compile time, and nothing of this is in the program.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! mutants {
+    ($($mutant:ident $name:literal = $mistake:literal,)*) => {
+        /// One mistake; [`Mutant::describe`] says which
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Mutant {
+            $(#[doc = $mistake] $mutant,)*
+        }
+
+        impl Mutant {
+            /// Every mutant, from routing up to messages
+            pub const ALL: &[Self] = &[$(Self::$mutant,)*];
+
+            /// Its name for command lines and reports, in kebab case
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$mutant => $name,)* }
+            }
+
+            /// The mistake in a few words
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$mutant => $mistake,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    // Forwarding.
+    ForwardToTried "forward-to-tried" = "a packet goes forward to a peer that it has been at",
+    StaysOnWay "stays-on-way" = "a peer that gives a packet back at once stays on the packet's way",
+    DestinationNotNoted "destination-not-noted" = "a peer that misses the destination does not note that in the packet",
+    SecondFindingIgnored "second-finding-ignored" = "a packet whose destination two peers found gone searches on",
+    DeadListIgnored "dead-list-ignored" = "a dead peer that is on a packet's list is noted again",
+    StaleRanking "stale-ranking" = "ranked next hops outlive the tables that they were worked out from",
+    DownLinkRanked "down-link-ranked" = "a link that is down is chosen like one that is up",
+    BallOfCentreOnly "ball-of-centre-only" = "next hops are ranked by their distance on the ring alone",
+    TtlNotDecremented "ttl-not-decremented" = "a forwarded packet keeps its TTL",
+
+    // Liveness of links.
+    ProbeNeverSent "probe-never-sent" = "a probe is counted but not sent",
+    HalfDeadStaysUp "half-dead-stays-up" = "each probe begins the time anew after which a silent link is down",
+    IdleNeverProbed "idle-never-probed" = "an idle link is not asked whether its other end is there",
+
+    // Neighbourhood.
+    EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",
+    DropBeforeMake "drop-before-make" = "old links are closed before the new ones are up",
+    OwnDialKept "own-dial-kept" = "of two dials that crossed each side keeps its own and closes the other's",
+    DuplicatesKept "duplicates-kept" = "two links with one peer both stay",
+    FormerNeighbourKept "former-neighbour-kept" = "the link to a peer that a rewire took out of the table stays",
+    GuestStays "guest-stays" = "a guest stays though home is back and does not name it",
+    BitNotSent "bit-not-sent" = "neighbours are not told that a link went up or down",
+    TableNotSentOnOpen "table-not-sent-on-open" = "the table is not sent on a new link",
+    DeltaNotPublished "delta-not-published" = "packets are forwarded by neighbours' tables as they were before their deltas",
+    LinkNotPublished "link-not-published" = "packets go over the old link when another one with the same peer has replaced it",
+    NoRedial "no-redial" = "a neighbour that could not be dialled is never dialled again",
+    IsolationUnnoticed "isolation-unnoticed" = "a peer whose links are all down does not notice or report it",
+
+    // Who is linked to whom.
+    PredecessorForgotten "predecessor-forgotten" = "a peer's table lacks the peer before it on the ring",
+    SecondNearestForgotten "second-nearest-forgotten" = "a peer chosen in place of an unreachable one is not told of who chose it",
+    SplitForgotten "split-forgotten" = "of an interval whose inverse image has two pieces in a block only the first is found",
+    CellBeginsAtMember "cell-begins-at-member" = "a member does not own the points before it",
+
+    // Sessions.
+    RenewsOldSession "renews-old-session" = "after a new login the session before it is renewed",
+    SearchEnds "search-ends" = "after a setback no supernode is dialled again",
+    BackoffNeverGrows "backoff-never-grows" = "the waits between dials to a supernode do not grow",
+    NoJitter "no-jitter" = "all peers wait for the same time before they dial",
+    HomeLossIgnored "home-loss-ignored" = "the supernode does not notice that a home link has closed",
+    ResumeForgotten "resume-forgotten" = "a peer that comes back in time gets another session",
+
+    // Directory.
+    EpochNotRaised "epoch-not-raised" = "a table that has changed keeps its epoch",
+    SuccessorNotTouched "successor-not-touched" = "the peer after one that joins or leaves is not told",
+    SuspectStays "suspect-stays" = "a suspect stays in the ring",
+    SuspectNeverCleared "suspect-never-cleared" = "a suspect that is heard again stays one until it logs in",
+    LookUpFindsSuspect "look-up-finds-suspect" = "the look-up of a suspect says where it was",
+    GoneIsNotFound "gone-is-not-found" = "the look-up of somebody who is logged out says that there is no such name",
+    NameGivenAway "name-given-away" = "a name is given to a second key",
+    SecondSession "second-session" = "a key that has a session gets a second one at another place",
+    OldLocations "old-locations" = "a peer that logs in again is looked for where it was before",
+    LeaseTooShort "lease-too-short" = "a lease lasts one renewal less than it should",
+    RestoredWithoutLease "restored-without-lease" = "sessions found at a supernode's start have no end",
+    SuspectsForgotten "suspects-forgotten" = "a directory read back from its snapshot has no suspects",
+    PairIgnored "pair-ignored" = "two peers that cannot connect stay neighbours",
+    AbsentPairsIgnored "absent-pairs-ignored" = "tables are made as if all peers could connect",
+    PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
+
+    // Messages.
+    NeverResends "never-resends" = "a message that nobody replies to is not sent again",
+    SameFirstHop "same-first-hop" = "a message that is sent again goes by the same first hop",
+    NeverRelays "never-relays" = "the supernode is not asked to relay what the mesh cannot deliver",
+    FateTwice "fate-twice" = "the fate of a message is reported twice",
+    CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
+    OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
+    DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
+    SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
+    OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",
+    FloodPassesTwice "flood-passes-twice" = "a neighbour's question is passed on each time that it comes",
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no mutant has
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no mutant has this name")]
+pub struct UnknownMutant;
+
+impl FromStr for Mutant {
+    type Err = UnknownMutant;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMutant> {
+        Self::ALL.iter().copied().find(|mutant| mutant.name() == name).ok_or(UnknownMutant)
+    }
+}
+
+/// Whether this mistake is to be made: never
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+mod active {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Whether this mistake is to be made
+    #[inline(always)]
+    pub fn is(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+
+    /// From now on every core that runs on this thread makes this mistake, or none
+    pub fn set(mutant: Option<Mutant>) {
+        ACTIVE.set(mutant);
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use active::{is, set};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `ForwardToTried` as `forward-to-tried`
+    fn kebab(mutant: Mutant) -> String {
+        let split = |c: char| if c.is_uppercase() { format!("-{}", c.to_ascii_lowercase()) } else { c.to_string() };
+        format!("{mutant:?}").chars().map(split).collect::<String>().trim_start_matches('-').to_owned()
+    }
+
+    #[test]
+    fn names_are_unique_in_kebab_case_and_lead_back() {
+        let names: BTreeSet<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+        assert_eq!(names.len(), Mutant::ALL.len());
+        for mutant in Mutant::ALL.iter().copied() {
+            assert_eq!(mutant.name(), kebab(mutant));
+            assert_eq!(mutant.name().parse(), Ok(mutant));
+            assert_eq!(mutant.to_string(), mutant.name());
+        }
+        assert_eq!("no-such-mutant".parse::<Mutant>(), Err(UnknownMutant));
+    }
+
+    #[test]
+    fn descriptions_are_unique_and_short() {
+        let mistakes: BTreeSet<&str> = Mutant::ALL.iter().map(|mutant| mutant.describe()).collect();
+        assert_eq!(mistakes.len(), Mutant::ALL.len());
+        assert!(mistakes.iter().all(|mistake| (20..=100).contains(&mistake.len())));
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    #[test]
+    fn no_mistake_is_made_without_the_feature() {
+        const { assert!(!is(Mutant::ForwardToTried)) }
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn one_mistake_is_made_on_the_thread_that_asked_for_it() {
+        assert!(!Mutant::ALL.iter().any(|mutant| is(*mutant)));
+        set(Some(Mutant::NoJitter));
+        assert_eq!(Mutant::ALL.iter().filter(|mutant| is(**mutant)).collect::<Vec<_>>(), [&Mutant::NoJitter]);
+        let elsewhere = std::thread::spawn(|| is(Mutant::NoJitter)).join();
+        assert!(!elsewhere.unwrap());
+        set(None);
+        assert!(!is(Mutant::NoJitter));
+    }
+}

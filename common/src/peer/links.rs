@@ -1,0 +1,172 @@
+//! What links tell, each handed to the core that it concerns.
+
+use std::sync::Arc;
+
+use super::{DialFor, Home, Output, Peer};
+use crate::crypto::Signer;
+use crate::id::Address;
+use crate::link::{HelloTemplate, LinkEnd, LinkId, NewRoutes, Opened};
+use crate::messages::names::Answerer;
+use crate::routing::Routes;
+use crate::routing::neighbourhood;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::Frame;
+use crate::wire::grant::{Grant, SignedGrant};
+use crate::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject};
+
+impl<S: Signer> Peer<S> {
+    /// A link is there: of a dial of ours, or somebody else's
+    pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
+        match opened.attempt.map(|attempt| self.dials.remove(&attempt)) {
+            Some(Some(DialFor::Home(attempt))) => self.handle_home_opened(now, attempt, opened),
+            Some(Some(DialFor::Neighbour(_))) => self.handle_neighbour_opened(now, opened),
+            Some(None) => self.close(opened.link, Status::Gone, "given up meanwhile"),
+            None if opened.hello.purpose == Purpose::Neighbour => self.handle_neighbour_opened(now, opened),
+            None => self.close(opened.link, Status::NotAllowed, "this is a peer, not a supernode"),
+        }
+    }
+
+    /// A dial made no link; `status` is 503, 426 if the other side speaks another version, or what it said
+    pub fn handle_dial_failed(&mut self, now: Instant, attempt: u64, status: Status, reason: &str) {
+        match self.dials.remove(&attempt) {
+            Some(DialFor::Home(attempt)) => self.session.handle_dial_failed(now, attempt, status, reason),
+            Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
+            None => {}
+        }
+    }
+
+    /// Any frame but hellos, byes, probes and packets, which are the link layer's
+    pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
+        if let Some(home) = self.home.filter(|home| home.link == link) {
+            return self.session.handle_frame(now, home.attempt, frame, &self.signer);
+        }
+        match frame {
+            Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
+            Frame::Found(found) => {
+                if let Some(from) = self.neighbour_on(link) {
+                    // Why it is ignored, if it is, is traced by the resolver.
+                    let _ = self.names.handle_found(now, Answerer::Neighbour(from), &found);
+                }
+            }
+            frame => self.neighbourhood.handle_frame(now, link, frame),
+        }
+    }
+
+    /// A link is gone, not by an [`Output::Close`], or by one: then this changes nothing
+    pub fn handle_closed(&mut self, now: Instant, link: LinkId, end: &LinkEnd) {
+        if let Some(home) = self.home.take_if(|home| home.link == link) {
+            return match end {
+                LinkEnd::Bye(status, reason) => {
+                    let reason = format!("the other side closed: {status}: {reason}");
+                    self.session.handle_closed(now, home.attempt, *status, &reason);
+                }
+                LinkEnd::Lost(reason) => {
+                    self.session.handle_closed(now, home.attempt, Status::Unavailable, reason);
+                }
+            };
+        }
+        let neighbour = self.neighbour_on(link);
+        self.neighbourhood.handle_link_closed(now, link, end.clone());
+        if let Some(neighbour) = neighbour.filter(|neighbour| self.link_to(*neighbour).is_none()) {
+            self.outbox.handle_first_hop_lost(now, neighbour);
+        }
+    }
+
+    fn handle_home_opened(&mut self, now: Instant, attempt: u64, opened: &Opened) {
+        self.home = Some(Home { link: opened.link, attempt });
+        self.session.handle_opened(now, attempt, opened.key, opened.own_nonce, &opened.hello);
+    }
+
+    fn handle_neighbour_opened(&mut self, now: Instant, opened: &Opened) {
+        let grant = opened.hello.grant.as_ref().and_then(|signed| self.verified(signed));
+        let Opened { link, key, direction, .. } = *opened;
+        let boot = opened.hello.boot;
+        self.neighbourhood.handle_link_opened(now, neighbourhood::Opened { link, key, direction, boot, grant });
+    }
+
+    fn verified(&mut self, signed: &SignedGrant) -> Option<Grant> {
+        let network = self.session.network()?;
+        let verified = self.grants.verify(&network, signed);
+        verified.inspect_err(|reason| tracing::info!(event = "grant_refused", %reason)).ok()
+    }
+
+    fn handle_neighbours_look_up(&mut self, now: Instant, link: LinkId, look_up: &LookUp) {
+        let Some(from) = self.neighbour_on(link) else { return };
+        let known = match &look_up.subject {
+            Subject::Name(name) => self.neighbourhood.find(name).and_then(|(_, record)| record),
+            Subject::ShortId(_) => None,
+        };
+        // Why it goes no farther, if it does not, is traced by the resolver.
+        let _ = self.names.handle_look_up(now, from, look_up, known.or_else(|| self.own_record(&look_up.subject)));
+    }
+
+    /// What a neighbour that asks for this peer is told
+    fn own_record(&self, subject: &Subject) -> Option<Record> {
+        let own = self.own.as_ref()?;
+        let is_meant = match subject {
+            Subject::Name(name) => *name == own.name,
+            Subject::ShortId(short) => *short == own.address.short(),
+        };
+        is_meant.then(|| Record {
+            name: own.name.clone(),
+            key: self.signer.key(),
+            address: own.address,
+            epoch: self.neighbourhood.epoch().unwrap_or_default(),
+            locations: Default::default(),
+        })
+    }
+
+    /// Links learn what to say of this peer from now on
+    pub(super) fn tell_hello(&mut self) {
+        self.outputs.push_back(Output::SetHello(HelloTemplate {
+            role: Role::Peer,
+            boot: self.boot,
+            network: self.session.network(),
+            grant: self.own.as_ref().map(|own| own.signed.clone()),
+        }));
+    }
+
+    /// Links forward by the present tables from now on
+    pub(super) fn publish_routes(&mut self) {
+        let Some(own) = &self.own else {
+            self.routes = None;
+            return self.outputs.push_back(Output::Routes(None));
+        };
+        self.generation += 1;
+        let views = self.neighbourhood.views();
+        let (degree, members) = (self.neighbourhood.degree(), self.neighbourhood.members());
+        let routes = Arc::new(Routes::new(own.address, degree, members, self.generation, views));
+        self.routes = Some(Arc::clone(&routes));
+        self.outputs.push_back(Output::Routes(Some(Box::new(NewRoutes {
+            routes,
+            links: self.neighbourhood.live_links().collect(),
+            address: own.address,
+            name: own.name.clone(),
+        }))));
+    }
+
+    /// A number for a new dial
+    pub(super) fn dial(&mut self, dial: DialFor) -> u64 {
+        self.next_dial += 1;
+        self.dials.insert(self.next_dial, dial);
+        self.next_dial
+    }
+
+    pub(super) fn send_frame(&mut self, link: LinkId, frame: Frame) {
+        self.outputs.push_back(Output::Send { link, frame });
+    }
+
+    pub(super) fn close(&mut self, link: LinkId, status: Status, reason: &str) {
+        self.outputs.push_back(Output::Close { link, status, reason: Reason::truncated(reason) });
+    }
+
+    /// The link to this neighbour, if it is up
+    pub(super) fn link_to(&self, neighbour: Address) -> Option<LinkId> {
+        self.neighbourhood.live_links().find(|(address, _)| *address == neighbour).map(|(_, link)| link)
+    }
+
+    fn neighbour_on(&self, link: LinkId) -> Option<Address> {
+        self.neighbourhood.live_links().find(|(_, of)| *of == link).map(|(address, _)| address)
+    }
+}

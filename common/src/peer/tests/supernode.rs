@@ -1,0 +1,78 @@
+//! A supernode that lets everybody in, and does what it is asked for at once.
+
+use super::super::*;
+use super::members::*;
+use super::world::{Delivery, End, World, far};
+use crate::crypto::Handshake;
+use crate::id::Epoch;
+use crate::wire::bounded::Bounded;
+use crate::wire::packet::{Edit, Mark};
+use crate::wire::session::{Challenge, Found, Granted, LoggedOut, LookUp, Renewed, Rewire};
+use crate::wire::{Frame, PacketBytes, VERSION};
+
+const LEASE: Duration = Duration::from_secs(30);
+pub(super) const NONCE: [u8; 32] = [0xb0; 32];
+
+impl World {
+    pub(super) fn challenge(&mut self, link: LinkId, peer_nonce: [u8; 32], peer: Key) {
+        let (supernode, supernode_nonce) = (ed(SUPERNODE).key(), NONCE);
+        let handshake =
+            Handshake { peer_nonce, supernode_nonce, peer, supernode, network: network(), version: VERSION };
+        let signature = ed(SUPERNODE).sign(&handshake.challenge_bytes());
+        let challenge = Challenge { certificate: certificate(), signature, secret_required: false };
+        self.queue.push_back(Delivery::Frame(link, Frame::Challenge(challenge)));
+    }
+
+    pub(super) fn at_supernode(&mut self, n: u8, frame: Frame) {
+        match frame {
+            Frame::Login(_) => {
+                let (grant, lease_ms) = (signed_grant(n), LEASE.as_millis() as u32);
+                let rewire = self.rewire_of(n, &[]);
+                self.send_home(n, Frame::Granted(Granted { grant, lease_ms, rewire }));
+            }
+            Frame::Renew(renew) => {
+                let renewed = Renewed { session: renew.session, epoch: Epoch(self.epoch) };
+                self.send_home(n, Frame::Renewed(renewed));
+            }
+            Frame::Logout(logout) => self.send_home(n, Frame::LoggedOut(LoggedOut { session: logout.session })),
+            Frame::LookUp(LookUp { query, subject, .. }) => {
+                let is_meant = |record: &Record| match &subject {
+                    Subject::Name(name) => *name == record.name,
+                    Subject::ShortId(short) => *short == record.address.short(),
+                };
+                let known = self.peers.keys().map(|n| record(*n)).chain(self.strangers.clone());
+                let record = known.into_iter().find(is_meant);
+                let status = if record.is_some() { Status::Delivered } else { Status::NotFound };
+                self.look_ups.push(subject);
+                self.send_home(n, Frame::Found(Found { query, status, record }));
+            }
+            Frame::Relay(packet) => self.relay(&packet),
+            Frame::Report(report) => self.reports.push(report),
+            other => panic!("a supernode is not told {other:?}"),
+        }
+    }
+
+    /// The supernode passes a packet on to whom it is for
+    pub(super) fn relay(&mut self, packet: &PacketBytes) {
+        let to = packet.as_ref().header().destination;
+        let n = *self.peers.keys().find(|n| address(**n) == to).expect("a member");
+        let edit = Edit { way: Some((Mark::Relay, address(15).short())), ..Edit::default() };
+        self.pass(far(self.link_of_home(n)), &packet.as_ref(), &edit);
+    }
+
+    /// The link of a peer's own to the supernode, logged in or not
+    fn link_of_home(&self, n: u8) -> LinkId {
+        far(*self.links.iter().rev().find(|(_, end)| **end == End::Supernode(n)).expect("a home link").0)
+    }
+
+    pub(super) fn send_home(&mut self, n: u8, frame: Frame) {
+        let link = self.link_of_home(n);
+        self.queue.push_back(Delivery::Frame(link, frame));
+    }
+
+    pub(super) fn rewire_of(&self, n: u8, edges: &[(u8, u8)]) -> Rewire {
+        let of = |(a, b): &(u8, u8)| if *a == n { Some(*b) } else { (*b == n).then_some(*a) };
+        let neighbours = Bounded::truncated(edges.iter().filter_map(of).map(record));
+        Rewire { epoch: Epoch(self.epoch), members: self.peers.len() as u64, degree: 4, neighbours }
+    }
+}

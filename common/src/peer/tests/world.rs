@@ -1,0 +1,394 @@
+//! Some peers and their supernode in virtual time, over links without delay.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::rand_core::SeedableRng;
+
+use super::super::*;
+use super::members::*;
+use super::supernode;
+use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, NewRoutes, Opened};
+use crate::messages::names::Answer;
+use crate::routing::Decision;
+use crate::wire::bounded::Bounded;
+use crate::wire::content::{Hop, Message, PathHop, Payload, Reply};
+use crate::wire::packet::{self, Class, Edit, Header, PacketRef};
+use crate::wire::session::{Purpose, Reason, Report, Role};
+use crate::wire::{Frame, PacketBytes};
+
+/// What a peer's shell was told, and not yet asked about by a test
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) done: Vec<Outcome>,
+    pub(super) kept: Vec<(u64, Arrival)>,
+    pub(super) looked_up: Vec<(Name, Result<Answer, Status>)>,
+    /// Frames that left, hellos and the like left out
+    pub(super) sent: Vec<(LinkId, Frame)>,
+    /// Everything else of interest, in one word each
+    pub(super) words: Vec<&'static str>,
+}
+
+pub(super) struct Node {
+    pub(super) core: Peer<Ed>,
+    pub(super) told: Told,
+    /// Messages are not answered until the test does it
+    pub(super) is_disk_stuck: bool,
+    hello: HelloTemplate,
+    routes: Option<NewRoutes>,
+    cache: RouteCache,
+}
+
+/// Who is at an end of a link
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Peer(u8),
+    /// The supernode's, of the link with this peer
+    Supernode(u8),
+}
+
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
+pub(super) enum Delivery {
+    Opened(u8, Box<Opened>),
+    DialFailed(u8, u64),
+    Frame(LinkId, Frame),
+    Closed(LinkId, LinkEnd),
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) peers: BTreeMap<u8, Node>,
+    /// Pairs (from, to) on whose links packets vanish
+    pub(super) lossy: BTreeSet<(u8, u8)>,
+    /// Whether the supernode answers dials
+    pub(super) is_home_up: bool,
+    /// Whom the supernode knows, beside the peers
+    pub(super) strangers: Vec<Record>,
+    /// What the supernode was asked and told
+    pub(super) look_ups: Vec<Subject>,
+    pub(super) reports: Vec<Report>,
+    pub(super) links: BTreeMap<LinkId, End>,
+    pub(super) queue: VecDeque<Delivery>,
+    pub(super) epoch: u64,
+}
+
+/// The two ends of a link are an even number and the next
+pub(super) fn far(link: LinkId) -> LinkId {
+    LinkId(link.0 ^ 1)
+}
+
+impl World {
+    /// Peers that are not linked yet, and not logged in
+    pub(super) fn asleep(names: &[u8]) -> Self {
+        let mut world = Self {
+            now: Instant::ZERO,
+            peers: BTreeMap::new(),
+            lossy: BTreeSet::new(),
+            is_home_up: true,
+            strangers: Vec::new(),
+            look_ups: Vec::new(),
+            reports: Vec::new(),
+            links: BTreeMap::new(),
+            queue: VecDeque::new(),
+            epoch: 1,
+        };
+        for n in names {
+            world.peers.insert(*n, Node::new(*n));
+        }
+        world
+    }
+
+    /// Peers that are logged in, with a link for each of `edges`
+    pub(super) fn new(names: &[u8], edges: &[(u8, u8)]) -> Self {
+        let mut world = Self::asleep(names);
+        world.advance(Duration::ZERO);
+        world.rewire(edges);
+        let up: usize = world.peers.values().map(|node| node.core.neighbourhood().live_links().count()).sum();
+        assert_eq!(up, 2 * edges.len());
+        world.forget();
+        world
+    }
+
+    /// Three peers, each linked to both others
+    pub(super) fn triangle() -> Self {
+        Self::new(&[A, B, C], &[(A, B), (B, C), (A, C)])
+    }
+
+    pub(super) fn core(&mut self, n: u8) -> &mut Peer<Ed> {
+        &mut self.peers.get_mut(&n).unwrap().core
+    }
+
+    pub(super) fn told(&mut self, n: u8) -> &mut Told {
+        &mut self.peers.get_mut(&n).unwrap().told
+    }
+
+    /// Whatever the shells were told until now is of no interest
+    pub(super) fn forget(&mut self) {
+        self.peers.values_mut().for_each(|node| node.told = Told::default());
+        self.look_ups.clear();
+    }
+
+    /// A send that has its outcome at once
+    pub(super) fn send(&mut self, from: u8, to: u8, content: Content) -> Outcome {
+        let id = self.begin(from, to, content, false);
+        let outcome = self.told(from).done.pop().expect("an outcome");
+        assert_eq!((outcome.fate.id, &outcome.fate.to), (id, &name(to)));
+        outcome
+    }
+
+    /// A send, and all that follows from it at once
+    pub(super) fn begin(&mut self, from: u8, to: u8, content: Content, traced: bool) -> MessageId {
+        let now = self.now;
+        let id = self.core(from).send(now, name(to), content, traced).unwrap();
+        self.run();
+        id
+    }
+
+    /// What `from` replies to `message` of `to`'s, on their way through the supernode
+    pub(super) fn reply(&mut self, from: u8, to: u8, message: MessageId, path: Vec<PathHop>) {
+        let (status, path) = (Status::Delivered, Bounded::truncated(path));
+        let reply = Content::Reply(Reply { to: message, status, path, body: Default::default() });
+        let message = Message { id: MessageId([9; 16]), to: name(to), content: reply };
+        let packet = message_packet(from, &header(from, to, Class::Signal), &message);
+        self.relay(&packet);
+        self.run();
+    }
+
+    /// Links of the mesh are to be these
+    pub(super) fn rewire(&mut self, edges: &[(u8, u8)]) {
+        self.epoch += 1;
+        let names: Vec<u8> = self.peers.keys().copied().collect();
+        for n in names {
+            let rewire = self.rewire_of(n, edges);
+            self.send_home(n, Frame::Rewire(rewire));
+        }
+        self.run();
+        // Head starts of dials, and the patience of links that are left.
+        self.advance(Duration::from_secs(6));
+    }
+
+    /// The supernode is gone, and with it every link to it
+    pub(super) fn lose_home(&mut self) {
+        self.is_home_up = false;
+        let ends: Vec<LinkId> =
+            self.links.iter().filter(|(_, end)| matches!(end, End::Supernode(_))).map(|(link, _)| *link).collect();
+        for link in ends {
+            self.end(far(link), LinkEnd::Lost(Reason::truncated("gone")));
+        }
+        self.run();
+    }
+
+    /// The link between two peers breaks
+    pub(super) fn cut(&mut self, a: u8, b: u8) {
+        let (near, _) = self.link_between(a, b);
+        self.queue.push_back(Delivery::Closed(near, LinkEnd::Lost(Reason::truncated("cut"))));
+        self.queue.push_back(Delivery::Closed(far(near), LinkEnd::Lost(Reason::truncated("cut"))));
+        self.run();
+    }
+
+    /// The link from `a` to `b`: its end at `a`, and that at `b`
+    pub(super) fn link_between(&self, a: u8, b: u8) -> (LinkId, LinkId) {
+        let live = self.peers[&a].core.neighbourhood().live_links();
+        let near = live.filter(|(to, _)| *to == address(b)).map(|(_, link)| link).next().expect("a link");
+        (near, far(near))
+    }
+
+    pub(super) fn home_link(&self, n: u8) -> LinkId {
+        self.peers[&n].core.home_link().expect("a session")
+    }
+
+    /// Time passes, and everything that is due happens
+    pub(super) fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        self.run();
+        while let Some(due) = self.peers.values().filter_map(|node| node.core.next_timeout()).min() {
+            if due > end {
+                break;
+            }
+            let now = self.now.max(due);
+            self.now = now;
+            self.peers.values_mut().for_each(|node| node.core.handle_timeout(now));
+            self.run();
+        }
+        self.now = end;
+    }
+
+    /// Until nobody has anything to do at this moment
+    pub(super) fn run(&mut self) {
+        loop {
+            let now = self.now;
+            let mut outputs = Vec::new();
+            for (n, node) in &mut self.peers {
+                outputs.extend(std::iter::from_fn(|| node.core.poll_output(now)).map(|output| (*n, output)));
+            }
+            let is_quiet = outputs.is_empty();
+            for (n, output) in outputs {
+                self.on_output(n, output);
+            }
+            match self.queue.pop_front() {
+                Some(delivery) => self.deliver(delivery),
+                None if is_quiet => return,
+                None => {}
+            }
+        }
+    }
+
+    fn on_output(&mut self, n: u8, output: Output) {
+        let now = self.now;
+        let node = self.peers.get_mut(&n).unwrap();
+        match output {
+            Output::SetHello(hello) => node.hello = hello,
+            Output::Dial(dial) => self.dial(n, &dial),
+            Output::Send { link, frame } => {
+                if matches!(frame, Frame::Packet(_) | Frame::Relay(_) | Frame::Found(_)) {
+                    node.told.sent.push((link, frame.clone()));
+                }
+                self.queue.push_back(Delivery::Frame(far(link), frame));
+            }
+            Output::Close { link, status, reason } => {
+                node.told.words.push("close");
+                self.end(far(link), LinkEnd::Bye(status, reason));
+            }
+            Output::Routes(routes) => {
+                node.told.words.push(if routes.is_some() { "routes" } else { "no routes" });
+                node.routes = routes.map(|routes| *routes);
+            }
+            Output::Keep { ticket, message } => {
+                node.told.kept.push((ticket, message));
+                if !node.is_disk_stuck {
+                    node.core.handle_kept(now, ticket, Status::Delivered, "");
+                }
+            }
+            Output::Evaluate { ticket, call } => {
+                let body = call.function.as_bytes().to_vec().try_into().unwrap();
+                node.core.handle_evaluated(now, ticket, Status::Delivered, body);
+            }
+            Output::PinNetwork(network) => assert_eq!(network, self::network()),
+            Output::Done(outcome) => node.told.done.push(outcome),
+            Output::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
+            Output::LoggedIn => node.told.words.push("logged in"),
+            Output::HomeLost { .. } => node.told.words.push("home lost"),
+            Output::LoggedOut { .. } => node.told.words.push("logged out"),
+            Output::Save(_) | Output::Erase(_) | Output::Event(_) => {}
+        }
+    }
+
+    fn dial(&mut self, from: u8, dial: &Dial) {
+        let to = match dial.purpose {
+            Purpose::Home => self.is_home_up.then_some(End::Supernode(from)),
+            Purpose::Neighbour => self.peers.keys().find(|n| Some(ed(**n).key()) == dial.key).copied().map(End::Peer),
+        };
+        let Some(to) = to else { return self.queue.push_back(Delivery::DialFailed(from, dial.attempt)) };
+        let near = LinkId(self.links.keys().next_back().map_or(0, |last| last.0 + 1));
+        self.links.extend([(near, End::Peer(from)), (far(near), to)]);
+        let (own_nonce, remote_ip) = ([near.0 as u8; 32], None);
+        let ours = self.peers[&from].hello.hello(dial.purpose, own_nonce);
+        let (key, hello) = match to {
+            End::Peer(n) => (ed(n).key(), self.peers[&n].hello.hello(dial.purpose, [near.0 as u8 + 1; 32])),
+            End::Supernode(_) => {
+                let hello = HelloTemplate { role: Role::Supernode, boot: 1, network: Some(network()), grant: None };
+                (ed(SUPERNODE).key(), hello.hello(dial.purpose, supernode::NONCE))
+            }
+        };
+        if let End::Peer(n) = to {
+            let (link, direction, key) = (far(near), Direction::Incoming, ed(from).key());
+            let (own_nonce, attempt) = (hello.nonce, None);
+            let opened = Opened { link, direction, key, hello: ours, own_nonce, attempt, remote_ip };
+            self.queue.push_back(Delivery::Opened(n, Box::new(opened)));
+        }
+        let (link, direction, attempt) = (near, Direction::Outgoing, Some(dial.attempt));
+        let opened = Opened { link, direction, key, hello, own_nonce, attempt, remote_ip };
+        self.queue.push_back(Delivery::Opened(from, Box::new(opened)));
+        if let End::Supernode(_) = to {
+            self.challenge(near, own_nonce, ed(from).key());
+        }
+    }
+
+    /// The end `link` of a link hears why it is over
+    fn end(&mut self, link: LinkId, end: LinkEnd) {
+        self.queue.push_back(Delivery::Closed(link, end));
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let now = self.now;
+        match delivery {
+            Delivery::Opened(n, opened) => self.core(n).handle_opened(now, &opened),
+            Delivery::DialFailed(n, attempt) => {
+                self.core(n).handle_dial_failed(now, attempt, Status::Unavailable, "nobody answers");
+            }
+            Delivery::Closed(link, end) => {
+                if let Some(End::Peer(n)) = self.links.remove(&link) {
+                    self.core(n).handle_closed(now, link, &end);
+                }
+            }
+            Delivery::Frame(link, frame) => match (self.links.get(&link).copied(), frame) {
+                (Some(End::Peer(n)), Frame::Packet(packet)) => self.forward(n, link, &packet),
+                (Some(End::Peer(n)), frame) => self.core(n).handle_frame(now, link, frame),
+                (Some(End::Supernode(n)), frame) => self.at_supernode(n, frame),
+                (None, _) => {}
+            },
+        }
+    }
+
+    /// What a peer's link layer does with a packet that came over `link`
+    fn forward(&mut self, n: u8, link: LinkId, packet: &PacketBytes) {
+        let now = self.now;
+        if let Some(End::Peer(from)) = self.links.get(&far(link))
+            && self.lossy.contains(&(*from, n))
+        {
+            return;
+        }
+        let node = self.peers.get_mut(&n).unwrap();
+        let links = node.routes.iter().flat_map(|routes| &routes.links);
+        let from = links.clone().find(|(_, of)| *of == link).map(|(from, _)| *from);
+        let (Some(routes), Some(from)) = (&node.routes, from) else {
+            return node.core.handle_packet(now, link, None, &packet.as_ref());
+        };
+        match routes.routes.decide(&mut node.cache, &packet.as_ref(), Some(from), now) {
+            Decision::Deliver => node.core.handle_packet(now, link, Some(from), &packet.as_ref()),
+            Decision::Forward { to, edit, choice } => {
+                let index = packet.as_ref().way().count() as u8;
+                let (id, next, name) = (packet.as_ref().header().id, to, routes.name.clone());
+                let hop = Hop { packet: id, index, name, address: address(n), next, choice };
+                let onward = links.clone().find(|(of, _)| *of == to).map(|(_, link)| *link).expect("a live link");
+                self.pass(onward, &packet.as_ref(), &edit);
+                if packet.as_ref().header().traced {
+                    // All tests have the source next to whoever reports.
+                    let report = Header { source: address(n), destination: from, ..*packet.as_ref().header() };
+                    let report = super::members::packet(&Header { traced: false, ..report }, &Payload::Hop(hop));
+                    self.pass(link, &report.as_ref(), &Edit::default());
+                }
+            }
+            other => panic!("{n} cannot forward: {other:?}"),
+        }
+    }
+
+    pub(super) fn pass(&mut self, link: LinkId, packet: &PacketRef<'_>, edit: &Edit) {
+        let mut bytes = Vec::new();
+        packet::emit_forwarded(packet, edit, &mut bytes).unwrap();
+        self.queue.push_back(Delivery::Frame(far(link), Frame::Packet(PacketBytes::new(bytes).unwrap())));
+    }
+}
+
+impl Node {
+    fn new(n: u8) -> Self {
+        let session = PeerConfig {
+            name: name(n),
+            supernodes: vec!["/supernode".to_owned()],
+            network: None,
+            secret: None,
+            external: Default::default(),
+            listen_port: 7401,
+        };
+        let config = Config { session, neighbourhood: neighbourhood::Config::default(), boot: 1 };
+        let rng = ChaCha20Rng::from_seed([n; 32]);
+        Self {
+            core: Peer::new(Instant::ZERO, config, ed(n), rng, []),
+            told: Told::default(),
+            is_disk_stuck: false,
+            hello: HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None },
+            routes: None,
+            cache: RouteCache::new(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Packets of peers whose mesh is cut: passed on to the destination's home link, or given back.
+
+use super::*;
+use crate::wire::bounded::Bounded;
+use crate::wire::content::{Cause, Payload, Undeliverable};
+use crate::wire::packet::{self, Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT};
+use crate::wire::{self, PacketBytes};
+
+impl<S: Signer> Supernode<S> {
+    /// Passes a packet on to the home link of its destination, and says so in its path
+    pub(super) fn handle_relay(&mut self, link: LinkId, packet: &PacketBytes) {
+        let packet = packet.as_ref();
+        let Header { source, destination, .. } = *packet.header();
+        if self.address_on(link) != Some(source) {
+            return tracing::info!(event = "relay_refused", %source, reason = "sent from another's address");
+        }
+        match self.directory.by_address(destination).map(|session| self.home_of(session.id)) {
+            Some(Some(home)) => {
+                let edit = Edit { way: Some((Mark::Relay, self.short_id)), ..Edit::default() };
+                let mut bytes = Vec::with_capacity(packet.bytes().len() + packet::ENTRY_BYTES);
+                if packet::emit_forwarded(&packet, &edit, &mut bytes).is_err() {
+                    return self.give_back(link, &packet, Status::Unavailable, Cause::TtlSpent);
+                }
+                if let Ok(packet) = PacketBytes::new(bytes) {
+                    self.send(home, Frame::Packet(packet));
+                }
+            }
+            Some(None) => self.give_back(link, &packet, Status::Unavailable, Cause::NoSession),
+            None => self.give_back(link, &packet, Status::NotFound, Cause::NoSession),
+        }
+    }
+
+    /// A packet over the rate of relays
+    pub(super) fn refuse_relay(&mut self, link: LinkId, packet: &PacketBytes) {
+        self.give_back(link, &packet.as_ref(), Status::SlowDown, Cause::Congested);
+    }
+
+    fn give_back(&mut self, link: LinkId, packet: &PacketRef<'_>, status: Status, cause: Cause) {
+        let Header { destination, source, id, .. } = *packet.header();
+        tracing::info!(event = "relay_refused", %source, %destination, %status, reason = ?cause);
+        let report = Undeliverable { packet: id, destination, status, cause, path: Bounded::new() };
+        let header = Header {
+            destination: source,
+            source: destination,
+            id,
+            ttl: TTL_DEFAULT,
+            class: Class::Signal,
+            congested: false,
+            traced: false,
+        };
+        let payload = wire::encode(&Payload::Undeliverable(report)).ok();
+        let bytes = payload.and_then(|payload| packet::new_packet(&header, &payload).ok());
+        if let Some(packet) = bytes.and_then(|bytes| PacketBytes::new(bytes).ok()) {
+            self.send(link, Frame::Packet(packet));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use super::*;
+use crate::directory::{Ended, Refusal};
+
+#[test]
+fn nobody_is_told_of_a_login_before_it_is_durable() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 2);
+    assert_eq!(bench.drain(), ["append LogIn", "2: Challenge"]);
+    assert_eq!((bench.core.directory().members().len(), bench.core.is_idle()), (1, false));
+    assert_eq!(bench.wait(millis(500)), [""; 0]);
+    let said = bench.durable();
+    assert_eq!((said.len(), &*said[0]), (3, "2: Granted"), "{said:?}");
+    assert!(["1: Rewire", "2: Rewire"].iter().all(|line| said.contains(&line.to_string())), "{said:?}");
+    assert_eq!((bench.core.directory().members().len(), bench.core.is_idle()), (2, true));
+}
+
+#[test]
+fn what_is_proposed_while_the_disk_writes_is_one_group_after_it() {
+    let mut bench = Bench::of(0);
+    bench.ask(1, 1);
+    assert_eq!(bench.drain(), ["append LogIn", "1: Challenge"]);
+    bench.ask(2, 2);
+    bench.ask(3, 3);
+    assert_eq!(bench.drain(), ["2: Challenge", "3: Challenge"]);
+    assert_eq!(bench.durable(), ["append LogIn LogIn", "1: Granted", "1: Rewire"]);
+    let said = bench.durable();
+    assert!(["2: Granted", "3: Granted"].iter().all(|line| said.contains(&line.to_string())), "{said:?}");
+    assert_eq!(bench.core.directory().applied(), 3);
+}
+
+#[test]
+fn durable_without_a_group_changes_nothing() {
+    let mut bench = Bench::of(1);
+    assert_eq!(bench.durable(), [""; 0]);
+    bench.ask(2, 2);
+    bench.core.handle_durable(bench.now, false);
+    assert_eq!(bench.drain(), ["append LogIn", "2: Challenge"]);
+    assert_eq!(bench.core.directory().members().len(), 1);
+}
+
+#[test]
+fn snapshot_holds_what_was_durable_and_the_disk_goes_on_first() {
+    let mut bench = Bench::of(0);
+    bench.ask(1, 1);
+    bench.drain();
+    bench.ask(2, 2);
+    bench.drain();
+    bench.core.handle_durable(bench.now, true);
+    assert_eq!(bench.drain(), ["append LogIn", "1: Granted", "1: Rewire", "snapshot at 1"]);
+}
+
+#[test]
+fn indices_go_on_where_the_log_ended() {
+    let bench = Bench::of(3);
+    let mut again = Bench::over(bench.core.directory().clone(), LEASE, None);
+    assert_eq!(again.core.directory().applied(), 3);
+    again.enter(4, 4);
+    assert_eq!((again.core.directory().applied(), again.core.directory().epoch()), (4, Epoch(4)));
+}
+
+#[test]
+fn configured_degree_is_the_first_command() {
+    let mut bench = Bench::over(Directory::new(), LEASE, Some(8));
+    assert_eq!(bench.drain(), ["append Configure"]);
+    bench.durable();
+    assert_eq!(bench.core.directory().degree(), 8);
+    let mut again = Bench::over(bench.core.directory().clone(), LEASE, Some(8));
+    assert_eq!((again.drain(), again.core.is_idle()), (vec![], true));
+}
+
+#[test]
+fn release_ends_the_session_and_frees_the_name() {
+    let mut bench = Bench::of(2);
+    let ended = Ended { session: bench.session(1), name: name(1), key: ed(1).key(), address: bench.address(1) };
+    bench.core.release(name(1), 41);
+    assert_eq!(bench.drain(), ["append Release"]);
+    bench.core.handle_durable(bench.now, false);
+    let outputs = bench.outputs();
+    let lines: Vec<_> = outputs.iter().map(line).collect();
+    assert_eq!(lines, ["1: Refused 403 for 0 ms", "1: Close 403", "released 41: Ended", "2: Rewire"]);
+    let answer = outputs.iter().find_map(|output| match output {
+        Output::Released { outcome, .. } => Some(outcome),
+        _ => None,
+    });
+    assert_eq!(answer, Some(&Outcome::Ended(ended)));
+    assert_eq!(bench.core.directory().account(&name(1)), None);
+}
+
+#[test]
+fn release_without_a_session_or_a_name_is_answered_too() {
+    let mut bench = Bench::of(1);
+    bench.frame(1, Frame::Logout(Logout { session: bench.session(1) }));
+    bench.settle();
+    bench.core.release(name(1), 1);
+    bench.core.release(name(1), 2);
+    bench.drain();
+    bench.core.handle_durable(bench.now, false);
+    let answers = bench.outputs().into_iter().filter_map(|output| match output {
+        Output::Released { ticket, outcome } => Some((ticket, outcome)),
+        _ => None,
+    });
+    let expected = [(1, Outcome::Released), (2, Outcome::Refused(Refusal::UnknownName))];
+    assert_eq!(answers.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn logout_is_answered_once_it_is_durable_and_is_no_loss() {
+    let mut bench = Bench::of(2);
+    bench.frame(1, Frame::Logout(Logout { session: bench.session(1) }));
+    assert_eq!(bench.drain(), ["append LogOut"]);
+    assert_eq!(bench.durable(), ["1: LoggedOut", "1: Close 200", "2: Rewire"]);
+    bench.close(1);
+    assert_eq!(bench.wait(millis(5_000)), [""; 0]);
+    assert!(bench.core.directory().account(&name(1)).is_some_and(|account| account.session.is_none()));
+}
+
+#[test]
+fn tables_go_to_everybody_whom_a_change_touched() {
+    let mut bench = Bench::of(3);
+    bench.ask(4, 4);
+    bench.drain();
+    bench.core.handle_durable(bench.now, false);
+    let outputs = bench.outputs();
+    let new = bench.address(4);
+    let told = rewires(&outputs);
+    assert_eq!(told.iter().map(|(link, _)| *link).collect::<std::collections::BTreeSet<_>>(), [1, 2, 3, 4].into());
+    for (link, rewire) in told.iter().filter(|(link, _)| *link != 4) {
+        assert!(rewire.neighbours.iter().any(|record| record.address == new), "{link}");
+        assert_eq!(rewire.epoch, bench.core.directory().epoch());
+    }
+}
+
+#[test]
+fn lease_without_a_renewal_ends_the_session() {
+    let mut bench = Bench::of(1);
+    assert_eq!(bench.wait(LEASE - millis(1)), [""; 0]);
+    assert_eq!(bench.wait(millis(1)), ["append Expire"]);
+    assert_eq!(bench.durable(), ["1: Refused 401 for 0 ms", "1: Close 401"]);
+    assert!(bench.core.directory().account(&name(1)).is_some_and(|account| account.session.is_none()));
+    assert_eq!((bench.core.homes(), bench.core.connections()), (0, 1));
+}
+
+#[test]
+fn unreachable_pair_is_parted_until_its_term_ends() {
+    let mut bench = Bench::with(3, LONG_LEASE, None);
+    let (a, b) = (bench.address(1), bench.address(2));
+    bench.report(1, Report::Unreachable(b));
+    assert_eq!(bench.drain(), ["append UnreachablePair"]);
+    bench.core.handle_durable(bench.now, false);
+    let told = rewires(&bench.outputs());
+    let others = |link| {
+        let (_, rewire) = told.iter().find(|(at, _)| *at == link).unwrap();
+        rewire.neighbours.iter().map(|record| record.address).collect::<Vec<_>>()
+    };
+    assert!(!others(1).contains(&b) && !others(2).contains(&a));
+
+    assert_eq!(bench.wait(PAIR_TERM - millis(1)), [""; 0]);
+    assert_eq!(bench.wait(millis(1)), ["append ExpirePair"]);
+    bench.settle();
+    assert!(bench.core.directory().are_neighbours(a, b));
+    assert_eq!(bench.wait(PAIR_TERM), [""; 0]);
+}
+
+#[test]
+fn pair_that_a_login_ended_before_its_term_is_not_expired() {
+    let mut bench = Bench::with(2, LONG_LEASE, None);
+    bench.report(1, Report::Unreachable(bench.address(2)));
+    bench.settle();
+    bench.close(2);
+    bench.enter(3, 2);
+    assert_eq!(bench.core.directory().pairs().count(), 0);
+    assert_eq!(bench.wait(PAIR_TERM + millis(1)), [""; 0]);
+}

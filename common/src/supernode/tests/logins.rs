@@ -1,0 +1,127 @@
+use super::*;
+
+#[test]
+fn second_login_of_a_key_is_refused_while_the_first_link_answers() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 1);
+    assert_eq!(bench.drain(), ["2: Challenge", "1: Probe"]);
+    bench.answer(1);
+    assert_eq!(bench.wait(millis(2_499)), [""; 0]);
+    assert_eq!(bench.wait(millis(1)), ["2: Refused 409 for 10000 ms"]);
+    assert_eq!((bench.core.home_of(bench.session(1)), bench.core.connections()), (Some(LinkId(1)), 2));
+}
+
+#[test]
+fn silent_holder_gives_way_to_the_second_login_of_its_key() {
+    let mut bench = Bench::of(1);
+    let (session, address) = (bench.session(1), bench.address(1));
+    bench.ask(2, 1);
+    bench.drain();
+    assert_eq!(bench.wait(millis(2_500)), ["append LogIn", "1: Close 401"]);
+    let said = bench.durable();
+    assert_eq!(said, ["1: Refused 401 for 0 ms", "1: Close 401", "2: Granted", "2: Rewire"]);
+    assert_eq!((bench.address(1), bench.core.directory().session(session)), (address, None));
+    assert_eq!(bench.core.home_of(bench.session(1)), Some(LinkId(2)));
+    bench.close(1);
+    assert_eq!(bench.wait(LEASE / 2), [""; 0]);
+}
+
+#[test]
+fn second_login_goes_on_at_once_when_the_holders_link_closes() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 1);
+    bench.drain();
+    bench.close(1);
+    assert_eq!(bench.drain(), ["append LogIn"]);
+    assert_eq!(bench.durable(), ["2: Granted", "2: Rewire"]);
+}
+
+#[test]
+fn second_login_whose_own_link_closes_is_forgotten() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 1);
+    bench.drain();
+    bench.close(2);
+    bench.close(1);
+    assert_eq!(bench.drain(), [""; 0]);
+    assert_eq!(bench.core.connections(), 0);
+}
+
+#[test]
+fn session_as_it_was_is_taken_up_again_without_the_disk() {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.close(1);
+    bench.open(2, 1);
+    bench.frame(2, login(1, Some(session)));
+    assert_eq!(bench.drain(), ["2: Challenge", "2: Granted"]);
+    assert_eq!(bench.core.home_of(session), Some(LinkId(2)));
+}
+
+#[test]
+fn session_of_another_key_is_not_taken_up() {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.open(2, 2);
+    bench.frame(2, login(2, Some(session)));
+    bench.settle();
+    assert_ne!(bench.session(2), session);
+    assert_eq!(bench.core.home_of(session), Some(LinkId(1)));
+}
+
+#[test]
+fn of_two_logins_that_the_disk_wrote_together_the_later_one_has_the_session() {
+    let mut bench = Bench::of(0);
+    bench.ask(1, 1);
+    bench.ask(2, 1);
+    assert_eq!(bench.drain(), ["append LogIn LogIn", "1: Challenge", "2: Challenge"]);
+    let said = bench.durable();
+    let ends = ["1: Granted", "1: Rewire", "1: Refused 401 for 0 ms", "1: Close 401", "2: Granted", "2: Rewire"];
+    assert_eq!(said, ends);
+    assert_eq!((bench.core.home_of(bench.session(1)), bench.core.homes()), (Some(LinkId(2)), 1));
+}
+
+#[test]
+fn name_of_another_key_is_refused_without_the_disk() {
+    let mut bench = Bench::of(1);
+    bench.open(2, 2);
+    bench.frame(2, login_as(2, name(1), None));
+    assert_eq!(bench.drain(), ["2: Challenge", "2: Refused 409 for 0 ms"]);
+}
+
+#[test]
+fn peer_whose_link_ends_while_the_disk_writes_its_login_is_suspected() {
+    let mut bench = Bench::of(0);
+    bench.ask(1, 1);
+    bench.drain();
+    bench.close(1);
+    assert_eq!(bench.durable(), [""; 0]);
+    assert_eq!((bench.core.directory().ring().count(), bench.core.homes()), (1, 0));
+    assert_eq!(bench.wait(millis(2_000)), ["append Suspect"]);
+}
+
+#[test]
+fn login_into_a_full_queue_is_refused_with_429() {
+    let mut bench = Bench::of(1);
+    for _ in 0..WAITING_MAX {
+        bench.core.queue.push(Command::Configure { degree: 16 }, Then::Nothing);
+    }
+    bench.ask(2, 2);
+    assert_eq!(bench.drain().last().unwrap(), "2: Refused 429 for 1000 ms");
+}
+
+#[test]
+fn link_without_a_login_is_closed() {
+    let mut bench = Bench::of(0);
+    bench.open(1, 1);
+    bench.drain();
+    assert_eq!(bench.wait(millis(5_000)), ["1: Close 408"]);
+}
+
+#[test]
+fn frame_on_an_unknown_link_is_dropped() {
+    let mut bench = Bench::of(1);
+    bench.frame(9, login(9, None));
+    bench.close(9);
+    assert_eq!(bench.drain(), [""; 0]);
+}

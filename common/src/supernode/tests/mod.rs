@@ -1,0 +1,248 @@
+//! A supernode input by input: what it says is compared as a transcript, one line an output.
+
+mod durable;
+mod logins;
+mod relay;
+mod requests;
+mod suspicion;
+
+use std::time::Duration;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use rand_chacha::rand_core::SeedableRng;
+
+use super::*;
+use crate::crypto::{self, Handshake, Signature};
+use crate::id::{Address, Epoch};
+use crate::link::Direction;
+use crate::wire::VERSION;
+use crate::wire::grant::{Certificate, SignedCertificate};
+use crate::wire::link::ProbeReply;
+use crate::wire::session::{Hello, Locations, Login, Logout, Purpose, Renew, Report, Rewire, Role};
+
+const LEASE: Duration = Duration::from_secs(30);
+/// For tests in which nobody renews
+const LONG_LEASE: Duration = Duration::from_secs(3600);
+const SUPERNODE: u8 = 200;
+const NETWORK: u8 = 201;
+const OWN_NONCE: [u8; 32] = [SUPERNODE; 32];
+
+/// A private key made of one repeated byte
+struct Ed(SigningKey);
+
+impl Signer for Ed {
+    fn key(&self) -> Key {
+        Key(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature(self.0.sign(bytes).to_bytes())
+    }
+}
+
+fn ed(byte: u8) -> Ed {
+    Ed(SigningKey::from_bytes(&[byte; 32]))
+}
+
+fn name(peer: u8) -> Name {
+    format!("peer-{peer}").parse().unwrap()
+}
+
+fn admission(lease: Duration) -> Arc<AdmissionConfig> {
+    let certificate = Certificate { network_key: ed(NETWORK).key(), supernode: ed(SUPERNODE).key(), serial: 1 };
+    Arc::new(AdmissionConfig {
+        network: crypto::network_id(&ed(NETWORK).key()),
+        certificate: SignedCertificate::sign(&certificate, &ed(NETWORK)).unwrap(),
+        secret: None,
+        lease,
+    })
+}
+
+fn login(peer: u8, resume: Option<SessionId>) -> Frame {
+    login_as(peer, name(peer), resume)
+}
+
+fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
+    let handshake = Handshake {
+        peer_nonce: [peer; 32],
+        supernode_nonce: OWN_NONCE,
+        peer: ed(peer).key(),
+        supernode: ed(SUPERNODE).key(),
+        network: crypto::network_id(&ed(NETWORK).key()),
+        version: VERSION,
+    };
+    Frame::Login(Login {
+        signature: ed(peer).sign(&handshake.login_bytes(&name)),
+        name,
+        secret_proof: None,
+        external: Locations::new(),
+        listen_port: 0,
+        resume,
+    })
+}
+
+/// One line, `link: what`, for what goes over a link
+fn line(output: &Output) -> String {
+    match output {
+        Output::Send { link, frame } => format!("{}: {}", link.0, frame_line(frame)),
+        Output::Close { link, status, .. } => format!("{}: Close {}", link.0, status.code()),
+        Output::Append(commands) => {
+            let names: Vec<_> = commands.iter().map(command_name).collect();
+            format!("append {}", names.join(" "))
+        }
+        Output::Snapshot(directory) => format!("snapshot at {}", directory.applied()),
+        Output::Released { ticket, outcome } => format!("released {ticket}: {}", first_word(&format!("{outcome:?}"))),
+    }
+}
+
+fn frame_line(frame: &Frame) -> String {
+    match frame {
+        Frame::Refused(refused) => format!("Refused {} for {} ms", refused.status.code(), refused.retry_after_ms),
+        Frame::Found(found) => format!("Found {} {}", found.query, found.status.code()),
+        frame => format!("{:?}", frame.kind()),
+    }
+}
+
+fn command_name(command: &Command) -> String {
+    first_word(&format!("{command:?}"))
+}
+
+fn first_word(debug: &str) -> String {
+    debug.split(['(', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// A supernode, the time, and everything it has said since it was last asked
+struct Bench {
+    core: Supernode<Ed>,
+    now: Instant,
+}
+
+impl Bench {
+    /// After the first lease, which counts in its own way; peers `1..=peers` are in, each on the link of its number
+    fn of(peers: u8) -> Self {
+        Self::with(peers, LEASE, None)
+    }
+
+    fn with(peers: u8, lease: Duration, degree: Option<u8>) -> Self {
+        let mut bench = Self::over(Directory::new(), lease, degree);
+        bench.wait(lease);
+        bench.settle();
+        for peer in 1..=peers {
+            bench.enter(peer.into(), peer);
+        }
+        bench
+    }
+
+    fn over(directory: Directory, lease: Duration, degree: Option<u8>) -> Self {
+        let config = Config { admission: admission(lease), degree };
+        let now = Instant::ZERO;
+        // Another one at each start, as a daemon has: session ids must not come back.
+        let rng = ChaCha20Rng::seed_from_u64(directory.applied());
+        let core = Supernode::new(now, config, ed(SUPERNODE), rng, directory);
+        Self { core, now }
+    }
+
+    fn open(&mut self, link: u64, peer: u8) {
+        let hello =
+            Hello { role: Role::Peer, purpose: Purpose::Home, boot: 1, nonce: [peer; 32], network: None, grant: None };
+        let opened = Opened {
+            link: LinkId(link),
+            direction: Direction::Incoming,
+            key: ed(peer).key(),
+            hello,
+            own_nonce: OWN_NONCE,
+            attempt: None,
+            remote_ip: None,
+        };
+        self.core.handle_opened(self.now, &opened);
+    }
+
+    /// A link of `peer`, and its login on it
+    fn ask(&mut self, link: u64, peer: u8) {
+        self.open(link, peer);
+        self.frame(link, login(peer, None));
+    }
+
+    fn enter(&mut self, link: u64, peer: u8) {
+        self.ask(link, peer);
+        let said = self.settle();
+        assert!(said.contains(&format!("{link}: Granted")), "{said:?}");
+    }
+
+    fn frame(&mut self, link: u64, frame: Frame) {
+        self.core.handle_frame(self.now, LinkId(link), frame);
+    }
+
+    fn report(&mut self, link: u64, report: Report) {
+        self.frame(link, Frame::Report(report));
+    }
+
+    /// Any frame at all
+    fn answer(&mut self, link: u64) {
+        self.frame(link, Frame::ProbeReply(ProbeReply { sequence: 0 }));
+    }
+
+    fn close(&mut self, link: u64) {
+        self.core.handle_closed(self.now, LinkId(link), "reset");
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.core.poll_output()).collect()
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        self.outputs().iter().map(line).collect()
+    }
+
+    /// The group under way is on disk
+    fn durable(&mut self) -> Vec<String> {
+        self.core.handle_durable(self.now, false);
+        self.drain()
+    }
+
+    /// A disk that takes no time, until nothing waits for it
+    fn settle(&mut self) -> Vec<String> {
+        let mut said = self.drain();
+        while !self.core.is_idle() {
+            said.append(&mut self.durable());
+        }
+        said
+    }
+
+    /// Time passes, to each moment that the core asked for
+    fn wait(&mut self, duration: Duration) -> Vec<String> {
+        let (until, mut said) = (self.now + duration, Vec::new());
+        while let Some(at) = self.core.next_timeout().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.core.handle_timeout(self.now);
+            said.append(&mut self.drain());
+        }
+        self.now = until;
+        said
+    }
+
+    fn session(&self, peer: u8) -> SessionId {
+        self.core.directory().by_key(&ed(peer).key()).unwrap().id
+    }
+
+    fn address(&self, peer: u8) -> Address {
+        self.core.directory().by_key(&ed(peer).key()).unwrap().address
+    }
+
+    fn suspects(&self) -> Vec<SessionId> {
+        self.core.directory().suspects().map(|session| session.id).collect()
+    }
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The tables among `outputs`, with the links that they go to
+fn rewires(outputs: &[Output]) -> Vec<(u64, Rewire)> {
+    let rewire = |output: &Output| match output {
+        Output::Send { link, frame: Frame::Rewire(rewire) } => Some((link.0, rewire.clone())),
+        _ => None,
+    };
+    outputs.iter().filter_map(rewire).collect()
+}
