@@ -1,0 +1,97 @@
+//! The command line of `kith-sim`: one variant a verb, and each verb's options with the verb.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{mesh, routes};
+
+/// The overlay's cores in virtual time: what a mesh of any size does, from a seed
+#[derive(Debug, Parser)]
+#[command(name = "kith-sim", version, about, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Send packets through a whole overlay, healthy or with peers dead, and say how they fared
+    Routes(routes::Options),
+    /// Run the whole protocol with faults and users, and watch what must hold
+    Mesh(mesh::Options),
+}
+
+/// Runs what the command line says; 0: done, 1: it failed or a figure missed its goal, 2: usage
+pub fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Routes(options) => routes::run(&options),
+        Verb::Mesh(options) => mesh::verb(&options),
+    }
+}
+
+/// A count that people write: 40, 1k, 100k, 1M
+///
+/// # Errors
+/// A text for people: it is none, or over 16,000,000.
+pub fn count(text: &str) -> Result<usize, String> {
+    let (digits, scale) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let count = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(scale));
+    count.filter(|count| *count <= 16_000_000).ok_or_else(|| "a number up to 16M, such as 500, 10k or 1M".into())
+}
+
+/// How many peers, at least two: packets go from one to another
+///
+/// # Errors
+/// A text for people: as [`count`], or too few.
+pub fn peers(text: &str) -> Result<usize, String> {
+    count(text).and_then(|count| if count < 2 { Err("at least 2 peers".into()) } else { Ok(count) })
+}
+
+/// A share that people write: 30% or 0.3, less than all
+///
+/// # Errors
+/// A text for people: it is none, or out of bounds.
+pub fn share(text: &str) -> Result<f64, String> {
+    let number = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse::<f64>(),
+    };
+    let share = number.ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "a share below all, such as 30% or 0.3".into())
+}
+
+/// A degree that a network can have
+///
+/// # Errors
+/// A text for people: it is none.
+pub fn degree(text: &str) -> Result<u8, String> {
+    let degree = text.parse().ok().filter(|degree| kith_common::lift::is_degree(*degree));
+    degree.ok_or_else(|| "an even number from 4 to 40".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn counts_shares_and_degrees_are_read_as_people_write_them() {
+        assert_eq!(["7", "1k", "100k", "1M"].map(count), [Ok(7), Ok(1_000), Ok(100_000), Ok(1_000_000)]);
+        assert!(["", "k", "1m", "-1", "17M", "99999999999999999999k"].iter().all(|text| count(text).is_err()));
+        assert!(peers("1").is_err() && peers("2").is_ok());
+        assert_eq!(["30%", "0.5", "0"].map(share), [Ok(0.3), Ok(0.5), Ok(0.0)]);
+        assert!(["100%", "1", "-1%", "x", "NaN"].iter().all(|text| share(text).is_err()));
+        assert!(degree("16").is_ok() && degree("15").is_err() && degree("42").is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! The product's own cores in virtual time: no sockets, no clock, no chance but the seed's.
+//!
+//! [`routes`] sends packets through a whole overlay of up to a million peers, decided hop by hop by
+//! [`kith_common::routing`] as forwarders do. What it needs, from the bottom up: [`chance`] (numbers from a seed),
+//! [`members`] (who is on the ring), [`overlay`] (who is linked to whom, and who is dead), [`walk`] (one packet's way),
+//! [`stats`] and [`moore`] (what to make of many).
+//!
+//! Results depend on the seed alone, not on the number of threads; what a clock measured is kept apart from them.
+#![deny(missing_docs)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "all data is the simulator's own: a wrong index is its bug, and must stop it"
+)]
+
+pub mod chance;
+pub mod cli;
+pub mod members;
+pub mod mesh;
+pub mod moore;
+pub mod oracles;
+pub mod output;
+pub mod overlay;
+mod parallel;
+pub mod routes;
+pub mod stats;
+pub mod walk;

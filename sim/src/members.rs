@@ -1,0 +1,121 @@
+//! Who is on the ring: joins and leaves by the product's own rules.
+
+use clap::ValueEnum;
+use kith_common::crypto::candidate_address;
+use kith_common::id::{Address, Key};
+use kith_common::lift;
+use kith_common::ring::Ring;
+use serde::Serialize;
+
+use crate::chance::Chance;
+
+/// How a peer gets its address
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// By the supernodes, at login: the loneliest of the candidates
+    Given,
+    /// Its key's hash, for comparison
+    Hash,
+}
+
+/// What the ring has been through
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum History {
+    /// Joins alone
+    Joins,
+    /// As many joins, then as many times one leaves and one joins
+    Churned,
+}
+
+/// The members of a ring that people join and leave
+#[derive(Clone, Debug)]
+pub struct Members {
+    ring: Ring,
+    /// The same, in no order, to draw from
+    list: Vec<Address>,
+    ids: Ids,
+    chance: Chance,
+}
+
+impl Members {
+    /// A ring of `peers` members with this history
+    pub fn new(peers: usize, ids: Ids, history: History, seed: u64) -> Self {
+        let (ring, list) = (Ring::new(), Vec::with_capacity(peers));
+        let mut members = Self { ring, list, ids, chance: Chance::new(seed, "members") };
+        while members.list.len() < peers {
+            members.join();
+        }
+        if history == History::Churned {
+            for _ in 0..peers {
+                members.leave();
+                members.join();
+            }
+        }
+        members
+    }
+
+    /// The ring
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// A new peer logs in; where it is
+    pub fn join(&mut self) -> Address {
+        loop {
+            let (key, salt) = (Key(self.chance.bytes()), self.chance.bytes());
+            let address = match self.ids {
+                Ids::Given => lift::choose_address(&key, &salt, &self.ring),
+                Ids::Hash => candidate_address(&key, &salt, 0),
+            };
+            if self.ring.insert(address) {
+                self.list.push(address);
+                return address;
+            }
+        }
+    }
+
+    /// One of them, each as likely as the others, leaves; where it was, if anybody was there
+    pub fn leave(&mut self) -> Option<Address> {
+        if self.list.is_empty() {
+            return None;
+        }
+        let at = self.chance.below(self.list.len());
+        self.leave_at(at)
+    }
+
+    /// The member at this index of those in no order leaves, and the last takes its index
+    pub fn leave_at(&mut self, at: usize) -> Option<Address> {
+        if at >= self.list.len() {
+            return None;
+        }
+        let address = self.list.swap_remove(at);
+        self.ring.remove(address);
+        Some(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn churn_keeps_the_number_of_members_and_replaces_most_of_them() {
+        let fresh = Members::new(200, Ids::Given, History::Joins, 1);
+        let churned = Members::new(200, Ids::Given, History::Churned, 1);
+        assert_eq!((fresh.ring().len(), churned.ring().len()), (200, 200));
+        let stayed = fresh.ring().iter().filter(|peer| churned.ring().contains(*peer)).count();
+        assert!((40..=110).contains(&stayed), "{stayed} of 200 stayed, of 74 expected");
+    }
+
+    #[test]
+    fn given_addresses_lie_farther_apart_than_hashes() {
+        let narrowest = |ids| {
+            let members = Members::new(500, ids, History::Joins, 1);
+            let places: Vec<u64> = members.ring().iter().map(|peer| peer.0).collect();
+            places.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap()
+        };
+        assert!(narrowest(Ids::Given) > 100 * narrowest(Ids::Hash));
+    }
+}

@@ -1,0 +1,80 @@
+//! Users act.
+
+use std::time::Duration;
+
+use kith_common::id::Address;
+use kith_common::messages::outbox::SEND_TIMEOUT;
+
+use super::chance::Chance;
+use super::node::NodeId;
+use super::queue::Event;
+use super::users::{Deed, Habits};
+use super::watch::Observation;
+use super::world::{Sending, World};
+
+/// A fate comes within the out-box's time and what it takes to name those on the path; the rest is for slow clocks
+pub(super) const FATE_WAIT: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 10);
+
+impl World {
+    /// A user's time has come
+    pub fn handle_user(&mut self, node: NodeId) {
+        let wait = self.user_rng.exponential(self.config.deed_every);
+        self.queue.after(wait, Event::User(node));
+        let habits = Habits { every: self.config.deed_every, logouts: if self.is_fault_phase { 0.03 } else { 0.0 } };
+        let (first, end) = (self.config.supernodes, self.config.machines());
+        let deed = habits.draw(&mut self.user_rng, first, end);
+        self.handle_deed(node, deed);
+    }
+
+    /// A user does something; a paused or dead process does not take it
+    pub fn handle_deed(&mut self, node: NodeId, deed: Deed) {
+        if let Deed::LogIn = deed {
+            self.node_mut(node).wants_session = true;
+        }
+        if let Some(backlog) = &mut self.node_mut(node).backlog {
+            // Whoever types a command at a paused process waits for it.
+            return backlog.push_back(Event::Deed(node, Box::new(deed)));
+        }
+        if self.node(node).process.is_none() {
+            return;
+        }
+        let local = self.local(node);
+        let life = self.node(node).life;
+        match deed {
+            Deed::Send { to, content, traced } => {
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                let sent = peer.core.send(local, to.clone(), content.clone(), traced);
+                if let Ok(id) = sent {
+                    self.sendings.insert(id, Sending { node, life });
+                    let source = self.node(node).peer().and_then(|peer| peer.core.own()).map(|own| own.address);
+                    let source = source.unwrap_or(Address(0));
+                    let seen = Observation::Asked { id, to: &to, content: &content, source };
+                    self.watch.see(self.queue.now(), node, &seen);
+                }
+            }
+            Deed::LookUp(name) => {
+                if let Some(peer) = self.node_mut(node).peer_mut() {
+                    peer.core.look_up(local, name);
+                }
+            }
+            Deed::Read => {
+                if let Some(disk) = self.node_mut(node).peer_disk() {
+                    disk.unread = 0;
+                }
+            }
+            Deed::LogOut(pause) => {
+                self.node_mut(node).wants_session = false;
+                if let Some(peer) = self.node_mut(node).peer_mut() {
+                    peer.core.log_out(local);
+                }
+                self.queue.after(pause, Event::Deed(node, Box::new(Deed::LogIn)));
+            }
+            Deed::LogIn => {
+                if let Some(peer) = self.node_mut(node).peer_mut() {
+                    peer.core.log_in(local);
+                }
+            }
+        }
+        self.settle(node);
+    }
+}

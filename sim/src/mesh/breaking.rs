@@ -1,0 +1,141 @@
+//! Faults as they happen, and as they end.
+
+use super::faults::{Effect, Fault};
+use super::net::Weather;
+use super::node::{Disk, NodeId, PeerDisk};
+use super::queue::Event;
+use super::users;
+use super::world::{WRITE, World};
+
+impl World {
+    /// Something breaks, unless faults are over
+    pub fn handle_fault(&mut self, fault: Fault) {
+        // What ends a fault happens in any case.
+        let is_end = matches!(fault, Fault::Start(_) | Fault::Resume(_));
+        if !is_end && !self.is_fault_phase {
+            return;
+        }
+        self.watch.tell_fault(self.queue.now(), &fault);
+        match fault {
+            Fault::Cut(number, cut) => self.net.cut(number, cut),
+            Fault::HalfOpen(choice) => self.break_link(choice, true),
+            Fault::Reset(choice) => self.break_link(choice, false),
+            Fault::Crash(node, pause) => {
+                if self.kill(node, false) {
+                    let is_supernode = node.0 < self.config.supernodes;
+                    self.net.count(if is_supernode { Effect::SupernodeCrash } else { Effect::Crash });
+                    self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
+                }
+            }
+            Fault::PowerCut(node, pause, keeps_disk) => {
+                if self.kill(node, true) {
+                    self.net.count(if keeps_disk { Effect::PowerCut } else { Effect::DiskLoss });
+                    if !keeps_disk {
+                        self.lose_disk(node);
+                    }
+                    self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
+                }
+            }
+            Fault::Start(node) => self.start(node),
+            Fault::Pause(node, pause) => {
+                if self.node(node).runs() {
+                    self.node_mut(node).backlog = Some(Default::default());
+                    self.queue.after(pause, Event::Fault(Box::new(Fault::Resume(node))));
+                }
+            }
+            Fault::Resume(node) => self.resume(node),
+            Fault::Skew(node, ppm) => self.skew(node, ppm),
+            Fault::Jump(node, by) => {
+                self.net.count(Effect::Jump);
+                let now = self.now();
+                self.node_mut(node).clock.jump(now, by);
+                self.set_off(node);
+            }
+            Fault::SlowDisk(node, write) => self.node_mut(node).write = write.max(WRITE),
+            Fault::FullDisk(node, is_full) => {
+                if let Some(disk) = self.node_mut(node).peer_disk() {
+                    disk.is_full = is_full;
+                }
+            }
+            Fault::Weather(loss, duplication, drop) => {
+                self.net.weather = Weather { loss, duplication, drop, ..Weather::default() };
+            }
+        }
+    }
+
+    /// A cut ends
+    pub fn heal(&mut self, number: u64) {
+        if self.net.heal(number) {
+            self.net.release(&mut self.queue);
+        }
+    }
+
+    /// All faults end; what is permanent stays
+    pub fn make_whole(&mut self) {
+        self.is_fault_phase = false;
+        self.net.heal_all(|cut| cut.effect == Effect::OneWay && self.config.outside > 0.0);
+        self.net.weather = Weather::default();
+        self.net.release(&mut self.queue);
+        for number in 0..self.nodes.len() as u32 {
+            let id = NodeId(number);
+            self.resume(id);
+            self.start(id);
+            let ppm = self.node(id).ppm;
+            self.skew(id, ppm);
+            self.node_mut(id).write = WRITE;
+            if let Some(disk) = self.node_mut(id).peer_disk() {
+                disk.is_full = false;
+                disk.unread = 0;
+            }
+            if id.0 >= self.config.supernodes && !self.node(id).wants_session {
+                self.handle_deed(id, users::Deed::LogIn);
+            }
+        }
+        self.whole_since = Some(self.now());
+    }
+
+    /// A process goes on: it finds everything that waited for it, and its timers late
+    fn resume(&mut self, node: NodeId) {
+        let Some(backlog) = self.node_mut(node).backlog.take() else { return };
+        for event in backlog {
+            self.handle(event);
+        }
+    }
+
+    fn skew(&mut self, node: NodeId, ppm: i64) {
+        let now = self.now();
+        if ppm != self.node(node).ppm {
+            self.net.count(Effect::Skew);
+        }
+        self.node_mut(node).clock.set_rate(now, ppm);
+        self.set_off(node);
+    }
+
+    /// Timers were planned by a clock that says something else now
+    fn set_off(&mut self, node: NodeId) {
+        let now = self.now();
+        let machine = self.node_mut(node);
+        let life = machine.life;
+        let links: Vec<u64> = machine.ends.keys().copied().collect();
+        machine.armed = None;
+        for end in machine.ends.values_mut() {
+            end.armed = None;
+        }
+        self.queue.at(now, Event::Wake { node, life });
+        for link in links {
+            self.queue.at(now, Event::LinkWake { node, life, link });
+        }
+    }
+
+    /// A new disk: another key, an empty in-box; the operator gives the name free after a while
+    fn lose_disk(&mut self, node: NodeId) {
+        let seed = self.config.seed;
+        let (name, machine) = (self.node(node).name.clone(), self.node_mut(node));
+        if let Disk::Peer(disk) = &mut machine.disk {
+            **disk = PeerDisk::new(seed, node, disk.number + 1);
+        }
+        if self.releasing.insert(name) {
+            self.queue.after(std::time::Duration::from_secs(5), Event::Release(node));
+        }
+    }
+}

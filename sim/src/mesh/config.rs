@@ -1,0 +1,71 @@
+//! What a run is made of.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::faults::Effect;
+
+/// One run; the same config gives the same run
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Of everything that is drawn
+    pub seed: u64,
+    /// How many peers
+    pub peers: u32,
+    /// How many supernodes: one, until they replicate
+    pub supernodes: u32,
+    /// The network's degree
+    pub degree: u8,
+    /// How long a session lasts without a renewal
+    pub lease: Duration,
+    /// How long the mesh has to form before the first fault
+    pub calm: Duration,
+    /// How long faults last
+    pub faults: Duration,
+    /// Kinds of faults
+    pub kinds: BTreeSet<Effect>,
+    /// Mean time from one fault to the next
+    pub fault_every: Duration,
+    /// Mean time from one deed of a user to the next
+    pub deed_every: Duration,
+    /// Share of peers outside a healthy core, between whom ways stay cut for ever
+    pub outside: f64,
+    /// Tell the story of everything that names this
+    pub story: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            peers: 50,
+            supernodes: 1,
+            degree: 8,
+            lease: Duration::from_secs(30),
+            calm: Duration::from_secs(20),
+            faults: Duration::from_secs(600),
+            kinds: Effect::ALL.iter().copied().collect(),
+            fault_every: Duration::from_secs(6),
+            deed_every: Duration::from_secs(40),
+            outside: 0.0,
+            story: None,
+        }
+    }
+}
+
+impl Config {
+    /// Machines in all
+    pub const fn machines(&self) -> u32 {
+        self.supernodes + self.peers
+    }
+
+    /// Machines of the healthy core, numbered from 0
+    pub fn core(&self) -> u32 {
+        self.machines() - (f64::from(self.peers) * self.outside) as u32
+    }
+
+    /// Within which everything must be whole again after the last fault: one lease and 15 s
+    pub fn bound(&self) -> Duration {
+        self.lease + Duration::from_secs(15)
+    }
+}

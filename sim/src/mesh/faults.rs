@@ -1,0 +1,267 @@
+//! What breaks, when, and for how long.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use kith_common::time::Instant;
+use rand_chacha::ChaCha8Rng;
+
+use super::chance::Chance;
+use super::net::Cut;
+use super::node::NodeId;
+use super::queue::{Event, Queue};
+
+macro_rules! effects {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A kind of fault, and what is counted each time that it bites
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Effect { $($(#[$doc])* $name,)* }
+
+        impl Effect {
+            /// Every kind
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name on the command line
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+effects! {
+    /// Frames that TCP had to send again
+    Loss = "loss",
+    /// Packets that arrived twice
+    Duplication = "duplication",
+    /// Packets that a full queue dropped
+    Drop = "drop",
+    /// Streams that opened after one that was dialled later
+    Reordering = "reordering",
+    /// Frames that vanished in a stream that only one side knows to be over
+    HalfOpen = "half-open",
+    /// Streams that were reset under both sides
+    Reset = "reset",
+    /// Frames that waited as one way between two machines was cut
+    OneWay = "one-way",
+    /// Frames that waited as the network was in two parts
+    Partition = "partition",
+    /// Frames that waited as one part could not reach the other, but was reached by it
+    Asymmetric = "asymmetric",
+    /// Frames that waited as two parts had only one machine in common
+    Bridge = "bridge",
+    /// Processes that were killed and came back with their disk
+    Crash = "crash",
+    /// Machines that went dark and came back with their disk
+    PowerCut = "power-cut",
+    /// Machines that came back without their disk
+    DiskLoss = "disk-loss",
+    /// Supernodes that were killed and came back
+    SupernodeCrash = "supernode-crash",
+    /// Events that waited for a paused process
+    Pause = "pause",
+    /// Clocks that ran at a wrong rate
+    Skew = "skew",
+    /// Clocks that jumped
+    Jump = "jump",
+    /// Writes that took long
+    SlowDisk = "slow-disk",
+    /// Messages that a full disk refused
+    FullDisk = "full-disk",
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Effect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = || Self::ALL.iter().map(|effect| effect.as_str()).collect::<Vec<_>>().join(", ");
+        let found = Self::ALL.iter().find(|effect| effect.as_str() == text);
+        found.copied().ok_or_else(|| format!("no fault is called {text}; there are: {}", all()))
+    }
+}
+
+/// Something that breaks
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Ways are cut until healed
+    Cut(u64, Cut),
+    /// A link, chosen by this number, is over for one side
+    HalfOpen(u64),
+    /// A link, chosen by this number, is over for both sides
+    Reset(u64),
+    /// The process is killed; it comes back after a while
+    Crash(NodeId, Duration),
+    /// The machine goes dark; it comes back after a while, with its disk or a new one
+    PowerCut(NodeId, Duration, bool),
+    /// The process starts
+    Start(NodeId),
+    /// The process stands still for a while
+    Pause(NodeId, Duration),
+    /// … and goes on
+    Resume(NodeId),
+    /// The clock runs fast by so many millionths
+    Skew(NodeId, i64),
+    /// The clock jumps
+    Jump(NodeId, Duration),
+    /// Writes take so long on average
+    SlowDisk(NodeId, Duration),
+    /// The disk takes nothing, or takes again
+    FullDisk(NodeId, bool),
+    /// The weather changes: loss, duplication, drops
+    Weather(f64, f64, f64),
+}
+
+/// Who may break, and how
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Kinds of faults
+    pub kinds: BTreeSet<Effect>,
+    /// Machines that are supernodes
+    pub supernodes: u32,
+    /// Machines in all
+    pub machines: u32,
+    /// Mean time from one fault to the next
+    pub every: Duration,
+}
+
+/// Faults that come one by one; the rest is weather
+const DRAWN: &[Effect] = &[
+    Effect::HalfOpen,
+    Effect::Reset,
+    Effect::OneWay,
+    Effect::Partition,
+    Effect::Asymmetric,
+    Effect::Bridge,
+    Effect::Crash,
+    Effect::PowerCut,
+    Effect::DiskLoss,
+    Effect::SupernodeCrash,
+    Effect::Pause,
+    Effect::Skew,
+    Effect::Jump,
+    Effect::SlowDisk,
+    Effect::FullDisk,
+];
+
+impl Plan {
+    /// Plans the faults from `begin` to `end`: each kind at least once, then at random
+    pub fn schedule(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, begin: Instant, end: Instant) {
+        let kinds: Vec<Effect> = DRAWN.iter().copied().filter(|kind| self.kinds.contains(kind)).collect();
+        let has = |effect| self.kinds.contains(&effect);
+        let weather = |rng: &mut ChaCha8Rng, is: bool, max: f64| if is { rng.unit() * max } else { 0.0 };
+        let mut at = begin;
+        let mut first: Vec<Effect> = kinds.clone();
+        for i in (1..first.len()).rev() {
+            first.swap(i, rng.below(i as u64 + 1) as usize);
+        }
+        let mut number = 0;
+        while at < end {
+            number += 1;
+            if number % 8 == 1 {
+                let loss = weather(rng, has(Effect::Loss), 0.04) + if has(Effect::Loss) { 0.005 } else { 0.0 };
+                let (duplication, drop) =
+                    (weather(rng, has(Effect::Duplication), 0.05), weather(rng, has(Effect::Drop), 0.05));
+                queue.at(at, Event::Fault(Box::new(Fault::Weather(loss, duplication, drop))));
+            }
+            if let Some(kind) = first.pop().or_else(|| rng.pick(&kinds).copied()) {
+                self.plan(rng, queue, at, number, kind);
+            }
+            at = at + rng.exponential(self.every);
+        }
+    }
+
+    fn plan(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, at: Instant, number: u64, kind: Effect) {
+        let peer = self.some_peer(rng);
+        let long = rng.exponential(Duration::from_secs(12)) + Duration::from_secs(3);
+        let mut plan = |fault| queue.at(at, Event::Fault(Box::new(fault)));
+        match kind {
+            Effect::HalfOpen => (0..4).for_each(|_| plan(Fault::HalfOpen(rng.below(u64::MAX)))),
+            Effect::Reset => plan(Fault::Reset(rng.below(u64::MAX))),
+            Effect::OneWay | Effect::Partition | Effect::Asymmetric | Effect::Bridge => {
+                plan(Fault::Cut(number, self.cut(rng, kind)));
+                queue.at(at + long, Event::Heal(number));
+            }
+            Effect::Crash => plan(Fault::Crash(peer, rng.exponential(Duration::from_secs(8)))),
+            Effect::PowerCut => plan(Fault::PowerCut(peer, long, true)),
+            Effect::DiskLoss => plan(Fault::PowerCut(peer, long, false)),
+            Effect::SupernodeCrash => {
+                let node = NodeId(rng.below(self.supernodes.into()) as u32);
+                plan(Fault::Crash(node, rng.exponential(Duration::from_secs(5))));
+            }
+            Effect::Pause => {
+                let node = NodeId(rng.below(self.machines.into()) as u32);
+                plan(Fault::Pause(node, rng.exponential(Duration::from_secs(5))));
+            }
+            Effect::Skew => plan(Fault::Skew(self.some(rng), 20_000 - rng.below(40_000) as i64)),
+            Effect::Jump => plan(Fault::Jump(self.some(rng), rng.exponential(Duration::from_secs(8)))),
+            Effect::SlowDisk => {
+                let node = self.some(rng);
+                plan(Fault::SlowDisk(node, rng.exponential(Duration::from_millis(800))));
+                queue.at(at + long, Event::Fault(Box::new(Fault::SlowDisk(node, super::world::WRITE))));
+            }
+            Effect::FullDisk => {
+                plan(Fault::FullDisk(peer, true));
+                queue.at(at + long * 2, Event::Fault(Box::new(Fault::FullDisk(peer, false))));
+            }
+            Effect::Loss | Effect::Duplication | Effect::Drop | Effect::Reordering => {}
+        }
+    }
+
+    fn some(&self, rng: &mut ChaCha8Rng) -> NodeId {
+        NodeId(rng.below(self.machines.into()) as u32)
+    }
+
+    fn some_peer(&self, rng: &mut ChaCha8Rng) -> NodeId {
+        NodeId(self.supernodes + rng.below(u64::from(self.machines - self.supernodes)) as u32)
+    }
+
+    fn cut(&self, rng: &mut ChaCha8Rng, effect: Effect) -> Cut {
+        let len = self.machines as usize;
+        if effect == Effect::OneWay {
+            let is = |one: NodeId| (0..len).map(|i| i == one.index()).collect();
+            let (one, other) = (self.some(rng), self.some(rng));
+            let other = if one == other { NodeId((other.0 + 1) % self.machines) } else { other };
+            return Cut { from: is(one), to: is(other), both: false, effect };
+        }
+        let share = 0.1 + 0.4 * rng.unit();
+        let mut from: Vec<bool> = (0..len).map(|_| rng.chance(share)).collect();
+        // Somebody must be cut off, or nothing is.
+        if let Some(is) = from.get_mut(self.some_peer(rng).index()) {
+            *is = true;
+        }
+        let mut to: Vec<bool> = from.iter().map(|is| !is).collect();
+        if effect == Effect::Bridge {
+            let bridge = self.some_peer(rng).index();
+            for side in [&mut from, &mut to] {
+                if let Some(is) = side.get_mut(bridge) {
+                    *is = false;
+                }
+            }
+        }
+        Cut { from, to, both: effect != Effect::Asymmetric, effect }
+    }
+
+    /// Ways that stay cut for ever: between machines of which neither is of the healthy core, in one direction each
+    pub fn permanent(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, at: Instant, core: u32) {
+        let outside: Vec<u32> = (core..self.machines).collect();
+        let len = self.machines as usize;
+        let is = |one: u32| (0..len).map(|i| i == one as usize).collect::<Vec<bool>>();
+        for (number, one) in outside.iter().enumerate() {
+            for (again, other) in outside.iter().chain(rng.pick(&outside)).enumerate() {
+                if one != other && rng.chance(0.4) {
+                    let cut = Cut { from: is(*one), to: is(*other), both: false, effect: Effect::OneWay };
+                    let id = 1 << 40 | (number as u64) << 16 | again as u64;
+                    queue.at(at, Event::Fault(Box::new(Fault::Cut(id, cut))));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The whole protocol in virtual time: peers and supernodes with their full cores, a network that fails, users.
+//!
+//! ```text
+//! queue ─► world ─► links, processes, packets ─► the product's cores
+//!            │          │                             │
+//!          faults      net ◄──────── frames ──────────┘
+//!            └─► watch ─► oracles
+//! ```
+//!
+//! A run has three phases: calm, in which the mesh forms; faults; and, once everything is whole again, one lease and
+//! 15 s within which it must heal. One seed gives one run, event by event.
+
+mod acting;
+mod breaking;
+pub mod chance;
+mod clock;
+pub mod config;
+pub mod faults;
+mod links;
+pub mod net;
+pub mod node;
+mod options;
+mod packets;
+mod processes;
+mod queue;
+mod run;
+pub mod users;
+pub mod watch;
+pub mod world;
+
+pub use self::options::{Options, verb};
+pub use self::run::{Report, run};

@@ -1,0 +1,285 @@
+//! A machine: its clock, its disk, its process, and the links of that process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use kith_common::crypto::{self, Signature, Signer};
+use kith_common::directory::Command;
+use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
+use kith_common::link::{HelloTemplate, NewRoutes};
+use kith_common::messages::seen::{Check, Fingerprint, Seen};
+use kith_common::peer::Peer;
+use kith_common::routing::RouteCache;
+use kith_common::routing::forward::{Allowance, Limbo};
+use kith_common::routing::liveness::Liveness;
+use kith_common::status::Status;
+use kith_common::supernode::Supernode;
+use kith_common::time::Instant;
+use kith_common::wire::session::Record;
+
+use super::clock::Clock;
+use super::net::{ConnId, Side};
+use super::queue::Event;
+
+/// A machine's number; supernodes come first
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// As an index
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A private key
+#[derive(Clone, Debug)]
+pub struct Identity(SigningKey);
+
+impl Identity {
+    /// The key that these numbers make
+    pub fn derive(seed: u64, node: u32, disk: u32) -> Self {
+        let parts: [&[u8]; 4] = [b"kith-sim key", &seed.to_le_bytes(), &node.to_le_bytes(), &disk.to_le_bytes()];
+        Self(SigningKey::from_bytes(&crypto::sha256(&parts)))
+    }
+}
+
+impl Signer for Identity {
+    fn key(&self) -> Key {
+        Key(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature(self.0.sign(bytes).to_bytes())
+    }
+}
+
+/// What a peer's disk holds
+#[derive(Debug)]
+pub struct PeerDisk {
+    /// Of which new disk it is: a lost disk takes the key with it
+    pub number: u32,
+    /// The private key
+    pub identity: Identity,
+    /// Starts so far
+    pub boot: u64,
+    /// The network that it belongs to
+    pub network: Option<NetworkId>,
+    /// Where names were, each with the time of day when that was learnt
+    pub names: BTreeMap<Name, (Record, Instant)>,
+    seen: Seen,
+    /// Messages that nobody has read
+    pub unread: usize,
+    /// Whether it takes nothing any more
+    pub is_full: bool,
+}
+
+/// Messages that an in-box of the simulation holds: some, so that it is full at times
+pub const INBOX_MAX: usize = 64;
+
+impl PeerDisk {
+    /// An empty disk
+    pub fn new(seed: u64, node: NodeId, number: u32) -> Self {
+        Self {
+            number,
+            identity: Identity::derive(seed, node.0, number),
+            boot: 0,
+            network: None,
+            names: BTreeMap::new(),
+            seen: Seen::new(),
+            unread: 0,
+            is_full: false,
+        }
+    }
+
+    /// Keeps a message: what the sender is told, and whether it is new
+    pub fn keep(&mut self, sender: &Key, id: &MessageId) -> (Status, &'static str, bool) {
+        let fingerprint = Fingerprint::of(sender, id);
+        if self.is_full {
+            return (Status::Failed, "the receiver's disk is full", false);
+        }
+        if self.seen.check(&fingerprint) == Check::Duplicate {
+            return (Status::Delivered, "", false);
+        }
+        if self.unread >= INBOX_MAX {
+            return (
+                Status::SlowDown,
+                "the receiver's in-box is full: its owner has to read some messages first",
+                false,
+            );
+        }
+        self.seen.insert(fingerprint);
+        self.unread += 1;
+        (Status::Delivered, "", true)
+    }
+}
+
+/// What a supernode's disk holds
+#[derive(Debug, Default)]
+pub struct SupernodeDisk {
+    /// The last snapshot, and how many commands are in it
+    pub snapshot: Option<Vec<u8>>,
+    /// Commands after it, each as it would be on a disk
+    pub log: Vec<Vec<u8>>,
+    /// How many commands were written in all
+    pub written: u64,
+    /// The group that is being written
+    pub writing: Vec<Command>,
+}
+
+/// What a disk was asked for
+#[derive(Clone, Debug)]
+pub enum DiskDone {
+    /// The group of commands under way
+    Appended,
+    /// This message is to be kept
+    Keep {
+        /// The core's number for it
+        ticket: u64,
+        /// Who sent it
+        sender: Key,
+        /// Its id
+        id: MessageId,
+    },
+}
+
+/// One link of a process
+#[derive(Debug)]
+pub struct End {
+    /// Over which stream
+    pub conn: ConnId,
+    /// At which end
+    pub side: Side,
+    /// Whether the other side still answers
+    pub liveness: Liveness,
+    /// When its timer goes off, in true time
+    pub armed: Option<Instant>,
+    /// Reports that its packets may cause
+    pub reports: Allowance,
+}
+
+/// A running peer
+pub struct PeerProcess {
+    /// Its cores
+    pub core: Peer<Identity>,
+    /// What its hellos say
+    pub hello: HelloTemplate,
+    /// What it forwards by
+    pub routes: Option<NewRoutes>,
+    /// What its forwarder remembers
+    pub cache: RouteCache,
+    /// Packets whose next hop has just gone
+    pub limbo: Limbo,
+}
+
+impl PeerProcess {
+    /// The neighbour on this link, by the present routes
+    pub fn neighbour_on(&self, link: u64) -> Option<Address> {
+        self.routes.as_ref()?.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address)
+    }
+}
+
+/// A running supernode
+pub struct SupernodeProcess {
+    /// Its cores
+    pub core: Supernode<Identity>,
+    /// What its hellos say
+    pub hello: HelloTemplate,
+}
+
+/// What runs on a machine
+pub enum Process {
+    /// A peer
+    Peer(Box<PeerProcess>),
+    /// A supernode
+    Supernode(Box<SupernodeProcess>),
+}
+
+/// What kind of machine it is, with its disk
+#[derive(Debug)]
+pub enum Disk {
+    /// A peer's
+    Peer(Box<PeerDisk>),
+    /// A supernode's
+    Supernode(Box<SupernodeDisk>),
+}
+
+/// One machine
+pub struct Node {
+    /// Its number
+    pub id: NodeId,
+    /// Its name
+    pub name: Name,
+    /// Its clock
+    pub clock: Clock,
+    /// How its clock drifts when it is well
+    pub ppm: i64,
+    /// Its disk
+    pub disk: Disk,
+    /// How long a write takes at present, on average
+    pub write: Duration,
+    /// What runs on it
+    pub process: Option<Process>,
+    /// Starts of processes so far
+    pub life: u32,
+    /// Whether the machine runs; without it nothing answers a SYN
+    pub is_up: bool,
+    /// While the process is paused: what waits for it
+    pub backlog: Option<VecDeque<Event>>,
+    /// Its links
+    pub ends: BTreeMap<u64, End>,
+    /// The last link's number
+    pub links: u64,
+    /// When its cores' timer goes off, in true time
+    pub armed: Option<Instant>,
+    /// Whether its user wants it to be logged in
+    pub wants_session: bool,
+}
+
+impl Node {
+    /// The running peer
+    pub fn peer(&self) -> Option<&PeerProcess> {
+        match &self.process {
+            Some(Process::Peer(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The running peer
+    pub fn peer_mut(&mut self) -> Option<&mut PeerProcess> {
+        match &mut self.process {
+            Some(Process::Peer(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The running supernode
+    pub fn supernode(&self) -> Option<&SupernodeProcess> {
+        match &self.process {
+            Some(Process::Supernode(supernode)) => Some(supernode),
+            _ => None,
+        }
+    }
+
+    /// The running supernode
+    pub fn supernode_mut(&mut self) -> Option<&mut SupernodeProcess> {
+        match &mut self.process {
+            Some(Process::Supernode(supernode)) => Some(supernode),
+            _ => None,
+        }
+    }
+
+    /// The peer's disk
+    pub fn peer_disk(&mut self) -> Option<&mut PeerDisk> {
+        match &mut self.disk {
+            Disk::Peer(disk) => Some(disk),
+            Disk::Supernode(_) => None,
+        }
+    }
+
+    /// Whether a process runs and is not paused
+    pub const fn runs(&self) -> bool {
+        self.process.is_some() && self.backlog.is_none()
+    }
+}

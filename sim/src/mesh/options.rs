@@ -1,0 +1,236 @@
+//! `kith-sim mesh`: one run, or many seeds of it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::config::Config;
+use super::faults::Effect;
+use super::run::{Report, run};
+use crate::cli;
+
+/// What to run
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How many peers
+    #[arg(long, default_value = "50", value_parser = cli::peers)]
+    peers: usize,
+    /// How many supernodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
+    supernodes: u32,
+    /// The network's degree; small, so that there are hops to see
+    #[arg(long, default_value = "8", value_parser = cli::degree)]
+    degree: u8,
+    /// The first seed: the same seed gives the same run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, from the first on
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// How long faults last, in simulated minutes; 0: none happen
+    #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
+    minutes: f64,
+    /// Only these kinds of faults, separated by commas; `none` for none
+    #[arg(long, value_name = "KINDS")]
+    only: Option<String>,
+    /// Ways between so many of the peers stay cut for ever, and the others must be served all the same
+    #[arg(long, value_name = "SHARE", value_parser = cli::share, default_value = "0")]
+    outside: f64,
+    /// Seconds from one deed of a user to the next, on average
+    #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
+    deeds: f64,
+    /// Tell the story of everything that names this: a peer (`peer-7`), an address, a packet's id, or `all`
+    #[arg(long, value_name = "WHAT")]
+    trace: Option<String>,
+    /// How many threads; the runs do not depend on it
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    threads: usize,
+    /// Print an object instead of a text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Options {
+    /// The config of one seed
+    ///
+    /// # Errors
+    /// In words, if a kind of fault does not exist.
+    pub fn config(&self, seed: u64) -> Result<Config, String> {
+        let kinds = match self.only.as_deref() {
+            None => Effect::ALL.iter().copied().collect(),
+            Some("none") => Default::default(),
+            Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
+        };
+        Ok(Config {
+            seed,
+            peers: self.peers as u32,
+            supernodes: self.supernodes,
+            degree: self.degree,
+            faults: Duration::from_secs_f64(self.minutes.clamp(0.0, 1e6) * 60.0),
+            kinds,
+            // Some runs are dense and some are sparse: in a storm nothing heals, and in a calm nothing meets.
+            fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
+            calm: Duration::from_secs(20 + self.peers as u64 / 50),
+            deed_every: Duration::from_secs_f64(self.deeds.max(0.1)),
+            outside: self.outside,
+            story: self.trace.clone(),
+            ..Config::default()
+        })
+    }
+
+    /// The command that runs one seed of this again
+    pub fn replay(&self, seed: u64) -> String {
+        let mut command = format!("kith-sim mesh --peers {} --degree {} --seed {seed}", self.peers, self.degree);
+        if self.minutes != 10.0 {
+            command += &format!(" --minutes {}", self.minutes);
+        }
+        if let Some(only) = &self.only {
+            command += &format!(" --only {only}");
+        }
+        if self.outside > 0.0 {
+            command += &format!(" --outside {}", self.outside);
+        }
+        if self.deeds != 40.0 {
+            command += &format!(" --deeds {}", self.deeds);
+        }
+        command
+    }
+}
+
+/// What many runs came to
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    seeds: u64,
+    violations: Vec<String>,
+    simulated_s: f64,
+    wall_s: f64,
+    /// Simulated time over the time that one thread took for it
+    speed: f64,
+    events: u64,
+    effects: BTreeMap<String, u64>,
+    packets: BTreeMap<String, u64>,
+    queue_longest: usize,
+    conns_most: usize,
+    hash: String,
+}
+
+impl Summary {
+    fn add(&mut self, options: &Options, seed: u64, report: &Report) {
+        self.seeds += 1;
+        if let Some(violation) = &report.violation {
+            self.violations.push(format!("seed {seed}: {violation}\n  replay: {}", options.replay(seed)));
+        }
+        self.simulated_s += report.simulated.as_secs_f64();
+        self.events += report.events;
+        for (effect, count) in &report.effects {
+            *self.effects.entry(effect.to_string()).or_default() += count;
+        }
+        for (count, number) in &report.counts {
+            *self.packets.entry(format!("{count:?}")).or_default() += number;
+        }
+        self.queue_longest = self.queue_longest.max(report.queue_longest);
+        self.conns_most = self.conns_most.max(report.conns_most);
+    }
+}
+
+/// Runs the verb; 1 if an oracle was wronged, or a fault that was wanted had no effect
+pub fn verb(options: &Options) -> ExitCode {
+    match summary(options) {
+        Ok(summary) => print(options, &summary),
+        Err(error) => {
+            eprintln!("kith-sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn summary(options: &Options) -> Result<Summary, String> {
+    options.config(options.seed)?;
+    let began = std::time::Instant::now();
+    let next = AtomicU64::new(options.seed);
+    let end = options.seed + options.seeds;
+    let reports = Mutex::new(BTreeMap::new());
+    let busy = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.clamp(1, options.seeds.max(1) as usize) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(config) = (seed < end).then(|| options.config(seed).ok()).flatten() else { return };
+                    let began = std::time::Instant::now();
+                    let report = run(&config);
+                    busy.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    if let Some(violation) = &report.violation {
+                        eprintln!("seed {seed}: {violation}\n  replay: {}", options.replay(seed));
+                    }
+                    if let Ok(mut reports) = reports.lock() {
+                        reports.insert(seed, report);
+                    }
+                }
+            });
+        }
+    });
+    let mut summary = Summary::default();
+    let mut hash = 0_u64;
+    for (seed, report) in reports.into_inner().unwrap_or_default() {
+        summary.add(options, seed, &report);
+        hash = hash.rotate_left(1) ^ report.hash;
+    }
+    summary.hash = format!("{hash:016x}");
+    summary.wall_s = began.elapsed().as_secs_f64();
+    summary.speed = summary.simulated_s / (busy.into_inner() as f64 / 1e6).max(1e-6);
+    Ok(summary)
+}
+
+fn print(options: &Options, summary: &Summary) -> ExitCode {
+    let idle = idle_faults(options, summary);
+    let is_good = summary.violations.is_empty() && idle.is_empty();
+    if options.json {
+        match serde_json::to_string_pretty(summary) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("kith-sim: {error}"),
+        }
+    } else {
+        println!(
+            "{} seeds of {} peers: {:.1} simulated hours in {:.0} s, {:.0} times as fast as real time on one core",
+            summary.seeds,
+            options.peers,
+            summary.simulated_s / 3600.0,
+            summary.wall_s,
+            summary.speed
+        );
+        println!("{} events; trace {}", summary.events, summary.hash);
+        let list = |of: &BTreeMap<String, u64>| {
+            of.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+        };
+        println!("faults that bit: {}", list(&summary.effects));
+        println!("packets: {}", list(&summary.packets));
+        println!(
+            "at most {} events waited, and {} dials and links were there",
+            summary.queue_longest, summary.conns_most
+        );
+        match summary.violations.len() {
+            0 => println!("no violation; the rate of failures is below {:.2e} (95 %: 3/n)", 3.0 / summary.seeds as f64),
+            count => println!("{count} VIOLATIONS, first: {}", summary.violations[0]),
+        }
+        for effect in &idle {
+            println!("fault without any effect: {effect}");
+        }
+    }
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Kinds of faults that were wanted and did nothing: the suite would prove nothing about them
+fn idle_faults(options: &Options, summary: &Summary) -> Vec<Effect> {
+    let Ok(config) = options.config(options.seed) else { return Vec::new() };
+    // One run may be too short for all of them.
+    if summary.seeds < 20 || config.faults.is_zero() {
+        return Vec::new();
+    }
+    config.kinds.into_iter().filter(|effect| !summary.effects.contains_key(effect.as_str())).collect()
+}

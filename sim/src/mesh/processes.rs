@@ -1,0 +1,411 @@
+//! Processes: how they start and end, and what their cores want done.
+
+use std::time::Duration;
+
+use kith_common::directory::{Command, Directory};
+use kith_common::link::{HelloTemplate, LinkEnd};
+use kith_common::peer::{self, Peer};
+use kith_common::routing::RouteCache;
+use kith_common::routing::forward::Limbo;
+use kith_common::routing::neighbourhood;
+use kith_common::session::peer::PeerConfig;
+use kith_common::status::Status;
+use kith_common::supernode::{self, Supernode};
+use kith_common::wire::session::{Locations, Reason, Role};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::chance::Chance;
+use super::clock::Clock;
+use super::faults::Effect;
+use super::links::{PORT, location_of};
+use super::net::Side;
+use super::node::{Disk, DiskDone, Identity, NodeId, PeerProcess, Process, SupernodeProcess};
+use super::queue::Event;
+use super::watch::Observation;
+use super::world::{WRITE, World};
+
+/// Outputs that one input may make in all, before it is taken for an endless loop
+const OUTPUTS_MAX: usize = 100_000;
+/// Commands after which a supernode of the simulation takes a snapshot: often, so that restarts read some
+const SNAPSHOT_EVERY: usize = 64;
+
+impl World {
+    /// Starts the machine's process from what its disk holds
+    pub fn start(&mut self, id: NodeId) {
+        let (now, seed) = (self.now(), self.config.seed);
+        if self.node(id).process.is_some() {
+            return;
+        }
+        let node = self.node_mut(id);
+        node.life += 1;
+        node.is_up = true;
+        node.clock = Clock::new(now, node.ppm);
+        node.armed = None;
+        let process = match node.disk {
+            Disk::Peer(_) => Process::Peer(Box::new(self.start_peer(id))),
+            Disk::Supernode(_) => Process::Supernode(Box::new(self.start_supernode(id, seed))),
+        };
+        let node = self.node_mut(id);
+        node.process = Some(process);
+        if let (false, Some(peer)) = (node.wants_session, node.peer_mut()) {
+            peer.core.log_out(kith_common::time::Instant::ZERO);
+        }
+        self.watch.see(now, id, &Observation::Started);
+        self.show_directory(id);
+        self.settle(id);
+        if self.node(id).peer().is_some() && self.node(id).life == 1 {
+            let wait = self.user_rng.exponential(self.config.deed_every);
+            self.queue.after(wait, Event::User(id));
+        }
+    }
+
+    fn random(&mut self) -> ChaCha20Rng {
+        ChaCha20Rng::seed_from_u64(self.rng.next_u64())
+    }
+
+    fn start_peer(&mut self, id: NodeId) -> PeerProcess {
+        let now = self.now();
+        let rng = self.random();
+        let supernodes = (0..self.config.supernodes).map(|number| location_of(NodeId(number))).collect();
+        let node = self.node_mut(id);
+        let (name, local) = (node.name.clone(), node.clock.local(now));
+        let Some(disk) = node.peer_disk() else { unreachable!("peers have peers' disks") };
+        disk.boot += 1;
+        let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
+        let remembered: Vec<_> =
+            disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
+        let session =
+            PeerConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port: PORT };
+        let config = peer::Config { session, neighbourhood: neighbourhood::Config::default(), boot };
+        let core = Peer::new(local, config, identity, rng, remembered);
+        self.owners.insert(core.key(), id);
+        let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
+        PeerProcess { core, hello, routes: None, cache: RouteCache::new(), limbo: Limbo::new() }
+    }
+
+    fn start_supernode(&mut self, id: NodeId, seed: u64) -> SupernodeProcess {
+        let rng = self.random();
+        let (admission, degree) = (self.admission.clone(), Some(self.config.degree));
+        let network = admission.network;
+        let local = self.local(id);
+        let directory = self.read_directory(id);
+        let config = supernode::Config { admission, degree };
+        let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0), rng, directory);
+        let boot = self.node(id).life.into();
+        let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network), grant: None };
+        SupernodeProcess { core, hello }
+    }
+
+    /// The directory that the disk's snapshot and log make
+    fn read_directory(&mut self, id: NodeId) -> Directory {
+        let Disk::Supernode(disk) = &self.node(id).disk else { unreachable!("supernodes have supernodes' disks") };
+        let restored = disk.snapshot.as_deref().map(Directory::restore);
+        let mut fault = None;
+        let mut directory = match restored {
+            Some(Ok(directory)) => directory,
+            Some(Err(error)) => {
+                fault = Some(format!("the snapshot cannot be read: {error}"));
+                Directory::new()
+            }
+            None => Directory::new(),
+        };
+        for bytes in &disk.log {
+            match Command::from_bytes(bytes) {
+                Ok(command) => drop(directory.apply(directory.applied() + 1, &command)),
+                Err(error) => fault = Some(format!("a command cannot be read: {error}")),
+            }
+        }
+        if let Some(fault) = fault {
+            self.watch.fail(self.queue.now(), "disk", fault);
+        }
+        directory
+    }
+
+    /// The process ends at once; its streams end with a word of the system's, or (`dark`) without
+    pub fn kill(&mut self, id: NodeId, dark: bool) -> bool {
+        let node = self.node_mut(id);
+        if node.process.take().is_none() {
+            return false;
+        }
+        node.backlog = None;
+        node.is_up = !dark;
+        let ends = std::mem::take(&mut node.ends);
+        // What was being written may have got there, or not.
+        if let Disk::Supernode(disk) = &mut node.disk {
+            let group = std::mem::take(&mut disk.writing);
+            if self.rng.chance(0.5) {
+                self.append(id, &group);
+            }
+        }
+        for end in ends.into_values() {
+            if dark {
+                self.net.close_end(end.conn, end.side);
+            } else {
+                let fin = super::net::Item::Fin;
+                let _ = self.net.send(&mut self.queue, end.conn, end.side, fin, kith_common::wire::Priority::Control);
+                self.net.close_end(end.conn, end.side);
+            }
+        }
+        self.watch.see(self.queue.now(), id, &Observation::Killed);
+        true
+    }
+
+    fn append(&mut self, id: NodeId, group: &[Command]) {
+        let mut fault = None;
+        if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
+            for command in group {
+                match command.to_bytes() {
+                    Ok(bytes) => disk.log.push(bytes),
+                    Err(error) => fault = Some(format!("a command cannot be written: {error}")),
+                }
+                disk.written += 1;
+            }
+        }
+        if let Some(fault) = fault {
+            self.watch.fail(self.queue.now(), "disk", fault);
+        }
+    }
+
+    /// The cores' timers go off
+    pub fn wake(&mut self, id: NodeId, life: u32) {
+        if self.node(id).life != life || !self.takes(id, &Event::Wake { node: id, life }) {
+            return;
+        }
+        let local = self.local(id);
+        let node = self.node_mut(id);
+        node.armed = None;
+        match &mut node.process {
+            Some(Process::Peer(peer)) => peer.core.handle_timeout(local),
+            Some(Process::Supernode(supernode)) => supernode.core.handle_timeout(local),
+            None => {}
+        }
+        self.settle(id);
+    }
+
+    /// Carries out what the cores of a process want, and plans their next timer
+    pub fn settle(&mut self, id: NodeId) {
+        for count in 0.. {
+            if count > OUTPUTS_MAX {
+                let reason = format!("{} has no end of outputs", self.node(id).name);
+                return self.watch.fail(self.queue.now(), "bounds", reason);
+            }
+            let local = self.local(id);
+            let is_done = match &mut self.node_mut(id).process {
+                Some(Process::Peer(peer)) => match peer.core.poll_output(local) {
+                    Some(output) => {
+                        self.on_peer(id, output);
+                        false
+                    }
+                    None => true,
+                },
+                Some(Process::Supernode(supernode)) => match supernode.core.poll_output() {
+                    Some(output) => {
+                        self.on_supernode(id, output);
+                        false
+                    }
+                    None => true,
+                },
+                None => return,
+            };
+            if is_done {
+                break;
+            }
+        }
+        self.rearm(id);
+    }
+
+    fn rearm(&mut self, id: NodeId) {
+        let now = self.now();
+        let node = self.node_mut(id);
+        let next = match &node.process {
+            Some(Process::Peer(peer)) => peer.core.next_timeout(),
+            Some(Process::Supernode(supernode)) => supernode.core.next_timeout(),
+            None => None,
+        };
+        let Some(at) = next.map(|at| node.clock.truly(at).max(now)) else { return };
+        if node.armed.is_none_or(|armed| at < armed) {
+            node.armed = Some(at);
+            let life = node.life;
+            self.queue.at(at, Event::Wake { node: id, life });
+        }
+    }
+
+    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
+        use peer::Output;
+        self.watch.see(self.queue.now(), id, &Observation::Peer(&output));
+        match output {
+            Output::SetHello(hello) => {
+                if let Some(peer) = self.node_mut(id).peer_mut() {
+                    peer.hello = hello;
+                }
+            }
+            Output::Dial(dial) => self.dial(id, &dial),
+            Output::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            Output::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
+            Output::Keep { ticket, message } => {
+                let done = DiskDone::Keep { ticket, sender: message.key, id: message.id };
+                self.write(id, done);
+            }
+            Output::Evaluate { ticket, call } => {
+                let local = self.local(id);
+                let body = call.arguments.iter().flat_map(|argument| argument.iter().copied()).collect::<Vec<u8>>();
+                if let Some(peer) = self.node_mut(id).peer_mut() {
+                    let body = body.try_into().unwrap_or_default();
+                    peer.core.handle_evaluated(local, ticket, Status::Delivered, body);
+                }
+            }
+            Output::PinNetwork(network) => {
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.network = Some(network);
+                }
+            }
+            Output::Save(record) => {
+                let now = self.now();
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.names.insert(record.name.clone(), (record, now));
+                }
+            }
+            Output::Erase(name) => {
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.names.remove(&name);
+                }
+            }
+            Output::Done(outcome) => {
+                self.sendings.remove(&outcome.fate.id);
+            }
+            Output::LookedUp { .. }
+            | Output::LoggedIn
+            | Output::HomeLost { .. }
+            | Output::LoggedOut { .. }
+            | Output::Event(_) => {}
+        }
+    }
+
+    fn on_supernode(&mut self, id: NodeId, output: supernode::Output) {
+        use supernode::Output;
+        match output {
+            Output::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            Output::Append(commands) => {
+                if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
+                    disk.writing = commands;
+                }
+                self.write(id, DiskDone::Appended);
+            }
+            Output::Snapshot(directory) => match directory.snapshot() {
+                Ok(bytes) => {
+                    if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
+                        disk.snapshot = Some(bytes);
+                        disk.log.clear();
+                    }
+                }
+                Err(error) => self.watch.fail(self.queue.now(), "disk", format!("no snapshot: {error}")),
+            },
+            Output::Released { ticket, .. } => {
+                let name = self.node(NodeId(ticket as u32)).name.clone();
+                self.releasing.remove(&name);
+            }
+        }
+    }
+
+    fn write(&mut self, node: NodeId, done: DiskDone) {
+        let (life, write) = (self.node(node).life, self.node(node).write);
+        if write > WRITE {
+            self.net.count(Effect::SlowDisk);
+        }
+        let wait = self.rng.exponential(write) + Duration::from_micros(200);
+        self.queue.after(wait, Event::Disk { node, life, done });
+    }
+
+    /// A disk is done
+    pub fn handle_disk(&mut self, node: NodeId, life: u32, done: DiskDone) {
+        if self.node(node).life != life || self.node(node).process.is_none() {
+            return;
+        }
+        // A disk writes on while a process is paused; that it did is what the process hears later.
+        match done {
+            DiskDone::Appended => {
+                if !self.takes(node, &Event::Disk { node, life, done }) {
+                    return;
+                }
+                self.appended(node);
+            }
+            DiskDone::Keep { ticket, sender, id } => {
+                if !self.takes(node, &Event::Disk { node, life, done: DiskDone::Keep { ticket, sender, id } }) {
+                    return;
+                }
+                let local = self.local(node);
+                let Some(disk) = self.node_mut(node).peer_disk() else { return };
+                let (status, reason, is_new) = disk.keep(&sender, &id);
+                if status == Status::Failed {
+                    self.net.count(Effect::FullDisk);
+                }
+                self.watch.see(self.queue.now(), node, &Observation::Kept { id, status, is_new });
+                if let Some(peer) = self.node_mut(node).peer_mut() {
+                    peer.core.handle_kept(local, ticket, status, reason);
+                }
+            }
+        }
+        self.settle(node);
+    }
+
+    fn appended(&mut self, node: NodeId) {
+        let local = self.local(node);
+        let Disk::Supernode(disk) = &mut self.node_mut(node).disk else { return };
+        let group = std::mem::take(&mut disk.writing);
+        self.append(node, &group);
+        let is_due = matches!(&self.node(node).disk, Disk::Supernode(disk) if disk.log.len() >= SNAPSHOT_EVERY);
+        if let Some(supernode) = self.node_mut(node).supernode_mut() {
+            supernode.core.handle_durable(local, is_due);
+        }
+        self.show_directory(node);
+    }
+
+    /// Lets the oracles see what a supernode has applied, or read at its start
+    fn show_directory(&mut self, node: NodeId) {
+        let mut watch = std::mem::take(&mut self.watch);
+        if let Some(supernode) = self.node(node).supernode() {
+            watch.see(self.queue.now(), node, &Observation::Applied(supernode.core.directory()));
+        }
+        self.watch = watch;
+    }
+
+    /// The operator gives a name free, as its owner has lost its key
+    pub fn release(&mut self, of: NodeId) {
+        let name = self.node(of).name.clone();
+        let first = NodeId(0);
+        if !self.releasing.contains(&name) {
+            return;
+        }
+        // Until the supernode has said that it is done: it may die before.
+        self.queue.after(Duration::from_secs(5), Event::Release(of));
+        if !self.node(first).runs() {
+            return;
+        }
+        self.watch.see(self.queue.now(), of, &Observation::Released);
+        if let Some(supernode) = self.node_mut(first).supernode_mut() {
+            supernode.core.release(name, u64::from(of.0));
+        }
+        self.settle(first);
+    }
+
+    /// Ends a link under both sides, or (`half`) under one of them only
+    pub fn break_link(&mut self, choice: u64, half: bool) {
+        let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();
+        let Some(id) = open.get((choice % open.len().max(1) as u64) as usize).copied() else { return };
+        let Some(conn) = self.net.conn_mut(id) else { return };
+        conn.black = half;
+        let ends = [Side::Dialler, Side::Listener].map(|side| *conn.end(side));
+        let told = if half { &ends[..1] } else { &ends[..] };
+        if !half {
+            self.net.count(Effect::Reset);
+        }
+        for end in told {
+            if let super::net::EndState::Open(link) = end.state {
+                self.close_link(end.node, link, &LinkEnd::Lost(Reason::truncated("connection reset")));
+            }
+        }
+    }
+}

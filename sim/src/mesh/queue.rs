@@ -1,0 +1,163 @@
+//! What is going to happen, in the order of virtual time.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use kith_common::time::Instant;
+
+use super::faults::Fault;
+use super::net::{ConnId, Item, Side};
+use super::node::{DiskDone, NodeId};
+use super::users::Deed;
+
+/// Something that happens at a moment
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A process's cores have something to do
+    Wake {
+        /// Whose
+        node: NodeId,
+        /// Of which start of the process
+        life: u32,
+    },
+    /// A link's liveness has something to do
+    LinkWake {
+        /// Whose
+        node: NodeId,
+        /// Of which start of the process
+        life: u32,
+        /// Which link
+        link: u64,
+    },
+    /// A dial's SYN leaves, for the n-th time
+    Syn(ConnId, u32),
+    /// The connection stands at the dialler's
+    Connected(ConnId),
+    /// Nobody listens at the other end
+    Refused(ConnId),
+    /// A dial has taken its time
+    DialTimeout(ConnId),
+    /// Bytes, or the end of a stream, reach one end
+    Arrive(ConnId, Side, Item),
+    /// A disk is done
+    Disk {
+        /// Whose
+        node: NodeId,
+        /// Of which start of the process
+        life: u32,
+        /// With what
+        done: DiskDone,
+    },
+    /// Something breaks
+    Fault(Box<Fault>),
+    /// Something that was broken is whole again
+    Heal(u64),
+    /// A user does something
+    User(NodeId),
+    /// … in particular this
+    Deed(NodeId, Box<Deed>),
+    /// The operator gives a name free
+    Release(NodeId),
+    /// Time for the oracles to look at everything
+    Step,
+}
+
+struct Entry {
+    at: Instant,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    /// The heap gives the largest first: the earliest, and of equals the one that was planned first
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// The future, and the present moment
+#[derive(Default)]
+pub struct Queue {
+    heap: BinaryHeap<Entry>,
+    planned: u64,
+    now: Instant,
+    longest: usize,
+}
+
+impl Queue {
+    /// The present moment
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How many events have been planned so far
+    pub const fn planned(&self) -> u64 {
+        self.planned
+    }
+
+    /// How many events waited at once, at most
+    pub const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Plans `event` for `at`, or for now if that is over
+    pub fn at(&mut self, at: Instant, event: Event) {
+        self.planned += 1;
+        self.heap.push(Entry { at: at.max(self.now), number: self.planned, event });
+        self.longest = self.longest.max(self.heap.len());
+    }
+
+    /// Plans `event` for `wait` from now
+    pub fn after(&mut self, wait: Duration, event: Event) {
+        self.at(self.now + wait, event);
+    }
+
+    /// The next event not later than `end`; the present moves on to it, or to `end` if there is none
+    pub fn next(&mut self, end: Instant) -> Option<Event> {
+        if self.heap.peek().is_none_or(|entry| entry.at > end) {
+            self.now = self.now.max(end);
+            return None;
+        }
+        let entry = self.heap.pop()?;
+        self.now = entry.at;
+        Some(entry.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_events_come_first_and_equals_in_their_order() {
+        let mut queue = Queue::default();
+        let at = Instant::from_micros;
+        for (micros, node) in [(5, 0), (3, 1), (5, 2), (3, 3)] {
+            queue.at(at(micros), Event::User(NodeId(node)));
+        }
+        let mut order = Vec::new();
+        while let Some(Event::User(node)) = queue.next(at(4)) {
+            order.push((queue.now().as_micros(), node.0));
+        }
+        assert_eq!(order, [(3, 1), (3, 3)]);
+        assert_eq!(queue.now(), at(4), "the present moves on to the end of what was asked for");
+        queue.at(at(1), Event::User(NodeId(4)));
+        assert!(matches!(queue.next(at(9)), Some(Event::User(NodeId(4)))), "what is overdue happens at once");
+        assert_eq!(queue.now(), at(4));
+    }
+}

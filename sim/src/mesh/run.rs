@@ -1,0 +1,103 @@
+//! One run, from an empty world to the oracles' last word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::routing::forward::Count;
+use kith_common::time::Instant;
+
+use super::acting::FATE_WAIT;
+use super::chance::stream;
+use super::config::Config;
+use super::faults::{Effect, Plan};
+use super::node::NodeId;
+use super::users;
+use super::watch::Violation;
+use super::world::World;
+
+/// What a run came to
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was wrong, if anything
+    pub violation: Option<Violation>,
+    /// Stands for everything that happened
+    pub hash: u64,
+    /// Events that happened
+    pub events: u64,
+    /// Virtual time that passed
+    pub simulated: Duration,
+    /// What each kind of fault has done
+    pub effects: BTreeMap<Effect, u64>,
+    /// What became of packets
+    pub counts: BTreeMap<Count, u64>,
+    /// Events that waited at once, at most
+    pub queue_longest: usize,
+    /// Dials and streams at once, at most
+    pub conns_most: usize,
+}
+
+/// Runs a world to its end
+pub fn run(config: &Config) -> Report {
+    let mut world = World::new(config.clone());
+    let begin = Instant::ZERO + config.calm;
+    let end = begin + config.faults;
+    plan(&mut world, begin, end);
+    world.run_until(begin);
+    world.is_fault_phase = true;
+    world.whole_since = None;
+    world.run_until(end);
+    if !world.watch.is_over() {
+        world.make_whole();
+        world.run_until(end + config.bound());
+        say_last_words(&mut world);
+        world.run_until(end + config.bound() + FATE_WAIT);
+        judge(&mut world);
+    }
+    Report {
+        violation: world.watch.violation().cloned(),
+        hash: world.watch.hash(),
+        events: world.watch.events(),
+        simulated: world.now().since(Instant::ZERO),
+        effects: world.net.effects().clone(),
+        counts: world.watch.counts().clone(),
+        queue_longest: world.queue.longest(),
+        conns_most: world.net.most(),
+    }
+}
+
+fn plan(world: &mut World, begin: Instant, end: Instant) {
+    let config = &world.config;
+    let (core, machines) = (config.core(), config.machines());
+    let mut rng = stream(config.seed, 5);
+    let plan = Plan { kinds: config.kinds.clone(), supernodes: config.supernodes, machines, every: config.fault_every };
+    if core < machines {
+        plan.permanent(&mut rng, &mut world.queue, begin, core);
+    }
+    if !config.faults.is_zero() {
+        plan.schedule(&mut rng, &mut world.queue, begin, end);
+    }
+}
+
+/// Everybody sends something to the next but some: whatever the oracles say of tables, people want this
+fn say_last_words(world: &mut World) {
+    if world.watch.is_over() {
+        return;
+    }
+    let (first, core) = (world.config.supernodes, world.config.core());
+    let peers = u64::from(core - first);
+    for number in first..core {
+        use super::chance::Chance;
+        let to = first + ((u64::from(number - first) + 1 + world.user_rng.below(peers.max(2) - 1)) % peers) as u32;
+        let content = users::data(&mut world.user_rng);
+        let deed = users::Deed::Send { to: users::name_of(to), content, traced: false };
+        world.handle_deed(NodeId(number), deed);
+    }
+}
+
+fn judge(world: &mut World) {
+    if !world.watch.is_over() {
+        let mut watch = std::mem::take(&mut world.watch);
+        watch.end(world);
+        world.watch = watch;
+    }
+}

@@ -1,0 +1,86 @@
+//! What people do with the mesh.
+
+use std::time::Duration;
+
+use kith_common::id::Name;
+use kith_common::wire::bounded::{Bounded, Bytes, Text};
+use kith_common::wire::content::{Call, Content, Signal};
+use rand_chacha::ChaCha8Rng;
+
+use super::chance::Chance;
+
+/// One thing that a user does
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// Sends something to somebody
+    Send {
+        /// To whom
+        to: Name,
+        /// What
+        content: Content,
+        /// Whether to trace its way
+        traced: bool,
+    },
+    /// Asks where somebody is
+    LookUp(Name),
+    /// Reads all that is in the in-box
+    Read,
+    /// Logs out, to come back after a while
+    LogOut(Duration),
+    /// Logs in
+    LogIn,
+}
+
+/// How often users do what
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// Mean time from one deed of a user to the next
+    pub every: Duration,
+    /// Share of deeds that are logouts
+    pub logouts: f64,
+}
+
+/// The machine's name
+pub fn name_of(node: u32) -> Name {
+    let text = format!("peer-{node}");
+    text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
+}
+
+impl Habits {
+    /// The next thing that a user does, among peers numbered `first..end`
+    pub fn draw(&self, rng: &mut ChaCha8Rng, first: u32, end: u32) -> Deed {
+        let somebody = |rng: &mut ChaCha8Rng| name_of(first + rng.below(u64::from(end - first)) as u32);
+        if rng.chance(self.logouts) {
+            return Deed::LogOut(rng.exponential(Duration::from_secs(20)));
+        }
+        match rng.below(20) {
+            0 => Deed::LookUp(somebody(rng)),
+            1 => Deed::Read,
+            2 => Deed::Send { to: nobody(rng), content: ping(), traced: false },
+            3..=4 => Deed::Send { to: somebody(rng), content: ping(), traced: true },
+            5 => Deed::Send { to: somebody(rng), content: call(), traced: false },
+            6 => Deed::Send { to: somebody(rng), content: ping(), traced: false },
+            _ => Deed::Send { to: somebody(rng), content: data(rng), traced: false },
+        }
+    }
+}
+
+fn nobody(rng: &mut ChaCha8Rng) -> Name {
+    let text = format!("nobody-{}", rng.below(4));
+    text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
+}
+
+const fn ping() -> Content {
+    Content::Signal(Signal::Ping)
+}
+
+fn call() -> Content {
+    let function = Text::truncated("echo");
+    Content::Call(Call { function, arguments: Bounded::default() })
+}
+
+/// Mostly short, as messages are
+pub fn data(rng: &mut ChaCha8Rng) -> Content {
+    let len = if rng.chance(0.02) { 20_000 } else { 20 + rng.below(200) };
+    Content::Data(Bytes::try_from(vec![7; len as usize]).unwrap_or_default())
+}

@@ -1,0 +1,269 @@
+//! Who looks at the world: the oracles, the trace's hash, and the teller of stories.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use kith_common::directory::Directory;
+use kith_common::id::{Address, MessageId, Name};
+use kith_common::link::{Direction, LinkEnd};
+use kith_common::peer;
+use kith_common::routing::forward::Count;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::content::Content;
+use kith_common::wire::packet::{Edit, PacketRef};
+
+use super::config::Config;
+use super::faults::Fault;
+use super::net::Item;
+use super::node::NodeId;
+use super::queue::Event;
+use super::world::World;
+use crate::oracles::{self, Oracle};
+
+/// Something that can be seen from outside the cores
+#[derive(Debug)]
+pub enum Observation<'a> {
+    /// A process has started
+    Started,
+    /// A process was killed
+    Killed,
+    /// A link is there
+    Opened {
+        /// Its number at this end
+        link: u64,
+        /// Who is at the other end
+        other: NodeId,
+        /// Who dialled
+        direction: Direction,
+    },
+    /// A link is over at this end
+    Closed {
+        /// Its number at this end
+        link: u64,
+        /// Why
+        why: &'a LinkEnd,
+    },
+    /// A frame came
+    Received {
+        /// Over which link
+        link: u64,
+        /// What
+        frame: &'a Frame,
+    },
+    /// A frame of this process's own left; packets that it forwards are `Forwarded`
+    Sent {
+        /// Over which link
+        link: u64,
+        /// What
+        frame: &'a Frame,
+    },
+    /// A peer's core wants or tells this
+    Peer(&'a peer::Output),
+    /// A packet came to a peer
+    Arrived {
+        /// As it came
+        packet: &'a PacketRef<'a>,
+    },
+    /// A packet was passed on or given back
+    Forwarded {
+        /// By whom
+        here: Address,
+        /// To whom
+        to: Address,
+        /// As it came
+        packet: &'a PacketRef<'a>,
+        /// What was changed
+        edit: &'a Edit,
+        /// The frame that left
+        after: &'a [u8],
+    },
+    /// A packet that was passed on arrives twice
+    Duplicated {
+        /// Which
+        packet: &'a PacketRef<'a>,
+    },
+    /// A packet has reached its destination
+    Delivered {
+        /// Which
+        packet: &'a PacketRef<'a>,
+    },
+    /// An in-box has decided about a message
+    Kept {
+        /// Which
+        id: MessageId,
+        /// What the sender is told
+        status: Status,
+        /// Whether it is there since now
+        is_new: bool,
+    },
+    /// A user has sent something
+    Asked {
+        /// The message's id
+        id: MessageId,
+        /// For whom
+        to: &'a Name,
+        /// What
+        content: &'a Content,
+        /// From where
+        source: Address,
+    },
+    /// A supernode has applied commands; this is its directory now
+    Applied(&'a Directory),
+    /// The operator gives this machine's name free
+    Released,
+}
+
+/// What an oracle saw that must not be
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When
+    pub at: Instant,
+    /// Which oracle
+    pub oracle: &'static str,
+    /// What
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:?} {}: {}", self.at, self.oracle, self.what)
+    }
+}
+
+/// The oracles and what they have found
+#[derive(Default)]
+pub struct Watch {
+    oracles: Vec<Box<dyn Oracle>>,
+    violation: Option<Violation>,
+    hash: DefaultHasher,
+    events: u64,
+    counts: BTreeMap<Count, u64>,
+    story: Option<String>,
+}
+
+impl Watch {
+    /// All oracles, for a run like this
+    pub fn new(config: &Config) -> Self {
+        Self { oracles: oracles::all(config), story: config.story.clone(), ..Self::default() }
+    }
+
+    /// Whether something was wrong: nothing after it means anything
+    pub const fn is_over(&self) -> bool {
+        self.violation.is_some()
+    }
+
+    /// What was wrong
+    pub const fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// A number that stands for everything that happened
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+
+    /// How many events there were
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What became of packets
+    pub const fn counts(&self) -> &BTreeMap<Count, u64> {
+        &self.counts
+    }
+
+    /// Counts what became of a packet
+    pub fn count(&mut self, count: Count) {
+        *self.counts.entry(count).or_default() += 1;
+    }
+
+    /// An event is about to happen
+    pub fn note(&mut self, now: Instant, event: &Event) {
+        self.events += 1;
+        (now.as_micros(), std::mem::discriminant(event)).hash(&mut self.hash);
+        match event {
+            Event::Wake { node, .. } | Event::LinkWake { node, .. } | Event::User(node) => node.hash(&mut self.hash),
+            Event::Arrive(conn, side, item) => {
+                (conn, side).hash(&mut self.hash);
+                if let Item::Frame(bytes) = item {
+                    bytes.hash(&mut self.hash);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Something was seen at a machine
+    pub fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) {
+        if self.is_over() {
+            return;
+        }
+        if self.story.is_some() {
+            self.tell(now, node, seen);
+        }
+        for oracle in &mut self.oracles {
+            if let Err(what) = oracle.see(now, node, seen) {
+                let what = format!("{}: {what}", super::users::name_of(node.0));
+                self.violation = Some(Violation { at: now, oracle: oracle.name(), what });
+                return;
+            }
+        }
+    }
+
+    /// Time to look at everything
+    pub fn step(&mut self, world: &World) {
+        self.ask(world, |oracle, world| oracle.step(world));
+    }
+
+    /// Everything has been whole for long enough
+    pub fn end(&mut self, world: &World) {
+        self.ask(world, |oracle, world| oracle.end(world));
+    }
+
+    fn ask(&mut self, world: &World, question: impl Fn(&mut dyn Oracle, &World) -> Result<(), String>) {
+        for oracle in &mut self.oracles {
+            if self.violation.is_none()
+                && let Err(what) = question(&mut **oracle, world)
+            {
+                self.violation = Some(Violation { at: world.now(), oracle: oracle.name(), what });
+            }
+        }
+    }
+
+    /// The world itself has found something wrong
+    pub fn fail(&mut self, at: Instant, oracle: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { at, oracle, what });
+    }
+
+    /// A fault happens
+    pub fn tell_fault(&mut self, now: Instant, fault: &Fault) {
+        for oracle in &mut self.oracles {
+            oracle.fault(now, fault);
+        }
+        if self.story.is_some() && !matches!(fault, Fault::Cut(..)) {
+            println!("{now:?} *** {fault:?}");
+        } else if let (Some(_), Fault::Cut(number, cut)) = (&self.story, fault) {
+            let list = |set: &[bool]| {
+                let names = set.iter().enumerate().filter(|(_, is)| **is).map(|(node, _)| node.to_string());
+                names.collect::<Vec<_>>().join(" ")
+            };
+            let arrow = if cut.both { "<->" } else { "->" };
+            println!("{now:?} *** cut {number}, {}: {} {arrow} {}", cut.effect, list(&cut.from), list(&cut.to));
+        }
+    }
+
+    fn tell(&self, now: Instant, node: NodeId, seen: &Observation<'_>) {
+        let Some(story) = &self.story else { return };
+        if matches!(seen, Observation::Applied(_)) {
+            return;
+        }
+        let name = super::users::name_of(node.0);
+        let line = format!("{now:?} {name} {seen:?}");
+        if story == "all" || name.as_str() == story || line.contains(story.as_str()) {
+            println!("{}", line.chars().take(600).collect::<String>());
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The world: machines, the network between them, and what happens next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_common::crypto::{self, Signer};
+use kith_common::id::{Key, MessageId, Name};
+use kith_common::session::supernode::AdmissionConfig;
+use kith_common::time::Instant;
+use kith_common::wire::grant::{Certificate, SignedCertificate};
+use rand_chacha::ChaCha8Rng;
+
+use super::chance::stream;
+use super::clock::Clock;
+use super::config::Config;
+use super::faults::Effect;
+use super::net::Network;
+use super::node::{Disk, Identity, Node, NodeId, PeerDisk, SupernodeDisk};
+use super::queue::{Event, Queue};
+use super::users;
+use super::watch::Watch;
+
+/// How long a write takes on a healthy disk, on average
+pub const WRITE: Duration = Duration::from_millis(3);
+/// How often the oracles look at everything
+pub const STEP: Duration = Duration::from_secs(1);
+
+/// A send that has no fate yet
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// By whom
+    pub node: NodeId,
+    /// Of which start of its process
+    pub life: u32,
+}
+
+/// Everything that there is
+pub struct World {
+    /// What was asked for
+    pub config: Config,
+    /// Machines, supernodes first
+    pub nodes: Vec<Node>,
+    /// What connects them
+    pub net: Network,
+    /// What happens next
+    pub queue: Queue,
+    /// Who looks at it
+    pub watch: Watch,
+    /// The network's rules for logins
+    pub admission: Arc<AdmissionConfig>,
+    /// By key, whose machine it is
+    pub owners: BTreeMap<Key, NodeId>,
+    /// Names that the operator was asked to release
+    pub releasing: BTreeSet<Name>,
+    /// Whether faults may happen
+    pub is_fault_phase: bool,
+    /// When everything was last made whole
+    pub whole_since: Option<Instant>,
+    /// Sends whose fate is not known
+    pub sendings: BTreeMap<MessageId, Sending>,
+    /// Draws of processes: seeds, nonces
+    pub rng: ChaCha8Rng,
+    /// Draws of users
+    pub user_rng: ChaCha8Rng,
+}
+
+impl World {
+    /// Nothing runs yet; everything will start at once
+    pub fn new(config: Config) -> Self {
+        let seed = config.seed;
+        let machines = config.machines();
+        let network_key = Identity::derive(seed, u32::MAX, 0);
+        let supernode = Identity::derive(seed, 0, 0);
+        let certificate = Certificate { network_key: network_key.key(), supernode: supernode.key(), serial: 1 };
+        let certificate = SignedCertificate::sign(&certificate, &network_key)
+            .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
+        let admission = Arc::new(AdmissionConfig {
+            network: crypto::network_id(&network_key.key()),
+            certificate,
+            secret: None,
+            lease: config.lease,
+        });
+        let now = Instant::ZERO;
+        let mut ppm_rng = stream(seed, 1);
+        let nodes = (0..machines).map(|number| new_node(&config, number, now, &mut ppm_rng)).collect();
+        let mut world = Self {
+            nodes,
+            net: Network::new(machines as usize, stream(seed, 2)),
+            queue: Queue::default(),
+            watch: Watch::new(&config),
+            admission,
+            owners: BTreeMap::new(),
+            releasing: BTreeSet::new(),
+            is_fault_phase: false,
+            whole_since: Some(now),
+            sendings: BTreeMap::new(),
+            rng: stream(seed, 3),
+            user_rng: stream(seed, 4),
+            config,
+        };
+        for number in 0..machines {
+            world.start(NodeId(number));
+        }
+        world.queue.after(STEP, Event::Step);
+        world
+    }
+
+    /// The present moment
+    pub const fn now(&self) -> Instant {
+        self.queue.now()
+    }
+
+    /// One machine
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// One machine
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.index()]
+    }
+
+    /// What a machine's clock says
+    pub fn local(&self, id: NodeId) -> Instant {
+        self.node(id).clock.local(self.now())
+    }
+
+    /// Machines of peers
+    pub fn peers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().skip(self.config.supernodes as usize)
+    }
+
+    /// Whether a process is paused or off: then the event waits, or is over
+    fn is_held(&mut self, node: NodeId, event: &Event) -> bool {
+        match &mut self.node_mut(node).backlog {
+            Some(backlog) => {
+                backlog.push_back(event.clone());
+                self.net.count(Effect::Pause);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Lets everything happen until `end`, or until an oracle is wronged
+    pub fn run_until(&mut self, end: Instant) {
+        while !self.watch.is_over() {
+            let Some(event) = self.queue.next(end) else { break };
+            self.handle(event);
+        }
+    }
+
+    /// Lets one event happen
+    pub fn handle(&mut self, event: Event) {
+        self.watch.note(self.queue.now(), &event);
+        match event {
+            Event::Wake { node, life } => self.wake(node, life),
+            Event::LinkWake { node, life, link } => self.wake_link(node, life, link),
+            Event::Syn(conn, tries) => self.handle_syn(conn, tries),
+            Event::Connected(conn) => self.handle_connected(conn),
+            Event::Refused(conn) => self.fail_dial(conn, "connection refused"),
+            Event::DialTimeout(conn) => self.fail_dial(conn, "no answer within 5 s"),
+            Event::Arrive(conn, side, item) => self.handle_arrival(conn, side, item),
+            Event::Disk { node, life, done } => self.handle_disk(node, life, done),
+            Event::Fault(fault) => self.handle_fault(*fault),
+            Event::Heal(number) => self.heal(number),
+            Event::User(node) => self.handle_user(node),
+            Event::Deed(node, deed) => self.handle_deed(node, *deed),
+            Event::Release(node) => self.release(node),
+            Event::Step => self.handle_step(),
+        }
+    }
+
+    /// Holds `event` back if its process is paused; whether the process can take it now
+    pub fn takes(&mut self, node: NodeId, event: &Event) -> bool {
+        !self.is_held(node, event)
+    }
+
+    fn handle_step(&mut self) {
+        self.queue.after(STEP, Event::Step);
+        let mut watch = std::mem::take(&mut self.watch);
+        watch.step(self);
+        self.watch = watch;
+    }
+}
+
+fn new_node(config: &Config, number: u32, now: Instant, rng: &mut ChaCha8Rng) -> Node {
+    use super::chance::Chance;
+    let id = NodeId(number);
+    let disk = if number < config.supernodes {
+        Disk::Supernode(Box::default())
+    } else {
+        Disk::Peer(Box::new(PeerDisk::new(config.seed, id, 0)))
+    };
+    let ppm = 100 - rng.below(200) as i64;
+    Node {
+        id,
+        name: users::name_of(number),
+        clock: Clock::new(now, ppm),
+        ppm,
+        disk,
+        write: WRITE,
+        process: None,
+        life: 0,
+        is_up: true,
+        backlog: None,
+        ends: BTreeMap::new(),
+        links: 0,
+        armed: None,
+        wants_session: true,
+    }
+}

@@ -1,0 +1,52 @@
+//! Queues, tables and caches stay within their bounds, and so does the memory of a run.
+//!
+//! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
+
+use kith_common::messages::names::RECORDS_MAX;
+use kith_common::messages::outbox::IN_FLIGHT_MAX;
+use kith_common::routing::neighbourhood::LINKS_MAX;
+
+use super::Oracle;
+use crate::mesh::world::World;
+
+/// Events that wait, for each machine: a timer and a frame or two for each link
+const EVENTS_MAX: usize = 2_000;
+/// Dials and streams, for each machine: all its links, and as many that end
+const CONNS_MAX: usize = 2 * LINKS_MAX;
+/// Dials and links that one process may hold beyond those in its tables: home, and those that have not said who they are
+const SPARE: usize = 64;
+
+/// Knows the bounds
+#[derive(Debug, Default)]
+pub struct Bounds;
+
+impl Oracle for Bounds {
+    fn name(&self) -> &'static str {
+        "bounds"
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let machines = world.nodes.len();
+        for node in world.peers() {
+            let Some(peer) = node.peer() else { continue };
+            let measures = [
+                ("links in its neighbourhood", peer.core.neighbourhood().links_open(), LINKS_MAX),
+                ("links", node.ends.len(), LINKS_MAX + SPARE),
+                ("sends under way", peer.core.outbox().len(), IN_FLIGHT_MAX),
+                ("names remembered", peer.core.names().len(), RECORDS_MAX),
+            ];
+            for (what, is, most) in measures {
+                if is > most {
+                    return Err(format!("{} has {is} {what}, more than {most}", node.name));
+                }
+            }
+        }
+        if world.net.live() > CONNS_MAX * machines {
+            return Err(format!("{} dials and streams of {machines} machines", world.net.live()));
+        }
+        if world.queue.longest() > EVENTS_MAX * machines {
+            return Err(format!("{} events wait for {machines} machines", world.queue.longest()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! While the network is whole, all live peers are connected by links that work.
+//!
+//! Source: the ring is part of every table, so whoever is in the ring is reachable from everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kith_common::time::Instant;
+
+use super::Oracle;
+use super::truth::{is_alive, is_logged_in, live_links};
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::world::World;
+
+/// From the last cut, pause or silent death to the time when all must be connected again: noticing, telling, linking
+const CALM: Duration = Duration::from_secs(25);
+
+/// When the network was last disturbed
+#[derive(Debug, Default)]
+pub struct Component {
+    disturbed: Instant,
+    logged_in_since: BTreeMap<NodeId, Instant>,
+}
+
+impl Oracle for Component {
+    fn name(&self) -> &'static str {
+        "one component"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        let is_small = matches!(fault, Fault::Weather(..) | Fault::FullDisk(..) | Fault::Reset(_) | Fault::Skew(..));
+        if !is_small {
+            self.disturbed = now;
+        }
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let now = world.now();
+        let present = world.peers().filter(|node| is_logged_in(node)).map(|node| node.id);
+        let before = std::mem::take(&mut self.logged_in_since);
+        self.logged_in_since = present.map(|id| (id, *before.get(&id).unwrap_or(&now))).collect();
+        let is_still = world.nodes.iter().all(|node| node.runs() && node.write <= crate::mesh::world::WRITE);
+        if world.net.is_cut() || !is_still {
+            self.disturbed = now;
+        }
+        if now - self.disturbed < CALM {
+            return Ok(());
+        }
+        let settled = self.logged_in_since.iter().filter(|(_, since)| now - **since >= CALM);
+        let members: BTreeSet<NodeId> = settled.map(|(id, _)| *id).collect();
+        let Some(first) = members.first().copied() else { return Ok(()) };
+        let mut reached = BTreeSet::from([first]);
+        let mut next = vec![first];
+        while let Some(id) = next.pop() {
+            for (_, end, other) in live_links(world, world.node(id)) {
+                if is_alive(world, end) && reached.insert(other) {
+                    next.push(other);
+                }
+            }
+        }
+        match members.difference(&reached).next() {
+            None => Ok(()),
+            Some(lost) => Err(format!(
+                "{} of {} peers cannot be reached from {}, {} among them",
+                members.difference(&reached).count(),
+                members.len(),
+                world.node(first).name,
+                world.node(*lost).name
+            )),
+        }
+    }
+}

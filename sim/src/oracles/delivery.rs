@@ -1,0 +1,97 @@
+//! At the end everybody reaches everybody.
+//!
+//! Source: the promise itself. Every ordered pair's packet is walked over the peers' present routes, hop by hop, as their
+//! forwarders would pass it on. A peer that two others cannot connect to may be reached by the supernode's relay alone.
+
+use std::collections::BTreeMap;
+
+use kith_common::id::Address;
+use kith_common::peer::Peer;
+use kith_common::routing::{Decision, RouteCache};
+use kith_common::wire::content::Cause;
+use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
+
+use super::Oracle;
+use super::truth::is_logged_in;
+use crate::mesh::node::{Identity, NodeId};
+use crate::mesh::world::World;
+
+/// Pairs that are tried at most: all of a hundred peers
+const PAIRS_MAX: usize = 10_000;
+
+/// Walks packets
+#[derive(Debug, Default)]
+pub struct Delivery;
+
+impl Oracle for Delivery {
+    fn name(&self) -> &'static str {
+        "delivery"
+    }
+
+    fn end(&mut self, world: &World) -> Result<(), String> {
+        let core = world.config.core();
+        let present = world.peers().filter(|node| is_logged_in(node));
+        let peers: BTreeMap<Address, (&Peer<Identity>, bool)> = present
+            .filter_map(|node| {
+                let peer = &node.peer()?.core;
+                Some((peer.own()?.address, (peer, node.id.0 < core)))
+            })
+            .collect();
+        let mut caches: BTreeMap<Address, RouteCache> = BTreeMap::new();
+        let step = (peers.len() * peers.len() / PAIRS_MAX).max(1);
+        let places: Vec<Address> = peers.iter().filter(|(_, (_, is_core))| *is_core).map(|(place, _)| *place).collect();
+        let pairs = places.iter().flat_map(|from| places.iter().map(move |to| (*from, *to)));
+        for (number, (from, to)) in pairs.enumerate().filter(|(number, _)| number % step == 0) {
+            if from != to {
+                walk(world, &peers, &mut caches, number as u64, from, to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn walk(
+    world: &World,
+    peers: &BTreeMap<Address, (&Peer<Identity>, bool)>,
+    caches: &mut BTreeMap<Address, RouteCache>,
+    id: u64,
+    source: Address,
+    destination: Address,
+) -> Result<(), String> {
+    let now = world.now();
+    let name = |place: Address| peers.get(&place).and_then(|(peer, _)| peer.own()).map(|own| own.name.to_string());
+    let supernode = world.node(NodeId(0)).supernode();
+    let pairs = supernode.map_or(0, |supernode| supernode.core.directory().pairs().count());
+    let pairs_of = |place: Address| {
+        let pairs = supernode.into_iter().flat_map(|supernode| supernode.core.directory().pairs());
+        pairs.filter(|pair| pair.ends().contains(&place)).count()
+    };
+    let called = |place: Address| name(place).unwrap_or_else(|| place.to_string());
+    let lost = |why: String| {
+        let (from, to) = (called(source), called(destination));
+        format!("{from} does not reach {to}: {why} ({pairs} unreachable pairs)")
+    };
+    let header =
+        Header { destination, source, id, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false };
+    let mut bytes = new_packet(&header, &[]).map_err(|error| lost(error.to_string()))?;
+    let (mut here, mut from) = (source, None);
+    loop {
+        let Some(routes) = peers.get(&here).and_then(|(peer, _)| peer.routes()) else {
+            return Err(lost(format!("{here} has no routes")));
+        };
+        let cache = caches.entry(here).or_default();
+        let packet = PacketRef::parse(&bytes).map_err(|error| lost(error.to_string()))?;
+        let (to, edit) = match routes.decide(cache, &packet, from, now) {
+            Decision::Deliver => return Ok(()),
+            Decision::Forward { to, edit, .. } | Decision::Back { to, edit } => (to, edit),
+            // Who should be beside it, and cannot connect to it, takes it for gone; its source turns to the relay, and that
+            // this works is for the oracle of fates.
+            Decision::Undeliverable { cause: Cause::DestinationDown } if pairs_of(destination) >= 2 => return Ok(()),
+            Decision::Undeliverable { cause } => return Err(lost(format!("{cause:?} at {}", called(here)))),
+            Decision::Drop(reason) => return Err(lost(format!("{reason:?} at {}", called(here)))),
+        };
+        let mut next = Vec::with_capacity(bytes.len() + 8);
+        emit_forwarded(&packet, &edit, &mut next).map_err(|error| lost(error.to_string()))?;
+        (bytes, from, here) = (next, Some(here), to);
+    }
+}

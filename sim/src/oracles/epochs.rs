@@ -1,0 +1,69 @@
+//! Epochs only grow.
+//!
+//! Source: an epoch is the index of the log entry that last changed the ring, so larger is newer everywhere; a peer that
+//! took an older table for a newer one would undo a repair.
+
+use std::collections::BTreeMap;
+
+use kith_common::id::Epoch;
+use kith_common::peer::Output;
+use kith_common::routing::neighbourhood::Event;
+use kith_common::time::Instant;
+
+use super::Oracle;
+use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// The largest epochs seen
+#[derive(Debug, Default)]
+pub struct Epochs {
+    tables: BTreeMap<NodeId, Epoch>,
+    directory: Epoch,
+    applied: u64,
+    has_logged_in: BTreeMap<NodeId, bool>,
+}
+
+impl Oracle for Epochs {
+    fn name(&self) -> &'static str {
+        "epochs"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Received { frame: kith_common::wire::Frame::Granted(_), .. } => {
+                self.has_logged_in.insert(node, true);
+                Ok(())
+            }
+            Observation::Peer(Output::Event(Event::Rewired { epoch, .. })) => {
+                let before = self.tables.insert(node, *epoch).unwrap_or_default();
+                // A login repeats the table of the epoch that it found; a rewire must bring a newer one.
+                let may_repeat = self.has_logged_in.insert(node, false).unwrap_or_default();
+                if *epoch < before || (*epoch == before && !may_repeat) {
+                    return Err(format!("took the table of epoch {epoch} after that of {before}"));
+                }
+                Ok(())
+            }
+            Observation::Applied(directory) => {
+                let (epoch, applied) = (directory.epoch(), directory.applied());
+                if epoch < self.directory || applied < self.applied || epoch.0 > applied {
+                    let (before, then) = (self.directory, self.applied);
+                    return Err(format!("directory at {applied}, epoch {epoch}, after {then}, epoch {before}"));
+                }
+                (self.directory, self.applied) = (epoch, applied);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        for node in world.peers() {
+            let Some(epoch) = node.peer().and_then(|peer| peer.core.neighbourhood().epoch()) else { continue };
+            if epoch > self.directory {
+                return Err(format!("{} has epoch {epoch}, and the directory {}", node.name, self.directory));
+            }
+        }
+        Ok(())
+    }
+}

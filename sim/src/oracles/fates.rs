@@ -1,0 +1,213 @@
+//! Every send has exactly one fate, in time, and the fate is true.
+//!
+//! Source: the out-box's table of fates, and what each status means to people:
+//!
+//! | fate | what must be so |
+//! |---|---|
+//! | 200 | the receiver's in-box has it (data) |
+//! | 404, 410, 503 | no in-box has it, nor ever will; 408 is for what may have arrived |
+//! | 404 | the directory did not know the name at some time since the send |
+//! | 410 | its owner had no session, or was a suspect, at some time since the send |
+//! | any | it is the only one; an in-box takes a message once |
+//!
+//! Once everything is whole, sends between logged-in peers must end with 200.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kith_common::id::{Address, MessageId, Name};
+use kith_common::messages::outbox::{Fate, SEND_TIMEOUT};
+use kith_common::peer::Output;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::content::Content;
+
+use super::Oracle;
+use crate::mesh::config::Config;
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// The out-box's 10 s, the naming of those on the path, and what a slow clock and a step add
+const IN_TIME: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 9);
+/// After it nobody sends a packet of a message any more
+const FORGOTTEN: Duration = Duration::from_secs(120);
+/// How old an answer may be that a supernode gave: what was true a moment ago, when it was asked or told
+const OLD_NEWS: Duration = Duration::from_secs(12);
+
+#[derive(Debug)]
+struct Send {
+    node: NodeId,
+    to: Name,
+    is_data: bool,
+    source: Address,
+    asked: Instant,
+    /// When its process was last seen not to run, or to be paused
+    held: Instant,
+    fate: Option<Status>,
+    is_kept: bool,
+}
+
+/// What is known of every send, and of every name
+#[derive(Debug, Default)]
+pub struct Fates {
+    sends: BTreeMap<MessageId, Send>,
+    /// When each name was last unknown, and when its owner was last absent
+    unknown: BTreeMap<Name, Instant>,
+    absent: BTreeMap<Name, Instant>,
+    known: BTreeSet<Name>,
+    present: BTreeSet<Name>,
+    doubled: BTreeMap<Address, Instant>,
+    /// Who lost its disk, and what was on it
+    lost: BTreeMap<Name, Instant>,
+    core: u32,
+}
+
+impl Fates {
+    /// Nothing is known yet
+    pub fn new(config: &Config) -> Self {
+        Self { core: config.core(), ..Self::default() }
+    }
+
+    fn judge(&mut self, now: Instant, node: NodeId, fate: &Fate) -> Result<(), String> {
+        let is_excused = self.is_excused(now, &fate.id);
+        let Some(send) = self.sends.get_mut(&fate.id) else {
+            return Err(format!("a fate for a message that nobody sent: {fate:?}"));
+        };
+        if send.node != node || send.to != fate.to {
+            return Err(format!("a fate for somebody else's message: {fate:?}"));
+        }
+        if let Some(before) = send.fate.replace(fate.status) {
+            return Err(format!("two fates of one message to {}: {before}, then {}", fate.to, fate.status));
+        }
+        let since = Instant::from_micros(send.asked.as_micros().saturating_sub(OLD_NEWS.as_micros() as u64));
+        let was = |when: &BTreeMap<Name, Instant>, is_so_now: bool| {
+            is_so_now || when.get(&fate.to).is_some_and(|last| *last >= since)
+        };
+        match fate.status {
+            Status::Delivered if send.is_data && !send.is_kept => {
+                Err(format!("{} was told that {} has a message which is in no in-box", name_of(node.0), fate.to))
+            }
+            Status::NotFound if !was(&self.unknown, !self.known.contains(&fate.to)) => {
+                Err(format!("404 for {}, which the directory has known since before the send", fate.to))
+            }
+            Status::Gone if !was(&self.absent, !self.present.contains(&fate.to)) => {
+                Err(format!("410 for {}, which has been logged in since before the send", fate.to))
+            }
+            Status::NotFound | Status::Gone | Status::Unavailable if send.is_kept && !is_excused => {
+                Err(format!("{} for a message to {} which is in its in-box: {fate:?}", fate.status, fate.to))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A packet of it was doubled on the way, which nobody can know: one copy came back, the other arrived
+    fn is_excused(&self, now: Instant, id: &MessageId) -> bool {
+        let Some(send) = self.sends.get(id) else { return true };
+        let doubled = self.doubled.get(&send.source);
+        now - send.asked > FORGOTTEN || doubled.is_some_and(|at| *at >= send.asked)
+    }
+
+    fn keep(&mut self, now: Instant, node: NodeId, id: &MessageId, is_new: bool, status: Status) -> Result<(), String> {
+        let is_excused = self.is_excused(now, id);
+        let Some(send) = self.sends.get_mut(id) else { return Ok(()) };
+        if send.to != name_of(node.0) {
+            return Err(format!("a message for {} is in the in-box of {}", send.to, name_of(node.0)));
+        }
+        if status != Status::Delivered {
+            return Ok(());
+        }
+        let has_lost = self.lost.get(&send.to).is_some_and(|at| *at >= send.asked);
+        if is_new && send.is_kept && !has_lost {
+            return Err(format!("a message of {} is in the in-box twice", name_of(send.node.0)));
+        }
+        send.is_kept = true;
+        match send.fate {
+            Some(status @ (Status::NotFound | Status::Gone | Status::Unavailable)) if !is_excused => {
+                Err(format!("the message arrived after its sender, {}, was told {status}", name_of(send.node.0)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Oracle for Fates {
+    fn name(&self) -> &'static str {
+        "fates"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        if let Fault::PowerCut(node, _, false) = fault {
+            self.lost.insert(name_of(node.0), now);
+        }
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Asked { id, to, content, source } => {
+                let is_data = matches!(content, Content::Data(_));
+                let (to, source) = ((*to).clone(), *source);
+                let send = Send { node, to, is_data, source, asked: now, held: now, fate: None, is_kept: false };
+                if self.sends.insert(*id, send).is_some() {
+                    return Err("two messages with one id".into());
+                }
+            }
+            Observation::Peer(Output::Done(outcome)) => return self.judge(now, node, &outcome.fate),
+            Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
+            Observation::Duplicated { packet } => {
+                self.doubled.insert(packet.header().source, now);
+            }
+            Observation::Applied(directory) => {
+                let known: BTreeSet<Name> = directory.accounts().map(|(name, _)| name.clone()).collect();
+                let here = directory.sessions().filter(|session| session.suspect.is_none());
+                let present: BTreeSet<Name> = here.map(|session| session.name.clone()).collect();
+                for (before, after, when) in
+                    [(&self.known, &known, &mut self.unknown), (&self.present, &present, &mut self.absent)]
+                {
+                    for name in before.symmetric_difference(after) {
+                        when.insert(name.clone(), now);
+                    }
+                }
+                (self.known, self.present) = (known, present);
+            }
+            // A dead process's sends are over, and its in-box may be new when it is back.
+            Observation::Killed => self.sends.retain(|_, send| send.node != node),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let now = world.now();
+        for send in self.sends.values_mut().filter(|send| send.fate.is_none()) {
+            if !world.node(send.node).runs() {
+                send.held = now;
+            }
+            if now - send.held > IN_TIME {
+                return Err(format!(
+                    "{} has waited too long for a fate of its message to {}",
+                    name_of(send.node.0),
+                    send.to
+                ));
+            }
+        }
+        self.sends.retain(|_, send| send.fate.is_none() || now - send.asked < FORGOTTEN);
+        Ok(())
+    }
+
+    fn end(&mut self, world: &World) -> Result<(), String> {
+        let Some(whole) = world.whole_since else { return Ok(()) };
+        let settled = whole + world.config.bound();
+        let names: BTreeSet<Name> = (world.config.supernodes..self.core).map(name_of).collect();
+        let late = self.sends.values().filter(|send| send.asked >= settled && names.contains(&send.to));
+        for send in late.filter(|send| send.node.0 < self.core && world.node(send.node).wants_session) {
+            if send.fate.is_some_and(|status| status != Status::Delivered) {
+                let (from, status) = (name_of(send.node.0), send.fate);
+                return Err(format!("{from} sent to {} in a whole mesh, and was told {status:?}", send.to));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! A place on the ring has one peer, a session one holder, and a name one owner.
+//!
+//! Source: an address is for packets and lasts for one session; a name is bound to the key of its first login for ever,
+//! until an operator releases it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_common::id::{Key, Name};
+use kith_common::time::Instant;
+
+use super::Oracle;
+use super::truth::is_logged_in;
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// Who owns which name
+#[derive(Debug, Default)]
+pub struct Holders {
+    owners: BTreeMap<Name, Key>,
+    /// Given free by the operator, and not taken since
+    released: BTreeSet<Name>,
+}
+
+impl Oracle for Holders {
+    fn name(&self) -> &'static str {
+        "holders"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Released => {
+                self.released.insert(name_of(node.0));
+            }
+            Observation::Applied(directory) => {
+                let mut places = BTreeMap::new();
+                for (name, account) in directory.accounts() {
+                    let owner = *self.owners.entry(name.clone()).or_insert(account.key);
+                    if owner != account.key && self.released.remove(name) {
+                        self.owners.insert(name.clone(), account.key);
+                    } else if owner != account.key {
+                        return Err(format!("{name} belongs to {owner:?}, and now to {:?} as well", account.key));
+                    }
+                    let Some(session) = account.session.and_then(|id| directory.session(id)) else { continue };
+                    if session.key != account.key || session.name != *name {
+                        return Err(format!("the session of {name} is {}'s, with another key", session.name));
+                    }
+                    if let Some(other) = places.insert(session.address, name) {
+                        return Err(format!("{name} and {other} have the same place, {}", session.address));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let Some(supernode) = world.node(NodeId(0)).supernode() else { return Ok(()) };
+        let mut holders = BTreeMap::new();
+        for node in world.peers().filter(|node| is_logged_in(node)) {
+            let Some(own) = node.peer().and_then(|peer| peer.core.own()) else { continue };
+            if let Some(other) = holders.insert(own.address, &node.name) {
+                return Err(format!("{} and {other} are both at {}", node.name, own.address));
+            }
+        }
+        // Nobody is at home here under two sessions, and no session has two homes: both would be two links of one peer.
+        let mut homes = BTreeMap::new();
+        for session in supernode.core.directory().sessions() {
+            let Some(home) = supernode.core.home_of(session.id) else { continue };
+            if let Some(other) = homes.insert(home, &session.name) {
+                return Err(format!("{} and {other} are at home on one link", session.name));
+            }
+        }
+        Ok(())
+    }
+}
