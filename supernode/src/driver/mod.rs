@@ -10,13 +10,12 @@ use std::sync::Arc;
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
 use kith_common::id::Key;
-use kith_common::link;
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::supernode::{Config, Output, Supernode};
 use kith_node::clock::Clock;
 use kith_node::control::server::{ControlRequest, Reply};
 use kith_node::identity::Identity;
-use kith_node::link::{LinkCommand, LinkEvent, LinkHandle, Opened};
+use kith_node::link::{LinkCommand, LinkEvent, LinkHandle};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
@@ -122,7 +121,7 @@ impl Driver {
     fn handle_event(&mut self, event: LinkEvent) {
         let now = self.clock.now();
         match event {
-            LinkEvent::Opened(opened) => self.core.handle_opened(now, &opened_for_core(*opened)),
+            LinkEvent::Opened(opened) => self.core.handle_opened(now, &opened.opened),
             LinkEvent::Frame { link, frame } => self.core.handle_frame(now, link, frame),
             LinkEvent::Closed { link, reason } => self.core.handle_closed(now, link, &reason.to_string()),
             LinkEvent::ListenerClosed { reason } => {
@@ -157,9 +156,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-fn opened_for_core(opened: Opened) -> link::Opened {
-    let Opened { link, direction, key, hello, own_nonce, attempt, remote_ip, .. } = opened;
-    link::Opened { link, direction, key, hello, own_nonce, attempt, remote_ip }
 }
