@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -126,9 +127,10 @@ impl fmt::Display for Epoch {
 /// What people type: `alice`
 ///
 /// 1 to 63 of `a`–`z`, `0`–`9` and `-`, neither starting nor ending with `-`: a DNS label in lower case, so a host's
-/// name is a name, nothing needs escaping in a terminal, and no two names look the same but for their case.
+/// name is a name, nothing needs escaping in a terminal, and no two names look the same but for their case. A clone
+/// shares the text: one name is in many tables.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The longest name, in bytes
@@ -168,7 +170,7 @@ impl FromStr for Name {
         if text.starts_with('-') || text.ends_with('-') {
             return Err(NameError::Hyphen);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

@@ -129,7 +129,7 @@ impl<S: Signer> Peer<S> {
 
 fn signed_payload(message: &Message, own: &Own, signer: &impl Signer) -> Option<Vec<u8>> {
     let signed = SignedMessage::sign(message, own.signed.clone(), signer).ok()?;
-    wire::encode(&Payload::Message(signed)).ok()
+    wire::encode(&Payload::Message(Box::new(signed))).ok()
 }
 
 fn new_packet(header: &Header, payload: &[u8]) -> Option<PacketBytes> {

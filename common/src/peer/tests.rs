@@ -307,7 +307,7 @@ fn packets_that_are_not_to_be_believed_are_dropped() {
     let forged = message_packet(A, &header(C, B, Class::Signal), &message);
     assert_eq!(hand(&mut world, B, link, Some(A), &forged), 0, "from another's address");
     let stolen = crate::wire::content::SignedMessage::sign(&message, signed_grant(A), &ed(C)).unwrap();
-    let stolen = packet(&good, &Payload::Message(stolen));
+    let stolen = packet(&good, &Payload::Message(Box::new(stolen)));
     assert_eq!(hand(&mut world, B, link, Some(A), &stolen), 0, "signed by another than its grant names");
     let datagram = packet(&good, &Payload::Datagram(Default::default()));
     assert_eq!(hand(&mut world, B, link, Some(A), &datagram), 0, "a datagram");

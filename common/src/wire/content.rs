@@ -23,7 +23,7 @@ const _: () = assert!(BODY_BYTES_MAX + 1024 <= PAYLOAD_BYTES_MAX);
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Payload {
     /// From one peer to another, signed
-    Message(SignedMessage),
+    Message(Box<SignedMessage>),
     /// From a forwarder to the source: a hint what became of a packet, unsigned
     Undeliverable(Undeliverable),
     /// From a forwarder to the source of a traced packet, unsigned

@@ -97,12 +97,24 @@ impl SignedGrant {
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
     pub fn verify(&self, network: &NetworkId) -> Result<Grant, GrantError> {
-        let certificate = self.certificate.verify(Some(network))?;
+        self.verify_under(&self.certificate.verify(Some(network))?)
+    }
+
+    /// Who is said to be a supernode, and to have signed it
+    pub const fn certificate(&self) -> &SignedCertificate {
+        &self.certificate
+    }
+
+    /// The grant, if the supernode of this certificate, which was verified, signed it (one signature is checked)
+    ///
+    /// # Errors
+    /// [`GrantError`] says what is wrong with it.
+    pub fn verify_under(&self, certificate: &Certificate) -> Result<Grant, GrantError> {
         if !crypto::verify(&certificate.supernode, &crypto::tagged(crypto::GRANT, &[&self.body]), &self.signature) {
             return Err(GrantError::Signature);
         }
         let grant: Grant = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
-        if grant.network != *network {
+        if grant.network != crypto::network_id(&certificate.network_key) {
             return Err(GrantError::OtherNetwork);
         }
         Ok(grant)

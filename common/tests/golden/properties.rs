@@ -189,7 +189,8 @@ fn payload() -> impl Strategy<Value = Payload> {
         Just(Choice::Relay),
     ];
     prop_oneof![
-        message().prop_map(|message| Payload::Message(SignedMessage::sign(&message, grant(), &Stamp).unwrap())),
+        message()
+            .prop_map(|message| Payload::Message(Box::new(SignedMessage::sign(&message, grant(), &Stamp).unwrap()))),
         (any::<u64>(), address(), status(), cause, path()).prop_map(|(packet, destination, status, cause, path)| {
             Payload::Undeliverable(Undeliverable { packet, destination, status, cause, path })
         }),

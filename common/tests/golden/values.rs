@@ -254,7 +254,7 @@ fn payloads() -> Vec<Value> {
         choice: Choice::NearestBall(395),
     };
     vec![
-        value("payload Message", Payload::Message(SignedMessage::sign(&data(), grant(), &Stamp).unwrap())),
+        value("payload Message", Payload::Message(Box::new(SignedMessage::sign(&data(), grant(), &Stamp).unwrap()))),
         value("payload Undeliverable", Payload::Undeliverable(undeliverable)),
         value("payload Hop", Payload::Hop(hop)),
         value("payload Datagram", Payload::Datagram(bytes(&[13, 14, 15]))),

@@ -76,5 +76,5 @@ pub(super) fn packet(header: &Header, payload: &Payload) -> PacketBytes {
 
 /// A message signed by `from`, in a packet with this header
 pub(super) fn message_packet(from: u8, header: &Header, message: &Message) -> PacketBytes {
-    packet(header, &Payload::Message(SignedMessage::sign(message, signed_grant(from), &ed(from)).unwrap()))
+    packet(header, &Payload::Message(Box::new(SignedMessage::sign(message, signed_grant(from), &ed(from)).unwrap())))
 }

@@ -248,8 +248,11 @@ impl Neighbourhood {
         self.settle(now);
     }
 
-    /// Time has passed
+    /// Time has passed; before [`Self::next_timeout`] that changes nothing
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.next_timeout().is_none_or(|due| now < due) {
+            return;
+        }
         self.check_lateness(now);
         self.settle(now);
     }

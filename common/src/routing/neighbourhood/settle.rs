@@ -106,6 +106,11 @@ impl Neighbourhood {
 
     /// Of each peer's links keeps the best one, and a second one until a table was seen on the best
     fn close_duplicates(&mut self, now: Instant) {
+        let mut keys: Vec<&Key> = self.links.values().map(|link| &link.key).collect();
+        keys.sort_unstable();
+        if keys.is_sorted_by(|a, b| a < b) {
+            return;
+        }
         let mut by_key: BTreeMap<Key, Vec<&Link>> = BTreeMap::new();
         for link in self.links.values() {
             by_key.entry(link.key).or_default().push(link);
@@ -254,19 +259,20 @@ impl Neighbourhood {
 
     /// The link in use of each place that has one: the best of those that are up
     fn live_by_address(&self) -> BTreeMap<Address, LinkId> {
-        let mut live: BTreeMap<Address, &Link> = BTreeMap::new();
+        let mut live: BTreeMap<Address, LinkId> = BTreeMap::new();
         for link in self.links.values().filter(|link| link.is_up()) {
             let is_neighbour = self.is_neighbour(&link.key, link.address());
             // Another key that claims a neighbour's place has an old grant: the table is newer.
             if self.neighbours.contains_key(&link.address()) && !is_neighbour {
                 continue;
             }
-            let other = live.entry(link.address()).or_insert(link);
-            if link.beats(other, &self.own, self.config.simultaneous) {
-                *other = link;
+            let best = live.entry(link.address()).or_insert(link.id);
+            let other = self.links.get(best);
+            if other.is_some_and(|other| link.beats(other, &self.own, self.config.simultaneous)) {
+                *best = link.id;
             }
         }
-        live.into_iter().map(|(address, link)| (address, link.id)).collect()
+        live
     }
 
     /// Only what still holds, so a home that was away is told the present and not the past
