@@ -117,9 +117,9 @@ impl World {
         let machine = self.node_mut(node);
         let life = machine.life;
         let links: Vec<u64> = machine.ends.keys().copied().collect();
-        machine.armed = None;
+        machine.armed = Some(now);
         for end in machine.ends.values_mut() {
-            end.armed = None;
+            end.armed = Some(now);
         }
         self.queue.at(now, Event::Wake { node, life });
         for link in links {

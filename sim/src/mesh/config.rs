@@ -36,24 +36,31 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        Self::new(1, 50)
+    }
+}
+
+impl Config {
+    /// A run of this seed with so many peers: every kind of fault, for ten minutes
+    ///
+    /// Some seeds are dense and some are sparse in faults: in a storm nothing heals, and in a calm nothing meets.
+    pub fn new(seed: u64, peers: u32) -> Self {
         Self {
-            seed: 1,
-            peers: 50,
+            seed,
+            peers,
             supernodes: 1,
             degree: 8,
             lease: Duration::from_secs(30),
-            calm: Duration::from_secs(20),
+            calm: Duration::from_secs(20 + u64::from(peers) / 50),
             faults: Duration::from_secs(600),
             kinds: Effect::ALL.iter().copied().collect(),
-            fault_every: Duration::from_secs(6),
+            fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
             deed_every: Duration::from_secs(40),
             outside: 0.0,
             story: None,
         }
     }
-}
 
-impl Config {
     /// Machines in all
     pub const fn machines(&self) -> u32 {
         self.supernodes + self.peers

@@ -315,7 +315,9 @@ impl World {
 
     /// A link's timer goes off
     pub fn wake_link(&mut self, node: NodeId, life: u32, link: u64) {
-        if self.node(node).life != life || !self.takes(node, &Event::LinkWake { node, life, link }) {
+        let armed = self.node(node).ends.get(&link).and_then(|end| end.armed);
+        let is_due = self.node(node).life == life && self.is_due(armed);
+        if !is_due || !self.takes(node, &Event::LinkWake { node, life, link }) {
             return;
         }
         let now = self.local(node);

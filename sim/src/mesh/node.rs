@@ -134,14 +134,18 @@ pub enum DiskDone {
     /// The group of commands under way
     Appended,
     /// This message is to be kept
-    Keep {
-        /// The core's number for it
-        ticket: u64,
-        /// Who sent it
-        sender: Key,
-        /// Its id
-        id: MessageId,
-    },
+    Keep(Box<Keeping>),
+}
+
+/// A message on its way to the disk
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The core's number for it
+    pub ticket: u64,
+    /// Who sent it
+    pub sender: Key,
+    /// Its id
+    pub id: MessageId,
 }
 
 /// One link of a process

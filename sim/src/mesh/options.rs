@@ -67,19 +67,14 @@ impl Options {
             Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
         };
         Ok(Config {
-            seed,
-            peers: self.peers as u32,
             supernodes: self.supernodes,
             degree: self.degree,
             faults: Duration::from_secs_f64(self.minutes.clamp(0.0, 1e6) * 60.0),
             kinds,
-            // Some runs are dense and some are sparse: in a storm nothing heals, and in a calm nothing meets.
-            fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
-            calm: Duration::from_secs(20 + self.peers as u64 / 50),
             deed_every: Duration::from_secs_f64(self.deeds.max(0.1)),
             outside: self.outside,
             story: self.trace.clone(),
-            ..Config::default()
+            ..Config::new(seed, self.peers as u32)
         })
     }
 

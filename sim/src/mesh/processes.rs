@@ -11,6 +11,7 @@ use kith_common::routing::neighbourhood;
 use kith_common::session::peer::PeerConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{self, Supernode};
+use kith_common::time::Instant;
 use kith_common::wire::session::{Locations, Reason, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -20,7 +21,7 @@ use super::clock::Clock;
 use super::faults::Effect;
 use super::links::{PORT, location_of};
 use super::net::Side;
-use super::node::{Disk, DiskDone, Identity, NodeId, PeerProcess, Process, SupernodeProcess};
+use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess};
 use super::queue::Event;
 use super::watch::Observation;
 use super::world::{WRITE, World};
@@ -49,7 +50,7 @@ impl World {
         let node = self.node_mut(id);
         node.process = Some(process);
         if let (false, Some(peer)) = (node.wants_session, node.peer_mut()) {
-            peer.core.log_out(kith_common::time::Instant::ZERO);
+            peer.core.log_out(Instant::ZERO);
         }
         self.watch.see(now, id, &Observation::Started);
         self.show_directory(id);
@@ -169,7 +170,8 @@ impl World {
 
     /// The cores' timers go off
     pub fn wake(&mut self, id: NodeId, life: u32) {
-        if self.node(id).life != life || !self.takes(id, &Event::Wake { node: id, life }) {
+        let node = self.node(id);
+        if node.life != life || !self.is_due(node.armed) || !self.takes(id, &Event::Wake { node: id, life }) {
             return;
         }
         let local = self.local(id);
@@ -215,6 +217,11 @@ impl World {
         self.rearm(id);
     }
 
+    /// Whether a timer that is planned for `armed` has gone off: an event of one that was planned anew has nothing to do
+    pub(super) fn is_due(&self, armed: Option<Instant>) -> bool {
+        armed.is_some_and(|at| at <= self.now())
+    }
+
     fn rearm(&mut self, id: NodeId) {
         let now = self.now();
         let node = self.node_mut(id);
@@ -245,8 +252,8 @@ impl World {
             Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
             Output::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
             Output::Keep { ticket, message } => {
-                let done = DiskDone::Keep { ticket, sender: message.key, id: message.id };
-                self.write(id, done);
+                let keeping = Keeping { ticket, sender: message.key, id: message.id };
+                self.write(id, DiskDone::Keep(Box::new(keeping)));
             }
             Output::Evaluate { ticket, call } => {
                 let local = self.local(id);
@@ -325,17 +332,13 @@ impl World {
             return;
         }
         // A disk writes on while a process is paused; that it did is what the process hears later.
+        if !self.takes(node, &Event::Disk { node, life, done: done.clone() }) {
+            return;
+        }
         match done {
-            DiskDone::Appended => {
-                if !self.takes(node, &Event::Disk { node, life, done }) {
-                    return;
-                }
-                self.appended(node);
-            }
-            DiskDone::Keep { ticket, sender, id } => {
-                if !self.takes(node, &Event::Disk { node, life, done: DiskDone::Keep { ticket, sender, id } }) {
-                    return;
-                }
+            DiskDone::Appended => self.appended(node),
+            DiskDone::Keep(keeping) => {
+                let Keeping { ticket, sender, id } = *keeping;
                 let local = self.local(node);
                 let Some(disk) = self.node_mut(node).peer_disk() else { return };
                 let (status, reason, is_new) = disk.keep(&sender, &id);
