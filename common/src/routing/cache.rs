@@ -97,6 +97,8 @@ const fn slot(destination: Address) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn routes() -> Routes {
@@ -104,7 +106,7 @@ mod tests {
             address: Address(n << 60),
             up: true,
             name: "n".parse().unwrap(),
-            table: Vec::new(),
+            table: Arc::default(),
         };
         Routes::new(Address(1), 16, 1000, 0, vec![view(3), view(5)])
     }

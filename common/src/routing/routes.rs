@@ -1,5 +1,7 @@
 //! What a peer knows when it forwards: its own table, and its neighbours'.
 
+use std::sync::Arc;
+
 use super::ball::{self, Cost};
 use crate::id::{Address, Name, ShortId};
 use crate::lift::Maps;
@@ -16,7 +18,7 @@ pub struct NeighbourView {
     /// What people call it
     pub name: Name,
     /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first [`NEIGHBOURS_MAX`] count
-    pub table: Vec<(Address, bool)>,
+    pub table: Arc<[(Address, bool)]>,
 }
 
 /// An immutable snapshot of what a peer needs to forward
@@ -130,8 +132,7 @@ impl Routes {
 
     /// What the snapshot takes in memory, in bytes: itself and the room of all its lists and names
     pub fn memory_bytes(&self) -> usize {
-        let room =
-            |view: &NeighbourView| view.name.as_str().len() + view.table.capacity() * size_of::<(Address, bool)>();
+        let room = |view: &NeighbourView| view.name.as_str().len() + view.table.len() * size_of::<(Address, bool)>();
         let views = self.views.capacity() * size_of::<NeighbourView>() + self.views.iter().map(room).sum::<usize>();
         let seconds = self.seconds.capacity() * size_of::<Address>();
         let reach = self.reach.iter().map(|reach| size_of::<Vec<u16>>() + reach.capacity() * size_of::<u16>());

@@ -1,6 +1,7 @@
 //! Packets walk through whole meshes, decided and emitted peer by peer as forwarders do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
@@ -320,12 +321,17 @@ mod rules {
         NeighbourView { address, up, name: "v".parse().unwrap(), table }
     }
 
+    /// The view with one more entry in its table
+    fn also(view: NeighbourView, entry: (Address, bool)) -> NeighbourView {
+        NeighbourView { table: view.table.iter().copied().chain([entry]).collect(), ..view }
+    }
+
     fn routes(views: impl IntoIterator<Item = NeighbourView>) -> Routes {
         let silent = beside(OWN).map(|(address, up)| NeighbourView {
             address,
             up,
             name: "beside".parse().unwrap(),
-            table: Vec::new(),
+            table: Arc::default(),
         });
         Routes::new(OWN, 16, MEMBERS, 1, views.into_iter().chain(silent).collect())
     }
@@ -381,8 +387,7 @@ mod rules {
 
     #[test]
     fn destination_that_is_a_neighbour_is_the_next_hop() {
-        let mut beside_it = view(2, true, &[DESTINATION]);
-        beside_it.table.push((near(1), true));
+        let beside_it = also(view(2, true, &[DESTINATION]), (near(1), true));
         let direct = NeighbourView { address: DESTINATION, ..view(0, true, &[]) };
         let expected = Decision::Forward { to: DESTINATION, edit: joins_the_way(), choice: Choice::Destination };
         assert_eq!(next(&routes([direct, beside_it]), &[address(9)]), expected);
@@ -434,8 +439,7 @@ mod rules {
 
     #[test]
     fn link_of_a_neighbours_that_is_down_offers_no_way() {
-        let mut partly_down = view(1, true, &[near(9)]);
-        partly_down.table.push((near(1), false));
+        let partly_down = also(view(1, true, &[near(9)]), (near(1), false));
         let routes = routes([partly_down, view(2, true, &[near(5)])]);
         assert_eq!(next(&routes, &[address(9)]), forward(2, Choice::NearestBall(204), joins_the_way()));
     }
@@ -558,12 +562,22 @@ mod rules {
     }
 
     #[test]
+    fn packet_does_not_go_again_to_who_gave_it_back_from_the_destinations_place() {
+        let direct = NeighbourView { address: DESTINATION, ..view(0, true, &[]) };
+        let routes = routes([direct, view(1, true, &[near(1)]), view(2, true, &[near(2)])]);
+        let new_place = address(7);
+        let entries = [(Mark::Way, OWN), (Mark::Tried, new_place)];
+        let noting = Edit { dead: noting(&[DESTINATION]).dead, ..Edit::default() };
+        let elsewhere = decide(&routes, &packet(SOURCE, &entries), Some(DESTINATION));
+        assert_eq!(elsewhere, forward(1, Choice::NearestBall(200), noting), "whoever held the place has another now");
+        let entries = [(Mark::Way, OWN), (Mark::Dead, DESTINATION), (Mark::Tried, new_place), (Mark::Tried, address(1))];
+        let still = decide(&routes, &packet(SOURCE, &entries), Some(address(1)));
+        assert_eq!(still, forward(2, Choice::NearestBall(201), Edit::default()), "nor when another gives it back");
+    }
+
+    #[test]
     fn neighbour_that_misses_the_destination_is_asked_first_and_believed_beside_a_note() {
-        let missing = |n| {
-            let mut view = view(n, true, &[]);
-            view.table.push((DESTINATION, false));
-            view
-        };
+        let missing = |n| also(view(n, true, &[]), (DESTINATION, false));
         let asked = forward(1, Choice::NearestBall(175), joins_the_way());
         assert_eq!(next(&routes([missing(1), view(3, true, &[near(1)])]), &[address(9)]), asked);
         let hearsay = next(&routes([missing(1), missing(2)]), &[address(9)]);
@@ -574,7 +588,7 @@ mod rules {
         let knows = forward(3, Choice::KnowsDestination, joins_the_way());
         assert_eq!(decide(vec![missing(1), view(3, true, &[DESTINATION])]), knows);
         let nobody_there = NeighbourView {
-            table: vec![(address(0xa9), true), (address(0xac), true)],
+            table: [(address(0xa9), true), (address(0xac), true)].into(),
             address: address(0xab),
             ..view(0, true, &[])
         };

@@ -13,6 +13,8 @@ use super::config::Config;
 use super::faults::Effect;
 use super::run::{Report, run};
 use crate::cli;
+use crate::output::{self, line, note};
+use crate::parallel::threads_default;
 
 /// What to run
 #[derive(Args, Clone, Debug)]
@@ -48,7 +50,7 @@ pub struct Options {
     #[arg(long, value_name = "WHAT")]
     trace: Option<String>,
     /// How many threads; the runs do not depend on it
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = threads_default(), value_name = "N")]
     threads: usize,
     /// Print an object instead of a text
     #[arg(long)]
@@ -138,7 +140,7 @@ pub fn verb(options: &Options) -> ExitCode {
     match summary(options) {
         Ok(summary) => print(options, &summary),
         Err(error) => {
-            eprintln!("kith-sim: {error}");
+            note(&format!("kith-sim: {error}"));
             ExitCode::from(2)
         }
     }
@@ -161,7 +163,7 @@ fn summary(options: &Options) -> Result<Summary, String> {
                     let report = run(&config);
                     busy.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
                     if let Some(violation) = &report.violation {
-                        eprintln!("seed {seed}: {violation}\n  replay: {}", options.replay(seed));
+                        note(&format!("seed {seed}: {violation}\n  replay: {}", options.replay(seed)));
                     }
                     if let Ok(mut reports) = reports.lock() {
                         reports.insert(seed, report);
@@ -186,38 +188,32 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
     let idle = idle_faults(options, summary);
     let is_good = summary.violations.is_empty() && idle.is_empty();
     if options.json {
-        match serde_json::to_string_pretty(summary) {
-            Ok(text) => println!("{text}"),
-            Err(error) => eprintln!("kith-sim: {error}"),
-        }
+        output::json(summary);
     } else {
-        println!(
-            "{} seeds of {} peers: {:.1} simulated hours in {:.0} s, {:.0} times as fast as real time on one core",
-            summary.seeds,
-            options.peers,
-            summary.simulated_s / 3600.0,
-            summary.wall_s,
-            summary.speed
-        );
-        println!("{} events; trace {}", summary.events, summary.hash);
-        let list = |of: &BTreeMap<String, u64>| {
-            of.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
-        };
-        println!("faults that bit: {}", list(&summary.effects));
-        println!("packets: {}", list(&summary.packets));
-        println!(
-            "at most {} events waited, and {} dials and links were there",
-            summary.queue_longest, summary.conns_most
-        );
-        match summary.violations.len() {
-            0 => println!("no violation; the rate of failures is below {:.2e} (95 %: 3/n)", 3.0 / summary.seeds as f64),
-            count => println!("{count} VIOLATIONS, first: {}", summary.violations[0]),
-        }
-        for effect in &idle {
-            println!("fault without any effect: {effect}");
-        }
+        say(options, summary);
+        idle.iter().for_each(|effect| line(&format!("fault without any effect: {effect}")));
     }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say(options: &Options, summary: &Summary) {
+    let Summary { seeds, simulated_s, wall_s, speed, events, hash, queue_longest, conns_most, .. } = summary;
+    let hours = simulated_s / 3600.0;
+    line(&format!(
+        "{seeds} seeds of {} peers: {hours:.1} simulated hours in {wall_s:.0} s, {speed:.0} times as fast as real time on one core",
+        options.peers,
+    ));
+    line(&format!("{events} events; trace {hash}"));
+    let list = |of: &BTreeMap<String, u64>| {
+        of.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    line(&format!("faults that bit: {}", list(&summary.effects)));
+    line(&format!("packets: {}", list(&summary.packets)));
+    line(&format!("at most {queue_longest} events waited, and {conns_most} dials and links were there"));
+    line(&match summary.violations.as_slice() {
+        [] => format!("no violation; the rate of failures is below {:.2e} (95 %: 3/n)", 3.0 / *seeds as f64),
+        [first, ..] => format!("{} VIOLATIONS, first: {first}", summary.violations.len()),
+    });
 }
 
 /// Kinds of faults that were wanted and did nothing: the suite would prove nothing about them

@@ -22,6 +22,7 @@ use super::node::NodeId;
 use super::queue::Event;
 use super::world::World;
 use crate::oracles::{self, Oracle};
+use crate::output::line;
 
 /// Something that can be seen from outside the cores
 #[derive(Debug)]
@@ -244,14 +245,14 @@ impl Watch {
             oracle.fault(now, fault);
         }
         if self.story.is_some() && !matches!(fault, Fault::Cut(..)) {
-            println!("{now:?} *** {fault:?}");
+            line(&format!("{now:?} *** {fault:?}"));
         } else if let (Some(_), Fault::Cut(number, cut)) = (&self.story, fault) {
             let list = |set: &[bool]| {
                 let names = set.iter().enumerate().filter(|(_, is)| **is).map(|(node, _)| node.to_string());
                 names.collect::<Vec<_>>().join(" ")
             };
             let arrow = if cut.both { "<->" } else { "->" };
-            println!("{now:?} *** cut {number}, {}: {} {arrow} {}", cut.effect, list(&cut.from), list(&cut.to));
+            line(&format!("{now:?} *** cut {number}, {}: {} {arrow} {}", cut.effect, list(&cut.from), list(&cut.to)));
         }
     }
 
@@ -261,9 +262,9 @@ impl Watch {
             return;
         }
         let name = super::users::name_of(node.0);
-        let line = format!("{now:?} {name} {seen:?}");
-        if story == "all" || name.as_str() == story || line.contains(story.as_str()) {
-            println!("{}", line.chars().take(600).collect::<String>());
+        let told = format!("{now:?} {name} {seen:?}");
+        if story == "all" || name.as_str() == story || told.contains(story.as_str()) {
+            line(&told.chars().take(600).collect::<String>());
         }
     }
 }

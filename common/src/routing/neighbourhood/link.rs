@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{CloseReason, Direction, LinkId, Opened};
@@ -36,11 +37,14 @@ impl Standing {
     }
 }
 
-/// The other side's table, as told on a link
+/// The other side's table, as told on a link; snapshots for forwarding share its links
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RemoteTable {
     pub(super) epoch: Epoch,
-    pub(super) entries: BTreeMap<Address, (bool, Name)>,
+    /// In the order of addresses, each with whether it is up
+    pub(super) links: Arc<[(Address, bool)]>,
+    /// Whom they lead to, in the same order
+    pub(super) names: Vec<Name>,
 }
 
 #[derive(Debug)]
@@ -161,18 +165,32 @@ impl RemoteTable {
     pub(super) fn new(table: Table, sender: Address) -> Self {
         let entries = table.entries.into_vec().into_iter();
         let entries = entries.filter(|entry| entry.address != sender);
-        Self { epoch: table.epoch, entries: entries.map(|entry| (entry.address, (entry.up, entry.name))).collect() }
+        let entries: BTreeMap<Address, (bool, Name)> =
+            entries.map(|entry| (entry.address, (entry.up, entry.name))).collect();
+        let links = entries.iter().map(|(address, (up, _))| (*address, *up)).collect();
+        Self { epoch: table.epoch, links, names: entries.into_values().map(|(_, name)| name).collect() }
     }
 
-    /// Applies the changes whose links are in the table; how many are not
-    pub(super) fn apply(&mut self, delta: &Delta) -> usize {
-        let mut unknown = 0;
+    /// Whom it leads to
+    pub(super) fn known(&self) -> impl Iterator<Item = (Address, &Name)> {
+        self.links.iter().map(|(address, _)| *address).zip(&self.names)
+    }
+
+    /// Applies the changes whose links are in the table; whether that changed any, and how many are not there
+    pub(super) fn apply(&mut self, delta: &Delta) -> (bool, usize) {
+        let (mut is_changed, mut unknown) = (false, 0);
         for change in &delta.changes {
-            match self.entries.get_mut(&change.address) {
-                Some((up, _)) => *up = change.up,
-                None => unknown += 1,
+            match self.links.binary_search_by_key(&change.address, |(address, _)| *address) {
+                Ok(at) if self.links.get(at).is_some_and(|(_, up)| *up != change.up) => {
+                    is_changed = true;
+                    if let Some((_, up)) = Arc::make_mut(&mut self.links).get_mut(at) {
+                        *up = change.up;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => unknown += 1,
             }
         }
-        unknown
+        (is_changed, unknown)
     }
 }

@@ -365,7 +365,8 @@ impl Neighbourhood {
         }
         let table = RemoteTable::new(table, link.grant.address);
         // A neighbour that says the same again must not cost us a new snapshot and all cached decisions.
-        self.are_views_changed |= link.table.as_ref().is_none_or(|old| old.entries != table.entries);
+        self.are_views_changed |=
+            link.table.as_ref().is_none_or(|old| (&old.links, &old.names) != (&table.links, &table.names));
         link.table = Some(table);
     }
 
@@ -376,9 +377,8 @@ impl Neighbourhood {
         let Some(table) = &mut link.table else {
             return self.ignore_frame(id, FrameKind::Delta, IgnoreReason::NoTable);
         };
-        let before = table.clone();
-        let unknown = table.apply(delta);
-        self.are_views_changed |= *table != before && !mutant::is(Mutant::DeltaNotPublished);
+        let (is_changed, unknown) = table.apply(delta);
+        self.are_views_changed |= is_changed && !mutant::is(Mutant::DeltaNotPublished);
         if unknown > 0 {
             self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
         }

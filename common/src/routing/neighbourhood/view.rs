@@ -40,7 +40,12 @@ impl Neighbourhood {
         let view = |address: Address, name: &Name, last: Option<&RemoteTable>| {
             let link = self.live_link(address);
             let table = link.and_then(|link| link.table.as_ref()).or(last);
-            NeighbourView { address, up: link.is_some(), name: name.clone(), table: self.view_of(table) }
+            NeighbourView {
+                address,
+                up: link.is_some(),
+                name: name.clone(),
+                table: table.map(|table| table.links.clone()).unwrap_or_default(),
+            }
         };
         let wanted = self.neighbours.iter();
         let wanted = wanted.map(|(at, neighbour)| view(*at, &neighbour.record.name, neighbour.last_table.as_ref()));
@@ -113,13 +118,7 @@ impl Neighbourhood {
         let others = self.others().map(|link| (link.address(), &link.grant.name));
         let live = self.live.values().filter_map(|id| self.links.get(id)?.table.as_ref());
         let last = self.neighbours.values().filter_map(|neighbour| neighbour.last_table.as_ref());
-        let far = live.chain(last).flat_map(|table| table.entries.iter());
-        wanted.chain(others).chain(far.map(|(address, (_, name))| (*address, name)))
-    }
-
-    fn view_of(&self, table: Option<&RemoteTable>) -> Vec<(Address, bool)> {
-        let entries = table.into_iter().flat_map(|table| &table.entries);
-        entries.map(|(address, (up, _))| (*address, *up)).collect()
+        wanted.chain(others).chain(live.chain(last).flat_map(RemoteTable::known))
     }
 
     fn status_of(&self, neighbour: &Neighbour) -> NeighbourStatus {

@@ -121,7 +121,7 @@ fn routes(generation: u64, neighbours: &[Address]) -> Routes {
         address: *address,
         up: true,
         name: "neighbour".parse().unwrap(),
-        table: vec![(HERE, true)],
+        table: [(HERE, true)].into(),
     };
     Routes::new(HERE, 4, 3, generation, neighbours.iter().map(view).collect())
 }
@@ -207,7 +207,7 @@ fn packet_whose_next_hop_has_just_gone_waits_for_new_routes() {
     node.assert_counts(&[]);
     // By a third, which has a link to the destination.
     let knows =
-        NeighbourView { address: FAR, up: true, name: "far".parse().unwrap(), table: vec![(HERE, true), (C, true)] };
+        NeighbourView { address: FAR, up: true, name: "far".parse().unwrap(), table: [(HERE, true), (C, true)].into() };
     let views = routes(2, &[A]).views().iter().cloned().chain([knows]).collect();
     node.routes = Routes::new(HERE, 4, 4, 2, views);
     node.release(NOW + LIMBO_AGE_MAX);
