@@ -17,11 +17,13 @@ use serde::Serialize;
 use crate::chance::Chance;
 use crate::goals::{Figure, Goal};
 use crate::members::{History, Ids, Members};
-use crate::stats::Histogram;
+use crate::stats::{Histogram, Mean};
 use crate::{cli, output, routes};
 
 pub use change::{Change, Cost};
 
+/// Single joins, and single leaves, where nothing else is said
+pub(crate) const SAMPLES: usize = 2000;
 /// Of so many peers one leaves and one joins when many do at once
 const AT_ONCE: usize = 100;
 
@@ -40,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = cli::degree)]
     pub degree: u8,
     /// Single joins, and single leaves, for each seed and ring
-    #[arg(long, value_name = "K", default_value = "2k", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = cli::count)]
     pub samples: usize,
     /// Packets for each seed, through the fresh ring and through that after a day
     #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::count)]
@@ -57,6 +59,14 @@ pub struct Options {
     /// One object for programs
     #[arg(long)]
     pub json: bool,
+}
+
+impl Options {
+    /// This many peers, and else the defaults
+    pub fn of_peers(peers: usize) -> Self {
+        let (degree, samples, pairs) = (DEGREE_DEFAULT, SAMPLES, 40_000);
+        Self { peers, degree, samples, pairs, seed: 1, seeds: 1, threads: None, json: false }
+    }
 }
 
 /// What was found: the same for the same options on every machine
@@ -146,10 +156,11 @@ pub fn run(options: &Options) -> ExitCode {
 pub fn measure(options: &Options) -> Figures {
     let Options { peers, degree, seed, seeds, .. } = *options;
     let rings = [History::Joins, History::Churned].map(|history| ring_figures(options, history));
-    Figures { peers, degree, seed, seeds, rings, day: day_figures(options) }
+    Figures { peers, degree, seed, seeds, rings, day: day_figures(options, None) }
 }
 
-fn ring_figures(options: &Options, history: History) -> RingFigures {
+/// What single joins and leaves of such a ring cost, and many at once
+pub(crate) fn ring_figures(options: &Options, history: History) -> RingFigures {
     let (mut join, mut leave, mut at_once) = (Tally::default(), Tally::default(), (0.0, 0.0));
     for seed in options.seed..options.seed + options.seeds {
         let mut members = Members::new(options.peers, Ids::Given, history, seed);
@@ -201,14 +212,15 @@ fn close_at_once(options: &Options, members: &mut Members, chance: &mut Chance) 
     (change.cost(members.ring()).closed as f64, unavoidable)
 }
 
-fn day_figures(options: &Options) -> DayFigures {
+/// Hops after a day, beside those of the `fresh` ring if they are known
+pub(crate) fn day_figures(options: &Options, fresh: Option<Mean>) -> DayFigures {
     let Options { peers, degree, pairs, seed, seeds, threads, .. } = *options;
     let hops = |history| {
         let routes =
             routes::Options { degree, history, pairs, seed, seeds, threads, ..routes::Options::of_peers(peers) };
         routes::measure(&routes).0.hops.mean
     };
-    let [fresh, after] = [History::Joins, History::Day].map(hops);
+    let (fresh, after) = (fresh.unwrap_or_else(|| hops(History::Joins)), hops(History::Day));
     let ratio = after.mean / fresh.mean;
     let off = ratio * (fresh.bound95 / fresh.mean).hypot(after.bound95 / after.mean);
     let ratio = Figure { bounds95: Some([ratio - off, ratio + off]), ..Figure::new(ratio) };

@@ -1,16 +1,7 @@
 use super::*;
 
 fn options(peers: usize, threads: usize) -> Options {
-    Options {
-        peers,
-        degree: DEGREE_DEFAULT,
-        samples: 300,
-        pairs: 3000,
-        seed: 1,
-        seeds: 1,
-        threads: Some(threads),
-        json: false,
-    }
+    Options { samples: 300, pairs: 3000, threads: Some(threads), ..Options::of_peers(peers) }
 }
 
 #[test]
