@@ -254,7 +254,7 @@ impl Column<'_> {
 /// Says on standard error what was found just now
 fn note(peers: usize, name: &str, unit: Unit, figures: &[Figure]) {
     if !figures.is_empty() {
-        output::note(&format!("{} peers: {name}: {}", report::size(peers), report::cell(unit, figures)));
+        output::note(&format!("{} peers: {name}: {}", output::size(peers), report::cell(unit, figures)));
     }
 }
 

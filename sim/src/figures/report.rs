@@ -2,6 +2,7 @@
 
 use super::{Row, Table, Unit};
 use crate::goals::{Figure, Goal};
+use crate::output::size;
 
 /// The lines of both tables
 pub(super) fn markdown(table: &Table) -> Vec<String> {
@@ -24,16 +25,6 @@ pub(super) fn markdown(table: &Table) -> Vec<String> {
 fn push_head(lines: &mut Vec<String>, corner: &str, columns: &[String]) {
     lines.push(format!("| {corner} | {} |", columns.join(" | ")));
     lines.push(format!("|---|{}", "---|".repeat(columns.len())));
-}
-
-/// 500, 10k, 1M
-pub(super) fn size(peers: usize) -> String {
-    match peers {
-        0 => "0".into(),
-        _ if peers.is_multiple_of(1_000_000) => format!("{}M", peers / 1_000_000),
-        _ if peers.is_multiple_of(1_000) => format!("{}k", peers / 1_000),
-        _ => peers.to_string(),
-    }
 }
 
 /// Figures with their bounds and goals
@@ -85,10 +76,5 @@ mod tests {
         assert_eq!(cell(Unit::Whole, &most), "5 (≤ 5) / 9");
         assert_eq!(cell(Unit::Ratio, &[Figure::new(1.5), Figure::new(20.0)]), "1.50 / 20");
         assert_eq!(cell(Unit::Whole, &[]), "–");
-    }
-
-    #[test]
-    fn sizes_are_written_as_people_do() {
-        assert_eq!([500, 1_000, 100_000, 2_000_000, 1_500].map(size), ["500", "1k", "100k", "2M", "1500"]);
     }
 }

@@ -17,12 +17,15 @@ const SIZE: (u32, u32) = (860, 540);
 const FONT: &str = "sans-serif";
 const TITLE_SIZE: u32 = 20;
 const TEXT_SIZE: u32 = 15;
+/// Room for the title, and for the numbers beside the vertical axis
+const TOP: u32 = 48;
+const LEFT: u32 = 58;
 /// Room for the names at the lines' ends
 const NAMES_WIDTH: u32 = 130;
 /// Names do not come nearer to each other than this
 const NAME_HEIGHT: i32 = 17;
 /// Where the key's first line begins, from the picture's corner, and how long its samples are
-const KEY: (i32, i32) = (90, 62);
+const KEY: (i32, i32) = (86, 70);
 const KEY_SAMPLE: i32 = 34;
 const KEY_STEP: i32 = 20;
 
@@ -86,11 +89,11 @@ impl Chart {
     fn draw<'a>(&self, root: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>) -> Drawn<'a> {
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(root)
-            .caption(&self.title, (FONT, TITLE_SIZE))
             .margin(12)
+            .margin_top(TOP)
             .margin_right(NAMES_WIDTH)
             .x_label_area_size(48)
-            .y_label_area_size(64)
+            .y_label_area_size(LEFT)
             .build_cartesian_2d(self.x.range.clone(), self.y.range.clone())?;
         chart
             .configure_mesh()
@@ -124,6 +127,8 @@ impl Chart {
         for ((x, y), name, color) in apart(ends.collect()) {
             root.draw(&Text::new(name.to_owned(), (x + 8, y), text_style(&color)))?;
         }
+        let title = TextStyle { font: (FONT, TITLE_SIZE).into_font(), ..text_style(&BLACK) };
+        root.draw(&Text::new(self.title.clone(), (LEFT as i32 + 12, 24), title))?;
         self.draw_key(root)
     }
 

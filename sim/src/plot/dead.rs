@@ -25,7 +25,10 @@ pub(super) fn chart(options: &Options) -> Chart {
     ];
     let lowest = lines.iter().flat_map(|line| &line.points).map(|(_, share)| *share).fold(100.0, f64::min);
     Chart {
-        title: format!("Packets delivered while peers are dead and nobody has rewired ({} peers)", options.dead_peers),
+        title: format!(
+            "Packets delivered when some of {} peers are dead and nobody has rewired",
+            output::size(options.dead_peers)
+        ),
         x: Axis {
             title: "peers dead, %".into(),
             range: f64::from(*DEAD.start())..f64::from(*DEAD.end()),

@@ -10,27 +10,29 @@ const PEERS_MIN: usize = 100;
 
 pub(super) fn chart(options: &Options) -> Chart {
     let sizes = sizes(options.max_peers);
-    let mut lines = Vec::new();
-    let mut add = |color, stroke, name: Option<String>, hops: &mut dyn FnMut(usize) -> f64| {
-        let points = sizes.iter().map(|peers| (place(*peers), hops(*peers))).collect();
-        lines.push(Line { color, stroke, points, name });
+    let fine = fine(options.max_peers);
+    let points = |sizes: &[usize], hops: &dyn Fn(usize) -> f64| -> Vec<(f64, f64)> {
+        sizes.iter().map(|peers| (place(*peers), hops(*peers))).collect()
     };
-    add(GREY, Stroke::Plain, Some("Chord: ½ log₂ n".into()), &mut |peers| (peers as f64).log2() / 2.0);
+    let chord = points(&sizes, &|peers| (peers as f64).log2() / 2.0);
+    let name = Some("Chord: ½ log₂ n".to_owned());
+    let mut lines = vec![Line { color: GREY, stroke: Stroke::Plain, points: chord, name }];
     for (degree, color) in DEGREES.into_iter().zip([ORANGE, PURPLE, BLUE, GREEN]) {
-        add(color, Stroke::Dashed, None, &mut |peers| moore::mean_distance(peers as u64, degree));
-        let name = Some(format!("degree {degree}"));
-        add(color, Stroke::Dots, name, &mut |peers| measured(options, peers, degree));
+        let bound = points(&fine, &|peers| moore::mean_distance(peers as u64, degree));
+        let found = points(&sizes, &|peers| measured(options, peers, degree));
+        lines.push(Line { color, stroke: Stroke::Dashed, points: bound, name: None });
+        lines.push(Line { color, stroke: Stroke::Dots, points: found, name: Some(format!("degree {degree}")) });
     }
     let highest = lines.iter().flat_map(|line| &line.points).map(|(_, hops)| *hops).fold(0.0, f64::max);
     let [first, last] = [PEERS_MIN, options.max_peers.max(PEERS_MIN + 1)].map(place);
     let decades = (last - first).floor() as usize + 1;
     Chart {
-        title: "Hops of a packet, mean".into(),
+        title: "Hops that a packet needs, by the number of peers".into(),
         x: Axis {
             title: "peers (logarithmic)".into(),
             range: first..last,
             numbers: decades.max(2),
-            write: |x| peers(x),
+            write: |place| output::size(10f64.powf(place).round() as usize),
         },
         y: Axis {
             title: "mean hops".into(),
@@ -40,7 +42,7 @@ pub(super) fn chart(options: &Options) -> Chart {
         },
         lines,
         key: vec![
-            (Stroke::Dots, "measured, by a peer's links (degree)".into()),
+            (Stroke::Dots, "measured (degree: links that a peer has, about)".into()),
             (Stroke::Dashed, "Moore bound: no graph of that degree has fewer".into()),
         ],
         is_key_low: false,
@@ -63,21 +65,16 @@ fn sizes(max: usize) -> Vec<usize> {
     sizes
 }
 
+/// So many that a line through them has its true bends
+fn fine(max: usize) -> Vec<usize> {
+    const STEPS: i32 = 40;
+    let (min, growth) = (PEERS_MIN as f64, max as f64 / PEERS_MIN as f64);
+    (0..=STEPS).map(|step| (min * growth.powf(f64::from(step) / f64::from(STEPS))).round() as usize).collect()
+}
+
 /// Where a size is on the axis
 fn place(peers: usize) -> f64 {
     (peers as f64).log10()
-}
-
-/// What stands at a place of the axis
-fn peers(place: f64) -> String {
-    let peers = 10f64.powf(place).round();
-    if peers >= 1e6 {
-        format!("{}M", peers / 1e6)
-    } else if peers >= 1e3 {
-        format!("{}k", peers / 1e3)
-    } else {
-        peers.to_string()
-    }
 }
 
 #[cfg(test)]
@@ -88,6 +85,7 @@ mod tests {
     fn sizes_go_up_to_the_largest() {
         assert_eq!(sizes(10_000), [100, 300, 1_000, 3_000, 10_000]);
         assert_eq!(sizes(500), [100, 300, 500]);
-        assert_eq!([2.0, 4.0, 6.0].map(peers), ["100", "10k", "1M"]);
+        let fine = fine(1000);
+        assert!(fine.len() == 41 && fine[0] == 100 && fine[40] == 1000 && fine.is_sorted());
     }
 }
