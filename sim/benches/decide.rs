@@ -7,7 +7,7 @@
 //! the code would make: read the fastest and the median of several runs, beside those of the version before.
 //!
 //! Only the peer that decides has a snapshot, made of the ring and of its own and its neighbours' tables.
-#![allow(clippy::expect_used, reason = "a bench that cannot begin has nothing to say")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot begin has nothing to say")]
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
