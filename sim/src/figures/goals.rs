@@ -16,7 +16,7 @@ pub(super) struct Goals {
     pub(super) ratio: Option<Goal>,
     /// Hops of 99 % of the packets
     pub(super) p99: Option<Goal>,
-    /// Hops of the longest
+    /// Hops of the longest of 40,000 packets
     pub(super) max: Option<Goal>,
     /// Delivered in 32 and in 64 hops, of all packets while 30 % are dead
     pub(super) dead_30: [Option<Goal>; 2],

@@ -155,6 +155,8 @@ pub struct Hops {
     pub p99: usize,
     /// The longest
     pub max: usize,
+    /// The longest of each seed: the more packets, the longer it is
+    pub seed_maxes: Vec<usize>,
 }
 
 /// How many arrived
@@ -252,6 +254,7 @@ struct Tally {
     links: Histogram,
     hops: Histogram,
     seed_means: Vec<f64>,
+    seed_maxes: Vec<usize>,
     all: Fates,
     connected: Fates,
     lost: u64,
@@ -331,6 +334,7 @@ impl Tally {
             }
         }
         self.seed_means.push(hops.mean().mean);
+        self.seed_maxes.push(hops.max());
         self.add_load(living.iter().map(|peer| forwards[*peer as usize] as usize));
     }
 
@@ -348,6 +352,7 @@ impl Tally {
         let ratio = |(sum, count): (u64, u64)| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
         let (mean, moore) = (self.hops.mean(), moore::mean_distance(options.peers as u64, options.degree));
         let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| self.hops.quantile(share));
+        let (seed_means, seed_maxes) = (self.seed_means, self.seed_maxes);
         Figures {
             peers: options.peers,
             degree: options.degree,
@@ -357,7 +362,7 @@ impl Tally {
             seed: options.seed,
             seeds: options.seeds,
             packets: self.all.packets,
-            hops: Hops { mean, seed_means: self.seed_means, p50, p95, p99, max: self.hops.max() },
+            hops: Hops { mean, seed_means, p50, p95, p99, max: self.hops.max(), seed_maxes },
             moore,
             moore_ratio: mean.mean / moore,
             shortest: ratio(self.shortest),
