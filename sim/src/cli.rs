@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{mesh, routes};
+use crate::{churn, figures, mesh, plot, routes};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -18,6 +18,12 @@ struct Cli {
 enum Verb {
     /// Send packets through a whole overlay, healthy or with peers dead, and say how they fared
     Routes(routes::Options),
+    /// Say what joins and leaves change, and what a day of them does to the hops
+    Churn(churn::Options),
+    /// Measure everything that there are goals for, and print it as a table
+    Figures(figures::Options),
+    /// Draw hops by size and deliveries by dead peers
+    Plot(plot::Options),
     /// Run the whole protocol with faults and users, and watch what must hold
     Mesh(mesh::Options),
 }
@@ -26,6 +32,9 @@ enum Verb {
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Routes(options) => routes::run(&options),
+        Verb::Churn(options) => churn::run(&options),
+        Verb::Figures(options) => figures::run(&options),
+        Verb::Plot(options) => plot::run(&options),
         Verb::Mesh(options) => mesh::verb(&options),
     }
 }

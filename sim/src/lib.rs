@@ -1,8 +1,9 @@
 //! The product's own cores in virtual time: no sockets, no clock, no chance but the seed's.
 //!
 //! [`routes`] sends packets through a whole overlay of up to a million peers, decided hop by hop by
-//! [`kith_common::routing`] as forwarders do. What it needs, from the bottom up: [`chance`] (numbers from a seed),
-//! [`members`] (who is on the ring), [`overlay`] (who is linked to whom, and who is dead), [`walk`] (one packet's way),
+//! [`kith_common::routing`] as forwarders do; [`churn`] counts what joins and leaves change, [`figures`] measures all that
+//! there are goals for, and [`plot`] draws it. What it needs, from the bottom up: [`chance`] (numbers from a seed),
+//! [`members`] and [`sessions`] (who is on the ring), [`overlay`] (who is linked to whom, and who is dead), [`walk`] (one packet's way),
 //! [`stats`] and [`moore`] (what to make of many).
 //!
 //! Results depend on the seed alone, not on the number of threads; what a clock measured is kept apart from them.
@@ -13,7 +14,10 @@
 )]
 
 pub mod chance;
+pub mod churn;
 pub mod cli;
+pub mod figures;
+pub mod goals;
 pub mod members;
 pub mod mesh;
 pub mod moore;
@@ -21,6 +25,8 @@ pub mod oracles;
 pub mod output;
 pub mod overlay;
 mod parallel;
+pub mod plot;
 pub mod routes;
+pub mod sessions;
 pub mod stats;
 pub mod walk;

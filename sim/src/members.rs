@@ -8,6 +8,7 @@ use kith_common::ring::Ring;
 use serde::Serialize;
 
 use crate::chance::Chance;
+use crate::sessions;
 
 /// How a peer gets its address
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -27,6 +28,8 @@ pub enum History {
     Joins,
     /// As many joins, then as many times one leaves and one joins
     Churned,
+    /// As many joins, then a day in which many come for minutes and few for long
+    Day,
 }
 
 /// The members of a ring that people join and leave
@@ -47,10 +50,16 @@ impl Members {
         while members.list.len() < peers {
             members.join();
         }
-        if history == History::Churned {
-            for _ in 0..peers {
-                members.leave();
-                members.join();
+        match history {
+            History::Joins => {}
+            History::Churned => {
+                for _ in 0..peers {
+                    members.leave();
+                    members.join();
+                }
+            }
+            History::Day => {
+                sessions::pass(&mut members, sessions::DAY, &mut Chance::new(seed, "sessions"));
             }
         }
         members
@@ -61,8 +70,38 @@ impl Members {
         &self.ring
     }
 
+    /// The member at this index of those in no order
+    pub fn at(&self, at: usize) -> Option<Address> {
+        self.list.get(at).copied()
+    }
+
     /// A new peer logs in; where it is
     pub fn join(&mut self) -> Address {
+        let address = self.enter();
+        self.list.push(address);
+        address
+    }
+
+    /// A peer comes to this address, with the last index; `false` if somebody is there
+    pub fn join_at(&mut self, address: Address) -> bool {
+        let is_new = self.ring.insert(address);
+        if is_new {
+            self.list.push(address);
+        }
+        is_new
+    }
+
+    /// The member at this index leaves, and a new one logs in and takes its index; where that is
+    pub fn replace_at(&mut self, at: usize) -> Option<Address> {
+        let address = self.at(at)?;
+        self.ring.remove(address);
+        let next = self.enter();
+        self.list[at] = next;
+        Some(next)
+    }
+
+    /// Puts somebody on the ring whom the list lacks
+    fn enter(&mut self) -> Address {
         loop {
             let (key, salt) = (Key(self.chance.bytes()), self.chance.bytes());
             let address = match self.ids {
@@ -70,7 +109,6 @@ impl Members {
                 Ids::Hash => candidate_address(&key, &salt, 0),
             };
             if self.ring.insert(address) {
-                self.list.push(address);
                 return address;
             }
         }

@@ -24,3 +24,23 @@ pub fn json(value: &impl Serialize) {
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// A number of peers as people write it: 500, 10k, 1M
+pub fn size(peers: usize) -> String {
+    match peers {
+        0 => "0".into(),
+        _ if peers.is_multiple_of(1_000_000) => format!("{}M", peers / 1_000_000),
+        _ if peers.is_multiple_of(1_000) => format!("{}k", peers / 1_000),
+        _ => peers.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_people_do() {
+        assert_eq!([0, 500, 1_000, 100_000, 2_000_000, 1_500].map(size), ["0", "500", "1k", "100k", "2M", "1500"]);
+    }
+}

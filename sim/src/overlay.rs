@@ -93,6 +93,11 @@ impl Overlay {
         &self.links[begin..end]
     }
 
+    /// How many neighbours a peer has, mean
+    pub fn links_mean(&self) -> f64 {
+        self.links.len() as f64 / self.peers().max(1) as f64
+    }
+
     /// The peer's living neighbour at `address`
     pub fn living_neighbour(&self, peer: Peer, address: Address) -> Option<Peer> {
         let table = self.neighbours(peer);

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Args;
 use kith_common::id::Name;
 use kith_common::lift::DEGREE_DEFAULT;
+use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{TTL_DEFAULT, TTL_MAX};
 use serde::Serialize;
 
@@ -154,6 +155,8 @@ pub struct Hops {
     pub p99: usize,
     /// The longest
     pub max: usize,
+    /// The longest of each seed: the more packets, the longer it is
+    pub seed_maxes: Vec<usize>,
 }
 
 /// How many arrived
@@ -165,6 +168,19 @@ pub struct Delivered {
     pub within: [Share; 3],
     /// Given up by the product, with status 503, before 32, 64 and 128 hops
     pub came_back_before: [Share; 3],
+    /// Why
+    pub came_back: CameBack,
+}
+
+/// Packets that came back, by the reason that they came back with
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct CameBack {
+    /// Two peers missed the destination: none of them was right, as destinations live
+    pub destination_down: u64,
+    /// Nobody was left to try
+    pub no_candidate: u64,
+    /// Their TTL, or their room for those tried, was spent
+    pub ttl_spent: u64,
 }
 
 /// Packets that a living peer forwards for others, in multiples of the mean; of the worst seed
@@ -219,7 +235,12 @@ pub fn measure(options: &Options) -> (Figures, Timing) {
 /// The whole overlay of one seed
 pub(crate) fn overlay(options: &Options, seed: u64) -> Overlay {
     let members = Members::new(options.peers, options.ids, options.history, seed);
-    Overlay::new(members.ring(), options.degree, &typical_name(), options.threads())
+    overlay_of(&members, options.degree, options.threads)
+}
+
+/// The whole overlay of these members
+pub(crate) fn overlay_of(members: &Members, degree: u8, threads: Option<usize>) -> Overlay {
+    Overlay::new(members.ring(), degree, &typical_name(), threads.unwrap_or_else(threads_default))
 }
 
 /// Eight letters
@@ -233,6 +254,7 @@ struct Tally {
     links: Histogram,
     hops: Histogram,
     seed_means: Vec<f64>,
+    seed_maxes: Vec<usize>,
     all: Fates,
     connected: Fates,
     lost: u64,
@@ -249,6 +271,7 @@ struct Fates {
     packets: u64,
     delivered: Histogram,
     came_back: Histogram,
+    causes: CameBack,
 }
 
 impl Fates {
@@ -256,7 +279,14 @@ impl Fates {
         self.packets += 1;
         match walk.end {
             End::Delivered => self.delivered.add(usize::from(walk.hops)),
-            End::CameBack(_) => self.came_back.add(usize::from(walk.hops)),
+            End::CameBack(cause) => {
+                self.came_back.add(usize::from(walk.hops));
+                match cause {
+                    Cause::DestinationDown => self.causes.destination_down += 1,
+                    Cause::TtlSpent => self.causes.ttl_spent += 1,
+                    Cause::NoCandidate | Cause::NoSession | Cause::Congested => self.causes.no_candidate += 1,
+                }
+            }
             End::Lost => {}
         }
     }
@@ -266,6 +296,7 @@ impl Fates {
             packets: self.packets,
             within: HOPS.map(|hops| Share::of(self.delivered.count_to(hops), self.packets)),
             came_back_before: HOPS.map(|hops| Share::of(self.came_back.count_to(hops - 1), self.packets)),
+            came_back: self.causes,
         }
     }
 }
@@ -303,6 +334,7 @@ impl Tally {
             }
         }
         self.seed_means.push(hops.mean().mean);
+        self.seed_maxes.push(hops.max());
         self.add_load(living.iter().map(|peer| forwards[*peer as usize] as usize));
     }
 
@@ -320,6 +352,7 @@ impl Tally {
         let ratio = |(sum, count): (u64, u64)| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
         let (mean, moore) = (self.hops.mean(), moore::mean_distance(options.peers as u64, options.degree));
         let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| self.hops.quantile(share));
+        let (seed_means, seed_maxes) = (self.seed_means, self.seed_maxes);
         Figures {
             peers: options.peers,
             degree: options.degree,
@@ -329,7 +362,7 @@ impl Tally {
             seed: options.seed,
             seeds: options.seeds,
             packets: self.all.packets,
-            hops: Hops { mean, seed_means: self.seed_means, p50, p95, p99, max: self.hops.max() },
+            hops: Hops { mean, seed_means, p50, p95, p99, max: self.hops.max(), seed_maxes },
             moore,
             moore_ratio: mean.mean / moore,
             shortest: ratio(self.shortest),

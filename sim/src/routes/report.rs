@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Delivered, Figures, HOPS, Timing};
+use super::{CameBack, Delivered, Figures, HOPS, Timing};
 use crate::output::line;
 use crate::stats::Share;
 
@@ -41,6 +41,11 @@ fn print_delivered(who: &str, delivered: &Delivered) {
     let [a, b, c] = HOPS;
     row(&format!("{who}, in {a}, {b}, {c}"), &format!("{} of {}", each(&delivered.within), delivered.packets));
     row("  503 before that", &each(&delivered.came_back_before));
+    let CameBack { destination_down, no_candidate, ttl_spent } = delivered.came_back;
+    if destination_down + no_candidate + ttl_spent > 0 {
+        let why = format!("{destination_down} destination missed, {no_candidate} nobody left, {ttl_spent} TTL spent");
+        row("  why", &why);
+    }
 }
 
 fn row(figure: &str, value: &str) {

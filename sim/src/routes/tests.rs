@@ -19,6 +19,7 @@ fn thousand_peers_are_as_near_as_published() {
     let (figures, timing) = measure(&options(1000, 5000, 2));
     assert!((2.8..=2.88).contains(&figures.hops.mean.mean), "{figures:#?}");
     assert!((2.7..=2.85).contains(&figures.shortest) && figures.shortest <= figures.hops.mean.mean);
+    assert_eq!(figures.hops.seed_maxes, [figures.hops.max]);
     assert!(figures.hops.max <= 9 && figures.lost == 0 && figures.all.within.iter().all(|share| share.share == 1.0));
     assert!(figures.links.max <= 36 && figures.memory_bytes > 2000.0);
     assert!(timing.cold_micros > 0.0 && timing.warm_nanos > 0.0);
