@@ -570,7 +570,8 @@ mod rules {
         let noting = Edit { dead: noting(&[DESTINATION]).dead, ..Edit::default() };
         let elsewhere = decide(&routes, &packet(SOURCE, &entries), Some(DESTINATION));
         assert_eq!(elsewhere, forward(1, Choice::NearestBall(200), noting), "whoever held the place has another now");
-        let entries = [(Mark::Way, OWN), (Mark::Dead, DESTINATION), (Mark::Tried, new_place), (Mark::Tried, address(1))];
+        let entries =
+            [(Mark::Way, OWN), (Mark::Dead, DESTINATION), (Mark::Tried, new_place), (Mark::Tried, address(1))];
         let still = decide(&routes, &packet(SOURCE, &entries), Some(address(1)));
         assert_eq!(still, forward(2, Choice::NearestBall(201), Edit::default()), "nor when another gives it back");
     }

@@ -24,6 +24,7 @@ mod packets;
 mod processes;
 mod queue;
 mod run;
+mod story;
 pub mod users;
 pub mod watch;
 pub mod world;

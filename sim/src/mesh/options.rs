@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::config::Config;
 use super::faults::Effect;
 use super::run::{Report, run};
+use super::watch::Violation;
 use crate::cli;
 use crate::output::{self, line, note};
 use crate::parallel::threads_default;
@@ -46,7 +47,7 @@ pub struct Options {
     /// Seconds from one deed of a user to the next, on average
     #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
     deeds: f64,
-    /// Tell the story of everything that names this: a peer (`peer-7`), an address, a packet's id, or `all`
+    /// Tell the story of everything that names this: a peer (`peer-7`), an address, the id of a packet or a message, or `all`
     #[arg(long, value_name = "WHAT")]
     trace: Option<String>,
     /// How many threads; the runs do not depend on it
@@ -78,6 +79,10 @@ impl Options {
             story: self.trace.clone(),
             ..Config::new(seed, self.peers as u32)
         })
+    }
+
+    fn tell(&self, seed: u64, violation: &Violation) -> String {
+        format!("seed {seed}: {violation}\n  replay, with --trace WHAT as a story: {}", self.replay(seed))
     }
 
     /// The command that runs one seed of this again
@@ -120,7 +125,7 @@ impl Summary {
     fn add(&mut self, options: &Options, seed: u64, report: &Report) {
         self.seeds += 1;
         if let Some(violation) = &report.violation {
-            self.violations.push(format!("seed {seed}: {violation}\n  replay: {}", options.replay(seed)));
+            self.violations.push(options.tell(seed, violation));
         }
         self.simulated_s += report.simulated.as_secs_f64();
         self.events += report.events;
@@ -163,7 +168,7 @@ fn summary(options: &Options) -> Result<Summary, String> {
                     let report = run(&config);
                     busy.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
                     if let Some(violation) = &report.violation {
-                        note(&format!("seed {seed}: {violation}\n  replay: {}", options.replay(seed)));
+                        note(&options.tell(seed, violation));
                     }
                     if let Ok(mut reports) = reports.lock() {
                         reports.insert(seed, report);

@@ -20,9 +20,9 @@ use super::faults::Fault;
 use super::net::Item;
 use super::node::NodeId;
 use super::queue::Event;
+use super::story::Story;
 use super::world::World;
 use crate::oracles::{self, Oracle};
-use crate::output::line;
 
 /// Something that can be seen from outside the cores
 #[derive(Debug)]
@@ -142,13 +142,17 @@ pub struct Watch {
     hash: DefaultHasher,
     events: u64,
     counts: BTreeMap<Count, u64>,
-    story: Option<String>,
+    story: Option<Story>,
 }
 
 impl Watch {
     /// All oracles, for a run like this
     pub fn new(config: &Config) -> Self {
-        Self { oracles: oracles::all(config), story: config.story.clone(), ..Self::default() }
+        Self {
+            oracles: oracles::all(config),
+            story: config.story.clone().map(|about| Story::new(about, config.supernodes)),
+            ..Self::default()
+        }
     }
 
     /// Whether something was wrong: nothing after it means anything
@@ -202,8 +206,8 @@ impl Watch {
         if self.is_over() {
             return;
         }
-        if self.story.is_some() {
-            self.tell(now, node, seen);
+        if let Some(story) = &mut self.story {
+            story.tell(now, node, seen);
         }
         for oracle in &mut self.oracles {
             if let Err(what) = oracle.see(now, node, seen) {
@@ -244,27 +248,8 @@ impl Watch {
         for oracle in &mut self.oracles {
             oracle.fault(now, fault);
         }
-        if self.story.is_some() && !matches!(fault, Fault::Cut(..)) {
-            line(&format!("{now:?} *** {fault:?}"));
-        } else if let (Some(_), Fault::Cut(number, cut)) = (&self.story, fault) {
-            let list = |set: &[bool]| {
-                let names = set.iter().enumerate().filter(|(_, is)| **is).map(|(node, _)| node.to_string());
-                names.collect::<Vec<_>>().join(" ")
-            };
-            let arrow = if cut.both { "<->" } else { "->" };
-            line(&format!("{now:?} *** cut {number}, {}: {} {arrow} {}", cut.effect, list(&cut.from), list(&cut.to)));
-        }
-    }
-
-    fn tell(&self, now: Instant, node: NodeId, seen: &Observation<'_>) {
-        let Some(story) = &self.story else { return };
-        if matches!(seen, Observation::Applied(_)) {
-            return;
-        }
-        let name = super::users::name_of(node.0);
-        let told = format!("{now:?} {name} {seen:?}");
-        if story == "all" || name.as_str() == story || told.contains(story.as_str()) {
-            line(&told.chars().take(600).collect::<String>());
+        if let Some(story) = &self.story {
+            story.tell_fault(now, fault);
         }
     }
 }

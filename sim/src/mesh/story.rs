@@ -1,0 +1,187 @@
+//! The story of a run, for people: a line for each thing that was seen, peers by their names, without what repeats itself.
+
+use std::collections::BTreeMap;
+
+use kith_common::id::{Address, Name};
+use kith_common::link::Direction;
+use kith_common::peer::Output;
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::link::{Delta, Table};
+use kith_common::wire::packet::{Mark, PacketRef};
+use kith_common::wire::session::{Record, Report, Rewire};
+
+use super::faults::Fault;
+use super::node::NodeId;
+use super::users::name_of;
+use super::watch::Observation;
+use crate::output::line;
+
+/// Tells what concerns a peer, an address, a packet or a message; of `all`, everything
+#[derive(Debug)]
+pub(super) struct Story {
+    about: String,
+    supernodes: u32,
+    /// Who is at the other end of each link
+    links: BTreeMap<(NodeId, u64), NodeId>,
+    /// Who was said to be at each place last
+    places: BTreeMap<Address, Name>,
+}
+
+impl Story {
+    /// Nothing has happened yet
+    pub(super) const fn new(about: String, supernodes: u32) -> Self {
+        Self { about, supernodes, links: BTreeMap::new(), places: BTreeMap::new() }
+    }
+
+    /// Something was seen at a machine
+    pub(super) fn tell(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) {
+        self.learn(node, seen);
+        let Some(text) = self.text(node, seen) else { return };
+        let who = self.name(node);
+        let told = format!("{now:?} {who}: {text}");
+        if self.about == "all" || self.about == who || told.contains(&self.about) {
+            line(&told);
+        }
+    }
+
+    /// A fault happens: whatever the story is about, it may matter
+    pub(super) fn tell_fault(&self, now: Instant, fault: &Fault) {
+        let names = |machines: &[bool]| {
+            let names = (0..).zip(machines).filter(|(_, is)| **is).map(|(number, _)| self.name(NodeId(number)));
+            names.collect::<Vec<_>>().join(" ")
+        };
+        line(&match fault {
+            Fault::Cut(_, cut) => {
+                let arrow = if cut.both { "◄►" } else { "►" };
+                format!("{now:?} *** {}: cut {} {arrow} {}", cut.effect, names(&cut.from), names(&cut.to))
+            }
+            other => format!("{now:?} *** {other:?}"),
+        });
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        if node.0 < self.supernodes { format!("supernode-{}", node.0) } else { name_of(node.0).to_string() }
+    }
+
+    /// Names are told by frames, and links when they open
+    fn learn(&mut self, node: NodeId, seen: &Observation<'_>) {
+        match seen {
+            Observation::Opened { link, other, .. } => drop(self.links.insert((node, *link), *other)),
+            Observation::Received { frame: Frame::Rewire(rewire), .. } => self.learn_rewire(rewire),
+            Observation::Received { frame: Frame::Granted(granted), .. } => self.learn_rewire(&granted.rewire),
+            Observation::Received { frame: Frame::Table(table), .. } => {
+                self.places.extend(table.entries.iter().map(|entry| (entry.address, entry.name.clone())));
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_rewire(&mut self, rewire: &Rewire) {
+        self.places.extend(rewire.neighbours.iter().map(|record| (record.address, record.name.clone())));
+    }
+
+    /// In words; nothing of what is told elsewhere, or all the time
+    fn text(&self, node: NodeId, seen: &Observation<'_>) -> Option<String> {
+        Some(match seen {
+            Observation::Started => "starts".into(),
+            Observation::Killed => "is killed".into(),
+            Observation::Opened { link, direction: Direction::Outgoing, .. } => {
+                format!("{} is open, as dialled", self.link(node, *link))
+            }
+            Observation::Opened { link, .. } => format!("{} is open, dialled by them", self.link(node, *link)),
+            Observation::Closed { link, why } => format!("{} is over: {}", self.link(node, *link), why.reason()),
+            Observation::Received { link, frame } => format!("{} ◄ {}", self.link(node, *link), self.frame(frame)?),
+            Observation::Sent { link, frame } => format!("{} ► {}", self.link(node, *link), self.frame(frame)?),
+            Observation::Peer(output) => wish(output)?,
+            Observation::Arrived { packet } => format!("{} is here", self.packet(packet)),
+            Observation::Forwarded { to, packet, edit, .. } => {
+                let is_back = matches!(edit.way, Some((Mark::Tried, _))) || edit.give_back.is_some();
+                let verb = if is_back { "goes back to" } else { "goes on to" };
+                format!("{} {verb} {}", self.packet(packet), self.place(*to))
+            }
+            Observation::Duplicated { packet } => format!("{} goes on twice", self.packet(packet)),
+            Observation::Delivered { packet } => format!("{} has arrived", self.packet(packet)),
+            Observation::Kept { id, status, is_new } => {
+                format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
+            }
+            Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
+            Observation::Applied(_) => return None,
+            Observation::Released => "its name is given free".into(),
+        })
+    }
+
+    fn link(&self, node: NodeId, link: u64) -> String {
+        let other = self.links.get(&(node, link)).map_or_else(|| "?".into(), |other| self.name(*other));
+        format!("link {link} with {other}")
+    }
+
+    fn place(&self, place: Address) -> String {
+        match self.places.get(&place) {
+            Some(name) => format!("{name} ({place})"),
+            None => place.to_string(),
+        }
+    }
+
+    fn packet(&self, packet: &PacketRef<'_>) -> String {
+        let header = packet.header();
+        let (source, destination) = (self.place(header.source), self.place(header.destination));
+        let mut text = format!("packet {:016x} from {source} to {destination}, TTL {}", header.id, header.ttl);
+        for (mark, who) in packet.entries() {
+            text += &format!(", {} {who}", format!("{mark:?}").to_lowercase());
+        }
+        text
+    }
+
+    fn frame(&self, frame: &Frame) -> Option<String> {
+        let records = |rewire: &Rewire| {
+            let names = rewire.neighbours.iter().map(|Record { name, .. }| name.to_string()).collect::<Vec<_>>();
+            format!("table {} of {} members: {}", rewire.epoch, rewire.members, names.join(" "))
+        };
+        Some(match frame {
+            Frame::Probe(_) | Frame::ProbeReply(_) | Frame::Packet(_) => return None,
+            Frame::Granted(granted) => format!("Granted: {}", records(&granted.rewire)),
+            Frame::Rewire(rewire) => format!("Rewire: {}", records(rewire)),
+            Frame::Table(Table { epoch, entries }) => {
+                let entries = entries.iter().map(|entry| format!("{} {}", entry.name, up(entry.up)));
+                format!("Table {epoch}: {}", entries.collect::<Vec<_>>().join(", "))
+            }
+            Frame::Delta(Delta { changes }) => {
+                let changes = changes.iter().map(|link| format!("{} {}", self.place(link.address), up(link.up)));
+                format!("Delta: {}", changes.collect::<Vec<_>>().join(", "))
+            }
+            Frame::Report(Report::LinkDown(place)) => format!("Report: the link to {} is down", self.place(*place)),
+            Frame::Report(Report::Unreachable(place)) => format!("Report: {} cannot be reached", self.place(*place)),
+            Frame::Relay(packet) => format!("Relay: {}", self.packet(&packet.as_ref())),
+            Frame::Login(login) => match login.resume {
+                Some(session) => format!("Login of {}, to resume {session}", login.name),
+                None => format!("Login of {}", login.name),
+            },
+            Frame::Challenge(_) => "Challenge".into(),
+            other => format!("{other:?}"),
+        })
+    }
+}
+
+const fn up(is: bool) -> &'static str {
+    if is { "up" } else { "down" }
+}
+
+/// What a peer's core tells; what it wants done is seen when it is done
+fn wish(output: &Output) -> Option<String> {
+    Some(match output {
+        Output::Event(event) => format!("{event:?}"),
+        Output::LoggedIn => "is logged in".into(),
+        Output::HomeLost { reason } => format!("has lost its supernode: {reason}"),
+        Output::LoggedOut { reason } => format!("is logged out: {reason}"),
+        Output::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
+        Output::Done(outcome) => {
+            let fate = &outcome.fate;
+            format!(
+                "message {} to {}: {} ({:?}, {} attempts)",
+                fate.id, fate.to, fate.status, fate.reason, fate.attempts
+            )
+        }
+        _ => return None,
+    })
+}
