@@ -27,7 +27,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
@@ -92,6 +92,8 @@ pub enum Output {
 struct Connection {
     key: Key,
     admission: Admission,
+    /// When its admission has to be told the time
+    deadline: Option<Instant>,
 }
 
 /// A running supernode
@@ -108,6 +110,8 @@ pub struct Supernode<S> {
     pair_terms: Leases<Pair>,
     suspicion: Suspicion,
     connections: BTreeMap<LinkId, Connection>,
+    /// Of the connections whose login is under way: few of many
+    deadlines: BTreeSet<(Instant, LinkId)>,
     /// The link of each session that has one
     homes: BTreeMap<SessionId, LinkId>,
     claims: Vec<Claim>,
@@ -130,6 +134,7 @@ impl<S: Signer> Supernode<S> {
             pair_terms: Leases::new(now, PAIR_TERM, directory.pairs()),
             suspicion: Suspicion::new(now, lease, sessions),
             connections: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             homes: BTreeMap::new(),
             claims: Vec::new(),
             outputs: VecDeque::new(),
@@ -157,7 +162,7 @@ impl<S: Signer> Supernode<S> {
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
         let mut admission = Admission::new(self.config.clone(), remote_ip);
         admission.handle_opened(now, key, own_nonce, hello, &self.signer);
-        self.connections.insert(link, Connection { key, admission });
+        self.connections.insert(link, Connection { key, admission, deadline: None });
         self.drain(now, link);
     }
 
@@ -179,7 +184,9 @@ impl<S: Signer> Supernode<S> {
         if let Some(connection) = self.connections.get_mut(&link) {
             connection.admission.handle_closed(reason);
             self.drain(now, link);
-            self.connections.remove(&link);
+            if let Some(deadline) = self.connections.remove(&link).and_then(|connection| connection.deadline) {
+                self.deadlines.remove(&(deadline, link));
+            }
         }
         for claim in self.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
             self.propose_login(now, claim.link, claim.request);
@@ -208,8 +215,8 @@ impl<S: Signer> Supernode<S> {
             }
         }
         self.suspicion.handle_timeout(now);
-        let due = |connection: &Connection| connection.admission.next_timeout().is_some_and(|at| at <= now);
-        let due: Vec<LinkId> = self.connections.iter().filter(|(_, c)| due(c)).map(|(link, _)| *link).collect();
+        let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let due: Vec<LinkId> = due.map(|(_, link)| *link).collect();
         for link in due {
             if let Some(connection) = self.connections.get_mut(&link) {
                 connection.admission.handle_timeout(now);
@@ -221,7 +228,7 @@ impl<S: Signer> Supernode<S> {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let admissions = self.connections.values().filter_map(|connection| connection.admission.next_timeout()).min();
+        let admissions = self.deadlines.first().map(|(deadline, _)| *deadline);
         let claims = self.claims.iter().map(|claim| claim.until).min();
         [self.leases.next_timeout(), self.pair_terms.next_timeout(), self.suspicion.next_timeout(), admissions, claims]
             .into_iter()
@@ -277,6 +284,18 @@ impl<S: Signer> Supernode<S> {
                 Wish::RelayRefused(packet) => self.refuse_relay(link, &packet),
                 Wish::Lost { session, reason } => self.handle_lost(now, link, session, &reason),
             }
+        }
+        self.note_deadline(link);
+    }
+
+    /// After whatever may have changed when the admission of `link` has to be told the time
+    fn note_deadline(&mut self, link: LinkId) {
+        let Some(connection) = self.connections.get_mut(&link) else { return };
+        let deadline = connection.admission.next_timeout();
+        if deadline != connection.deadline {
+            let before = std::mem::replace(&mut connection.deadline, deadline);
+            before.map(|before| self.deadlines.remove(&(before, link)));
+            self.deadlines.extend(deadline.map(|deadline| (deadline, link)));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: the ring is part of every table, so whoever is in the ring is reachable from everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::time::Instant;
@@ -48,25 +48,24 @@ impl Oracle for Component {
             return Ok(());
         }
         let settled = self.logged_in_since.iter().filter(|(_, since)| now - **since >= CALM);
-        let members: BTreeSet<NodeId> = settled.map(|(id, _)| *id).collect();
+        let members: Vec<NodeId> = settled.map(|(id, _)| *id).collect();
         let Some(first) = members.first().copied() else { return Ok(()) };
-        let mut reached = BTreeSet::from([first]);
+        let mut is_reached = vec![false; world.nodes.len()];
         let mut next = vec![first];
         while let Some(id) = next.pop() {
-            for (_, end, other) in live_links(world, world.node(id)) {
-                if is_alive(world, end) && reached.insert(other) {
-                    next.push(other);
-                }
-            }
+            is_reached[id.index()] = true;
+            let live = live_links(world, world.node(id)).filter(|(_, end, _)| is_alive(world, end));
+            next.extend(live.map(|(.., other)| other).filter(|other| !is_reached[other.index()]));
         }
-        match members.difference(&reached).next() {
+        let lost: Vec<NodeId> = members.iter().copied().filter(|id| !is_reached[id.index()]).collect();
+        match lost.first() {
             None => Ok(()),
-            Some(lost) => Err(format!(
+            Some(one) => Err(format!(
                 "{} of {} peers cannot be reached from {}, {} among them",
-                members.difference(&reached).count(),
+                lost.len(),
                 members.len(),
                 world.node(first).name,
-                world.node(*lost).name
+                world.node(*one).name
             )),
         }
     }

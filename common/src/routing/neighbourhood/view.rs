@@ -29,6 +29,11 @@ impl Neighbourhood {
         self.epoch
     }
 
+    /// Peers in its own table, whether their links are up or not
+    pub fn wanted(&self) -> usize {
+        self.neighbours.len()
+    }
+
     /// Links of any kind, at most [`LINKS_MAX`](super::LINKS_MAX)
     pub fn links_open(&self) -> usize {
         self.links.len()
