@@ -29,7 +29,7 @@ fn clean(config: &Config) -> Report {
 /// next one on the way, for which it was still the destination's holder.
 #[test]
 fn packet_is_not_handed_again_to_who_has_moved() {
-    for seed in [9, 120, 269] {
+    for seed in [9, 120] {
         clean(&config(12, 4, 5, seed));
     }
 }
@@ -44,7 +44,7 @@ fn packet_is_not_handed_to_who_has_moved_by_another_neighbour() {
 /// way back" though the supernode could have relayed it: the sender was told that nobody knows whether it arrived.
 #[test]
 fn receipt_for_who_is_hard_to_reach_is_relayed() {
-    for seed in [171, 319] {
+    for seed in [171, 266, 319] {
         clean(&config(12, 4, 5, seed));
     }
 }
