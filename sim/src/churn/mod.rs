@@ -174,7 +174,9 @@ pub(crate) fn ring_figures(options: &Options, history: History) -> RingFigures {
             let mut change = Change::new(options.degree);
             let left = change.leave_at(&mut members, chance.below(options.peers));
             leave.add(change.cost(members.ring()));
-            left.map(|address| members.join_at(address));
+            if let Some(address) = left {
+                members.join_at(address);
+            }
         }
         let closed = close_at_once(options, &mut members, &mut chance);
         at_once = (at_once.0 + closed.0, at_once.1 + closed.1);

@@ -1,5 +1,5 @@
 //! A picture of lines: with a white ground, so that it can be read on a dark page, colours that the colour-blind can
-//! tell apart (Okabe and Ito, "Color Universal Design", 2008), names at the lines' ends, and text that stays text.
+//! tell apart (after Okabe and Ito, "Color Universal Design", 2008), names at the lines' ends, and text that stays text.
 
 use std::ops::Range;
 
