@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{mesh, routes};
+use crate::{mesh, mutants, routes};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Verb {
     Routes(routes::Options),
     /// Run the whole protocol with faults and users, and watch what must hold
     Mesh(mesh::Options),
+    /// Make the product's mistakes one by one, and say which oracle sees each
+    Mutants(mutants::Options),
 }
 
 /// Runs what the command line says; 0: done, 1: it failed or a figure missed its goal, 2: usage
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Routes(options) => routes::run(&options),
         Verb::Mesh(options) => mesh::verb(&options),
+        Verb::Mutants(options) => mutants::verb(&options),
     }
 }
 

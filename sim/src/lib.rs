@@ -17,6 +17,7 @@ pub mod cli;
 pub mod members;
 pub mod mesh;
 pub mod moore;
+pub mod mutants;
 pub mod oracles;
 pub mod output;
 pub mod overlay;

@@ -47,6 +47,10 @@ pub struct Options {
     /// Tell the story of everything that names this: a peer (`peer-7`), an address, a packet's id, or `all`
     #[arg(long, value_name = "WHAT")]
     trace: Option<String>,
+    /// Make this mistake in all cores, as `kith-sim mutants` does
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<kith_common::mutant::Mutant>,
     /// How many threads; the runs do not depend on it
     #[arg(long, default_value_t = 2, value_name = "N")]
     threads: usize,
@@ -159,6 +163,8 @@ fn summary(options: &Options) -> Result<Summary, String> {
     std::thread::scope(|scope| {
         for _ in 0..options.threads.clamp(1, options.seeds.max(1) as usize) {
             scope.spawn(|| {
+                #[cfg(feature = "mutants")]
+                kith_common::mutant::set(options.mutant);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let Some(config) = (seed < end).then(|| options.config(seed).ok()).flatten() else { return };
