@@ -44,6 +44,9 @@ pub struct Options {
     /// Seconds from one deed of a user to the next, on average
     #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
     deeds: f64,
+    /// One user sends so many messages at once, before faults begin
+    #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
+    burst: u32,
     /// Tell the story of everything that names this: a peer (`peer-7`), an address, a packet's id, or `all`
     #[arg(long, value_name = "WHAT")]
     trace: Option<String>,
@@ -81,6 +84,7 @@ impl Options {
             fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
             calm: Duration::from_secs(20 + self.peers as u64 / 50),
             deed_every: Duration::from_secs_f64(self.deeds.max(0.1)),
+            burst: self.burst,
             outside: self.outside,
             story: self.trace.clone(),
             ..Config::default()
@@ -101,6 +105,9 @@ impl Options {
         }
         if self.deeds != 40.0 {
             command += &format!(" --deeds {}", self.deeds);
+        }
+        if self.burst > 0 {
+            command += &format!(" --burst {}", self.burst);
         }
         command
     }

@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::config::Config;
 use super::faults::Effect;
 use super::net::Network;
-use super::node::{Disk, Identity, Node, NodeId, PeerDisk, SupernodeDisk};
+use super::node::{Disk, Identity, Node, NodeId, PeerDisk};
 use super::queue::{Event, Queue};
 use super::users;
 use super::watch::Watch;

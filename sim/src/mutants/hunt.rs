@@ -12,6 +12,7 @@ use kith_common::time::Instant;
 use super::scenarios::{self, Scenario};
 use super::worst::WORST;
 use crate::mesh;
+use crate::output;
 use crate::parallel::map_chunks;
 
 /// What an oracle said, or how a core came to grief
@@ -111,6 +112,8 @@ fn one(controls: &Controls, mutant: Mutant, runs: &[(Scenario, u64)]) -> Hunt {
         break;
     }
     hunt.took = began.elapsed();
+    let by = hunt.catch.as_ref().map_or("nobody", |catch| &catch.objection.oracle);
+    output::note(&format!("{mutant}: {by}, {} runs, {:.1} s", hunt.runs, hunt.took.as_secs_f64()));
     hunt
 }
 

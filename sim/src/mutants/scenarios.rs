@@ -21,12 +21,16 @@ const fn scenario(name: &'static str, mesh: &'static str, seeds: u64) -> Scenari
 
 /// All runs
 pub const ALL: &[Scenario] = &[
-    scenario("small", "--peers 12 --degree 4 --minutes 5", 8),
+    scenario("small", "--peers 12 --degree 4 --minutes 5", 6),
+    scenario("burst", "--peers 12 --degree 4 --minutes 0 --burst 1100", 1),
+    scenario("asking", "--peers 12 --degree 4 --minutes 5 --deeds 3", 4),
     scenario("middle", "--peers 30 --degree 8 --minutes 5", 2),
     scenario("outside", "--peers 30 --degree 8 --minutes 5 --outside 25%", 2),
-    scenario("still", "--peers 50 --degree 8 --minutes 5 --only none", 1),
-    scenario("large", "--peers 50 --degree 8 --minutes 10", 2),
-    scenario("small, more", "--peers 12 --degree 4 --minutes 5", 40),
+    scenario("still", "--peers 300 --degree 8 --minutes 0", 1),
+    scenario("ways", "--peers 12 --degree 4 --minutes 20 --only one-way,partition", 2),
+    scenario("crashes", "--peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
+    scenario("large", "--peers 50 --degree 8 --minutes 10", 1),
+    scenario("small, more", "--peers 12 --degree 4 --minutes 5", 30),
 ];
 
 #[derive(Parser)]
