@@ -10,6 +10,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::Oracle;
+use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -26,6 +27,12 @@ pub struct Questions {
 impl Oracle for Questions {
     fn name(&self) -> &'static str {
         "questions"
+    }
+
+    fn fault(&mut self, _: Instant, fault: &Fault) {
+        if let Fault::Jump(node, _) = fault {
+            self.asked.retain(|(asker, ..), _| asker != node);
+        }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
