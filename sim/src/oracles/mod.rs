@@ -2,7 +2,7 @@
 //!
 //! | oracle | what it says | when |
 //! |---|---|---|
-//! | [`isolation`] | who is logged in has a live neighbour, or knows that it has none | each step |
+//! | [`isolation`] | who is logged in has a live neighbour, or knows and tells that it has none | each step |
 //! | [`stale_links`] | a link whose other end is gone is noticed in time | each step |
 //! | [`component`] | in a whole network live peers are connected | each step |
 //! | [`degree`] | tables and links are bounded, and as many as the degree says | each step |
@@ -16,12 +16,13 @@
 //! | [`choices`] | forwarders choose by the rules, by what their peer knows | each event, each step |
 //! | [`crossing`] | two peers keep one link, the same on both sides | each event, each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
+//! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
 //! | [`questions`] | a question goes over each link once | each event |
 //! | [`answers`] | nobody who can ask is told what was true long ago | each event |
 //! | [`dials`] | supernodes that do not answer are not hammered | each event |
 //! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
-//! | [`pairs`] | two peers that could not connect are brought together again | each log entry, each step |
+//! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
 //! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
@@ -40,6 +41,7 @@ pub mod fates;
 pub mod forwarding;
 pub mod guests;
 pub mod holders;
+pub mod homes;
 pub mod hops;
 pub mod isolation;
 pub mod leases;
@@ -110,6 +112,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(storms::Storms::default()),
         Box::new(choices::Choices::default()),
         Box::new(crossing::Crossing::default()),
+        Box::new(homes::Homes::new(config)),
         Box::new(guests::Guests::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),

@@ -46,10 +46,6 @@ impl Oracle for Storms {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.most = SPARE + FRAMES_MAX * world.nodes.len() as u64;
-        if std::env::var("STORM").is_ok() {
-            let max = self.sent.values().max().copied().unwrap_or(0);
-            if max > 100 { println!("STORM {} {}", world.nodes.len(), max); }
-        }
         self.sent.clear();
         Ok(())
     }
