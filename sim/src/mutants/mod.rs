@@ -73,7 +73,11 @@ fn run(options: &Options) -> ExitCode {
         hunt::all(&Mutant::ALL.iter().filter(chosen).copied().collect::<Vec<_>>(), threads)
     };
     let report = report::Report::new(&hunts, began.elapsed(), if options.worst { 1.0 } else { report::GOAL });
-    if options.json { output::json(&report) } else { report.print() }
+    if options.json {
+        output::json(&report)
+    } else {
+        report.print()
+    }
     if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

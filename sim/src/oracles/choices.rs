@@ -13,11 +13,9 @@ use kith_common::link::NewRoutes;
 use kith_common::peer::Output;
 use kith_common::routing::{Decision, RouteCache, Routes};
 use kith_common::time::Instant;
-use kith_common::wire::{Frame, PacketBytes};
 use kith_common::wire::content::Cause;
-use kith_common::wire::packet::{
-    Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet,
-};
+use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
+use kith_common::wire::{Frame, PacketBytes};
 
 use super::Oracle;
 use super::truth::is_logged_in;
@@ -81,7 +79,9 @@ impl Oracle for Choices {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let present = || world.peers().filter(|node| is_logged_in(node));
         for node in present() {
-            let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else { continue };
+            let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else {
+                continue;
+            };
             if !peer.core.neighbourhood().live_links().eq(routes.links.iter().copied()) {
                 return Err(format!("{} forwards over other links than those that are up", node.name));
             }

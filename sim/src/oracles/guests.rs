@@ -16,7 +16,7 @@ use crate::mesh::node::NodeId;
 use crate::mesh::world::World;
 
 /// From home's return to the table that does not name a guest, and to the end of its link
-const STAY: Duration = Duration::from_secs(40);
+const STAY: Duration = Duration::from_secs(15);
 
 /// Since when each peer has had each guest, with home in reach
 #[derive(Debug, Default)]
@@ -32,8 +32,10 @@ impl Oracle for Guests {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
         let before = std::mem::take(&mut self.since);
-        let is_home_here = world.node(NodeId(0)).runs() && !world.net.is_cut();
-        for node in world.peers().filter(|node| is_home_here && is_logged_in(node)) {
+        let home = NodeId(0);
+        let is_cut = |node: NodeId| world.net.is_blocked(node, home) || world.net.is_blocked(home, node);
+        let is_here = world.node(home).runs();
+        for node in world.peers().filter(|node| is_here && is_logged_in(node) && !is_cut(node.id)) {
             let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
             for guest in neighbours.iter().filter(|n| !n.is_wanted && n.state == LinkStatus::Up) {
                 let key = (node.id, guest.address);

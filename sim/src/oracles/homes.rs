@@ -1,7 +1,8 @@
 //! A supernode knows who has a link with it, and who has lost it.
 //!
 //! Source: a home link that has closed makes its peer a suspect after 2 s at most, so that the mesh need not wait for a
-//! lease; and whoever comes back while its session lasts goes on with the same one, at the same place.
+//! lease; and whoever comes back while its session lasts goes on with the same one, at the same
+//! place, and renews that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Homes {
     lease: Duration,
     others: BTreeMap<u64, Name>,
     resumed: BTreeMap<Name, SessionId>,
+    /// The session that was last granted on each link
+    granted: BTreeMap<u64, SessionId>,
     sessions: BTreeMap<SessionId, Name>,
     absent: BTreeMap<Name, Instant>,
     started: Instant,
@@ -42,6 +45,7 @@ impl Homes {
             lease: config.lease,
             others: BTreeMap::new(),
             resumed: BTreeMap::new(),
+            granted: BTreeMap::new(),
             sessions: BTreeMap::new(),
             absent: BTreeMap::new(),
             started: Instant::ZERO,
@@ -77,6 +81,7 @@ impl Oracle for Homes {
             Observation::Started if node == NodeId(0) => {
                 self.others.clear();
                 self.resumed.clear();
+                self.granted.clear();
                 self.sessions.clear();
                 (self.started, self.held) = (now, now);
             }
@@ -90,8 +95,16 @@ impl Oracle for Homes {
                         Some(session) => self.resumed.insert(name, session),
                         None => self.resumed.remove(&name),
                     },
+                    Frame::Renew(renew) if self.granted.get(link).is_some_and(|session| *session != renew.session) => {
+                        return Err(format!("{name} renews another session than it was granted last"));
+                    }
                     _ => None,
                 };
+            }
+            Observation::Sent { link, frame: Frame::Granted(_) } if node == NodeId(0) => {
+                let name = self.others.get(link);
+                let session = self.sessions.iter().find(|(_, owner)| Some(*owner) == name);
+                self.granted.extend(session.map(|(session, _)| (*link, *session)));
             }
             Observation::Applied(directory) => return self.apply(directory),
             _ => {}

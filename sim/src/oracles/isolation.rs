@@ -20,7 +20,7 @@ use crate::mesh::world::World;
 pub(super) const NOTICE: Duration = Duration::from_secs(17);
 
 /// Who has just lost its last link tells home at once; the rest is for steps
-const TELL: Duration = Duration::from_secs(3);
+const TELL: Duration = Duration::from_secs(1);
 
 /// Since when each peer is cut off without knowing it, or without telling
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Isolation {
         }
         let since = *self.silent.entry(id).or_insert(now);
         let is_told = self.told.get(&id).is_some_and(|at| *at + TELL >= since);
-        if now - since > TELL && !is_told {
+        if now - since >= TELL && !is_told {
             return Err(format!("{} has lost all its links, and has not told its home", node.name));
         }
         Ok(())

@@ -17,6 +17,7 @@
 //! | [`crossing`] | two peers keep one link, the same on both sides | each event, each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
+//! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
 //! | [`questions`] | a question goes over each link once | each event |
 //! | [`answers`] | nobody who can ask is told what was true long ago | each event |
@@ -48,6 +49,7 @@ pub mod leases;
 pub mod make_before_break;
 pub mod pairs;
 pub mod questions;
+pub mod redials;
 pub mod resends;
 pub mod restarts;
 pub mod stale_links;
@@ -113,6 +115,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(choices::Choices::default()),
         Box::new(crossing::Crossing::default()),
         Box::new(homes::Homes::new(config)),
+        Box::new(redials::Redials::default()),
         Box::new(guests::Guests::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),

@@ -47,9 +47,7 @@ impl Resends {
         let destination = packet.header().destination;
         hops.push((destination, hop));
         let [first, second] = hops[..] else { return Ok(()) };
-        let is_up = |view: &&NeighbourView| {
-            view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address)
-        };
+        let is_up = |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address);
         let views = routes.routes.views();
         let others = views.iter().filter(is_up).count();
         // Who is taken for gone is looked for by any way that is left.
