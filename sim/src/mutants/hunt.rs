@@ -145,4 +145,29 @@ fn words(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mistake_is_caught_in_the_same_run_again_and_its_control_is_clean() {
+        let scenario = scenarios::ALL[0];
+        let runs = [(scenario, 1)];
+        let hunt = |_: u32| one(&Controls::default(), Mutant::TtlNotDecremented, &runs);
+        let [first, again] = [hunt(0), hunt(1)].map(|hunt| hunt.catch.unwrap());
+        assert_eq!(first.objection, again.objection);
+        assert_eq!((first.seed, first.objection.oracle.as_str()), (1, "forwarding"));
+        assert!(run(None, &scenario, 1).is_none());
+    }
+
+    #[test]
+    fn words_of_a_panic_are_kept() {
+        let panic = catch_unwind(|| panic!("seven {}", 7)).unwrap_err();
+        assert_eq!(words(&*panic), "seven 7");
+    }
+
+    #[test]
+    fn every_one_of_the_worst_has_its_run() {
+        for (mutant, name, seed) in WORST {
+            let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == *name).unwrap();
+            assert!((1..=scenario.seeds).contains(seed), "{mutant}");
+        }
+    }
 }

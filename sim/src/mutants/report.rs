@@ -122,3 +122,36 @@ impl Report {
         output::line(&format!("{caught} of {mutants} caught ({:.1} %) in {runs} runs, {wall_s:.0} s", share * 100.0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kith_common::mutant::Mutant;
+
+    use super::super::hunt::{Catch, Objection};
+    use super::super::scenarios;
+    use super::*;
+
+    fn hunt(is_caught: bool) -> Hunt {
+        let objection = Objection { oracle: "fates".into(), what: "two".into(), at: Some(Duration::from_secs(9)) };
+        let catch = is_caught.then_some(Catch { scenario: scenarios::ALL[0], seed: 3, objection });
+        Hunt { mutant: Mutant::FateTwice, runs: 3, took: Duration::ZERO, catch, wolves: Vec::new() }
+    }
+
+    #[test]
+    fn share_decides_and_an_oracle_that_cries_wolf_spoils_it() {
+        let mut hunts: Vec<Hunt> = (0..20).map(|number| hunt(number > 0)).collect();
+        let report = Report::new(&hunts, Duration::ZERO, GOAL);
+        assert_eq!((report.mutants, report.caught, report.runs, report.is_good), (20, 19, 60, true));
+        assert!(!Report::new(&hunts[..19], Duration::ZERO, GOAL).is_good);
+        let objection = Objection { oracle: "fates".into(), what: "none".into(), at: None };
+        hunts[7].wolves.push((scenarios::ALL[0], 1, objection));
+        assert!(!Report::new(&hunts, Duration::ZERO, GOAL).is_good);
+    }
+
+    #[test]
+    fn row_names_the_command_that_shows_it_again() {
+        let row = Row::new(&hunt(true));
+        let command = format!("kith-sim mesh {} --seed 3 --mutant fate-twice", scenarios::ALL[0].mesh);
+        assert_eq!((row.replay, row.after_s, row.seed), (Some(command), Some(9.0), Some(3)));
+    }
+}

@@ -30,7 +30,7 @@ pub const ALL: &[Scenario] = &[
     scenario("ways", "--peers 12 --degree 4 --minutes 20 --only one-way,partition", 2),
     scenario("crashes", "--peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("large", "--peers 50 --degree 8 --minutes 10", 1),
-    scenario("small, more", "--peers 12 --degree 4 --minutes 5", 30),
+    scenario("small, more", "--peers 12 --degree 4 --minutes 5", 12),
 ];
 
 #[derive(Parser)]
