@@ -61,9 +61,6 @@ impl Oracle for Hops {
             }
         }
         let stretch = walked as f64 / f64::from(shortest.max(1));
-        if std::env::var("STRETCH").is_ok() {
-            println!("STRETCH {stretch}");
-        }
         if stretch > STRETCH_MAX {
             return Err(format!("packets go {stretch:.2} times as far as they need to, more than {STRETCH_MAX}"));
         }
