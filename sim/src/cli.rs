@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{churn, figures, mesh, plot, routes};
+use crate::{churn, figures, mesh, mutants, plot, routes};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Verb {
     Plot(plot::Options),
     /// Run the whole protocol with faults and users, and watch what must hold
     Mesh(mesh::Options),
+    /// Make the product's mistakes one by one, and say which oracle sees each
+    Mutants(mutants::Options),
 }
 
 /// Runs what the command line says; 0: done, 1: it failed or a figure missed its goal, 2: usage
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Figures(options) => figures::run(&options),
         Verb::Plot(options) => plot::run(&options),
         Verb::Mesh(options) => mesh::verb(&options),
+        Verb::Mutants(options) => mutants::verb(&options),
     }
 }
 

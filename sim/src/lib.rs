@@ -21,6 +21,7 @@ pub mod goals;
 pub mod members;
 pub mod mesh;
 pub mod moore;
+pub mod mutants;
 pub mod oracles;
 pub mod output;
 pub mod overlay;

@@ -250,7 +250,10 @@ impl<'a> Search<'a> {
             let (best, unsure) = self.cheapest(ranked);
             match best {
                 Some((_, Cost::MISSED)) if self.is_given_up(ranked) => return Pick::DestinationDown,
-                Some((entry, cost)) if entry.up => return Pick::Via(usize::from(entry.via), cost),
+                // An old ranking's bits are as old as itself, and not to be compared with what is so now.
+                Some((entry, cost)) if entry.up || mutant::is(Mutant::StaleRanking) => {
+                    return Pick::Via(usize::from(entry.via), cost);
+                }
                 Some((entry, _)) => self.dead.extend(self.view_of(entry).map(|view| view.address.short())),
                 None if unsure => return Pick::Unsure,
                 None => return Pick::Nobody,

@@ -28,6 +28,8 @@ pub struct Config {
     pub fault_every: Duration,
     /// Mean time from one deed of a user to the next
     pub deed_every: Duration,
+    /// How many messages one user sends at once before faults begin, to somebody who exists; 0: none
+    pub burst: u32,
     /// Share of peers outside a healthy core, between whom ways stay cut for ever
     pub outside: f64,
     /// Tell the story of everything that names this
@@ -56,6 +58,7 @@ impl Config {
             kinds: Effect::ALL.iter().copied().collect(),
             fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
             deed_every: Duration::from_secs(40),
+            burst: 0,
             outside: 0.0,
             story: None,
         }

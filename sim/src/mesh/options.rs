@@ -47,9 +47,16 @@ pub struct Options {
     /// Seconds from one deed of a user to the next, on average
     #[arg(long, default_value_t = 40.0, value_name = "SECONDS")]
     deeds: f64,
+    /// One user sends so many messages at once, before faults begin
+    #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
+    burst: u32,
     /// Tell the story of everything that names this: a peer (`peer-7`), an address, the id of a packet or a message, or `all`
     #[arg(long, value_name = "WHAT")]
     trace: Option<String>,
+    /// Make this mistake in all cores, as `kith-sim mutants` does
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<kith_common::mutant::Mutant>,
     /// How many threads; the runs do not depend on it
     #[arg(long, default_value_t = threads_default(), value_name = "N")]
     threads: usize,
@@ -75,6 +82,7 @@ impl Options {
             faults: Duration::from_secs_f64(self.minutes.clamp(0.0, 1e6) * 60.0),
             kinds,
             deed_every: Duration::from_secs_f64(self.deeds.max(0.1)),
+            burst: self.burst,
             outside: self.outside,
             story: self.trace.clone(),
             ..Config::new(seed, self.peers as u32)
@@ -99,6 +107,13 @@ impl Options {
         }
         if self.deeds != 40.0 {
             command += &format!(" --deeds {}", self.deeds);
+        }
+        if self.burst > 0 {
+            command += &format!(" --burst {}", self.burst);
+        }
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.mutant {
+            command += &format!(" --mutant {mutant}");
         }
         command
     }
@@ -161,6 +176,8 @@ fn summary(options: &Options) -> Result<Summary, String> {
     std::thread::scope(|scope| {
         for _ in 0..options.threads.clamp(1, options.seeds.max(1) as usize) {
             scope.spawn(|| {
+                #[cfg(feature = "mutants")]
+                kith_common::mutant::set(options.mutant);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let Some(config) = (seed < end).then(|| options.config(seed).ok()).flatten() else { return };

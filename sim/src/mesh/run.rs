@@ -43,6 +43,7 @@ pub fn run(config: &Config) -> Report {
     let end = begin + config.faults;
     plan(&mut world, begin, end);
     world.run_until(begin);
+    send_burst(&mut world);
     world.is_fault_phase = true;
     world.whole_since = None;
     world.run_until(end);
@@ -75,6 +76,15 @@ fn plan(world: &mut World, begin: Instant, end: Instant) {
     }
     if !config.faults.is_zero() {
         plan.schedule(&mut rng, &mut world.queue, begin, end);
+    }
+}
+
+/// The first user types faster than anybody can
+fn send_burst(world: &mut World) {
+    let (from, to) = (NodeId(world.config.supernodes), users::name_of(world.config.machines() - 1));
+    for _ in 0..world.config.burst {
+        let content = users::data(&mut world.user_rng);
+        world.handle_deed(from, users::Deed::Send { to: to.clone(), content, traced: false });
     }
 }
 

@@ -2,11 +2,17 @@
 //!
 //! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
 
+use std::collections::BTreeMap;
+
 use kith_common::messages::names::RECORDS_MAX;
 use kith_common::messages::outbox::IN_FLIGHT_MAX;
+use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::LINKS_MAX;
+use kith_common::time::Instant;
 
 use super::Oracle;
+use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
 /// Events that wait, for each machine: a timer and a frame or two for each link
@@ -18,11 +24,26 @@ const SPARE: usize = 64;
 
 /// Knows the bounds
 #[derive(Debug, Default)]
-pub struct Bounds;
+pub struct Bounds {
+    /// Sends of each peer that have no fate yet
+    sends: BTreeMap<NodeId, usize>,
+}
 
 impl Oracle for Bounds {
     fn name(&self) -> &'static str {
         "bounds"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        let sends = self.sends.entry(node).or_default();
+        match seen {
+            Observation::Started | Observation::Killed => *sends = 0,
+            Observation::Asked { .. } => *sends += 1,
+            Observation::Peer(Output::Done(_)) => *sends = sends.saturating_sub(1),
+            _ => {}
+        }
+        // The one too many has its fate at once.
+        if *sends > IN_FLIGHT_MAX + 1 { Err(format!("{sends} sends are under way")) } else { Ok(()) }
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

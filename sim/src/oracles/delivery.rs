@@ -29,14 +29,7 @@ impl Oracle for Delivery {
     }
 
     fn end(&mut self, world: &World) -> Result<(), String> {
-        let core = world.config.core();
-        let present = world.peers().filter(|node| is_logged_in(node));
-        let peers: BTreeMap<Address, (&Peer<Identity>, bool)> = present
-            .filter_map(|node| {
-                let peer = &node.peer()?.core;
-                Some((peer.own()?.address, (peer, node.id.0 < core)))
-            })
-            .collect();
+        let peers = peers(world);
         let mut caches: BTreeMap<Address, RouteCache> = BTreeMap::new();
         let step = (peers.len() * peers.len() / PAIRS_MAX).max(1);
         let places: Vec<Address> = peers.iter().filter(|(_, (_, is_core))| *is_core).map(|(place, _)| *place).collect();
@@ -50,14 +43,26 @@ impl Oracle for Delivery {
     }
 }
 
-fn walk(
+/// Who is logged in, by place, and whether each is of the healthy core
+pub(super) fn peers(world: &World) -> BTreeMap<Address, (&Peer<Identity>, bool)> {
+    let core = world.config.core();
+    let present = world.peers().filter(|node| is_logged_in(node));
+    let peers = present.filter_map(|node| {
+        let peer = &node.peer()?.core;
+        Some((peer.own()?.address, (peer, node.id.0 < core)))
+    });
+    peers.collect()
+}
+
+/// The hops of one packet; those that only the supernode's relay can deliver have none
+pub(super) fn walk(
     world: &World,
     peers: &BTreeMap<Address, (&Peer<Identity>, bool)>,
     caches: &mut BTreeMap<Address, RouteCache>,
     id: u64,
     source: Address,
     destination: Address,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let now = world.now();
     let name = |place: Address| peers.get(&place).and_then(|(peer, _)| peer.own()).map(|own| own.name.to_string());
     let supernode = world.node(NodeId(0)).supernode();
@@ -74,7 +79,7 @@ fn walk(
     let header =
         Header { destination, source, id, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false };
     let mut bytes = new_packet(&header, &[]).map_err(|error| lost(error.to_string()))?;
-    let (mut here, mut from) = (source, None);
+    let (mut here, mut from, mut hops) = (source, None, 0);
     loop {
         let Some(routes) = peers.get(&here).and_then(|(peer, _)| peer.routes()) else {
             return Err(lost(format!("{here} has no routes")));
@@ -82,16 +87,16 @@ fn walk(
         let cache = caches.entry(here).or_default();
         let packet = PacketRef::parse(&bytes).map_err(|error| lost(error.to_string()))?;
         let (to, edit) = match routes.decide(cache, &packet, from, now) {
-            Decision::Deliver => return Ok(()),
+            Decision::Deliver => return Ok(hops),
             Decision::Forward { to, edit, .. } | Decision::Back { to, edit } => (to, edit),
             // Who should be beside it, and cannot connect to it, takes it for gone; its source turns to the relay, and that
             // this works is for the oracle of fates.
-            Decision::Undeliverable { cause: Cause::DestinationDown } if pairs_of(destination) >= 2 => return Ok(()),
+            Decision::Undeliverable { cause: Cause::DestinationDown } if pairs_of(destination) >= 2 => return Ok(0),
             Decision::Undeliverable { cause } => return Err(lost(format!("{cause:?} at {}", called(here)))),
             Decision::Drop(reason) => return Err(lost(format!("{reason:?} at {}", called(here)))),
         };
         let mut next = Vec::with_capacity(bytes.len() + 8);
         emit_forwarded(&packet, &edit, &mut next).map_err(|error| lost(error.to_string()))?;
-        (bytes, from, here) = (next, Some(here), to);
+        (bytes, from, here, hops) = (next, Some(here), to, hops + 1);
     }
 }

@@ -3,23 +3,57 @@
 //! Source: the design's promise that a peer whose links are all down tells its home, which gives it a new table. A peer
 //! that believes in links of which none is alive would forward into nothing and never ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::session::Report;
 
 use super::Oracle;
 use super::truth::{is_heard, is_logged_in, is_other_paused, live_links};
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
+use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
 /// An idle link is probed after 12 s at most, and given up 2 s later; the rest is for slow clocks and steps
 pub(super) const NOTICE: Duration = Duration::from_secs(17);
 
-/// Since when each peer is cut off without knowing it
+/// Who has just lost its last link tells home at once; the rest is for steps
+const TELL: Duration = Duration::from_secs(1);
+
+/// Since when each peer is cut off without knowing it, or without telling
 #[derive(Debug, Default)]
 pub struct Isolation {
     since: BTreeMap<NodeId, Instant>,
+    silent: BTreeMap<NodeId, Instant>,
+    /// Who has had a link since its last login, and so misses it
+    linked: BTreeSet<NodeId>,
+    told: BTreeMap<NodeId, Instant>,
+}
+
+impl Isolation {
+    fn tells(&mut self, world: &World, node: &Node) -> Result<(), String> {
+        let (id, now) = (node.id, world.now());
+        let neighbourhood = node.peer().map(|peer| peer.core.neighbourhood());
+        let has_link = neighbourhood.is_some_and(|neighbourhood| neighbourhood.live_links().next().is_some());
+        let is_alone = neighbourhood.is_some_and(|n| n.neighbours().iter().all(|neighbour| !neighbour.is_wanted));
+        if !is_logged_in(node) || has_link || is_alone || !self.linked.contains(&id) {
+            self.silent.remove(&id);
+            if has_link && is_logged_in(node) {
+                self.linked.insert(id);
+            } else if !is_logged_in(node) {
+                self.linked.remove(&id);
+            }
+            return Ok(());
+        }
+        let since = *self.silent.entry(id).or_insert(now);
+        let is_told = self.told.get(&id).is_some_and(|at| *at + TELL >= since);
+        if now - since >= TELL && !is_told {
+            return Err(format!("{} has lost all its links, and has not told its home", node.name));
+        }
+        Ok(())
+    }
 }
 
 impl Oracle for Isolation {
@@ -27,8 +61,16 @@ impl Oracle for Isolation {
         "isolation"
     }
 
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Sent { frame: Frame::Report(Report::Isolated), .. } = seen {
+            self.told.insert(node, now);
+        }
+        Ok(())
+    }
+
     fn step(&mut self, world: &World) -> Result<(), String> {
         for node in world.peers() {
+            self.tells(world, node)?;
             let mut believed = live_links(world, node).peekable();
             let deluded = is_logged_in(node)
                 && believed.peek().is_some()

@@ -2,7 +2,7 @@
 //!
 //! | oracle | what it says | when |
 //! |---|---|---|
-//! | [`isolation`] | who is logged in has a live neighbour, or knows that it has none | each step |
+//! | [`isolation`] | who is logged in has a live neighbour, or knows and tells that it has none | each step |
 //! | [`stale_links`] | a link whose other end is gone is noticed in time | each step |
 //! | [`component`] | in a whole network live peers are connected | each step |
 //! | [`degree`] | tables and links are bounded, and as many as the degree says | each step |
@@ -12,20 +12,48 @@
 //! | [`holders`] | a place has one peer, a session one holder, a name one owner | each step, each log entry |
 //! | [`fates`] | each send has one fate, in time, and it is true | each event, each step |
 //! | [`bounds`] | queues, tables and caches stay within their bounds | each step |
+//! | [`storms`] | no machine sends more frames a second than healthy ones ever do | each event |
+//! | [`choices`] | forwarders choose by the rules, by what their peer knows | each event, each step |
+//! | [`crossing`] | two peers keep one link, the same on both sides | each event, each step |
+//! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
+//! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
+//! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
+//! | [`resends`] | what nobody replies to is sent again, by another way | each event |
+//! | [`questions`] | a question goes over each link once | each event |
+//! | [`answers`] | nobody who can ask is told what was true long ago | each event |
+//! | [`dials`] | supernodes that do not answer are not hammered | each event |
+//! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
+//! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
+//! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
+//! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
+pub mod answers;
 pub mod bounds;
+pub mod choices;
 pub mod component;
+pub mod crossing;
 pub mod degree;
 pub mod delivery;
+pub mod dials;
 pub mod epochs;
 pub mod fates;
 pub mod forwarding;
+pub mod guests;
 pub mod holders;
+pub mod homes;
+pub mod hops;
 pub mod isolation;
+pub mod leases;
 pub mod make_before_break;
+pub mod pairs;
+pub mod questions;
+pub mod redials;
+pub mod resends;
+pub mod restarts;
 pub mod stale_links;
+pub mod storms;
 pub mod tables;
 mod truth;
 
@@ -82,8 +110,22 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(isolation::Isolation::default()),
         Box::new(component::Component::default()),
         Box::new(degree::Degree),
-        Box::new(bounds::Bounds),
+        Box::new(bounds::Bounds::default()),
+        Box::new(storms::Storms::default()),
+        Box::new(choices::Choices::default()),
+        Box::new(crossing::Crossing::default()),
+        Box::new(homes::Homes::new(config)),
+        Box::new(redials::Redials::default()),
+        Box::new(guests::Guests::default()),
+        Box::new(resends::Resends::default()),
+        Box::new(questions::Questions::default()),
+        Box::new(answers::Answers::default()),
+        Box::new(dials::Dials::default()),
+        Box::new(leases::Leases::new(config)),
+        Box::new(pairs::Pairs::default()),
+        Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
         Box::new(delivery::Delivery),
+        Box::new(hops::Hops),
     ]
 }

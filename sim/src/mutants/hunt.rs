@@ -1,0 +1,173 @@
+//! One mistake through the runs, until somebody objects.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kith_common::mutant::{self, Mutant};
+use kith_common::time::Instant;
+
+use super::scenarios::{self, Scenario};
+use super::worst::WORST;
+use crate::mesh;
+use crate::output;
+use crate::parallel::map_chunks;
+
+/// What an oracle said, or how a core came to grief
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Which oracle; `panic` if a core or the world came upon something impossible
+    pub oracle: String,
+    /// What it said
+    pub what: String,
+    /// How far the run was; a run that panics does not tell
+    pub at: Option<Duration>,
+}
+
+/// A run in which the mistake was seen, while nobody objected to it without the mistake
+#[derive(Clone, Debug)]
+pub struct Catch {
+    /// Which run
+    pub scenario: Scenario,
+    /// Of which seed
+    pub seed: u64,
+    /// What was seen
+    pub objection: Objection,
+}
+
+/// What came of one mistake
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// Which mistake
+    pub mutant: Mutant,
+    /// Runs with it
+    pub runs: u32,
+    /// Time that they took
+    pub took: Duration,
+    /// Who saw it, if anybody
+    pub catch: Option<Catch>,
+    /// Runs to which somebody objected without the mistake as well, and what they said: oracles that cry wolf
+    pub wolves: Vec<(Scenario, u64, Objection)>,
+}
+
+/// What was said of runs without a mistake; many mistakes are seen in the same ones
+#[derive(Default)]
+struct Controls(Mutex<BTreeMap<(&'static str, u64), Option<Objection>>>);
+
+impl Controls {
+    fn objection(&self, scenario: &Scenario, seed: u64) -> Option<Objection> {
+        let key = (scenario.mesh, seed);
+        let known = self.0.lock().ok().and_then(|known| known.get(&key).cloned());
+        known.unwrap_or_else(|| {
+            let objection = run(None, scenario, seed);
+            if let Ok(mut known) = self.0.lock() {
+                known.insert(key, objection.clone());
+            }
+            objection
+        })
+    }
+}
+
+/// Each of these mistakes through all runs, on so many threads
+pub fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
+    let runs = || scenarios::ALL.iter().flat_map(|scenario| (1..=scenario.seeds).map(|seed| (*scenario, seed)));
+    let quarries: Vec<_> = mutants.iter().map(|mutant| (*mutant, runs().collect())).collect();
+    hunt(&quarries, threads)
+}
+
+/// The mistakes that are hardest to see, each in the run that is known to show it
+pub fn worst(threads: usize) -> Vec<Hunt> {
+    let run = |name: &str, seed| {
+        let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+        scenario.map(|scenario| (*scenario, seed)).into_iter().collect()
+    };
+    let quarries: Vec<_> = WORST.iter().map(|(mutant, name, seed)| (*mutant, run(name, *seed))).collect();
+    hunt(&quarries, threads)
+}
+
+fn hunt(quarries: &[(Mutant, Vec<(Scenario, u64)>)], threads: usize) -> Vec<Hunt> {
+    let controls = Controls::default();
+    // What a core says as it panics is in the report.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let work = |(): &mut (), number: usize| one(&controls, quarries[number].0, &quarries[number].1);
+    let (hunts, _) = map_chunks(threads, quarries.len(), || (), work);
+    std::panic::set_hook(hook);
+    hunts
+}
+
+fn one(controls: &Controls, mutant: Mutant, runs: &[(Scenario, u64)]) -> Hunt {
+    let began = std::time::Instant::now();
+    let mut hunt = Hunt { mutant, runs: 0, took: Duration::ZERO, catch: None, wolves: Vec::new() };
+    for (scenario, seed) in runs {
+        hunt.runs += 1;
+        let Some(objection) = run(Some(mutant), scenario, *seed) else { continue };
+        if let Some(wolf) = controls.objection(scenario, *seed) {
+            hunt.wolves.push((*scenario, *seed, wolf));
+            continue;
+        }
+        hunt.catch = Some(Catch { scenario: *scenario, seed: *seed, objection });
+        break;
+    }
+    hunt.took = began.elapsed();
+    let by = hunt.catch.as_ref().map_or("nobody", |catch| &catch.objection.oracle);
+    output::note(&format!("{mutant}: {by}, {} runs, {:.1} s", hunt.runs, hunt.took.as_secs_f64()));
+    hunt
+}
+
+/// One run, with a mistake or without
+fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objection> {
+    let config = match scenario.config(seed) {
+        Ok(config) => config,
+        Err(what) => return Some(Objection { oracle: "command line".into(), what, at: None }),
+    };
+    mutant::set(mutant);
+    // The world of a run that panics is thrown away, so nobody sees it half changed.
+    let ran = catch_unwind(AssertUnwindSafe(|| mesh::run(&config)));
+    mutant::set(None);
+    match ran {
+        Ok(report) => report.violation.map(|violation| Objection {
+            oracle: violation.oracle.to_owned(),
+            what: violation.what,
+            at: Some(violation.at.since(Instant::ZERO)),
+        }),
+        Err(panic) => Some(Objection { oracle: "panic".into(), what: words(&*panic), at: None }),
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistake_is_caught_in_the_same_run_again_and_its_control_is_clean() {
+        let scenario = scenarios::ALL[0];
+        let runs = [(scenario, 1)];
+        let hunt = |_: u32| one(&Controls::default(), Mutant::TtlNotDecremented, &runs);
+        let [first, again] = [hunt(0), hunt(1)].map(|hunt| hunt.catch.unwrap());
+        assert_eq!(first.objection, again.objection);
+        assert_eq!((first.seed, first.objection.oracle.as_str()), (1, "forwarding"));
+        assert!(run(None, &scenario, 1).is_none());
+    }
+
+    #[test]
+    fn words_of_a_panic_are_kept() {
+        let panic = catch_unwind(|| panic!("seven {}", 7)).unwrap_err();
+        assert_eq!(words(&*panic), "seven 7");
+    }
+
+    #[test]
+    fn every_one_of_the_worst_has_its_run() {
+        for (mutant, name, seed) in WORST {
+            let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == *name).unwrap();
+            assert!((1..=scenario.seeds).contains(seed), "{mutant}");
+        }
+    }
+}

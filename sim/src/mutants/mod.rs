@@ -1,0 +1,89 @@
+//! `kith-sim mutants`: whether the oracles see mistakes.
+//!
+//! Oracles that are content with the product prove something only if they object to products that are wrong. With the
+//! feature `mutants` the cores can make each of [`kith_common::mutant`]'s mistakes; here each is switched on in one run
+//! of [`crate::mesh`] after the other, until an oracle objects. The same run without the mistake must please the oracles.
+//!
+//! [`scenarios`]: which runs; [`hunt`]: a mistake through the runs; [`report`]: what came of it; [`worst`]: the mistakes
+//! that are hardest to see, each with the run that shows it.
+
+#[cfg(feature = "mutants")]
+pub mod hunt;
+#[cfg(feature = "mutants")]
+pub mod report;
+pub mod scenarios;
+#[cfg(feature = "mutants")]
+pub mod worst;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use kith_common::mutant::Mutant;
+
+use crate::output;
+
+/// Which mistakes, and how
+#[derive(Args, Clone, Debug, Default)]
+pub struct Options {
+    /// Only these mistakes, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "worst")]
+    only: Vec<Mutant>,
+    /// Only the ten that are hardest to see, each in the one run that is known to show it: takes seconds
+    #[arg(long)]
+    worst: bool,
+    /// Print an object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// How many threads; what is found does not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// List the mistakes and the runs that they go through, and do nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the verb; 1 if too many mistakes were not seen, 2 if this program cannot make any
+pub fn verb(options: &Options) -> ExitCode {
+    if options.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    run(options)
+}
+
+fn list() {
+    for mutant in Mutant::ALL {
+        output::line(&format!("{:<24}{}", mutant.name(), mutant.describe()));
+    }
+    output::line("");
+    for scenario in scenarios::ALL {
+        let seeds = scenario.seeds;
+        output::line(&format!("{:<24}kith-sim mesh {} --seed 1 --seeds {seeds}", scenario.name, scenario.mesh));
+    }
+}
+
+#[cfg(feature = "mutants")]
+fn run(options: &Options) -> ExitCode {
+    let threads = options.threads.unwrap_or_else(crate::parallel::threads_default);
+    let began = std::time::Instant::now();
+    let hunts = if options.worst {
+        hunt::worst(threads)
+    } else {
+        let chosen = |mutant: &&Mutant| options.only.is_empty() || options.only.contains(mutant);
+        hunt::all(&Mutant::ALL.iter().filter(chosen).copied().collect::<Vec<_>>(), threads)
+    };
+    let report = report::Report::new(&hunts, began.elapsed(), if options.worst { 1.0 } else { report::GOAL });
+    if options.json {
+        output::json(&report)
+    } else {
+        report.print()
+    }
+    if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn run(_: &Options) -> ExitCode {
+    output::note("kith-sim: this program was built without mistakes to make; build and run one that has them by");
+    output::note("  cargo run --release -p kith-sim --features mutants -- mutants");
+    ExitCode::from(2)
+}

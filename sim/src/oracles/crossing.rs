@@ -1,0 +1,84 @@
+//! Two peers need one link: of two that crossed both close the same one, and two do not both stay.
+//!
+//! Source: the rule for dials that cross. Both sides come to the same answer without asking each other; if each kept its
+//! own, both links would be closed, and the pair would begin anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::link::Direction;
+use kith_common::peer::Output;
+use kith_common::routing::neighbourhood::{CloseReason, Event};
+use kith_common::time::Instant;
+use kith_common::wire::session::Purpose;
+
+use super::Oracle;
+use super::isolation::NOTICE;
+use crate::mesh::net::{ConnId, Side};
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// Two closes so close together are about two links that were there at once: the longest way and back
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// Links, and who closed which as one too many
+#[derive(Debug, Default)]
+pub struct Crossing {
+    links: BTreeMap<(NodeId, u64), (NodeId, Direction)>,
+    /// By who closed and whom to: when, and whether it was its own dial
+    closed: BTreeMap<(NodeId, NodeId), (Instant, Direction)>,
+    /// Since when there is more than one link
+    doubled: BTreeMap<(NodeId, NodeId), Instant>,
+}
+
+impl Oracle for Crossing {
+    fn name(&self) -> &'static str {
+        "crossing"
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started | Observation::Killed => self.links.retain(|(at, _), _| *at != node),
+            Observation::Opened { link, other, direction } => {
+                self.links.insert((node, *link), (*other, *direction));
+            }
+            Observation::Closed { link, .. } => {
+                self.links.remove(&(node, *link));
+            }
+            Observation::Peer(Output::Event(Event::LinkClosed { link, reason: CloseReason::Duplicate, .. })) => {
+                let Some((other, direction)) = self.links.get(&(node, link.0)).copied() else { return Ok(()) };
+                self.closed.insert((node, other), (now, direction));
+                // The other side's words for the same dial are the opposite ones.
+                let opposite = self.closed.get(&(other, node)).copied();
+                if opposite.is_some_and(|(at, its)| now - at <= AT_ONCE && its == direction) {
+                    let other = name_of(other.0);
+                    return Err(format!("closed one of two links with {other}, which has just closed the other one"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let mut links: BTreeMap<(NodeId, NodeId), Vec<ConnId>> = BTreeMap::new();
+        for (id, conn) in world.net.open().filter(|(_, conn)| conn.purpose == Purpose::Neighbour) {
+            let [a, b] = [Side::Dialler, Side::Listener].map(|side| conn.end(side).node);
+            if [a, b].iter().all(|node| world.node(*node).runs()) {
+                links.entry((a.min(b), a.max(b))).or_default().push(id);
+            }
+        }
+        let before = std::mem::take(&mut self.doubled);
+        for (pair, _) in links.into_iter().filter(|(_, links)| links.len() > 1) {
+            let since = *before.get(&pair).unwrap_or(&world.now());
+            if world.now() - since > NOTICE {
+                let [a, b] = [pair.0, pair.1].map(|node| name_of(node.0));
+                return Err(format!("{a} and {b} have had more than one link for {NOTICE:?}"));
+            }
+            self.doubled.insert(pair, since);
+        }
+        Ok(())
+    }
+}

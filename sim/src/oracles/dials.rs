@@ -1,0 +1,81 @@
+//! Peers that have lost their supernode do not hammer it.
+//!
+//! Source: waits between tries grow up to 4 s in the first minute and to 10 s later, and each is drawn anew between
+//! 500 ms and three times the one before. Without growth a supernode that comes back meets all its peers every second;
+//! without chance it meets them in the same instant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::peer::Output;
+use kith_common::time::Instant;
+use kith_common::wire::session::Purpose;
+
+use super::Oracle;
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+
+/// Tries in vain after which waits have grown
+const GROWN: u32 = 3;
+/// So many waits tell their mean within a quarter of a second
+const WAITS_MIN: u32 = 60;
+/// The mean of grown waits is over 2 s; of waits that do not grow it is 1 s
+const MEAN_MIN: Duration = Duration::from_millis(1_400);
+/// A dial that nobody answers takes this long, and the wait begins after it
+const UNANSWERED: Duration = Duration::from_millis(4_900);
+
+/// Each peer's tries since its supernode last answered, and what all waited
+#[derive(Debug, Default)]
+pub struct Dials {
+    tries: BTreeMap<NodeId, (u32, Instant)>,
+    waits: u32,
+    waited: Duration,
+}
+
+impl Oracle for Dials {
+    fn name(&self) -> &'static str {
+        "dials"
+    }
+
+    fn fault(&mut self, _: Instant, fault: &Fault) {
+        if let Fault::Jump(node, _) | Fault::Resume(node) = fault {
+            self.tries.remove(node);
+        }
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started | Observation::Killed => {
+                self.tries.remove(&node);
+            }
+            Observation::Opened { other: NodeId(0), .. } => {
+                self.tries.remove(&node);
+            }
+            Observation::Peer(Output::LoggedOut { .. }) => {
+                self.tries.remove(&node);
+            }
+            Observation::Peer(Output::Dial(dial)) if dial.purpose == Purpose::Home => {
+                let (tries, last) = self.tries.get(&node).copied().unwrap_or((0, now));
+                self.tries.insert(node, (tries + 1, now));
+                if tries < GROWN {
+                    return Ok(());
+                }
+                let wait = now - last;
+                self.waits += 1;
+                self.waited += if wait > UNANSWERED { wait - UNANSWERED } else { wait };
+                let mean = self.waited / self.waits;
+                if self.waits >= WAITS_MIN && mean < MEAN_MIN {
+                    return Err(format!(
+                        "{} is the {}th to try a supernode again that does not answer, after {mean:?} on average",
+                        name_of(node.0),
+                        self.waits
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

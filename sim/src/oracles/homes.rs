@@ -1,0 +1,140 @@
+//! A supernode knows who has a link with it, and who has lost it.
+//!
+//! Source: a home link that has closed makes its peer a suspect after 2 s at most, so that the mesh need not wait for a
+//! lease; and whoever comes back while its session lasts goes on with the same one, at the same
+//! place, and renews that one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kith_common::directory::Directory;
+use kith_common::id::{Name, SessionId};
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+
+use super::Oracle;
+use crate::mesh::config::Config;
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// 2 s for the suspicion, and what a slow clock, the disk and a step add
+const NOTICE: Duration = Duration::from_secs(6);
+
+/// Who wanted to go on with which session, and who has no link
+#[derive(Debug)]
+pub struct Homes {
+    /// In its first lease a supernode suspects nobody by itself
+    lease: Duration,
+    others: BTreeMap<u64, Name>,
+    resumed: BTreeMap<Name, SessionId>,
+    /// The session that was last granted on each link
+    granted: BTreeMap<u64, SessionId>,
+    sessions: BTreeMap<SessionId, Name>,
+    absent: BTreeMap<Name, Instant>,
+    started: Instant,
+    held: Instant,
+}
+
+impl Homes {
+    /// Nobody has come yet
+    pub fn new(config: &Config) -> Self {
+        Self {
+            lease: config.lease,
+            others: BTreeMap::new(),
+            resumed: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            started: Instant::ZERO,
+            held: Instant::ZERO,
+        }
+    }
+
+    fn apply(&mut self, directory: &Directory) -> Result<(), String> {
+        let sessions = directory.sessions().map(|session| (session.id, session.name.clone())).collect();
+        for (id, name) in std::mem::replace(&mut self.sessions, sessions) {
+            let successor = directory.account(&name).and_then(|account| account.session);
+            if successor.is_some_and(|successor| successor != id) && self.resumed.get(&name) == Some(&id) {
+                return Err(format!("{name} wanted to go on with its session, and got another one"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Homes {
+    fn name(&self) -> &'static str {
+        "homes"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        if let Fault::Jump(NodeId(0), _) | Fault::SlowDisk(NodeId(0), _) = fault {
+            self.held = now;
+        }
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started if node == NodeId(0) => {
+                self.others.clear();
+                self.resumed.clear();
+                self.granted.clear();
+                self.sessions.clear();
+                (self.started, self.held) = (now, now);
+            }
+            Observation::Opened { link, other, .. } if node == NodeId(0) => {
+                self.others.insert(*link, name_of(other.0));
+            }
+            Observation::Received { link, frame } if node == NodeId(0) => {
+                let Some(name) = self.others.get(link).cloned() else { return Ok(()) };
+                match frame {
+                    Frame::Login(login) => match login.resume {
+                        Some(session) => self.resumed.insert(name, session),
+                        None => self.resumed.remove(&name),
+                    },
+                    Frame::Renew(renew) if self.granted.get(link).is_some_and(|session| *session != renew.session) => {
+                        return Err(format!("{name} renews another session than it was granted last"));
+                    }
+                    _ => None,
+                };
+            }
+            Observation::Sent { link, frame: Frame::Granted(_) } if node == NodeId(0) => {
+                let name = self.others.get(link);
+                let session = self.sessions.iter().find(|(_, owner)| Some(*owner) == name);
+                self.granted.extend(session.map(|(session, _)| (*link, *session)));
+            }
+            Observation::Applied(directory) => return self.apply(directory),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let (node, now) = (world.node(NodeId(0)), world.now());
+        if !node.runs() || node.write > crate::mesh::world::WRITE {
+            self.held = now;
+        }
+        let Some(supernode) = node.supernode() else { return Ok(()) };
+        let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.others.get(link)).collect();
+        let before = std::mem::take(&mut self.absent);
+        for session in supernode.core.directory().sessions().filter(|session| session.suspect.is_none()) {
+            if let Some(home) = supernode.core.home_of(session.id)
+                && !node.ends.contains_key(&home.0)
+            {
+                return Err(format!("{} is at home on link {home:?}, which has closed", session.name));
+            }
+            if linked.contains(&session.name) {
+                continue;
+            }
+            let since = *before.get(&session.name).unwrap_or(&now);
+            if now - since.max(self.held) > NOTICE && now - self.started > self.lease + NOTICE {
+                return Err(format!("{} has had no link for {:?}, and is no suspect", session.name, now - since));
+            }
+            self.absent.insert(session.name.clone(), since);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! A session lasts one lease from the last time that its peer renewed it: no less, and no more.
+//!
+//! Source: the lease's promise to peers (three tries to renew it) and to everybody else (who is gone is gone). A
+//! supernode that starts gives every session it finds one whole lease.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::directory::Directory;
+use kith_common::id::{Name, SessionId};
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+
+use super::Oracle;
+use crate::mesh::config::Config;
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// What a slow disk, a slow clock and a step add
+const LATE: Duration = Duration::from_secs(15);
+
+/// Who renewed when, as a supernode sees it
+#[derive(Debug)]
+pub struct Leases {
+    lease: Duration,
+    others: BTreeMap<u64, Name>,
+    /// When each was last told that it has a whole lease
+    told: BTreeMap<Name, Instant>,
+    /// When each last asked for one, whether it got it or not
+    asked: BTreeMap<Name, Instant>,
+    /// Whoever wanted its session to end, or whose name was given free
+    left: BTreeMap<Name, Instant>,
+    sessions: BTreeMap<SessionId, Name>,
+    /// When the supernode last started, last stood still or had a slow disk, and last had its clock moved
+    started: Instant,
+    held: Instant,
+    moved: Instant,
+}
+
+impl Leases {
+    /// Nobody has renewed anything
+    pub fn new(config: &Config) -> Self {
+        Self {
+            lease: config.lease,
+            others: BTreeMap::new(),
+            told: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            left: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            started: Instant::ZERO,
+            held: Instant::ZERO,
+            moved: Instant::ZERO,
+        }
+    }
+
+    fn apply(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
+        let sessions = directory.sessions().map(|session| (session.id, session.name.clone())).collect();
+        for (id, name) in std::mem::replace(&mut self.sessions, sessions) {
+            let successor = directory.account(&name).and_then(|account| account.session);
+            if self.sessions.contains_key(&id) || successor.is_some() {
+                continue;
+            }
+            let renewed = self.told.get(&name).copied().unwrap_or_default().max(self.started);
+            let has_left = self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
+            // A clock may be fast by 2 %.
+            if now - renewed < self.lease * 9 / 10 && !has_left && self.moved < renewed {
+                return Err(format!("the session of {name} ended {:?} after it was renewed", now - renewed));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Leases {
+    fn name(&self) -> &'static str {
+        "leases"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        match fault {
+            Fault::Jump(NodeId(0), _) => self.moved = now,
+            Fault::Resume(NodeId(0)) | Fault::SlowDisk(NodeId(0), _) => self.held = now,
+            _ => {}
+        }
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started if node == NodeId(0) => {
+                self.others.clear();
+                self.sessions.clear();
+                (self.started, self.held) = (now, now);
+            }
+            Observation::Opened { link, other, .. } if node == NodeId(0) => {
+                self.others.insert(*link, name_of(other.0));
+            }
+            Observation::Received { link, frame } | Observation::Sent { link, frame } if node == NodeId(0) => {
+                let when = match frame {
+                    Frame::Renewed(_) | Frame::Granted(_) => &mut self.told,
+                    Frame::Renew(_) | Frame::Login(_) => &mut self.asked,
+                    Frame::Logout(_) => &mut self.left,
+                    _ => return Ok(()),
+                };
+                if let Some(name) = self.others.get(link) {
+                    when.insert(name.clone(), now);
+                }
+            }
+            Observation::Released => {
+                self.left.insert(name_of(node.0), now);
+            }
+            Observation::Applied(directory) => return self.apply(now, directory),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let (supernode, now) = (world.node(NodeId(0)), world.now());
+        if !supernode.runs() || supernode.write > crate::mesh::world::WRITE {
+            self.held = now;
+        }
+        for name in self.sessions.values() {
+            let renewed = self.asked.get(name).copied().unwrap_or_default().max(self.held);
+            if now - renewed > self.lease + LATE {
+                return Err(format!("{name} has a session, and has not asked for it for {:?}", now - renewed));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! A neighbour that cannot be reached is dialled again and again.
+//!
+//! Source: the neighbourhood's rule for dials: one that failed is made anew after a wait that doubles up to a bound, for
+//! as long as the table names that neighbour.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::id::Key;
+use kith_common::peer::Output;
+use kith_common::routing::neighbourhood::{self, LinkStatus};
+use kith_common::time::Instant;
+
+use super::Oracle;
+use super::truth::is_logged_in;
+use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// A dial takes 5 s; the rest is for slow clocks and steps
+const SPARE: Duration = Duration::from_secs(8);
+
+/// Since when nobody has dialled whom
+#[derive(Debug, Default)]
+pub struct Redials {
+    dialled: BTreeMap<(NodeId, Key), Instant>,
+    down: BTreeMap<(NodeId, Key), Instant>,
+}
+
+impl Oracle for Redials {
+    fn name(&self) -> &'static str {
+        "redials"
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Peer(Output::Dial(dial)) = seen
+            && let Some(key) = dial.key
+        {
+            self.dialled.insert((node, key), now);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let (now, longest) = (world.now(), neighbourhood::Config::default().redial_max + SPARE);
+        let before = std::mem::take(&mut self.down);
+        for node in world.peers().filter(|node| is_logged_in(node)) {
+            let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
+            let is_down = |state: &LinkStatus| matches!(state, LinkStatus::Down { .. });
+            for neighbour in neighbours.iter().filter(|neighbour| neighbour.is_wanted && is_down(&neighbour.state)) {
+                let key = (node.id, neighbour.key);
+                let since = *before.get(&key).unwrap_or(&now);
+                let last = self.dialled.get(&key).copied().unwrap_or_default().max(since);
+                if now - last > longest {
+                    return Err(format!("{} has not dialled {} for {:?}", node.name, neighbour.name, now - last));
+                }
+                self.down.insert(key, since);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! A message that nobody replies to is sent again, over another first hop.
+//!
+//! Source: the out-box's table: no reply in 500 ms, then 1, 2, 4 s: it transmits again, over another first hop. What one
+//! neighbour lost the next one may deliver.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::id::{Address, MessageId};
+use kith_common::link::NewRoutes;
+use kith_common::messages::outbox::Reason;
+use kith_common::peer::Output;
+use kith_common::routing::NeighbourView;
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+
+use super::Oracle;
+use crate::mesh::faults::Fault;
+use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// A peer with so many neighbours that are up has another way to almost everybody
+const NEIGHBOURS_MIN: usize = 4;
+/// Who stood still for a moment may have had no time for the second transmission
+const DISTURBED: Duration = Duration::from_secs(15);
+
+/// Messages that have no fate yet
+#[derive(Debug, Default)]
+pub struct Resends {
+    routes: BTreeMap<NodeId, NewRoutes>,
+    /// To where each went last, and by whom
+    sent: BTreeMap<NodeId, BTreeMap<MessageId, Vec<(Address, Address)>>>,
+    disturbed: BTreeMap<NodeId, Instant>,
+}
+
+impl Resends {
+    /// A message's second packet to a place goes by another neighbour than its first one
+    fn transmit(&mut self, node: NodeId, link: u64, packet: &kith_common::wire::PacketBytes) -> Result<(), String> {
+        let Some(routes) = self.routes.get(&node) else { return Ok(()) };
+        let hop = routes.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address);
+        let (Some(hop), Some(sent)) = (hop, self.sent.get_mut(&node)) else { return Ok(()) };
+        let packet = packet.as_ref();
+        // The message is signed and opaque; but its id is 16 random bytes of it.
+        let has = |id: &MessageId| packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0);
+        let Some((id, hops)) = sent.iter_mut().find(|(id, _)| has(id)) else { return Ok(()) };
+        let destination = packet.header().destination;
+        hops.push((destination, hop));
+        let [first, second] = hops[..] else { return Ok(()) };
+        let is_up = |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address);
+        let views = routes.routes.views();
+        let others = views.iter().filter(is_up).count();
+        // Who is taken for gone is looked for by any way that is left.
+        let is_missed = packet.entries().len() > 0;
+        if first == second && !is_missed && others >= NEIGHBOURS_MIN {
+            return Err(format!("sent message {id:?} again over {hop}, by whom it went first, of {others} neighbours"));
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Resends {
+    fn name(&self) -> &'static str {
+        "resends"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        if let Fault::Jump(node, _) | Fault::Pause(node, _) | Fault::Resume(node) = fault {
+            self.disturbed.insert(*node, now);
+        }
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started | Observation::Killed => {
+                self.routes.remove(&node);
+                self.sent.remove(&node);
+            }
+            Observation::Peer(Output::Routes(Some(routes))) => {
+                self.routes.insert(node, (**routes).clone());
+            }
+            Observation::Asked { id, .. } => {
+                self.sent.entry(node).or_default().insert(*id, Vec::new());
+            }
+            Observation::Sent { link, frame: Frame::Packet(packet) } => return self.transmit(node, *link, packet),
+            Observation::Peer(Output::Done(outcome)) => {
+                let fate = &outcome.fate;
+                self.sent.entry(node).or_default().remove(&fate.id);
+                let disturbed = self.disturbed.get(&node).is_some_and(|at| now - *at < DISTURBED);
+                // Looking a name up takes 8 s at most, so that there are 2 s for two transmissions.
+                if fate.reason == Reason::NoReply && fate.attempts == 1 && !disturbed {
+                    return Err(format!("sent message {:?} only once, as nobody replied for 10 s", fate.id));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        for node in world.peers().filter(|node| !node.runs()) {
+            self.disturbed.insert(node.id, world.now());
+        }
+        Ok(())
+    }
+}
