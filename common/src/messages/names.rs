@@ -381,6 +381,7 @@ impl Resolver {
 
     fn flood(&mut self, now: Instant, subject: Subject) {
         let query = self.enter(subject.clone(), Stage::Flooding, now + FLOOD_TIMEOUT);
+        self.floods.begin(now, query, &subject);
         self.outputs.push_back(Output::Flood { except: None, look_up: LookUp { query, ttl: FLOOD_TTL, subject } });
     }
 
@@ -451,9 +452,6 @@ impl Resolver {
     }
 
     fn pass_on(&mut self, now: Instant, from: Address, look_up: &LookUp, local: Option<Record>) -> Result<(), Ignored> {
-        if self.queries.contains_key(&look_up.query) {
-            return Err(Ignored::Duplicate);
-        }
         self.floods.admit(now, from, look_up)?;
         let recalled = || self.recall(now, &look_up.subject).filter(|old| !old.hearsay).map(|old| old.record);
         if let Some(record) = local.or_else(recalled) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_common::messages::names::{FLOOD_TTL, ROUTE_LIFETIME};
+use kith_common::messages::names::ROUTE_LIFETIME;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
@@ -37,10 +37,6 @@ impl Oracle for Questions {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         let Observation::Sent { link, frame: Frame::LookUp(look_up) } = seen else { return Ok(()) };
-        // A peer that has its answer already takes its own question for somebody else's when it comes round, once.
-        if look_up.ttl == FLOOD_TTL {
-            return Ok(());
-        }
         let before = self.asked.insert((node, *link, look_up.query), now);
         if before.is_some_and(|at| now - at < KNOWN) {
             return Err(format!("asked {:?} twice over one link", look_up.subject));

@@ -41,11 +41,19 @@ pub(super) struct Floods {
 #[derive(Debug)]
 struct Route {
     subject: Subject,
-    /// Whom the answer goes to; `None`: it went
+    /// Whom the answer goes to; `None`: it went, or the question is our own
     back: Option<Address>,
 }
 
 impl Floods {
+    /// A question of our own, which is known when it comes round, though its answer may have come before
+    ///
+    /// There is one an [`ASK_EVERY`] at most, so the bound of the routes is not for these.
+    pub(super) fn begin(&mut self, now: Instant, query: u64, subject: &Subject) {
+        self.expire(now);
+        self.insert(now, query, Route { subject: subject.clone(), back: None });
+    }
+
     /// Lets a question in, or says why not
     pub(super) fn admit(&mut self, now: Instant, from: Address, question: &LookUp) -> Result<(), Ignored> {
         self.expire(now);
@@ -57,9 +65,13 @@ impl Floods {
             return Err(Ignored::Overloaded);
         }
         let route = Route { subject: question.subject.clone(), back: Some(from) };
-        self.routes.insert(question.query, route);
-        self.expiries.push_back((now + ROUTE_LIFETIME, question.query));
+        self.insert(now, question.query, route);
         Ok(())
+    }
+
+    fn insert(&mut self, now: Instant, query: u64, route: Route) {
+        self.routes.insert(query, route);
+        self.expiries.push_back((now + ROUTE_LIFETIME, query));
     }
 
     /// Who waits for an answer, and what was asked

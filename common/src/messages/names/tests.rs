@@ -334,6 +334,8 @@ fn question_that_was_here_before_is_dropped() {
     one.ask(heidi(), false, None);
     let own = one.query;
     assert_eq!(one.asked_by(2, own, 4), Err(Ignored::Duplicate), "our own came round");
+    one.answer(Answerer::Neighbour(place(3)), Status::Delivered, Some(record("heidi", 7))).unwrap();
+    assert_eq!(one.asked_by(2, own, 4), Err(Ignored::Duplicate), "and once more, answered meanwhile");
     one.now = at(4_000);
     assert!(one.asked_by(1, 10, 4).is_ok(), "after its lifetime it is a new one");
 }
