@@ -167,7 +167,8 @@ impl<'a> Search<'a> {
         let view = self.routes.view(destination);
         let is_back = matches!(arrival, Arrival::Returned(_));
         // Whoever gives back a packet that was for its address has another address now, which is noted; so the packet
-        // does not go there again when somebody else has given it back.
+        // does not go there again when somebody else has given it back. The note may be of a link that was down and is
+        // up by now: then another way is as good.
         let has_moved = arrival == Arrival::Returned(destination);
         let is_gone = has_moved || is_back && self.trail.has_noted(destination.short());
         if let Some(view) = view.filter(|view| view.up && !is_gone && !self.avoid.contains(&destination)) {

@@ -10,7 +10,7 @@ use super::node::NodeId;
 use super::queue::Event;
 use super::users::{Deed, Habits};
 use super::watch::Observation;
-use super::world::{Sending, World};
+use super::world::World;
 
 /// A fate comes within the out-box's time and what it takes to name those on the path; the rest is for slow clocks
 pub(super) const FATE_WAIT: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 10);
@@ -39,13 +39,11 @@ impl World {
             return;
         }
         let local = self.local(node);
-        let life = self.node(node).life;
         match deed {
             Deed::Send { to, content, traced } => {
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
                 let sent = peer.core.send(local, to.clone(), content.clone(), traced);
                 if let Ok(id) = sent {
-                    self.sendings.insert(id, Sending { node, life });
                     let source = self.node(node).peer().and_then(|peer| peer.core.own()).map(|own| own.address);
                     let source = source.unwrap_or(Address(0));
                     let seen = Observation::Asked { id, to: &to, content: &content, source };

@@ -46,9 +46,9 @@ impl World {
             Fault::Resume(node) => self.resume(node),
             Fault::Skew(node, ppm) => self.skew(node, ppm),
             Fault::Jump(node, by) => {
-                self.net.count(Effect::Jump);
                 let now = self.now();
                 self.node_mut(node).clock.jump(now, by);
+                self.count_at(node, Effect::Jump);
                 self.set_off(node);
             }
             Fault::SlowDisk(node, write) => self.node_mut(node).write = write.max(WRITE),
@@ -57,9 +57,7 @@ impl World {
                     disk.is_full = is_full;
                 }
             }
-            Fault::Weather(loss, duplication, drop) => {
-                self.net.weather = Weather { loss, duplication, drop, ..Weather::default() };
-            }
+            Fault::Weather(weather) => self.net.weather = weather,
         }
     }
 
@@ -73,7 +71,7 @@ impl World {
     /// All faults end; what is permanent stays
     pub fn make_whole(&mut self) {
         self.is_fault_phase = false;
-        self.net.heal_all(|cut| cut.effect == Effect::OneWay && self.config.outside > 0.0);
+        self.net.heal_all();
         self.net.weather = Weather::default();
         self.net.release(&mut self.queue);
         for number in 0..self.nodes.len() as u32 {
@@ -102,10 +100,17 @@ impl World {
         }
     }
 
+    /// Counts what concerns a process, if there is one
+    fn count_at(&mut self, node: NodeId, effect: Effect) {
+        if self.node(node).process.is_some() {
+            self.net.count(effect);
+        }
+    }
+
     fn skew(&mut self, node: NodeId, ppm: i64) {
         let now = self.now();
         if ppm != self.node(node).ppm {
-            self.net.count(Effect::Skew);
+            self.count_at(node, Effect::Skew);
         }
         self.node_mut(node).clock.set_rate(now, ppm);
         self.set_off(node);

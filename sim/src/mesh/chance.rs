@@ -30,12 +30,6 @@ pub trait Chance {
         mean.mul_f64(-(1.0 - self.unit()).ln())
     }
 
-    /// Uniform in `min..max`
-    fn between(&mut self, min: Duration, max: Duration) -> Duration {
-        let span = max.saturating_sub(min).as_micros() as u64;
-        min + Duration::from_micros(self.below(span))
-    }
-
     /// One of them
     fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len() as u64) as usize)

@@ -9,7 +9,7 @@ use kith_common::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::chance::Chance;
-use super::net::Cut;
+use super::net::{Cut, Weather};
 use super::node::NodeId;
 use super::queue::{Event, Queue};
 
@@ -115,8 +115,8 @@ pub enum Fault {
     SlowDisk(NodeId, Duration),
     /// The disk takes nothing, or takes again
     FullDisk(NodeId, bool),
-    /// The weather changes: loss, duplication, drops
-    Weather(f64, f64, f64),
+    /// The weather changes
+    Weather(Weather),
 }
 
 /// Who may break, and how
@@ -167,9 +167,11 @@ impl Plan {
             number += 1;
             if number % 8 == 1 {
                 let loss = weather(rng, has(Effect::Loss), 0.04) + if has(Effect::Loss) { 0.005 } else { 0.0 };
-                let (duplication, drop) =
-                    (weather(rng, has(Effect::Duplication), 0.05), weather(rng, has(Effect::Drop), 0.05));
-                queue.at(at, Event::Fault(Box::new(Fault::Weather(loss, duplication, drop))));
+                let duplication = weather(rng, has(Effect::Duplication), 0.05);
+                let drop = weather(rng, has(Effect::Drop), 0.05);
+                let reordering = weather(rng, has(Effect::Reordering), 0.3);
+                let weather = Weather { loss, duplication, drop, reordering, ..Weather::default() };
+                queue.at(at, Event::Fault(Box::new(Fault::Weather(weather))));
             }
             if let Some(kind) = first.pop().or_else(|| rng.pick(&kinds).copied()) {
                 self.plan(rng, queue, at, number, kind);
@@ -229,7 +231,7 @@ impl Plan {
             let is = |one: NodeId| (0..len).map(|i| i == one.index()).collect();
             let (one, other) = (self.some(rng), self.some(rng));
             let other = if one == other { NodeId((other.0 + 1) % self.machines) } else { other };
-            return Cut { from: is(one), to: is(other), both: false, effect };
+            return Cut { from: is(one), to: is(other), both: false, effect, is_permanent: false };
         }
         let share = 0.1 + 0.4 * rng.unit();
         let mut from: Vec<bool> = (0..len).map(|_| rng.chance(share)).collect();
@@ -246,7 +248,7 @@ impl Plan {
                 }
             }
         }
-        Cut { from, to, both: effect != Effect::Asymmetric, effect }
+        Cut { from, to, both: effect != Effect::Asymmetric, effect, is_permanent: false }
     }
 
     /// Ways that stay cut for ever: between machines of which neither is of the healthy core, in one direction each
@@ -257,7 +259,8 @@ impl Plan {
         for (number, one) in outside.iter().enumerate() {
             for (again, other) in outside.iter().chain(rng.pick(&outside)).enumerate() {
                 if one != other && rng.chance(0.4) {
-                    let cut = Cut { from: is(*one), to: is(*other), both: false, effect: Effect::OneWay };
+                    let cut =
+                        Cut { from: is(*one), to: is(*other), both: false, effect: Effect::OneWay, is_permanent: true };
                     let id = 1 << 40 | (number as u64) << 16 | again as u64;
                     queue.at(at, Event::Fault(Box::new(Fault::Cut(id, cut))));
                 }

@@ -222,10 +222,7 @@ impl World {
             Frame::Probe(probe) => {
                 let reply = Frame::ProbeReply(ProbeReply { sequence: probe.sequence });
                 self.send_frame(node, link, &reply);
-                // A supernode takes any frame for a sign of life; so it is handed on below.
-                if self.node(node).peer().is_some() {
-                    return self.rearm_link(node, link);
-                }
+                return self.rearm_link(node, link);
             }
             Frame::ProbeReply(reply) => {
                 if let Some(end) = self.node_mut(node).ends.get_mut(&link) {

@@ -98,8 +98,6 @@ pub struct Conn {
     pub key: Option<Key>,
     /// What it is for
     pub purpose: Purpose,
-    /// When it was dialled
-    pub dialled: Instant,
     /// Its bytes vanish
     pub black: bool,
     /// In the dialler's hello
@@ -129,6 +127,8 @@ pub struct Cut {
     pub both: bool,
     /// What kind of fault it is
     pub effect: Effect,
+    /// Whether it stays when all faults end
+    pub is_permanent: bool,
 }
 
 impl Cut {
@@ -149,12 +149,14 @@ pub struct Weather {
     pub duplication: f64,
     /// Share of packets that a full queue drops
     pub drop: f64,
+    /// Share of dials whose answer takes some seconds, so that later ones overtake them
+    pub reordering: f64,
 }
 
 impl Default for Weather {
     /// A fair day
     fn default() -> Self {
-        Self { jitter: Duration::from_millis(1), loss: 0.0, duplication: 0.0, drop: 0.0 }
+        Self { jitter: Duration::from_millis(1), loss: 0.0, duplication: 0.0, drop: 0.0, reordering: 0.0 }
     }
 }
 
@@ -162,6 +164,8 @@ impl Default for Weather {
 const RTO_MIN: Duration = Duration::from_millis(200);
 /// The first wait for the answer to a SYN (RFC 6298); doubles
 const SYN_RTO: Duration = Duration::from_secs(1);
+/// How late the answer to a dial is on average when others shall overtake it
+const LATE_ANSWER: Duration = Duration::from_secs(1);
 /// Bytes that a stalled stream holds back before its sender finds its queue full: control, signals, data, as the peer's
 /// link layer has them
 const STALLED_BYTES_MAX: [usize; 3] = [256 * 1024, 128 * 1024, 1024 * 1024];
@@ -252,7 +256,6 @@ impl Network {
             attempt,
             key,
             purpose,
-            dialled: queue.now(),
             black: false,
             nonce: [0; 32],
         };
@@ -277,7 +280,9 @@ impl Network {
         }
         // One round trip for TCP, one for TLS.
         let event = if listens { Event::Connected(id) } else { Event::Refused(id) };
-        queue.after(if listens { round_trip * 2 } else { round_trip }, event);
+        let late = self.rng.chance(self.weather.reordering);
+        let late = if late { self.rng.exponential(LATE_ANSWER) } else { Duration::ZERO };
+        queue.after(late + if listens { round_trip * 2 } else { round_trip }, event);
     }
 
     /// One end is open now: whether a dial to the same machine that was made later opened earlier
@@ -285,7 +290,7 @@ impl Network {
         let Some(last) = self.last_opened.get_mut(node.index()) else { return };
         let overtaken = *last > id;
         *last = id.max(*last);
-        if overtaken {
+        if overtaken && self.weather.reordering > 0.0 {
             self.count(Effect::Reordering);
         }
     }
@@ -304,7 +309,10 @@ impl Network {
     ) -> Result<(), Full> {
         let Some(conn) = self.conn(id) else { return Ok(()) };
         if conn.black {
-            self.count(Effect::HalfOpen);
+            // That the side which knows says so is no effect.
+            if let Item::Frame(_) = item {
+                self.count(Effect::HalfOpen);
+            }
             return Ok(());
         }
         let (from, to) = (conn.end(side).node, conn.end(side.other()).node);
@@ -376,6 +384,15 @@ impl Network {
         }
     }
 
+    /// What one end's machine still had to send is lost with it
+    pub fn forget_stalled(&mut self, id: ConnId, side: Side) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        let direction = &mut conn.directions[side.index()];
+        direction.stalled.clear();
+        direction.bytes = [0; 3];
+        self.stalled.remove(&(id, side));
+    }
+
     /// Forgets a dial or stream; what is under way falls on the floor
     pub fn remove(&mut self, id: ConnId) {
         if self.conns.get_mut(id.0).and_then(Option::take).is_some() {
@@ -395,9 +412,9 @@ impl Network {
         self.cuts.remove(&number).is_some()
     }
 
-    /// Takes all cuts away but those that `keep` says
-    pub fn heal_all(&mut self, keep: impl Fn(&Cut) -> bool) {
-        self.cuts.retain(|_, cut| keep(cut));
+    /// Takes all cuts away but those that stay
+    pub fn heal_all(&mut self) {
+        self.cuts.retain(|_, cut| cut.is_permanent);
     }
 
     /// Whether bytes from one machine do not reach the other
@@ -405,9 +422,14 @@ impl Network {
         self.blocking(from, to).is_some()
     }
 
-    /// Whether any way is cut
+    /// Whether any way is cut that will be free again
     pub fn is_cut(&self) -> bool {
-        !self.cuts.is_empty()
+        self.cuts.values().any(|cut| !cut.is_permanent)
+    }
+
+    /// How many ways stay cut
+    pub fn permanent_cuts(&self) -> usize {
+        self.cuts.values().filter(|cut| cut.is_permanent).count()
     }
 
     fn blocking(&self, from: NodeId, to: NodeId) -> Option<Effect> {

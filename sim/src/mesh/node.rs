@@ -122,8 +122,6 @@ pub struct SupernodeDisk {
     pub snapshot: Option<Vec<u8>>,
     /// Commands after it, each as it would be on a disk
     pub log: Vec<Vec<u8>>,
-    /// How many commands were written in all
-    pub written: u64,
     /// The group that is being written
     pub writing: Vec<Command>,
 }

@@ -131,6 +131,7 @@ struct Summary {
     events: u64,
     effects: BTreeMap<String, u64>,
     packets: BTreeMap<String, u64>,
+    permanent_cuts: usize,
     queue_longest: usize,
     conns_most: usize,
     hash: String,
@@ -150,6 +151,7 @@ impl Summary {
         for (count, number) in &report.counts {
             *self.packets.entry(format!("{count:?}")).or_default() += number;
         }
+        self.permanent_cuts += report.permanent_cuts;
         self.queue_longest = self.queue_longest.max(report.queue_longest);
         self.conns_most = self.conns_most.max(report.conns_most);
     }
@@ -208,12 +210,17 @@ fn summary(options: &Options) -> Result<Summary, String> {
 
 fn print(options: &Options, summary: &Summary) -> ExitCode {
     let idle = idle_faults(options, summary);
-    let is_good = summary.violations.is_empty() && idle.is_empty();
+    // A violation ends a run before its ways are counted.
+    let is_whole = options.outside > 0.0 && summary.permanent_cuts == 0 && summary.violations.is_empty();
+    let is_good = summary.violations.is_empty() && idle.is_empty() && !is_whole;
     if options.json {
         output::json(summary);
     } else {
         say(options, summary);
         idle.iter().for_each(|effect| line(&format!("fault without any effect: {effect}")));
+        if is_whole {
+            line("no way stayed cut: there are too few peers outside");
+        }
     }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -89,7 +89,10 @@ impl World {
             id,
             |parts, links| {
                 let Parts { here, cache, limbo, allowance, now } = parts;
-                forward::forward(here, cache, limbo, links, &packet, from, allowance, now);
+                match here {
+                    Some(here) => forward::forward(here, cache, limbo, links, &packet, from, allowance, now),
+                    None => links.count(Count::DroppedNotNeighbour),
+                }
             },
             Some(link),
         );
@@ -107,7 +110,7 @@ impl World {
             id,
             |parts, links| {
                 let Parts { here, cache, limbo, now, .. } = parts;
-                forward::release_limbo(Some(here), cache, limbo, links, now);
+                forward::release_limbo(here, cache, limbo, links, now);
             },
             None,
         );
@@ -125,24 +128,21 @@ impl World {
         let Node { process, ends, .. } = &mut nodes[id.index()];
         let Some(super::node::Process::Peer(peer)) = process else { return Wishes::default() };
         let super::node::PeerProcess { routes, cache, limbo, .. } = &mut **peer;
-        let Some(routes) = routes else {
-            watch.count(Count::DroppedNotNeighbour);
-            return Wishes::default();
-        };
         let mut allowance = link.and_then(|link| ends.get(&link)).map(|end| end.reports);
-        let here = Here { routes: &routes.routes, address: routes.address, name: &routes.name };
+        let here =
+            routes.as_ref().map(|routes| Here { routes: &routes.routes, address: routes.address, name: &routes.name });
         let is_open = |link: u64| ends.contains_key(&link);
         let mut links = SimLinks {
-            targets: &routes.links,
+            targets: routes.as_ref().map_or(&[], |routes| &routes.links),
             is_open: &is_open,
             now: true_now,
             node: id,
-            address: routes.address,
+            address: routes.as_ref().map_or(Address(0), |routes| routes.address),
             net,
             watch,
             wishes: Wishes::default(),
         };
-        run(Parts { here: &here, cache, limbo, allowance: allowance.as_mut(), now: local }, &mut links);
+        run(Parts { here: here.as_ref(), cache, limbo, allowance: allowance.as_mut(), now: local }, &mut links);
         let wishes = links.wishes;
         if let (Some(allowance), Some(end)) = (allowance, link.and_then(|link| ends.get_mut(&link))) {
             end.reports = allowance;
@@ -171,7 +171,8 @@ impl World {
 }
 
 struct Parts<'a> {
-    here: &'a Here<'a>,
+    /// None: it is logged out
+    here: Option<&'a Here<'a>>,
     cache: &'a mut kith_common::routing::RouteCache,
     limbo: &'a mut forward::Limbo,
     allowance: Option<&'a mut forward::Allowance>,

@@ -141,6 +141,7 @@ impl World {
         }
         for end in ends.into_values() {
             if dark {
+                self.net.forget_stalled(end.conn, end.side);
                 self.net.close_end(end.conn, end.side);
             } else {
                 let fin = super::net::Item::Fin;
@@ -160,7 +161,6 @@ impl World {
                     Ok(bytes) => disk.log.push(bytes),
                     Err(error) => fault = Some(format!("a command cannot be written: {error}")),
                 }
-                disk.written += 1;
             }
         }
         if let Some(fault) = fault {
@@ -279,10 +279,8 @@ impl World {
                     disk.names.remove(&name);
                 }
             }
-            Output::Done(outcome) => {
-                self.sendings.remove(&outcome.fate.id);
-            }
-            Output::LookedUp { .. }
+            Output::Done(_)
+            | Output::LookedUp { .. }
             | Output::LoggedIn
             | Output::HomeLost { .. }
             | Output::LoggedOut { .. }
@@ -407,8 +405,15 @@ impl World {
         }
         for end in told {
             if let super::net::EndState::Open(link) = end.state {
-                self.close_link(end.node, link, &LinkEnd::Lost(Reason::truncated("connection reset")));
+                self.handle_broken(end.node, end.life, link);
             }
+        }
+    }
+
+    /// A stream has broken under one end: a paused process finds that later
+    pub fn handle_broken(&mut self, node: NodeId, life: u32, link: u64) {
+        if self.node(node).life == life && self.takes(node, &Event::Broken { node, life, link }) {
+            self.close_link(node, link, &LinkEnd::Lost(Reason::truncated("connection reset")));
         }
     }
 }

@@ -40,6 +40,15 @@ pub enum Event {
     DialTimeout(ConnId),
     /// Bytes, or the end of a stream, reach one end
     Arrive(ConnId, Side, Item),
+    /// A stream has broken under one end
+    Broken {
+        /// Whose
+        node: NodeId,
+        /// Of which start of the process
+        life: u32,
+        /// Which link
+        link: u64,
+    },
     /// A disk is done
     Disk {
         /// Whose

@@ -1,6 +1,8 @@
 //! One run, from an empty world to the oracles' last word.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use kith_common::routing::forward::Count;
@@ -12,7 +14,7 @@ use super::config::Config;
 use super::faults::{Effect, Plan};
 use super::node::NodeId;
 use super::users;
-use super::watch::Violation;
+use super::watch::{Violation, Watch};
 use super::world::World;
 
 /// What a run came to
@@ -30,14 +32,21 @@ pub struct Report {
     pub effects: BTreeMap<Effect, u64>,
     /// What became of packets
     pub counts: BTreeMap<Count, u64>,
+    /// Ways that were cut at the end and stay so
+    pub permanent_cuts: usize,
     /// Events that waited at once, at most
     pub queue_longest: usize,
     /// Dials and streams at once, at most
     pub conns_most: usize,
 }
 
-/// Runs a world to its end
+/// Runs a world to its end; a core that panics is a violation like others
 pub fn run(config: &Config) -> Report {
+    // The world of a run that panics is thrown away, so nobody sees it half changed.
+    catch_unwind(AssertUnwindSafe(|| run_world(config))).unwrap_or_else(|panic| Report::of_panic(&*panic))
+}
+
+fn run_world(config: &Config) -> Report {
     let mut world = World::new(config.clone());
     let begin = Instant::ZERO + config.calm;
     let end = begin + config.faults;
@@ -50,9 +59,10 @@ pub fn run(config: &Config) -> Report {
     if !world.watch.is_over() {
         world.make_whole();
         world.run_until(end + config.bound());
+        judge(&mut world, Watch::whole);
         say_last_words(&mut world);
         world.run_until(end + config.bound() + FATE_WAIT);
-        judge(&mut world);
+        judge(&mut world, Watch::end);
     }
     Report {
         violation: world.watch.violation().cloned(),
@@ -61,6 +71,7 @@ pub fn run(config: &Config) -> Report {
         simulated: world.now().since(Instant::ZERO),
         effects: world.net.effects().clone(),
         counts: world.watch.counts().clone(),
+        permanent_cuts: world.net.permanent_cuts(),
         queue_longest: world.queue.longest(),
         conns_most: world.net.most(),
     }
@@ -69,6 +80,8 @@ pub fn run(config: &Config) -> Report {
 fn plan(world: &mut World, begin: Instant, end: Instant) {
     let config = &world.config;
     let (core, machines) = (config.core(), config.machines());
+    // What is due at the very end of the calm is a part of the calm.
+    let begin = begin + Duration::from_micros(1);
     let mut rng = stream(config.seed, 5);
     let plan = Plan { kinds: config.kinds.clone(), supernodes: config.supernodes, machines, every: config.fault_every };
     if core < machines {
@@ -104,10 +117,30 @@ fn say_last_words(world: &mut World) {
     }
 }
 
-fn judge(world: &mut World) {
+fn judge(world: &mut World, ask: fn(&mut Watch, &World)) {
     if !world.watch.is_over() {
         let mut watch = std::mem::take(&mut world.watch);
-        watch.end(world);
+        ask(&mut watch, world);
         world.watch = watch;
+    }
+}
+
+impl Report {
+    /// Of a run of which nothing is left but what was said last
+    fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words");
+        let violation = Violation { at: Instant::ZERO, oracle: "panic", what: text.to_owned() };
+        Self {
+            violation: Some(violation),
+            hash: 0,
+            events: 0,
+            simulated: Duration::ZERO,
+            effects: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            permanent_cuts: 0,
+            queue_longest: 0,
+            conns_most: 0,
+        }
     }
 }

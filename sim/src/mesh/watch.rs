@@ -223,7 +223,12 @@ impl Watch {
         self.ask(world, |oracle, world| oracle.step(world));
     }
 
-    /// Everything has been whole for long enough
+    /// Everything has been whole for one lease and 15 s
+    pub fn whole(&mut self, world: &World) {
+        self.ask(world, |oracle, world| oracle.whole(world));
+    }
+
+    /// Whatever was sent last has had its time
     pub fn end(&mut self, world: &World) {
         self.ask(world, |oracle, world| oracle.end(world));
     }

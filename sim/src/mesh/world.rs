@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_common::crypto::{self, Signer};
-use kith_common::id::{Key, MessageId, Name};
+use kith_common::id::{Key, Name};
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
@@ -26,14 +26,8 @@ pub const WRITE: Duration = Duration::from_millis(3);
 /// How often the oracles look at everything
 pub const STEP: Duration = Duration::from_secs(1);
 
-/// A send that has no fate yet
-#[derive(Clone, Debug)]
-pub struct Sending {
-    /// By whom
-    pub node: NodeId,
-    /// Of which start of its process
-    pub life: u32,
-}
+/// Events of one machine at one moment: more, and a timer does not move on
+const INSTANT_EVENTS_MAX: usize = 10_000;
 
 /// Everything that there is
 pub struct World {
@@ -57,8 +51,6 @@ pub struct World {
     pub is_fault_phase: bool,
     /// When everything was last made whole
     pub whole_since: Option<Instant>,
-    /// Sends whose fate is not known
-    pub sendings: BTreeMap<MessageId, Sending>,
     /// Draws of processes: seeds, nonces
     pub rng: ChaCha8Rng,
     /// Draws of users
@@ -94,7 +86,6 @@ impl World {
             releasing: BTreeSet::new(),
             is_fault_phase: false,
             whole_since: Some(now),
-            sendings: BTreeMap::new(),
             rng: stream(seed, 3),
             user_rng: stream(seed, 4),
             config,
@@ -145,8 +136,16 @@ impl World {
 
     /// Lets everything happen until `end`, or until an oracle is wronged
     pub fn run_until(&mut self, end: Instant) {
+        let (mut since, mut count) = (self.now(), 0_usize);
         while !self.watch.is_over() {
             let Some(event) = self.queue.next(end) else { break };
+            if self.now() > since {
+                (since, count) = (self.now(), 0);
+            }
+            count += 1;
+            if count > INSTANT_EVENTS_MAX * self.nodes.len() {
+                return self.watch.fail(since, "bounds", format!("time stands still at {event:?}"));
+            }
             self.handle(event);
         }
     }
@@ -162,6 +161,7 @@ impl World {
             Event::Refused(conn) => self.fail_dial(conn, "connection refused"),
             Event::DialTimeout(conn) => self.fail_dial(conn, "no answer within 5 s"),
             Event::Arrive(conn, side, item) => self.handle_arrival(conn, side, item),
+            Event::Broken { node, life, link } => self.handle_broken(node, life, link),
             Event::Disk { node, life, done } => self.handle_disk(node, life, done),
             Event::Fault(fault) => self.handle_fault(*fault),
             Event::Heal(number) => self.heal(number),

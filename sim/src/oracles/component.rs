@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kith_common::peer::Output;
 use kith_common::time::Instant;
 
 use super::Oracle;
 use super::truth::{is_alive, is_logged_in, live_links};
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
 /// From the last cut, pause or silent death to the time when all must be connected again: noticing, telling, linking
@@ -35,9 +37,17 @@ impl Oracle for Component {
         }
     }
 
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Peer(Output::LoggedIn | Output::LoggedOut { .. }) = seen {
+            self.logged_in_since.remove(&node);
+        }
+        Ok(())
+    }
+
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        let present = world.peers().filter(|node| is_logged_in(node)).map(|node| node.id);
+        let core = world.config.core();
+        let present = world.peers().filter(|node| node.id.0 < core && is_logged_in(node)).map(|node| node.id);
         let before = std::mem::take(&mut self.logged_in_since);
         self.logged_in_since = present.map(|id| (id, *before.get(&id).unwrap_or(&now))).collect();
         let is_still = world.nodes.iter().all(|node| node.runs() && node.write <= crate::mesh::world::WRITE);

@@ -28,7 +28,7 @@ impl Oracle for Degree {
         Ok(())
     }
 
-    fn end(&mut self, world: &World) -> Result<(), String> {
+    fn whole(&mut self, world: &World) -> Result<(), String> {
         let Some(supernode) = world.node(crate::mesh::node::NodeId(0)).supernode() else { return Ok(()) };
         let directory = supernode.core.directory();
         let tables = directory.ring().filter_map(|address| directory.neighbourhood(address));

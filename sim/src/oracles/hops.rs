@@ -27,7 +27,7 @@ impl Oracle for Hops {
         "hops"
     }
 
-    fn end(&mut self, world: &World) -> Result<(), String> {
+    fn whole(&mut self, world: &World) -> Result<(), String> {
         let peers = peers(world);
         if peers.len() < PEERS_MIN || world.config.core() < world.config.machines() {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Every peer that is logged in has a live neighbour, or knows that it has none.
 //!
-//! Source: the design's promise that a peer whose links are all down tells its home, which gives it a new table. A peer
-//! that believes in links of which none is alive would forward into nothing and never ask.
+//! Source: `kith_common::routing::neighbourhood`: a peer whose links are all down tells its home, which gives it a new
+//! table. A peer that believes in links of which none is alive would forward into nothing and never ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

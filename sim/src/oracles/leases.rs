@@ -22,6 +22,9 @@ use crate::mesh::world::World;
 /// What a slow disk, a slow clock and a step add
 const LATE: Duration = Duration::from_secs(15);
 
+/// A renewal may come while the disk writes that the session has ended
+const CROSSING: Duration = Duration::from_secs(5);
+
 /// Who renewed when, as a supernode sees it
 #[derive(Debug)]
 pub struct Leases {
@@ -66,7 +69,8 @@ impl Leases {
             let renewed = self.told.get(&name).copied().unwrap_or_default().max(self.started);
             let has_left = self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
             // A clock may be fast by 2 %.
-            if now - renewed < self.lease * 9 / 10 && !has_left && self.moved < renewed {
+            let is_early = now - renewed > CROSSING && now - renewed < self.lease * 9 / 10;
+            if is_early && !has_left && self.moved < renewed {
                 return Err(format!("the session of {name} ended {:?} after it was renewed", now - renewed));
             }
         }

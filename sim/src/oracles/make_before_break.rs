@@ -1,6 +1,7 @@
 //! After a rewire an old link stays until each new neighbour is up, or has had 5 s.
 //!
-//! Source: the design's rewire rule; without it a peer that is rewired twice in a row is cut off between.
+//! Source: `kith_common::routing::neighbourhood`: make before break; without it a peer that is rewired twice in a row is
+//! cut off between.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,11 +1,12 @@
-//! What must hold, said once more from outside the cores: each oracle shares no code with what it judges.
+//! What must hold, said once more from outside the cores: each judges by rules of its own, from what can be seen. Only
+//! [`choices`], [`delivery`] and [`hops`] ask the cores too, what a forwarder would decide.
 //!
 //! | oracle | what it says | when |
 //! |---|---|---|
 //! | [`isolation`] | who is logged in has a live neighbour, or knows and tells that it has none | each step |
 //! | [`stale_links`] | a link whose other end is gone is noticed in time | each step |
 //! | [`component`] | in a whole network live peers are connected | each step |
-//! | [`degree`] | tables and links are bounded, and as many as the degree says | each step |
+//! | [`degree`] | a table has 64 places at most, and all tables no more links than the degree allows | each step, at the end |
 //! | [`epochs`] | epochs only grow | each event |
 //! | [`make_before_break`] | an old link stays until each new one is up or has failed | each event |
 //! | [`forwarding`] | no packet goes forward to who had it, nor beyond its hops; its way is true | each event |
@@ -89,7 +90,15 @@ pub trait Oracle {
         Ok(())
     }
 
-    /// Everything has been whole for long enough
+    /// Everything has been whole for one lease and 15 s: by now the mesh must have healed
+    ///
+    /// # Errors
+    /// In words, if something must not be as it is.
+    fn whole(&mut self, _world: &World) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whatever was sent last has had its time
     ///
     /// # Errors
     /// In words, if something must not be as it is.

@@ -19,7 +19,7 @@ use crate::mesh::world::World;
 const LATE: Duration = Duration::from_secs(60);
 
 /// Whatever broke may have kept two apart until this long after it
-const EXCUSED: Duration = Duration::from_secs(60);
+const EXCUSED: Duration = Duration::from_secs(35);
 
 /// Since when each pair has been apart
 #[derive(Debug, Default)]

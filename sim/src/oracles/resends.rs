@@ -35,6 +35,10 @@ pub struct Resends {
 }
 
 impl Resends {
+    fn is_disturbed(&self, now: Instant, node: NodeId) -> bool {
+        self.disturbed.get(&node).is_some_and(|at| now - *at < DISTURBED)
+    }
+
     /// A message's second packet to a place goes by another neighbour than its first one
     fn transmit(&mut self, node: NodeId, link: u64, packet: &kith_common::wire::PacketBytes) -> Result<(), String> {
         let Some(routes) = self.routes.get(&node) else { return Ok(()) };
@@ -77,18 +81,26 @@ impl Oracle for Resends {
                 self.sent.remove(&node);
             }
             Observation::Peer(Output::Routes(Some(routes))) => {
+                // With nobody else left the out-box begins anew: who failed once is better than nobody.
+                if routes.links.len() < 2 {
+                    self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
+                }
                 self.routes.insert(node, (**routes).clone());
             }
             Observation::Asked { id, .. } => {
                 self.sent.entry(node).or_default().insert(*id, Vec::new());
             }
-            Observation::Sent { link, frame: Frame::Packet(packet) } => return self.transmit(node, *link, packet),
+            Observation::Peer(Output::Routes(None)) => {
+                self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
+            }
+            Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
+                return self.transmit(node, *link, packet);
+            }
             Observation::Peer(Output::Done(outcome)) => {
                 let fate = &outcome.fate;
                 self.sent.entry(node).or_default().remove(&fate.id);
-                let disturbed = self.disturbed.get(&node).is_some_and(|at| now - *at < DISTURBED);
                 // Looking a name up takes 8 s at most, so that there are 2 s for two transmissions.
-                if fate.reason == Reason::NoReply && fate.attempts == 1 && !disturbed {
+                if fate.reason == Reason::NoReply && fate.attempts == 1 && !self.is_disturbed(now, node) {
                     return Err(format!("sent message {:?} only once, as nobody replied for 10 s", fate.id));
                 }
             }

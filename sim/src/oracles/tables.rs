@@ -24,7 +24,7 @@ impl Oracle for Tables {
         "tables"
     }
 
-    fn end(&mut self, world: &World) -> Result<(), String> {
+    fn whole(&mut self, world: &World) -> Result<(), String> {
         let Some(supernode) = world.node(NodeId(0)).supernode() else { return Err("no supernode runs".into()) };
         let directory = supernode.core.directory();
         let wanted = world.peers().filter(|node| node.wants_session && node.id.0 < world.config.core());
