@@ -62,8 +62,14 @@ impl Oracle for Isolation {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        if let Observation::Sent { frame: Frame::Report(Report::Isolated), .. } = seen {
-            self.told.insert(node, now);
+        match seen {
+            Observation::Sent { frame: Frame::Report(Report::Isolated), .. } => drop(self.told.insert(node, now)),
+            // Between two steps somebody may be killed, start and log in anew.
+            Observation::Started => {
+                self.linked.remove(&node);
+                self.silent.remove(&node);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -56,7 +56,8 @@ impl Resends {
         let others = views.iter().filter(is_up).count();
         // Who is taken for gone is looked for by any way that is left.
         let is_missed = packet.entries().len() > 0;
-        if first == second && !is_missed && others >= NEIGHBOURS_MIN {
+        // And whoever has become a neighbour is sent to without a detour.
+        if first == second && first.1 != destination && !is_missed && others >= NEIGHBOURS_MIN {
             return Err(format!("sent message {id:?} again over {hop}, by whom it went first, of {others} neighbours"));
         }
         Ok(())
