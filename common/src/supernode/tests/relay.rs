@@ -73,6 +73,16 @@ fn packet_for_a_peer_without_a_home_link_comes_back_with_503() {
 }
 
 #[test]
+fn packet_for_a_peer_whose_link_closed_while_the_disk_writes_its_logout_comes_back_with_503() {
+    let mut bench = Bench::of(2);
+    let (a, b) = (bench.address(1), bench.address(2));
+    bench.log_out_and_close(2, false);
+    bench.frame(1, packet(a, b, TTL_DEFAULT));
+    let (_, report) = given_back(&mut bench, 1);
+    assert_eq!((report.status, report.cause), (Status::Unavailable, Cause::NoSession));
+}
+
+#[test]
 fn packet_with_spent_ttl_comes_back_with_503() {
     let mut bench = Bench::of(2);
     bench.frame(1, packet(bench.address(1), bench.address(2), 0));
