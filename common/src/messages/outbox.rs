@@ -8,7 +8,8 @@
 //! | the link to its first hop is lost | transmits again at once, over another first hop |
 //! | a queue on the way was full | waits for the next of those times: hurrying would add to the jam |
 //! | it is undeliverable, or there is no first hop | asks for the name anew; elsewhere now: transmits there; else: relays |
-//! | the new look-up or the supernode that relays says 404 or 410 | ends with that |
+//! | the new look-up says 404 or 410 | ends with that |
+//! | the relaying supernode says that nobody is there | asks for the name anew; still there: relays; again: ends with 410 |
 //! | neither can help, for the third time | ends with 503 |
 //! | it ends with 404, 410 or 503, but a packet of it was never given back | ends with 408: it may have arrived |
 //! | the receiver replies | ends with the reply's status |
@@ -219,6 +220,8 @@ struct Send {
     looking_up: Option<Trouble>,
     /// The last attempt is a relay, because of this
     relaying: Option<Trouble>,
+    /// Where nobody is, as the supernode that was to relay said last
+    vacant: Option<Address>,
     attempts: u8,
     timeouts: u32,
     unhelped: u8,
@@ -430,6 +433,7 @@ impl Outbox {
             target: None,
             looking_up: None,
             relaying: None,
+            vacant: None,
             attempts: 0,
             timeouts: 0,
             unhelped: 0,
@@ -503,11 +507,18 @@ impl Outbox {
     }
 
     fn on_relay_failed(&mut self, now: Instant, id: MessageId, report: &Undeliverable) {
-        // Only the supernode knows this packet's id, so here its word on the peer counts.
-        if matches!(report.status, Status::NotFound | Status::Gone) {
-            return self.finish(now, &id, report.status, Reason::Relay(report.cause));
+        let Some(send) = self.sends.get_mut(&id) else { return };
+        let trouble = Trouble::Undeliverable(report.cause);
+        // Only the supernode knows this packet's id, so here its word counts: on the address, as it was told no name.
+        if !matches!(report.status, Status::NotFound | Status::Gone) {
+            return self.on_no_help(now, id, trouble);
         }
-        self.on_no_help(now, id, Trouble::Undeliverable(report.cause));
+        // Whoever was there may be elsewhere by now: a second word counts, once the name is still found there.
+        let is_second = send.vacant.replace(report.destination) == Some(report.destination);
+        if is_second && send.looking_up.is_none() {
+            return self.finish(now, &id, Status::Gone, Reason::Relay(report.cause));
+        }
+        self.on_trouble(now, id, trouble);
     }
 
     /// Neither mesh nor supernode delivers at present; the clock brings the next attempt, if there is to be one

@@ -116,6 +116,7 @@ impl<S: Signer> Supernode<S> {
             epoch: record.epoch,
         };
         connection.admission.handle_granted(&grant, rewire, &self.signer);
+        connection.home_of = Some(*session);
         self.homes.insert(*session, link);
         self.leases.renew(now, *session);
         self.suspicion.handle_heard(*session);

@@ -41,6 +41,7 @@ use crate::crypto::Signer;
 use crate::directory::{self, Command, Directory, Leases, Outcome, PAIR_TERM, Pair, Suspicion};
 use crate::id::{Key, Name, SessionId, ShortId};
 use crate::link::{LinkId, Opened};
+use crate::mutant::{self, Mutant};
 use crate::session::supernode::{self, Admission, AdmissionConfig};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
@@ -92,6 +93,8 @@ pub enum Output {
 struct Connection {
     key: Key,
     admission: Admission,
+    /// Whose home this has been, from the grant on: another link may have become it since
+    home_of: Option<SessionId>,
     /// When its admission has to be told the time
     deadline: Option<Instant>,
 }
@@ -112,7 +115,7 @@ pub struct Supernode<S> {
     connections: BTreeMap<LinkId, Connection>,
     /// Of the connections whose login is under way: few of many
     deadlines: BTreeSet<(Instant, LinkId)>,
-    /// The link of each session that has one
+    /// The link of each session that has one; none of them has closed
     homes: BTreeMap<SessionId, LinkId>,
     claims: Vec<Claim>,
     outputs: VecDeque<Output>,
@@ -162,7 +165,7 @@ impl<S: Signer> Supernode<S> {
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
         let mut admission = Admission::new(self.config.clone(), remote_ip);
         admission.handle_opened(now, key, own_nonce, hello, &self.signer);
-        self.connections.insert(link, Connection { key, admission, deadline: None });
+        self.connections.insert(link, Connection { key, admission, home_of: None, deadline: None });
         self.drain(now, link);
     }
 
@@ -184,9 +187,12 @@ impl<S: Signer> Supernode<S> {
         if let Some(connection) = self.connections.get_mut(&link) {
             connection.admission.handle_closed(reason);
             self.drain(now, link);
-            if let Some(deadline) = self.connections.remove(&link).and_then(|connection| connection.deadline) {
+        }
+        if let Some(Connection { home_of, deadline, .. }) = self.connections.remove(&link) {
+            if let Some(deadline) = deadline {
                 self.deadlines.remove(&(deadline, link));
             }
+            self.leave_home(link, home_of);
         }
         for claim in self.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
             self.propose_login(now, claim.link, claim.request);
@@ -266,6 +272,15 @@ impl<S: Signer> Supernode<S> {
     /// How many links there are, logged in or not
     pub fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    /// The link of this session has closed; one that logs out is not lost, but is there until that is durable
+    fn leave_home(&mut self, link: LinkId, session: Option<SessionId>) {
+        if let Some(session) = session.filter(|session| self.home_of(*session) == Some(link))
+            && !mutant::is(Mutant::HomeLossIgnored)
+        {
+            self.homes.remove(&session);
+        }
     }
 
     /// Carries out what the admission of `link` wants

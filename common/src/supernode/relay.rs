@@ -26,7 +26,8 @@ impl<S: Signer> Supernode<S> {
                 }
             }
             Some(None) => self.give_back(link, &packet, Status::Unavailable, Cause::NoSession),
-            None => self.give_back(link, &packet, Status::NotFound, Cause::NoSession),
+            // A packet tells an address and no name: whoever was there has gone, and there may well be such a name.
+            None => self.give_back(link, &packet, Status::Gone, Cause::NoSession),
         }
     }
 

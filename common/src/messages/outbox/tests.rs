@@ -259,16 +259,59 @@ fn receiver_that_is_gone_may_have_got_what_was_never_given_back() {
     assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
 }
 
+/// Attempt 2 was relayed, and the supernode says that nobody is there
+fn relayed_to_nobody(status: Status) -> One {
+    let mut one = One::sent();
+    one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
+    one.found(true, Ok(HERE));
+    one.relayed(2);
+    assert_eq!(one.undeliverable(2, status, Cause::NoSession), ["resolve heidi anew"]);
+    one
+}
+
 #[test]
-fn relay_that_says_404_or_410_is_the_fate() {
+fn relay_to_an_address_where_nobody_is_any_more_is_transmitted_to_the_new_one() {
+    let mut one = relayed_to_nobody(Status::Gone);
+    assert!(one.found(false, Ok(HERE)).is_empty(), "memory will not do");
+    assert_eq!(one.found(true, Ok(THERE)), ["transmit 3 to b not "]);
+    one.via(3, 1);
+    one.outbox.handle_reply(at(20), &grant("heidi", KEY), &reply(ID, Status::Delivered)).unwrap();
+    assert_eq!(one.told(), ["200 the receiver replied after 3"]);
+}
+
+#[test]
+fn relay_to_nobody_ends_with_what_the_look_up_says_of_the_name() {
     for (status, code) in [(Status::NotFound, "404"), (Status::Gone, "410")] {
-        let mut one = One::sent();
-        one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
-        one.found(true, Ok(HERE));
-        one.relayed(2);
-        let expected = format!("{code} so says the relaying supernode: nobody is logged in at that address after 2");
-        assert_eq!(one.undeliverable(2, status, Cause::NoSession), [expected]);
+        let mut one = relayed_to_nobody(Status::Gone);
+        assert_eq!(one.found(true, Err(status)), [format!("{code} so says the look-up of the name after 2")]);
     }
+}
+
+#[test]
+fn second_relay_to_an_address_where_nobody_is_ends_with_410_whatever_the_first_one_said() {
+    for status in [Status::NotFound, Status::Gone] {
+        let mut one = relayed_to_nobody(status);
+        assert_eq!(one.found(true, Ok(HERE)), ["relay 3 to a"]);
+        one.relayed(3);
+        let expected = "410 so says the relaying supernode: nobody is logged in at that address after 3";
+        assert_eq!(one.undeliverable(3, status, Cause::NoSession), [expected]);
+    }
+}
+
+#[test]
+fn of_two_relays_to_nobody_the_second_one_waits_for_the_look_up_too() {
+    let mut one = One::sent();
+    one.undeliverable(1, Status::Unavailable, Cause::DestinationDown);
+    one.found(true, Ok(HERE));
+    one.relayed(2);
+    assert_eq!(one.wakes_at(500), ["transmit 3 to a not 1"]);
+    one.via(3, 2);
+    one.undeliverable(3, Status::Unavailable, Cause::DestinationDown);
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 4 to a"]);
+    one.relayed(4);
+    assert_eq!(one.undeliverable(2, Status::Gone, Cause::NoSession), ["resolve heidi anew"]);
+    assert!(one.undeliverable(4, Status::Gone, Cause::NoSession).is_empty());
+    assert_eq!(one.found(true, Ok(THERE)), ["transmit 5 to b not "]);
 }
 
 #[test]
@@ -484,7 +527,7 @@ impl World {
             Input::Report(packet, cause, place) => {
                 let causes =
                     [Cause::NoCandidate, Cause::TtlSpent, Cause::DestinationDown, Cause::NoSession, Cause::Congested];
-                let status = [Status::Unavailable, Status::NotFound][usize::from(cause == 3)];
+                let status = [Status::Unavailable, Status::Gone][usize::from(cause == 3)];
                 let at = [HERE, THERE][usize::from(place)];
                 let _ = outbox.handle_undeliverable(now, &report(packet, at, status, causes[usize::from(cause)]));
             }

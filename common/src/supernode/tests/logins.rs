@@ -37,6 +37,41 @@ fn second_login_goes_on_at_once_when_the_holders_link_closes() {
 }
 
 #[test]
+fn login_does_not_wait_for_a_link_that_closed_while_the_disk_writes_its_logout() {
+    for bye in [false, true] {
+        let mut bench = Bench::of(1);
+        bench.log_out_and_close(1, bye);
+        assert_eq!((bench.core.homes(), bench.core.connections()), (0, 0));
+        bench.ask(2, 1);
+        assert_eq!(bench.drain(), ["2: Challenge"], "nobody is probed");
+        assert_eq!(bench.durable(), ["append LogIn"]);
+        assert_eq!(bench.durable(), ["2: Granted", "2: Rewire"]);
+        assert_eq!((bench.core.home_of(bench.session(1)), bench.core.homes()), (Some(LinkId(2)), 1));
+    }
+}
+
+#[test]
+fn session_that_logs_out_is_not_suspected_when_its_link_closes() {
+    let mut bench = Bench::of(2);
+    bench.log_out_and_close(2, false);
+    assert_eq!(bench.wait(LEASE / 2), [""; 0]);
+    assert_eq!(bench.durable(), ["1: Rewire"]);
+    assert_eq!(bench.core.directory().sessions().count(), 1);
+}
+
+#[test]
+fn old_link_of_a_session_that_was_taken_up_again_takes_no_home_with_it() {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.frame(1, Frame::Bye(Bye { status: Status::Delivered, reason: Reason::truncated("stopped") }));
+    bench.open(2, 1);
+    bench.frame(2, login(1, Some(session)));
+    assert_eq!(bench.drain(), ["1: Close 200", "2: Challenge", "2: Granted"]);
+    bench.close(1);
+    assert_eq!((bench.core.home_of(session), bench.core.homes()), (Some(LinkId(2)), 1));
+}
+
+#[test]
 fn second_login_whose_own_link_closes_is_forgotten() {
     let mut bench = Bench::of(1);
     bench.ask(2, 1);

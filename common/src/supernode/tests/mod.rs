@@ -15,10 +15,10 @@ use super::*;
 use crate::crypto::{self, Handshake, Signature};
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
-use crate::wire::VERSION;
 use crate::wire::grant::{Certificate, SignedCertificate};
 use crate::wire::link::ProbeReply;
 use crate::wire::session::{Hello, Locations, Login, Logout, Purpose, Renew, Report, Rewire, Role};
+use crate::wire::{Bye, VERSION};
 
 const LEASE: Duration = Duration::from_secs(30);
 /// For tests in which nobody renews
@@ -184,6 +184,19 @@ impl Bench {
 
     fn close(&mut self, link: u64) {
         self.core.handle_closed(self.now, LinkId(link), "reset");
+    }
+
+    /// The peer of that number and link logs out, and goes (with a good-bye or without) before the disk has written it
+    fn log_out_and_close(&mut self, peer: u8, bye: bool) {
+        let link = peer.into();
+        self.frame(link, Frame::Logout(Logout { session: self.session(peer) }));
+        assert_eq!(self.drain(), ["append LogOut"]);
+        if bye {
+            self.frame(link, Frame::Bye(Bye { status: Status::TimedOut, reason: Reason::truncated("stopped") }));
+            assert_eq!(self.drain(), [format!("{link}: Close 408")]);
+        }
+        self.close(link);
+        assert_eq!(self.drain(), [""; 0]);
     }
 
     fn outputs(&mut self) -> Vec<Output> {

@@ -42,14 +42,25 @@ fn packet_is_relayed_to_the_home_link_and_its_way_says_so() {
 }
 
 #[test]
-fn packet_for_nobody_comes_back_with_404() {
+fn packet_for_an_address_where_nobody_is_comes_back_with_410() {
     let mut bench = Bench::of(1);
     let (a, nobody) = (bench.address(1), Address(1));
     bench.frame(1, packet(a, nobody, TTL_DEFAULT));
     let (header, report) = given_back(&mut bench, 1);
     assert_eq!((header.source, header.destination, header.class), (nobody, a, Class::Signal));
     assert_eq!((report.packet, report.destination), (77, nobody));
-    assert_eq!((report.status, report.cause), (Status::NotFound, Cause::NoSession));
+    assert_eq!((report.status, report.cause), (Status::Gone, Cause::NoSession));
+}
+
+#[test]
+fn packet_for_a_peer_whose_session_has_just_ended_comes_back_with_410() {
+    let mut bench = Bench::of(2);
+    let (a, b) = (bench.address(1), bench.address(2));
+    bench.frame(2, Frame::Logout(Logout { session: bench.session(2) }));
+    bench.settle();
+    bench.frame(1, packet(a, b, TTL_DEFAULT));
+    let (_, report) = given_back(&mut bench, 1);
+    assert_eq!((report.destination, report.status, report.cause), (b, Status::Gone, Cause::NoSession));
 }
 
 #[test]
@@ -57,6 +68,16 @@ fn packet_for_a_peer_without_a_home_link_comes_back_with_503() {
     let mut bench = Bench::of(2);
     bench.close(2);
     bench.frame(1, packet(bench.address(1), bench.address(2), TTL_DEFAULT));
+    let (_, report) = given_back(&mut bench, 1);
+    assert_eq!((report.status, report.cause), (Status::Unavailable, Cause::NoSession));
+}
+
+#[test]
+fn packet_for_a_peer_whose_link_closed_while_the_disk_writes_its_logout_comes_back_with_503() {
+    let mut bench = Bench::of(2);
+    let (a, b) = (bench.address(1), bench.address(2));
+    bench.log_out_and_close(2, false);
+    bench.frame(1, packet(a, b, TTL_DEFAULT));
     let (_, report) = given_back(&mut bench, 1);
     assert_eq!((report.status, report.cause), (Status::Unavailable, Cause::NoSession));
 }
