@@ -37,7 +37,7 @@ impl Isolation {
         let (id, now) = (node.id, world.now());
         let neighbourhood = node.peer().map(|peer| peer.core.neighbourhood());
         let has_link = neighbourhood.is_some_and(|neighbourhood| neighbourhood.live_links().next().is_some());
-        let is_alone = neighbourhood.is_some_and(|n| n.neighbours().iter().all(|neighbour| !neighbour.is_wanted));
+        let is_alone = neighbourhood.is_some_and(|neighbourhood| neighbourhood.wanted() == 0);
         if !is_logged_in(node) || has_link || is_alone || !self.linked.contains(&id) {
             self.silent.remove(&id);
             if has_link && is_logged_in(node) {
