@@ -142,7 +142,7 @@ pub struct Undeliverable {
     pub packet: u64,
     /// Its destination
     pub destination: Address,
-    /// 503 with a cause, or what the supernode that was to relay it says (404, 410)
+    /// 503 with a cause, or what the supernode that was to relay it says (410)
     pub status: Status,
     /// The cause
     pub cause: Cause,

@@ -21,30 +21,40 @@ use super::world::World;
 
 /// How long a dial may take, as in the peer's link layer
 const DIAL_WAIT: Duration = Duration::from_secs(5);
-/// The port that every process listens on
-pub(super) const PORT: u16 = 4001;
+/// The port that supernodes listen on; peers take one that is free, as they start
+const PORT: u16 = 4001;
+/// Ports of peers, one after the other with each start
+const PORTS: u32 = 4_096;
 
 /// The IP address of a machine
 pub(super) fn ip_of(node: NodeId) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0000 + node.0)
 }
 
-/// Where a machine can be dialled
-pub(super) fn location_of(node: NodeId) -> String {
-    format!("/ip4/{}/tcp/{PORT}", ip_of(node))
+/// Where a supernode can be dialled
+pub(super) fn location_of(supernode: NodeId) -> String {
+    format!("/ip4/{}/tcp/{PORT}", ip_of(supernode))
 }
 
-fn node_at(location: &Location) -> Option<NodeId> {
-    let ip: Ipv4Addr = location.split('/').nth(2)?.parse().ok()?;
-    ip.to_bits().checked_sub(0x0a00_0000).map(NodeId)
+/// Which machine this leads to, and to which port of it
+fn place_at(location: &Location) -> Option<(NodeId, u16)> {
+    let (ip, port) = (location.split('/').nth(2)?, location.split('/').nth(4)?);
+    let ip: Ipv4Addr = ip.parse().ok()?;
+    Some((NodeId(ip.to_bits().checked_sub(0x0a00_0000)?), port.parse().ok()?))
 }
 
 impl World {
+    /// The port that the process on this machine listens on
+    pub(super) fn port_of(&self, node: NodeId) -> u16 {
+        let is_supernode = node.0 < self.config.supernodes;
+        if is_supernode { PORT } else { PORT + (self.node(node).life % PORTS) as u16 }
+    }
+
     /// Carries out a process's wish for a link
     pub fn dial(&mut self, node: NodeId, dial: &Dial) {
         let life = self.node(node).life;
         let machines = self.nodes.len() as u32;
-        let to = dial.locations.iter().filter_map(node_at).find(|to| to.0 < machines);
+        let to = dial.locations.iter().filter_map(place_at).find(|(to, _)| to.0 < machines);
         let Some(to) = to else {
             return self.tell_dial_failed(node, dial.attempt, Status::Unavailable, "no such address");
         };
@@ -57,7 +67,8 @@ impl World {
     pub fn handle_syn(&mut self, conn: ConnId, tries: u32) {
         let Some(to) = self.net.conn(conn).map(|conn| conn.end(Side::Listener).node) else { return };
         let node = self.node(to);
-        let (is_up, listens) = (node.is_up, node.process.is_some());
+        let (is_up, runs, port) = (node.is_up, node.process.is_some(), self.port_of(to));
+        let listens = runs && self.net.conn(conn).is_some_and(|conn| conn.port == port);
         self.net.handle_syn(&mut self.queue, conn, tries, is_up, listens);
     }
 

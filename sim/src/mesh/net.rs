@@ -98,6 +98,8 @@ pub struct Conn {
     pub key: Option<Key>,
     /// What it is for
     pub purpose: Purpose,
+    /// Which of the other machine's ports it leads to
+    pub port: u16,
     /// Its bytes vanish
     pub black: bool,
     /// In the dialler's hello
@@ -246,8 +248,15 @@ impl Network {
     }
 
     /// A new dial; its SYN leaves at once
-    pub fn dial(&mut self, queue: &mut Queue, from: ConnEnd, to: NodeId, dial: (u64, Option<Key>, Purpose)) -> ConnId {
+    pub fn dial(
+        &mut self,
+        queue: &mut Queue,
+        from: ConnEnd,
+        to: (NodeId, u16),
+        dial: (u64, Option<Key>, Purpose),
+    ) -> ConnId {
         let id = ConnId(self.conns.len());
+        let (to, port) = to;
         let to = ConnEnd { node: to, life: u32::MAX, state: EndState::Opening };
         let (attempt, key, purpose) = dial;
         let conn = Conn {
@@ -256,6 +265,7 @@ impl Network {
             attempt,
             key,
             purpose,
+            port,
             black: false,
             nonce: [0; 32],
         };

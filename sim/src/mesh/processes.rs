@@ -19,7 +19,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::chance::Chance;
 use super::clock::Clock;
 use super::faults::Effect;
-use super::links::{PORT, location_of};
+use super::links::location_of;
 use super::net::Side;
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess};
 use super::queue::Event;
@@ -68,6 +68,7 @@ impl World {
     fn start_peer(&mut self, id: NodeId) -> PeerProcess {
         let now = self.now();
         let rng = self.random();
+        let listen_port = self.port_of(id);
         let supernodes = (0..self.config.supernodes).map(|number| location_of(NodeId(number))).collect();
         let node = self.node_mut(id);
         let (name, local) = (node.name.clone(), node.clock.local(now));
@@ -77,7 +78,7 @@ impl World {
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session =
-            PeerConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port: PORT };
+            PeerConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
         let config = peer::Config { session, neighbourhood: neighbourhood::Config::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);

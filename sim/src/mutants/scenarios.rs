@@ -30,6 +30,7 @@ pub const ALL: &[Scenario] = &[
     scenario("outside", "--peers 30 --degree 8 --minutes 5 --outside 25%", 2),
     scenario("still", "--peers 300 --degree 8 --minutes 0", 1),
     scenario("ways", "--peers 12 --degree 4 --minutes 20 --only one-way,partition", 2),
+    scenario("apart", "--peers 12 --degree 4 --minutes 15 --only none --outside 50%", 1),
     scenario("crashes", "--peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("large", "--peers 50 --degree 8 --minutes 10", 1),
     Scenario { first: 7, ..scenario("small, more", "--peers 12 --degree 4 --minutes 5", 12) },

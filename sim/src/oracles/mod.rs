@@ -24,6 +24,7 @@
 //! | [`answers`] | nobody who can ask is told what was true long ago | each event |
 //! | [`dials`] | supernodes that do not answer are not hammered | each event |
 //! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
+//! | [`look_ups`] | a supernode answers what its directory says | each event |
 //! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
 //! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
@@ -47,6 +48,7 @@ pub mod homes;
 pub mod hops;
 pub mod isolation;
 pub mod leases;
+pub mod look_ups;
 pub mod make_before_break;
 pub mod pairs;
 pub mod questions;
@@ -131,7 +133,8 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(answers::Answers::default()),
         Box::new(dials::Dials::default()),
         Box::new(leases::Leases::new(config)),
-        Box::new(pairs::Pairs::default()),
+        Box::new(look_ups::LookUps::default()),
+        Box::new(pairs::Pairs::new(config)),
         Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
         Box::new(delivery::Delivery),

@@ -1,15 +1,19 @@
 //! Two peers are kept apart if they could not connect, and are brought together again.
 //!
 //! Source: an unreachable pair counts as absent to each other for 10 minutes at most, and a supernode that restarts gives
-//! it as much again. While nothing breaks everybody can connect to everybody.
+//! it as much again. Those between whom a way is cut for ever are kept apart when all else is whole. While nothing
+//! breaks everybody can connect to everybody.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::directory::{Directory, PAIR_TERM, Pair};
+use kith_common::id::Address;
 use kith_common::time::Instant;
 
 use super::Oracle;
+use super::truth::is_logged_in;
+use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
@@ -26,14 +30,21 @@ const EXCUSED: Duration = Duration::from_secs(35);
 pub struct Pairs {
     since: BTreeMap<Pair, Instant>,
     disturbed: Option<Instant>,
+    /// Ways outside a healthy core are broken for ever
+    is_outside: bool,
 }
 
 impl Pairs {
+    /// Nobody is kept apart
+    pub fn new(config: &Config) -> Self {
+        Self { is_outside: config.core() < config.machines(), ..Self::default() }
+    }
+
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
         let before = std::mem::take(&mut self.since);
         self.since = directory.pairs().map(|pair| (pair, *before.get(&pair).unwrap_or(&now))).collect();
         let new = self.since.keys().find(|pair| !before.contains_key(pair));
-        match new.filter(|_| self.disturbed.is_none_or(|at| now - at > EXCUSED)) {
+        match new.filter(|_| !self.is_outside && self.disturbed.is_none_or(|at| now - at > EXCUSED)) {
             Some(pair) => Err(format!("{} and {} are kept apart, and nothing was broken", pair.low, pair.high)),
             None => Ok(()),
         }
@@ -67,6 +78,22 @@ impl Oracle for Pairs {
         {
             let term = world.now() - *since;
             return Err(format!("{} and {} have been kept apart for {term:?}", pair.low, pair.high));
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, world: &World) -> Result<(), String> {
+        let Some(supernode) = world.node(NodeId(0)).supernode() else { return Ok(()) };
+        let directory = supernode.core.directory();
+        let outside = world.peers().filter(|node| node.id.0 >= world.config.core() && is_logged_in(node));
+        let places = outside.filter_map(|node| Some((node.id, node.peer()?.core.own()?.address)));
+        let places: Vec<(NodeId, Address)> = places.collect();
+        for (one, place) in &places {
+            let is_cut = |other: &NodeId| world.net.is_blocked(*one, *other);
+            let others = places.iter().filter(|(other, _)| is_cut(other)).map(|(_, other)| *other);
+            if let Some(other) = others.into_iter().find(|other| directory.are_neighbours(*place, *other)) {
+                return Err(format!("{place} cannot reach {other}, and they are still neighbours"));
+            }
         }
         Ok(())
     }

@@ -20,11 +20,16 @@ use crate::mesh::world::World;
 /// A dial takes 5 s; the rest is for slow clocks and steps
 const SPARE: Duration = Duration::from_secs(8);
 
+/// For so long a neighbour may be down without a plan to dial it: none but steps
+const UNPLANNED: Duration = Duration::from_secs(2);
+
 /// Since when nobody has dialled whom
 #[derive(Debug, Default)]
 pub struct Redials {
     dialled: BTreeMap<(NodeId, Key), Instant>,
     down: BTreeMap<(NodeId, Key), Instant>,
+    /// Since when a neighbour is down and no dial is planned
+    unplanned: BTreeMap<(NodeId, Key), Instant>,
 }
 
 impl Oracle for Redials {
@@ -44,6 +49,7 @@ impl Oracle for Redials {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (now, longest) = (world.now(), neighbourhood::Config::default().redial_max + SPARE);
         let before = std::mem::take(&mut self.down);
+        let unplanned = std::mem::take(&mut self.unplanned);
         for node in world.peers().filter(|node| is_logged_in(node)) {
             let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
             let is_down = |state: &LinkStatus| matches!(state, LinkStatus::Down { .. });
@@ -55,6 +61,13 @@ impl Oracle for Redials {
                     return Err(format!("{} has not dialled {} for {:?}", node.name, neighbour.name, now - last));
                 }
                 self.down.insert(key, since);
+                if let LinkStatus::Down { redial_at: None, .. } = neighbour.state {
+                    let since = *unplanned.get(&key).unwrap_or(&now);
+                    if now - since > UNPLANNED {
+                        return Err(format!("{} has no plan to dial {}", node.name, neighbour.name));
+                    }
+                    self.unplanned.insert(key, since);
+                }
             }
         }
         Ok(())
