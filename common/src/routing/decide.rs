@@ -153,29 +153,38 @@ struct Search<'a> {
     avoid: &'a [Address],
     /// Found dead here
     dead: Vec<ShortId>,
+    /// Somebody gave it back
+    is_back: bool,
+    /// … who has another address now than this one
+    moved: Option<Address>,
 }
 
 impl<'a> Search<'a> {
     #[inline]
     fn new(routes: &'a Routes, trail: Trail<'a>, destination: Address, source: Address, flow: u32) -> Self {
-        Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new() }
+        Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new(), is_back: false, moved: None }
     }
 
     #[inline]
     fn next_hop(&mut self, cache: &mut RouteCache, arrival: Arrival, now: Instant) -> Next<'a> {
         let destination = self.destination;
         let view = self.routes.view(destination);
-        let is_back = matches!(arrival, Arrival::Returned(_));
-        // Whoever gives back a packet that was for its address has another address now, which is noted; so the packet
-        // does not go there again when somebody else has given it back. The note may be of a link that was down and is
-        // up by now: then another way is as good.
-        let has_moved = arrival == Arrival::Returned(destination);
-        let is_gone = has_moved || is_back && self.trail.has_noted(destination.short());
+        // Whoever gives a packet back and is not among the tried has another address now than our table says. The old
+        // one is noted, so that the packet does not go there again when somebody else has given it back. The note may be
+        // of a link that was down and is up by now: then another way is as good.
+        let returned_by = if let Arrival::Returned(from) = arrival { Some(from) } else { None };
+        self.is_back = returned_by.is_some();
+        self.moved = returned_by.filter(|from| !self.trail.has_visited(from.short()));
+        let has_moved = self.moved == Some(destination);
+        if let Some(moved) = self.moved.filter(|moved| *moved != destination && self.room() > 0) {
+            self.dead.push(moved.short());
+        }
+        let is_gone = has_moved || self.is_back && self.trail.has_noted(destination.short());
         if let Some(view) = view.filter(|view| view.up && !is_gone && !self.avoid.contains(&destination)) {
             return Next::Hop(view, Choice::Destination);
         }
         // Once: not when the packet comes back.
-        if has_moved || !is_back && self.routes.misses(destination, view) {
+        if has_moved || !self.is_back && self.routes.misses(destination, view) {
             self.note_destination();
         }
         if self.trail.notes >= FINDINGS_MAX && !mutant::is(Mutant::SecondFindingIgnored) {
@@ -304,6 +313,9 @@ impl<'a> Search<'a> {
         let short = view.address.short();
         let was_there = self.trail.has_visited(short) && !mutant::is(Mutant::ForwardToTried);
         if view.address == self.source || was_there || self.avoid.contains(&view.address) {
+            return false;
+        }
+        if self.is_back && (self.moved == Some(view.address) || self.trail.has_noted(short)) {
             return false;
         }
         view.up || self.room() > 0 && !self.dead.contains(&short) && !self.trail.has_noted(short)

@@ -577,6 +577,19 @@ mod rules {
     }
 
     #[test]
+    fn packet_does_not_go_again_to_a_neighbour_that_gave_it_back_from_another_place() {
+        let routes = routes([view(1, true, &[near(1)]), view(2, true, &[near(2)])]);
+        let new_place = address(7);
+        let entries = [(Mark::Way, OWN), (Mark::Tried, new_place)];
+        let noting = Edit { dead: noting(&[address(1)]).dead, ..Edit::default() };
+        let elsewhere = decide(&routes, &packet(SOURCE, &entries), Some(address(1)));
+        assert_eq!(elsewhere, forward(2, Choice::NearestBall(201), noting));
+        let entries = [(Mark::Way, OWN), (Mark::Dead, address(1)), (Mark::Tried, new_place), (Mark::Tried, address(2))];
+        let back = decide(&routes, &packet(SOURCE, &entries), Some(address(2)));
+        assert!(!matches!(back, Decision::Forward { .. }), "nor when another gives it back: {back:?}");
+    }
+
+    #[test]
     fn neighbour_that_misses_the_destination_is_asked_first_and_believed_beside_a_note() {
         let missing = |n| also(view(n, true, &[]), (DESTINATION, false));
         let asked = forward(1, Choice::NearestBall(175), joins_the_way());
