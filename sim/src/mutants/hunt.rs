@@ -70,20 +70,23 @@ impl Controls {
 
 /// Each of these mistakes through all runs, on so many threads
 pub fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
-    let runs =
-        || scenarios::ALL.iter().flat_map(|scenario| (scenario.first..=scenario.seeds).map(|seed| (*scenario, seed)));
     let quarries: Vec<_> = mutants.iter().map(|mutant| (*mutant, runs().collect())).collect();
     hunt(&quarries, threads)
 }
 
-/// The mistakes that are hardest to see, each in the run that is known to show it
+/// The mistakes that are hardest to see: each in the run that is known to show it, and if the product has changed so that
+/// it no longer does, in all others
 pub fn worst(threads: usize) -> Vec<Hunt> {
-    let run = |name: &str, seed| {
-        let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
-        scenario.map(|scenario| (*scenario, seed)).into_iter().collect()
+    let known_first = |name: &str, known: u64| {
+        let is_known = |(scenario, seed): &(Scenario, u64)| scenario.name == name && *seed == known;
+        runs().filter(is_known).chain(runs().filter(|run| !is_known(run))).collect()
     };
-    let quarries: Vec<_> = WORST.iter().map(|(mutant, name, seed)| (*mutant, run(name, *seed))).collect();
+    let quarries: Vec<_> = WORST.iter().map(|(mutant, name, seed)| (*mutant, known_first(name, *seed))).collect();
     hunt(&quarries, threads)
+}
+
+fn runs() -> impl Iterator<Item = (Scenario, u64)> {
+    scenarios::ALL.iter().flat_map(|scenario| (scenario.first..=scenario.seeds).map(|seed| (*scenario, seed)))
 }
 
 fn hunt(quarries: &[(Mutant, Vec<(Scenario, u64)>)], threads: usize) -> Vec<Hunt> {
