@@ -4,7 +4,7 @@
 //! feature `mutants` the cores can make each of [`kith_common::mutant`]'s mistakes; here each is switched on in one run
 //! of [`crate::mesh`] after the other, until an oracle objects. The same run without the mistake must please the oracles.
 //!
-//! [`scenarios`]: which runs; [`hunt`]: a mistake through the runs; [`report`]: what came of it; [`worst`]: the mistakes
+//! `scenarios`: which runs; `hunt`: a mistake through the runs; `report`: what came of it; `worst`: the mistakes
 //! that are hardest to see, each with the run that shows it.
 
 #[cfg(feature = "mutants")]
