@@ -81,18 +81,16 @@ impl Oracle for Resends {
                 self.routes.remove(&node);
                 self.sent.remove(&node);
             }
-            Observation::Peer(Output::Routes(Some(routes))) => {
-                // With nobody else left the out-box begins anew: who failed once is better than nobody.
-                if routes.links.len() < 2 {
-                    self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
+            Observation::Peer(Output::Routes(routes)) => {
+                // By other routes the out-box may begin anew: who failed once is better than nobody.
+                self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
+                match routes {
+                    Some(routes) => drop(self.routes.insert(node, (**routes).clone())),
+                    None => drop(self.routes.remove(&node)),
                 }
-                self.routes.insert(node, (**routes).clone());
             }
             Observation::Asked { id, .. } => {
                 self.sent.entry(node).or_default().insert(*id, Vec::new());
-            }
-            Observation::Peer(Output::Routes(None)) => {
-                self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
             }
             Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
                 return self.transmit(node, *link, packet);
