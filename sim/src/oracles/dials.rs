@@ -19,10 +19,10 @@ use crate::mesh::watch::Observation;
 
 /// Tries in vain after which waits have grown
 const GROWN: u32 = 3;
-/// So many waits tell their mean within a quarter of a second
-const WAITS_MIN: u32 = 60;
-/// The mean of grown waits is over 2 s; of waits that do not grow it is 1 s
-const MEAN_MIN: Duration = Duration::from_millis(1_400);
+/// So many waits tell their mean within a fifth of a second
+const WAITS_MIN: u32 = 100;
+/// The mean of waits that have begun to grow is over 1.5 s; of waits that do not grow it is 1 s
+const MEAN_MIN: Duration = Duration::from_millis(1_200);
 /// A dial that nobody answers takes this long, and the wait begins after it
 const UNANSWERED: Duration = Duration::from_millis(4_900);
 
