@@ -26,8 +26,9 @@ const PATIENCE: Duration = Duration::from_millis(4_850);
 pub struct MakeBeforeBreak {
     awaited: BTreeMap<NodeId, BTreeMap<Address, Instant>>,
     known: BTreeMap<NodeId, BTreeMap<Address, Key>>,
-    /// When each former neighbour left the table: only who was wanted by then is waited for
-    dropped: BTreeMap<(NodeId, Key), Instant>,
+    /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
+    /// is an old one even if it comes back to another place
+    dropped: BTreeMap<(NodeId, Key), (Address, Instant)>,
     jumped: BTreeMap<NodeId, Instant>,
 }
 
@@ -40,8 +41,9 @@ impl MakeBeforeBreak {
         for address in wanted.keys().filter(|address| !known.contains_key(address)) {
             awaited.insert(*address, now);
         }
-        for key in known.values().filter(|key| !wanted.values().any(|wanted| wanted == *key)) {
-            self.dropped.insert((node, *key), now);
+        self.dropped.retain(|(of, key), (place, _)| *of != node || wanted.get(place) != Some(key));
+        for (place, key) in known.iter().filter(|(_, key)| !wanted.values().any(|wanted| wanted == *key)) {
+            self.dropped.entry((node, *key)).or_insert((*place, now));
         }
         *known = wanted;
     }
@@ -69,13 +71,14 @@ impl Oracle for MakeBeforeBreak {
             Observation::Started | Observation::Killed => {
                 self.awaited.remove(&node);
                 self.known.remove(&node);
+                self.dropped.retain(|(of, _), _| *of != node);
             }
             Observation::Received { frame: Frame::Granted(granted), .. } => self.want(now, node, &granted.rewire),
             Observation::Received { frame: Frame::Rewire(rewire), .. } => self.want(now, node, rewire),
             Observation::Peer(Output::Event(event)) => match event {
                 Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => self.arrive(node, *address),
                 Event::LinkClosed { key, reason: CloseReason::Rewired, .. } => {
-                    let dropped = self.dropped.get(&(node, *key)).copied().unwrap_or_default();
+                    let dropped = self.dropped.remove(&(node, *key)).map(|(_, at)| at).unwrap_or_default();
                     let has_jumped = self.jumped.get(&node).is_some_and(|at| now - *at < Duration::from_secs(6));
                     let awaited = self.awaited.get(&node).into_iter().flatten();
                     let early = awaited.filter(|(_, since)| **since <= dropped && now - **since < PATIENCE).count();
