@@ -12,6 +12,11 @@ pub fn line(text: &str) {
     }
 }
 
+/// A figure and what it is, beneath a heading
+pub fn row(figure: &str, value: &str) {
+    line(&format!("  {figure:<30} {value}"));
+}
+
 /// One object for programs, on lines of its own
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {

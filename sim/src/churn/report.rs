@@ -3,7 +3,7 @@
 use super::{Costs, Counted, Figures};
 use crate::goals::Figure;
 use crate::members::History;
-use crate::output::line;
+use crate::output::{line, row};
 
 pub(super) fn print(figures: &Figures) {
     line(&format!("{} peers, degree {}, {} seeds", figures.peers, figures.degree, figures.seeds));
@@ -35,8 +35,4 @@ fn text(figure: Figure) -> String {
         format!(" (goal {goal}: {verdict})")
     });
     format!("{:.3}{bound}{goal}", figure.measured)
-}
-
-fn row(figure: &str, value: &str) {
-    line(&format!("  {figure:<30} {value}"));
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +13,7 @@ use super::run::{Report, run};
 use super::watch::Violation;
 use crate::cli;
 use crate::output::{self, line, note};
-use crate::parallel::threads_default;
+use crate::parallel::{map_chunks, threads_default};
 
 /// What to run
 #[derive(Args, Clone, Debug)]
@@ -168,43 +166,39 @@ pub fn verb(options: &Options) -> ExitCode {
     }
 }
 
+/// On this thread, where the feature is there and one is asked for
+fn make_mistake(_options: &Options) {
+    #[cfg(feature = "mutants")]
+    kith_common::mutant::set(_options.mutant);
+}
+
 fn summary(options: &Options) -> Result<Summary, String> {
     options.config(options.seed)?;
     let began = std::time::Instant::now();
-    let next = AtomicU64::new(options.seed);
-    let end = options.seed + options.seeds;
-    let reports = Mutex::new(BTreeMap::new());
-    let busy = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..options.threads.clamp(1, options.seeds.max(1) as usize) {
-            scope.spawn(|| {
-                #[cfg(feature = "mutants")]
-                kith_common::mutant::set(options.mutant);
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(config) = (seed < end).then(|| options.config(seed).ok()).flatten() else { return };
-                    let began = std::time::Instant::now();
-                    let report = run(&config);
-                    busy.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
-                    if let Some(violation) = &report.violation {
-                        note(&options.tell(seed, violation));
-                    }
-                    if let Ok(mut reports) = reports.lock() {
-                        reports.insert(seed, report);
-                    }
-                }
-            });
-        }
-    });
-    let mut summary = Summary::default();
-    let mut hash = 0_u64;
-    for (seed, report) in reports.into_inner().unwrap_or_default() {
+    let (runs, _) = map_chunks(
+        options.threads,
+        options.seeds as usize,
+        || make_mistake(options),
+        |(), number| {
+            let seed = options.seed + number as u64;
+            let config = options.config(seed)?;
+            let began = std::time::Instant::now();
+            let report = run(&config);
+            if let Some(violation) = &report.violation {
+                note(&options.tell(seed, violation));
+            }
+            Ok::<_, String>((seed, report, began.elapsed()))
+        },
+    );
+    let (mut summary, mut hash, mut busy) = (Summary::default(), 0_u64, Duration::ZERO);
+    for (seed, report, took) in runs.into_iter().collect::<Result<Vec<_>, _>>()? {
         summary.add(options, seed, &report);
         hash = hash.rotate_left(1) ^ report.hash;
+        busy += took;
     }
     summary.hash = format!("{hash:016x}");
     summary.wall_s = began.elapsed().as_secs_f64();
-    summary.speed = summary.simulated_s / (busy.into_inner() as f64 / 1e6).max(1e-6);
+    summary.speed = summary.simulated_s / busy.as_secs_f64().max(1e-6);
     Ok(summary)
 }
 

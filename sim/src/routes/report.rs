@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{CameBack, Delivered, Figures, HOPS, Timing};
-use crate::output::line;
+use crate::output::{line, row};
 use crate::stats::Share;
 
 /// One object for programs
@@ -46,10 +46,6 @@ fn print_delivered(who: &str, delivered: &Delivered) {
         let why = format!("{destination_down} destination missed, {no_candidate} nobody left, {ttl_spent} TTL spent");
         row("  why", &why);
     }
-}
-
-fn row(figure: &str, value: &str) {
-    line(&format!("  {figure:<30} {value}"));
 }
 
 fn percent(share: f64) -> String {
