@@ -93,6 +93,7 @@ mutants! {
     PairIgnored "pair-ignored" = "two peers that cannot connect stay neighbours",
     AbsentPairsIgnored "absent-pairs-ignored" = "tables are made as if all peers could connect",
     PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
+    PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
 
     // Messages.
     NeverResends "never-resends" = "a message that nobody replies to is not sent again",

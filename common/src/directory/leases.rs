@@ -1,8 +1,8 @@
-//! How long sessions and unreachable pairs last, by this supernode's clock.
+//! How long sessions last, by this supernode's clock.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::deadlines::Deadlines;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
@@ -10,29 +10,22 @@ use crate::time::Instant;
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long an unreachable pair counts
-pub const PAIR_TERM: Duration = Duration::from_secs(600);
-
-/// When an end that did not become a command, as the log was busy or another supernode led, is named again
-const RETRY: Duration = Duration::from_secs(1);
-
-/// The deadlines of sessions (or of [`Pair`](super::Pair)s), volatile and monotonic: a supernode that starts gives
-/// everything in the directory a whole term, since it cannot know how long it was away
+/// The deadlines of sessions, volatile and monotonic: a supernode that starts gives every session in the directory a
+/// whole term, since it cannot know how long it was away
 ///
 /// It holds what the directory holds, and no more: the directory's bounds are its own.
 #[derive(Clone, Debug)]
-pub struct Leases<T = SessionId> {
+pub struct Leases {
     term: Duration,
-    deadlines: BTreeMap<T, Instant>,
-    order: BTreeSet<(Instant, T)>,
+    deadlines: Deadlines<SessionId>,
 }
 
-impl<T: Copy + Ord> Leases<T> {
+impl Leases {
     /// One term from `now` for each of `present`
-    pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = T>) -> Self {
-        let mut leases = Self { term, deadlines: BTreeMap::new(), order: BTreeSet::new() };
+    pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = SessionId>) -> Self {
+        let mut leases = Self { term, deadlines: Deadlines::new() };
         let present = present.into_iter().filter(|_| !mutant::is(Mutant::RestoredWithoutLease));
-        present.for_each(|item| leases.renew(now, item));
+        present.for_each(|session| leases.renew(now, session));
         leases
     }
 
@@ -42,35 +35,24 @@ impl<T: Copy + Ord> Leases<T> {
     }
 
     /// Begins the term anew, or for the first time
-    pub fn renew(&mut self, now: Instant, item: T) {
+    pub fn renew(&mut self, now: Instant, session: SessionId) {
         let term = if mutant::is(Mutant::LeaseTooShort) { self.term * 2 / 3 } else { self.term };
-        self.set(now + term, item);
+        self.deadlines.set(now + term, session);
     }
 
     /// Forgets what the directory has ended
-    pub fn end(&mut self, item: T) {
-        if let Some(deadline) = self.deadlines.remove(&item) {
-            self.order.remove(&(deadline, item));
-        }
+    pub fn end(&mut self, session: SessionId) {
+        self.deadlines.end(session);
     }
 
     /// What has ended, in the order of deadlines; each is named again every second until [`Leases::end`] or a renewal
-    pub fn expire(&mut self, now: Instant) -> Vec<T> {
-        let ended = self.order.iter().take_while(|(deadline, _)| *deadline <= now);
-        let ended: Vec<T> = ended.map(|(_, item)| *item).collect();
-        ended.iter().for_each(|item| self.set(now + RETRY, *item));
-        ended
+    pub fn expire(&mut self, now: Instant) -> Vec<SessionId> {
+        self.deadlines.expire(now)
     }
 
     /// When to call [`Leases::expire`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.order.first().map(|(deadline, _)| *deadline)
-    }
-
-    fn set(&mut self, deadline: Instant, item: T) {
-        self.end(item);
-        self.deadlines.insert(item, deadline);
-        self.order.insert((deadline, item));
+        self.deadlines.next_timeout()
     }
 }
 

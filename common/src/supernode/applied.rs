@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::directory::{Applied, LoggedIn, SuspectReason};
+use crate::directory::{Applied, LoggedIn, Pair, SuspectReason};
 use crate::id::Address;
 use crate::session::supernode::Refusal;
 
@@ -62,8 +62,9 @@ impl<S: Signer> Supernode<S> {
             }
             Outcome::Parted { .. } => {
                 if let Command::UnreachablePair { reporter, other } = command {
-                    tracing::info!(event = "pair_parted", %reporter, %other, %epoch, reason = "they cannot connect");
-                    self.pair_terms.renew(now, Pair::of(*reporter, *other));
+                    let term = self.pair_terms.begin(now, Pair::of(*reporter, *other));
+                    let reason = "they cannot connect";
+                    tracing::info!(event = "pair_parted", %reporter, %other, %epoch, ?term, reason);
                 }
             }
             Outcome::Refused(reason) => tracing::info!(event = "command_refused", %reason),

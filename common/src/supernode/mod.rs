@@ -38,7 +38,7 @@ pub use self::queue::WAITING_MAX;
 use self::logins::Claim;
 use self::queue::{Queue, Then};
 use crate::crypto::Signer;
-use crate::directory::{self, Command, Directory, Leases, Outcome, PAIR_TERM, Pair, Suspicion};
+use crate::directory::{self, Command, Directory, Leases, Outcome, PairTerms, Suspicion};
 use crate::id::{Key, Name, SessionId, ShortId};
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
@@ -110,7 +110,7 @@ pub struct Supernode<S> {
     directory: Directory,
     queue: Queue,
     leases: Leases,
-    pair_terms: Leases<Pair>,
+    pair_terms: PairTerms,
     suspicion: Suspicion,
     connections: BTreeMap<LinkId, Connection>,
     /// Of the connections whose login is under way: few of many
@@ -134,7 +134,7 @@ impl<S: Signer> Supernode<S> {
             short_id: short_id_of(&signer.key()),
             queue: Queue::new(directory.applied()),
             leases: Leases::new(now, lease, sessions.iter().map(|(id, _)| *id)),
-            pair_terms: Leases::new(now, PAIR_TERM, directory.pairs()),
+            pair_terms: PairTerms::new(now, directory.pairs()),
             suspicion: Suspicion::new(now, lease, sessions),
             connections: BTreeMap::new(),
             deadlines: BTreeSet::new(),

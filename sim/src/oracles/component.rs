@@ -1,10 +1,13 @@
 //! While the network is whole, all live peers are connected by links that work.
 //!
-//! Source: the ring is part of every table, so whoever is in the ring is reachable from everywhere.
+//! Source: the ring is part of every table, so whoever is in the ring is reachable from everywhere. Whoever could not connect
+//! when all of a cut was tried is kept apart for a while, which is judged by [`super::pairs`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kith_common::directory::Pair;
+use kith_common::id::Address;
 use kith_common::peer::Output;
 use kith_common::time::Instant;
 
@@ -23,6 +26,25 @@ const CALM: Duration = Duration::from_secs(25);
 pub struct Component {
     disturbed: Instant,
     logged_in_since: BTreeMap<NodeId, Instant>,
+}
+
+/// Whom the supernode keeps apart from each
+fn kept_apart(world: &World) -> BTreeMap<NodeId, Vec<NodeId>> {
+    let Some(supernode) = world.node(NodeId(0)).supernode() else { return BTreeMap::new() };
+    let pairs: Vec<Pair> = supernode.core.directory().pairs().collect();
+    if pairs.is_empty() {
+        return BTreeMap::new();
+    }
+    let places = world.peers().filter_map(|node| Some((node.peer()?.core.own()?.address, node.id)));
+    let places: BTreeMap<Address, NodeId> = places.collect();
+    let mut apart: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    for Pair { low, high } in pairs {
+        if let (Some(low), Some(high)) = (places.get(&low), places.get(&high)) {
+            apart.entry(*low).or_default().push(*high);
+            apart.entry(*high).or_default().push(*low);
+        }
+    }
+    apart
 }
 
 impl Oracle for Component {
@@ -62,8 +84,10 @@ impl Oracle for Component {
         let Some(first) = members.first().copied() else { return Ok(()) };
         let mut is_reached = vec![false; world.nodes.len()];
         let mut next = vec![first];
+        let apart = kept_apart(world);
         while let Some(id) = next.pop() {
             is_reached[id.index()] = true;
+            next.extend(apart.get(&id).into_iter().flatten().filter(|other| !is_reached[other.index()]));
             let live = live_links(world, world.node(id)).filter(|(_, end, _)| is_alive(world, end));
             next.extend(live.map(|(.., other)| other).filter(|other| !is_reached[other.index()]));
         }

@@ -1,15 +1,16 @@
 //! Two peers are kept apart if they could not connect, and are brought together again.
 //!
-//! Source: an unreachable pair counts as absent to each other for 10 minutes at most, and a supernode that restarts gives
-//! it as much again. Those between whom a way is cut for ever are kept apart when all else is whole. While nothing
-//! breaks everybody can connect to everybody.
+//! Source: an unreachable pair counts as absent to each other for half a minute, twice as long each time that it fails its
+//! trial at once, and for ten minutes at most; a supernode that restarts begins with half a minute. Those between whom a
+//! way is cut for ever are kept apart when all else is whole. While nothing breaks everybody can connect to everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::directory::{Directory, PAIR_TERM, Pair};
-use kith_common::id::Address;
+use kith_common::directory::{Directory, PAIR_TERM_MAX, PAIR_TERM_MIN, Pair};
+use kith_common::id::{Address, Name};
 use kith_common::time::Instant;
+use kith_common::wire::Frame;
 
 use super::Oracle;
 use super::truth::is_logged_in;
@@ -25,10 +26,29 @@ const LATE: Duration = Duration::from_secs(60);
 /// Whatever broke may have kept two apart until this long after it
 const EXCUSED: Duration = Duration::from_secs(35);
 
-/// Since when each pair has been apart
+/// Parted again this soon after a term, a pair has surely failed its trial …
+const SURELY_AGAIN: Duration = Duration::from_secs(20);
+
+/// … and this late it surely has not, unless a disk was slow
+const PERHAPS_AGAIN: Duration = Duration::from_secs(95);
+
+/// Two who are, or were just now, kept apart
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    since: Instant,
+    /// No shorter than this, unless one of them logs in anew
+    least: Duration,
+    /// No longer than this and [`LATE`]
+    most: Duration,
+    ended: Option<Instant>,
+}
+
+/// The terms of all pairs
 #[derive(Debug, Default)]
 pub struct Pairs {
-    since: BTreeMap<Pair, Instant>,
+    terms: BTreeMap<Pair, Term>,
+    /// When each name last logged in, which brings it together with everybody
+    logins: BTreeMap<Name, Instant>,
     disturbed: Option<Instant>,
     /// Ways outside a healthy core are broken for ever
     is_outside: bool,
@@ -40,11 +60,46 @@ impl Pairs {
         Self { is_outside: config.core() < config.machines(), ..Self::default() }
     }
 
+    fn part(&mut self, now: Instant, pair: Pair) {
+        let before = self.terms.get(&pair).and_then(|term| Some((*term, now - term.ended?)));
+        let twice = |term: Duration| (term * 2).min(PAIR_TERM_MAX);
+        let (least, most) = match before {
+            Some((term, gap)) if gap < SURELY_AGAIN => (twice(term.least).max(PAIR_TERM_MIN), twice(term.most)),
+            Some((term, _)) => (PAIR_TERM_MIN, twice(term.most)),
+            None => (PAIR_TERM_MIN, PAIR_TERM_MIN),
+        };
+        self.terms.insert(pair, Term { since: now, least, most, ended: None });
+    }
+
+    /// A pair is together again, perhaps before its time
+    fn join(&mut self, now: Instant, directory: &Directory, pair: Pair) -> Result<(), String> {
+        let Some(term) = self.terms.get_mut(&pair) else { return Ok(()) };
+        term.ended = Some(now);
+        // A clock may run a fiftieth fast.
+        if (now - term.since) * 51 / 50 >= term.least {
+            return Ok(());
+        }
+        let least = std::mem::take(&mut term.least);
+        let sessions = pair.ends().map(|end| directory.by_address(end));
+        let is_new = |name| self.logins.get(name).is_some_and(|at| *at + LATE >= term.since);
+        match sessions.iter().all(|session| session.is_some_and(|session| !is_new(&session.name))) {
+            false => Ok(()),
+            true => {
+                Err(format!("{} and {} were kept apart for {:?}, not {least:?}", pair.low, pair.high, now - term.since))
+            }
+        }
+    }
+
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
-        let before = std::mem::take(&mut self.since);
-        self.since = directory.pairs().map(|pair| (pair, *before.get(&pair).unwrap_or(&now))).collect();
-        let new = self.since.keys().find(|pair| !before.contains_key(pair));
-        match new.filter(|_| !self.is_outside && self.disturbed.is_none_or(|at| now - at > EXCUSED)) {
+        self.terms.retain(|_, term| term.ended.is_none_or(|at| now - at < PERHAPS_AGAIN));
+        let parted: BTreeSet<Pair> = directory.pairs().collect();
+        let gone = self.terms.iter().filter(|(pair, term)| term.ended.is_none() && !parted.contains(pair));
+        let gone: Vec<Pair> = gone.map(|(pair, _)| *pair).collect();
+        gone.into_iter().try_for_each(|pair| self.join(now, directory, pair))?;
+        let new = |pair: &Pair| self.terms.get(pair).is_none_or(|term| term.ended.is_some());
+        let new: Vec<Pair> = parted.into_iter().filter(new).collect();
+        new.iter().for_each(|pair| self.part(now, *pair));
+        match new.first().filter(|_| !self.is_outside && self.disturbed.is_none_or(|at| now - at > EXCUSED)) {
             Some(pair) => Err(format!("{} and {} are kept apart, and nothing was broken", pair.low, pair.high)),
             None => Ok(()),
         }
@@ -56,13 +111,19 @@ impl Oracle for Pairs {
         "pairs"
     }
 
-    fn fault(&mut self, now: Instant, _: &Fault) {
+    fn fault(&mut self, now: Instant, fault: &Fault) {
         self.disturbed = Some(now);
+        if let Fault::Jump(NodeId(0), _) = fault {
+            self.terms.values_mut().for_each(|term| term.least = Duration::ZERO);
+        }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started if node == NodeId(0) => self.since.clear(),
+            Observation::Started if node == NodeId(0) => self.terms.clear(),
+            Observation::Received { frame: Frame::Login(login), .. } if node == NodeId(0) => {
+                self.logins.insert(login.name.clone(), now);
+            }
             Observation::Applied(directory) => return self.look(now, directory),
             _ => {}
         }
@@ -73,11 +134,12 @@ impl Oracle for Pairs {
         if world.net.is_cut() || world.nodes.iter().any(|node| !node.runs()) {
             self.disturbed = Some(world.now());
         }
+        let is_late = |term: &Term| term.ended.is_none() && world.now() - term.since > term.most + LATE;
         if world.node(NodeId(0)).runs()
-            && let Some((pair, since)) = self.since.iter().find(|(_, since)| world.now() - **since > PAIR_TERM + LATE)
+            && let Some((pair, term)) = self.terms.iter().find(|(_, term)| is_late(term))
         {
-            let term = world.now() - *since;
-            return Err(format!("{} and {} have been kept apart for {term:?}", pair.low, pair.high));
+            let passed = world.now() - term.since;
+            return Err(format!("{} and {} have been kept apart for {passed:?}", pair.low, pair.high));
         }
         Ok(())
     }
@@ -89,8 +151,12 @@ impl Oracle for Pairs {
         let places = outside.filter_map(|node| Some((node.id, node.peer()?.core.own()?.address)));
         let places: Vec<(NodeId, Address)> = places.collect();
         for (one, place) in &places {
-            let is_cut = |other: &NodeId| world.net.is_blocked(*one, *other);
-            let others = places.iter().filter(|(other, _)| is_cut(other)).map(|(_, other)| *other);
+            let is_cut = |(id, other): &&(NodeId, Address)| {
+                let term = self.terms.get(&Pair::of(*place, *other));
+                let is_on_trial = term.and_then(|term| term.ended).is_some_and(|at| world.now() - at < SURELY_AGAIN);
+                world.net.is_blocked(*one, *id) && !is_on_trial
+            };
+            let others = places.iter().filter(is_cut).map(|(_, other)| *other);
             if let Some(other) = others.into_iter().find(|other| directory.are_neighbours(*place, *other)) {
                 return Err(format!("{place} cannot reach {other}, and they are still neighbours"));
             }

@@ -10,9 +10,10 @@ use super::Oracle;
 use super::isolation::NOTICE;
 use super::truth::{is_heard, is_other_paused};
 use crate::mesh::node::NodeId;
+use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// Since when each end of a link has nobody at the other end
+/// Since when each end of a link has nobody at the other end, and nothing came that had been under way
 #[derive(Debug, Default)]
 pub struct StaleLinks {
     since: BTreeMap<(NodeId, u64), Instant>,
@@ -21,6 +22,13 @@ pub struct StaleLinks {
 impl Oracle for StaleLinks {
     fn name(&self) -> &'static str {
         "stale links"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Received { link, .. } = seen {
+            self.since.remove(&(node, *link));
+        }
+        Ok(())
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::directory::{Ended, Refusal};
+use crate::directory::{Ended, PAIR_TERM_MAX, PAIR_TERM_MIN, Refusal};
 
 #[test]
 fn nobody_is_told_of_a_login_before_it_is_durable() {
@@ -154,11 +154,18 @@ fn unreachable_pair_is_parted_until_its_term_ends() {
     };
     assert!(!others(1).contains(&b) && !others(2).contains(&a));
 
-    assert_eq!(bench.wait(PAIR_TERM - millis(1)), [""; 0]);
+    assert_eq!(bench.wait(PAIR_TERM_MIN - millis(1)), [""; 0]);
     assert_eq!(bench.wait(millis(1)), ["append ExpirePair"]);
     bench.settle();
     assert!(bench.core.directory().are_neighbours(a, b));
-    assert_eq!(bench.wait(PAIR_TERM), [""; 0]);
+
+    bench.report(1, Report::Unreachable(b));
+    bench.settle();
+    assert_eq!(bench.wait(PAIR_TERM_MIN * 2 - millis(1)), [""; 0]);
+    assert_eq!(bench.wait(millis(1)), ["append ExpirePair"]);
+    bench.settle();
+    assert!(bench.core.directory().are_neighbours(a, b));
+    assert_eq!(bench.wait(PAIR_TERM_MAX), [""; 0]);
 }
 
 #[test]
@@ -169,5 +176,5 @@ fn pair_that_a_login_ended_before_its_term_is_not_expired() {
     bench.close(2);
     bench.enter(3, 2);
     assert_eq!(bench.core.directory().pairs().count(), 0);
-    assert_eq!(bench.wait(PAIR_TERM + millis(1)), [""; 0]);
+    assert_eq!(bench.wait(PAIR_TERM_MAX + millis(1)), [""; 0]);
 }
