@@ -1,15 +1,17 @@
-//! Whoever can ask a supernode is not told what was true long ago.
+//! Whoever can ask a supernode is not told, and does not send by, what was true long ago.
 //!
 //! Source: an answer that is remembered counts for 60 s; after that it is given only while there is no supernode to ask,
 //! and marked as stale.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::id::{Address, Name};
+use kith_common::id::{Address, MessageId, Name};
 use kith_common::messages::names::{FRESH, Source};
 use kith_common::peer::Output;
 use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::session::{LookUp, Rewire, Subject};
 
 use super::Oracle;
 use crate::mesh::node::NodeId;
@@ -18,9 +20,84 @@ use crate::mesh::watch::Observation;
 /// From what was so to when it was learnt, and a slow clock
 const OLD_NEWS: Duration = Duration::from_secs(15);
 
-/// Where everybody is, and was
+/// Clocks may run a fiftieth fast or slow, and one remembers over a restart by the time of day
+const CLOCK: Duration = Duration::from_secs(5);
+
+/// A question that was asked so shortly ago may not be answered yet, and is not asked twice
+const ASKED: Duration = Duration::from_secs(10);
+
+/// What one machine has been told, and asks
+#[derive(Debug, Default)]
+struct Knowledge {
+    is_home_up: bool,
+    /// Whom its tables have named, or its neighbours': it need not ask for these
+    near: BTreeSet<Name>,
+    /// When a supernode last told of each name; lasts over a restart, as it is on disk
+    heard: BTreeMap<Name, Instant>,
+    /// When it last asked a supernode for each name
+    asked: BTreeMap<Name, Instant>,
+    /// Messages that may not leave before it has asked for these
+    waiting: BTreeMap<MessageId, Name>,
+}
+
+impl Knowledge {
+    fn hear(&mut self, now: Instant, rewire: &Rewire) {
+        let names = || rewire.neighbours.iter().map(|record| record.name.clone());
+        self.near.extend(names());
+        self.heard.extend(names().map(|name| (name, now)));
+    }
+
+    fn send(&mut self, now: Instant, id: MessageId, to: &Name) {
+        let is_within = |times: &BTreeMap<Name, Instant>, span| times.get(to).is_some_and(|at| now - *at <= span);
+        let is_known = self.near.contains(to) || is_within(&self.heard, FRESH + CLOCK);
+        if self.is_home_up && !is_known && !is_within(&self.asked, ASKED) {
+            self.waiting.insert(id, to.clone());
+        }
+    }
+
+    fn see(&mut self, now: Instant, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Started | Observation::Killed => {
+                self.near.clear();
+                (self.is_home_up, self.waiting) = (false, BTreeMap::new());
+            }
+            Observation::Peer(Output::LoggedIn) => self.is_home_up = true,
+            Observation::Peer(Output::HomeLost { .. } | Output::LoggedOut { .. }) => {
+                (self.is_home_up, self.waiting) = (false, BTreeMap::new());
+            }
+            Observation::Peer(Output::Done(outcome)) => drop(self.waiting.remove(&outcome.fate.id)),
+            Observation::Received { frame: Frame::Found(found), .. } => {
+                self.heard.extend(found.record.iter().map(|record| (record.name.clone(), now)));
+            }
+            Observation::Received { frame: Frame::Rewire(rewire), .. } => self.hear(now, rewire),
+            Observation::Received { frame: Frame::Granted(granted), .. } => self.hear(now, &granted.rewire),
+            Observation::Received { frame: Frame::Table(table), .. } => {
+                self.near.extend(table.entries.iter().map(|entry| entry.name.clone()));
+            }
+            Observation::Asked { id, to, .. } => self.send(now, *id, to),
+            Observation::Sent { frame: Frame::LookUp(LookUp { subject: Subject::Name(name), .. }), .. } => {
+                self.asked.insert(name.clone(), now);
+                self.waiting.retain(|_, waiting| waiting != name);
+            }
+            Observation::Sent { frame: Frame::Packet(packet), .. } if !self.waiting.is_empty() => {
+                let packet = packet.as_ref();
+                // The message is signed and opaque; but its id is 16 random bytes of it.
+                let has = |id: &MessageId| packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0);
+                if let Some((_, name)) = self.waiting.iter().find(|(id, _)| has(id)) {
+                    let heard = self.heard.get(name);
+                    return Err(format!("sent to {name}, last heard of {heard:?}, without asking where it is now"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Where everybody is, and was, and who knows of it
 #[derive(Debug, Default)]
 pub struct Answers {
+    knowledge: BTreeMap<NodeId, Knowledge>,
     places: BTreeMap<Name, Address>,
     left: BTreeMap<(Name, Address), Instant>,
 }
@@ -30,7 +107,7 @@ impl Oracle for Answers {
         "answers"
     }
 
-    fn see(&mut self, now: Instant, _: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Applied(directory) => {
                 let places = directory.sessions().map(|session| (session.name.clone(), session.address)).collect();
@@ -49,7 +126,7 @@ impl Oracle for Answers {
                     return Err(format!("was told that {name} is where it has not been for {:?}", now - at));
                 }
             }
-            _ => {}
+            _ => return self.knowledge.entry(node).or_default().see(now, seen),
         }
         Ok(())
     }

@@ -85,6 +85,9 @@ impl Oracle for Choices {
             if !peer.core.neighbourhood().live_links().eq(routes.links.iter().copied()) {
                 return Err(format!("{} forwards over other links than those that are up", node.name));
             }
+            if peer.core.neighbourhood().views() != routes.routes.views() {
+                return Err(format!("{} forwards by other tables than those that its neighbours told last", node.name));
+            }
         }
         let places: Vec<Address> = present().filter_map(|node| Some(node.peer()?.core.own()?.address)).collect();
         let has_gap = |routes: &&NewRoutes| routes.routes.views().iter().any(|view| !view.up);

@@ -21,7 +21,7 @@
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
 //! | [`questions`] | a question goes over each link once | each event |
-//! | [`answers`] | nobody who can ask is told what was true long ago | each event |
+//! | [`answers`] | nobody who can ask is told, or sends by, what was true long ago | each event |
 //! | [`dials`] | supernodes that do not answer are not hammered | each event |
 //! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
 //! | [`look_ups`] | a supernode answers what its directory says | each event |
