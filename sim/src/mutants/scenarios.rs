@@ -26,7 +26,6 @@ pub const ALL: &[Scenario] = &[
     scenario("small", "--peers 12 --degree 4 --minutes 5", 6),
     scenario("burst", "--peers 12 --degree 4 --minutes 0 --burst 1100", 1),
     scenario("asking", "--peers 12 --degree 4 --minutes 5 --deeds 3", 4),
-    scenario("memory", "--peers 40 --degree 4 --minutes 3 --deeds 3 --only none", 1),
     scenario("middle", "--peers 30 --degree 8 --minutes 5", 2),
     scenario("outside", "--peers 30 --degree 8 --minutes 5 --outside 25%", 2),
     scenario("still", "--peers 300 --degree 8 --minutes 0", 1),

@@ -72,7 +72,9 @@ impl Knowledge {
             Observation::Received { frame: Frame::Rewire(rewire), .. } => self.hear(now, rewire),
             Observation::Received { frame: Frame::Granted(granted), .. } => self.hear(now, &granted.rewire),
             Observation::Received { frame: Frame::Table(table), .. } => {
-                self.near.extend(table.entries.iter().map(|entry| entry.name.clone()));
+                let new = table.entries.iter().map(|entry| &entry.name).filter(|name| !self.near.contains(*name));
+                let new: Vec<Name> = new.cloned().collect();
+                self.near.extend(new);
             }
             Observation::Asked { id, to, .. } => self.send(now, *id, to),
             Observation::Sent { frame: Frame::LookUp(LookUp { subject: Subject::Name(name), .. }), .. } => {
