@@ -42,6 +42,19 @@ impl<T: Copy + Ord> Deadlines<T> {
         ended
     }
 
+    pub(super) fn contains(&self, item: T) -> bool {
+        self.of.contains_key(&item)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// All that have a deadline
+    pub(super) fn items(&self) -> impl Iterator<Item = T> {
+        self.of.keys().copied()
+    }
+
     /// The first deadline, and whose it is
     pub(super) fn first(&self) -> Option<(Instant, T)> {
         self.order.first().copied()

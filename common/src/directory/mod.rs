@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, SuspectReason};
 pub use leases::{LEASE, Leases};
 pub use outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
-pub use pair_terms::{PAIR_TERM_MAX, PAIR_TERM_MIN, PairTerms, TRIAL};
+pub use pair_terms::{PAIR_TERM_MAX, PAIR_TERM_MIN, PairTerms};
 pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
 pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
 pub use suspicion::{HOME_LOST_MAX, Output, Suspicion};
@@ -189,6 +189,16 @@ impl Directory {
     /// The unreachable pairs, oldest first
     pub fn pairs(&self) -> impl Iterator<Item = Pair> + '_ {
         self.mesh.pairs().iter().map(|(_, pair)| pair)
+    }
+
+    /// Whether the two are an unreachable pair
+    pub fn are_apart(&self, pair: Pair) -> bool {
+        self.mesh.pairs().contains(pair)
+    }
+
+    /// How many unreachable pairs there are
+    pub fn pairs_len(&self) -> usize {
+        self.mesh.pairs().len()
     }
 
     /// Whether the two are linked, by the tables; what one neighbour reports of another counts, of strangers it does not

@@ -1,6 +1,6 @@
 //! What a peer knows when it forwards: its own table, and its neighbours'.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::ball::{self, Cost};
 use crate::id::{Address, Name, ShortId};
@@ -32,10 +32,44 @@ pub struct Routes {
     /// In the order of addresses
     views: Vec<NeighbourView>,
     gaps: Gaps,
+    reach: Later,
+}
+
+/// Whom two hops lead to
+#[derive(Clone, Debug, Default)]
+struct Reach {
     /// Everybody to whom a neighbour has a link that is up, in the order of addresses, this peer left out
     seconds: Vec<Address>,
     /// For each view, which of `seconds` it has a link to
-    reach: Vec<Vec<u16>>,
+    by_view: Vec<Vec<u16>>,
+}
+
+/// Worked out for the first packet that needs it: while a mesh is being rewired most snapshots are replaced before
+#[derive(Clone, Debug, Default)]
+struct Later(OnceLock<Reach>);
+
+/// What is worked out from the rest makes no difference
+impl PartialEq for Later {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Later {}
+
+impl Reach {
+    fn of(own: Address, views: &[NeighbourView]) -> Self {
+        let live = |view: &NeighbourView| {
+            let table = view.table.iter().take(NEIGHBOURS_MAX);
+            table.filter(|(to, up)| *up && *to != own).map(|(to, _)| *to).collect::<Vec<Address>>()
+        };
+        let mut seconds: Vec<Address> = views.iter().flat_map(live).collect();
+        seconds.sort_unstable();
+        seconds.dedup();
+        let index = |to: Address| seconds.binary_search(&to).ok().and_then(|at| u16::try_from(at).ok());
+        let by_view = views.iter().map(|view| live(view).into_iter().filter_map(index).collect()).collect();
+        Self { seconds, by_view }
+    }
 }
 
 /// A neighbour as the next hop to some destination, with the best that its table offers
@@ -79,18 +113,9 @@ impl Routes {
         views.sort_by_key(|view| view.address);
         views.dedup_by_key(|view| view.address);
         views.truncate(NEIGHBOURS_MAX);
-        let live = |view: &NeighbourView| {
-            let table = view.table.iter().take(NEIGHBOURS_MAX);
-            table.filter(|(to, up)| *up && *to != own).map(|(to, _)| *to).collect::<Vec<Address>>()
-        };
-        let mut seconds: Vec<Address> = views.iter().flat_map(live).collect();
-        seconds.sort_unstable();
-        seconds.dedup();
-        let index = |to: Address| seconds.binary_search(&to).ok().and_then(|at| u16::try_from(at).ok());
-        let reach = views.iter().map(|view| live(view).into_iter().filter_map(index).collect()).collect();
         let gaps = Gaps::between(own, views.iter().map(|view| view.address));
         let depth = ball::depth(degree, members);
-        Self { own, degree, members, depth, generation, views, gaps, seconds, reach }
+        Self { own, degree, members, depth, generation, views, gaps, reach: Later::default() }
     }
 
     /// The peer's own address
@@ -134,9 +159,14 @@ impl Routes {
     pub fn memory_bytes(&self) -> usize {
         let room = |view: &NeighbourView| view.name.as_str().len() + view.table.len() * size_of::<(Address, bool)>();
         let views = self.views.capacity() * size_of::<NeighbourView>() + self.views.iter().map(room).sum::<usize>();
-        let seconds = self.seconds.capacity() * size_of::<Address>();
-        let reach = self.reach.iter().map(|reach| size_of::<Vec<u16>>() + reach.capacity() * size_of::<u16>());
+        let Reach { seconds, by_view } = self.reach();
+        let seconds = seconds.capacity() * size_of::<Address>();
+        let reach = by_view.iter().map(|reach| size_of::<Vec<u16>>() + reach.capacity() * size_of::<u16>());
         size_of::<Self>() + views + seconds + reach.sum::<usize>()
+    }
+
+    fn reach(&self) -> &Reach {
+        self.reach.0.get_or_init(|| Reach::of(self.own, &self.views))
     }
 
     /// How deep the ball of a destination is in a network of this size
@@ -156,14 +186,15 @@ impl Routes {
     /// Links that are down are ranked by what their ends last said, so that a packet can note who would have been it.
     pub(super) fn rank(&self, destination: Address, depth: u8, eligible: impl Fn(ShortId) -> bool) -> Box<[Ranked]> {
         let maps = Maps::of_degree(self.degree);
-        let costs = ball::costs(&self.seconds, maps, destination.0, depth, self.members);
+        let Reach { seconds, by_view } = self.reach();
+        let costs = ball::costs(seconds, maps, destination.0, depth, self.members);
         let mut ranked: Vec<Ranked> = Vec::with_capacity(self.views.len());
-        for (via, (view, reach)) in self.views.iter().zip(&self.reach).enumerate() {
+        for (via, (view, reach)) in self.views.iter().zip(by_view).enumerate() {
             let misses = view.misses(destination);
             let up = view.up || mutant::is(Mutant::DownLinkRanked);
             let mut entry = Ranked { via: via as u8, up, knows: false, misses, more: false, seconds: [NONE; SECONDS] };
             for at in reach.iter().map(|at| usize::from(*at)) {
-                let (Some(second), Some(cost)) = (self.seconds.get(at), costs.get(at)) else { continue };
+                let (Some(second), Some(cost)) = (seconds.get(at), costs.get(at)) else { continue };
                 if *second == destination {
                     entry.knows = true;
                 } else if eligible(second.short()) {

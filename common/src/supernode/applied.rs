@@ -29,6 +29,10 @@ impl<S: Signer> Supernode<S> {
                 self.rewire(now, address);
             }
         }
+        if self.pair_terms.len() > self.directory.pairs_len() {
+            let directory = &self.directory;
+            self.pair_terms.keep(|pair| directory.are_apart(pair));
+        }
         if is_snapshot_due {
             self.outputs.push_back(Output::Snapshot(Box::new(self.directory.clone())));
         }
@@ -62,9 +66,16 @@ impl<S: Signer> Supernode<S> {
             }
             Outcome::Parted { .. } => {
                 if let Command::UnreachablePair { reporter, other } = command {
-                    let term = self.pair_terms.begin(now, Pair::of(*reporter, *other));
+                    let [chance] = self.random();
+                    let term = self.pair_terms.begin(now, Pair::of(*reporter, *other), chance);
                     let reason = "they cannot connect";
                     tracing::info!(event = "pair_parted", %reporter, %other, %epoch, ?term, reason);
+                }
+            }
+            Outcome::Reunited => {
+                if let Command::ExpirePair { a, b } = command {
+                    tracing::info!(event = "pair_reunited", %a, %b, %epoch, reason = "to try whether they can connect now");
+                    self.pair_terms.end(now, Pair::of(*a, *b));
                 }
             }
             Outcome::Refused(reason) => tracing::info!(event = "command_refused", %reason),

@@ -122,11 +122,11 @@ pub struct Supernode<S> {
 }
 
 impl<S: Signer> Supernode<S> {
-    /// Takes up what the log holds; every session and every pair has one whole term from now
+    /// Takes up what the log holds; every session has a whole lease from now, every pair a first term
     ///
     /// `rng` makes session ids and salts: whoever can foretell it can choose places in the ring, and one that is the
     /// same as at an earlier start makes ids that are taken.
-    pub fn new(now: Instant, config: Config, signer: S, rng: ChaCha20Rng, directory: Directory) -> Self {
+    pub fn new(now: Instant, config: Config, signer: S, mut rng: ChaCha20Rng, directory: Directory) -> Self {
         let Config { admission, degree } = config;
         let lease = admission.lease;
         let sessions: Vec<_> = directory.sessions().map(|s| (s.id, s.suspect.is_some())).collect();
@@ -134,7 +134,7 @@ impl<S: Signer> Supernode<S> {
             short_id: short_id_of(&signer.key()),
             queue: Queue::new(directory.applied()),
             leases: Leases::new(now, lease, sessions.iter().map(|(id, _)| *id)),
-            pair_terms: PairTerms::new(now, directory.pairs()),
+            pair_terms: PairTerms::new(now, directory.pairs(), || (rng.next_u32() >> 24) as u8),
             suspicion: Suspicion::new(now, lease, sessions),
             connections: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -212,13 +212,7 @@ impl<S: Signer> Supernode<S> {
         }
         for pair in self.pair_terms.expire(now) {
             let [a, b] = pair.ends();
-            let command = Command::ExpirePair { a, b };
-            // A login of one of them may have ended the pair before its time.
-            if self.directory.answer(&command).is_some() {
-                self.pair_terms.end(pair);
-            } else {
-                self.propose(command);
-            }
+            self.propose(Command::ExpirePair { a, b });
         }
         self.suspicion.handle_timeout(now);
         let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A run has three phases: calm, in which the mesh forms; faults; and, once everything is whole again, one lease and
-//! 15 s within which it must heal. One seed gives one run, event by event.
+//! 15 s within which it must heal, and as long as peers that were kept apart are just being tried again. One seed gives one
+//! run, event by event.
 
 mod acting;
 mod breaking;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kith_common::directory::Pair;
+use kith_common::directory::{PAIR_TERM_MAX, Pair};
 use kith_common::routing::forward::Count;
 use kith_common::time::Instant;
 
@@ -18,11 +18,11 @@ use super::users;
 use super::watch::{Violation, Watch};
 use super::world::World;
 
-/// A rewire, a dial of 5 s, a report and another rewire, and the 2 s for which old links stay
-const TRIAL: Duration = Duration::from_secs(10);
+/// A rewire, a dial of 5 s, a report and another rewire
+const TRIAL_WAIT: Duration = Duration::from_secs(10);
 
 /// Outside a healthy core somebody is always tried again
-const TRIALS_MAX: usize = 6;
+const TRIALS_MAX: u32 = 6;
 
 /// What a run came to
 #[derive(Clone, Debug)]
@@ -87,9 +87,11 @@ fn run_world(config: &Config) -> Report {
 
 /// Two who were kept apart may just be brought together, which changes tables once more, however whole all is
 fn wait_for_trials(world: &mut World) {
-    for _ in 0..TRIALS_MAX {
+    let is_whole = world.config.core() == world.config.machines();
+    let waits = if is_whole { PAIR_TERM_MAX.div_duration_f64(TRIAL_WAIT) as u32 } else { TRIALS_MAX };
+    for _ in 0..waits {
         let before = pairs(world);
-        let until = world.now() + TRIAL;
+        let until = world.now() + TRIAL_WAIT;
         world.run_until(until);
         if world.watch.is_over() || pairs(world) == before {
             return;

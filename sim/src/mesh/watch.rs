@@ -223,7 +223,7 @@ impl Watch {
         self.ask(world, |oracle, world| oracle.step(world));
     }
 
-    /// Everything has been whole for one lease and 15 s
+    /// Everything has been whole for one lease and 15 s, and nobody is being tried again
     pub fn whole(&mut self, world: &World) {
         self.ask(world, |oracle, world| oracle.whole(world));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::messages::names::{FRESH, Source};
 use kith_common::peer::Output;
+use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{LookUp, Rewire, Subject};
@@ -76,6 +77,7 @@ impl Knowledge {
                 let new: Vec<Name> = new.cloned().collect();
                 self.near.extend(new);
             }
+            Observation::Peer(Output::Event(Event::GuestAccepted { name, .. })) => drop(self.near.insert(name.clone())),
             Observation::Asked { id, to, .. } => self.send(now, *id, to),
             Observation::Sent { frame: Frame::LookUp(LookUp { subject: Subject::Name(name), .. }), .. } => {
                 self.asked.insert(name.clone(), now);

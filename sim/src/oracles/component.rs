@@ -3,11 +3,12 @@
 //! Source: the ring is part of every table, so whoever is in the ring is reachable from everywhere. Whoever could not connect
 //! when all of a cut was tried is kept apart for a while, which is judged by [`super::pairs`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Pair;
 use kith_common::id::Address;
+use kith_common::lift::{self, Maps};
 use kith_common::peer::Output;
 use kith_common::time::Instant;
 
@@ -21,30 +22,48 @@ use crate::mesh::world::World;
 /// From the last cut, pause or silent death to the time when all must be connected again: noticing, telling, linking
 const CALM: Duration = Duration::from_secs(25);
 
+/// Who was kept apart and is brought together lacks whoever stood in, until a dial has succeeded or failed
+const TRIAL: Duration = Duration::from_secs(12);
+
 /// When the network was last disturbed
 #[derive(Debug, Default)]
 pub struct Component {
     disturbed: Instant,
+    /// Since when some have not been reached
+    split: Option<Instant>,
     logged_in_since: BTreeMap<NodeId, Instant>,
 }
 
-/// Whom the supernode keeps apart from each
+/// Who would be linked by their tables if nobody were kept apart
 fn kept_apart(world: &World) -> BTreeMap<NodeId, Vec<NodeId>> {
     let Some(supernode) = world.node(NodeId(0)).supernode() else { return BTreeMap::new() };
-    let pairs: Vec<Pair> = supernode.core.directory().pairs().collect();
-    if pairs.is_empty() {
-        return BTreeMap::new();
-    }
+    let directory = supernode.core.directory();
+    let none: BTreeSet<(Address, Address)> = BTreeSet::new();
+    let graph = lift::graph(&directory.ring().collect(), &Maps::of_degree(directory.degree()), &none);
     let places = world.peers().filter_map(|node| Some((node.peer()?.core.own()?.address, node.id)));
     let places: BTreeMap<Address, NodeId> = places.collect();
     let mut apart: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-    for Pair { low, high } in pairs {
-        if let (Some(low), Some(high)) = (places.get(&low), places.get(&high)) {
+    for Pair { low, high } in directory.pairs() {
+        let would_be_linked = graph.get(&low).is_some_and(|table| table.contains(&high));
+        if let (true, Some(low), Some(high)) = (would_be_linked, places.get(&low), places.get(&high)) {
             apart.entry(*low).or_default().push(*high);
             apart.entry(*high).or_default().push(*low);
         }
     }
     apart
+}
+
+/// Those of `members` who cannot be reached from the first of them, by live links and by `others`
+fn unreached(world: &World, members: &[NodeId], others: &BTreeMap<NodeId, Vec<NodeId>>) -> Vec<NodeId> {
+    let mut is_reached = vec![false; world.nodes.len()];
+    let mut next: Vec<NodeId> = members.iter().take(1).copied().collect();
+    while let Some(id) = next.pop() {
+        is_reached[id.index()] = true;
+        let live = live_links(world, world.node(id)).filter(|(_, end, _)| is_alive(world, end));
+        let all = live.map(|(.., other)| other).chain(others.get(&id).into_iter().flatten().copied());
+        next.extend(all.filter(|other| !is_reached[other.index()]));
+    }
+    members.iter().copied().filter(|id| !is_reached[id.index()]).collect()
 }
 
 impl Oracle for Component {
@@ -77,30 +96,24 @@ impl Oracle for Component {
             self.disturbed = now;
         }
         if now - self.disturbed < CALM {
+            self.split = None;
             return Ok(());
         }
         let settled = self.logged_in_since.iter().filter(|(_, since)| now - **since >= CALM);
         let members: Vec<NodeId> = settled.map(|(id, _)| *id).collect();
-        let Some(first) = members.first().copied() else { return Ok(()) };
-        let mut is_reached = vec![false; world.nodes.len()];
-        let mut next = vec![first];
-        let apart = kept_apart(world);
-        while let Some(id) = next.pop() {
-            is_reached[id.index()] = true;
-            next.extend(apart.get(&id).into_iter().flatten().filter(|other| !is_reached[other.index()]));
-            let live = live_links(world, world.node(id)).filter(|(_, end, _)| is_alive(world, end));
-            next.extend(live.map(|(.., other)| other).filter(|other| !is_reached[other.index()]));
+        let mut lost = unreached(world, &members, &BTreeMap::new());
+        if !lost.is_empty() {
+            lost = unreached(world, &members, &kept_apart(world));
         }
-        let lost: Vec<NodeId> = members.iter().copied().filter(|id| !is_reached[id.index()]).collect();
-        match lost.first() {
-            None => Ok(()),
-            Some(one) => Err(format!(
-                "{} of {} peers cannot be reached from {}, {} among them",
-                lost.len(),
-                members.len(),
-                world.node(first).name,
-                world.node(*one).name
-            )),
+        let (Some(first), Some(one)) = (members.first(), lost.first()) else {
+            self.split = None;
+            return Ok(());
+        };
+        if now - *self.split.get_or_insert(now) < TRIAL {
+            return Ok(());
         }
+        let [first, one] = [first, one].map(|id| &world.node(*id).name);
+        let (lost, members) = (lost.len(), members.len());
+        Err(format!("{lost} of {members} peers cannot be reached from {first}, {one} among them"))
     }
 }

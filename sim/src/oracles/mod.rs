@@ -92,7 +92,7 @@ pub trait Oracle {
         Ok(())
     }
 
-    /// Everything has been whole for one lease and 15 s: by now the mesh must have healed
+    /// Everything has been whole for one lease and 15 s, and nobody is being tried again: by now the mesh must have healed
     ///
     /// # Errors
     /// In words, if something must not be as it is.

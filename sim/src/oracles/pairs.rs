@@ -1,13 +1,13 @@
 //! Two peers are kept apart if they could not connect, and are brought together again.
 //!
-//! Source: an unreachable pair counts as absent to each other for half a minute, twice as long each time that it fails its
-//! trial at once, and for ten minutes at most; a supernode that restarts begins with half a minute. Those between whom a
+//! Source: an unreachable pair counts as absent to each other for 30 to 60 s, for twice as long each time that it fails its
+//! trial, and for ten minutes at most; a supernode that restarts begins with the first term. Those between whom a
 //! way is cut for ever are kept apart when all else is whole. While nothing breaks everybody can connect to everybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::directory::{Directory, PAIR_TERM_MAX, PAIR_TERM_MIN, Pair};
+use kith_common::directory::{Directory, PAIR_TERM_MAX, PAIR_TERM_MIN, PAIRS_PER_PEER_MAX, Pair};
 use kith_common::id::{Address, Name};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -62,11 +62,12 @@ impl Pairs {
 
     fn part(&mut self, now: Instant, pair: Pair) {
         let before = self.terms.get(&pair).and_then(|term| Some((*term, now - term.ended?)));
-        let twice = |term: Duration| (term * 2).min(PAIR_TERM_MAX);
+        let least = |term: &Term| (term.least * 2).clamp(PAIR_TERM_MIN, PAIR_TERM_MAX / 2);
+        let most = |term: &Term| (term.most * 2).min(PAIR_TERM_MAX);
         let (least, most) = match before {
-            Some((term, gap)) if gap < SURELY_AGAIN => (twice(term.least).max(PAIR_TERM_MIN), twice(term.most)),
-            Some((term, _)) => (PAIR_TERM_MIN, twice(term.most)),
-            None => (PAIR_TERM_MIN, PAIR_TERM_MIN),
+            Some((term, gap)) if gap < SURELY_AGAIN => (least(&term), most(&term)),
+            Some((term, _)) => (PAIR_TERM_MIN, most(&term)),
+            None => (PAIR_TERM_MIN, PAIR_TERM_MIN * 2),
         };
         self.terms.insert(pair, Term { since: now, least, most, ended: None });
     }
@@ -79,14 +80,16 @@ impl Pairs {
         if (now - term.since) * 51 / 50 >= term.least {
             return Ok(());
         }
-        let least = std::mem::take(&mut term.least);
+        let (least, since) = (std::mem::take(&mut term.least), term.since);
         let sessions = pair.ends().map(|end| directory.by_address(end));
-        let is_new = |name| self.logins.get(name).is_some_and(|at| *at + LATE >= term.since);
-        match sessions.iter().all(|session| session.is_some_and(|session| !is_new(&session.name))) {
+        let is_new = |name| self.logins.get(name).is_some_and(|at| *at + LATE >= since);
+        let are_old = sessions.iter().all(|session| session.is_some_and(|session| !is_new(&session.name)));
+        // At its bound one of them has had to forget somebody.
+        let of = |end: Address| self.terms.keys().filter(|pair| pair.ends().contains(&end)).count();
+        let are_few = pair.ends().into_iter().all(|end| of(end) < PAIRS_PER_PEER_MAX);
+        match are_old && are_few {
             false => Ok(()),
-            true => {
-                Err(format!("{} and {} were kept apart for {:?}, not {least:?}", pair.low, pair.high, now - term.since))
-            }
+            true => Err(format!("{} and {} were kept apart for {:?}, not {least:?}", pair.low, pair.high, now - since)),
         }
     }
 
@@ -113,7 +116,8 @@ impl Oracle for Pairs {
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
         self.disturbed = Some(now);
-        if let Fault::Jump(NodeId(0), _) = fault {
+        // It wakes late, or early.
+        if let Fault::Jump(NodeId(0), _) | Fault::Pause(NodeId(0), _) | Fault::SlowDisk(NodeId(0), _) = fault {
             self.terms.values_mut().for_each(|term| term.least = Duration::ZERO);
         }
     }

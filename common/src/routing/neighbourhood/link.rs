@@ -19,9 +19,8 @@ pub(super) enum Standing {
     Waiting { until: Instant },
     /// Its peer is not in our table, and there was no home to ask; with `until`, there is one again
     Guest { until: Option<Instant> },
-    /// Its peer has left our table, or (`outdated`) it was opened under an address that is ours no longer; it may go from
-    /// `from` on, and goes at `until`
-    Leaving { from: Instant, until: Instant, outdated: bool },
+    /// Its peer has left our table, or (`outdated`) it was opened under an address that is ours no longer
+    Leaving { until: Instant, outdated: bool },
     /// Its peer is in our table, at this address
     Neighbour,
 }
@@ -108,14 +107,6 @@ impl Link {
         matches!(self.standing, Standing::Leaving { .. })
     }
 
-    /// From when on it may go, if it is to go
-    pub(super) const fn leaves_from(&self) -> Option<Instant> {
-        match self.standing {
-            Standing::Leaving { from, .. } => Some(from),
-            _ => None,
-        }
-    }
-
     pub(super) const fn is_outdated(&self) -> bool {
         matches!(self.standing, Standing::Leaving { outdated: true, .. })
     }
@@ -131,8 +122,8 @@ impl Link {
             Standing::Waiting { until } | Standing::Guest { until: Some(until) } => {
                 Some((until, CloseReason::NotANeighbour))
             }
-            Standing::Leaving { until, outdated: true, .. } => Some((until, CloseReason::Moved)),
-            Standing::Leaving { until, outdated: false, .. } => Some((until, CloseReason::Rewired)),
+            Standing::Leaving { until, outdated: true } => Some((until, CloseReason::Moved)),
+            Standing::Leaving { until, outdated: false } => Some((until, CloseReason::Rewired)),
             _ if self.table.is_none() => Some((self.table_by, CloseReason::NoTable)),
             _ => None,
         }

@@ -4,8 +4,7 @@
 //! with what should be and does the next thing about each difference, so no order of inputs leaves it stuck.
 //!
 //! * **Rewires** count by epoch: an equal or smaller one changes nothing. New links are opened first; old ones are
-//!   closed when each new one is up or has had [`Config::patience`], and not before [`Config::linger`]: whoever lost a
-//!   neighbour and got none instead has nothing to wait for, but the other end may have.
+//!   closed when each new one is up or has had [`Config::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
@@ -65,8 +64,6 @@ pub struct Config {
     /// How long old links wait for new ones, and a neighbour's hello is waited for before it is reported as
     /// unreachable (5 s: one lost SYN and a slow continent)
     pub patience: Duration,
-    /// How long an old link stays at least, for what the other end has to open (2 s: one lost SYN and a round trip)
-    pub linger: Duration,
     /// How long an unknown peer waits for a rewire that makes it a neighbour (3 s: below `patience`, so that the
     /// dialler learns of the refusal before it gives up)
     pub unknown_wait: Duration,
@@ -94,7 +91,6 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             patience: Duration::from_secs(5),
-            linger: Duration::from_secs(2),
             unknown_wait: Duration::from_secs(3),
             head_start: Duration::from_millis(300),
             simultaneous: Duration::from_secs(2),
@@ -220,15 +216,20 @@ impl Neighbourhood {
     /// A neighbour's whole table; ignored if its epoch is smaller than the last one's on this link
     pub fn handle_table(&mut self, now: Instant, link: LinkId, table: Table) {
         self.check_lateness(now);
+        let is_first = self.links.get(&link).is_some_and(|link| link.table.is_none());
         self.on_table(link, table);
-        self.settle(now);
+        if is_first {
+            self.settle(now);
+        } else {
+            self.settle_views(now);
+        }
     }
 
     /// A neighbour's links went up or down; changes to links that its table does not have are ignored
     pub fn handle_delta(&mut self, now: Instant, link: LinkId, delta: &Delta) {
         self.check_lateness(now);
         self.on_delta(link, delta);
-        self.settle(now);
+        self.settle_views(now);
     }
 
     /// A link ended, not by an [`Output::Close`]; unknown links (closed by us a moment ago) are ignored silently
@@ -428,7 +429,7 @@ impl Neighbourhood {
     fn outdate_links(&mut self, now: Instant) {
         let patience = self.config.patience;
         for link in self.links.values_mut() {
-            link.standing = Standing::Leaving { from: now, until: now + patience, outdated: true };
+            link.standing = Standing::Leaving { until: now + patience, outdated: true };
         }
         for neighbour in self.neighbours.values_mut() {
             neighbour.try_anew(now, patience);
@@ -498,10 +499,10 @@ impl Neighbourhood {
 
     /// Home has spoken: guests that it does not name go like former neighbours
     fn dismiss_guests(&mut self, now: Instant) {
-        let (from, until) = (now + self.config.linger, now + self.config.patience);
+        let until = now + self.config.patience;
         for link in self.links.values_mut() {
             if matches!(link.standing, Standing::Guest { .. }) && !mutant::is(Mutant::GuestStays) {
-                link.standing = Standing::Leaving { from, until, outdated: false };
+                link.standing = Standing::Leaving { until, outdated: false };
             }
         }
     }

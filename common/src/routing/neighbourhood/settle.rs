@@ -24,14 +24,7 @@ impl Neighbourhood {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
-        let leaving = self.links.values().filter_map(Link::leaves_from).min().filter(|_| self.is_settled());
-        earliest(earliest(links, neighbours), earliest(leaving, isolated))
-    }
-
-    /// Whether each new link is up, or had its time
-    fn is_settled(&self) -> bool {
-        let is_settled = |neighbour: &Neighbour| neighbour.trying.is_none() || neighbour.has_given_up;
-        self.neighbours.values().all(is_settled)
+        earliest(earliest(links, neighbours), isolated)
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
@@ -82,15 +75,24 @@ impl Neighbourhood {
         self.dial(now);
     }
 
+    /// As [`Self::settle`], after news of others' links: unless something is due, nothing else can have changed
+    pub(super) fn settle_views(&mut self, now: Instant) {
+        if self.next_timeout().is_some_and(|due| due <= now) {
+            self.settle(now);
+        } else if std::mem::take(&mut self.are_views_changed) {
+            self.outputs.push_back(Output::RoutesChanged);
+        }
+    }
+
     /// A link is worth what the table and home make of it now, whenever and however it came
     fn rank_links(&mut self, now: Instant) {
-        let (from, until) = (now + self.config.linger, now + self.config.patience);
+        let until = now + self.config.patience;
         for link in self.links.values_mut().filter(|link| !link.is_outdated()) {
             let neighbour = self.neighbours.get(&link.grant.address);
             let is_neighbour = neighbour.is_some_and(|neighbour| neighbour.record.key == link.key);
             match link.standing {
                 Standing::Neighbour if !is_neighbour && !mutant::is(Mutant::FormerNeighbourKept) => {
-                    link.standing = Standing::Leaving { from, until, outdated: false }
+                    link.standing = Standing::Leaving { until, outdated: false }
                 }
                 Standing::Waiting { .. } if is_neighbour => {
                     link.standing = Standing::Neighbour;
@@ -185,13 +187,13 @@ impl Neighbourhood {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    /// Make before break: the old ones go when each new one is up or had its time, and the other end some time too
+    /// Make before break: the old ones go when each new one is up or had its time
     fn release_leaving(&mut self, now: Instant) {
-        let is_hasty = mutant::is(Mutant::DropBeforeMake);
-        if !self.is_settled() && !is_hasty {
+        let is_settled = |neighbour: &Neighbour| neighbour.trying.is_none() || neighbour.has_given_up;
+        if !self.neighbours.values().all(is_settled) && !mutant::is(Mutant::DropBeforeMake) {
             return;
         }
-        let leaving = self.links.values().filter(|link| link.leaves_from().is_some_and(|from| from <= now || is_hasty));
+        let leaving = self.links.values().filter(|link| link.is_leaving());
         let leaving: Vec<(LinkId, bool)> = leaving.map(|link| (link.id, link.is_outdated())).collect();
         for (id, is_outdated) in leaving {
             self.close(now, id, if is_outdated { CloseReason::Moved } else { CloseReason::Rewired });

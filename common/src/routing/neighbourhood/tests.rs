@@ -129,24 +129,9 @@ mod rewires {
         assert_eq!(live(&core), [(1, 1), (2, 2)]);
         core.handle_link_opened(at(1_040), opened(9, 7, Direction::Outgoing));
         assert_eq!(closed(&mut core), []);
-        core.handle_timeout(at(3_060));
-        assert_eq!(closed(&mut core), []);
-        core.handle_table(at(3_060), LinkId(9), table(11, &[]));
+        core.handle_table(at(1_060), LinkId(9), table(11, &[]));
         assert_eq!(closed(&mut core), [(1, CloseReason::Rewired)]);
         assert_eq!(live(&core), [(2, 2), (7, 9)]);
-    }
-
-    #[test]
-    fn old_link_of_whoever_needs_no_new_one_stays_two_seconds_for_the_other_end() {
-        let mut core = peer_5_linked(&[1, 2]);
-        core.handle_rewire(at(1_000), &rewire(11, &[2]));
-        acts(&mut core);
-        assert_eq!(core.next_timeout(), Some(at(3_000)));
-        core.handle_timeout(at(2_999));
-        assert_eq!(live(&core), [(1, 1), (2, 2)]);
-        core.handle_timeout(at(3_000));
-        assert_eq!(closed(&mut core), [(1, CloseReason::Rewired)]);
-        assert_eq!((live(&core), core.next_timeout()), (vec![(2, 2)], None));
     }
 
     #[test]
@@ -440,7 +425,6 @@ mod acceptance {
         bring_up(&mut core, at(1_000), 9, 1);
         acts(&mut core);
         core.handle_rewire(at(2_000), &rewire(11, &[1, 7]));
-        core.handle_timeout(at(4_000));
         assert_eq!(closed(&mut core), [(8, CloseReason::Rewired)]);
         assert_eq!(live(&core), [(1, 9), (7, 1)]);
     }
