@@ -49,7 +49,7 @@ impl<S: Signer> Supernode<S> {
                     let reason = "replaced by a newer login of the same key";
                     self.forget_session(now, *old, Status::NotLoggedIn, reason);
                 }
-                self.leases.renew(now, *session);
+                self.renew_lease(now, *session);
             }
             Outcome::Suspected { address } => {
                 tracing::info!(event = "suspected", %address, %epoch);

@@ -118,7 +118,7 @@ impl<S: Signer> Supernode<S> {
         connection.admission.handle_granted(&grant, rewire, &self.signer);
         connection.home_of = Some(*session);
         self.homes.insert(*session, link);
-        self.leases.renew(now, *session);
+        self.renew_lease(now, *session);
         self.suspicion.handle_heard(*session);
         if *entry == Entry::Resumed {
             tracing::info!(event = "resumed", name = %record.name, address = %record.address);

@@ -38,7 +38,7 @@ pub use self::queue::WAITING_MAX;
 use self::logins::Claim;
 use self::queue::{Queue, Then};
 use crate::crypto::Signer;
-use crate::directory::{self, Command, Directory, Leases, Outcome, PairTerms, Suspicion};
+use crate::directory::{self, Command, Directory, Leases, Outcome, Pair, PairTerms, Suspicion};
 use crate::id::{Key, Name, SessionId, ShortId};
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
@@ -207,13 +207,7 @@ impl<S: Signer> Supernode<S> {
 
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
-        for session in self.leases.expire(now) {
-            self.propose(Command::Expire { session });
-        }
-        for pair in self.pair_terms.expire(now) {
-            let [a, b] = pair.ends();
-            self.propose(Command::ExpirePair { a, b });
-        }
+        self.propose_ends(now);
         self.suspicion.handle_timeout(now);
         let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
         let due: Vec<LinkId> = due.map(|(_, link)| *link).collect();
@@ -224,6 +218,34 @@ impl<S: Signer> Supernode<S> {
             self.drain(now, link);
         }
         self.refuse_late_claims(now);
+    }
+
+    /// Sessions and pairs whose time is over, those left out that the queue holds: a slow disk must not fill it
+    fn propose_ends(&mut self, now: Instant) {
+        let (sessions, pairs) = (self.leases.expire(now), self.pair_terms.expire(now));
+        if sessions.is_empty() && pairs.is_empty() {
+            return;
+        }
+        let (mut ending, mut reuniting) = (BTreeSet::new(), BTreeSet::new());
+        for command in self.queue.commands() {
+            match command {
+                Command::Expire { session } => drop(ending.insert(*session)),
+                Command::ExpirePair { a, b } => drop(reuniting.insert(Pair::of(*a, *b))),
+                _ => {}
+            }
+        }
+        for session in sessions.into_iter().filter(|session| !ending.contains(session)) {
+            self.propose(Command::Expire { session });
+        }
+        for [a, b] in pairs.into_iter().filter(|pair| !reuniting.contains(pair)).map(Pair::ends) {
+            self.propose(Command::ExpirePair { a, b });
+        }
+    }
+
+    /// A session lasts one lease from now: an end of it that waits for the disk is no longer true
+    fn renew_lease(&mut self, now: Instant, session: SessionId) {
+        self.leases.renew(now, session);
+        self.queue.withdraw(&Command::Expire { session });
     }
 
     /// When to call [`Self::handle_timeout`]

@@ -53,6 +53,16 @@ impl Queue {
         Ok(())
     }
 
+    /// Takes a command that is on nobody's behalf back, unless it is on its way to the disk
+    pub(super) fn withdraw(&mut self, command: &Command) {
+        self.waiting.retain(|(waiting, _)| waiting != command);
+    }
+
+    /// Everything that is not yet applied
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.writing.iter().chain(&self.waiting).map(|(command, _)| command)
+    }
+
     /// Everything that waits, if nothing is on its way to the disk
     pub(super) fn next_group(&mut self) -> Option<Vec<Command>> {
         if !self.writing.is_empty() || self.waiting.is_empty() {

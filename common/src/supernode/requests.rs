@@ -16,10 +16,12 @@ impl<S: Signer> Supernode<S> {
             connection.admission.handle_ended(&Refusal::new(Status::NotLoggedIn, reason, Duration::ZERO));
             return;
         };
-        self.leases.renew(now, session);
-        connection.admission.handle_renewed(standing.rewired);
-        if epoch < standing.rewired {
-            let address = standing.address;
+        let (rewired, address) = (standing.rewired, standing.address);
+        self.renew_lease(now, session);
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.admission.handle_renewed(rewired);
+        }
+        if epoch < rewired {
             self.rewire(now, address);
         }
     }

@@ -141,6 +141,32 @@ fn lease_without_a_renewal_ends_the_session() {
 }
 
 #[test]
+fn lease_that_ends_while_the_disk_is_slow_is_named_once() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 2);
+    assert!(bench.drain().contains(&"append LogIn".to_owned()));
+    bench.wait(LEASE + millis(5_000));
+    let said = bench.durable();
+    assert!(said.contains(&"append Expire".to_owned()), "{said:?}");
+    assert!(!bench.wait(millis(5_000)).contains(&"append Expire".to_owned()));
+    let said = bench.durable();
+    assert!(!said.iter().any(|said| said.contains("Expire")), "{said:?}");
+}
+
+#[test]
+fn end_of_a_lease_that_waits_for_the_disk_is_taken_back_when_the_peer_renews() {
+    let mut bench = Bench::of(1);
+    bench.ask(2, 2);
+    assert!(bench.drain().contains(&"append LogIn".to_owned()));
+    bench.wait(LEASE);
+    let renew = Renew { session: bench.session(1), epoch: bench.core.directory().epoch() };
+    bench.frame(1, Frame::Renew(renew));
+    assert_eq!(bench.drain(), ["1: Renewed"]);
+    assert!(!bench.durable().iter().any(|said| said.starts_with("append")));
+    assert!(bench.core.directory().session(renew.session).is_some());
+}
+
+#[test]
 fn unreachable_pair_is_parted_until_its_term_ends() {
     let mut bench = Bench::with(3, LONG_LEASE, None);
     let (a, b) = (bench.address(1), bench.address(2));
