@@ -61,6 +61,18 @@ fn relay_to_who_has_just_left_is_not_taken_for_an_unknown_name() {
     clean(&Config { kinds, deed_every: Duration::from_secs(2), ..config(14, 4, 6, 58) });
 }
 
+/// A cut had parted every pair across it, and the halves stayed apart for ten minutes though it lasted for seconds.
+#[test]
+fn halves_find_each_other_soon_after_a_short_cut() {
+    clean(&config(8, 4, 8, 101_087));
+}
+
+/// A lease had ended while the disk was slow; its peer took the session up again, and then the end became durable.
+#[test]
+fn session_that_was_taken_up_again_is_not_ended_by_an_older_expiry() {
+    clean(&config(8, 4, 8, 100_240));
+}
+
 /// A link that closed while the disk wrote its peer's logout stayed the peer's home: relays went into it, and the next
 /// login waited for it to be found dead.
 #[test]
