@@ -58,6 +58,11 @@ impl Queue {
         self.waiting.retain(|(waiting, _)| waiting != command);
     }
 
+    /// Whether this command is on its way to the disk
+    pub(super) fn is_writing(&self, command: &Command) -> bool {
+        self.writing.iter().any(|(writing, _)| writing == command)
+    }
+
     /// Everything that is not yet applied
     pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
         self.writing.iter().chain(&self.waiting).map(|(command, _)| command)

@@ -11,6 +11,11 @@ use crate::wire::session::{Found, LookUp, Report, Subject};
 impl<S: Signer> Supernode<S> {
     pub(super) fn handle_renew(&mut self, now: Instant, link: LinkId, session: SessionId, epoch: Epoch) {
         let Some(connection) = self.connections.get_mut(&link) else { return };
+        if self.queue.is_writing(&Command::Expire { session }) {
+            // Nothing stops it: the peer is told as soon as it is so, and must not believe otherwise until then.
+            tracing::debug!(%session, reason = "its end is on its way to the disk", "renewal not answered");
+            return;
+        }
         let Some(standing) = self.directory.session(session) else {
             let reason = "the session has ended: log in again";
             connection.admission.handle_ended(&Refusal::new(Status::NotLoggedIn, reason, Duration::ZERO));

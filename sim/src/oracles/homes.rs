@@ -23,6 +23,9 @@ use crate::mesh::world::World;
 /// 2 s for the suspicion, and what a slow clock, the disk and a step add
 const NOTICE: Duration = Duration::from_secs(6);
 
+/// A write that a slow disk has begun may last this long after the disk is well again
+const SLOW_WRITE: Duration = Duration::from_secs(60);
+
 /// Who wanted to go on with which session, and who has no link
 #[derive(Debug)]
 pub struct Homes {
@@ -36,6 +39,7 @@ pub struct Homes {
     absent: BTreeMap<Name, Instant>,
     started: Instant,
     held: Instant,
+    slow: Option<Instant>,
 }
 
 impl Homes {
@@ -50,6 +54,7 @@ impl Homes {
             absent: BTreeMap::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
+            slow: None,
         }
     }
 
@@ -71,6 +76,9 @@ impl Oracle for Homes {
     }
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
+        if let Fault::SlowDisk(NodeId(0), _) = fault {
+            self.slow = Some(now);
+        }
         if let Fault::Jump(NodeId(0), _) | Fault::SlowDisk(NodeId(0), _) = fault {
             self.held = now;
         }
@@ -114,7 +122,9 @@ impl Oracle for Homes {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (node, now) = (world.node(NodeId(0)), world.now());
-        if !node.runs() || node.write > crate::mesh::world::WRITE {
+        let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
+        let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
+        if !node.runs() || node.write > crate::mesh::world::WRITE || (is_writing && was_slow) {
             self.held = now;
         }
         let Some(supernode) = node.supernode() else { return Ok(()) };
