@@ -24,7 +24,9 @@ use super::watch::Watch;
 /// How long a write takes on a healthy disk, on average
 pub const WRITE: Duration = Duration::from_millis(3);
 /// How often the oracles look at everything
-pub const STEP: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_secs(1);
+/// Of more machines than these they look at everything as much less often: else most of a run would be looking
+const MACHINES_A_STEP: u32 = 1_000;
 
 /// Events of one machine at one moment: more, and a timer does not move on
 const INSTANT_EVENTS_MAX: usize = 10_000;
@@ -93,7 +95,7 @@ impl World {
         for number in 0..machines {
             world.start(NodeId(number));
         }
-        world.queue.after(STEP, Event::Step);
+        world.queue.after(world.step(), Event::Step);
         world
     }
 
@@ -177,8 +179,12 @@ impl World {
         !self.is_held(node, event)
     }
 
+    fn step(&self) -> Duration {
+        STEP * (self.config.machines() / MACHINES_A_STEP).max(1)
+    }
+
     fn handle_step(&mut self) {
-        self.queue.after(STEP, Event::Step);
+        self.queue.after(self.step(), Event::Step);
         let mut watch = std::mem::take(&mut self.watch);
         watch.step(self);
         self.watch = watch;

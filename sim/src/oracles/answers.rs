@@ -3,7 +3,7 @@
 //! Source: an answer that is remembered counts for 60 s; after that it is given only while there is no supernode to ask,
 //! and marked as stale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
@@ -32,7 +32,7 @@ const ASKED: Duration = Duration::from_secs(10);
 struct Knowledge {
     is_home_up: bool,
     /// Whom its tables have named, or its neighbours': it need not ask for these
-    near: BTreeSet<Name>,
+    near: HashSet<Name>,
     /// When a supernode last told of each name; lasts over a restart, as it is on disk
     heard: BTreeMap<Name, Instant>,
     /// When it last asked a supernode for each name
@@ -101,7 +101,8 @@ impl Knowledge {
 /// Where everybody is, and was, and who knows of it
 #[derive(Debug, Default)]
 pub struct Answers {
-    knowledge: BTreeMap<NodeId, Knowledge>,
+    /// By machine
+    knowledge: Vec<Knowledge>,
     places: BTreeMap<Name, Address>,
     left: BTreeMap<(Name, Address), Instant>,
 }
@@ -130,7 +131,12 @@ impl Oracle for Answers {
                     return Err(format!("was told that {name} is where it has not been for {:?}", now - at));
                 }
             }
-            _ => return self.knowledge.entry(node).or_default().see(now, seen),
+            _ => {
+                if self.knowledge.len() <= node.index() {
+                    self.knowledge.resize_with(node.index() + 1, Knowledge::default);
+                }
+                return self.knowledge[node.index()].see(now, seen);
+            }
         }
         Ok(())
     }
