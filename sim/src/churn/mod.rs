@@ -42,13 +42,13 @@ pub struct Options {
     #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = cli::degree)]
     pub degree: u8,
     /// Single joins, and single leaves, for each seed and ring
-    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = cli::some)]
     pub samples: usize,
     /// Packets for each seed, through the fresh ring and through that after a day
-    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::some)]
     pub pairs: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
     pub seed: u64,
     /// How many seeds, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

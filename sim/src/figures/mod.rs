@@ -35,16 +35,16 @@ pub struct Options {
     #[arg(long, value_name = "D,D…", value_delimiter = ',', default_value = "8,12,24", value_parser = cli::degree)]
     pub degrees: Vec<u8>,
     /// Packets for each figure, over all seeds
-    #[arg(long, value_name = "K", default_value = "100k", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value = "100k", value_parser = cli::some)]
     pub pairs: usize,
     /// Packets from which the load of 10k peers is taken
-    #[arg(long, value_name = "K", default_value = "1M", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value = "1M", value_parser = cli::some)]
     pub load_pairs: usize,
     /// The largest size at which a day of sessions passes: a million peers take minutes for it
     #[arg(long, value_name = "N", default_value = "100k", value_parser = cli::peers)]
     pub day_peers: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
     pub seed: u64,
     /// How many seeds, one after the other, each with its own members and packets
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]

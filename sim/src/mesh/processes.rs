@@ -310,8 +310,11 @@ impl World {
                 Err(error) => self.watch.fail(self.queue.now(), "disk", format!("no snapshot: {error}")),
             },
             Output::Released { ticket, .. } => {
-                let name = self.node(NodeId(ticket as u32)).name.clone();
-                self.releasing.remove(&name);
+                // If the disk was lost again meanwhile, the name may be the key's that was on it.
+                let (name, number) = (self.node(NodeId(ticket as u32)).name.clone(), (ticket >> 32) as u32);
+                if self.releasing.get(&name) == Some(&number) {
+                    self.releasing.remove(&name);
+                }
             }
         }
     }
@@ -378,9 +381,7 @@ impl World {
     pub fn release(&mut self, of: NodeId) {
         let name = self.node(of).name.clone();
         let first = NodeId(0);
-        if !self.releasing.contains(&name) {
-            return;
-        }
+        let Some(number) = self.releasing.get(&name).copied() else { return };
         // Until the supernode has said that it is done: it may die before.
         self.queue.after(Duration::from_secs(5), Event::Release(of));
         if !self.node(first).runs() {
@@ -388,7 +389,7 @@ impl World {
         }
         self.watch.see(self.queue.now(), of, &Observation::Released);
         if let Some(supernode) = self.node_mut(first).supernode_mut() {
-            supernode.core.release(name, u64::from(of.0));
+            supernode.core.release(name, u64::from(number) << 32 | u64::from(of.0));
         }
         self.settle(first);
     }

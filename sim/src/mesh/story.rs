@@ -13,7 +13,7 @@ use kith_common::wire::session::{Record, Report, Rewire};
 
 use super::faults::Fault;
 use super::node::NodeId;
-use super::users::name_of;
+use super::users::machine;
 use super::watch::Observation;
 use crate::output::line;
 
@@ -40,7 +40,7 @@ impl Story {
         let Some(text) = self.text(node, seen) else { return };
         let who = self.name(node);
         let told = format!("{now:?} {who}: {text}");
-        if self.about == "all" || self.about == who || told.contains(&self.about) {
+        if self.about == "all" || self.about == who || names(&told, &self.about) {
             line(&told);
         }
     }
@@ -61,7 +61,7 @@ impl Story {
     }
 
     fn name(&self, node: NodeId) -> String {
-        if node.0 < self.supernodes { format!("supernode-{}", node.0) } else { name_of(node.0).to_string() }
+        machine(node, self.supernodes)
     }
 
     /// Names are told by frames, and links when they open
@@ -163,6 +163,16 @@ impl Story {
     }
 }
 
+/// Whether `text` has `what` as a whole word: peer-1 is not peer-12
+fn names(text: &str, what: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.match_indices(what).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + what.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
 const fn up(is: bool) -> &'static str {
     if is { "up" } else { "down" }
 }
@@ -184,4 +194,15 @@ fn wish(output: &Output) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn peer_is_told_of_by_its_whole_name() {
+        assert!(names("1.0s peer-1: starts", "peer-1") && names("link 3 with peer-1", "peer-1"));
+        assert!(!names("1.0s peer-12: starts", "peer-1") && !names("a peer-1", "eer-1"));
+    }
 }

@@ -8,6 +8,7 @@ use kith_common::wire::content::{Call, Content, Signal};
 use rand_chacha::ChaCha8Rng;
 
 use super::chance::Chance;
+use super::node::NodeId;
 
 /// One thing that a user does
 #[derive(Clone, Debug)]
@@ -44,6 +45,11 @@ pub struct Habits {
 pub fn name_of(node: u32) -> Name {
     let text = format!("peer-{node}");
     text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
+}
+
+/// What people call this machine, where so many are supernodes
+pub(super) fn machine(node: NodeId, supernodes: u32) -> String {
+    if node.0 < supernodes { format!("supernode-{}", node.0) } else { name_of(node.0).to_string() }
 }
 
 impl Habits {

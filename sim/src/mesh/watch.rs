@@ -143,6 +143,7 @@ pub struct Watch {
     events: u64,
     counts: BTreeMap<Count, u64>,
     story: Option<Story>,
+    supernodes: u32,
 }
 
 impl Watch {
@@ -151,6 +152,7 @@ impl Watch {
         Self {
             oracles: oracles::all(config),
             story: config.story.clone().map(|about| Story::new(about, config.supernodes)),
+            supernodes: config.supernodes,
             ..Self::default()
         }
     }
@@ -211,7 +213,7 @@ impl Watch {
         }
         for oracle in &mut self.oracles {
             if let Err(what) = oracle.see(now, node, seen) {
-                let what = format!("{}: {what}", super::users::name_of(node.0));
+                let what = format!("{}: {what}", super::users::machine(node, self.supernodes));
                 self.violation = Some(Violation { at: now, oracle: oracle.name(), what });
                 return;
             }

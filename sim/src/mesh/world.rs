@@ -1,6 +1,6 @@
 //! The world: machines, the network between them, and what happens next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub struct World {
     pub admission: Arc<AdmissionConfig>,
     /// By key, whose machine it is
     pub owners: BTreeMap<Key, NodeId>,
-    /// Names that the operator was asked to release
-    pub releasing: BTreeSet<Name>,
+    /// Names that the operator was asked to release, each with the number of its machine's disk
+    pub releasing: BTreeMap<Name, u32>,
     /// Whether faults may happen
     pub is_fault_phase: bool,
     /// When everything was last made whole
@@ -85,7 +85,7 @@ impl World {
             watch: Watch::new(&config),
             admission,
             owners: BTreeMap::new(),
-            releasing: BTreeSet::new(),
+            releasing: BTreeMap::new(),
             is_fault_phase: false,
             whole_since: Some(now),
             rng: stream(seed, 3),

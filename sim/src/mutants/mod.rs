@@ -28,7 +28,7 @@ pub struct Options {
     /// Only these mistakes, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "worst")]
     only: Vec<Mutant>,
-    /// Only the ten that are hardest to see, each in the one run that is known to show it: takes seconds
+    /// Only the ten that are hardest to see, each first in the run that is known to show it: takes seconds
     #[arg(long)]
     worst: bool,
     /// Print an object instead of a table
@@ -52,13 +52,14 @@ pub fn verb(options: &Options) -> ExitCode {
 }
 
 fn list() {
+    let width = Mutant::ALL.iter().map(|mutant| mutant.name().len()).max().unwrap_or(0) + 2;
     for mutant in Mutant::ALL {
-        output::line(&format!("{:<24}{}", mutant.name(), mutant.describe()));
+        output::line(&format!("{:<width$}{}", mutant.name(), mutant.describe()));
     }
     output::line("");
     for scenario in scenarios::ALL {
         let seeds = scenario.seeds;
-        output::line(&format!("{:<24}kith-sim mesh {} --seed 1 --seeds {seeds}", scenario.name, scenario.mesh));
+        output::line(&format!("{:<width$}kith-sim mesh {} --seed 1 --seeds {seeds}", scenario.name, scenario.mesh));
     }
 }
 

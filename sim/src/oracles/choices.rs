@@ -68,7 +68,7 @@ impl Oracle for Choices {
                 let anew = routes.routes.decide(&mut RouteCache::new(), packet, Some(from), now);
                 if !matches!(&anew, Decision::Forward { to: hop, .. } | Decision::Back { to: hop, .. } if hop == to) {
                     let id = packet.header().id;
-                    return Err(format!("packet {id} went to {to}, and would now be decided anew: {anew:?}"));
+                    return Err(format!("packet {id:016x} went to {to}, and would now be decided anew: {anew:?}"));
                 }
             }
             _ => {}

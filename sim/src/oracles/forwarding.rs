@@ -63,7 +63,7 @@ impl Forwarding {
         let after = PacketRef::parse(after).map_err(|error| format!("forwarded what is no packet: {error}"))?;
         if after.header().ttl >= header.ttl {
             return Err(format!(
-                "packet {} left with {} hops, and came with {}",
+                "packet {:016x} left with {} hops, and came with {}",
                 header.id,
                 after.header().ttl,
                 header.ttl
@@ -78,10 +78,10 @@ impl Forwarding {
             return Ok(());
         }
         if book.hops_left < 0 {
-            return Err(format!("packet {} went beyond its hops", header.id));
+            return Err(format!("packet {:016x} went beyond its hops", header.id));
         }
         if !says_tried(&after, here.short()) && here != header.source {
-            return Err(format!("packet {} does not say that it was at {here}", header.id));
+            return Err(format!("packet {:016x} does not say that it was at {here}", header.id));
         }
         if book.way.len() == 1 && here != header.source {
             // It left its source over a link; now it is known who was at the other end.
@@ -98,15 +98,15 @@ impl Forwarding {
             book.had_it.push(here);
         }
         if book.way.last() != Some(&here) {
-            return Err(format!("packet {} is at {here}, and its way ends at {:?}", header.id, book.way.last()));
+            return Err(format!("packet {:016x} is at {here}, and its way ends at {:?}", header.id, book.way.last()));
         }
         if book.moved.contains(&(here, to)) {
-            return Err(format!("packet {} went from {here} to {to} twice", header.id));
+            return Err(format!("packet {:016x} went from {here} to {to} twice", header.id));
         }
         if book.had_it.contains(&to) {
             book.way.pop();
             if book.way.last() != Some(&to) {
-                return Err(format!("packet {} went from {here} to {to}, which had it already", header.id));
+                return Err(format!("packet {:016x} went from {here} to {to}, which had it already", header.id));
             }
         } else {
             book.had_it.push(to);
@@ -119,7 +119,7 @@ impl Forwarding {
             true_way.pop();
         }
         if way != true_way {
-            return Err(format!("packet {} says that it came by {way:?}, and came by {true_way:?}", header.id));
+            return Err(format!("packet {:016x} says that it came by {way:?}, and came by {true_way:?}", header.id));
         }
         Ok(())
     }

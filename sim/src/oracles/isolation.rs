@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kith_common::peer::Output;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Report;
@@ -64,8 +65,8 @@ impl Oracle for Isolation {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Sent { frame: Frame::Report(Report::Isolated), .. } => drop(self.told.insert(node, now)),
-            // Between two steps somebody may be killed, start and log in anew.
-            Observation::Started => {
+            // Between two steps somebody may be killed or leave, and log in anew.
+            Observation::Started | Observation::Peer(Output::LoggedOut { .. }) => {
                 self.linked.remove(&node);
                 self.silent.remove(&node);
             }

@@ -3,7 +3,7 @@
 //! Source: the out-box's table: no reply in 500 ms, then 1, 2, 4 s: it transmits again, over another first hop. What one
 //! neighbour lost the next one may deliver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId};
@@ -25,12 +25,20 @@ const NEIGHBOURS_MIN: usize = 4;
 /// Who stood still for a moment may have had no time for the second transmission
 const DISTURBED: Duration = Duration::from_secs(15);
 
+/// How one message went
+#[derive(Debug, Default)]
+struct Sent {
+    /// To where it went by the present routes, and by whom
+    hops: Vec<(Address, Address)>,
+    /// By whom it ever went: who has tried everybody begins anew
+    tried: BTreeSet<Address>,
+}
+
 /// Messages that have no fate yet
 #[derive(Debug, Default)]
 pub struct Resends {
     routes: BTreeMap<NodeId, NewRoutes>,
-    /// To where each went last, and by whom
-    sent: BTreeMap<NodeId, BTreeMap<MessageId, Vec<(Address, Address)>>>,
+    sent: BTreeMap<NodeId, BTreeMap<MessageId, Sent>>,
     disturbed: BTreeMap<NodeId, Instant>,
 }
 
@@ -47,17 +55,19 @@ impl Resends {
         let packet = packet.as_ref();
         // The message is signed and opaque; but its id is 16 random bytes of it.
         let has = |id: &MessageId| packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0);
-        let Some((id, hops)) = sent.iter_mut().find(|(id, _)| has(id)) else { return Ok(()) };
+        let Some((id, sent)) = sent.iter_mut().find(|(id, _)| has(id)) else { return Ok(()) };
         let destination = packet.header().destination;
-        hops.push((destination, hop));
-        let [first, second] = hops[..] else { return Ok(()) };
+        sent.hops.push((destination, hop));
+        sent.tried.insert(hop);
+        let [first, second] = sent.hops[..] else { return Ok(()) };
         let is_up = |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address);
         let views = routes.routes.views();
         let others = views.iter().filter(is_up).count();
         // Who is taken for gone is looked for by any way that is left.
         let is_missed = packet.entries().len() > 0;
         // And whoever has become a neighbour is sent to without a detour.
-        if first == second && first.1 != destination && !is_missed && others >= NEIGHBOURS_MIN {
+        let has_more = others >= NEIGHBOURS_MIN && sent.tried.len() < others;
+        if first == second && first.1 != destination && !is_missed && has_more {
             return Err(format!("sent message {id:?} again over {hop}, by whom it went first, of {others} neighbours"));
         }
         Ok(())
@@ -83,14 +93,14 @@ impl Oracle for Resends {
             }
             Observation::Peer(Output::Routes(routes)) => {
                 // By other routes the out-box may begin anew: who failed once is better than nobody.
-                self.sent.entry(node).or_default().values_mut().for_each(Vec::clear);
+                self.sent.entry(node).or_default().values_mut().for_each(|sent| sent.hops.clear());
                 match routes {
                     Some(routes) => drop(self.routes.insert(node, (**routes).clone())),
                     None => drop(self.routes.remove(&node)),
                 }
             }
             Observation::Asked { id, .. } => {
-                self.sent.entry(node).or_default().insert(*id, Vec::new());
+                self.sent.entry(node).or_default().insert(*id, Sent::default());
             }
             Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
                 return self.transmit(node, *link, packet);

@@ -8,7 +8,7 @@ mod chart;
 mod dead;
 mod hops;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -28,10 +28,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "10k", value_parser = cli::peers)]
     pub dead_peers: usize,
     /// Packets for each point
-    #[arg(long, value_name = "K", default_value = "20k", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value = "20k", value_parser = cli::some)]
     pub pairs: usize,
     /// The seed
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
     pub seed: u64,
     /// Threads; what is found does not depend on them [default: all cores]
     #[arg(long, value_name = "N")]
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn draw(options: &Options) -> Result<(), String> {
-    std::fs::create_dir_all(&options.out).map_err(|error| format!("{}: {error}", options.out.display()))?;
+    check(&options.out)?;
     for (name, chart) in [("dead.svg", dead::chart(options)), ("hops.svg", hops::chart(options))] {
         let path = options.out.join(name);
         let svg = chart.svg().map_err(|error| format!("{name}: {error}"))?;
@@ -58,6 +58,17 @@ fn draw(options: &Options) -> Result<(), String> {
         output::line(&path.display().to_string());
     }
     Ok(())
+}
+
+/// Whether pictures can be written there, before an hour of work shows that they cannot
+fn check(out: &Path) -> Result<(), String> {
+    if out.exists() && !out.is_dir() {
+        return Err(format!("{} is a file: name a directory", out.display()));
+    }
+    let probe = out.join(".kith-sim");
+    let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&probe, ""));
+    let written = written.and_then(|()| std::fs::remove_file(&probe));
+    written.map_err(|error| format!("nothing can be written into {}: {error}", out.display()))
 }
 
 #[cfg(test)]

@@ -56,10 +56,10 @@ pub struct Options {
     #[arg(long = "ring", value_enum, default_value_t = History::Joins)]
     pub history: History,
     /// Packets for each seed
-    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::count)]
+    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::some)]
     pub pairs: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
     pub seed: u64,
     /// How many seeds, one after the other, each with its own members and packets
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
