@@ -10,7 +10,7 @@ pub const WORST: &[(Mutant, &str, u64)] = &[
     (Mutant::PairTermNeverGrows, "outside", 2),
     (Mutant::PairIgnored, "outside", 1),
     (Mutant::SecondNearestForgotten, "middle", 2),
-    (Mutant::SuspectNeverCleared, "middle", 2),
+    (Mutant::SuspectNeverCleared, "small", 3),
     (Mutant::NeverRelays, "asking", 1),
     (Mutant::OldAnswerIsFresh, "asking", 1),
     (Mutant::OutboxUnbounded, "burst", 1),
