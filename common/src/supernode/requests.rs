@@ -22,10 +22,8 @@ impl<S: Signer> Supernode<S> {
             return;
         };
         let (rewired, address) = (standing.rewired, standing.address);
+        connection.admission.handle_renewed(rewired);
         self.renew_lease(now, session);
-        if let Some(connection) = self.connections.get_mut(&link) {
-            connection.admission.handle_renewed(rewired);
-        }
         if epoch < rewired {
             self.rewire(now, address);
         }

@@ -15,6 +15,7 @@ use kith_common::wire::Frame;
 use kith_common::wire::session::{LookUp, Rewire, Subject};
 
 use super::Oracle;
+use super::truth::carries;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 
@@ -85,9 +86,7 @@ impl Knowledge {
             }
             Observation::Sent { frame: Frame::Packet(packet), .. } if !self.waiting.is_empty() => {
                 let packet = packet.as_ref();
-                // The message is signed and opaque; but its id is 16 random bytes of it.
-                let has = |id: &MessageId| packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0);
-                if let Some((_, name)) = self.waiting.iter().find(|(id, _)| has(id)) {
+                if let Some((_, name)) = self.waiting.iter().find(|(id, _)| carries(&packet, id)) {
                     let heard = self.heard.get(name);
                     return Err(format!("sent to {name}, last heard of {heard:?}, without asking where it is now"));
                 }

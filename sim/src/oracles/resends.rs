@@ -15,6 +15,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::Oracle;
+use super::truth::carries;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
@@ -53,9 +54,7 @@ impl Resends {
         let hop = routes.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address);
         let (Some(hop), Some(sent)) = (hop, self.sent.get_mut(&node)) else { return Ok(()) };
         let packet = packet.as_ref();
-        // The message is signed and opaque; but its id is 16 random bytes of it.
-        let has = |id: &MessageId| packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0);
-        let Some((id, sent)) = sent.iter_mut().find(|(id, _)| has(id)) else { return Ok(()) };
+        let Some((id, sent)) = sent.iter_mut().find(|(id, _)| carries(&packet, id)) else { return Ok(()) };
         let destination = packet.header().destination;
         sent.hops.push((destination, hop));
         sent.tried.insert(hop);
