@@ -10,7 +10,7 @@ use crate::id::{Address, Epoch, Key, Name};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
-use crate::wire::link::{Delta, Table};
+use crate::wire::link::{Delta, Table, TableEntry};
 
 /// What a link is to us
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,8 @@ pub(super) struct Link {
     pub(super) table_by: Instant,
     pub(super) table: Option<RemoteTable>,
     pub(super) up_since: Option<Instant>,
-    pub(super) is_told: bool,
+    /// What was sent of us on it last
+    pub(super) told: Option<Arc<[TableEntry]>>,
 }
 
 impl Link {
@@ -85,7 +86,7 @@ impl Link {
             table_by: now + wait,
             table: None,
             up_since: None,
-            is_told: mutant::is(Mutant::TableNotSentOnOpen),
+            told: None,
         }
     }
 

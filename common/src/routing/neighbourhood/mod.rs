@@ -29,6 +29,7 @@ mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -83,6 +84,10 @@ pub struct Config {
     pub dial_max: Duration,
     /// How often an unreachable neighbour, or isolation, is reported while it lasts, as a report may be lost (10 s)
     pub report_every: Duration,
+    /// How long what is gained waits to be told with what else is gained, so that a peer whose table changes with each
+    /// of many joins does not send it to everybody each time (50 ms: what a link takes to open, and nobody is short of
+    /// a way meanwhile, as all that is lost is told at once)
+    pub gather: Duration,
     /// A timeout handled later than this after it was due shows that this process was held up, not the peers (0.5 s)
     pub late_after: Duration,
 }
@@ -100,6 +105,7 @@ impl Default for Config {
             table_wait: Duration::from_secs(5),
             dial_max: Duration::from_secs(20),
             report_every: Duration::from_secs(10),
+            gather: Duration::from_millis(50),
             late_after: Duration::from_millis(500),
         }
     }
@@ -120,8 +126,10 @@ pub struct Neighbourhood {
     neighbours: BTreeMap<Address, Neighbour>,
     links: BTreeMap<LinkId, Link>,
     links_opened: u64,
-    /// What our neighbours were told of us last
-    told: Vec<TableEntry>,
+    /// What there is to tell of us
+    entries: Arc<[TableEntry]>,
+    /// When those who do not know all of it are told
+    tell_at: Option<Instant>,
     live: BTreeMap<Address, LinkId>,
     are_views_changed: bool,
     /// Whether a link was up since the login
@@ -147,7 +155,8 @@ impl Neighbourhood {
             neighbours: BTreeMap::new(),
             links: BTreeMap::new(),
             links_opened: 0,
-            told: Vec::new(),
+            entries: Arc::default(),
+            tell_at: None,
             live: BTreeMap::new(),
             are_views_changed: false,
             was_live: false,

@@ -10,7 +10,7 @@ use super::link::{Link, Standing};
 use super::neighbour::{Dial, Neighbour};
 use super::output::{CloseReason, Event, LinkId, Output};
 use super::{Config, LAST_GOOD_MAX, Neighbourhood};
-use crate::id::{Address, Key};
+use crate::id::{Address, Epoch, Key};
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
 use crate::wire::Frame;
@@ -24,7 +24,7 @@ impl Neighbourhood {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
-        earliest(earliest(links, neighbours), isolated)
+        earliest(earliest(links, neighbours), earliest(isolated, self.tell_at))
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
@@ -70,7 +70,7 @@ impl Neighbourhood {
         self.give_up(now);
         self.release_leaving(now);
         self.keep_last_good();
-        self.tell_neighbours();
+        self.tell_neighbours(now);
         self.tell_home(now);
         self.dial(now);
     }
@@ -210,43 +210,53 @@ impl Neighbourhood {
         self.last_good.retain(|key, _| neighbours.values().any(|neighbour| neighbour.record.key == *key));
     }
 
-    /// Bits as a delta, members as a table: forwarding elsewhere must never hold a bit of a link it does not know
-    fn tell_neighbours(&mut self) {
+    /// What we are now, for forwarding here at once and for others when [`Self::tell_those_told`] says
+    fn tell_neighbours(&mut self, now: Instant) {
         let live = self.live_by_address();
         let entries = self.table_entries(&live);
-        let same = |(a, b): (&TableEntry, &TableEntry)| a.address == b.address && a.name == b.name;
-        if entries.len() != self.told.len() || !entries.iter().zip(&self.told).all(same) {
-            self.links.values_mut().for_each(|link| link.is_told = false);
-        }
-        self.send_delta(&entries);
         let is_other_link = live != self.live && !mutant::is(Mutant::LinkNotPublished);
-        if entries != self.told || is_other_link || self.are_views_changed {
+        let is_other_table = *entries != *self.entries;
+        if is_other_table {
+            self.entries = entries.into();
+        }
+        self.live = live;
+        self.tell_those_told(now);
+        self.tell_new_links();
+        if std::mem::take(&mut self.are_views_changed) || is_other_table || is_other_link {
             self.outputs.push_back(Output::RoutesChanged);
         }
-        (self.told, self.live, self.are_views_changed) = (entries, live, false);
-        self.send_table();
     }
 
-    /// To those who were told the table of which `told` is the last state
-    fn send_delta(&mut self, entries: &[TableEntry]) {
-        let changed = entries.iter().zip(&self.told).filter(|(new, old)| new.up != old.up);
-        let changes = Bounded::truncated(changed.map(|(new, _)| LinkState { address: new.address, up: new.up }));
-        if changes.is_empty() || mutant::is(Mutant::BitNotSent) {
+    /// What goes down is told at once, with all that waits; what is gained, only when more of it had time to come
+    fn tell_those_told(&mut self, now: Instant) {
+        let told = self.links.values().filter_map(|link| link.told.as_deref());
+        let behind = told.filter(|told| **told != *self.entries);
+        let Some(loses) = behind.map(|told| loses(told, &self.entries)).reduce(|one, other| one || other) else {
+            self.tell_at = None;
+            return;
+        };
+        let at = *self.tell_at.get_or_insert(now + self.config.gather);
+        if !loses && now < at {
             return;
         }
-        for link in self.links.values().filter(|link| link.is_accepted() && link.is_told) {
-            let frame = Frame::Delta(Delta { changes: changes.clone() });
-            self.outputs.push_back(Output::Send { link: link.id, frame });
+        self.tell_at = None;
+        let epoch = self.epoch.unwrap_or_default();
+        for link in self.links.values_mut().filter(|link| link.is_accepted()) {
+            let Some(told) = link.told.replace(self.entries.clone()) else { continue };
+            if let Some(frame) = news(epoch, &told, &self.entries) {
+                self.outputs.push_back(Output::Send { link: link.id, frame });
+            }
         }
     }
 
-    /// To new links, and to all after a change of members; with the bits as they are now, so after the delta
-    fn send_table(&mut self) {
+    /// A first table says that we accept the link, which cannot wait
+    fn tell_new_links(&mut self) {
         let epoch = self.epoch.unwrap_or_default();
-        for link in self.links.values_mut().filter(|link| link.is_accepted() && !link.is_told) {
-            link.is_told = true;
-            let table = Table { epoch, entries: Bounded::truncated(self.told.iter().cloned()) };
-            self.outputs.push_back(Output::Send { link: link.id, frame: Frame::Table(table) });
+        for link in self.links.values_mut().filter(|link| link.is_accepted() && link.told.is_none()) {
+            link.told = Some(self.entries.clone());
+            if !mutant::is(Mutant::TableNotSentOnOpen) {
+                self.outputs.push_back(Output::Send { link: link.id, frame: whole_table(epoch, &self.entries) });
+            }
         }
     }
 
@@ -348,6 +358,27 @@ impl Neighbourhood {
             }
         }
     }
+}
+
+/// Whether somebody who was told `old` takes a link for one that carries which does so no longer
+fn loses(old: &[TableEntry], new: &[TableEntry]) -> bool {
+    let carries = |address: Address| new.iter().any(|entry| entry.address == address && entry.up);
+    old.iter().any(|entry| entry.up && !carries(entry.address))
+}
+
+/// Bits as a delta, members as a table: forwarding elsewhere must never hold a bit of a link it does not know
+fn news(epoch: Epoch, old: &[TableEntry], new: &[TableEntry]) -> Option<Frame> {
+    let same = |(a, b): (&TableEntry, &TableEntry)| a.address == b.address && a.name == b.name;
+    if old.len() != new.len() || !old.iter().zip(new).all(same) {
+        return Some(whole_table(epoch, new));
+    }
+    let changed = new.iter().zip(old).filter(|(new, old)| new.up != old.up);
+    let changes = Bounded::truncated(changed.map(|(new, _)| LinkState { address: new.address, up: new.up }));
+    (!changes.is_empty() && !mutant::is(Mutant::BitNotSent)).then_some(Frame::Delta(Delta { changes }))
+}
+
+fn whole_table(epoch: Epoch, entries: &[TableEntry]) -> Frame {
+    Frame::Table(Table { epoch, entries: Bounded::truncated(entries.iter().cloned()) })
 }
 
 /// At first none but the head start of the smaller key; then 0.2 … 0.4 s, doubling, with half of it left to chance

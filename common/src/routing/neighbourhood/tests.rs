@@ -21,6 +21,7 @@ fn peer_5_linked(neighbours: &[u8]) -> Neighbourhood {
     for (link, n) in (1..).zip(neighbours) {
         bring_up(&mut core, at(0), link, *n);
     }
+    core.handle_timeout(at(50));
     acts(&mut core);
     core
 }
@@ -173,9 +174,62 @@ mod rewires {
         core.handle_rewire(at(1_000), &rewire(11, &[1, 2]));
         assert_eq!(acts(&mut core), [Output::RoutesChanged]);
         core.handle_rewire(at(1_000), &rewire(12, &[1, 2, 7]));
+        assert_eq!(sent(&mut core), []);
+        core.handle_timeout(at(1_050));
         let frame = Frame::Table(table(12, &[(1, true), (2, true), (7, false)]));
-        let told: Vec<Output> = acts(&mut core).into_iter().filter(|act| matches!(act, Output::Send { .. })).collect();
-        assert_eq!(told, [1, 2].map(|link| Output::Send { link: LinkId(link), frame: frame.clone() }));
+        assert_eq!(sent(&mut core), [1, 2].map(|link| (LinkId(link), frame.clone())));
+    }
+
+    #[test]
+    fn what_is_gained_within_a_twentieth_of_a_second_is_told_once() {
+        let mut core = peer_5_linked(&[1, 2]);
+        core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
+        core.handle_rewire(at(1_020), &rewire(12, &[1, 2, 7, 8]));
+        sent(&mut core);
+        bring_up(&mut core, at(1_040), 9, 7);
+        let whole = |up| Frame::Table(table(12, &[(1, true), (2, true), (7, up), (8, false)]));
+        assert_eq!(sent(&mut core), [(LinkId(9), whole(false))], "a new link hears that it is accepted at once");
+        core.handle_timeout(at(1_049));
+        assert_eq!(sent(&mut core), []);
+        core.handle_timeout(at(1_050));
+        let up = Frame::Delta(delta(&[(7, true)]));
+        assert_eq!(sent(&mut core), [(LinkId(1), whole(true)), (LinkId(2), whole(true)), (LinkId(9), up)]);
+        core.handle_timeout(at(2_000));
+        assert_eq!(sent(&mut core), []);
+    }
+
+    #[test]
+    fn what_comes_and_goes_before_it_was_told_is_not_told() {
+        let mut core = peer_5_linked(&[1, 2]);
+        core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
+        core.handle_rewire(at(1_020), &rewire(12, &[1, 2]));
+        core.handle_timeout(at(2_000));
+        assert_eq!(sent(&mut core), []);
+    }
+
+    #[test]
+    fn loss_is_told_at_once_with_all_that_waits() {
+        let mut core = peer_5_linked(&[1, 2]);
+        core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
+        sent(&mut core);
+        core.handle_link_closed(at(1_010), LinkId(2), lost());
+        let frame = Frame::Table(table(11, &[(1, true), (2, false), (7, false)]));
+        assert_eq!(sent(&mut core), [(LinkId(1), frame)]);
+        core.handle_timeout(at(1_050));
+        assert_eq!(sent(&mut core), []);
+    }
+
+    #[test]
+    fn loss_of_what_only_a_new_link_was_told_is_told_to_it_at_once() {
+        let mut core = peer_5_linked(&[1]);
+        core.handle_rewire(at(1_000), &rewire(11, &[1, 7, 8]));
+        bring_up(&mut core, at(1_010), 7, 7);
+        bring_up(&mut core, at(1_020), 8, 8);
+        let frame = Frame::Table(table(11, &[(1, true), (7, true), (8, false)]));
+        assert!(sent(&mut core).contains(&(LinkId(8), frame)));
+        core.handle_link_closed(at(1_030), LinkId(7), lost());
+        let frame = Frame::Delta(delta(&[(7, false), (8, true)]));
+        assert!(sent(&mut core).contains(&(LinkId(8), frame)));
     }
 }
 
@@ -196,6 +250,7 @@ mod losses {
         ];
         assert_eq!(acts(&mut core), expected);
         bring_up(&mut core, at(6_100), 9, 7);
+        core.handle_timeout(at(6_150));
         let frame = Frame::Delta(delta(&[(7, true)]));
         assert!(acts(&mut core).contains(&Output::Send { link: LinkId(3), frame }));
     }
@@ -391,7 +446,7 @@ mod acceptance {
         let frame = Frame::Table(table(11, &[(1, true), (7, true)]));
         assert!(acts(&mut core).contains(&Output::Send { link: LinkId(9), frame }));
         assert_eq!(live(&core), [(1, 9), (7, 1)]);
-        assert_eq!(run(&mut core, at(20_000)), []);
+        assert!(run(&mut core, at(20_000)).iter().all(is_send));
     }
 
     #[test]
@@ -400,7 +455,8 @@ mod acceptance {
         core.handle_home(at(1_000), false);
         bring_up(&mut core, at(1_000), 9, 1);
         assert_eq!(live(&core), [(1, 9), (7, 1)]);
-        assert_eq!(run(&mut core, at(60_000)), []);
+        assert_eq!(closed(&mut core), []);
+        assert!(run(&mut core, at(60_000)).iter().all(is_send));
         core.handle_home(at(60_000), true);
         let seen = run(&mut core, at(70_000));
         let close = Output::Close { link: LinkId(9), status: Status::NotAllowed, reason: CloseReason::NotANeighbour };
@@ -534,7 +590,7 @@ mod duplicates {
         core.handle_link_opened(at(120), opened(2, 7, Direction::Outgoing));
         core.handle_link_closed(at(130), LinkId(2), lost());
         assert_eq!((closed(&mut core), live(&core)), (vec![], vec![(7, 1)]));
-        assert_eq!(run(&mut core, at(30_000)), []);
+        assert!(run(&mut core, at(30_000)).iter().all(is_send));
     }
 
     #[test]

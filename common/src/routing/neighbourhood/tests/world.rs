@@ -87,6 +87,18 @@ pub(super) fn acts(core: &mut Neighbourhood) -> Vec<Output> {
     drain(core).into_iter().filter(|output| !matches!(output, Output::Event(_))).collect()
 }
 
+pub(super) fn is_send(act: &(u64, Output)) -> bool {
+    matches!(act, (_, Output::Send { .. }))
+}
+
+/// Frames, each with its link
+pub(super) fn sent(core: &mut Neighbourhood) -> Vec<(LinkId, Frame)> {
+    let sends = drain(core).into_iter();
+    sends
+        .filter_map(|output| if let Output::Send { link, frame } = output { Some((link, frame)) } else { None })
+        .collect()
+}
+
 pub(super) fn events(core: &mut Neighbourhood) -> Vec<Event> {
     drain(core)
         .into_iter()
@@ -96,7 +108,7 @@ pub(super) fn events(core: &mut Neighbourhood) -> Vec<Event> {
 
 pub(super) fn check(core: &Neighbourhood) {
     assert!(core.links.len() <= LINKS_MAX && core.neighbours.len() <= NEIGHBOURS_MAX);
-    assert!(core.last_good.len() <= LAST_GOOD_MAX && core.told.len() <= NEIGHBOURS_MAX);
+    assert!(core.last_good.len() <= LAST_GOOD_MAX && core.entries.len() <= NEIGHBOURS_MAX);
     assert!(core.links.values().filter(|link| !link.is_accepted()).count() <= WAITING_MAX);
     for (place, neighbour) in &core.neighbours {
         let links = || core.links.values().filter(|link| link.key == neighbour.record.key);
