@@ -33,8 +33,22 @@ impl std::fmt::Debug for Signature {
     }
 }
 
+/// Whoever says which signatures are good
+pub trait Verifier {
+    /// Whether `key` signed `bytes`, as [`verify`] says; a simulation of many signers may know it without computing
+    fn verify(&self, key: &Key, bytes: &[u8], signature: &Signature) -> bool {
+        verify(key, bytes, signature)
+    }
+}
+
+/// Computes
+#[derive(Clone, Copy, Debug)]
+pub struct Ed25519;
+
+impl Verifier for Ed25519 {}
+
 /// Whoever holds a private key; the cores only ask for signatures
-pub trait Signer {
+pub trait Signer: Verifier {
     /// The public half
     fn key(&self) -> Key;
 

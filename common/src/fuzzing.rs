@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::crypto::Ed25519;
 use crate::directory::{Command, Directory};
 use crate::id::{NetworkId, ShortId};
 use crate::wire::content::{Message, Payload};
@@ -64,7 +65,7 @@ pub fn payload(data: &[u8]) {
     round_trip::<Payload>(data);
     round_trip::<Message>(data);
     if let Ok(Payload::Message(message)) = wire::decode(data) {
-        assert!(message.grant().verify(&NetworkId([0; 32])).is_err(), "nobody signs for network zero");
+        assert!(message.grant().verify(&NetworkId([0; 32]), &Ed25519).is_err(), "nobody signs for network zero");
     }
 }
 
@@ -75,10 +76,10 @@ pub fn grant(data: &[u8]) {
     round_trip::<SignedCertificate>(data);
     round_trip::<SignedGrant>(data);
     if let Ok(certificate) = wire::decode::<SignedCertificate>(data) {
-        let _verdict = certificate.verify(None);
+        let _verdict = certificate.verify(None, &Ed25519);
     }
     if let Ok(grant) = wire::decode::<SignedGrant>(data) {
-        assert!(grant.verify(&NetworkId([0; 32])).is_err(), "nobody signs for network zero");
+        assert!(grant.verify(&NetworkId([0; 32]), &Ed25519).is_err(), "nobody signs for network zero");
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use kith_common::crypto::{Signature, Signer};
+use kith_common::crypto::{Signature, Signer, Verifier};
 use kith_common::id::Key;
 use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
@@ -155,6 +155,8 @@ impl Identity {
         std::array::from_fn(|i| pair.get(i).copied().unwrap_or_default())
     }
 }
+
+impl Verifier for Identity {}
 
 impl Signer for Identity {
     fn key(&self) -> Key {

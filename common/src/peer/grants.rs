@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use crate::crypto::Verifier;
 use crate::id::NetworkId;
 use crate::wire::content::{Message, SignedMessage};
 use crate::wire::grant::{Certificate, Grant, GrantError, SignedCertificate, SignedGrant};
@@ -22,7 +23,12 @@ pub(super) struct Grants {
 
 impl Grants {
     /// The grant, if a supernode of `network` signed it
-    pub(super) fn verify(&mut self, network: &NetworkId, signed: &SignedGrant) -> Result<Grant, GrantError> {
+    pub(super) fn verify(
+        &mut self,
+        network: &NetworkId,
+        signed: &SignedGrant,
+        verifier: &impl Verifier,
+    ) -> Result<Grant, GrantError> {
         if self.network != Some(*network) || self.verified.len() >= GRANTS_MAX {
             self.verified.clear();
             self.certificates.clear();
@@ -31,18 +37,23 @@ impl Grants {
         if let Some(grant) = self.verified.get(signed) {
             return Ok(grant.clone());
         }
-        let grant = signed.verify_under(self.certificate(network, signed.certificate())?)?;
+        let grant = signed.verify_under(self.certificate(network, signed.certificate(), verifier)?, verifier)?;
         self.verified.insert(signed.clone(), grant.clone());
         Ok(grant)
     }
 
-    fn certificate(&mut self, network: &NetworkId, signed: &SignedCertificate) -> Result<&Certificate, GrantError> {
+    fn certificate(
+        &mut self,
+        network: &NetworkId,
+        signed: &SignedCertificate,
+        verifier: &impl Verifier,
+    ) -> Result<&Certificate, GrantError> {
         if self.certificates.len() >= CERTIFICATES_MAX && !self.certificates.contains_key(signed) {
             self.certificates.clear();
         }
         match self.certificates.entry(signed.clone()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(signed.verify(Some(network))?)),
+            Entry::Vacant(place) => Ok(place.insert(signed.verify(Some(network), verifier)?)),
         }
     }
 
@@ -51,9 +62,10 @@ impl Grants {
         &mut self,
         network: &NetworkId,
         signed: &SignedMessage,
+        verifier: &impl Verifier,
     ) -> Result<(Grant, Message), GrantError> {
-        let grant = self.verify(network, signed.grant())?;
-        let message = signed.verify(&grant)?;
+        let grant = self.verify(network, signed.grant(), verifier)?;
+        let message = signed.verify(&grant, verifier)?;
         Ok((grant, message))
     }
 }

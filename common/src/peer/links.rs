@@ -87,7 +87,7 @@ impl<S: Signer> Peer<S> {
 
     fn verified(&mut self, signed: &SignedGrant) -> Option<Grant> {
         let network = self.session.network()?;
-        let verified = self.grants.verify(&network, signed);
+        let verified = self.grants.verify(&network, signed, &self.signer);
         verified.inspect_err(|reason| tracing::info!(event = "grant_refused", %reason)).ok()
     }
 

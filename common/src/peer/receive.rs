@@ -81,7 +81,7 @@ impl<S: Signer> Peer<S> {
 
     fn handle_message(&mut self, now: Instant, origin: Origin, packet: &PacketRef<'_>, signed: &SignedMessage) {
         let Some(network) = self.session.network() else { return };
-        let (from, message) = match self.grants.verify_message(&network, signed) {
+        let (from, message) = match self.grants.verify_message(&network, signed, &self.signer) {
             Ok(verified) => verified,
             Err(reason) => {
                 return tracing::info!(event = "message_refused", %reason, source = %packet.header().source);

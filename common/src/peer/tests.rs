@@ -7,6 +7,7 @@ mod world;
 use self::members::*;
 use self::world::World;
 use super::*;
+use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
 use crate::messages::names::Source;
 use crate::messages::outbox::{Fate, Reason};
@@ -285,7 +286,7 @@ fn name_that_is_not_here_is_404() {
 
 fn status_of(packet: &PacketRef<'_>) -> Status {
     let Ok(Payload::Message(signed)) = crate::wire::decode(packet.payload()) else { panic!() };
-    let message = signed.verify(&signed.grant().verify(&network()).unwrap()).unwrap();
+    let message = signed.verify(&signed.grant().verify(&network(), &Ed25519).unwrap(), &Ed25519).unwrap();
     let Content::Reply(reply) = message.content else { panic!() };
     reply.status
 }

@@ -482,7 +482,7 @@ impl PeerSession {
         let State::Greeted { greeting, .. } = &self.state else {
             return self.violate(now, FrameKind::Challenge);
         };
-        let handshake = match self.check_challenge(greeting, challenge, signer.key()) {
+        let handshake = match self.check_challenge(greeting, challenge, signer) {
             Ok(handshake) => handshake,
             Err(setback) => return self.refuse(now, setback, Again::Soon),
         };
@@ -507,9 +507,14 @@ impl PeerSession {
     }
 
     /// Whether the other side is a supernode of the right network: nothing is said about ourselves before
-    fn check_challenge(&self, greeting: &Greeting, challenge: &Challenge, own: Key) -> Result<Handshake, Setback> {
+    fn check_challenge(
+        &self,
+        greeting: &Greeting,
+        challenge: &Challenge,
+        signer: &impl Signer,
+    ) -> Result<Handshake, Setback> {
         let refused = |reason: String| Setback::new(Status::NotAllowed, reason);
-        let certificate = challenge.certificate.verify(None);
+        let certificate = challenge.certificate.verify(None, signer);
         let certificate = certificate.map_err(|error| refused(format!("the supernode's certificate: {error}")))?;
         let network = crypto::network_id(&certificate.network_key);
         if let Some(pinned) = self.network.filter(|pinned| *pinned != network) {
@@ -524,12 +529,12 @@ impl PeerSession {
         let handshake = Handshake {
             peer_nonce: greeting.peer_nonce,
             supernode_nonce: greeting.supernode_nonce,
-            peer: own,
+            peer: signer.key(),
             supernode: greeting.supernode,
             network,
             version: VERSION,
         };
-        if !crypto::verify(&greeting.supernode, &handshake.challenge_bytes(), &challenge.signature) {
+        if !signer.verify(&greeting.supernode, &handshake.challenge_bytes(), &challenge.signature) {
             return Err(refused("the supernode's signature under its challenge is wrong".to_owned()));
         }
         Ok(handshake)
@@ -540,7 +545,7 @@ impl PeerSession {
             State::Asked { network, .. } | State::LoggingOut { network, session: None, .. } => *network,
             _ => return self.violate(now, FrameKind::Granted),
         };
-        let grant = match self.check_grant(&granted.grant, &network, signer.key()) {
+        let grant = match self.check_grant(&granted.grant, &network, signer) {
             Ok(grant) => grant,
             Err(error) => {
                 let setback = Setback::new(Status::NotAllowed, format!("the supernode's grant: {error}"));
@@ -554,9 +559,14 @@ impl PeerSession {
         self.enter(now, network, grant, granted);
     }
 
-    fn check_grant(&self, signed: &SignedGrant, network: &NetworkId, own: Key) -> Result<Grant, GrantError> {
-        let grant = signed.verify(network)?;
-        let ours = grant.key == own && grant.name == self.config.name;
+    fn check_grant(
+        &self,
+        signed: &SignedGrant,
+        network: &NetworkId,
+        signer: &impl Signer,
+    ) -> Result<Grant, GrantError> {
+        let grant = signed.verify(network, signer)?;
+        let ours = grant.key == signer.key() && grant.name == self.config.name;
         if ours { Ok(grant) } else { Err(GrantError::OtherKey) }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::rate::Bucket;
 use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
-use crate::crypto::{self, Handshake, Signer};
+use crate::crypto::{Handshake, Signer, Verifier};
 use crate::id::{Epoch, Key, Name, NetworkId, SessionId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
@@ -261,13 +261,13 @@ impl Admission {
     }
 
     /// A frame from the peer
-    pub fn handle_frame(&mut self, now: Instant, frame: Frame) {
+    pub fn handle_frame(&mut self, now: Instant, frame: Frame, verifier: &impl Verifier) {
         if matches!(self.state, State::Closed { .. }) {
             return;
         }
         let kind = frame.kind();
         match frame {
-            Frame::Login(login) => self.handle_login(now, &login),
+            Frame::Login(login) => self.handle_login(now, &login, verifier),
             Frame::Renew(renew) => self.handle_renew(now, renew),
             Frame::Logout(logout) => self.handle_logout(logout),
             Frame::LookUp(look_up) => self.handle_look_up(now, look_up),
@@ -377,7 +377,7 @@ impl Admission {
         }
     }
 
-    fn handle_login(&mut self, now: Instant, login: &Login) {
+    fn handle_login(&mut self, now: Instant, login: &Login, verifier: &impl Verifier) {
         let State::Challenged { peer, .. } = &self.state else {
             return self.violate(FrameKind::Login);
         };
@@ -391,7 +391,7 @@ impl Admission {
             self.dropped += 1;
             return self.refuse(&Refusal::new(Status::SlowDown, "logins follow each other too fast", wait));
         }
-        if let Err(refusal) = self.check_login(&peer.handshake, login) {
+        if let Err(refusal) = self.check_login(&peer.handshake, login, verifier) {
             self.refuse(&refusal);
             return self.close(refusal.status, &refusal.reason);
         }
@@ -405,7 +405,7 @@ impl Admission {
         self.state = State::Proposed { peer, until: now + PROPOSAL_WAIT };
     }
 
-    fn check_login(&self, handshake: &Handshake, login: &Login) -> Result<(), Refusal> {
+    fn check_login(&self, handshake: &Handshake, login: &Login, verifier: &impl Verifier) -> Result<(), Refusal> {
         let refused = |reason| Err(Refusal::new(Status::NotAllowed, reason, Duration::ZERO));
         if let Some(secret) = &self.config.secret {
             let Some(proof) = &login.secret_proof else {
@@ -415,7 +415,7 @@ impl Admission {
                 return refused("the network's secret is wrong");
             }
         }
-        if !crypto::verify(&handshake.peer, &handshake.login_bytes(&login.name), &login.signature) {
+        if !verifier.verify(&handshake.peer, &handshake.login_bytes(&login.name), &login.signature) {
             return refused("the signature under the login is wrong");
         }
         Ok(())

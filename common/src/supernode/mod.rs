@@ -175,7 +175,7 @@ impl<S: Signer> Supernode<S> {
         for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
             claim.answered = true;
         }
-        connection.admission.handle_frame(now, frame);
+        connection.admission.handle_frame(now, frame, &self.signer);
         if let Some(session) = connection.admission.session() {
             self.suspicion.handle_heard(session);
         }
@@ -268,6 +268,11 @@ impl<S: Signer> Supernode<S> {
     /// Whether everything proposed is durable and applied: nobody who was promised an answer waits for the disk
     pub fn is_idle(&self) -> bool {
         self.queue.is_idle()
+    }
+
+    /// Its identity
+    pub fn key(&self) -> Key {
+        self.signer.key()
     }
 
     /// What is durable

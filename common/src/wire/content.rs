@@ -7,7 +7,7 @@ use super::bounded::{Bounded, Bytes, Text};
 use super::codec;
 use super::grant::{Grant, GrantError, SignedGrant};
 use super::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
-use crate::crypto::{self, Signature, Signer};
+use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Address, MessageId, Name, ShortId};
 use crate::status::Status;
 
@@ -127,8 +127,8 @@ impl SignedMessage {
     ///
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
-    pub fn verify(&self, grant: &Grant) -> Result<Message, GrantError> {
-        if !crypto::verify(&grant.key, &crypto::tagged(crypto::MESSAGE, &[&self.body]), &self.signature) {
+    pub fn verify(&self, grant: &Grant, verifier: &impl Verifier) -> Result<Message, GrantError> {
+        if !verifier.verify(&grant.key, &crypto::tagged(crypto::MESSAGE, &[&self.body]), &self.signature) {
             return Err(GrantError::Signature);
         }
         codec::decode(&self.body).map_err(|_| GrantError::Malformed)

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use super::WireError;
 use super::bounded::Bytes;
 use super::codec;
-use crate::crypto::{self, Signature, Signer};
+use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 
 /// The network key's word that `supernode` may sign grants
@@ -41,13 +41,13 @@ impl SignedCertificate {
     ///
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
-    pub fn verify(&self, network: Option<&NetworkId>) -> Result<Certificate, GrantError> {
+    pub fn verify(&self, network: Option<&NetworkId>, verifier: &impl Verifier) -> Result<Certificate, GrantError> {
         let certificate: Certificate = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
         if network.is_some_and(|id| *id != crypto::network_id(&certificate.network_key)) {
             return Err(GrantError::OtherNetwork);
         }
         let signed = crypto::tagged(crypto::CERTIFICATE, &[&self.body]);
-        if !crypto::verify(&certificate.network_key, &signed, &self.signature) {
+        if !verifier.verify(&certificate.network_key, &signed, &self.signature) {
             return Err(GrantError::Signature);
         }
         Ok(certificate)
@@ -96,8 +96,8 @@ impl SignedGrant {
     ///
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
-    pub fn verify(&self, network: &NetworkId) -> Result<Grant, GrantError> {
-        self.verify_under(&self.certificate.verify(Some(network))?)
+    pub fn verify(&self, network: &NetworkId, verifier: &impl Verifier) -> Result<Grant, GrantError> {
+        self.verify_under(&self.certificate.verify(Some(network), verifier)?, verifier)
     }
 
     /// Who is said to be a supernode, and to have signed it
@@ -109,8 +109,9 @@ impl SignedGrant {
     ///
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
-    pub fn verify_under(&self, certificate: &Certificate) -> Result<Grant, GrantError> {
-        if !crypto::verify(&certificate.supernode, &crypto::tagged(crypto::GRANT, &[&self.body]), &self.signature) {
+    pub fn verify_under(&self, certificate: &Certificate, verifier: &impl Verifier) -> Result<Grant, GrantError> {
+        let signed = crypto::tagged(crypto::GRANT, &[&self.body]);
+        if !verifier.verify(&certificate.supernode, &signed, &self.signature) {
             return Err(GrantError::Signature);
         }
         let grant: Grant = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;

@@ -1,6 +1,6 @@
 //! The values that the vectors are the bytes of.
 
-use kith_common::crypto::{Signature, Signer};
+use kith_common::crypto::{Signature, Signer, Verifier};
 use kith_common::id::{Address, Epoch, Key, MessageId, Name, NetworkId, SessionId, ShortId};
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
@@ -18,6 +18,8 @@ use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireE
 
 /// Signs everything with the same bytes: the vectors are about form
 pub(crate) struct Stamp;
+
+impl Verifier for Stamp {}
 
 impl Signer for Stamp {
     fn key(&self) -> Key {

@@ -134,10 +134,10 @@ impl World {
 
     /// A new disk: another key, an empty in-box; the operator gives the name free after a while
     fn lose_disk(&mut self, node: NodeId) {
-        let seed = self.config.seed;
+        let (seed, signed) = (self.config.seed, self.signed.clone());
         let name = self.node(node).name.clone();
         let Disk::Peer(disk) = &mut self.node_mut(node).disk else { return };
-        **disk = PeerDisk::new(seed, node, disk.number + 1);
+        **disk = PeerDisk::new(seed, node, disk.number + 1, &signed);
         let number = disk.number;
         if self.releasing.insert(name, number).is_none() {
             self.queue.after(std::time::Duration::from_secs(5), Event::Release(node));

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use kith_common::crypto::Signer;
 use kith_common::link::{Dial, Direction, LinkEnd, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
 use kith_common::routing::liveness::{self, Liveness};
@@ -208,7 +207,7 @@ impl World {
     fn key_of(&self, end: ConnEnd) -> Option<kith_common::id::Key> {
         match self.node(end.node).process.as_ref()? {
             Process::Peer(peer) => Some(peer.core.key()),
-            Process::Supernode(_) => Some(super::node::Identity::derive(self.config.seed, end.node.0, 0).key()),
+            Process::Supernode(supernode) => Some(supernode.core.key()),
         }
     }
 

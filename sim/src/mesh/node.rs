@@ -1,10 +1,12 @@
 //! A machine: its clock, its disk, its process, and the links of that process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use kith_common::crypto::{self, Signature, Signer};
+use kith_common::crypto::{self, Signature, Signer, Verifier};
 use kith_common::directory::Command;
 use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
 use kith_common::link::{HelloTemplate, NewRoutes};
@@ -33,25 +35,50 @@ impl NodeId {
     }
 }
 
+/// Signatures that were made in this world, each with whose it is and what it signs: dozens check each of them, which would
+/// be a fifth of a run
+#[derive(Clone, Debug, Default)]
+pub struct Signed(Rc<RefCell<HashMap<[u8; 64], (Key, Box<[u8]>)>>>);
+
 /// A private key
 #[derive(Clone, Debug)]
-pub struct Identity(SigningKey);
+pub struct Identity {
+    pair: SigningKey,
+    key: Key,
+    signed: Signed,
+}
 
 impl Identity {
     /// The key that these numbers make
-    pub fn derive(seed: u64, node: u32, disk: u32) -> Self {
+    pub fn derive(seed: u64, node: u32, disk: u32, signed: &Signed) -> Self {
         let parts: [&[u8]; 4] = [b"kith-sim key", &seed.to_le_bytes(), &node.to_le_bytes(), &disk.to_le_bytes()];
-        Self(SigningKey::from_bytes(&crypto::sha256(&parts)))
+        let pair = SigningKey::from_bytes(&crypto::sha256(&parts));
+        let key = Key(pair.verifying_key().to_bytes());
+        Self { pair, key, signed: signed.clone() }
+    }
+}
+
+impl Verifier for Identity {
+    fn verify(&self, key: &Key, bytes: &[u8], signature: &Signature) -> bool {
+        let signed = self.signed.0.borrow();
+        let is_known = signed.get(&signature.0).is_some_and(|(by, what)| by == key && **what == *bytes);
+        is_known || crypto::verify(key, bytes, signature)
     }
 }
 
 impl Signer for Identity {
     fn key(&self) -> Key {
-        Key(self.0.verifying_key().to_bytes())
+        self.key
     }
 
     fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes).to_bytes())
+        let signature = self.pair.sign(bytes).to_bytes();
+        let mut signed = self.signed.0.borrow_mut();
+        if signed.len() >= SIGNED_MAX {
+            signed.clear();
+        }
+        signed.insert(signature, (self.key, bytes.into()));
+        Signature(signature)
     }
 }
 
@@ -75,15 +102,18 @@ pub struct PeerDisk {
     pub is_full: bool,
 }
 
+/// Signatures that are remembered; at the bound all are forgotten, and computed once more
+const SIGNED_MAX: usize = 1 << 17;
+
 /// Messages that an in-box of the simulation holds: some, so that it is full at times
 pub const INBOX_MAX: usize = 64;
 
 impl PeerDisk {
     /// An empty disk
-    pub fn new(seed: u64, node: NodeId, number: u32) -> Self {
+    pub fn new(seed: u64, node: NodeId, number: u32, signed: &Signed) -> Self {
         Self {
             number,
-            identity: Identity::derive(seed, node.0, number),
+            identity: Identity::derive(seed, node.0, number, signed),
             boot: 0,
             network: None,
             names: BTreeMap::new(),

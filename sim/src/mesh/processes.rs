@@ -93,7 +93,7 @@ impl World {
         let local = self.local(id);
         let directory = self.read_directory(id);
         let config = supernode::Config { admission, degree };
-        let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0), rng, directory);
+        let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0, &self.signed), rng, directory);
         let boot = self.node(id).life.into();
         let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network), grant: None };
         SupernodeProcess { core, hello }

@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::config::Config;
 use super::faults::Effect;
 use super::net::Network;
-use super::node::{Disk, Identity, Node, NodeId, PeerDisk};
+use super::node::{Disk, Identity, Node, NodeId, PeerDisk, Signed};
 use super::queue::{Event, Queue};
 use super::users;
 use super::watch::Watch;
@@ -45,6 +45,8 @@ pub struct World {
     pub watch: Watch,
     /// The network's rules for logins
     pub admission: Arc<AdmissionConfig>,
+    /// What was signed in it
+    pub signed: Signed,
     /// By key, whose machine it is
     pub owners: BTreeMap<Key, NodeId>,
     /// Names that the operator was asked to release, each with the number of its machine's disk
@@ -64,8 +66,9 @@ impl World {
     pub fn new(config: Config) -> Self {
         let seed = config.seed;
         let machines = config.machines();
-        let network_key = Identity::derive(seed, u32::MAX, 0);
-        let supernode = Identity::derive(seed, 0, 0);
+        let signed = Signed::default();
+        let network_key = Identity::derive(seed, u32::MAX, 0, &signed);
+        let supernode = Identity::derive(seed, 0, 0, &signed);
         let certificate = Certificate { network_key: network_key.key(), supernode: supernode.key(), serial: 1 };
         let certificate = SignedCertificate::sign(&certificate, &network_key)
             .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
@@ -77,13 +80,14 @@ impl World {
         });
         let now = Instant::ZERO;
         let mut ppm_rng = stream(seed, 1);
-        let nodes = (0..machines).map(|number| new_node(&config, number, now, &mut ppm_rng)).collect();
+        let nodes = (0..machines).map(|number| new_node(&config, number, now, &signed, &mut ppm_rng)).collect();
         let mut world = Self {
             nodes,
             net: Network::new(machines as usize, stream(seed, 2)),
             queue: Queue::default(),
             watch: Watch::new(&config),
             admission,
+            signed,
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
             is_fault_phase: false,
@@ -191,13 +195,13 @@ impl World {
     }
 }
 
-fn new_node(config: &Config, number: u32, now: Instant, rng: &mut ChaCha8Rng) -> Node {
+fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, rng: &mut ChaCha8Rng) -> Node {
     use super::chance::Chance;
     let id = NodeId(number);
     let disk = if number < config.supernodes {
         Disk::Supernode(Box::default())
     } else {
-        Disk::Peer(Box::new(PeerDisk::new(config.seed, id, 0)))
+        Disk::Peer(Box::new(PeerDisk::new(config.seed, id, 0, signed)))
     };
     let ppm = 100 - rng.below(200) as i64;
     Node {

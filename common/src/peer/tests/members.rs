@@ -2,7 +2,7 @@
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::crypto::{self, Signature, Signer};
+use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Message, Payload, SignedMessage};
@@ -20,6 +20,8 @@ const NETWORK: u8 = 101;
 /// A private key made of one repeated byte
 #[derive(Debug)]
 pub(super) struct Ed(SigningKey);
+
+impl Verifier for Ed {}
 
 impl Signer for Ed {
     fn key(&self) -> Key {

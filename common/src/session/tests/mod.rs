@@ -13,7 +13,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use super::supernode::AdmissionConfig;
 use super::*;
-use crate::crypto::{self, Signature, Signer};
+use crate::crypto::{self, Ed25519, Signature, Signer, Verifier};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 use crate::time::Instant;
 use crate::wire::grant::{Certificate, Grant, SignedCertificate};
@@ -24,6 +24,8 @@ const SECRET: &[u8] = b"open sesame";
 
 /// A private key made of one repeated byte
 pub(super) struct Ed(SigningKey);
+
+impl Verifier for Ed {}
 
 impl Signer for Ed {
     fn key(&self) -> Key {

@@ -145,7 +145,7 @@ impl Pair {
     /// A frame straight to the supernode, as from a peer that breaks the rules
     pub(super) fn inject(&mut self, frame: Frame) {
         for link in self.links.values_mut() {
-            link.admission.handle_frame(self.now, frame.clone());
+            link.admission.handle_frame(self.now, frame.clone(), &Ed25519);
         }
         self.drain();
     }
@@ -179,7 +179,7 @@ impl Pair {
             }
             Happening::ToSupernode { attempt, bytes } => {
                 if let Some(link) = self.links.get_mut(&attempt) {
-                    link.admission.handle_frame(self.now, decode(&bytes));
+                    link.admission.handle_frame(self.now, decode(&bytes), &Ed25519);
                 }
             }
             Happening::Closed { attempt, status, reason } => {

@@ -122,7 +122,7 @@ fn feed_peer(peer: &mut PeerSession, now: Instant, attempt: u64, input: Input) {
 fn feed_supernode(admission: &mut Admission, now: Instant, input: Input) {
     let refusal = Refusal::new(Status::Conflict, "random", Duration::ZERO);
     match input {
-        Input::Frame(frame) => admission.handle_frame(now, *frame),
+        Input::Frame(frame) => admission.handle_frame(now, *frame, &Ed25519),
         Input::Opened => {
             let hello = hello(Role::Peer, None, NONCE);
             admission.handle_opened(now, ed(PEER).key(), [NONCE; 32], &hello, &ed(SUPERNODE));

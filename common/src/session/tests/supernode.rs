@@ -62,7 +62,7 @@ fn challenged(secret: Option<&[u8]>) -> Admission {
 
 fn proposed() -> Admission {
     let mut admission = challenged(None);
-    admission.handle_frame(Instant::ZERO, Frame::Login(login()));
+    admission.handle_frame(Instant::ZERO, Frame::Login(login()), &Ed25519);
     let request = LoginRequest {
         name: name("alice"),
         key: ed(PEER).key(),
@@ -88,7 +88,7 @@ fn logged_in() -> Admission {
 
 fn logging_out() -> Admission {
     let mut admission = logged_in();
-    admission.handle_frame(Instant::ZERO, Frame::Logout(Logout { session: session_id(7) }));
+    admission.handle_frame(Instant::ZERO, Frame::Logout(Logout { session: session_id(7) }), &Ed25519);
     assert_eq!(drain(&mut admission), [Output::LogOut { session: session_id(7) }]);
     assert_eq!(admission.session(), None);
     admission
@@ -149,7 +149,7 @@ fn supernode_transitions() {
                 .iter()
                 .map(|(of, frame)| {
                     let mut admission = start();
-                    admission.handle_frame(Instant::ZERO, frame.clone());
+                    admission.handle_frame(Instant::ZERO, frame.clone(), &Ed25519);
                     let outputs = kinds(&mut admission).join(", ");
                     format!("{of}: {outputs}{}", if admission.violations() > 0 { "!" } else { "" })
                 })
@@ -192,7 +192,7 @@ fn login_signed_for_another_link_or_name_is_refused_with_403() {
     ];
     for signature in cases {
         let mut admission = challenged(None);
-        admission.handle_frame(Instant::ZERO, Frame::Login(Login { signature, ..login() }));
+        admission.handle_frame(Instant::ZERO, Frame::Login(Login { signature, ..login() }), &Ed25519);
         assert_eq!(kinds(&mut admission), ["send Refused", "close 403"]);
     }
 }
@@ -206,7 +206,7 @@ fn missing_or_wrong_secret_is_refused_with_403_and_nothing_is_proposed() {
     ];
     for (secret_proof, refusal) in cases {
         let mut admission = challenged(Some(SECRET));
-        admission.handle_frame(Instant::ZERO, Frame::Login(Login { secret_proof, ..login() }));
+        admission.handle_frame(Instant::ZERO, Frame::Login(Login { secret_proof, ..login() }), &Ed25519);
         let outputs = drain(&mut admission);
         match refusal {
             None => assert!(matches!(outputs[..], [Output::Propose(_)])),
@@ -251,7 +251,7 @@ fn logins_that_follow_each_other_too_fast_are_refused_with_429_and_a_wait() {
     let conflict = Refusal::new(Status::Conflict, "the name is another's", Duration::ZERO);
     admission.handle_refused(Instant::ZERO, conflict.clone());
     assert_eq!(kinds(&mut admission), ["send Refused"]);
-    admission.handle_frame(Instant::ZERO, Frame::Login(login()));
+    admission.handle_frame(Instant::ZERO, Frame::Login(login()), &Ed25519);
     let outputs = drain(&mut admission);
     let [Output::Send(Frame::Refused(refused))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!((refused.status, refused.retry_after_ms), (Status::SlowDown, LOGIN_INTERVAL_MIN.as_millis() as u32));
@@ -259,12 +259,12 @@ fn logins_that_follow_each_other_too_fast_are_refused_with_429_and_a_wait() {
     let mut now = Instant::ZERO;
     for _ in 2..LOGINS_MAX {
         now = now + LOGIN_INTERVAL_MIN;
-        admission.handle_frame(now, Frame::Login(login()));
+        admission.handle_frame(now, Frame::Login(login()), &Ed25519);
         assert_eq!(kinds(&mut admission), ["propose"]);
         admission.handle_refused(now, conflict.clone());
         drain(&mut admission);
     }
-    admission.handle_frame(now + LOGIN_INTERVAL_MIN, Frame::Login(login()));
+    admission.handle_frame(now + LOGIN_INTERVAL_MIN, Frame::Login(login()), &Ed25519);
     assert_eq!(kinds(&mut admission), ["close 429"]);
 }
 
@@ -283,7 +283,7 @@ fn overloaded_supernode_refuses_before_the_login() {
 fn grant_for_a_connection_that_went_away_is_reported_as_lost() {
     let leave: [fn(&mut Admission); 3] = [
         |admission| admission.handle_closed("reset"),
-        |admission| admission.handle_frame(Instant::ZERO, look_up(1)),
+        |admission| admission.handle_frame(Instant::ZERO, look_up(1), &Ed25519),
         |admission| admission.handle_timeout(Instant::ZERO + PROPOSAL_WAIT),
     ];
     for leave in leave {
@@ -311,7 +311,7 @@ fn closed_connection_loses_its_session_once() {
 #[test]
 fn renewal_is_answered_with_the_epoch_that_concerns_the_peer() {
     let mut admission = logged_in();
-    admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch(10) }));
+    admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch(10) }), &Ed25519);
     assert_eq!(drain(&mut admission), [Output::Renew { session: session_id(7), epoch: Epoch(10) }]);
     admission.handle_renewed(Epoch(12));
     admission.handle_rewire(rewire(12));
@@ -327,7 +327,7 @@ fn session_of_another_connection_is_neither_renewed_nor_ended() {
         [Frame::Renew(Renew { session: strange, epoch: Epoch(1) }), Frame::Logout(Logout { session: strange })];
     for frame in frames {
         let mut admission = logged_in();
-        admission.handle_frame(Instant::ZERO, frame);
+        admission.handle_frame(Instant::ZERO, frame, &Ed25519);
         assert_eq!(kinds(&mut admission), ["send Refused", "lost", "close 400"]);
         assert_eq!(admission.violations(), 1);
     }
@@ -370,16 +370,16 @@ fn outcomes_without_a_question_change_nothing() {
 fn look_ups_over_the_rate_are_answered_with_429() {
     let mut admission = logged_in();
     for query in 0..u64::from(REQUESTS_BURST) {
-        admission.handle_frame(Instant::ZERO, look_up(query));
+        admission.handle_frame(Instant::ZERO, look_up(query), &Ed25519);
         assert_eq!(kinds(&mut admission), ["look up"]);
     }
-    admission.handle_frame(Instant::ZERO, look_up(999));
+    admission.handle_frame(Instant::ZERO, look_up(999), &Ed25519);
     let found = Found { query: 999, status: Status::SlowDown, record: None };
     assert_eq!(drain(&mut admission), [Output::Send(Frame::Found(found))]);
-    admission.handle_frame(Instant::ZERO, Frame::Renew(Renew { session: session_id(7), epoch: Epoch(1) }));
+    admission.handle_frame(Instant::ZERO, Frame::Renew(Renew { session: session_id(7), epoch: Epoch(1) }), &Ed25519);
     assert_eq!(drain(&mut admission), []);
     assert_eq!(admission.dropped(), 2);
-    admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, look_up(1000));
+    admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, look_up(1000), &Ed25519);
     assert_eq!(kinds(&mut admission), ["look up"]);
 }
 
@@ -387,12 +387,12 @@ fn look_ups_over_the_rate_are_answered_with_429() {
 fn reports_over_the_rate_are_dropped_and_counted() {
     let mut admission = logged_in();
     for _ in 0..REPORTS_BURST {
-        admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated));
+        admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated), &Ed25519);
         assert_eq!(kinds(&mut admission), ["report"]);
     }
-    admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated));
+    admission.handle_frame(Instant::ZERO, Frame::Report(Report::Isolated), &Ed25519);
     assert_eq!((drain(&mut admission), admission.dropped()), (vec![], 1));
-    admission.handle_frame(Instant::ZERO + REPORT_INTERVAL, Frame::Report(Report::Isolated));
+    admission.handle_frame(Instant::ZERO + REPORT_INTERVAL, Frame::Report(Report::Isolated), &Ed25519);
     assert_eq!(kinds(&mut admission), ["report"]);
 }
 
@@ -410,11 +410,11 @@ fn relays_over_the_rate_are_given_back() {
     let packet = || PacketBytes::new(new_packet(&header, b"payload").unwrap()).unwrap();
     let mut admission = logged_in();
     for _ in 0..RELAYS_BURST {
-        admission.handle_frame(Instant::ZERO, Frame::Relay(packet()));
+        admission.handle_frame(Instant::ZERO, Frame::Relay(packet()), &Ed25519);
         assert_eq!(kinds(&mut admission), ["relay"]);
     }
-    admission.handle_frame(Instant::ZERO, Frame::Relay(packet()));
+    admission.handle_frame(Instant::ZERO, Frame::Relay(packet()), &Ed25519);
     assert_eq!(drain(&mut admission), [Output::RelayRefused(packet())]);
-    admission.handle_frame(Instant::ZERO + RELAY_INTERVAL, Frame::Relay(packet()));
+    admission.handle_frame(Instant::ZERO + RELAY_INTERVAL, Frame::Relay(packet()), &Ed25519);
     assert_eq!(kinds(&mut admission), ["relay"]);
 }

@@ -12,7 +12,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::crypto::{self, Handshake, Signature};
+use crate::crypto::{self, Handshake, Signature, Verifier};
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
 use crate::wire::grant::{Certificate, SignedCertificate};
@@ -29,6 +29,8 @@ const OWN_NONCE: [u8; 32] = [SUPERNODE; 32];
 
 /// A private key made of one repeated byte
 struct Ed(SigningKey);
+
+impl Verifier for Ed {}
 
 impl Signer for Ed {
     fn key(&self) -> Key {
