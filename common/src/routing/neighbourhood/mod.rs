@@ -137,6 +137,8 @@ pub struct Neighbourhood {
     /// All links are down; when to report it next
     isolated: Option<Instant>,
     last_good: BTreeMap<Key, Record>,
+    /// When something is to be done next
+    due: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -162,6 +164,7 @@ impl Neighbourhood {
             was_live: false,
             isolated: None,
             last_good: BTreeMap::new(),
+            due: None,
             outputs: VecDeque::new(),
         }
     }

@@ -20,7 +20,12 @@ use crate::wire::session::{NEIGHBOURS_MAX, Reason, Record, Report};
 
 impl Neighbourhood {
     /// When to call `handle_timeout`
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub const fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Of all that waits for a moment; only [`Self::settle`] and [`Self::check_lateness`] move any
+    fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
@@ -55,6 +60,7 @@ impl Neighbourhood {
                 *until = now + dial_max;
             }
         }
+        self.due = self.earliest_due();
         self.event(Event::HeldUp { late });
     }
 
@@ -73,6 +79,7 @@ impl Neighbourhood {
         self.tell_neighbours(now);
         self.tell_home(now);
         self.dial(now);
+        self.due = self.earliest_due();
     }
 
     /// As [`Self::settle`], after news of others' links: unless something is due, nothing else can have changed
