@@ -72,10 +72,11 @@ pub enum Event {
     Step,
 }
 
+/// When an event happens, and where it is kept: moved about in the heap, so small
 struct Entry {
     at: Instant,
     number: u64,
-    event: Event,
+    place: usize,
 }
 
 impl PartialEq for Entry {
@@ -103,6 +104,9 @@ impl Ord for Entry {
 #[derive(Default)]
 pub struct Queue {
     heap: BinaryHeap<Entry>,
+    events: Vec<Option<Event>>,
+    /// Places of events that have happened
+    free: Vec<usize>,
     planned: u64,
     now: Instant,
     longest: usize,
@@ -127,7 +131,12 @@ impl Queue {
     /// Plans `event` for `at`, or for now if that is over
     pub fn at(&mut self, at: Instant, event: Event) {
         self.planned += 1;
-        self.heap.push(Entry { at: at.max(self.now), number: self.planned, event });
+        let place = self.free.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(None);
+        }
+        self.events[place] = Some(event);
+        self.heap.push(Entry { at: at.max(self.now), number: self.planned, place });
         self.longest = self.longest.max(self.heap.len());
     }
 
@@ -144,7 +153,8 @@ impl Queue {
         }
         let entry = self.heap.pop()?;
         self.now = entry.at;
-        Some(entry.event)
+        self.free.push(entry.place);
+        self.events[entry.place].take()
     }
 }
 

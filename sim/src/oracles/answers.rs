@@ -15,6 +15,7 @@ use kith_common::wire::Frame;
 use kith_common::wire::session::{LookUp, Rewire, Subject};
 
 use super::Oracle;
+use super::per_node::PerNode;
 use super::truth::carries;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
@@ -100,8 +101,7 @@ impl Knowledge {
 /// Where everybody is, and was, and who knows of it
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// By machine
-    knowledge: Vec<Knowledge>,
+    knowledge: PerNode<Knowledge>,
     places: BTreeMap<Name, Address>,
     left: BTreeMap<(Name, Address), Instant>,
 }
@@ -130,12 +130,7 @@ impl Oracle for Answers {
                     return Err(format!("was told that {name} is where it has not been for {:?}", now - at));
                 }
             }
-            _ => {
-                if self.knowledge.len() <= node.index() {
-                    self.knowledge.resize_with(node.index() + 1, Knowledge::default);
-                }
-                return self.knowledge[node.index()].see(now, seen);
-            }
+            _ => return self.knowledge.of(node).see(now, seen),
         }
         Ok(())
     }

@@ -2,8 +2,6 @@
 //!
 //! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
 
-use std::collections::BTreeMap;
-
 use kith_common::messages::names::RECORDS_MAX;
 use kith_common::messages::outbox::IN_FLIGHT_MAX;
 use kith_common::peer::Output;
@@ -11,6 +9,7 @@ use kith_common::routing::neighbourhood::LINKS_MAX;
 use kith_common::time::Instant;
 
 use super::Oracle;
+use super::per_node::PerNode;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -26,7 +25,7 @@ const SPARE: usize = 64;
 #[derive(Debug, Default)]
 pub struct Bounds {
     /// Sends of each peer that have no fate yet
-    sends: BTreeMap<NodeId, usize>,
+    sends: PerNode<usize>,
 }
 
 impl Oracle for Bounds {
@@ -35,7 +34,7 @@ impl Oracle for Bounds {
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        let sends = self.sends.entry(node).or_default();
+        let sends = self.sends.of(node);
         match seen {
             Observation::Started | Observation::Killed => *sends = 0,
             Observation::Asked { .. } => *sends += 1,

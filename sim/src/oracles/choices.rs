@@ -6,8 +6,6 @@
 //!
 //! Peers with a link that is down are asked what they would do with packets that could come, as few that do come meet it.
 
-use std::collections::BTreeMap;
-
 use kith_common::id::{Address, ShortId};
 use kith_common::link::NewRoutes;
 use kith_common::peer::Output;
@@ -18,23 +16,27 @@ use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAUL
 use kith_common::wire::{Frame, PacketBytes};
 
 use super::Oracle;
+use super::per_node::PerNode;
 use super::truth::is_logged_in;
 use crate::mesh::node::NodeId;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
+/// In each step one of so many peers is asked what it forwards by: what is not published stays so for longer
+const TURNS: usize = 4;
 /// Peers with a link that is down that are asked in each step
 const ASKED_MAX: usize = 2;
 
 /// What every forwarder forwards by
 #[derive(Debug, Default)]
 pub struct Choices {
-    routes: BTreeMap<NodeId, NewRoutes>,
+    routes: PerNode<Option<NewRoutes>>,
     /// The packet that a peer has just got, and from whom; nobody else's routes count for it
     arrived: Option<(NodeId, PacketBytes, Address)>,
     /// Destinations that are asked for, one after the other
     turn: usize,
+    steps: usize,
 }
 
 impl Oracle for Choices {
@@ -45,24 +47,22 @@ impl Oracle for Choices {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => {
-                self.routes.remove(&node);
+                *self.routes.of(node) = None;
             }
             Observation::Peer(Output::Routes(routes)) => {
                 self.arrived = None;
-                match routes {
-                    Some(routes) => self.routes.insert(node, (**routes).clone()),
-                    None => self.routes.remove(&node),
-                };
+                *self.routes.of(node) = routes.as_deref().cloned();
             }
             Observation::Received { link, frame: Frame::Packet(packet) } => {
-                let links = self.routes.get(&node).map(|routes| routes.links.as_slice()).unwrap_or_default();
+                let links = self.routes.of(node).as_ref().map(|routes| routes.links.as_slice()).unwrap_or_default();
                 let from = links.iter().find(|(_, id)| id.0 == *link).map(|(address, _)| *address);
                 self.arrived = from.map(|from| (node, packet.clone(), from));
             }
             Observation::Forwarded { to, packet, .. } => {
                 // Reports are of another id than what came, and what was in limbo came before.
                 let Some((_, came, from)) = self.arrived.take_if(|(at, ..)| *at == node) else { return Ok(()) };
-                let Some(routes) = self.routes.get(&node).filter(|_| came.as_ref().bytes() == packet.bytes()) else {
+                let Some(routes) = self.routes.of(node).as_ref().filter(|_| came.as_ref().bytes() == packet.bytes())
+                else {
                     return Ok(());
                 };
                 let anew = routes.routes.decide(&mut RouteCache::new(), packet, Some(from), now);
@@ -78,7 +78,8 @@ impl Oracle for Choices {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let present = || world.peers().filter(|node| is_logged_in(node));
-        for node in present() {
+        self.steps += 1;
+        for node in present().filter(|node| (node.id.index() + self.steps).is_multiple_of(TURNS)) {
             let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else {
                 continue;
             };
@@ -90,8 +91,9 @@ impl Oracle for Choices {
             }
         }
         let places: Vec<Address> = present().filter_map(|node| Some(node.peer()?.core.own()?.address)).collect();
-        let has_gap = |routes: &&NewRoutes| routes.routes.views().iter().any(|view| !view.up);
-        let with_gaps = self.routes.iter().filter(|(_, routes)| has_gap(routes));
+        let has_gap = |routes: &NewRoutes| routes.routes.views().iter().any(|view| !view.up);
+        let all = self.routes.iter().filter_map(|(node, routes)| Some((node, routes.as_ref()?)));
+        let with_gaps = all.filter(|(_, routes)| has_gap(routes));
         let count = with_gaps.clone().count();
         for (node, routes) in with_gaps.cycle().skip(self.turn % count.max(1)).take(ASKED_MAX.min(count)) {
             self.turn += 1;

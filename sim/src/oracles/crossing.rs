@@ -14,7 +14,7 @@ use kith_common::wire::session::Purpose;
 
 use super::Oracle;
 use super::isolation::NOTICE;
-use crate::mesh::net::{ConnId, Side};
+use crate::mesh::net::Side;
 use crate::mesh::node::NodeId;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
@@ -63,15 +63,13 @@ impl Oracle for Crossing {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let mut links: BTreeMap<(NodeId, NodeId), Vec<ConnId>> = BTreeMap::new();
-        for (id, conn) in world.net.open().filter(|(_, conn)| conn.purpose == Purpose::Neighbour) {
-            let [a, b] = [Side::Dialler, Side::Listener].map(|side| conn.end(side).node);
-            if [a, b].iter().all(|node| world.node(*node).runs()) {
-                links.entry((a.min(b), a.max(b))).or_default().push(id);
-            }
-        }
+        let links = world.net.open().filter(|(_, conn)| conn.purpose == Purpose::Neighbour);
+        let ends = links.map(|(_, conn)| [Side::Dialler, Side::Listener].map(|side| conn.end(side).node));
+        let ends = ends.filter(|ends| ends.iter().all(|node| world.node(*node).runs()));
+        let mut pairs: Vec<(NodeId, NodeId)> = ends.map(|[a, b]| (a.min(b), a.max(b))).collect();
+        pairs.sort_unstable();
         let before = std::mem::take(&mut self.doubled);
-        for (pair, _) in links.into_iter().filter(|(_, links)| links.len() > 1) {
+        for pair in pairs.chunk_by(PartialEq::eq).filter(|links| links.len() > 1).map(|links| links[0]) {
             let since = *before.get(&pair).unwrap_or(&world.now());
             if world.now() - since > NOTICE {
                 let [a, b] = [pair.0, pair.1].map(|node| name_of(node.0));

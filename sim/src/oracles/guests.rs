@@ -11,8 +11,8 @@ use kith_common::routing::neighbourhood::LinkStatus;
 use kith_common::time::Instant;
 
 use super::Oracle;
-use super::truth::is_logged_in;
-use crate::mesh::node::NodeId;
+use super::truth::{is_logged_in, is_settled};
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::world::World;
 
 /// From home's return to the table that does not name a guest, and to the end of its link
@@ -35,7 +35,8 @@ impl Oracle for Guests {
         let home = NodeId(0);
         let is_cut = |node: NodeId| world.net.is_blocked(node, home) || world.net.is_blocked(home, node);
         let is_here = world.node(home).runs();
-        for node in world.peers().filter(|node| is_here && is_logged_in(node) && !is_cut(node.id)) {
+        let could_have = |node: &&Node| is_here && is_logged_in(node) && !is_settled(node) && !is_cut(node.id);
+        for node in world.peers().filter(could_have) {
             let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
             for guest in neighbours.iter().filter(|n| !n.is_wanted && n.state == LinkStatus::Up) {
                 let key = (node.id, guest.address);

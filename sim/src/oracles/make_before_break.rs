@@ -14,6 +14,7 @@ use kith_common::wire::Frame;
 use kith_common::wire::session::Rewire;
 
 use super::Oracle;
+use super::per_node::PerNode;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
@@ -21,38 +22,38 @@ use crate::mesh::watch::Observation;
 /// The patience of the product, less what a fast clock may take off
 const PATIENCE: Duration = Duration::from_millis(4_850);
 
-/// One peer's new neighbours: since when each is wanted, until it was up or given up
+/// What one peer's tables said
 #[derive(Debug, Default)]
-pub struct MakeBeforeBreak {
-    awaited: BTreeMap<NodeId, BTreeMap<Address, Instant>>,
-    known: BTreeMap<NodeId, BTreeMap<Address, Key>>,
+struct Tables {
+    /// New neighbours: since when each is wanted, until it was up or given up
+    awaited: BTreeMap<Address, Instant>,
+    known: BTreeMap<Address, Key>,
     /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
     /// is an old one even if it comes back to another place
-    dropped: BTreeMap<(NodeId, Key), (Address, Instant)>,
-    jumped: BTreeMap<NodeId, Instant>,
+    dropped: BTreeMap<Key, (Address, Instant)>,
 }
 
-impl MakeBeforeBreak {
-    fn want(&mut self, now: Instant, node: NodeId, rewire: &Rewire) {
-        let known = self.known.entry(node).or_default();
-        let awaited = self.awaited.entry(node).or_default();
+impl Tables {
+    fn want(&mut self, now: Instant, rewire: &Rewire) {
+        let Self { awaited, known, dropped } = self;
         let wanted: BTreeMap<Address, Key> = rewire.neighbours.iter().map(|r| (r.address, r.key)).collect();
         awaited.retain(|address, _| wanted.contains_key(address));
         for address in wanted.keys().filter(|address| !known.contains_key(address)) {
             awaited.insert(*address, now);
         }
-        self.dropped.retain(|(of, key), (place, _)| *of != node || wanted.get(place) != Some(key));
+        dropped.retain(|key, (place, _)| wanted.get(place) != Some(key));
         for (place, key) in known.iter().filter(|(_, key)| !wanted.values().any(|wanted| wanted == *key)) {
-            self.dropped.entry((node, *key)).or_insert((*place, now));
+            dropped.entry(*key).or_insert((*place, now));
         }
         *known = wanted;
     }
+}
 
-    fn arrive(&mut self, node: NodeId, address: Address) {
-        if let Some(awaited) = self.awaited.get_mut(&node) {
-            awaited.remove(&address);
-        }
-    }
+/// What everybody's tables said
+#[derive(Debug, Default)]
+pub struct MakeBeforeBreak {
+    tables: PerNode<Tables>,
+    jumped: BTreeMap<NodeId, Instant>,
 }
 
 impl Oracle for MakeBeforeBreak {
@@ -69,19 +70,22 @@ impl Oracle for MakeBeforeBreak {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => {
-                self.awaited.remove(&node);
-                self.known.remove(&node);
-                self.dropped.retain(|(of, _), _| *of != node);
+                *self.tables.of(node) = Tables::default();
             }
-            Observation::Received { frame: Frame::Granted(granted), .. } => self.want(now, node, &granted.rewire),
-            Observation::Received { frame: Frame::Rewire(rewire), .. } => self.want(now, node, rewire),
+            Observation::Received { frame: Frame::Granted(granted), .. } => {
+                self.tables.of(node).want(now, &granted.rewire);
+            }
+            Observation::Received { frame: Frame::Rewire(rewire), .. } => self.tables.of(node).want(now, rewire),
             Observation::Peer(Output::Event(event)) => match event {
-                Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => self.arrive(node, *address),
+                Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => {
+                    self.tables.of(node).awaited.remove(address);
+                }
                 Event::LinkClosed { key, reason: CloseReason::Rewired, .. } => {
-                    let dropped = self.dropped.remove(&(node, *key)).map(|(_, at)| at).unwrap_or_default();
+                    let tables = self.tables.of(node);
+                    let dropped = tables.dropped.remove(key).map(|(_, at)| at).unwrap_or_default();
                     let has_jumped = self.jumped.get(&node).is_some_and(|at| now - *at < Duration::from_secs(6));
-                    let awaited = self.awaited.get(&node).into_iter().flatten();
-                    let early = awaited.filter(|(_, since)| **since <= dropped && now - **since < PATIENCE).count();
+                    let early =
+                        tables.awaited.values().filter(|since| **since <= dropped && now - **since < PATIENCE).count();
                     if early > 0 && !has_jumped {
                         return Err(format!("closed an old link while {early} new ones were awaited for under 5 s"));
                     }

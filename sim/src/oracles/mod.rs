@@ -51,6 +51,7 @@ pub mod leases;
 pub mod look_ups;
 pub mod make_before_break;
 pub mod pairs;
+mod per_node;
 pub mod questions;
 pub mod redials;
 pub mod resends;

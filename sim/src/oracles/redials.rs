@@ -12,7 +12,7 @@ use kith_common::routing::neighbourhood::{self, LinkStatus};
 use kith_common::time::Instant;
 
 use super::Oracle;
-use super::truth::is_logged_in;
+use super::truth::{is_logged_in, is_settled};
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -50,7 +50,7 @@ impl Oracle for Redials {
         let (now, longest) = (world.now(), neighbourhood::Config::default().redial_max + SPARE);
         let before = std::mem::take(&mut self.down);
         let unplanned = std::mem::take(&mut self.unplanned);
-        for node in world.peers().filter(|node| is_logged_in(node)) {
+        for node in world.peers().filter(|node| is_logged_in(node) && !is_settled(node)) {
             let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
             let is_down = |state: &LinkStatus| matches!(state, LinkStatus::Down { .. });
             for neighbour in neighbours.iter().filter(|neighbour| neighbour.is_wanted && is_down(&neighbour.state)) {

@@ -15,6 +15,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::Oracle;
+use super::per_node::PerNode;
 use super::truth::carries;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -38,8 +39,8 @@ struct Sent {
 /// Messages that have no fate yet
 #[derive(Debug, Default)]
 pub struct Resends {
-    routes: BTreeMap<NodeId, NewRoutes>,
-    sent: BTreeMap<NodeId, BTreeMap<MessageId, Sent>>,
+    routes: PerNode<Option<NewRoutes>>,
+    sent: PerNode<BTreeMap<MessageId, Sent>>,
     disturbed: BTreeMap<NodeId, Instant>,
 }
 
@@ -50,11 +51,13 @@ impl Resends {
 
     /// A message's second packet to a place goes by another neighbour than its first one
     fn transmit(&mut self, node: NodeId, link: u64, packet: &kith_common::wire::PacketBytes) -> Result<(), String> {
-        let Some(routes) = self.routes.get(&node) else { return Ok(()) };
+        let Some(routes) = self.routes.of(node) else { return Ok(()) };
         let hop = routes.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address);
-        let (Some(hop), Some(sent)) = (hop, self.sent.get_mut(&node)) else { return Ok(()) };
+        let Some(hop) = hop else { return Ok(()) };
         let packet = packet.as_ref();
-        let Some((id, sent)) = sent.iter_mut().find(|(id, _)| carries(&packet, id)) else { return Ok(()) };
+        let Some((id, sent)) = self.sent.of(node).iter_mut().find(|(id, _)| carries(&packet, id)) else {
+            return Ok(());
+        };
         let destination = packet.header().destination;
         sent.hops.push((destination, hop));
         sent.tried.insert(hop);
@@ -87,26 +90,23 @@ impl Oracle for Resends {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => {
-                self.routes.remove(&node);
-                self.sent.remove(&node);
+                *self.routes.of(node) = None;
+                self.sent.of(node).clear();
             }
             Observation::Peer(Output::Routes(routes)) => {
                 // By other routes the out-box may begin anew: who failed once is better than nobody.
-                self.sent.entry(node).or_default().values_mut().for_each(|sent| sent.hops.clear());
-                match routes {
-                    Some(routes) => drop(self.routes.insert(node, (**routes).clone())),
-                    None => drop(self.routes.remove(&node)),
-                }
+                self.sent.of(node).values_mut().for_each(|sent| sent.hops.clear());
+                *self.routes.of(node) = routes.as_deref().cloned();
             }
             Observation::Asked { id, .. } => {
-                self.sent.entry(node).or_default().insert(*id, Sent::default());
+                self.sent.of(node).insert(*id, Sent::default());
             }
             Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
                 return self.transmit(node, *link, packet);
             }
             Observation::Peer(Output::Done(outcome)) => {
                 let fate = &outcome.fate;
-                self.sent.entry(node).or_default().remove(&fate.id);
+                self.sent.of(node).remove(&fate.id);
                 // Looking a name up takes 8 s at most, so that there are 2 s for two transmissions.
                 if fate.reason == Reason::NoReply && fate.attempts == 1 && !self.is_disturbed(now, node) {
                     return Err(format!("sent message {:?} only once, as nobody replied for 10 s", fate.id));

@@ -4,11 +4,10 @@
 //! changes, and a bit when a link does; a message is sent again after 500 ms, then 1 s, then 2 s; a question is passed on
 //! once. None of it feeds itself, so no fault makes much of it.
 
-use std::collections::BTreeMap;
-
 use kith_common::time::Instant;
 
 use super::Oracle;
+use super::per_node::PerNode;
 use crate::mesh::node::NodeId;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
@@ -23,7 +22,7 @@ const SPARE: u64 = 2_000;
 /// Frames of each machine since the last step
 #[derive(Debug, Default)]
 pub struct Storms {
-    sent: BTreeMap<NodeId, u64>,
+    sent: PerNode<u64>,
     most: u64,
 }
 
@@ -36,7 +35,7 @@ impl Oracle for Storms {
         if !matches!(seen, Observation::Sent { .. } | Observation::Forwarded { .. }) {
             return Ok(());
         }
-        let sent = self.sent.entry(node).or_default();
+        let sent = self.sent.of(node);
         *sent += 1;
         if self.most > 0 && *sent > self.most {
             return Err(format!("{} has sent {sent} frames within a second", name_of(node.0)));

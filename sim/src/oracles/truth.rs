@@ -19,6 +19,13 @@ pub(super) fn is_logged_in(node: &Node) -> bool {
     node.runs() && matches!(standing(node), Some(Standing::LoggedIn { .. }))
 }
 
+/// Whether it forwards over links to all in its table, and to nobody else
+pub(super) fn is_settled(node: &Node) -> bool {
+    let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else { return false };
+    let views = routes.routes.views();
+    views.len() == peer.core.neighbourhood().wanted() && views.iter().all(|view| view.up)
+}
+
 /// Whether anybody may be silent at the other end of this link without being gone: it is paused
 pub(super) fn is_other_paused(world: &World, end: &End) -> bool {
     let Some(conn) = world.net.conn(end.conn) else { return false };
