@@ -249,10 +249,11 @@ impl Neighbourhood {
         self.tell_at = None;
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted()) {
-            let Some(told) = link.told.replace(self.entries.clone()) else { continue };
-            if let Some(frame) = news(epoch, &told, &self.entries) {
+            let Some(told) = &mut link.told else { continue };
+            if let Some(frame) = news(epoch, told, &self.entries) {
                 self.outputs.push_back(Output::Send { link: link.id, frame });
             }
+            *told = self.entries.clone();
         }
     }
 

@@ -220,6 +220,16 @@ mod rewires {
     }
 
     #[test]
+    fn link_that_opens_when_the_others_are_told_is_told_too() {
+        let mut core = peer_5_linked(&[1, 2]);
+        core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
+        sent(&mut core);
+        core.handle_link_opened(at(1_050), opened(9, 7, Direction::Incoming));
+        let frame = Frame::Table(table(11, &[(1, true), (2, true), (7, false)]));
+        assert_eq!(sent(&mut core), [1, 2, 9].map(|link| (LinkId(link), frame.clone())));
+    }
+
+    #[test]
     fn loss_of_what_only_a_new_link_was_told_is_told_to_it_at_once() {
         let mut core = peer_5_linked(&[1]);
         core.handle_rewire(at(1_000), &rewire(11, &[1, 7, 8]));
