@@ -102,6 +102,8 @@ impl Knowledge {
 #[derive(Debug, Default)]
 pub struct Answers {
     knowledge: PerNode<Knowledge>,
+    /// In the directory's order
+    sessions: Vec<(Name, Address)>,
     places: BTreeMap<Name, Address>,
     left: BTreeMap<(Name, Address), Instant>,
 }
@@ -114,7 +116,12 @@ impl Oracle for Answers {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Applied(directory) => {
-                let places = directory.sessions().map(|session| (session.name.clone(), session.address)).collect();
+                let is_known = directory.sessions().map(|session| (&session.name, session.address));
+                if is_known.eq(self.sessions.iter().map(|(name, address)| (name, *address))) {
+                    return Ok(());
+                }
+                self.sessions = directory.sessions().map(|session| (session.name.clone(), session.address)).collect();
+                let places = self.sessions.iter().cloned().collect();
                 for (name, place) in std::mem::replace(&mut self.places, places) {
                     if self.places.get(&name) != Some(&place) {
                         self.left.insert((name, place), now);

@@ -18,6 +18,8 @@ const PEERS_MIN: usize = 200;
 const DEGREE_MIN: u8 = 6;
 /// Packets that are walked
 const WALKS: usize = 4_000;
+/// Peers that send them, at most: for each of them the shortest ways to all are looked for
+const SOURCES_MAX: usize = 64;
 /// The mean way may be so much longer than the shortest
 const STRETCH_MAX: f64 = 1.12;
 
@@ -43,7 +45,7 @@ impl Oracle for Hops {
             views.filter(|view| view.up).map(|view| view.address)
         };
         let (mut caches, mut walked, mut shortest) = (BTreeMap::new(), 0, 0);
-        let sources = places.iter().step_by(8);
+        let sources = places.iter().step_by(8.max(places.len() / SOURCES_MAX));
         let each = WALKS / sources.len();
         for (number, from) in sources.enumerate() {
             let mut distances = BTreeMap::from([(*from, 0)]);
