@@ -35,10 +35,12 @@ impl NodeId {
     }
 }
 
-/// Signatures that were made in this world, each with whose it is and what it signs: dozens check each of them, which would
-/// be a fifth of a run
+/// What was signed, by whom and how
+type Signatures = HashMap<(Key, Signature), Vec<u8>>;
+
+/// What was signed in this world: dozens check each signature, which would be a fifth of a run
 #[derive(Clone, Debug, Default)]
-pub struct Signed(Rc<RefCell<HashMap<[u8; 64], (Key, Box<[u8]>)>>>);
+pub struct Signed(Rc<RefCell<Signatures>>);
 
 /// A private key
 #[derive(Clone, Debug)]
@@ -61,7 +63,7 @@ impl Identity {
 impl Verifier for Identity {
     fn verify(&self, key: &Key, bytes: &[u8], signature: &Signature) -> bool {
         let signed = self.signed.0.borrow();
-        let is_known = signed.get(&signature.0).is_some_and(|(by, what)| by == key && **what == *bytes);
+        let is_known = signed.get(&(*key, *signature)).is_some_and(|what| what == bytes);
         is_known || crypto::verify(key, bytes, signature)
     }
 }
@@ -72,13 +74,13 @@ impl Signer for Identity {
     }
 
     fn sign(&self, bytes: &[u8]) -> Signature {
-        let signature = self.pair.sign(bytes).to_bytes();
+        let signature = Signature(self.pair.sign(bytes).to_bytes());
         let mut signed = self.signed.0.borrow_mut();
         if signed.len() >= SIGNED_MAX {
             signed.clear();
         }
-        signed.insert(signature, (self.key, bytes.into()));
-        Signature(signature)
+        signed.insert((self.key, signature), bytes.to_vec());
+        signature
     }
 }
 

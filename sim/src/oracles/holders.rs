@@ -3,7 +3,7 @@
 //! Source: an address is for packets and lasts for one session; a name is bound to the key of its first login for ever,
 //! until an operator releases it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kith_common::id::{Key, Name};
 use kith_common::time::Instant;
@@ -19,8 +19,8 @@ use crate::mesh::world::World;
 #[derive(Debug, Default)]
 pub struct Holders {
     owners: BTreeMap<Name, Key>,
-    /// Given free by the operator, and not taken since
-    released: BTreeSet<Name>,
+    /// How often the operator has given each free since it was taken last: who gets no answer asks again
+    released: BTreeMap<Name, usize>,
 }
 
 impl Oracle for Holders {
@@ -31,16 +31,18 @@ impl Oracle for Holders {
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Released => {
-                self.released.insert(name_of(node.0));
+                *self.released.entry(name_of(node.0)).or_default() += 1;
             }
             Observation::Applied(directory) => {
                 let mut places = BTreeMap::new();
                 for (name, account) in directory.accounts() {
                     let owner = *self.owners.entry(name.clone()).or_insert(account.key);
-                    if owner != account.key && self.released.remove(name) {
+                    if owner != account.key {
+                        let Some(times) = self.released.get_mut(name).filter(|times| **times > 0) else {
+                            return Err(format!("{name} belongs to {owner:?}, and now to {:?} as well", account.key));
+                        };
+                        *times -= 1;
                         self.owners.insert(name.clone(), account.key);
-                    } else if owner != account.key {
-                        return Err(format!("{name} belongs to {owner:?}, and now to {:?} as well", account.key));
                     }
                     let Some(session) = account.session.and_then(|id| directory.session(id)) else { continue };
                     if session.key != account.key || session.name != *name {
