@@ -58,6 +58,8 @@ mutants! {
     GuestStays "guest-stays" = "a guest stays though home is back and does not name it",
     BitNotSent "bit-not-sent" = "neighbours are not told that a link went up or down",
     TableNotSentOnOpen "table-not-sent-on-open" = "the table is not sent on a new link",
+    NewLinkOverlooked "new-link-overlooked" = "a link that opens just when others are told a change gets no first table",
+    GainsNotTold "gains-not-told" = "what a peer gains is told only with what it loses",
     DeltaNotPublished "delta-not-published" = "packets are forwarded by neighbours' tables as they were before their deltas",
     LinkNotPublished "link-not-published" = "packets go over the old link when another one with the same peer has replaced it",
     NoRedial "no-redial" = "a neighbour that could not be dialled is never dialled again",

@@ -247,9 +247,15 @@ impl Neighbourhood {
             return;
         }
         self.tell_at = None;
+        if !loses && mutant::is(Mutant::GainsNotTold) {
+            return;
+        }
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted()) {
-            let Some(told) = &mut link.told else { continue };
+            let Some(told) = &mut link.told else {
+                link.told = mutant::is(Mutant::NewLinkOverlooked).then(|| self.entries.clone());
+                continue;
+            };
             if let Some(frame) = news(epoch, told, &self.entries) {
                 self.outputs.push_back(Output::Send { link: link.id, frame });
             }
