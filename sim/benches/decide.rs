@@ -19,7 +19,7 @@ use kith_common::ring::Ring;
 use kith_common::routing::{NeighbourView, RouteCache, Routes};
 use kith_common::time::Instant;
 use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, new_packet};
-use kith_sim::chance::Chance;
+use kith_sim::chance::{Chance, Draws};
 use kith_sim::members::{History, Ids, Members};
 
 const SEED: u64 = 1;
@@ -47,8 +47,8 @@ impl Peer {
 
     fn new(peers: usize) -> Self {
         let members = Members::new(peers, Ids::Given, History::Joins, SEED);
-        let mut chance = Chance::new(SEED, "bench");
-        let mut draw = || members.at(chance.below(peers)).expect("so many are there");
+        let mut chance = Chance::new(SEED, Draws::Timing);
+        let mut draw = || members.at(chance.index(peers)).expect("so many are there");
         let routes = routes(members.ring(), draw());
         let far = |to: &Address| *to != routes.own() && routes.view(*to).is_none();
         let destinations = std::iter::repeat_with(draw).filter(far).take(1000).collect();

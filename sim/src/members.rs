@@ -7,7 +7,7 @@ use kith_common::lift;
 use kith_common::ring::Ring;
 use serde::Serialize;
 
-use crate::chance::Chance;
+use crate::chance::{Chance, Draws};
 use crate::sessions;
 
 /// How a peer gets its address
@@ -46,7 +46,7 @@ impl Members {
     /// A ring of `peers` members with this history
     pub fn new(peers: usize, ids: Ids, history: History, seed: u64) -> Self {
         let (ring, list) = (Ring::new(), Vec::with_capacity(peers));
-        let mut members = Self { ring, list, ids, chance: Chance::new(seed, "members") };
+        let mut members = Self { ring, list, ids, chance: Chance::new(seed, Draws::Members) };
         while members.list.len() < peers {
             members.join();
         }
@@ -59,7 +59,7 @@ impl Members {
                 }
             }
             History::Day => {
-                sessions::pass(&mut members, sessions::DAY, &mut Chance::new(seed, "sessions"));
+                sessions::pass(&mut members, sessions::DAY, &mut Chance::new(seed, Draws::Sessions));
             }
         }
         members
@@ -119,7 +119,7 @@ impl Members {
         if self.list.is_empty() {
             return None;
         }
-        let at = self.chance.below(self.list.len());
+        let at = self.chance.index(self.list.len());
         self.leave_at(at)
     }
 

@@ -169,6 +169,7 @@ impl Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Draws;
     use crate::members::{History, Ids, Members};
 
     fn overlay(peers: usize, degree: u8) -> (Ring, Overlay) {
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn routes_say_which_links_are_down() {
         let (_, mut overlay) = overlay(300, 16);
-        overlay.kill(0.3, &mut Chance::new(1, "test"));
+        overlay.kill(0.3, &mut Chance::new(1, Draws::Dead));
         assert_eq!((0..300).filter(|peer| !overlay.is_alive(*peer)).count(), 90);
         let peer = (0..300).find(|peer| overlay.is_alive(*peer)).unwrap();
         let routes = overlay.routes(peer);
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn parts_are_what_shortest_ways_reach() {
         let (_, mut overlay) = overlay(200, 4);
-        overlay.kill(0.6, &mut Chance::new(1, "test"));
+        overlay.kill(0.6, &mut Chance::new(1, Draws::Dead));
         let parts = overlay.parts();
         assert!(parts.iter().enumerate().any(|(peer, part)| overlay.is_alive(peer as Peer) && *part != parts[0]));
         for peer in (0..200).filter(|peer| overlay.is_alive(*peer)) {

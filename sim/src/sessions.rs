@@ -38,7 +38,7 @@ pub fn pass(members: &mut Members, hours: f64, chance: &mut Chance) -> u64 {
 /// How long one session lasts, in microseconds
 fn session(chance: &mut Chance) -> u64 {
     // The inverse of the distribution function: scale · (−ln u)^(1 / shape).
-    micros(SCALE_HOURS * chance.unit().ln().powi(2))
+    micros(SCALE_HOURS * chance.exponential().powi(2))
 }
 
 fn micros(hours: f64) -> u64 {
@@ -48,11 +48,12 @@ fn micros(hours: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Draws;
     use crate::members::{History, Ids};
 
     #[test]
     fn sessions_have_the_mean_and_the_tail_that_they_should() {
-        let mut chance = Chance::new(1, "test");
+        let mut chance = Chance::new(1, Draws::Sessions);
         let sessions: Vec<u64> = (0..100_000).map(|_| session(&mut chance)).collect();
         let mean = sessions.iter().sum::<u64>() as f64 / 1e5 / MICROS_PER_HOUR;
         assert!((mean - 1.0).abs() < 0.03, "{mean} h");
@@ -65,7 +66,7 @@ mod tests {
     fn day_keeps_the_number_of_members_and_replaces_nearly_all() {
         let mut members = Members::new(300, Ids::Given, History::Joins, 1);
         let before = members.clone();
-        let ended = pass(&mut members, DAY, &mut Chance::new(1, "test"));
+        let ended = pass(&mut members, DAY, &mut Chance::new(1, Draws::Sessions));
         // A session an hour each, and more in the beginning, when all have just come.
         assert!((24 * 300..32 * 300).contains(&ended), "{ended}");
         let stayed = before.ring().iter().filter(|peer| members.ring().contains(*peer)).count();
@@ -76,6 +77,6 @@ mod tests {
     #[test]
     fn without_time_nothing_happens() {
         let mut members = Members::new(50, Ids::Given, History::Joins, 1);
-        assert_eq!(pass(&mut members, 0.0, &mut Chance::new(1, "test")), 0);
+        assert_eq!(pass(&mut members, 0.0, &mut Chance::new(1, Draws::Sessions)), 0);
     }
 }

@@ -86,7 +86,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::chance::Chance;
+    use crate::chance::{Chance, Draws};
     use crate::members::{History, Ids};
 
     type Graph = BTreeMap<Address, BTreeSet<Address>>;
@@ -110,7 +110,7 @@ mod tests {
     fn joins_and_leaves_cost_what_the_whole_graphs_differ_by() {
         for (peers, degree) in [(3, 4), (40, 4), (150, 8), (150, 16)] {
             let mut members = Members::new(peers, Ids::Given, History::Churned, 3);
-            let mut chance = Chance::new(3, "test");
+            let mut chance = Chance::new(3, Draws::Changes);
             for _ in 0..15 {
                 let (before, mut change) = (graph(&members, degree), Change::new(degree));
                 let address = change.join(&mut members);
@@ -119,7 +119,7 @@ mod tests {
                 assert_eq!(cost, cost_of_graphs(&before, &graph(&members, degree)), "join, {peers} peers");
                 assert!(cost.opened > 0);
                 let (before, mut change) = (graph(&members, degree), Change::new(degree));
-                let at = chance.below(peers + 1);
+                let at = chance.index(peers + 1);
                 assert_eq!(members.at(at), change.leave_at(&mut members, at));
                 let cost = change.cost(members.ring());
                 assert_eq!(cost, cost_of_graphs(&before, &graph(&members, degree)), "leave, {peers} peers");
@@ -131,9 +131,9 @@ mod tests {
     #[test]
     fn many_at_once_cost_what_the_whole_graphs_differ_by() {
         let mut members = Members::new(120, Ids::Given, History::Joins, 4);
-        let (before, mut change, mut chance) = (graph(&members, 8), Change::new(8), Chance::new(4, "test"));
+        let (before, mut change, mut chance) = (graph(&members, 8), Change::new(8), Chance::new(4, Draws::Changes));
         for _ in 0..20 {
-            let at = chance.below(members.ring().len());
+            let at = chance.index(members.ring().len());
             change.leave_at(&mut members, at);
         }
         for _ in 0..25 {

@@ -14,7 +14,7 @@ use clap::Args;
 use kith_common::lift::DEGREE_DEFAULT;
 use serde::Serialize;
 
-use crate::chance::Chance;
+use crate::chance::{Chance, Draws};
 use crate::goals::{Figure, Goal};
 use crate::members::{History, Ids, Members};
 use crate::stats::{Histogram, Mean};
@@ -164,7 +164,7 @@ pub(crate) fn ring_figures(options: &Options, history: History) -> RingFigures {
     let (mut join, mut leave, mut at_once) = (Tally::default(), Tally::default(), (0.0, 0.0));
     for seed in options.seed..options.seed + options.seeds {
         let mut members = Members::new(options.peers, Ids::Given, history, seed);
-        let mut chance = Chance::new(seed, "churn");
+        let mut chance = Chance::new(seed, Draws::Changes);
         for _ in 0..options.samples {
             let mut change = Change::new(options.degree);
             change.join(&mut members);
@@ -172,7 +172,7 @@ pub(crate) fn ring_figures(options: &Options, history: History) -> RingFigures {
             members.leave_at(options.peers);
 
             let mut change = Change::new(options.degree);
-            let left = change.leave_at(&mut members, chance.below(options.peers));
+            let left = change.leave_at(&mut members, chance.index(options.peers));
             leave.add(change.cost(members.ring()));
             if let Some(address) = left {
                 members.join_at(address);
@@ -205,7 +205,7 @@ fn close_at_once(options: &Options, members: &mut Members, chance: &mut Chance) 
     let unavoidable = overlay.links_mean() * count as f64;
     let mut change = Change::new(options.degree);
     for _ in 0..count {
-        let at = chance.below(members.ring().len());
+        let at = chance.index(members.ring().len());
         change.leave_at(members, at);
     }
     for _ in 0..count {

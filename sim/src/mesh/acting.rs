@@ -5,7 +5,6 @@ use std::time::Duration;
 use kith_common::id::Address;
 use kith_common::messages::outbox::SEND_TIMEOUT;
 
-use super::chance::Chance;
 use super::node::NodeId;
 use super::queue::Event;
 use super::users::{Deed, Habits};
@@ -18,11 +17,11 @@ pub(super) const FATE_WAIT: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs(
 impl World {
     /// A user's time has come
     pub fn handle_user(&mut self, node: NodeId) {
-        let wait = self.user_rng.exponential(self.config.deed_every);
+        let wait = self.user_chance.wait(self.config.deed_every);
         self.queue.after(wait, Event::User(node));
         let habits = Habits { every: self.config.deed_every, logouts: if self.is_fault_phase { 0.03 } else { 0.0 } };
         let (first, end) = (self.config.supernodes, self.config.machines());
-        let deed = habits.draw(&mut self.user_rng, first, end);
+        let deed = habits.draw(&mut self.user_chance, first, end);
         self.handle_deed(node, deed);
     }
 

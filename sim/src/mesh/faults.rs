@@ -6,12 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use kith_common::time::Instant;
-use rand_chacha::ChaCha8Rng;
 
-use super::chance::Chance;
 use super::net::{Cut, Weather};
 use super::node::NodeId;
 use super::queue::{Event, Queue};
+use crate::chance::Chance;
 
 macro_rules! effects {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -153,60 +152,60 @@ const DRAWN: &[Effect] = &[
 
 impl Plan {
     /// Plans the faults from `begin` to `end`: each kind at least once, then at random
-    pub fn schedule(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, begin: Instant, end: Instant) {
+    pub fn schedule(&self, chance: &mut Chance, queue: &mut Queue, begin: Instant, end: Instant) {
         let kinds: Vec<Effect> = DRAWN.iter().copied().filter(|kind| self.kinds.contains(kind)).collect();
         let has = |effect| self.kinds.contains(&effect);
-        let weather = |rng: &mut ChaCha8Rng, is: bool, max: f64| if is { rng.unit() * max } else { 0.0 };
+        let weather = |chance: &mut Chance, is: bool, max: f64| if is { chance.unit() * max } else { 0.0 };
         let mut at = begin;
         let mut first: Vec<Effect> = kinds.clone();
         for i in (1..first.len()).rev() {
-            first.swap(i, rng.below(i as u64 + 1) as usize);
+            first.swap(i, chance.below(i as u64 + 1) as usize);
         }
         let mut number = 0;
         while at < end {
             number += 1;
             if number % 8 == 1 {
-                let loss = weather(rng, has(Effect::Loss), 0.04) + if has(Effect::Loss) { 0.005 } else { 0.0 };
-                let duplication = weather(rng, has(Effect::Duplication), 0.05);
-                let drop = weather(rng, has(Effect::Drop), 0.05);
-                let reordering = weather(rng, has(Effect::Reordering), 0.3);
+                let loss = weather(chance, has(Effect::Loss), 0.04) + if has(Effect::Loss) { 0.005 } else { 0.0 };
+                let duplication = weather(chance, has(Effect::Duplication), 0.05);
+                let drop = weather(chance, has(Effect::Drop), 0.05);
+                let reordering = weather(chance, has(Effect::Reordering), 0.3);
                 let weather = Weather { loss, duplication, drop, reordering, ..Weather::default() };
                 queue.at(at, Event::Fault(Box::new(Fault::Weather(weather))));
             }
-            if let Some(kind) = first.pop().or_else(|| rng.pick(&kinds).copied()) {
-                self.plan(rng, queue, at, number, kind);
+            if let Some(kind) = first.pop().or_else(|| chance.pick(&kinds).copied()) {
+                self.plan(chance, queue, at, number, kind);
             }
-            at = at + rng.exponential(self.every);
+            at = at + chance.wait(self.every);
         }
     }
 
-    fn plan(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, at: Instant, number: u64, kind: Effect) {
-        let peer = self.some_peer(rng);
-        let long = rng.exponential(Duration::from_secs(12)) + Duration::from_secs(3);
+    fn plan(&self, chance: &mut Chance, queue: &mut Queue, at: Instant, number: u64, kind: Effect) {
+        let peer = self.some_peer(chance);
+        let long = chance.wait(Duration::from_secs(12)) + Duration::from_secs(3);
         let mut plan = |fault| queue.at(at, Event::Fault(Box::new(fault)));
         match kind {
-            Effect::HalfOpen => (0..4).for_each(|_| plan(Fault::HalfOpen(rng.below(u64::MAX)))),
-            Effect::Reset => plan(Fault::Reset(rng.below(u64::MAX))),
+            Effect::HalfOpen => (0..4).for_each(|_| plan(Fault::HalfOpen(chance.below(u64::MAX)))),
+            Effect::Reset => plan(Fault::Reset(chance.below(u64::MAX))),
             Effect::OneWay | Effect::Partition | Effect::Asymmetric | Effect::Bridge => {
-                plan(Fault::Cut(number, self.cut(rng, kind)));
+                plan(Fault::Cut(number, self.cut(chance, kind)));
                 queue.at(at + long, Event::Heal(number));
             }
-            Effect::Crash => plan(Fault::Crash(peer, rng.exponential(Duration::from_secs(8)))),
+            Effect::Crash => plan(Fault::Crash(peer, chance.wait(Duration::from_secs(8)))),
             Effect::PowerCut => plan(Fault::PowerCut(peer, long, true)),
             Effect::DiskLoss => plan(Fault::PowerCut(peer, long, false)),
             Effect::SupernodeCrash => {
-                let node = NodeId(rng.below(self.supernodes.into()) as u32);
-                plan(Fault::Crash(node, rng.exponential(Duration::from_secs(5))));
+                let node = NodeId(chance.below(self.supernodes.into()) as u32);
+                plan(Fault::Crash(node, chance.wait(Duration::from_secs(5))));
             }
             Effect::Pause => {
-                let node = NodeId(rng.below(self.machines.into()) as u32);
-                plan(Fault::Pause(node, rng.exponential(Duration::from_secs(5))));
+                let node = NodeId(chance.below(self.machines.into()) as u32);
+                plan(Fault::Pause(node, chance.wait(Duration::from_secs(5))));
             }
-            Effect::Skew => plan(Fault::Skew(self.some(rng), 20_000 - rng.below(40_000) as i64)),
-            Effect::Jump => plan(Fault::Jump(self.some(rng), rng.exponential(Duration::from_secs(8)))),
+            Effect::Skew => plan(Fault::Skew(self.some(chance), 20_000 - chance.below(40_000) as i64)),
+            Effect::Jump => plan(Fault::Jump(self.some(chance), chance.wait(Duration::from_secs(8)))),
             Effect::SlowDisk => {
-                let node = self.some(rng);
-                plan(Fault::SlowDisk(node, rng.exponential(Duration::from_millis(800))));
+                let node = self.some(chance);
+                plan(Fault::SlowDisk(node, chance.wait(Duration::from_millis(800))));
                 queue.at(at + long, Event::Fault(Box::new(Fault::SlowDisk(node, super::world::WRITE))));
             }
             Effect::FullDisk => {
@@ -217,31 +216,31 @@ impl Plan {
         }
     }
 
-    fn some(&self, rng: &mut ChaCha8Rng) -> NodeId {
-        NodeId(rng.below(self.machines.into()) as u32)
+    fn some(&self, chance: &mut Chance) -> NodeId {
+        NodeId(chance.below(self.machines.into()) as u32)
     }
 
-    fn some_peer(&self, rng: &mut ChaCha8Rng) -> NodeId {
-        NodeId(self.supernodes + rng.below(u64::from(self.machines - self.supernodes)) as u32)
+    fn some_peer(&self, chance: &mut Chance) -> NodeId {
+        NodeId(self.supernodes + chance.below(u64::from(self.machines - self.supernodes)) as u32)
     }
 
-    fn cut(&self, rng: &mut ChaCha8Rng, effect: Effect) -> Cut {
+    fn cut(&self, chance: &mut Chance, effect: Effect) -> Cut {
         let len = self.machines as usize;
         if effect == Effect::OneWay {
             let is = |one: NodeId| (0..len).map(|i| i == one.index()).collect();
-            let (one, other) = (self.some(rng), self.some(rng));
+            let (one, other) = (self.some(chance), self.some(chance));
             let other = if one == other { NodeId((other.0 + 1) % self.machines) } else { other };
             return Cut { from: is(one), to: is(other), both: false, effect, is_permanent: false };
         }
-        let share = 0.1 + 0.4 * rng.unit();
-        let mut from: Vec<bool> = (0..len).map(|_| rng.chance(share)).collect();
+        let share = 0.1 + 0.4 * chance.unit();
+        let mut from: Vec<bool> = (0..len).map(|_| chance.happens(share)).collect();
         // Somebody must be cut off, or nothing is.
-        if let Some(is) = from.get_mut(self.some_peer(rng).index()) {
+        if let Some(is) = from.get_mut(self.some_peer(chance).index()) {
             *is = true;
         }
         let mut to: Vec<bool> = from.iter().map(|is| !is).collect();
         if effect == Effect::Bridge {
-            let bridge = self.some_peer(rng).index();
+            let bridge = self.some_peer(chance).index();
             for side in [&mut from, &mut to] {
                 if let Some(is) = side.get_mut(bridge) {
                     *is = false;
@@ -252,13 +251,13 @@ impl Plan {
     }
 
     /// Ways that stay cut for ever: between machines of which neither is of the healthy core, in one direction each
-    pub fn permanent(&self, rng: &mut ChaCha8Rng, queue: &mut Queue, at: Instant, core: u32) {
+    pub fn permanent(&self, chance: &mut Chance, queue: &mut Queue, at: Instant, core: u32) {
         let outside: Vec<u32> = (core..self.machines).collect();
         let len = self.machines as usize;
         let is = |one: u32| (0..len).map(|i| i == one as usize).collect::<Vec<bool>>();
         for (number, one) in outside.iter().enumerate() {
-            for (again, other) in outside.iter().chain(rng.pick(&outside)).enumerate() {
-                if one != other && rng.chance(0.4) {
+            for (again, other) in outside.iter().chain(chance.pick(&outside)).enumerate() {
+                if one != other && chance.happens(0.4) {
                     let cut =
                         Cut { from: is(*one), to: is(*other), both: false, effect: Effect::OneWay, is_permanent: true };
                     let id = 1 << 40 | (number as u64) << 16 | again as u64;

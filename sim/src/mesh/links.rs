@@ -10,7 +10,6 @@ use kith_common::status::Status;
 use kith_common::wire::link::ProbeReply;
 use kith_common::wire::session::{Hello, Location, Purpose, Reason};
 use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, Priority, parse_frame_header};
-use rand_chacha::rand_core::Rng;
 
 use super::net::{ConnEnd, ConnId, EndState, Item, Side};
 use super::node::{End, NodeId, Process};
@@ -93,8 +92,7 @@ impl World {
             Process::Peer(peer) => peer.hello.clone(),
             Process::Supernode(supernode) => supernode.hello.clone(),
         };
-        let mut nonce = [0; 32];
-        self.rng.fill_bytes(&mut nonce);
+        let nonce = self.chance.bytes();
         Some(template.hello(purpose, nonce))
     }
 
@@ -180,7 +178,7 @@ impl World {
         } else {
             conn_nonce
         };
-        let seed = self.rng.next_u64();
+        let seed = self.chance.number();
         let now = self.local(end.node);
         let node = self.node_mut(end.node);
         node.links += 1;

@@ -13,7 +13,6 @@
 
 mod acting;
 mod breaking;
-pub mod chance;
 mod clock;
 pub mod config;
 pub mod faults;

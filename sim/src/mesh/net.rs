@@ -11,13 +11,11 @@ use kith_common::id::Key;
 use kith_common::time::Instant;
 use kith_common::wire::Priority;
 use kith_common::wire::session::{Hello, Purpose};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
 
-use super::chance::Chance;
 use super::faults::Effect;
 use super::node::NodeId;
 use super::queue::{Event, Queue};
+use crate::chance::Chance;
 
 /// A dial, and the stream that it makes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -189,14 +187,14 @@ pub struct Network {
     /// What befalls bytes at present
     pub weather: Weather,
     effects: BTreeMap<Effect, u64>,
-    rng: ChaCha8Rng,
+    chance: Chance,
     last_opened: Vec<ConnId>,
 }
 
 impl Network {
     /// A network of so many machines
-    pub fn new(machines: usize, mut rng: ChaCha8Rng) -> Self {
-        let distance = (0..machines).map(|_| Duration::from_micros(500 + rng.below(40_000))).collect();
+    pub fn new(machines: usize, mut chance: Chance) -> Self {
+        let distance = (0..machines).map(|_| Duration::from_micros(500 + chance.below(40_000))).collect();
         Self {
             conns: Vec::new(),
             live: 0,
@@ -206,7 +204,7 @@ impl Network {
             distance,
             weather: Weather::default(),
             effects: BTreeMap::new(),
-            rng,
+            chance,
             last_opened: vec![ConnId(0); machines],
         }
     }
@@ -284,14 +282,14 @@ impl Network {
         if self.is_blocked(from, to) || self.is_blocked(to, from) || !is_up {
             return queue.after(SYN_RTO * 2_u32.pow(tries.min(6)), Event::Syn(id, tries + 1));
         }
-        if self.rng.chance(self.weather.loss) {
+        if self.chance.happens(self.weather.loss) {
             self.count(Effect::Loss);
             return queue.after(SYN_RTO * 2_u32.pow(tries.min(6)), Event::Syn(id, tries + 1));
         }
         // One round trip for TCP, one for TLS.
         let event = if listens { Event::Connected(id) } else { Event::Refused(id) };
-        let late = self.rng.chance(self.weather.reordering);
-        let late = if late { self.rng.exponential(LATE_ANSWER) } else { Duration::ZERO };
+        let late = self.chance.happens(self.weather.reordering);
+        let late = if late { self.chance.wait(LATE_ANSWER) } else { Duration::ZERO };
         queue.after(late + if listens { round_trip * 2 } else { round_trip }, event);
     }
 
@@ -375,7 +373,7 @@ impl Network {
                 self.stalled.insert((id, side));
                 continue;
             }
-            let delay = self.delay(from, to) + RTO_MIN + Duration::from_micros(self.rng.below(1_000_000));
+            let delay = self.delay(from, to) + RTO_MIN + Duration::from_micros(self.chance.below(1_000_000));
             let Some(conn) = self.conn_mut(id) else { continue };
             let direction = &mut conn.directions[side.index()];
             direction.bytes = [0; 3];
@@ -448,9 +446,9 @@ impl Network {
 
     fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
         let distance = |node: NodeId| self.distance.get(node.index()).copied().unwrap_or_default();
-        let mut delay = distance(from) + distance(to) + self.rng.exponential(self.weather.jitter);
+        let mut delay = distance(from) + distance(to) + self.chance.wait(self.weather.jitter);
         let mut rto = RTO_MIN;
-        while self.rng.chance(self.weather.loss) {
+        while self.chance.happens(self.weather.loss) {
             self.count(Effect::Loss);
             delay += rto;
             rto = (rto * 2).min(Duration::from_secs(4));
@@ -460,16 +458,16 @@ impl Network {
 
     /// Whether this packet arrives twice
     pub fn duplicates(&mut self) -> bool {
-        self.rng.chance(self.weather.duplication)
+        self.chance.happens(self.weather.duplication)
     }
 
     /// Whether this packet finds a full queue
     pub fn drops(&mut self) -> bool {
-        self.rng.chance(self.weather.drop)
+        self.chance.happens(self.weather.drop)
     }
 
     /// A random number
     pub fn random(&mut self) -> u64 {
-        self.rng.next_u64()
+        self.chance.number()
     }
 }

@@ -223,8 +223,9 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
 fn say(options: &Options, summary: &Summary) {
     let Summary { seeds, simulated_s, wall_s, speed, events, hash, queue_longest, conns_most, .. } = summary;
     let hours = simulated_s / 3600.0;
+    let decimals = if *speed < 10.0 { 1 } else { 0 };
     line(&format!(
-        "{seeds} seeds of {} peers: {hours:.1} simulated hours in {wall_s:.0} s, {speed:.0} times as fast as real time on one core",
+        "{seeds} seeds of {} peers: {hours:.1} simulated hours in {wall_s:.0} s, {speed:.decimals$} times as fast as real time on one core",
         options.peers,
     ));
     line(&format!("{events} events; trace {hash}"));

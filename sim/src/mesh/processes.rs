@@ -14,9 +14,8 @@ use kith_common::supernode::{self, Supernode};
 use kith_common::time::Instant;
 use kith_common::wire::session::{Locations, Reason, Role};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
-use super::chance::Chance;
 use super::clock::Clock;
 use super::faults::Effect;
 use super::links::location_of;
@@ -56,13 +55,13 @@ impl World {
         self.show_directory(id);
         self.settle(id);
         if self.node(id).peer().is_some() && self.node(id).life == 1 {
-            let wait = self.user_rng.exponential(self.config.deed_every);
+            let wait = self.user_chance.wait(self.config.deed_every);
             self.queue.after(wait, Event::User(id));
         }
     }
 
     fn random(&mut self) -> ChaCha20Rng {
-        ChaCha20Rng::seed_from_u64(self.rng.next_u64())
+        ChaCha20Rng::seed_from_u64(self.chance.number())
     }
 
     fn start_peer(&mut self, id: NodeId) -> PeerProcess {
@@ -136,7 +135,7 @@ impl World {
         // What was being written may have got there, or not.
         if let Disk::Supernode(disk) = &mut node.disk {
             let group = std::mem::take(&mut disk.writing);
-            if self.rng.chance(0.5) {
+            if self.chance.happens(0.5) {
                 self.append(id, &group);
             }
         }
@@ -324,7 +323,7 @@ impl World {
         if write > WRITE {
             self.net.count(Effect::SlowDisk);
         }
-        let wait = self.rng.exponential(write) + Duration::from_micros(200);
+        let wait = self.chance.wait(write) + Duration::from_micros(200);
         self.queue.after(wait, Event::Disk { node, life, done });
     }
 

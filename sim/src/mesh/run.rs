@@ -10,13 +10,13 @@ use kith_common::routing::forward::Count;
 use kith_common::time::Instant;
 
 use super::acting::FATE_WAIT;
-use super::chance::stream;
 use super::config::Config;
 use super::faults::{Effect, Plan};
 use super::node::NodeId;
 use super::users;
 use super::watch::{Violation, Watch};
 use super::world::World;
+use crate::chance::{Chance, Draws};
 
 /// A rewire, a dial of 5 s, a report and another rewire
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
@@ -109,13 +109,13 @@ fn plan(world: &mut World, begin: Instant, end: Instant) {
     let (core, machines) = (config.core(), config.machines());
     // What is due at the very end of the calm is a part of the calm.
     let begin = begin + Duration::from_micros(1);
-    let mut rng = stream(config.seed, 5);
+    let mut chance = Chance::new(config.seed, Draws::Faults);
     let plan = Plan { kinds: config.kinds.clone(), supernodes: config.supernodes, machines, every: config.fault_every };
     if core < machines {
-        plan.permanent(&mut rng, &mut world.queue, begin, core);
+        plan.permanent(&mut chance, &mut world.queue, begin, core);
     }
     if !config.faults.is_zero() {
-        plan.schedule(&mut rng, &mut world.queue, begin, end);
+        plan.schedule(&mut chance, &mut world.queue, begin, end);
     }
 }
 
@@ -123,7 +123,7 @@ fn plan(world: &mut World, begin: Instant, end: Instant) {
 fn send_burst(world: &mut World) {
     let (from, to) = (NodeId(world.config.supernodes), users::name_of(world.config.machines() - 1));
     for _ in 0..world.config.burst {
-        let content = users::data(&mut world.user_rng);
+        let content = users::data(&mut world.user_chance);
         world.handle_deed(from, users::Deed::Send { to: to.clone(), content, traced: false });
     }
 }
@@ -136,9 +136,8 @@ fn say_last_words(world: &mut World) {
     let (first, core) = (world.config.supernodes, world.config.core());
     let peers = u64::from(core - first);
     for number in first..core {
-        use super::chance::Chance;
-        let to = first + ((u64::from(number - first) + 1 + world.user_rng.below(peers.max(2) - 1)) % peers) as u32;
-        let content = users::data(&mut world.user_rng);
+        let to = first + ((u64::from(number - first) + 1 + world.user_chance.below(peers.max(2) - 1)) % peers) as u32;
+        let content = users::data(&mut world.user_chance);
         let deed = users::Deed::Send { to: users::name_of(to), content, traced: false };
         world.handle_deed(NodeId(number), deed);
     }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use kith_common::id::Name;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Content, Signal};
-use rand_chacha::ChaCha8Rng;
 
-use super::chance::Chance;
 use super::node::NodeId;
+use crate::chance::Chance;
 
 /// One thing that a user does
 #[derive(Clone, Debug)]
@@ -54,25 +53,25 @@ pub(super) fn machine(node: NodeId, supernodes: u32) -> String {
 
 impl Habits {
     /// The next thing that a user does, among peers numbered `first..end`
-    pub fn draw(&self, rng: &mut ChaCha8Rng, first: u32, end: u32) -> Deed {
-        let somebody = |rng: &mut ChaCha8Rng| name_of(first + rng.below(u64::from(end - first)) as u32);
-        if rng.chance(self.logouts) {
-            return Deed::LogOut(rng.exponential(Duration::from_secs(20)));
+    pub fn draw(&self, chance: &mut Chance, first: u32, end: u32) -> Deed {
+        let somebody = |chance: &mut Chance| name_of(first + chance.below(u64::from(end - first)) as u32);
+        if chance.happens(self.logouts) {
+            return Deed::LogOut(chance.wait(Duration::from_secs(20)));
         }
-        match rng.below(20) {
-            0 => Deed::LookUp(somebody(rng)),
+        match chance.below(20) {
+            0 => Deed::LookUp(somebody(chance)),
             1 => Deed::Read,
-            2 => Deed::Send { to: nobody(rng), content: ping(), traced: false },
-            3..=4 => Deed::Send { to: somebody(rng), content: ping(), traced: true },
-            5 => Deed::Send { to: somebody(rng), content: call(), traced: false },
-            6 => Deed::Send { to: somebody(rng), content: ping(), traced: false },
-            _ => Deed::Send { to: somebody(rng), content: data(rng), traced: false },
+            2 => Deed::Send { to: nobody(chance), content: ping(), traced: false },
+            3..=4 => Deed::Send { to: somebody(chance), content: ping(), traced: true },
+            5 => Deed::Send { to: somebody(chance), content: call(), traced: false },
+            6 => Deed::Send { to: somebody(chance), content: ping(), traced: false },
+            _ => Deed::Send { to: somebody(chance), content: data(chance), traced: false },
         }
     }
 }
 
-fn nobody(rng: &mut ChaCha8Rng) -> Name {
-    let text = format!("nobody-{}", rng.below(4));
+fn nobody(chance: &mut Chance) -> Name {
+    let text = format!("nobody-{}", chance.below(4));
     text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
 }
 
@@ -86,7 +85,7 @@ fn call() -> Content {
 }
 
 /// Mostly short, as messages are
-pub fn data(rng: &mut ChaCha8Rng) -> Content {
-    let len = if rng.chance(0.02) { 20_000 } else { 20 + rng.below(200) };
+pub fn data(chance: &mut Chance) -> Content {
+    let len = if chance.happens(0.02) { 20_000 } else { 20 + chance.below(200) };
     Content::Data(Bytes::try_from(vec![7; len as usize]).unwrap_or_default())
 }

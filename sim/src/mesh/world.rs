@@ -9,9 +9,7 @@ use kith_common::id::{Key, Name};
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
-use rand_chacha::ChaCha8Rng;
 
-use super::chance::stream;
 use super::clock::Clock;
 use super::config::Config;
 use super::faults::Effect;
@@ -20,6 +18,7 @@ use super::node::{Disk, Identity, Node, NodeId, PeerDisk, Signed};
 use super::queue::{Event, Queue};
 use super::users;
 use super::watch::Watch;
+use crate::chance::{Chance, Draws};
 
 /// How long a write takes on a healthy disk, on average
 pub const WRITE: Duration = Duration::from_millis(3);
@@ -56,9 +55,9 @@ pub struct World {
     /// When everything was last made whole
     pub whole_since: Option<Instant>,
     /// Draws of processes: seeds, nonces
-    pub rng: ChaCha8Rng,
+    pub chance: Chance,
     /// Draws of users
-    pub user_rng: ChaCha8Rng,
+    pub user_chance: Chance,
 }
 
 impl World {
@@ -79,11 +78,11 @@ impl World {
             lease: config.lease,
         });
         let now = Instant::ZERO;
-        let mut ppm_rng = stream(seed, 1);
-        let nodes = (0..machines).map(|number| new_node(&config, number, now, &signed, &mut ppm_rng)).collect();
+        let mut clocks = Chance::new(seed, Draws::Clocks);
+        let nodes = (0..machines).map(|number| new_node(&config, number, now, &signed, &mut clocks)).collect();
         let mut world = Self {
             nodes,
-            net: Network::new(machines as usize, stream(seed, 2)),
+            net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
             watch: Watch::new(&config),
             admission,
@@ -92,8 +91,8 @@ impl World {
             releasing: BTreeMap::new(),
             is_fault_phase: false,
             whole_since: Some(now),
-            rng: stream(seed, 3),
-            user_rng: stream(seed, 4),
+            chance: Chance::new(seed, Draws::Processes),
+            user_chance: Chance::new(seed, Draws::Users),
             config,
         };
         for number in 0..machines {
@@ -195,15 +194,14 @@ impl World {
     }
 }
 
-fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, rng: &mut ChaCha8Rng) -> Node {
-    use super::chance::Chance;
+fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, chance: &mut Chance) -> Node {
     let id = NodeId(number);
     let disk = if number < config.supernodes {
         Disk::Supernode(Box::default())
     } else {
         Disk::Peer(Box::new(PeerDisk::new(config.seed, id, 0, signed)))
     };
-    let ppm = 100 - rng.below(200) as i64;
+    let ppm = 100 - chance.below(200) as i64;
     Node {
         id,
         name: users::name_of(number),

@@ -17,7 +17,7 @@ use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{TTL_DEFAULT, TTL_MAX};
 use serde::Serialize;
 
-use crate::chance::Chance;
+use crate::chance::{Chance, Draws};
 use crate::members::{History, Ids, Members};
 use crate::overlay::{Overlay, Peer};
 use crate::parallel::{map_chunks, threads_default};
@@ -224,7 +224,7 @@ pub fn measure(options: &Options) -> (Figures, Timing) {
         let mut overlay = overlay(options, seed);
         tally.add_links(&overlay);
         if options.dead > 0.0 {
-            overlay.kill(options.dead, &mut Chance::new(seed, "dead"));
+            overlay.kill(options.dead, &mut Chance::new(seed, Draws::Dead));
         }
         tally.add_walks(options, &overlay, seed);
         timing = Some(timing::measure(&overlay, seed));
@@ -307,13 +307,13 @@ impl Tally {
     }
 
     fn add_walks(&mut self, options: &Options, overlay: &Overlay, seed: u64) {
-        let mut chance = Chance::new(seed, "packets");
+        let mut chance = Chance::new(seed, Draws::Packets);
         let living: Vec<Peer> = (0..overlay.peers() as Peer).filter(|peer| overlay.is_alive(*peer)).collect();
         if living.len() < 2 {
             return;
         }
         for _ in 0..SAMPLES {
-            let peer = living[chance.below(living.len())];
+            let peer = living[chance.index(living.len())];
             let (sum, count) = overlay.shortest(peer);
             self.shortest = (self.shortest.0 + sum, self.shortest.1 + count);
             self.memory = (self.memory.0 + overlay.routes(peer).memory_bytes() as u64, self.memory.1 + 1);
@@ -378,8 +378,8 @@ impl Tally {
 
 /// From one of the living to another, each as likely as the others
 fn trip(living: &[Peer], chance: &mut Chance) -> Trip {
-    let from = chance.below(living.len());
-    let to = (from + 1 + chance.below(living.len() - 1)) % living.len();
+    let from = chance.index(living.len());
+    let to = (from + 1 + chance.index(living.len() - 1)) % living.len();
     Trip { from: living[from], to: living[to], id: chance.number() }
 }
 

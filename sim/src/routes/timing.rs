@@ -7,7 +7,7 @@ use kith_common::time::Instant;
 use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, new_packet};
 use serde::Serialize;
 
-use crate::chance::Chance;
+use crate::chance::{Chance, Draws};
 use crate::overlay::{Overlay, Peer};
 use crate::stats::median;
 
@@ -27,9 +27,9 @@ pub struct Timing {
 
 pub(super) fn measure(overlay: &Overlay, seed: u64) -> Timing {
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
-    let mut chance = Chance::new(seed, "timing");
+    let mut chance = Chance::new(seed, Draws::Timing);
     for _ in 0..10 * SAMPLES {
-        let [from, to] = [(); 2].map(|()| chance.below(overlay.peers()) as Peer);
+        let [from, to] = [(); 2].map(|()| chance.index(overlay.peers()) as Peer);
         let is_near = from == to || overlay.neighbours(from).contains(&to);
         if is_near || !overlay.is_alive(from) || !overlay.is_alive(to) || cold.len() == SAMPLES {
             continue;

@@ -7,7 +7,7 @@ use kith_common::routing::NeighbourView;
 use kith_common::wire::packet::{TTL_DEFAULT, TTL_MAX};
 
 use super::*;
-use crate::chance::Chance;
+use crate::chance::{Chance, Draws};
 use crate::members::{History, Ids, Members};
 
 /// Peers by their addresses: all that they know is made anew for every decision, and nothing is remembered
@@ -60,13 +60,13 @@ impl Naive {
 fn assert_equal_to_naive_walks(peers: usize, degree: u8, dead: f64) {
     let members = Members::new(peers, Ids::Given, History::Joins, 7);
     let mut overlay = Overlay::new(members.ring(), degree, &"somebody".parse().unwrap(), 1);
-    let mut chance = Chance::new(7, "test");
+    let mut chance = Chance::new(7, Draws::Packets);
     overlay.kill(dead, &mut chance);
     let (naive, mut walker) = (Naive::new(members.ring(), degree, &overlay), Walker::new(&overlay));
     let ttl = if dead > 0.0 { TTL_MAX } else { TTL_DEFAULT };
     let (mut walks, mut came_back) = (0, 0);
     while walks < 300 {
-        let [from, to] = [(); 2].map(|()| chance.below(peers) as Peer);
+        let [from, to] = [(); 2].map(|()| chance.index(peers) as Peer);
         if from == to || !overlay.is_alive(from) || !overlay.is_alive(to) {
             continue;
         }
