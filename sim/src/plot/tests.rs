@@ -2,7 +2,7 @@ use super::*;
 
 fn options() -> Options {
     let out = PathBuf::new();
-    Options { out, max_peers: 300, dead_peers: 1000, pairs: 400, seed: 1, threads: Some(2) }
+    Options { out, max_peers: 300, dead_peers: 3000, pairs: 400, seed: 1, threads: Some(2) }
 }
 
 /// How often a word is in the text elements of a picture
