@@ -73,6 +73,13 @@ fn session_that_was_taken_up_again_is_not_ended_by_an_older_expiry() {
     clean(&config(8, 4, 8, 100_240));
 }
 
+/// A peer logged in to go on with a session whose end was on its way to a slow disk, and got a new session with the id of
+/// the ended one; its next login then replaced that one too.
+#[test]
+fn session_that_is_ending_is_not_taken_up() {
+    clean(&config(8, 4, 12, 608_576));
+}
+
 /// A link that closed while the disk wrote its peer's logout stayed the peer's home: relays went into it, and the next
 /// login waited for it to be found dead.
 #[test]

@@ -38,13 +38,15 @@ impl<S: Signer> Supernode<S> {
     }
 
     pub(super) fn propose_login(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
+        let resumed = request.resume.filter(|session| self.is_resumable(*session, &request.key));
+        if let Some(session) = resumed {
+            // Its peer is back: an end of it that waits for the disk is no longer true.
+            self.queue.withdraw(&Command::Expire { session });
+        }
         let command = Command::LogIn(LogIn {
             name: request.name,
             key: request.key,
-            session: request
-                .resume
-                .filter(|id| self.is_session_of(*id, &request.key))
-                .unwrap_or_else(|| SessionId(self.random())),
+            session: resumed.unwrap_or_else(|| SessionId(self.random())),
             salt: self.random(),
             locations: request.locations,
         });
@@ -131,8 +133,10 @@ impl<S: Signer> Supernode<S> {
         self.send(link, Frame::Probe(Probe { sequence: 0 }));
     }
 
-    fn is_session_of(&self, session: SessionId, key: &Key) -> bool {
+    /// Whether this is a session of `key`, and will still be when a login that is proposed now is applied
+    fn is_resumable(&self, session: SessionId, key: &Key) -> bool {
         self.directory.session(session).is_some_and(|session| session.key == *key)
+            && !self.queue.is_writing(&Command::Expire { session })
     }
 }
 

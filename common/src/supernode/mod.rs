@@ -220,21 +220,23 @@ impl<S: Signer> Supernode<S> {
         self.refuse_late_claims(now);
     }
 
-    /// Sessions and pairs whose time is over, those left out that the queue holds: a slow disk must not fill it
+    /// Sessions and pairs whose time is over, but those that the queue decides on: a slow disk must not fill it
     fn propose_ends(&mut self, now: Instant) {
         let (sessions, pairs) = (self.leases.expire(now), self.pair_terms.expire(now));
         if sessions.is_empty() && pairs.is_empty() {
             return;
         }
-        let (mut ending, mut reuniting) = (BTreeSet::new(), BTreeSet::new());
+        let (mut decided, mut reuniting) = (BTreeSet::new(), BTreeSet::new());
         for command in self.queue.commands() {
             match command {
-                Command::Expire { session } => drop(ending.insert(*session)),
+                Command::Expire { session } => drop(decided.insert(*session)),
+                // Once granted it begins the lease anew; if it is refused, the lease ends a second later.
+                Command::LogIn(login) => drop(decided.insert(login.session)),
                 Command::ExpirePair { a, b } => drop(reuniting.insert(Pair::of(*a, *b))),
                 _ => {}
             }
         }
-        for session in sessions.into_iter().filter(|session| !ending.contains(session)) {
+        for session in sessions.into_iter().filter(|session| !decided.contains(session)) {
             self.propose(Command::Expire { session });
         }
         for [a, b] in pairs.into_iter().filter(|pair| !reuniting.contains(pair)).map(Pair::ends) {

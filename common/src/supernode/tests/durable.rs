@@ -166,6 +166,56 @@ fn end_of_a_lease_that_waits_for_the_disk_is_taken_back_when_the_peer_renews() {
     assert!(bench.core.directory().session(renew.session).is_some());
 }
 
+/// A peer without a link, and a disk that is slow
+fn away_while_the_disk_is_slow() -> (Bench, SessionId) {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.close(1);
+    bench.wait(millis(5_000));
+    bench.settle();
+    assert_eq!(bench.suspects(), [session]);
+    bench.ask(2, 2);
+    assert!(bench.drain().contains(&"append LogIn".to_owned()));
+    (bench, session)
+}
+
+fn come_back(bench: &mut Bench, session: SessionId) {
+    bench.open(3, 1);
+    bench.frame(3, login(1, Some(session)));
+    bench.drain();
+}
+
+#[test]
+fn end_of_a_lease_that_waits_for_the_disk_is_taken_back_when_the_peer_logs_in() {
+    let (mut bench, session) = away_while_the_disk_is_slow();
+    bench.wait(LEASE);
+    come_back(&mut bench, session);
+    let said = bench.settle();
+    assert!(said.contains(&"3: Granted".to_owned()) && !said.iter().any(|said| said.contains("Expire")), "{said:?}");
+    assert_eq!(bench.session(1), session);
+}
+
+#[test]
+fn lease_that_ends_while_a_login_waits_for_the_disk_begins_anew_with_it() {
+    let (mut bench, session) = away_while_the_disk_is_slow();
+    bench.wait(LEASE - millis(8_000));
+    come_back(&mut bench, session);
+    bench.wait(millis(5_000));
+    let said = bench.settle();
+    assert!(said.contains(&"3: Granted".to_owned()) && !said.iter().any(|said| said.contains("Expire")), "{said:?}");
+    assert_eq!(bench.session(1), session);
+}
+
+#[test]
+fn session_whose_end_is_on_its_way_to_the_disk_is_not_resumed_and_its_id_not_used_again() {
+    let (mut bench, session) = away_while_the_disk_is_slow();
+    bench.wait(LEASE);
+    assert!(bench.durable().contains(&"append Expire".to_owned()));
+    come_back(&mut bench, session);
+    assert!(bench.settle().contains(&"3: Granted".to_owned()));
+    assert_ne!(bench.session(1), session);
+}
+
 #[test]
 fn unreachable_pair_is_parted_until_its_term_ends() {
     let mut bench = Bench::with(3, LONG_LEASE, None);
