@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use super::faults::Effect;
 
+/// How often the oracles look at everything
+const STEP: Duration = Duration::from_secs(1);
+/// Of more machines than these they look at everything as much less often: else most of a run would be looking
+const MACHINES_A_STEP: u32 = 1_000;
+
 /// One run; the same config gives the same run
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -67,6 +72,11 @@ impl Config {
     /// Machines in all
     pub const fn machines(&self) -> u32 {
         self.supernodes + self.peers
+    }
+
+    /// How often the oracles look at everything
+    pub fn step(&self) -> Duration {
+        STEP * (self.machines() / MACHINES_A_STEP).max(1)
     }
 
     /// Machines of the healthy core, numbered from 0

@@ -22,10 +22,6 @@ use crate::chance::{Chance, Draws};
 
 /// How long a write takes on a healthy disk, on average
 pub const WRITE: Duration = Duration::from_millis(3);
-/// How often the oracles look at everything
-const STEP: Duration = Duration::from_secs(1);
-/// Of more machines than these they look at everything as much less often: else most of a run would be looking
-const MACHINES_A_STEP: u32 = 1_000;
 
 /// Events of one machine at one moment: more, and a timer does not move on
 const INSTANT_EVENTS_MAX: usize = 10_000;
@@ -98,7 +94,7 @@ impl World {
         for number in 0..machines {
             world.start(NodeId(number));
         }
-        world.queue.after(world.step(), Event::Step);
+        world.queue.after(world.config.step(), Event::Step);
         world
     }
 
@@ -182,12 +178,8 @@ impl World {
         !self.is_held(node, event)
     }
 
-    fn step(&self) -> Duration {
-        STEP * (self.config.machines() / MACHINES_A_STEP).max(1)
-    }
-
     fn handle_step(&mut self) {
-        self.queue.after(self.step(), Event::Step);
+        self.queue.after(self.config.step(), Event::Step);
         let mut watch = std::mem::take(&mut self.watch);
         watch.step(self);
         self.watch = watch;

@@ -23,6 +23,7 @@ use kith_common::time::Instant;
 use kith_common::wire::content::Content;
 
 use super::Oracle;
+use super::truth::carries;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -48,6 +49,8 @@ struct Send {
     held: Instant,
     fate: Option<Status>,
     is_kept: bool,
+    /// A packet of it was doubled on the way, which nobody can know: one copy may come back and the other arrive
+    is_doubled: bool,
 }
 
 /// What is known of every send, and of every name
@@ -59,7 +62,6 @@ pub struct Fates {
     absent: BTreeMap<Name, Instant>,
     known: BTreeSet<Name>,
     present: BTreeSet<Name>,
-    doubled: BTreeMap<Address, Instant>,
     /// Who lost its disk, and what was on it
     lost: BTreeMap<Name, Instant>,
     core: u32,
@@ -103,11 +105,9 @@ impl Fates {
         }
     }
 
-    /// A packet of it was doubled on the way, which nobody can know: one copy came back, the other arrived
+    /// What was true of it is forgotten, or cannot be known
     fn is_excused(&self, now: Instant, id: &MessageId) -> bool {
-        let Some(send) = self.sends.get(id) else { return true };
-        let doubled = self.doubled.get(&send.source);
-        now - send.asked > FORGOTTEN || doubled.is_some_and(|at| *at >= send.asked)
+        self.sends.get(id).is_none_or(|send| send.is_doubled || now - send.asked > FORGOTTEN)
     }
 
     fn keep(&mut self, now: Instant, node: NodeId, id: &MessageId, is_new: bool, status: Status) -> Result<(), String> {
@@ -149,7 +149,17 @@ impl Oracle for Fates {
             Observation::Asked { id, to, content, source } => {
                 let is_data = matches!(content, Content::Data(_));
                 let (to, source) = ((*to).clone(), *source);
-                let send = Send { node, to, is_data, source, asked: now, held: now, fate: None, is_kept: false };
+                let send = Send {
+                    node,
+                    to,
+                    is_data,
+                    source,
+                    asked: now,
+                    held: now,
+                    fate: None,
+                    is_kept: false,
+                    is_doubled: false,
+                };
                 if self.sends.insert(*id, send).is_some() {
                     return Err("two messages with one id".into());
                 }
@@ -157,7 +167,11 @@ impl Oracle for Fates {
             Observation::Peer(Output::Done(outcome)) => return self.judge(now, node, &outcome.fate),
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
-                self.doubled.insert(packet.header().source, now);
+                let source = packet.header().source;
+                let mut sends = self.sends.iter_mut().filter(|(_, send)| send.source == source);
+                if let Some((_, send)) = sends.find(|(id, _)| carries(packet, id)) {
+                    send.is_doubled = true;
+                }
             }
             Observation::Applied(directory) => {
                 let known: BTreeSet<Name> = directory.accounts().map(|(name, _)| name.clone()).collect();

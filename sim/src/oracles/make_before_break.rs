@@ -42,7 +42,7 @@ impl Tables {
             awaited.insert(*address, now);
         }
         dropped.retain(|key, (place, _)| wanted.get(place) != Some(key));
-        for (place, key) in known.iter().filter(|(_, key)| !wanted.values().any(|wanted| wanted == *key)) {
+        for (place, key) in known.iter().filter(|(place, key)| wanted.get(place) != Some(key)) {
             dropped.entry(*key).or_insert((*place, now));
         }
         *known = wanted;

@@ -123,7 +123,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(component::Component::default()),
         Box::new(degree::Degree),
         Box::new(bounds::Bounds::default()),
-        Box::new(storms::Storms::default()),
+        Box::new(storms::Storms::new(config)),
         Box::new(choices::Choices::default()),
         Box::new(crossing::Crossing::default()),
         Box::new(homes::Homes::new(config)),
