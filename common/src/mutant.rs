@@ -118,7 +118,7 @@ impl fmt::Display for Mutant {
 
 /// A name that no mutant has
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no mutant has this name")]
+#[error("no mistake has this name; `kith-sim mutants --list` names them")]
 pub struct UnknownMutant;
 
 impl FromStr for Mutant {

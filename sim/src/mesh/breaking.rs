@@ -63,13 +63,15 @@ impl World {
 
     /// A cut ends
     pub fn heal(&mut self, number: u64) {
-        if self.net.heal(number) {
+        if let Some(effect) = self.net.heal(number) {
+            self.watch.tell(self.now(), &format!("{effect}: over"));
             self.net.release(&mut self.queue);
         }
     }
 
     /// All faults end; what is permanent stays
     pub fn make_whole(&mut self) {
+        self.watch.tell(self.now(), "all faults end");
         self.is_fault_phase = false;
         self.net.heal_all();
         self.net.weather = Weather::default();

@@ -415,9 +415,9 @@ impl Network {
         self.cuts.insert(number, cut);
     }
 
-    /// Takes a cut away; whether it was there
-    pub fn heal(&mut self, number: u64) -> bool {
-        self.cuts.remove(&number).is_some()
+    /// Takes a cut away; which kind it was, if it was there
+    pub fn heal(&mut self, number: u64) -> Option<Effect> {
+        self.cuts.remove(&number).map(|cut| cut.effect)
     }
 
     /// Takes all cuts away but those that stay

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::faults::Effect;
+use super::node::NodeId;
 use super::run::{Report, run};
+use super::users;
 use super::watch::Violation;
 use crate::cli;
 use crate::output::{self, line, note};
@@ -48,9 +50,9 @@ pub struct Options {
     /// One user sends so many messages at once, before faults begin
     #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
     burst: u32,
-    /// Tell the story of everything that names this: a peer (`peer-7`), an address, the id of a packet (in hexadecimal) or
+    /// Tell one seed's story of everything that names this: a peer (`peer-7`), an address, the id of a packet (in hexadecimal) or
     /// of a message, or `all`
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", conflicts_with = "seeds")]
     trace: Option<String>,
     /// Make this mistake in all cores, as `kith-sim mutants` does
     #[cfg(feature = "mutants")]
@@ -88,6 +90,12 @@ impl Options {
         })
     }
 
+    fn names(&self) -> String {
+        let last = self.supernodes + self.peers as u32 - 1;
+        let [first, last] = [self.supernodes, last].map(|number| users::machine(NodeId(number), self.supernodes));
+        format!("{first} to {last}")
+    }
+
     fn tell(&self, seed: u64, violation: &Violation) -> String {
         format!("seed {seed}: {violation}\n  replay, with --trace WHAT as a story: {}", self.replay(seed))
     }
@@ -122,6 +130,9 @@ impl Options {
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     seeds: u64,
+    /// Seeds in which an oracle was wronged, and what each said
+    #[serde(skip)]
+    wrong: Vec<u64>,
     violations: Vec<String>,
     simulated_s: f64,
     wall_s: f64,
@@ -140,6 +151,7 @@ impl Summary {
     fn add(&mut self, options: &Options, seed: u64, report: &Report) {
         self.seeds += 1;
         if let Some(violation) = &report.violation {
+            self.wrong.push(seed);
             self.violations.push(options.tell(seed, violation));
         }
         self.simulated_s += report.simulated.as_secs_f64();
@@ -188,6 +200,9 @@ fn summary(options: &Options) -> Result<Summary, String> {
             if let Some(violation) = &report.violation {
                 note(&options.tell(seed, violation));
             }
+            if let (Some(about), Some(0)) = (&options.trace, report.told) {
+                note(&format!("kith-sim: nothing names {about}; peers are called {}", options.names()));
+            }
             Ok::<_, String>((seed, report, began.elapsed()))
         },
     );
@@ -222,10 +237,14 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
 
 fn say(options: &Options, summary: &Summary) {
     let Summary { seeds, simulated_s, wall_s, speed, events, hash, queue_longest, conns_most, .. } = summary;
-    let hours = simulated_s / 3600.0;
+    let simulated = match simulated_s {
+        ..3600.0 => format!("{:.1} simulated minutes", simulated_s / 60.0),
+        _ => format!("{:.1} simulated hours", simulated_s / 3600.0),
+    };
     let decimals = if *speed < 10.0 { 1 } else { 0 };
     line(&format!(
-        "{seeds} seeds of {} peers: {hours:.1} simulated hours in {wall_s:.0} s, {speed:.decimals$} times as fast as real time on one core",
+        "{seeds} {} of {} peers: {simulated} in {wall_s:.0} s, {speed:.decimals$} times as fast as real time on one core",
+        if *seeds == 1 { "seed" } else { "seeds" },
         options.peers,
     ));
     line(&format!("{events} events; trace {hash}"));
@@ -237,10 +256,13 @@ fn say(options: &Options, summary: &Summary) {
     }
     line(&format!("packets: {}", list(&summary.packets)));
     line(&format!("at most {queue_longest} events waited, and {conns_most} dials and links were there"));
-    line(&match summary.violations.as_slice() {
+    line(&match summary.wrong.as_slice() {
         [] if *seeds < 10 => "no violation".into(),
         [] => format!("no violation; fewer than {:.2} % of seeds are wrong (95 %: 3/n)", 300.0 / *seeds as f64),
-        [first, ..] => format!("{} of {seeds} seeds are wrong, first: {first}", summary.violations.len()),
+        wrong => {
+            let list = wrong.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            format!("{} of {seeds} seeds are wrong, as was told of each: {list}", wrong.len())
+        }
     });
 }
 

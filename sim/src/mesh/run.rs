@@ -29,6 +29,8 @@ const TRIALS_MAX: u32 = 6;
 pub struct Report {
     /// What was wrong, if anything
     pub violation: Option<Violation>,
+    /// Lines of the story that is told, but for those of faults
+    pub told: Option<u64>,
     /// Stands for everything that happened
     pub hash: u64,
     /// Events that happened
@@ -74,6 +76,7 @@ fn run_world(config: &Config) -> Report {
     }
     Report {
         violation: world.watch.violation().cloned(),
+        told: world.watch.told(),
         hash: world.watch.hash(),
         events: world.watch.events(),
         simulated: world.now().since(Instant::ZERO),
@@ -159,6 +162,7 @@ impl Report {
         let violation = Violation { at: Instant::ZERO, oracle: "panic", what: text.to_owned() };
         Self {
             violation: Some(violation),
+            told: None,
             hash: 0,
             events: 0,
             simulated: Duration::ZERO,

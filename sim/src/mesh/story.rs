@@ -26,12 +26,14 @@ pub(super) struct Story {
     links: BTreeMap<(NodeId, u64), NodeId>,
     /// Who was said to be at each place last
     places: BTreeMap<Address, Name>,
+    /// Lines told of what it is about
+    told: u64,
 }
 
 impl Story {
     /// Nothing has happened yet
     pub(super) const fn new(about: String, supernodes: u32) -> Self {
-        Self { about, supernodes, links: BTreeMap::new(), places: BTreeMap::new() }
+        Self { about, supernodes, links: BTreeMap::new(), places: BTreeMap::new(), told: 0 }
     }
 
     /// Something was seen at a machine
@@ -42,22 +44,56 @@ impl Story {
         let told = format!("{now:?} {who}: {text}");
         if self.about == "all" || self.about == who || names(&told, &self.about) {
             line(&told);
+            self.told += 1;
         }
+    }
+
+    /// How many lines told of what it is about; faults are told in any case
+    pub(super) const fn told(&self) -> u64 {
+        self.told
     }
 
     /// A fault happens: whatever the story is about, it may matter
     pub(super) fn tell_fault(&self, now: Instant, fault: &Fault) {
+        tell_all(now, &self.fault(fault));
+    }
+
+    fn fault(&self, fault: &Fault) -> String {
+        let name = |node: &NodeId| self.name(*node);
         let names = |machines: &[bool]| {
-            let names = (0..).zip(machines).filter(|(_, is)| **is).map(|(number, _)| self.name(NodeId(number)));
+            let names = (0..).zip(machines).filter(|(_, is)| **is).map(|(number, _)| name(&NodeId(number)));
             names.collect::<Vec<_>>().join(" ")
         };
-        line(&match fault {
+        match fault {
             Fault::Cut(_, cut) => {
                 let arrow = if cut.both { "◄►" } else { "►" };
-                format!("{now:?} *** {}: cut {} {arrow} {}", cut.effect, names(&cut.from), names(&cut.to))
+                format!("{}: cut {} {arrow} {}", cut.effect, names(&cut.from), names(&cut.to))
             }
-            other => format!("{now:?} *** {other:?}"),
-        });
+            Fault::HalfOpen(_) => "a link is over, and one of its ends does not know".into(),
+            Fault::Reset(_) => "a link is reset".into(),
+            Fault::Crash(node, pause) => format!("{} is to be killed, for {pause:.1?}", name(node)),
+            Fault::PowerCut(node, pause, true) => format!("the power of {} goes, for {pause:.1?}", name(node)),
+            Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
+            Fault::Start(node) => format!("{} is to start again", name(node)),
+            Fault::Pause(node, pause) => format!("{} stands still, for {pause:.1?}", name(node)),
+            Fault::Resume(node) => format!("{} goes on", name(node)),
+            Fault::Skew(node, ppm) => format!("the clock of {} is fast by {:.1} %", name(node), *ppm as f64 / 1e4),
+            Fault::Jump(node, by) => format!("the clock of {} jumps by {by:.1?}", name(node)),
+            Fault::SlowDisk(node, write) => {
+                format!("the disk of {} takes {write:.1?} to write, on average", name(node))
+            }
+            Fault::FullDisk(node, true) => format!("the disk of {} is full", name(node)),
+            Fault::FullDisk(node, false) => format!("the disk of {} has room again", name(node)),
+            Fault::Weather(weather) => {
+                let [loss, twice, drop, late] =
+                    [weather.loss, weather.duplication, weather.drop, weather.reordering].map(|share| 100.0 * share);
+                let jitter = weather.jitter;
+                format!(
+                    "weather: jitter {jitter:.1?}; {loss:.1} % of frames lost, {twice:.1} % of packets doubled, \
+                     {drop:.1} % dropped, {late:.1} % of dials late"
+                )
+            }
+        }
     }
 
     fn name(&self, node: NodeId) -> String {
@@ -161,6 +197,11 @@ impl Story {
             other => format!("{other:?}"),
         })
     }
+}
+
+/// Tells what matters to everybody
+pub(super) fn tell_all(now: Instant, what: &str) {
+    line(&format!("{now:?} *** {what}"));
 }
 
 /// Whether `text` has `what` as a whole word: peer-1 is not peer-12

@@ -20,7 +20,7 @@ use super::faults::Fault;
 use super::net::Item;
 use super::node::NodeId;
 use super::queue::Event;
-use super::story::Story;
+use super::story::{self, Story};
 use super::world::World;
 use crate::oracles::{self, Oracle};
 
@@ -167,6 +167,11 @@ impl Watch {
         self.violation.as_ref()
     }
 
+    /// How many lines the story has of what it is about, if one is told
+    pub fn told(&self) -> Option<u64> {
+        self.story.as_ref().map(Story::told)
+    }
+
     /// A number that stands for everything that happened
     pub fn hash(&self) -> u64 {
         self.hash.finish()
@@ -257,6 +262,13 @@ impl Watch {
         }
         if let Some(story) = &self.story {
             story.tell_fault(now, fault);
+        }
+    }
+
+    /// What oracles need not know happens to the whole world
+    pub fn tell(&self, now: Instant, what: &str) {
+        if self.story.is_some() {
+            story::tell_all(now, what);
         }
     }
 }

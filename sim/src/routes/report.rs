@@ -21,7 +21,7 @@ pub(super) fn print(figures: &Figures, timing: &Timing) {
     row("p50, p95, p99, max", &format!("{}, {}, {}, {}", hops.p50, hops.p95, hops.p99, hops.max));
     row("Moore bound, ratio", &format!("{:.3}, {:.3}", figures.moore, figures.moore_ratio));
     row("shortest ways, mean", &format!("{:.3}", figures.shortest));
-    print_delivered("all packets", &figures.all);
+    print_delivered("delivered", &figures.all);
     if figures.connected.packets < figures.all.packets {
         print_delivered("connected", &figures.connected);
     }
@@ -39,12 +39,12 @@ pub(super) fn print(figures: &Figures, timing: &Timing) {
 fn print_delivered(who: &str, delivered: &Delivered) {
     let each = |shares: &[Share; 3]| shares.map(|share| percent(share.share)).join(", ");
     let [a, b, c] = HOPS;
-    row(&format!("{who}, in {a}, {b}, {c}"), &format!("{} of {}", each(&delivered.within), delivered.packets));
-    row("  503 before that", &each(&delivered.came_back_before));
+    row(&format!("{who} in {a}, {b}, {c} hops"), &format!("{} of {}", each(&delivered.within), delivered.packets));
+    row("  came back undelivered (503)", &each(&delivered.came_back_before));
     let CameBack { destination_down, no_candidate, ttl_spent } = delivered.came_back;
     if destination_down + no_candidate + ttl_spent > 0 {
         let why = format!("{destination_down} destination missed, {no_candidate} nobody left, {ttl_spent} TTL spent");
-        row("  why", &why);
+        row("  why they came back", &why);
     }
 }
 
