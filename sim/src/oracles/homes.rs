@@ -1,8 +1,7 @@
 //! A supernode knows who has a link with it, and who has lost it.
 //!
 //! Source: a home link that has closed makes its peer a suspect after 2 s at most, so that the mesh need not wait for a
-//! lease; and whoever comes back while its session lasts goes on with the same one, at the same
-//! place, and renews that one.
+//! lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +12,10 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::Oracle;
+use super::register::Register;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
-use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -31,11 +30,10 @@ const SLOW_WRITE: Duration = Duration::from_secs(60);
 pub struct Homes {
     /// In its first lease a supernode suspects nobody by itself
     lease: Duration,
-    others: BTreeMap<u64, Name>,
+    register: Register,
     resumed: BTreeMap<Name, SessionId>,
     /// The session that was last granted on each link
     granted: BTreeMap<u64, SessionId>,
-    sessions: BTreeMap<SessionId, Name>,
     absent: BTreeMap<Name, Instant>,
     started: Instant,
     held: Instant,
@@ -47,10 +45,9 @@ impl Homes {
     pub fn new(config: &Config) -> Self {
         Self {
             lease: config.lease,
-            others: BTreeMap::new(),
+            register: Register::default(),
             resumed: BTreeMap::new(),
             granted: BTreeMap::new(),
-            sessions: BTreeMap::new(),
             absent: BTreeMap::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
@@ -59,10 +56,9 @@ impl Homes {
     }
 
     fn apply(&mut self, directory: &Directory) -> Result<(), String> {
-        let sessions = directory.sessions().map(|session| (session.id, session.name.clone())).collect();
-        for (id, name) in std::mem::replace(&mut self.sessions, sessions) {
+        for (session, name) in self.register.apply(directory) {
             let successor = directory.account(&name).and_then(|account| account.session);
-            if successor.is_some_and(|successor| successor != id) && self.resumed.get(&name) == Some(&id) {
+            if successor.is_some() && self.resumed.get(&name) == Some(&session) {
                 return Err(format!("{name} wanted to go on with its session, and got another one"));
             }
         }
@@ -85,36 +81,38 @@ impl Oracle for Homes {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Applied(directory) = seen {
+            return self.apply(directory);
+        }
+        if node != NodeId(0) {
+            return Ok(());
+        }
+        self.register.see(seen);
         match seen {
-            Observation::Started if node == NodeId(0) => {
-                self.others.clear();
+            Observation::Started => {
                 self.resumed.clear();
                 self.granted.clear();
-                self.sessions.clear();
                 (self.started, self.held) = (now, now);
             }
-            Observation::Opened { link, other, .. } if node == NodeId(0) => {
-                self.others.insert(*link, name_of(other.0));
-            }
-            Observation::Received { link, frame } if node == NodeId(0) => {
-                let Some(name) = self.others.get(link).cloned() else { return Ok(()) };
-                match frame {
-                    Frame::Login(login) => match login.resume {
-                        Some(session) => self.resumed.insert(name, session),
-                        None => self.resumed.remove(&name),
-                    },
-                    Frame::Renew(renew) if self.granted.get(link).is_some_and(|session| *session != renew.session) => {
-                        return Err(format!("{name} renews another session than it was granted last"));
-                    }
-                    _ => None,
+            Observation::Received { link, frame: Frame::Login(login) } => {
+                let Some(name) = self.register.other(*link).cloned() else { return Ok(()) };
+                match login.resume {
+                    Some(session) => self.resumed.insert(name, session),
+                    None => self.resumed.remove(&name),
                 };
             }
-            Observation::Sent { link, frame: Frame::Granted(_) } if node == NodeId(0) => {
-                let name = self.others.get(link);
-                let session = self.sessions.iter().find(|(_, owner)| Some(*owner) == name);
-                self.granted.extend(session.map(|(session, _)| (*link, *session)));
+            Observation::Received { link, frame: Frame::Renew(renew) }
+                if self.granted.get(link).is_some_and(|session| *session != renew.session) =>
+            {
+                return Err(format!(
+                    "{:?} renews another session than it was granted last",
+                    self.register.other(*link)
+                ));
             }
-            Observation::Applied(directory) => return self.apply(directory),
+            Observation::Sent { link, frame: Frame::Granted(_) } => {
+                let session = self.register.other(*link).and_then(|name| self.register.session_of(name));
+                self.granted.extend(session.map(|session| (*link, session)));
+            }
             _ => {}
         }
         Ok(())
@@ -128,7 +126,7 @@ impl Oracle for Homes {
             self.held = now;
         }
         let Some(supernode) = node.supernode() else { return Ok(()) };
-        let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.others.get(link)).collect();
+        let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.register.other(*link)).collect();
         let before = std::mem::take(&mut self.absent);
         for session in supernode.core.directory().sessions().filter(|session| session.suspect.is_none()) {
             if let Some(home) = supernode.core.home_of(session.id)

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::directory::Directory;
-use kith_common::id::{Name, SessionId};
+use kith_common::id::Name;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::Oracle;
+use super::register::Register;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -29,14 +30,13 @@ const CROSSING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Leases {
     lease: Duration,
-    others: BTreeMap<u64, Name>,
+    register: Register,
     /// When each was last told that it has a whole lease
     told: BTreeMap<Name, Instant>,
     /// When each last asked for one, whether it got it or not
     asked: BTreeMap<Name, Instant>,
     /// Whoever wanted its session to end, or whose name was given free
     left: BTreeMap<Name, Instant>,
-    sessions: BTreeMap<SessionId, Name>,
     /// When the supernode last started, last stood still or had a slow disk, and last had its clock moved
     started: Instant,
     held: Instant,
@@ -48,11 +48,10 @@ impl Leases {
     pub fn new(config: &Config) -> Self {
         Self {
             lease: config.lease,
-            others: BTreeMap::new(),
+            register: Register::default(),
             told: BTreeMap::new(),
             asked: BTreeMap::new(),
             left: BTreeMap::new(),
-            sessions: BTreeMap::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
             moved: Instant::ZERO,
@@ -60,10 +59,8 @@ impl Leases {
     }
 
     fn apply(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
-        let sessions = directory.sessions().map(|session| (session.id, session.name.clone())).collect();
-        for (id, name) in std::mem::replace(&mut self.sessions, sessions) {
-            let successor = directory.account(&name).and_then(|account| account.session);
-            if self.sessions.contains_key(&id) || successor.is_some() {
+        for (_, name) in self.register.apply(directory) {
+            if directory.account(&name).is_some_and(|account| account.session.is_some()) {
                 continue;
             }
             let renewed = self.told.get(&name).copied().unwrap_or_default().max(self.started);
@@ -93,29 +90,27 @@ impl Oracle for Leases {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started if node == NodeId(0) => {
-                self.others.clear();
-                self.sessions.clear();
-                (self.started, self.held) = (now, now);
-            }
-            Observation::Opened { link, other, .. } if node == NodeId(0) => {
-                self.others.insert(*link, name_of(other.0));
-            }
-            Observation::Received { link, frame } | Observation::Sent { link, frame } if node == NodeId(0) => {
+            Observation::Applied(directory) => return self.apply(now, directory),
+            Observation::Released => drop(self.left.insert(name_of(node.0), now)),
+            _ => {}
+        }
+        if node != NodeId(0) {
+            return Ok(());
+        }
+        self.register.see(seen);
+        match seen {
+            Observation::Started => (self.started, self.held) = (now, now),
+            Observation::Received { link, frame } | Observation::Sent { link, frame } => {
                 let when = match frame {
                     Frame::Renewed(_) | Frame::Granted(_) => &mut self.told,
                     Frame::Renew(_) | Frame::Login(_) => &mut self.asked,
                     Frame::Logout(_) => &mut self.left,
                     _ => return Ok(()),
                 };
-                if let Some(name) = self.others.get(link) {
+                if let Some(name) = self.register.other(*link) {
                     when.insert(name.clone(), now);
                 }
             }
-            Observation::Released => {
-                self.left.insert(name_of(node.0), now);
-            }
-            Observation::Applied(directory) => return self.apply(now, directory),
             _ => {}
         }
         Ok(())
@@ -126,7 +121,7 @@ impl Oracle for Leases {
         if !supernode.runs() || supernode.write > crate::mesh::world::WRITE {
             self.held = now;
         }
-        for name in self.sessions.values() {
+        for name in self.register.present() {
             let renewed = self.asked.get(name).copied().unwrap_or_default().max(self.held);
             if now - renewed > self.lease + LATE {
                 return Err(format!("{name} has a session, and has not asked for it for {:?}", now - renewed));

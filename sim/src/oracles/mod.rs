@@ -54,6 +54,7 @@ pub mod pairs;
 mod per_node;
 pub mod questions;
 pub mod redials;
+mod register;
 pub mod resends;
 pub mod restarts;
 pub mod stale_links;

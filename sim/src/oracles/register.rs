@@ -1,0 +1,49 @@
+//! Who is at the other end of the supernode's links, and who has a session: what several oracles of sessions ask.
+
+use std::collections::BTreeMap;
+
+use kith_common::directory::Directory;
+use kith_common::id::{Name, SessionId};
+
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+
+/// As one life of the supernode saw it
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    others: BTreeMap<u64, Name>,
+    sessions: BTreeMap<SessionId, Name>,
+}
+
+impl Register {
+    /// Something was seen at the supernode
+    pub(super) fn see(&mut self, seen: &Observation<'_>) {
+        match seen {
+            Observation::Started => *self = Self::default(),
+            Observation::Opened { link, other, .. } => drop(self.others.insert(*link, name_of(other.0))),
+            _ => {}
+        }
+    }
+
+    /// Who is at the other end, or was
+    pub(super) fn other(&self, link: u64) -> Option<&Name> {
+        self.others.get(&link)
+    }
+
+    /// The session of this name, as far as a command has said
+    pub(super) fn session_of(&self, name: &Name) -> Option<SessionId> {
+        self.sessions.iter().find(|(_, owner)| *owner == name).map(|(session, _)| *session)
+    }
+
+    /// Who has a session
+    pub(super) fn present(&self) -> impl Iterator<Item = &Name> {
+        self.sessions.values()
+    }
+
+    /// A command was applied: the sessions that are over by it, and whose they were
+    pub(super) fn apply(&mut self, directory: &Directory) -> Vec<(SessionId, Name)> {
+        let sessions = directory.sessions().map(|session| (session.id, session.name.clone())).collect();
+        let before = std::mem::replace(&mut self.sessions, sessions);
+        before.into_iter().filter(|(session, _)| !self.sessions.contains_key(session)).collect()
+    }
+}
