@@ -133,10 +133,19 @@ impl<S: Signer> Supernode<S> {
         self.send(link, Frame::Probe(Probe { sequence: 0 }));
     }
 
-    /// Whether this is a session of `key`, and will still be when a login that is proposed now is applied
+    /// Whether this is a session of `key`, and will still be when a login that is proposed now is applied: a new session
+    /// must not have the id of an old one
+    ///
+    /// An end of its lease that only waits does not count, as it can be taken back.
     fn is_resumable(&self, session: SessionId, key: &Key) -> bool {
-        self.directory.session(session).is_some_and(|session| session.key == *key)
-            && !self.queue.is_writing(&Command::Expire { session })
+        let Some(present) = self.directory.session(session).filter(|present| present.key == *key) else { return false };
+        let ends = |command: &Command| match command {
+            Command::Release { name } => *name == present.name,
+            Command::LogOut { session: left } => *left == session,
+            Command::LogIn(login) => login.key == *key && login.session != session,
+            _ => false,
+        };
+        !self.queue.is_writing(&Command::Expire { session }) && !self.queue.commands().any(ends)
     }
 }
 

@@ -217,6 +217,15 @@ fn session_whose_end_is_on_its_way_to_the_disk_is_not_resumed_and_its_id_not_use
 }
 
 #[test]
+fn session_whose_name_is_being_given_free_is_not_resumed() {
+    let (mut bench, session) = away_while_the_disk_is_slow();
+    bench.core.release(name(1), 7);
+    come_back(&mut bench, session);
+    assert!(bench.settle().contains(&"3: Granted".to_owned()));
+    assert_ne!(bench.session(1), session);
+}
+
+#[test]
 fn unreachable_pair_is_parted_until_its_term_ends() {
     let mut bench = Bench::with(3, LONG_LEASE, None);
     let (a, b) = (bench.address(1), bench.address(2));
