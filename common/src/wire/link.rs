@@ -26,7 +26,7 @@ pub struct TableEntry {
     pub name: Name,
 }
 
-/// Links that went up or down, told to all neighbours at once
+/// Links that went up or down: what goes down is told to all neighbours at once, what comes up a moment later
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Delta {
     /// Each a link of the sender's and whether it is up now

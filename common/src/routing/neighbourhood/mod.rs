@@ -7,6 +7,8 @@
 //!   closed when each new one is up or has had [`Config::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
+//! * **Gains**, new members of the table and links that are up, are told once in [`Config::gather`], or with what is
+//!   lost: each of twenty links that open together would else be told over all the others.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
 //!   else the newer. The other is closed after a table was seen on the one that stays, so there is no gap.
 //! * **Unknown peers** with a good grant wait for a rewire that makes them neighbours; with no home reachable they are

@@ -24,7 +24,8 @@ impl Neighbourhood {
         self.due
     }
 
-    /// Of all that waits for a moment; only [`Self::settle`] and [`Self::check_lateness`] move any
+    /// Of all that waits for a moment; whatever moves any is followed by [`Self::settle`] or [`Self::check_lateness`] in the
+    /// same input, which keep it
     fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
@@ -236,8 +237,9 @@ impl Neighbourhood {
 
     /// What goes down is told at once, with all that waits; what is gained, only when more of it had time to come
     fn tell_those_told(&mut self, now: Instant) {
-        let told = self.links.values().filter_map(|link| link.told.as_deref());
-        let behind = told.filter(|told| **told != *self.entries);
+        // Most share one list, and are equal without being compared.
+        let told = self.links.values().filter_map(|link| link.told.as_ref());
+        let behind = told.filter(|told| **told != self.entries);
         let Some(loses) = behind.map(|told| loses(told, &self.entries)).reduce(|one, other| one || other) else {
             self.tell_at = None;
             return;
