@@ -76,12 +76,12 @@ pub fn seed(text: &str) -> Result<u64, String> {
 /// Seeds at most: days of work
 pub const SEEDS_MAX: u64 = 1_000_000;
 
-/// Minutes of simulated time: 0 to a year
+/// Minutes of simulated time: 0 to a week; faults are planned for all of it
 ///
 /// # Errors
 /// A text for people: it is none, or out of bounds.
 pub fn minutes(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 525_600.0)
+    between(text, 0.0, 10_080.0)
 }
 
 /// Seconds: a tenth to a day

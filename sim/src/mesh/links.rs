@@ -126,7 +126,14 @@ impl World {
     pub fn handle_arrival(&mut self, id: ConnId, side: Side, item: Item) {
         let Some(conn) = self.net.conn(id) else { return };
         let (end, is_black) = (*conn.end(side), conn.black);
-        if is_black || !self.node(end.node).is_up {
+        if is_black {
+            return;
+        }
+        if !self.node(end.node).is_up {
+            // Nobody answers, but of a stream that neither side has any more nothing is kept.
+            if matches!(item, Item::Fin) {
+                self.net.close_end(id, side);
+            }
             return;
         }
         let is_alive = self.node(end.node).life == end.life && self.node(end.node).process.is_some();

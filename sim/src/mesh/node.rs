@@ -35,6 +35,10 @@ impl NodeId {
     }
 }
 
+/// Signatures that are remembered: of large meshes those of some seconds. At the bound all are forgotten, and computed
+/// once more
+const SIGNED_MAX: usize = 1 << 17;
+
 /// What was signed, by whom and how
 type Signatures = HashMap<(Key, Signature), Vec<u8>>;
 
@@ -103,9 +107,6 @@ pub struct PeerDisk {
     /// Whether it takes nothing any more
     pub is_full: bool,
 }
-
-/// Signatures that are remembered; at the bound all are forgotten, and computed once more
-const SIGNED_MAX: usize = 1 << 17;
 
 /// Messages that an in-box of the simulation holds: some, so that it is full at times
 pub const INBOX_MAX: usize = 64;

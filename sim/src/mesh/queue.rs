@@ -72,6 +72,12 @@ pub enum Event {
     Step,
 }
 
+impl Event {
+    const fn is_fault(&self) -> bool {
+        matches!(self, Self::Fault(_) | Self::Heal(_))
+    }
+}
+
 /// When an event happens, and where it is kept: moved about in the heap, so small
 struct Entry {
     at: Instant,
@@ -108,6 +114,8 @@ pub struct Queue {
     /// Places of events that have happened
     free: Vec<usize>,
     planned: u64,
+    /// Of those that wait, what breaks or is whole again: planned for the whole run before it begins
+    faults: usize,
     now: Instant,
     longest: usize,
 }
@@ -123,7 +131,7 @@ impl Queue {
         self.planned
     }
 
-    /// How many events waited at once, at most
+    /// How many events waited at once, at most, planned faults left out
     pub const fn longest(&self) -> usize {
         self.longest
     }
@@ -135,9 +143,10 @@ impl Queue {
         if place == self.events.len() {
             self.events.push(None);
         }
+        self.faults += usize::from(event.is_fault());
         self.events[place] = Some(event);
         self.heap.push(Entry { at: at.max(self.now), number: self.planned, place });
-        self.longest = self.longest.max(self.heap.len());
+        self.longest = self.longest.max(self.heap.len() - self.faults);
     }
 
     /// Plans `event` for `wait` from now
@@ -154,7 +163,9 @@ impl Queue {
         let entry = self.heap.pop()?;
         self.now = entry.at;
         self.free.push(entry.place);
-        self.events[entry.place].take()
+        let event = self.events[entry.place].take()?;
+        self.faults -= usize::from(event.is_fault());
+        Some(event)
     }
 }
 

@@ -116,8 +116,8 @@ impl Oracle for Answers {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Applied(directory) => {
-                let is_known = directory.sessions().map(|session| (&session.name, session.address));
-                if is_known.eq(self.sessions.iter().map(|(name, address)| (name, *address))) {
+                let present = directory.sessions().map(|session| (&session.name, session.address));
+                if present.eq(self.sessions.iter().map(|(name, address)| (name, *address))) {
                     return Ok(());
                 }
                 self.sessions = directory.sessions().map(|session| (session.name.clone(), session.address)).collect();

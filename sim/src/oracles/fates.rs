@@ -10,19 +10,20 @@
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
 //! | any | it is the only one; an in-box takes a message once |
 //!
-//! Once everything is whole, sends between logged-in peers must end with 200.
+//! Once everything is whole, sends between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::messages::outbox::{Fate, SEND_TIMEOUT};
+use kith_common::messages::outbox::{Fate, IN_FLIGHT_MAX, SEND_TIMEOUT};
 use kith_common::peer::Output;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::content::Content;
 
 use super::Oracle;
+use super::per_node::PerNode;
 use super::truth::carries;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
@@ -51,12 +52,16 @@ struct Send {
     is_kept: bool,
     /// A packet of it was doubled on the way, which nobody can know: one copy may come back and the other arrive
     is_doubled: bool,
+    /// The out-box was full when it was asked for, or the in-box when it came: 429 is true
+    is_too_many: bool,
 }
 
 /// What is known of every send, and of every name
 #[derive(Debug, Default)]
 pub struct Fates {
     sends: BTreeMap<MessageId, Send>,
+    /// How many sends of each have no fate
+    under_way: PerNode<usize>,
     /// When each name was last unknown, and when its owner was last absent
     unknown: BTreeMap<Name, Instant>,
     absent: BTreeMap<Name, Instant>,
@@ -116,6 +121,7 @@ impl Fates {
         if send.to != name_of(node.0) {
             return Err(format!("a message for {} is in the in-box of {}", send.to, name_of(node.0)));
         }
+        send.is_too_many |= status == Status::SlowDown;
         if status != Status::Delivered {
             return Ok(());
         }
@@ -159,12 +165,18 @@ impl Oracle for Fates {
                     fate: None,
                     is_kept: false,
                     is_doubled: false,
+                    is_too_many: *self.under_way.of(node) >= IN_FLIGHT_MAX,
                 };
+                *self.under_way.of(node) += 1;
                 if self.sends.insert(*id, send).is_some() {
                     return Err("two messages with one id".into());
                 }
             }
-            Observation::Peer(Output::Done(outcome)) => return self.judge(now, node, &outcome.fate),
+            Observation::Peer(Output::Done(outcome)) => {
+                let under_way = self.under_way.of(node);
+                *under_way = under_way.saturating_sub(1);
+                return self.judge(now, node, &outcome.fate);
+            }
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
                 let source = packet.header().source;
@@ -187,7 +199,10 @@ impl Oracle for Fates {
                 (self.known, self.present) = (known, present);
             }
             // A dead process's sends are over, and its in-box may be new when it is back.
-            Observation::Killed => self.sends.retain(|_, send| send.node != node),
+            Observation::Killed => {
+                self.sends.retain(|_, send| send.node != node);
+                *self.under_way.of(node) = 0;
+            }
             _ => {}
         }
         Ok(())
@@ -217,9 +232,10 @@ impl Oracle for Fates {
         let names: BTreeSet<Name> = (world.config.supernodes..self.core).map(name_of).collect();
         let late = self.sends.values().filter(|send| send.asked >= settled && names.contains(&send.to));
         for send in late.filter(|send| send.node.0 < self.core && world.node(send.node).wants_session) {
-            if send.fate.is_some_and(|status| status != Status::Delivered) {
-                let (from, status) = (name_of(send.node.0), send.fate);
-                return Err(format!("{from} sent to {} in a whole mesh, and was told {status:?}", send.to));
+            let is_true = |status| status == Status::Delivered || status == Status::SlowDown && send.is_too_many;
+            if let Some(status) = send.fate.filter(|status| !is_true(*status)) {
+                let from = name_of(send.node.0);
+                return Err(format!("{from} sent to {} in a whole mesh, and was told {status}", send.to));
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::mesh::world::World;
 #[derive(Debug, Default)]
 pub struct Holders {
     owners: BTreeMap<Name, Key>,
-    /// How often the operator has given each free since it was taken last: who gets no answer asks again
+    /// How often the operator asked to give each free, less how often somebody else took it: who gets no answer asks again
     released: BTreeMap<Name, usize>,
 }
 

@@ -45,7 +45,7 @@ impl Oracle for Hops {
             views.filter(|view| view.up).map(|view| view.address)
         };
         let (mut caches, mut walked, mut shortest) = (BTreeMap::new(), 0, 0);
-        let sources = places.iter().step_by(8.max(places.len() / SOURCES_MAX));
+        let sources = places.iter().step_by(8.max(places.len().div_ceil(SOURCES_MAX)));
         let each = WALKS / sources.len();
         for (number, from) in sources.enumerate() {
             let mut distances = BTreeMap::from([(*from, 0)]);
