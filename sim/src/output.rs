@@ -1,13 +1,16 @@
 //! Lines for people and for programs.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 
-/// A line on standard output; if nobody reads it any more, this process ends
+/// A line on standard output; if that takes no more, this process ends, and says why unless the reader has gone
 pub fn line(text: &str) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        if error.kind() != ErrorKind::BrokenPipe {
+            note(&format!("kith-sim: cannot write the output: {error}"));
+        }
         std::process::exit(1);
     }
 }

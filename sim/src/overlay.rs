@@ -31,6 +31,11 @@ pub struct Overlay {
     name: Name,
 }
 
+/// How many of `peers` are left when this share dies
+pub fn living(peers: usize, share: f64) -> usize {
+    peers - (share * peers as f64).round() as usize
+}
+
 impl Overlay {
     /// The overlay of these members, all of them alive
     pub fn new(ring: &Ring, degree: u8, name: &Name, threads: usize) -> Self {
@@ -66,7 +71,7 @@ impl Overlay {
     /// Everybody alive sees its links to the dead go down and has told its neighbours. Nobody has rewired.
     pub fn kill(&mut self, share: f64, chance: &mut Chance) {
         self.dead.fill(false);
-        let count = (share * self.peers() as f64).round() as usize;
+        let count = self.peers() - living(self.peers(), share);
         for peer in chance.choose(count, self.peers()) {
             self.dead[peer as usize] = true;
         }

@@ -6,7 +6,7 @@ use crate::members::History;
 use crate::output::{line, row};
 
 pub(super) fn print(figures: &Figures) {
-    line(&format!("{} peers, degree {}, {} seeds", figures.peers, figures.degree, figures.seeds));
+    line(&format!("{} peers, degree {}, seeds: {}", figures.peers, figures.degree, figures.seeds));
     for ring in &figures.rings {
         let into = if ring.ring == History::Joins { "a ring of joins" } else { "a churned ring" };
         line(&format!("{into}:"));

@@ -24,7 +24,7 @@ pub struct Options {
     #[arg(long, default_value = "50", value_parser = cli::peers)]
     peers: usize,
     /// How many supernodes
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
+    #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
     supernodes: u32,
     /// The network's degree; small, so that there are hops to see
     #[arg(long, default_value = "8", value_parser = cli::degree)]
@@ -38,7 +38,8 @@ pub struct Options {
     /// How long faults last, in simulated minutes; 0: none happen
     #[arg(long, default_value = "10", value_name = "MINUTES", value_parser = cli::minutes)]
     minutes: f64,
-    /// Only these kinds of faults, separated by commas, as `faults that bit` has them; `none` alone for none
+    /// Only these kinds of faults, separated by commas, as `faults that bit` has them; `none` alone for none; a wrong one
+    /// is answered with the list
     #[arg(long, value_name = "KINDS")]
     only: Option<String>,
     /// Ways between so many of the peers stay cut for ever, and the others must be served all the same
@@ -52,7 +53,7 @@ pub struct Options {
     burst: u32,
     /// Tell one seed's story of everything that names this: a peer (`peer-7`), an address, the id of a packet (in hexadecimal) or
     /// of a message, or `all`
-    #[arg(long, value_name = "WHAT", conflicts_with = "seeds")]
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["seeds", "json"], value_parser = about)]
     trace: Option<String>,
     /// Make this mistake in all cores, as `kith-sim mutants` does
     #[cfg(feature = "mutants")]
@@ -64,6 +65,15 @@ pub struct Options {
     /// Print an object instead of a text
     #[arg(long)]
     json: bool,
+}
+
+/// What a story is to be about; ids and addresses as they are written there
+fn about(text: &str) -> Result<String, String> {
+    let text = text.trim().to_lowercase();
+    match text.strip_prefix("0x").unwrap_or(&text) {
+        "" => Err("a peer, an address, an id, or `all`".into()),
+        about => Ok(about.to_owned()),
+    }
 }
 
 impl Options {
@@ -126,20 +136,31 @@ impl Options {
     }
 }
 
+/// A run in which an oracle was wronged
+#[derive(Debug, Serialize)]
+struct Wrong {
+    seed: u64,
+    oracle: &'static str,
+    what: String,
+    at_s: f64,
+    replay: String,
+}
+
 /// What many runs came to
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     seeds: u64,
-    /// Seeds in which an oracle was wronged, and what each said
-    #[serde(skip)]
-    wrong: Vec<u64>,
-    violations: Vec<String>,
+    violations: Vec<Wrong>,
     simulated_s: f64,
     wall_s: f64,
     /// Simulated time over the time that one thread took for it
     speed: f64,
     events: u64,
+    /// What each kind of fault has done: frames, packets, writes, processes and so on that it met
     effects: BTreeMap<String, u64>,
+    /// What senders were told of their messages
+    messages: BTreeMap<String, u64>,
+    /// What became of packets at forwarders
     packets: BTreeMap<String, u64>,
     permanent_cuts: usize,
     queue_longest: usize,
@@ -151,13 +172,17 @@ impl Summary {
     fn add(&mut self, options: &Options, seed: u64, report: &Report) {
         self.seeds += 1;
         if let Some(violation) = &report.violation {
-            self.wrong.push(seed);
-            self.violations.push(options.tell(seed, violation));
+            let Violation { at, oracle, what } = violation.clone();
+            let (at_s, replay) = (at.as_micros() as f64 / 1e6, options.replay(seed));
+            self.violations.push(Wrong { seed, oracle, what, at_s, replay });
         }
         self.simulated_s += report.simulated.as_secs_f64();
         self.events += report.events;
         for (effect, count) in &report.effects {
             *self.effects.entry(effect.to_string()).or_default() += count;
+        }
+        for (status, number) in &report.fates {
+            *self.messages.entry(status.to_string()).or_default() += number;
         }
         for (count, number) in &report.counts {
             *self.packets.entry(format!("{count:?}")).or_default() += number;
@@ -235,33 +260,45 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// So many of something that is called so
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 fn say(options: &Options, summary: &Summary) {
     let Summary { seeds, simulated_s, wall_s, speed, events, hash, queue_longest, conns_most, .. } = summary;
     let simulated = match simulated_s {
         ..3600.0 => format!("{:.1} simulated minutes", simulated_s / 60.0),
         _ => format!("{:.1} simulated hours", simulated_s / 3600.0),
     };
-    let decimals = if *speed < 10.0 { 1 } else { 0 };
+    let [decimals, wall_decimals] = [speed, wall_s].map(|number| if *number < 10.0 { 1 } else { 0 });
     line(&format!(
-        "{seeds} {} of {} peers: {simulated} in {wall_s:.0} s, {speed:.decimals$} times as fast as real time on one core",
-        if *seeds == 1 { "seed" } else { "seeds" },
+        "{} of {} peers: {simulated} in {wall_s:.wall_decimals$} s, {speed:.decimals$} times as fast as real time on one core",
+        counted(*seeds, "seed"),
         options.peers,
     ));
-    line(&format!("{events} events; trace {hash}"));
+    line(&format!("{events} events; hash {hash}"));
     let list = |of: &BTreeMap<String, u64>| {
         of.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
     };
     if !summary.effects.is_empty() {
         line(&format!("faults that bit: {}", list(&summary.effects)));
     }
-    line(&format!("packets: {}", list(&summary.packets)));
+    if summary.permanent_cuts > 0 {
+        line(&format!("ways that stay cut: {}", summary.permanent_cuts));
+    }
+    for (what, counts) in [("messages", &summary.messages), ("packets at forwarders", &summary.packets)] {
+        if !counts.is_empty() {
+            line(&format!("{what}: {}", list(counts)));
+        }
+    }
     line(&format!("at most {queue_longest} events waited, and {conns_most} dials and links were there"));
-    line(&match summary.wrong.as_slice() {
+    line(&match summary.violations.as_slice() {
         [] if *seeds < 10 => "no violation".into(),
         [] => format!("no violation; fewer than {:.2} % of seeds are wrong (95 %: 3/n)", 300.0 / *seeds as f64),
         wrong => {
-            let list = wrong.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-            format!("{} of {seeds} seeds are wrong, as was told of each: {list}", wrong.len())
+            let list = wrong.iter().map(|wrong| wrong.seed.to_string()).collect::<Vec<_>>().join(", ");
+            format!("wrong: {} of {}, as was told of each: {list}", wrong.len(), counted(*seeds, "seed"))
         }
     });
 }

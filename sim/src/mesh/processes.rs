@@ -401,6 +401,9 @@ impl World {
         conn.black = half;
         let ends = [Side::Dialler, Side::Listener].map(|side| *conn.end(side));
         let told = if half { &ends[..1] } else { &ends[..] };
+        let [one, other] = ends.map(|end| super::users::machine(end.node, self.config.supernodes));
+        let what = if half { "is over, which only the first knows" } else { "is reset" };
+        self.watch.tell(self.queue.now(), &format!("the stream between {one} and {other} {what}"));
         if !half {
             self.net.count(Effect::Reset);
         }

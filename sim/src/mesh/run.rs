@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kith_common::directory::{PAIR_TERM_MAX, Pair};
 use kith_common::routing::forward::Count;
+use kith_common::status::Status;
 use kith_common::time::Instant;
 
 use super::acting::FATE_WAIT;
@@ -39,6 +40,8 @@ pub struct Report {
     pub simulated: Duration,
     /// What each kind of fault has done
     pub effects: BTreeMap<Effect, u64>,
+    /// What senders were told of their messages
+    pub fates: BTreeMap<Status, u64>,
     /// What became of packets
     pub counts: BTreeMap<Count, u64>,
     /// Ways that were cut at the end and stay so
@@ -81,6 +84,7 @@ fn run_world(config: &Config) -> Report {
         events: world.watch.events(),
         simulated: world.now().since(Instant::ZERO),
         effects: world.net.effects().clone(),
+        fates: world.watch.fates().clone(),
         counts: world.watch.counts().clone(),
         permanent_cuts: world.net.permanent_cuts(),
         queue_longest: world.queue.longest(),
@@ -167,6 +171,7 @@ impl Report {
             events: 0,
             simulated: Duration::ZERO,
             effects: BTreeMap::new(),
+            fates: BTreeMap::new(),
             counts: BTreeMap::new(),
             permanent_cuts: 0,
             queue_longest: 0,

@@ -1,20 +1,23 @@
 //! The story of a run, for people: a line for each thing that was seen, peers by their names, without what repeats itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use kith_common::id::{Address, Name};
-use kith_common::link::Direction;
+use kith_common::id::{Address, MessageId, Name};
+use kith_common::link::{Direction, LinkId};
+use kith_common::messages::outbox::Fate;
 use kith_common::peer::Output;
+use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::link::{Delta, Table};
 use kith_common::wire::packet::{Mark, PacketRef};
-use kith_common::wire::session::{Record, Report, Rewire};
+use kith_common::wire::session::{Found, LookUp, Record, Renew, Renewed, Report, Rewire, Subject};
 
 use super::faults::Fault;
 use super::node::NodeId;
 use super::users::machine;
 use super::watch::Observation;
+use crate::oracles::carries;
 use crate::output::line;
 
 /// Tells what concerns a peer, an address, a packet or a message; of `all`, everything
@@ -26,14 +29,20 @@ pub(super) struct Story {
     links: BTreeMap<(NodeId, u64), NodeId>,
     /// Who was said to be at each place last
     places: BTreeMap<Address, Name>,
+    /// Messages that were sent last, whose ids packets carry
+    messages: VecDeque<MessageId>,
     /// Lines told of what it is about
     told: u64,
 }
 
+/// Messages that are known by their packets: those of some minutes
+const MESSAGES_MAX: usize = 512;
+
 impl Story {
     /// Nothing has happened yet
-    pub(super) const fn new(about: String, supernodes: u32) -> Self {
-        Self { about, supernodes, links: BTreeMap::new(), places: BTreeMap::new(), told: 0 }
+    pub(super) fn new(about: String, supernodes: u32) -> Self {
+        let (links, places, messages) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Self { about, supernodes, links, places, messages, told: 0 }
     }
 
     /// Something was seen at a machine
@@ -55,22 +64,24 @@ impl Story {
 
     /// A fault happens: whatever the story is about, it may matter
     pub(super) fn tell_fault(&self, now: Instant, fault: &Fault) {
-        tell_all(now, &self.fault(fault));
+        if let Some(what) = self.fault(fault) {
+            tell_all(now, &what);
+        }
     }
 
-    fn fault(&self, fault: &Fault) -> String {
+    fn fault(&self, fault: &Fault) -> Option<String> {
         let name = |node: &NodeId| self.name(*node);
         let names = |machines: &[bool]| {
             let names = (0..).zip(machines).filter(|(_, is)| **is).map(|(number, _)| name(&NodeId(number)));
             names.collect::<Vec<_>>().join(" ")
         };
-        match fault {
+        Some(match fault {
             Fault::Cut(_, cut) => {
                 let arrow = if cut.both { "◄►" } else { "►" };
                 format!("{}: cut {} {arrow} {}", cut.effect, names(&cut.from), names(&cut.to))
             }
-            Fault::HalfOpen(_) => "a link is over, and one of its ends does not know".into(),
-            Fault::Reset(_) => "a link is reset".into(),
+            // Which one is told when it is found.
+            Fault::HalfOpen(_) | Fault::Reset(_) => return None,
             Fault::Crash(node, pause) => format!("{} is to be killed, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, true) => format!("the power of {} goes, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
@@ -93,7 +104,7 @@ impl Story {
                      {drop:.1} % dropped, {late:.1} % of dials late"
                 )
             }
-        }
+        })
     }
 
     fn name(&self, node: NodeId) -> String {
@@ -104,6 +115,10 @@ impl Story {
     fn learn(&mut self, node: NodeId, seen: &Observation<'_>) {
         match seen {
             Observation::Opened { link, other, .. } => drop(self.links.insert((node, *link), *other)),
+            Observation::Asked { id, .. } => {
+                self.messages.truncate(MESSAGES_MAX - 1);
+                self.messages.push_front(*id);
+            }
             Observation::Received { frame: Frame::Rewire(rewire), .. } => self.learn_rewire(rewire),
             Observation::Received { frame: Frame::Granted(granted), .. } => self.learn_rewire(&granted.rewire),
             Observation::Received { frame: Frame::Table(table), .. } => {
@@ -129,7 +144,7 @@ impl Story {
             Observation::Closed { link, why } => format!("{} is over: {}", self.link(node, *link), why.reason()),
             Observation::Received { link, frame } => format!("{} ◄ {}", self.link(node, *link), self.frame(frame)?),
             Observation::Sent { link, frame } => format!("{} ► {}", self.link(node, *link), self.frame(frame)?),
-            Observation::Peer(output) => wish(output)?,
+            Observation::Peer(output) => self.wish(node, output)?,
             Observation::Arrived { packet } => format!("{} is here", self.packet(packet)),
             Observation::Forwarded { to, packet, edit, .. } => {
                 let is_back = matches!(edit.way, Some((Mark::Tried, _))) || edit.give_back.is_some();
@@ -166,7 +181,14 @@ impl Story {
         for (mark, who) in packet.entries() {
             text += &format!(", {} {who}", format!("{mark:?}").to_lowercase());
         }
+        if let Some(id) = self.messages.iter().find(|id| carries(packet, id)) {
+            text += &format!(", with message {id}");
+        }
         text
+    }
+
+    fn link_of(&self, node: NodeId, link: LinkId) -> String {
+        self.link(node, link.0)
     }
 
     fn frame(&self, frame: &Frame) -> Option<String> {
@@ -193,9 +215,76 @@ impl Story {
                 Some(session) => format!("Login of {}, to resume {session}", login.name),
                 None => format!("Login of {}", login.name),
             },
-            Frame::Challenge(_) => "Challenge".into(),
-            other => format!("{other:?}"),
+            Frame::Refused(refused) => format!("Refused: {} {}", refused.status, refused.reason),
+            Frame::Bye(bye) => format!("Bye: {} {}", bye.status, bye.reason),
+            Frame::LookUp(LookUp { query, ttl, subject }) => {
+                let what = match subject {
+                    Subject::Name(name) => name.to_string(),
+                    Subject::ShortId(short) => short.to_string(),
+                };
+                format!("LookUp {query:x} of {what}, {ttl} hops farther")
+            }
+            Frame::Found(Found { query, status, record }) => {
+                let who = record.iter().map(|record| format!(": {} ({})", record.name, record.address));
+                format!("Found {query:x}, {status}{}", who.collect::<String>())
+            }
+            Frame::Renew(Renew { session, epoch }) => format!("Renew of {session}, with table {epoch}"),
+            Frame::Renewed(Renewed { session, epoch }) => format!("Renewed {session}, of table {epoch}"),
+            Frame::Report(Report::Isolated) => "Report: no neighbour is left".into(),
+            Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
+                format!("{:?}", frame.kind())
+            }
         })
+    }
+
+    /// What a peer's core tells; what it wants done is seen when it is done
+    fn wish(&self, node: NodeId, output: &Output) -> Option<String> {
+        Some(match output {
+            Output::Event(event) => self.event(node, event),
+            Output::LoggedIn => "is logged in".into(),
+            Output::HomeLost { reason } => format!("has lost its supernode: {reason}"),
+            Output::LoggedOut { reason } => format!("is logged out: {reason}"),
+            Output::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
+            Output::Done(outcome) => {
+                let Fate { id, to, status, reason, attempts, .. } = &outcome.fate;
+                format!("message {id} to {to}: {status}, {reason}; {attempts} attempts")
+            }
+            _ => return None,
+        })
+    }
+
+    fn event(&self, node: NodeId, event: &Event) -> String {
+        match event {
+            Event::Rewired { epoch, kept, joined, left, .. } => {
+                format!("takes table {epoch}: {kept} neighbours stay, {joined} are new, {left} are none any more")
+            }
+            Event::Upset { epoch, left, of, reason } => {
+                format!("of {of} neighbours {left} are none any more by table {epoch}: {reason}")
+            }
+            Event::RewireIgnored { epoch, reason } => format!("does not take table {epoch}: {reason}"),
+            Event::RecordIgnored { epoch, address, reason } => {
+                format!("leaves {address} of table {epoch} out: {reason}")
+            }
+            Event::UnknownPeerWaited { link, name, .. } => {
+                format!("{}: {name} waits for a rewire that makes it a neighbour", self.link_of(node, *link))
+            }
+            Event::GuestAccepted { link, name, .. } => {
+                format!("{}: {name} is a guest, as there is no supernode to ask", self.link_of(node, *link))
+            }
+            Event::LinkUp { link, after, .. } => format!("{} is up, after {after:.1?}", self.link_of(node, *link)),
+            Event::LinkDown { name, reason, .. } => format!("{name} is down: {reason}"),
+            Event::LinkClosed { link, reason, .. } => format!("{} is closed: {reason}", self.link_of(node, *link)),
+            Event::DialFailed { name, attempts, reason, .. } => {
+                format!("cannot dial {name}, for the {attempts}. time: {reason}")
+            }
+            Event::GaveUp { name, reason, .. } => format!("old links wait for {name} no longer: {reason}"),
+            Event::Isolated => "has no neighbour left".into(),
+            Event::FrameIgnored { link, kind, reason } => {
+                format!("{}: {kind:?} changes nothing: {reason}", self.link_of(node, *link))
+            }
+            Event::LinkIgnored { link, reason } => format!("{} is ignored: {reason}", self.link_of(node, *link)),
+            Event::HeldUp { late } => format!("was held up for {late:.1?}"),
+        }
     }
 }
 
@@ -205,36 +294,18 @@ pub(super) fn tell_all(now: Instant, what: &str) {
 }
 
 /// Whether `text` has `what` as a whole word: peer-1 is not peer-12
+///
+/// Addresses and ids are written in whole or by their first eight digits, which are enough to know them.
 fn names(text: &str, what: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    text.match_indices(what).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + what.len()..].chars().next();
-        !before.is_some_and(is_part) && !after.is_some_and(is_part)
-    })
+    let start =
+        |word: &str| word.get(..8).filter(|start| start.bytes().all(|c| c.is_ascii_hexdigit())).map(str::to_owned);
+    let about = start(what);
+    text.split(|c| !is_part(c)).any(|word| word == what || about.is_some() && start(word) == about)
 }
 
 const fn up(is: bool) -> &'static str {
     if is { "up" } else { "down" }
-}
-
-/// What a peer's core tells; what it wants done is seen when it is done
-fn wish(output: &Output) -> Option<String> {
-    Some(match output {
-        Output::Event(event) => format!("{event:?}"),
-        Output::LoggedIn => "is logged in".into(),
-        Output::HomeLost { reason } => format!("has lost its supernode: {reason}"),
-        Output::LoggedOut { reason } => format!("is logged out: {reason}"),
-        Output::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
-        Output::Done(outcome) => {
-            let fate = &outcome.fate;
-            format!(
-                "message {} to {}: {} ({:?}, {} attempts)",
-                fate.id, fate.to, fate.status, fate.reason, fate.attempts
-            )
-        }
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -245,5 +316,11 @@ mod tests {
     fn peer_is_told_of_by_its_whole_name() {
         assert!(names("1.0s peer-1: starts", "peer-1") && names("link 3 with peer-1", "peer-1"));
         assert!(!names("1.0s peer-12: starts", "peer-1") && !names("a peer-1", "eer-1"));
+    }
+
+    #[test]
+    fn address_is_known_by_its_first_half() {
+        assert!(names("peer-3 (b76ad4ef)", "b76ad4ef5d6feb5d") && names("to b76ad4ef5d6feb5d, TTL 9", "b76ad4ef"));
+        assert!(!names("to b76ad4ee5d6feb5d", "b76ad4ef5d6feb5d"));
     }
 }

@@ -142,6 +142,7 @@ pub struct Watch {
     hash: DefaultHasher,
     events: u64,
     counts: BTreeMap<Count, u64>,
+    fates: BTreeMap<Status, u64>,
     story: Option<Story>,
     supernodes: u32,
 }
@@ -187,6 +188,11 @@ impl Watch {
         &self.counts
     }
 
+    /// What senders were told of their messages
+    pub const fn fates(&self) -> &BTreeMap<Status, u64> {
+        &self.fates
+    }
+
     /// Counts what became of a packet
     pub fn count(&mut self, count: Count) {
         *self.counts.entry(count).or_default() += 1;
@@ -212,6 +218,9 @@ impl Watch {
     pub fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) {
         if self.is_over() {
             return;
+        }
+        if let Observation::Peer(peer::Output::Done(outcome)) = seen {
+            *self.fates.entry(outcome.fate.status).or_default() += 1;
         }
         if let Some(story) = &mut self.story {
             story.tell(now, node, seen);

@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// List the mistakes and the runs that they go through, and do nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["only", "worst", "json"])]
     list: bool,
 }
 

@@ -64,6 +64,8 @@ mod truth;
 
 use kith_common::time::Instant;
 
+pub(crate) use truth::carries;
+
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;

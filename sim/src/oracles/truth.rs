@@ -9,7 +9,7 @@ use crate::mesh::node::{End, Node, NodeId};
 use crate::mesh::world::World;
 
 /// Whether this packet carries that message, which is signed and opaque: but its id is 16 random bytes of it
-pub(super) fn carries(packet: &PacketRef<'_>, id: &MessageId) -> bool {
+pub(crate) fn carries(packet: &PacketRef<'_>, id: &MessageId) -> bool {
     packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0)
 }
 

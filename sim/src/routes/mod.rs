@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::chance::{Chance, Draws};
 use crate::members::{History, Ids, Members};
-use crate::overlay::{Overlay, Peer};
+use crate::overlay::{self, Overlay, Peer};
 use crate::parallel::{map_chunks, threads_default};
 use crate::stats::{Histogram, Mean, Share};
 use crate::walk::{End, Trip, Walk, Walker};
@@ -207,6 +207,10 @@ pub struct Links {
 
 /// Runs the verb
 pub fn run(options: &Options) -> ExitCode {
+    if overlay::living(options.peers, options.dead) < 2 {
+        output::note("kith-sim: fewer than two peers would live, and packets go from one to another: say more --peers");
+        return ExitCode::from(2);
+    }
     let (figures, timing) = measure(options);
     if options.json {
         output::json(&report::Report { figures: &figures, timing: &timing });
@@ -221,7 +225,7 @@ pub fn measure(options: &Options) -> (Figures, Timing) {
     let mut tally = Tally::default();
     let mut timing = None;
     for seed in options.seed..options.seed + options.seeds {
-        let mut overlay = overlay(options, seed);
+        let mut overlay = overlay_of_seed(options, seed);
         tally.add_links(&overlay);
         if options.dead > 0.0 {
             overlay.kill(options.dead, &mut Chance::new(seed, Draws::Dead));
@@ -233,7 +237,7 @@ pub fn measure(options: &Options) -> (Figures, Timing) {
 }
 
 /// The whole overlay of one seed
-pub(crate) fn overlay(options: &Options, seed: u64) -> Overlay {
+pub(crate) fn overlay_of_seed(options: &Options, seed: u64) -> Overlay {
     let members = Members::new(options.peers, options.ids, options.history, seed);
     overlay_of(&members, options.degree, options.threads)
 }

@@ -16,7 +16,7 @@ pub(super) struct Report<'a> {
 
 pub(super) fn print(figures: &Figures, timing: &Timing) {
     let Figures { peers, degree, hops, links, .. } = figures;
-    line(&format!("{peers} peers, degree {degree}, {} dead, {} packets", percent(figures.dead), figures.packets));
+    line(&format!("{peers} peers, degree {degree}, {} dead, packets: {}", percent(figures.dead), figures.packets));
     row("mean hops", &format!("{:.3} ± {:.3}", hops.mean.mean, hops.mean.bound95));
     row("p50, p95, p99, max", &format!("{}, {}, {}, {}", hops.p50, hops.p95, hops.p99, hops.max));
     row("Moore bound, ratio", &format!("{:.3}, {:.3}", figures.moore, figures.moore_ratio));
