@@ -3,10 +3,11 @@
 //! Source: `kith_common::routing::neighbourhood`: make before break; without it a peer that is rewired twice in a row is
 //! cut off between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, Key};
+use kith_common::link::LinkId;
 use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::{CloseReason, Event};
 use kith_common::time::Instant;
@@ -31,11 +32,13 @@ struct Tables {
     /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
     /// is an old one even if it comes back to another place
     dropped: BTreeMap<Key, (Address, Instant)>,
+    /// Links of guests: to where their peers were then, which no table of ours may ever have said
+    guests: BTreeSet<LinkId>,
 }
 
 impl Tables {
     fn want(&mut self, now: Instant, rewire: &Rewire) {
-        let Self { awaited, known, dropped } = self;
+        let Self { awaited, known, dropped, .. } = self;
         let wanted: BTreeMap<Address, Key> = rewire.neighbours.iter().map(|r| (r.address, r.key)).collect();
         awaited.retain(|address, _| wanted.contains_key(address));
         for address in wanted.keys().filter(|address| !known.contains_key(address)) {
@@ -80,8 +83,12 @@ impl Oracle for MakeBeforeBreak {
                 Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => {
                     self.tables.of(node).awaited.remove(address);
                 }
-                Event::LinkClosed { key, reason: CloseReason::Rewired, .. } => {
+                Event::GuestAccepted { link, .. } => drop(self.tables.of(node).guests.insert(*link)),
+                Event::LinkClosed { link, key, reason: CloseReason::Rewired } => {
                     let tables = self.tables.of(node);
+                    if tables.guests.remove(link) {
+                        return Ok(());
+                    }
                     let dropped = tables.dropped.remove(key).map(|(_, at)| at).unwrap_or_default();
                     let has_jumped = self.jumped.get(&node).is_some_and(|at| now - *at < Duration::from_secs(6));
                     let early =
