@@ -32,7 +32,7 @@ fn main() {
 #[derive(Clone)]
 struct Peer {
     routes: Routes,
-    /// A thousand that are not its neighbours
+    /// A thousand that are not its neighbours, all different
     destinations: Vec<Address>,
 }
 
@@ -47,11 +47,11 @@ impl Peer {
 
     fn new(peers: usize) -> Self {
         let members = Members::new(peers, Ids::Given, History::Joins, SEED);
-        let mut chance = Chance::new(SEED, Draws::Timing);
-        let mut draw = || members.at(chance.index(peers)).expect("so many are there");
-        let routes = routes(members.ring(), draw());
-        let far = |to: &Address| *to != routes.own() && routes.view(*to).is_none();
-        let destinations = std::iter::repeat_with(draw).filter(far).take(1000).collect();
+        let drawn = Chance::new(SEED, Draws::Timing).choose(2000, peers);
+        let mut drawn = drawn.into_iter().map(|at| members.at(at as usize).expect("so many are there"));
+        let routes = routes(members.ring(), drawn.next().expect("some are drawn"));
+        let far = |to: &Address| routes.view(*to).is_none();
+        let destinations = drawn.filter(far).take(1000).collect();
         Self { routes, destinations }
     }
 
