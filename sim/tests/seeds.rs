@@ -71,6 +71,8 @@ fn halves_find_each_other_soon_after_a_short_cut() {
 #[test]
 fn session_that_was_taken_up_again_is_not_ended_by_an_older_expiry() {
     clean(&config(8, 4, 8, 100_240));
+    let kinds = [Effect::SlowDisk, Effect::Pause, Effect::Asymmetric].into();
+    clean(&Config { kinds, ..config(8, 4, 8, 1_632) });
 }
 
 /// A peer logged in to go on with a session whose end was on its way to a slow disk, and got a new session with the id of

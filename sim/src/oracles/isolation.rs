@@ -70,6 +70,8 @@ impl Oracle for Isolation {
                 self.linked.remove(&node);
                 self.silent.remove(&node);
             }
+            // Its other end has just answered, and may be cut off again before the next step.
+            Observation::Opened { .. } => drop(self.since.remove(&node)),
             _ => {}
         }
         Ok(())
