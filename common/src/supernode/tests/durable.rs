@@ -185,14 +185,27 @@ fn come_back(bench: &mut Bench, session: SessionId) {
     bench.drain();
 }
 
+/// Once the disk has caught up the peer has its session again, and no end of it was written
+#[track_caller]
+fn assert_goes_on(bench: &mut Bench, session: SessionId) {
+    let said = bench.settle();
+    assert!(said.contains(&"3: Granted".to_owned()) && !said.iter().any(|said| said.contains("Expire")), "{said:?}");
+    assert_eq!(bench.session(1), session);
+}
+
+/// Once the disk has caught up the peer has another session
+#[track_caller]
+fn assert_begins_anew(bench: &mut Bench, session: SessionId) {
+    assert!(bench.settle().contains(&"3: Granted".to_owned()));
+    assert_ne!(bench.session(1), session);
+}
+
 #[test]
 fn end_of_a_lease_that_waits_for_the_disk_is_taken_back_when_the_peer_logs_in() {
     let (mut bench, session) = away_while_the_disk_is_slow();
     bench.wait(LEASE);
     come_back(&mut bench, session);
-    let said = bench.settle();
-    assert!(said.contains(&"3: Granted".to_owned()) && !said.iter().any(|said| said.contains("Expire")), "{said:?}");
-    assert_eq!(bench.session(1), session);
+    assert_goes_on(&mut bench, session);
 }
 
 #[test]
@@ -201,9 +214,7 @@ fn lease_that_ends_while_a_login_waits_for_the_disk_begins_anew_with_it() {
     bench.wait(LEASE - millis(8_000));
     come_back(&mut bench, session);
     bench.wait(millis(5_000));
-    let said = bench.settle();
-    assert!(said.contains(&"3: Granted".to_owned()) && !said.iter().any(|said| said.contains("Expire")), "{said:?}");
-    assert_eq!(bench.session(1), session);
+    assert_goes_on(&mut bench, session);
 }
 
 #[test]
@@ -212,8 +223,7 @@ fn session_whose_end_is_on_its_way_to_the_disk_is_not_resumed_and_its_id_not_use
     bench.wait(LEASE);
     assert!(bench.durable().contains(&"append Expire".to_owned()));
     come_back(&mut bench, session);
-    assert!(bench.settle().contains(&"3: Granted".to_owned()));
-    assert_ne!(bench.session(1), session);
+    assert_begins_anew(&mut bench, session);
 }
 
 #[test]
@@ -221,8 +231,7 @@ fn session_whose_name_is_being_given_free_is_not_resumed() {
     let (mut bench, session) = away_while_the_disk_is_slow();
     bench.core.release(name(1), 7);
     come_back(&mut bench, session);
-    assert!(bench.settle().contains(&"3: Granted".to_owned()));
-    assert_ne!(bench.session(1), session);
+    assert_begins_anew(&mut bench, session);
 }
 
 #[test]
