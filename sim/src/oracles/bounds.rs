@@ -4,12 +4,11 @@
 
 use kith_common::messages::names::RECORDS_MAX;
 use kith_common::messages::outbox::IN_FLIGHT_MAX;
-use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::LINKS_MAX;
 use kith_common::time::Instant;
 
 use super::Oracle;
-use super::per_node::PerNode;
+use super::under_way::UnderWay;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -24,8 +23,7 @@ const SPARE: usize = 64;
 /// Knows the bounds
 #[derive(Debug, Default)]
 pub struct Bounds {
-    /// Sends of each peer that have no fate yet
-    sends: PerNode<usize>,
+    under_way: UnderWay,
 }
 
 impl Oracle for Bounds {
@@ -34,15 +32,10 @@ impl Oracle for Bounds {
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        let sends = self.sends.of(node);
-        match seen {
-            Observation::Started | Observation::Killed => *sends = 0,
-            Observation::Asked { .. } => *sends += 1,
-            Observation::Peer(Output::Done(_)) => *sends = sends.saturating_sub(1),
-            _ => {}
-        }
+        self.under_way.see(node, seen);
+        let sends = self.under_way.of(node);
         // The one too many has its fate at once.
-        if *sends > IN_FLIGHT_MAX + 1 { Err(format!("{sends} sends are under way")) } else { Ok(()) }
+        if sends > IN_FLIGHT_MAX + 1 { Err(format!("{sends} sends are under way")) } else { Ok(()) }
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

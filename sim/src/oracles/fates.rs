@@ -10,7 +10,8 @@
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
 //! | any | it is the only one; an in-box takes a message once |
 //!
-//! Once everything is whole, sends between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full.
+//! Once everything is whole, sends between logged-in peers must end with 200, or with 429 if the out-box or the in-box was
+//! full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,8 +24,8 @@ use kith_common::time::Instant;
 use kith_common::wire::content::Content;
 
 use super::Oracle;
-use super::per_node::PerNode;
 use super::truth::carries;
+use super::under_way::UnderWay;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -60,8 +61,7 @@ struct Send {
 #[derive(Debug, Default)]
 pub struct Fates {
     sends: BTreeMap<MessageId, Send>,
-    /// How many sends of each have no fate
-    under_way: PerNode<usize>,
+    under_way: UnderWay,
     /// When each name was last unknown, and when its owner was last absent
     unknown: BTreeMap<Name, Instant>,
     absent: BTreeMap<Name, Instant>,
@@ -151,6 +151,7 @@ impl Oracle for Fates {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        self.under_way.see(node, seen);
         match seen {
             Observation::Asked { id, to, content, source } => {
                 let is_data = matches!(content, Content::Data(_));
@@ -165,18 +166,13 @@ impl Oracle for Fates {
                     fate: None,
                     is_kept: false,
                     is_doubled: false,
-                    is_too_many: *self.under_way.of(node) >= IN_FLIGHT_MAX,
+                    is_too_many: self.under_way.of(node) > IN_FLIGHT_MAX,
                 };
-                *self.under_way.of(node) += 1;
                 if self.sends.insert(*id, send).is_some() {
                     return Err("two messages with one id".into());
                 }
             }
-            Observation::Peer(Output::Done(outcome)) => {
-                let under_way = self.under_way.of(node);
-                *under_way = under_way.saturating_sub(1);
-                return self.judge(now, node, &outcome.fate);
-            }
+            Observation::Peer(Output::Done(outcome)) => return self.judge(now, node, &outcome.fate),
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
                 let source = packet.header().source;
@@ -199,10 +195,7 @@ impl Oracle for Fates {
                 (self.known, self.present) = (known, present);
             }
             // A dead process's sends are over, and its in-box may be new when it is back.
-            Observation::Killed => {
-                self.sends.retain(|_, send| send.node != node);
-                *self.under_way.of(node) = 0;
-            }
+            Observation::Killed => self.sends.retain(|_, send| send.node != node),
             _ => {}
         }
         Ok(())

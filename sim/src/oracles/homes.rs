@@ -1,7 +1,8 @@
 //! A supernode knows who has a link with it, and who has lost it.
 //!
 //! Source: a home link that has closed makes its peer a suspect after 2 s at most, so that the mesh need not wait for a
-//! lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that one.
+//! lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -104,10 +105,8 @@ impl Oracle for Homes {
             Observation::Received { link, frame: Frame::Renew(renew) }
                 if self.granted.get(link).is_some_and(|session| *session != renew.session) =>
             {
-                return Err(format!(
-                    "{:?} renews another session than it was granted last",
-                    self.register.other(*link)
-                ));
+                let name = self.register.other(*link).map_or("somebody", Name::as_str);
+                return Err(format!("{name} renews another session than it was granted last"));
             }
             Observation::Sent { link, frame: Frame::Granted(_) } => {
                 let session = self.register.other(*link).and_then(|name| self.register.session_of(name));

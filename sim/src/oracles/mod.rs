@@ -61,6 +61,7 @@ pub mod stale_links;
 pub mod storms;
 pub mod tables;
 mod truth;
+mod under_way;
 
 use kith_common::time::Instant;
 

@@ -14,11 +14,11 @@ use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// Frames that a peer may send in a second: three times what its links take when all its
-/// neighbours join at once (650 at degree 16), and what is in a full out-box
+/// Frames that a peer may send in a second: three times what its links take when all its neighbours join at once (650 at
+/// degree 16), and what is in a full out-box
 const PEER_MAX: u64 = 2_000 + IN_FLIGHT_MAX as u64;
-/// Frames that a supernode may send from one step to the next for each machine that there is: twice what a join costs, of twenty tables
-/// and the login, if everybody joins at once …
+/// Frames that a supernode may send from one step to the next for each machine that there is: twice what a join costs, of
+/// twenty tables and the login, if everybody joins at once …
 const SUPERNODE_MAX: u64 = 40;
 /// … and so many beyond that
 const SPARE: u64 = 2_000;
@@ -36,7 +36,7 @@ impl Storms {
     /// Nobody has sent anything
     pub fn new(config: &Config) -> Self {
         let supernode = SPARE + SUPERNODE_MAX * u64::from(config.machines());
-        let peer = PEER_MAX * config.step().as_secs().max(1);
+        let peer = PEER_MAX * config.step().as_secs();
         Self { sent: PerNode::default(), supernodes: config.supernodes, most: [supernode, peer] }
     }
 }
