@@ -159,7 +159,7 @@ impl Plan {
         let mut at = begin;
         let mut first: Vec<Effect> = kinds.clone();
         for i in (1..first.len()).rev() {
-            first.swap(i, chance.below(i as u64 + 1) as usize);
+            first.swap(i, chance.index(i + 1));
         }
         let mut number = 0;
         while at < end {
@@ -198,7 +198,7 @@ impl Plan {
                 plan(Fault::Crash(node, chance.wait(Duration::from_secs(5))));
             }
             Effect::Pause => {
-                let node = NodeId(chance.below(self.machines.into()) as u32);
+                let node = self.some(chance);
                 plan(Fault::Pause(node, chance.wait(Duration::from_secs(5))));
             }
             Effect::Skew => plan(Fault::Skew(self.some(chance), 20_000 - chance.below(40_000) as i64)),

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::config::Config;
 use super::faults::Effect;
-use super::node::NodeId;
 use super::run::{Report, run};
 use super::users;
 use super::watch::Violation;
@@ -51,8 +50,8 @@ pub struct Options {
     /// One user sends so many messages at once, before faults begin
     #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
     burst: u32,
-    /// Tell one seed's story of everything that names this: a peer (`peer-7`), an address, the id of a packet (in hexadecimal) or
-    /// of a message, or `all`
+    /// Tell one seed's story of everything that names this: a peer (`peer-7`), an address, the id of a packet (in
+    /// hexadecimal) or of a message, or `all`
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["seeds", "json"], value_parser = about)]
     trace: Option<String>,
     /// Make this mistake in all cores, as `kith-sim mutants` does
@@ -102,8 +101,7 @@ impl Options {
 
     fn names(&self) -> String {
         let last = self.supernodes + self.peers as u32 - 1;
-        let [first, last] = [self.supernodes, last].map(|number| users::machine(NodeId(number), self.supernodes));
-        format!("{first} to {last}")
+        format!("{} to {}", users::name_of(self.supernodes), users::name_of(last))
     }
 
     fn tell(&self, seed: u64, violation: &Violation) -> String {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::link::{Direction, LinkId};
+use kith_common::link::Direction;
 use kith_common::messages::outbox::Fate;
 use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::Event;
@@ -187,10 +187,6 @@ impl Story {
         text
     }
 
-    fn link_of(&self, node: NodeId, link: LinkId) -> String {
-        self.link(node, link.0)
-    }
-
     fn frame(&self, frame: &Frame) -> Option<String> {
         let records = |rewire: &Rewire| {
             let names = rewire.neighbours.iter().map(|Record { name, .. }| name.to_string()).collect::<Vec<_>>();
@@ -266,23 +262,23 @@ impl Story {
                 format!("leaves {address} of table {epoch} out: {reason}")
             }
             Event::UnknownPeerWaited { link, name, .. } => {
-                format!("{}: {name} waits for a rewire that makes it a neighbour", self.link_of(node, *link))
+                format!("{}: {name} waits for a rewire that makes it a neighbour", self.link(node, link.0))
             }
             Event::GuestAccepted { link, name, .. } => {
-                format!("{}: {name} is a guest, as there is no supernode to ask", self.link_of(node, *link))
+                format!("{}: {name} is a guest, as there is no supernode to ask", self.link(node, link.0))
             }
-            Event::LinkUp { link, after, .. } => format!("{} is up, after {after:.1?}", self.link_of(node, *link)),
+            Event::LinkUp { link, after, .. } => format!("{} is up, after {after:.1?}", self.link(node, link.0)),
             Event::LinkDown { name, reason, .. } => format!("{name} is down: {reason}"),
-            Event::LinkClosed { link, reason, .. } => format!("{} is closed: {reason}", self.link_of(node, *link)),
+            Event::LinkClosed { link, reason, .. } => format!("{} is closed: {reason}", self.link(node, link.0)),
             Event::DialFailed { name, attempts, reason, .. } => {
                 format!("cannot dial {name}, for the {attempts}. time: {reason}")
             }
             Event::GaveUp { name, reason, .. } => format!("old links wait for {name} no longer: {reason}"),
             Event::Isolated => "has no neighbour left".into(),
             Event::FrameIgnored { link, kind, reason } => {
-                format!("{}: {kind:?} changes nothing: {reason}", self.link_of(node, *link))
+                format!("{}: {kind:?} changes nothing: {reason}", self.link(node, link.0))
             }
-            Event::LinkIgnored { link, reason } => format!("{} is ignored: {reason}", self.link_of(node, *link)),
+            Event::LinkIgnored { link, reason } => format!("{} is ignored: {reason}", self.link(node, link.0)),
             Event::HeldUp { late } => format!("was held up for {late:.1?}"),
         }
     }
