@@ -3,22 +3,18 @@
 //! [`Settings`] is what people may write; [`Config`] is what holds. `config/node.toml` has every setting with its
 //! default and reason, and a test keeps the two the same.
 
-mod layer;
-mod value;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kith_common::id::{Name, NetworkId};
 use kith_common::wire::session::{LOCATIONS_MAX, Location};
+use kith_runtime::config::{
+    ConfigError, Endpoint, Layer, Listen, Secret, Source, Within, load, missing, number, secret, text, texts, undecided,
+};
+use kith_runtime::home::Home;
+use kith_runtime::location::SUPERNODE_PORT;
+use kith_runtime::logging;
 use libp2p::Multiaddr;
-
-pub use layer::{ConfigError, Layer, Place, Source, load, nearest, parse, text, texts};
-pub use value::{Endpoint, Listen, Secret, Within};
-
-use crate::home::Home;
-use crate::location::SUPERNODE_PORT;
-use crate::logging;
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
 pub const SUPERNODES_MAX: usize = 16;
@@ -99,7 +95,7 @@ pub struct Settings {
     pub log_format: Option<logging::Format>,
 }
 
-crate::layer! {
+kith_runtime::layer! {
     Settings {
         name, supernodes, listen, external, network, secret, secret_file, inbox_bytes_max, links_max, links_per_ip_max,
         dial_timeout_ms, handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s, log, log_format,
@@ -213,27 +209,6 @@ impl Config {
     }
 }
 
-/// The error for settings that do not go together
-pub fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
-    ConfigError::Undecided { key, fault: fault.into() }
-}
-
-/// The error for a setting that has no value
-pub fn missing(key: &'static str) -> ConfigError {
-    undecided(key, "no value")
-}
-
-/// The number of a setting that has a default
-///
-/// # Errors
-/// [`ConfigError`] if it has none after all.
-pub fn number<const MIN: u64, const MAX: u64>(
-    key: &'static str,
-    value: Option<Within<MIN, MAX>>,
-) -> Result<u64, ConfigError> {
-    value.map(Within::number).ok_or_else(|| missing(key))
-}
-
 /// The first label of the host's name: containers are named by 12 hexadecimal digits, machines `Ada.local`.
 fn host_name(host: &str) -> Result<Name, ConfigError> {
     let label = host.split('.').next().unwrap_or_default().to_lowercase();
@@ -255,26 +230,6 @@ fn locations<const PORT: u16>(
         return Err(undecided(key, format!("at most {max} are possible, these are {}", endpoints.len())));
     }
     Ok(endpoints.iter().map(|endpoint| endpoint.location().clone()).collect())
-}
-
-/// The network's secret, from one of the two settings that can say it
-///
-/// # Errors
-/// [`ConfigError`] if both do, or the file cannot be read or holds none.
-pub fn secret(secret: Option<&Secret>, secret_file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
-    match (secret, secret_file) {
-        (Some(_), Some(_)) => Err(undecided("secret", "both secret and secret_file are set; leave one out")),
-        (None, Some(path)) => read_secret(path).map(Some),
-        (secret, None) => Ok(secret.cloned()),
-    }
-}
-
-/// The secret in a file, which ends with a new line or not
-fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
-    let text = std::fs::File::open(path)
-        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, 2 * Secret::BYTES_MAX as u64)))
-        .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-    text.parse().map_err(|fault: String| undecided("secret_file", format!("{}: {fault}", path.display())))
 }
 
 #[cfg(test)]

@@ -1,182 +1,22 @@
-//! The process around a driver: its home, logs, signals and control socket. The peer's and the supernode's alike.
-//!
-//! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
-//! the seat's requests and returns soon after [`Shutdown`] came: it has [`GRACE`], then the process goes without it.
+//! A peer from its configuration to its end.
 
-mod peer;
+use std::time::SystemTime;
 
-pub use peer::{listening, system_rng};
+use kith_common::peer::{self, Peer};
+use kith_common::session::Secret;
+use kith_common::session::peer::PeerConfig;
+use kith_common::wire::session::{Locations, Role};
+use kith_runtime::clock::Clock;
+use kith_runtime::control::Request;
+use kith_runtime::host::{DaemonError, Seat, host, listening, system_rng};
+use kith_runtime::identity::{Identity, next_boot};
+use kith_runtime::link::{self, HelloTemplate, LinkHandle};
+use rand_chacha::rand_core::Rng;
 
-use std::future::Future;
-use std::io;
-use std::time::Duration;
-
-use rustix::process::{Resource, Rlimit};
-use serde::de::DeserializeOwned;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-
-use crate::cli::Failure;
 use crate::config::Config;
-use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
-use crate::home::{Home, HomeError};
-use crate::logging;
-
-/// From the first signal to the end; the driver logs out in it
-pub const GRACE: Duration = Duration::from_secs(5);
-
-/// Why a daemon ended, or did not start
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// Its home cannot be used; nothing was started
-    #[error(transparent)]
-    Home(#[from] HomeError),
-    /// The system refused something that a daemon needs
-    #[error("cannot {action}: {error}")]
-    Io {
-        /// What
-        action: &'static str,
-        /// Why not
-        error: io::Error,
-    },
-    /// The driver gave up
-    #[error("{0}")]
-    Driver(String),
-}
-
-impl From<DaemonError> for Failure {
-    fn from(error: DaemonError) -> Self {
-        match error {
-            DaemonError::Home(error) => error.into(),
-            error => Self::local(error.to_string()),
-        }
-    }
-}
-
-/// Says when to end; clones hear the same
-#[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
-
-impl Shutdown {
-    /// Returns when the daemon is to end
-    pub async fn wait(&mut self) {
-        // Whoever could say so is gone: that is the end as well.
-        let _ = self.0.wait_for(|is_over| *is_over).await;
-    }
-
-    /// A shutdown and its trigger: set it to `true`, or drop it
-    pub fn channel() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
-    }
-}
-
-/// What a driver gets
-#[derive(Debug)]
-pub struct Seat<R> {
-    /// From the control socket
-    pub requests: mpsc::Receiver<ControlRequest<R>>,
-    /// When to end
-    pub shutdown: Shutdown,
-}
-
-/// Runs `driver` as a daemon in `home` until it returns
-///
-/// SIGTERM and SIGINT ask it to end; a second one ends the process at once, with exit code 128 + its number.
-///
-/// # Errors
-/// [`DaemonError`]; the home is free again.
-pub fn host<R, D, F>(home: &Home, log: &logging::Filter, format: logging::Format, driver: D) -> Result<(), DaemonError>
-where
-    R: DeserializeOwned + Send + 'static,
-    D: FnOnce(Seat<R>) -> F,
-    F: Future<Output = Result<(), String>>,
-{
-    home.create()?;
-    let lock = home.lock()?;
-    if let Err(reason) = logging::init(log, format) {
-        tracing::warn!(reason, "logging goes on as it was");
-    }
-    raise_file_limit();
-    let failed = |action| move |error| DaemonError::Io { action, error };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(failed("start"))?.block_on(async {
-        let socket = home.bind_control(&lock)?;
-        let listener = socket.listener().map_err(failed("listen"))?;
-        listener.set_nonblocking(true).map_err(failed("listen"))?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen"))?;
-        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let server = tokio::spawn(serve(listener, sender));
-        let (trigger, shutdown) = Shutdown::channel();
-        let signals = Signals::new().map_err(failed("hear signals"))?;
-        let watcher = tokio::spawn(signals.watch(trigger));
-        let path = home.path().display();
-        tracing::info!(home = %path, socket = %socket.path().display(), pid = std::process::id(), "daemon started");
-        let ended = until_grace_is_over(driver(Seat { requests, shutdown: shutdown.clone() }), shutdown).await;
-        watcher.abort();
-        server.abort();
-        drop(socket);
-        ended
-    });
-    tracing::info!(reason = ended.as_ref().err().map(ToString::to_string), "daemon ended");
-    drop(lock);
-    ended
-}
-
-/// Takes as many open files as the system lets this process have
-///
-/// The usual soft limit of 1,024 is for programs that still use `select`; a supernode may have four times as many links.
-fn raise_file_limit() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if let Err(reason) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(event = "file_limit_not_raised", limit = limit.current, %reason);
-    }
-}
-
-async fn until_grace_is_over(
-    driver: impl Future<Output = Result<(), String>>,
-    mut shutdown: Shutdown,
-) -> Result<(), DaemonError> {
-    let deadline = async {
-        shutdown.wait().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = driver => ended.map_err(DaemonError::Driver),
-        () = deadline => {
-            tracing::warn!(reason = "the driver did not end in time", grace = ?GRACE, "ending without it");
-            Ok(())
-        }
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> (&'static str, SignalKind) {
-        tokio::select! {
-            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
-            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
-        }
-    }
-
-    async fn watch(mut self, trigger: watch::Sender<bool>) {
-        let (reason, _) = self.next().await;
-        tracing::info!(reason, "ending; once more to end at once");
-        trigger.send_replace(true);
-        let (reason, kind) = self.next().await;
-        tracing::warn!(reason, "ending at once");
-        std::process::exit(128 + kind.as_raw_value());
-    }
-}
+use crate::driver::{Driver, Parts};
+use crate::functions::Functions;
+use crate::inbox::{Inbox, worker};
 
 /// Runs a peer until a signal ends it
 ///
@@ -184,33 +24,86 @@ impl Signals {
 /// [`DaemonError`]
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
-    host(&home, &log, format, |seat| peer::serve(config, seat))
+    host(&home, &log, format, |seat| serve(config, seat))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Runs a peer until its seat says that it is over
+async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
+    let clock = Clock::start();
+    let home = config.home.path();
+    let identity = Identity::load_or_create(home).map_err(text)?;
+    let boot = next_boot(home).map_err(text)?;
+    let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max).map_err(text)?;
+    let network = network(&config, &mut inbox)?;
+    let mut rng = system_rng()?;
+    let remembered = inbox.names(SystemTime::now()).map_err(text)?;
+    let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
+    let (inbox, kept) = worker::start(inbox).map_err(text)?;
+    let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
+    let (links, mut events) =
+        link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity).map_err(text)?;
+    let (listen, listen_port) = listening(&mut events).await?;
+    let session = PeerConfig {
+        name: config.name.clone(),
+        supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
+        network,
+        secret: config.secret.as_ref().map(|secret| Secret::new(secret.as_bytes().to_vec())),
+        external: Locations::truncated(config.external.clone()),
+        listen_port,
+    };
+    let peer = peer::Config { session, neighbourhood: Default::default(), boot };
+    let driver = Driver::new(Parts {
+        peer: Peer::new(clock.now(), peer, identity, rng, remembered),
+        functions: functions(&config, clock, links.clone()),
+        clock,
+        home: config.home,
+        name: config.name,
+        links,
+        listen,
+        inbox,
+    });
+    let shutdown = async move { seat.shutdown.wait().await };
+    driver.run(events, kept, seat.requests, shutdown).await
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn driver_that_does_not_end_is_left_behind_after_the_grace() {
-        let (trigger, shutdown) = Shutdown::channel();
-        let started = tokio::time::Instant::now();
-        trigger.send_replace(true);
-        until_grace_is_over(std::future::pending(), shutdown).await.unwrap();
-        assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
+/// The network that this peer must be in: the configured one, or that of its first login
+fn network(config: &Config, inbox: &mut Inbox) -> Result<Option<kith_common::id::NetworkId>, String> {
+    let pinned = worker::pinned(inbox).map_err(text)?;
+    match (config.network, pinned) {
+        (Some(configured), Some(pinned)) if configured != pinned => Err(format!(
+            "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
+        )),
+        (configured, pinned) => Ok(configured.or(pinned)),
     }
+}
 
-    #[test]
-    fn daemon_takes_as_many_files_as_it_may() {
-        raise_file_limit();
-        let limit = rustix::process::getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
-    }
+fn link_config(config: &Config, hello: HelloTemplate, clock: Clock, seed: u64) -> link::Config {
+    let mut link = link::Config::of_peer(hello, clock, seed);
+    link.listen = vec![config.listen.clone()];
+    link.limits.links_max = config.links_max;
+    link.limits.links_per_ip_max = config.links_per_ip_max;
+    link.deadlines.dial = config.dial_timeout;
+    link.deadlines.handshake = config.handshake_timeout;
+    link.deadlines.hello = config.hello_timeout;
+    link
+}
 
-    #[tokio::test]
-    async fn drivers_error_is_the_daemons() {
-        let (_trigger, shutdown) = Shutdown::channel();
-        let ended = until_grace_is_over(async { Err("the disk is full".into()) }, shutdown).await;
-        assert_eq!(ended.unwrap_err().to_string(), "the disk is full");
-    }
+/// What other peers may ask of this one: that it is here, and since when
+fn functions(config: &Config, clock: Clock, links: LinkHandle) -> Functions {
+    let name = config.name.clone();
+    Functions::new(move || {
+        let counts = links.counters().counts();
+        let uptime_s = clock.now().as_micros() / 1_000_000;
+        serde_json::json!({
+            "name": name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": uptime_s,
+            "packets_forwarded": counts.forwarded,
+        })
+        .to_string()
+    })
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

@@ -14,9 +14,8 @@ mod status;
 mod trace;
 
 use kith_common::status::Status;
-
-use crate::cli::{Screen, Stop};
-use crate::home::Home;
+use kith_runtime::cli::{Screen, Stop};
+use kith_runtime::home::Home;
 
 /// What to do
 #[derive(Debug, clap::Subcommand)]
@@ -83,7 +82,7 @@ fn arrows(path: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::PEER;
+    use kith_runtime::home::PEER;
 
     /// What a person would see
     pub(crate) fn name(text: &str) -> kith_common::id::Name {

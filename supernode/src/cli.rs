@@ -1,12 +1,12 @@
-//! The command line of `kith-supernode`; exit codes and their telling are [`kith_node::cli`]'s.
+//! The command line of `kith-supernode`; exit codes and their telling are [`kith_runtime::cli`]'s.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use kith_node::cli::{Failure, Screen, Stop, play};
-use kith_node::home::{Home, SUPERNODE};
+use kith_runtime::cli::{Failure, Screen, Stop, play};
+use kith_runtime::home::{Home, SUPERNODE};
 
 use crate::verbs::Verb;
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
-use kith_node::config::{
+use kith_runtime::config::{
     ConfigError, Layer, Listen, Secret, Source, Within, load, missing, number, secret, text, undecided,
 };
-use kith_node::home::Home;
-use kith_node::logging;
+use kith_runtime::home::Home;
+use kith_runtime::logging;
 use libp2p::Multiaddr;
 
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
@@ -58,7 +58,7 @@ pub struct Settings {
     pub log_format: Option<logging::Format>,
 }
 
-kith_node::layer! {
+kith_runtime::layer! {
     Settings { listen, degree, lease_ms, secret, secret_file, links_max, links_per_ip_max, log, log_format }
     paths { secret_file }
     one_of { secret, secret_file }
@@ -136,8 +136,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use kith_node::config::parse;
-    use kith_node::home::SUPERNODE;
+    use kith_runtime::config::parse;
+    use kith_runtime::home::SUPERNODE;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! [`network`] is whose supernode it is; [`store`] the durable log of the directory's commands; the driver the loop
 //! between links, directory and log; [`daemon`] the process; [`control`], [`config`] and [`cli`] are what people see.
-//! Links, homes, logs and the control socket are the peer's own: `kith_node`.
+//! Links, homes, logs and the control socket are what both daemons run on: [`kith_runtime`].
 
 pub mod cli;
 pub mod config;

@@ -6,7 +6,7 @@ use kith_common::crypto::{self, Signer};
 use kith_common::id::{Key, NetworkId};
 use kith_common::wire::WireError;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
-use kith_node::identity::{Identity, IdentityError};
+use kith_runtime::identity::{Identity, IdentityError};
 
 /// The serial of the first supernode's certificate
 ///

@@ -8,8 +8,8 @@ mod ring;
 mod run;
 mod status;
 
-use kith_node::cli::{Screen, Stop};
-use kith_node::home::Home;
+use kith_runtime::cli::{Screen, Stop};
+use kith_runtime::home::Home;
 
 /// What to do
 #[derive(Debug, clap::Subcommand)]

@@ -12,12 +12,12 @@ use kith_common::status::Status;
 use kith_common::wire::grant::SignedGrant;
 use kith_common::wire::session::{Location, Locations, Purpose, Role};
 use kith_common::wire::{Frame, Priority};
-use kith_node::clock::Clock;
-use kith_node::identity::Identity;
-use kith_node::link::{
+use kith_runtime::clock::Clock;
+use kith_runtime::identity::Identity;
+use kith_runtime::link::{
     self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, SendBytes,
 };
-use kith_node::location;
+use kith_runtime::location;
 use libp2p::core::upgrade::OutboundConnectionUpgrade;
 use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;

@@ -11,7 +11,7 @@ use kith_common::wire::{FrameKind, SMALL_BYTES_MAX};
 use kith_lab::draw::Draw;
 use kith_lab::process::ProcessId;
 use kith_lab::{Lab, Options, Progress, verify};
-use kith_node::link::CloseReason;
+use kith_runtime::link::CloseReason;
 
 use super::hostile::{Hostile, Mutants, RawLink};
 

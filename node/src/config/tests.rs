@@ -1,7 +1,9 @@
 use std::fs;
 
+use kith_runtime::config::parse;
+use kith_runtime::home::PEER;
+
 use super::*;
-use crate::home::PEER;
 
 const NODE_TOML: &str = include_str!("../../../config/node.toml");
 

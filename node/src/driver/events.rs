@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kith_common::link::LinkEnd;
 use kith_common::wire::session::Reason;
+use kith_runtime::link::{CloseReason, LinkEvent};
 
 use super::Driver;
-use crate::link::{CloseReason, LinkEvent};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: LinkEvent) {

@@ -18,16 +18,16 @@ use kith_common::id::Name;
 use kith_common::peer::Peer;
 use kith_common::session::peer::Standing;
 use kith_common::status::Status;
+use kith_runtime::clock::Clock;
+use kith_runtime::control::Request;
+use kith_runtime::control::server::ControlRequest;
+use kith_runtime::identity::Identity;
+use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};
 use tokio::sync::mpsc;
 
 use self::waiting::Waiting;
-use crate::clock::Clock;
-use crate::control::Request;
-use crate::control::server::ControlRequest;
 use crate::functions::Functions;
-use crate::identity::Identity;
 use crate::inbox::worker::{InboxWorker, Outcome};
-use crate::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};
 
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
 const BATCH_MAX: usize = 64;
@@ -36,7 +36,7 @@ const BATCH_MAX: usize = 64;
 pub(crate) struct Driver {
     clock: Clock,
     name: Name,
-    home: crate::home::Home,
+    home: kith_runtime::home::Home,
     peer: Peer<Identity>,
     links: LinkHandle,
     gauges: HashMap<LinkId, Arc<LinkGauges>>,
@@ -50,7 +50,7 @@ pub(crate) struct Driver {
 pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) name: Name,
-    pub(crate) home: crate::home::Home,
+    pub(crate) home: kith_runtime::home::Home,
     pub(crate) peer: Peer<Identity>,
     pub(crate) links: LinkHandle,
     pub(crate) listen: Vec<String>,

@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use kith_common::peer::{Arrival, Output};
 use kith_common::time::Instant;
+use kith_runtime::link::LinkCommand;
 
 use super::Driver;
 use crate::inbox::worker::Outcome;
 use crate::inbox::{InboxError, Incoming, Kept};
-use crate::link::LinkCommand;
 
 impl Driver {
     /// Drains the peer until it has no more to say

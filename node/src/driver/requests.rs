@@ -10,15 +10,15 @@ use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
-
-use super::Driver;
-use super::waiting::{Asked, Asker};
-use crate::control::server::{ControlRequest, Reply};
-use crate::control::{
+use kith_runtime::control::server::{ControlRequest, Reply};
+use kith_runtime::control::{
     self, CallAnswer, Id, LinkState, LookupAnswer, Neighbour, NeighboursAnswer, PingAnswer, Request, SendAnswer,
     SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
-use crate::identity::peer_id_of;
+use kith_runtime::identity::peer_id_of;
+
+use super::Driver;
+use super::waiting::{Asked, Asker};
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use kith_common::id::{MessageId, Name};
-
-use crate::control::server::Reply;
+use kith_runtime::control::server::Reply;
 
 /// What a message was sent for
 #[derive(Debug)]

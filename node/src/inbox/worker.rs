@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use kith_common::id::{Name, NetworkId};
 use kith_common::status::Status;
 use kith_common::wire::session::Record;
+use kith_runtime::control::server::{HungUp, Reply};
+use kith_runtime::control::{self, Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Inbox, InboxError, Incoming, Kept, Selection, Stored, Totals};
-use crate::control::server::{HungUp, Reply};
-use crate::control::{self, Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use crate::functions::rfc3339;
 
 /// Where the pinned network's id is kept

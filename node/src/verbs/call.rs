@@ -1,10 +1,9 @@
 //! `kith call NAME FUNCTION`
 
 use kith_common::id::Name;
-
-use crate::cli::{self, Failure, Screen, Stop};
-use crate::control::{CallAnswer, Content, Request, hex};
-use crate::home::Home;
+use kith_runtime::cli::{self, Failure, Screen, Stop};
+use kith_runtime::control::{CallAnswer, Content, Request, hex};
+use kith_runtime::home::Home;
 
 /// Evaluate a function at another peer and print its result
 ///

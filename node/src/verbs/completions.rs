@@ -2,8 +2,9 @@
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use kith_runtime::cli::{Screen, Stop};
 
-use crate::cli::{Cli, Screen, Stop};
+use crate::cli::Cli;
 
 /// Print completions for a shell
 ///

@@ -1,10 +1,9 @@
 //! `kith inbox`
 
 use kith_common::id::Name;
-
-use crate::cli::{self, Screen, Stop, count};
-use crate::control::{Body, InboxLine, READ_MAX, ReadAnswer, Request, client};
-use crate::home::Home;
+use kith_runtime::cli::{self, Screen, Stop, count};
+use kith_runtime::control::{Body, InboxLine, READ_MAX, ReadAnswer, Request, client};
+use kith_runtime::home::Home;
 
 /// Read the messages that came, oldest first
 ///
@@ -88,8 +87,8 @@ mod tests {
     use kith_common::id::MessageId;
 
     use super::*;
-    use crate::control::Id;
     use crate::verbs::tests::name;
+    use kith_runtime::control::Id;
 
     #[test]
     fn message_of_many_lines_cannot_pass_for_two() {

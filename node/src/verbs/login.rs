@@ -1,8 +1,8 @@
 //! `kith login`
 
-use crate::cli::{self, Failure, Screen, Stop};
-use crate::control::{Request, SessionAnswer, State};
-use crate::home::Home;
+use kith_runtime::cli::{self, Failure, Screen, Stop};
+use kith_runtime::control::{Request, SessionAnswer, State};
+use kith_runtime::home::Home;
 
 /// Come back into the mesh after a logout
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,8 @@
 //! `kith logout`
 
-use crate::cli::{self, Failure, Screen, Stop};
-use crate::control::{Request, SessionAnswer};
-use crate::home::Home;
+use kith_runtime::cli::{self, Failure, Screen, Stop};
+use kith_runtime::control::{Request, SessionAnswer};
+use kith_runtime::home::Home;
 
 /// Leave the mesh at once; the daemon stays, and `kith login` comes back
 #[derive(Debug, clap::Args)]

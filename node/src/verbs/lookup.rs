@@ -1,10 +1,9 @@
 //! `kith lookup NAME`
 
 use kith_common::id::Name;
-
-use crate::cli::{self, Failure, Screen, Stop, short};
-use crate::control::{LookupAnswer, Request, Source};
-use crate::home::Home;
+use kith_runtime::cli::{self, Failure, Screen, Stop, short};
+use kith_runtime::control::{LookupAnswer, Request, Source};
+use kith_runtime::home::Home;
 
 /// Find out who and where a peer is
 ///

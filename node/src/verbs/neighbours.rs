@@ -1,8 +1,8 @@
 //! `kith neighbours`
 
-use crate::cli::{self, Screen, Stop, count, short, size, span, table, time};
-use crate::control::{Direction, LinkState, Neighbour, NeighboursAnswer, Request};
-use crate::home::Home;
+use kith_runtime::cli::{self, Screen, Stop, count, short, size, span, table, time};
+use kith_runtime::control::{Direction, LinkState, Neighbour, NeighboursAnswer, Request};
+use kith_runtime::home::Home;
 
 /// List the links to neighbours: up, being dialled, down, or leaving
 #[derive(Debug, clap::Args)]

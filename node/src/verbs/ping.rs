@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use kith_common::id::Name;
 use kith_common::status::Status;
+use kith_runtime::cli::{self, Answer, Failure, Screen, Stop, count, time};
+use kith_runtime::control::{PingAnswer, Request};
+use kith_runtime::home::Home;
 use serde::Serialize;
-
-use crate::cli::{self, Answer, Failure, Screen, Stop, count, time};
-use crate::control::{PingAnswer, Request};
-use crate::home::Home;
 
 /// Between two pings, as in ping(8)
 const EVERY: Duration = Duration::from_secs(1);

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Failure, Stop};
+use kith_runtime::cli::{Failure, Stop};
+use kith_runtime::home::Home;
+
 use crate::config::{Config, Settings};
 use crate::daemon;
-use crate::home::Home;
 
 /// Join the mesh and stay: the daemon that all other verbs talk to
 ///

@@ -5,10 +5,9 @@ use std::io::Read;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_common::wire::content::DATA_BYTES_MAX;
-
-use crate::cli::{self, Answer, Failure, Screen, Stop, count, time};
-use crate::control::{Body, Request, SendAnswer};
-use crate::home::Home;
+use kith_runtime::cli::{self, Answer, Failure, Screen, Stop, count, time};
+use kith_runtime::control::{Body, Request, SendAnswer};
+use kith_runtime::home::Home;
 
 /// Deliver a message and show its way and time
 ///
@@ -72,8 +71,8 @@ mod tests {
     use kith_common::id::MessageId;
 
     use super::*;
-    use crate::control::Id;
     use crate::verbs::tests::name;
+    use kith_runtime::control::Id;
 
     #[test]
     fn delivery_is_told_with_its_way_and_time() {

@@ -1,10 +1,9 @@
 //! `kith status`
 
 use kith_common::status::Status as Code;
-
-use crate::cli::{self, Screen, Stop, count, short, size, span};
-use crate::control::{Request, State, StatusAnswer};
-use crate::home::Home;
+use kith_runtime::cli::{self, Screen, Stop, count, short, size, span};
+use kith_runtime::control::{Request, State, StatusAnswer};
+use kith_runtime::home::Home;
 
 /// Show whether the peer is logged in, and how it is
 ///
@@ -69,7 +68,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::home::PEER;
+    use kith_runtime::home::PEER;
 
     fn answer() -> StatusAnswer {
         StatusAnswer {

@@ -1,10 +1,9 @@
 //! `kith trace NAME`
 
 use kith_common::id::Name;
-
-use crate::cli::{self, Failure, Screen, Stop, count, short, table, time};
-use crate::control::{Request, TraceAnswer, TraceHop};
-use crate::home::Home;
+use kith_runtime::cli::{self, Failure, Screen, Stop, count, short, table, time};
+use kith_runtime::control::{Request, TraceAnswer, TraceHop};
+use kith_runtime::home::Home;
 
 /// Show the way to a peer: each hop, how far it is, and why it was chosen
 #[derive(Debug, clap::Args)]
@@ -47,8 +46,8 @@ mod tests {
     use kith_common::wire::content::Choice;
 
     use super::*;
-    use crate::control::explain;
     use crate::verbs::tests::name;
+    use kith_runtime::control::explain;
 
     #[test]
     fn trace_is_written_as_a_table_with_reasons() {

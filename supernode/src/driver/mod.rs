@@ -12,10 +12,10 @@ use kith_common::directory::Directory;
 use kith_common::id::Key;
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::supernode::{Config, Output, Supernode};
-use kith_node::clock::Clock;
-use kith_node::control::server::{ControlRequest, Reply};
-use kith_node::identity::Identity;
-use kith_node::link::{LinkCommand, LinkEvent, LinkHandle};
+use kith_runtime::clock::Clock;
+use kith_runtime::control::server::{ControlRequest, Reply};
+use kith_runtime::identity::Identity;
+use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 

@@ -4,8 +4,8 @@ use kith_common::directory::{Outcome, Session, SuspectReason};
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_node::control;
-use kith_node::identity::peer_id_of;
+use kith_runtime::control;
+use kith_runtime::identity::peer_id_of;
 
 use super::*;
 use crate::control::{

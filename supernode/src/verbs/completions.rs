@@ -1,8 +1,8 @@
 //! `kith-supernode completions`
 
 use clap::CommandFactory;
-use kith_node::cli::{Screen, Stop};
-use kith_node::home::SUPERNODE;
+use kith_runtime::cli::{Screen, Stop};
+use kith_runtime::home::SUPERNODE;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]

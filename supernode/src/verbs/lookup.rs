@@ -1,8 +1,8 @@
 //! `kith-supernode lookup`
 
 use kith_common::id::Name;
-use kith_node::cli::{Screen, Stop, ask};
-use kith_node::home::Home;
+use kith_runtime::cli::{Screen, Stop, ask};
+use kith_runtime::home::Home;
 
 use super::peers::state;
 use crate::control::{Member, Request};

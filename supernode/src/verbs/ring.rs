@@ -1,7 +1,7 @@
 //! `kith-supernode ring`
 
-use kith_node::cli::{Screen, Stop, ask, count, short, table};
-use kith_node::home::Home;
+use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
+use kith_runtime::home::Home;
 
 use crate::control::{PlaceOnRing, Request, RingAnswer};
 

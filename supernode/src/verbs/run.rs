@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use kith_node::cli::{Failure, Stop};
-use kith_node::home::Home;
+use kith_runtime::cli::{Failure, Stop};
+use kith_runtime::home::Home;
 
 use crate::config::{Config, Settings};
 use crate::daemon;

@@ -1,7 +1,7 @@
 //! `kith-supernode status`
 
-use kith_node::cli::{Screen, Stop, ask, count, span};
-use kith_node::home::Home;
+use kith_runtime::cli::{Screen, Stop, ask, count, span};
+use kith_runtime::home::Home;
 
 use crate::control::{Request, StatusAnswer};
 

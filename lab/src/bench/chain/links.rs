@@ -17,13 +17,13 @@ use kith_common::routing::{NeighbourView, Routes};
 use kith_common::wire::packet::{ENTRY_BYTES, PacketRef};
 use kith_common::wire::session::{Location, Purpose, Role};
 use kith_common::wire::{FRAME_HEADER_BYTES, Priority};
-use kith_node::clock::Clock;
-use kith_node::identity::Identity;
-use kith_node::link::{
+use kith_runtime::clock::Clock;
+use kith_runtime::identity::Identity;
+use kith_runtime::link::{
     self, Config, Delivery, Dial, Direction, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, NewRoutes,
     SendBytes,
 };
-use kith_node::location;
+use kith_runtime::location;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 

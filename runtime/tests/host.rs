@@ -6,10 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kith_node::control::Request;
-use kith_node::daemon::{Seat, host};
-use kith_node::home::{Home, PEER};
-use kith_node::logging::{Filter, Format};
+use kith_runtime::control::Request;
+use kith_runtime::home::{Home, PEER};
+use kith_runtime::host::{Seat, host};
+use kith_runtime::logging::{Filter, Format};
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOME: &str = "KITH_TEST_STUBBORN_DAEMON";

@@ -31,7 +31,7 @@ impl FromStr for Format {
     }
 }
 
-/// Which events are written: `warn`, `info`, `kith_node::link=trace,info`
+/// Which events are written: `warn`, `info`, `kith_runtime::link=trace,info`
 #[derive(Clone, PartialEq, Eq)]
 pub struct Filter(String);
 
@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn filter_with_a_fault_is_refused() {
         assert!("kith_node=loud".parse::<Filter>().unwrap_err().contains("kith_node=debug"));
-        assert_eq!("kith_node::link=trace,info".parse::<Filter>().unwrap().to_string(), "kith_node::link=trace,info");
+        assert_eq!(
+            "kith_runtime::link=trace,info".parse::<Filter>().unwrap().to_string(),
+            "kith_runtime::link=trace,info"
+        );
     }
 
     #[test]

@@ -1,0 +1,235 @@
+//! The process around a driver: its home, logs, signals and control socket. The peer's and the supernode's alike.
+//!
+//! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
+//! the seat's requests and returns soon after [`Shutdown`] came: it has [`GRACE`], then the process goes without it.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rustix::process::{Resource, Rlimit};
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::cli::Failure;
+use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
+use crate::home::{Home, HomeError};
+use crate::link::LinkEvent;
+use crate::{location, logging};
+
+/// How long the system may take to say where it listens
+const LISTEN_WAIT: Duration = Duration::from_secs(5);
+
+/// From the first signal to the end; the driver logs out in it
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a daemon ended, or did not start
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Its home cannot be used; nothing was started
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The system refused something that a daemon needs
+    #[error("cannot {action}: {error}")]
+    Io {
+        /// What
+        action: &'static str,
+        /// Why not
+        error: io::Error,
+    },
+    /// The driver gave up
+    #[error("{0}")]
+    Driver(String),
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Home(error) => error.into(),
+            error => Self::local(error.to_string()),
+        }
+    }
+}
+
+/// Says when to end; clones hear the same
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Returns when the daemon is to end
+    pub async fn wait(&mut self) {
+        // Whoever could say so is gone: that is the end as well.
+        let _ = self.0.wait_for(|is_over| *is_over).await;
+    }
+
+    /// A shutdown and its trigger: set it to `true`, or drop it
+    pub fn channel() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+}
+
+/// What a driver gets
+#[derive(Debug)]
+pub struct Seat<R> {
+    /// From the control socket
+    pub requests: mpsc::Receiver<ControlRequest<R>>,
+    /// When to end
+    pub shutdown: Shutdown,
+}
+
+/// Runs `driver` as a daemon in `home` until it returns
+///
+/// SIGTERM and SIGINT ask it to end; a second one ends the process at once, with exit code 128 + its number.
+///
+/// # Errors
+/// [`DaemonError`]; the home is free again.
+pub fn host<R, D, F>(home: &Home, log: &logging::Filter, format: logging::Format, driver: D) -> Result<(), DaemonError>
+where
+    R: DeserializeOwned + Send + 'static,
+    D: FnOnce(Seat<R>) -> F,
+    F: Future<Output = Result<(), String>>,
+{
+    home.create()?;
+    let lock = home.lock()?;
+    if let Err(reason) = logging::init(log, format) {
+        tracing::warn!(reason, "logging goes on as it was");
+    }
+    raise_file_limit();
+    let failed = |action| move |error| DaemonError::Io { action, error };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.map_err(failed("start"))?.block_on(async {
+        let socket = home.bind_control(&lock)?;
+        let listener = socket.listener().map_err(failed("listen"))?;
+        listener.set_nonblocking(true).map_err(failed("listen"))?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen"))?;
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let server = tokio::spawn(serve(listener, sender));
+        let (trigger, shutdown) = Shutdown::channel();
+        let signals = Signals::new().map_err(failed("hear signals"))?;
+        let watcher = tokio::spawn(signals.watch(trigger));
+        let path = home.path().display();
+        tracing::info!(home = %path, socket = %socket.path().display(), pid = std::process::id(), "daemon started");
+        let ended = until_grace_is_over(driver(Seat { requests, shutdown: shutdown.clone() }), shutdown).await;
+        watcher.abort();
+        server.abort();
+        drop(socket);
+        ended
+    });
+    tracing::info!(reason = ended.as_ref().err().map(ToString::to_string), "daemon ended");
+    drop(lock);
+    ended
+}
+
+/// Takes as many open files as the system lets this process have
+///
+/// The usual soft limit of 1,024 is for programs that still use `select`; a supernode may have four times as many links.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(reason) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(event = "file_limit_not_raised", limit = limit.current, %reason);
+    }
+}
+
+async fn until_grace_is_over(
+    driver: impl Future<Output = Result<(), String>>,
+    mut shutdown: Shutdown,
+) -> Result<(), DaemonError> {
+    let deadline = async {
+        shutdown.wait().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = driver => ended.map_err(DaemonError::Driver),
+        () = deadline => {
+            tracing::warn!(reason = "the driver did not end in time", grace = ?GRACE, "ending without it");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the system says where the links listen; the port is that of the first address
+///
+/// # Errors
+/// In words, if it does not within 5 s.
+pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<String>, u16), String> {
+    let first = tokio::time::timeout(LISTEN_WAIT, events.recv()).await;
+    match first {
+        Ok(Some(LinkEvent::Listening(address))) => {
+            let port = location::port_of(&address).ok_or("listening without a port")?;
+            Ok((vec![address.to_string()], port))
+        }
+        Ok(Some(event)) => Err(format!("expected to listen, got {event:?}")),
+        Ok(None) => Err("the link thread has ended".into()),
+        Err(_) => Err("the system does not say where it listens".into()),
+    }
+}
+
+/// Randomness from the system
+///
+/// # Errors
+/// In words, if it has none to give.
+pub fn system_rng() -> Result<ChaCha20Rng, String> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> (&'static str, SignalKind) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+            _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+        }
+    }
+
+    async fn watch(mut self, trigger: watch::Sender<bool>) {
+        let (reason, _) = self.next().await;
+        tracing::info!(reason, "ending; once more to end at once");
+        trigger.send_replace(true);
+        let (reason, kind) = self.next().await;
+        tracing::warn!(reason, "ending at once");
+        std::process::exit(128 + kind.as_raw_value());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_that_does_not_end_is_left_behind_after_the_grace() {
+        let (trigger, shutdown) = Shutdown::channel();
+        let started = tokio::time::Instant::now();
+        trigger.send_replace(true);
+        until_grace_is_over(std::future::pending(), shutdown).await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
+    }
+
+    #[test]
+    fn daemon_takes_as_many_files_as_it_may() {
+        raise_file_limit();
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+
+    #[tokio::test]
+    async fn drivers_error_is_the_daemons() {
+        let (_trigger, shutdown) = Shutdown::channel();
+        let ended = until_grace_is_over(async { Err("the disk is full".into()) }, shutdown).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the disk is full");
+    }
+}

@@ -1,0 +1,17 @@
+//! What both daemons run on, the peer's and the supernode's, and the programs that talk to them.
+//!
+//! From the bottom up: [`home`] is where a node keeps its things, [`identity`] its key; [`config`] puts together what
+//! people set, and [`logging`] tells them what happens; [`clock`] is the cores' time, and [`location`] how addresses are
+//! written; [`link`] makes links and forwards packets on a thread of its own; [`control`] is how programs on the same
+//! machine talk to a daemon; [`host`] is the process around a driver, and [`cli`] what the command lines share.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod home;
+pub mod host;
+pub mod identity;
+pub mod link;
+pub mod location;
+pub mod logging;
