@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{churn, figures, mesh, mutants, plot, routes};
+use crate::{churn, figures, mutants, plot, routes, sweep};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ enum Verb {
     /// Draw hops by size and deliveries by dead peers
     Plot(plot::Options),
     /// Run the whole protocol with faults and users, and watch what must hold
-    Mesh(mesh::Options),
+    Mesh(sweep::Options),
     /// Make the product's mistakes one by one, and say which oracle sees each
     Mutants(mutants::Options),
 }
@@ -37,94 +37,9 @@ pub fn main() -> ExitCode {
         Verb::Churn(options) => churn::run(&options),
         Verb::Figures(options) => figures::run(&options),
         Verb::Plot(options) => plot::run(&options),
-        Verb::Mesh(options) => mesh::verb(&options),
+        Verb::Mesh(options) => sweep::verb(&options),
         Verb::Mutants(options) => mutants::verb(&options),
     }
-}
-
-/// A count that people write: 40, 1k, 100k, 1M
-///
-/// # Errors
-/// A text for people: it is none, or over 16,000,000.
-pub fn count(text: &str) -> Result<usize, String> {
-    let (digits, scale) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
-        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
-        _ => (text, 1),
-    };
-    let count = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(scale));
-    count.filter(|count| *count <= 16_000_000).ok_or_else(|| "a number up to 16M, such as 500, 10k or 1M".into())
-}
-
-/// A count of what is measured: none would show nothing
-///
-/// # Errors
-/// A text for people: as [`count`], or none.
-pub fn some(text: &str) -> Result<usize, String> {
-    count(text).and_then(|count| if count < 1 { Err("at least 1".into()) } else { Ok(count) })
-}
-
-/// A seed; a million more can follow it
-///
-/// # Errors
-/// A text for people: it is none, or too large.
-pub fn seed(text: &str) -> Result<u64, String> {
-    let seed = text.parse::<u64>().ok().filter(|seed| *seed <= u64::MAX - SEEDS_MAX);
-    seed.ok_or_else(|| "a whole number, below 2^64 by a million".into())
-}
-
-/// Seeds at most: days of work
-pub const SEEDS_MAX: u64 = 1_000_000;
-
-/// Minutes of simulated time: 0 to a week; faults are planned for all of it
-///
-/// # Errors
-/// A text for people: it is none, or out of bounds.
-pub fn minutes(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 10_080.0)
-}
-
-/// Seconds: a tenth to a day
-///
-/// # Errors
-/// A text for people: it is none, or out of bounds.
-pub fn seconds(text: &str) -> Result<f64, String> {
-    between(text, 0.1, 86_400.0)
-}
-
-fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("a number from {least} to {most}"))
-}
-
-/// How many peers, at least two: packets go from one to another
-///
-/// # Errors
-/// A text for people: as [`count`], or too few.
-pub fn peers(text: &str) -> Result<usize, String> {
-    count(text).and_then(|count| if count < 2 { Err("at least 2 peers".into()) } else { Ok(count) })
-}
-
-/// A share that people write: 30% or 0.3, less than all
-///
-/// # Errors
-/// A text for people: it is none, or out of bounds.
-pub fn share(text: &str) -> Result<f64, String> {
-    let number = match text.strip_suffix('%') {
-        Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),
-        None => text.parse::<f64>(),
-    };
-    let share = number.ok().filter(|share| (0.0..1.0).contains(share));
-    share.ok_or_else(|| "at least 0 % and below 100 %, such as 30% or 0.3".into())
-}
-
-/// A degree that a network can have
-///
-/// # Errors
-/// A text for people: it is none.
-pub fn degree(text: &str) -> Result<u8, String> {
-    let degree = text.parse().ok().filter(|degree| kith_common::lift::is_degree(*degree));
-    degree.ok_or_else(|| "an even number from 4 to 40".into())
 }
 
 #[cfg(test)]
@@ -136,19 +51,5 @@ mod tests {
     #[test]
     fn command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn counts_shares_and_degrees_are_read_as_people_write_them() {
-        assert_eq!(["7", "1k", "100k", "1M"].map(count), [Ok(7), Ok(1_000), Ok(100_000), Ok(1_000_000)]);
-        assert!(["", "k", "1m", "-1", "17M", "99999999999999999999k"].iter().all(|text| count(text).is_err()));
-        assert!(peers("1").is_err() && peers("2").is_ok());
-        assert!(some("0").is_err() && some("1").is_ok());
-        assert!(seed("18446744073709551615").is_err() && seed("1k").is_err() && seed("7") == Ok(7));
-        assert!(["nan", "inf", "-3", "1e9"].iter().all(|text| minutes(text).is_err()) && minutes("0") == Ok(0.0));
-        assert!(["nan", "0", "-1"].iter().all(|text| seconds(text).is_err()) && seconds("2.5") == Ok(2.5));
-        assert_eq!(["30%", "0.5", "0"].map(share), [Ok(0.3), Ok(0.5), Ok(0.0)]);
-        assert!(["100%", "1", "-1%", "x", "NaN"].iter().all(|text| share(text).is_err()));
-        assert!(degree("16").is_ok() && degree("15").is_err() && degree("42").is_err());
     }
 }

@@ -13,6 +13,7 @@
     reason = "all data is the simulator's own: a wrong index is its bug, and must stop it"
 )]
 
+pub mod arguments;
 pub mod chance;
 pub mod churn;
 pub mod cli;
@@ -30,4 +31,5 @@ pub mod plot;
 pub mod routes;
 pub mod sessions;
 pub mod stats;
+pub mod sweep;
 pub mod walk;

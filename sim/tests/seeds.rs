@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use kith_sim::mesh::Report;
 use kith_sim::mesh::config::Config;
 use kith_sim::mesh::faults::Effect;
-use kith_sim::mesh::{Report, run};
+use kith_sim::sweep::run;
 
 fn config(peers: u32, degree: u8, minutes: u64, seed: u64) -> Config {
     Config { degree, faults: Duration::from_secs(60 * minutes), ..Config::new(seed, peers) }

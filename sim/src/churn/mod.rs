@@ -18,7 +18,7 @@ use crate::chance::{Chance, Draws};
 use crate::goals::{Figure, Goal};
 use crate::members::{History, Ids, Members};
 use crate::stats::{Histogram, Mean};
-use crate::{cli, output, routes};
+use crate::{arguments, output, routes};
 
 pub use change::{Change, Cost};
 
@@ -36,19 +36,19 @@ const DAY_MAX: f64 = 1.02;
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How many: 500, 10k, 1M
-    #[arg(long, value_name = "N", default_value = "10k", value_parser = cli::peers)]
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = arguments::peers)]
     pub peers: usize,
     /// Links that a peer has, about
-    #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = cli::degree)]
+    #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = arguments::degree)]
     pub degree: u8,
     /// Single joins, and single leaves, for each seed and ring
-    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = arguments::some)]
     pub samples: usize,
     /// Packets for each seed, through the fresh ring and through that after a day
-    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value = "40k", value_parser = arguments::some)]
     pub pairs: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
     /// How many seeds, one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -16,7 +16,7 @@ use crate::churn::{self, Costs};
 use crate::goals::{Figure, Goal};
 use crate::members::History;
 use crate::stats::{self, Mean};
-use crate::{cli, output, routes};
+use crate::{arguments, output, routes};
 
 /// The size at which forwarding load is measured, with enough packets for each peer
 const LOAD_PEERS: usize = 10_000;
@@ -29,22 +29,22 @@ const LOAD_MAX: Goal = Goal::AtMost(2.5);
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Sizes, one a column
-    #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "1k,10k,100k,1M", value_parser = cli::peers)]
+    #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "1k,10k,100k,1M", value_parser = arguments::peers)]
     pub peers: Vec<usize>,
     /// Other degrees, measured at the largest size
-    #[arg(long, value_name = "D,D…", value_delimiter = ',', default_value = "8,12,24", value_parser = cli::degree)]
+    #[arg(long, value_name = "D,D…", value_delimiter = ',', default_value = "8,12,24", value_parser = arguments::degree)]
     pub degrees: Vec<u8>,
     /// Packets for each figure, over all seeds
-    #[arg(long, value_name = "K", default_value = "100k", value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value = "100k", value_parser = arguments::some)]
     pub pairs: usize,
     /// Packets from which the load of 10k peers is taken
-    #[arg(long, value_name = "K", default_value = "1M", value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value = "1M", value_parser = arguments::some)]
     pub load_pairs: usize,
     /// The largest size at which a day of sessions passes: a million peers take minutes for it
-    #[arg(long, value_name = "N", default_value = "100k", value_parser = cli::peers)]
+    #[arg(long, value_name = "N", default_value = "100k", value_parser = arguments::peers)]
     pub day_peers: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
     /// How many seeds, one after the other, each with its own members and packets
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -19,7 +19,7 @@ pub mod faults;
 mod links;
 pub mod net;
 pub mod node;
-mod options;
+pub mod oracle;
 mod packets;
 mod processes;
 mod queue;
@@ -29,5 +29,4 @@ pub mod users;
 pub mod watch;
 pub mod world;
 
-pub use self::options::{Options, verb};
 pub use self::run::{Report, run};

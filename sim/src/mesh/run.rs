@@ -14,6 +14,7 @@ use super::acting::FATE_WAIT;
 use super::config::Config;
 use super::faults::{Effect, Plan};
 use super::node::NodeId;
+use super::oracle::Oracle;
 use super::users;
 use super::watch::{Violation, Watch};
 use super::world::World;
@@ -53,13 +54,13 @@ pub struct Report {
 }
 
 /// Runs a world to its end; a core that panics is a violation like others
-pub fn run(config: &Config) -> Report {
+pub fn run(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Report {
     // The world of a run that panics is thrown away, so nobody sees it half changed.
-    catch_unwind(AssertUnwindSafe(|| run_world(config))).unwrap_or_else(|panic| Report::of_panic(&*panic))
+    catch_unwind(AssertUnwindSafe(|| run_world(config, oracles))).unwrap_or_else(|panic| Report::of_panic(&*panic))
 }
 
-fn run_world(config: &Config) -> Report {
-    let mut world = World::new(config.clone());
+fn run_world(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Report {
+    let mut world = World::new(config.clone(), oracles);
     let begin = Instant::ZERO + config.calm;
     let end = begin + config.faults;
     plan(&mut world, begin, end);

@@ -16,8 +16,7 @@ use kith_common::wire::session::{Found, LookUp, Record, Renew, Renewed, Report, 
 use super::faults::Fault;
 use super::node::NodeId;
 use super::users::machine;
-use super::watch::Observation;
-use crate::oracles::carries;
+use super::watch::{Observation, carries};
 use crate::output::line;
 
 /// Tells what concerns a peer, an address, a packet or a message; of `all`, everything

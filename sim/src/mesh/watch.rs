@@ -19,10 +19,10 @@ use super::config::Config;
 use super::faults::Fault;
 use super::net::Item;
 use super::node::NodeId;
+use super::oracle::Oracle;
 use super::queue::Event;
 use super::story::{self, Story};
 use super::world::World;
-use crate::oracles::{self, Oracle};
 
 /// Something that can be seen from outside the cores
 #[derive(Debug)]
@@ -148,10 +148,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// All oracles, for a run like this
-    pub fn new(config: &Config) -> Self {
+    /// Of a run like this
+    pub fn new(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Self {
         Self {
-            oracles: oracles::all(config),
+            oracles,
             story: config.story.clone().map(|about| Story::new(about, config.supernodes)),
             supernodes: config.supernodes,
             ..Self::default()
@@ -280,4 +280,9 @@ impl Watch {
             story::tell_all(now, what);
         }
     }
+}
+
+/// Whether this packet carries that message, which is signed and opaque: but its id is 16 random bytes of it
+pub fn carries(packet: &PacketRef<'_>, id: &MessageId) -> bool {
+    packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0)
 }

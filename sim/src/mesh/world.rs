@@ -15,6 +15,7 @@ use super::config::Config;
 use super::faults::Effect;
 use super::net::Network;
 use super::node::{Disk, Identity, Node, NodeId, PeerDisk, Signed};
+use super::oracle::Oracle;
 use super::queue::{Event, Queue};
 use super::users;
 use super::watch::Watch;
@@ -57,8 +58,8 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing runs yet; everything will start at once
-    pub fn new(config: Config) -> Self {
+    /// Nothing runs yet; everything will start at once, and these oracles watch it
+    pub fn new(config: Config, oracles: Vec<Box<dyn Oracle>>) -> Self {
         let seed = config.seed;
         let machines = config.machines();
         let signed = Signed::default();
@@ -80,7 +81,7 @@ impl World {
             nodes,
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
-            watch: Watch::new(&config),
+            watch: Watch::new(&config, oracles),
             admission,
             signed,
             owners: BTreeMap::new(),

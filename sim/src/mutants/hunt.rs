@@ -9,9 +9,9 @@ use kith_common::time::Instant;
 
 use super::scenarios::{self, Scenario};
 use super::worst::WORST;
-use crate::mesh;
 use crate::output;
 use crate::parallel::map_chunks;
+use crate::sweep;
 
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
         Err(what) => return Some(Objection { oracle: "command line".into(), what, at: None }),
     };
     mutant::set(mutant);
-    let report = mesh::run(&config);
+    let report = sweep::run(&config);
     mutant::set(None);
     report.violation.map(|violation| Objection {
         oracle: violation.oracle.to_owned(),

@@ -2,7 +2,8 @@
 
 use clap::Parser;
 
-use crate::mesh::{self, config::Config};
+use crate::mesh::config::Config;
+use crate::sweep;
 
 /// A kind of run, and how many seeds of it
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ pub const ALL: &[Scenario] = &[
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    options: mesh::Options,
+    options: sweep::Options,
 }
 
 impl Scenario {
@@ -47,7 +48,7 @@ impl Scenario {
     ///
     /// # Errors
     /// In words, if there are none like these: then the list is wrong.
-    pub fn options(&self) -> Result<mesh::Options, String> {
+    pub fn options(&self) -> Result<sweep::Options, String> {
         let words = std::iter::once("mesh").chain(self.mesh.split_whitespace());
         Line::try_parse_from(words).map(|line| line.options).map_err(|error| error.to_string())
     }

@@ -14,11 +14,10 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{LookUp, Rewire, Subject};
 
-use super::Oracle;
 use super::per_node::PerNode;
-use super::truth::carries;
 use crate::mesh::node::NodeId;
-use crate::mesh::watch::Observation;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::watch::{Observation, carries};
 
 /// From what was so to when it was learnt, and a slow clock
 const OLD_NEWS: Duration = Duration::from_secs(15);

@@ -7,9 +7,9 @@ use kith_common::messages::outbox::IN_FLIGHT_MAX;
 use kith_common::routing::neighbourhood::LINKS_MAX;
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::under_way::UnderWay;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

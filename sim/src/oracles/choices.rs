@@ -15,10 +15,10 @@ use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
 use kith_common::wire::{Frame, PacketBytes};
 
-use super::Oracle;
 use super::per_node::PerNode;
 use super::truth::is_logged_in;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;

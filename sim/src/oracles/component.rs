@@ -12,10 +12,10 @@ use kith_common::lift::{self, Maps};
 use kith_common::peer::Output;
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::truth::{is_alive, is_logged_in, live_links};
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

@@ -12,10 +12,10 @@ use kith_common::routing::neighbourhood::{CloseReason, Event};
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
-use super::Oracle;
 use super::isolation::NOTICE;
 use crate::mesh::net::Side;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;

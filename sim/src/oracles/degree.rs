@@ -3,8 +3,8 @@
 //! Source: each of n peers asks for the links to its successor and to one owner a map, (d − 2) / 2 of them; so there are
 //! at most n · d / 2 links, two ends each, and a table has at most 64 places.
 
-use super::Oracle;
 use super::truth::is_logged_in;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 use kith_common::wire::session::NEIGHBOURS_MAX;
 

@@ -11,9 +11,9 @@ use kith_common::routing::{Decision, RouteCache};
 use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
 
-use super::Oracle;
 use super::truth::is_logged_in;
 use crate::mesh::node::{Identity, NodeId};
+use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 /// Pairs that are tried at most: all of a hundred peers

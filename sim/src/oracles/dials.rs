@@ -11,9 +11,9 @@ use kith_common::peer::Output;
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
-use super::Oracle;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 

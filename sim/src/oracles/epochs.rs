@@ -10,8 +10,8 @@ use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 
-use super::Oracle;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

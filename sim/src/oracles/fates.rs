@@ -23,14 +23,13 @@ use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::content::Content;
 
-use super::Oracle;
-use super::truth::carries;
 use super::under_way::UnderWay;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
-use crate::mesh::watch::Observation;
+use crate::mesh::watch::{Observation, carries};
 use crate::mesh::world::World;
 
 /// The out-box's 10 s, the naming of those on the path, and what a slow clock and a step add

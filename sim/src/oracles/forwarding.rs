@@ -11,8 +11,8 @@ use kith_common::time::Instant;
 use kith_common::wire::packet::{Header, Mark, PacketRef};
 use kith_common::wire::{FRAME_HEADER_BYTES, Frame};
 
-use super::Oracle;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

@@ -10,9 +10,9 @@ use kith_common::id::Address;
 use kith_common::routing::neighbourhood::LinkStatus;
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::truth::{is_logged_in, is_settled};
 use crate::mesh::node::{Node, NodeId};
+use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 /// From home's return to the table that does not name a guest, and to the end of its link

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use kith_common::id::{Key, Name};
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::truth::is_logged_in;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;

@@ -12,11 +12,11 @@ use kith_common::id::{Name, SessionId};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
-use super::Oracle;
 use super::register::Register;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::id::Address;
 
-use super::Oracle;
 use super::delivery::{peers, walk};
+use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 /// In smaller ones everybody is two hops away, whatever is chosen

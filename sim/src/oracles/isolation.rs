@@ -11,9 +11,9 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Report;
 
-use super::Oracle;
 use super::truth::{is_heard, is_logged_in, is_other_paused, live_links};
 use crate::mesh::node::{Node, NodeId};
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

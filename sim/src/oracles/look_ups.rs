@@ -11,8 +11,8 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Subject;
 
-use super::Oracle;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 
 /// What the directory says, and who has asked

@@ -14,10 +14,10 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Rewire;
 
-use super::Oracle;
 use super::per_node::PerNode;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 
 /// The patience of the product, less what a fast clock may take off

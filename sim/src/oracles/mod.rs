@@ -63,56 +63,8 @@ pub mod tables;
 mod truth;
 mod under_way;
 
-use kith_common::time::Instant;
-
-pub(crate) use truth::carries;
-
 use crate::mesh::config::Config;
-use crate::mesh::faults::Fault;
-use crate::mesh::node::NodeId;
-use crate::mesh::watch::Observation;
-use crate::mesh::world::World;
-
-/// Somebody who knows one thing that must hold
-pub trait Oracle {
-    /// What it is called in reports
-    fn name(&self) -> &'static str;
-
-    /// Something was seen
-    ///
-    /// # Errors
-    /// In words, if it must not be.
-    fn see(&mut self, _now: Instant, _node: NodeId, _seen: &Observation<'_>) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// A fault happens, which may excuse something
-    fn fault(&mut self, _now: Instant, _fault: &Fault) {}
-
-    /// Time to look at everything
-    ///
-    /// # Errors
-    /// In words, if something must not be as it is.
-    fn step(&mut self, _world: &World) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Everything has been whole for one lease and 15 s, and nobody is being tried again: by now the mesh must have healed
-    ///
-    /// # Errors
-    /// In words, if something must not be as it is.
-    fn whole(&mut self, _world: &World) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Whatever was sent last has had its time
-    ///
-    /// # Errors
-    /// In words, if something must not be as it is.
-    fn end(&mut self, _world: &World) -> Result<(), String> {
-        Ok(())
-    }
-}
+use crate::mesh::oracle::Oracle;
 
 /// All oracles, for a run like this
 pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {

@@ -9,9 +9,9 @@ use kith_common::messages::names::ROUTE_LIFETIME;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
-use super::Oracle;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

@@ -11,9 +11,9 @@ use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::{self, LinkStatus};
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::truth::{is_logged_in, is_settled};
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

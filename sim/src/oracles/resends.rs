@@ -14,12 +14,11 @@ use kith_common::routing::NeighbourView;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
-use super::Oracle;
 use super::per_node::PerNode;
-use super::truth::carries;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
-use crate::mesh::watch::Observation;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::watch::{Observation, carries};
 use crate::mesh::world::World;
 
 /// A peer with so many neighbours that are up has another way to almost everybody

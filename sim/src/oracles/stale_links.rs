@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::isolation::NOTICE;
 use super::truth::{is_heard, is_other_paused};
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

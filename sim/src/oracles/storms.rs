@@ -7,10 +7,10 @@
 use kith_common::messages::outbox::IN_FLIGHT_MAX;
 use kith_common::time::Instant;
 
-use super::Oracle;
 use super::per_node::PerNode;
 use crate::mesh::config::Config;
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 

@@ -10,9 +10,9 @@ use kith_common::lift::{self, Maps};
 use kith_common::ring::Ring;
 use kith_common::routing::neighbourhood::LinkStatus;
 
-use super::Oracle;
 use super::truth::{is_alive, is_logged_in};
 use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 /// Knows the definition

@@ -1,17 +1,10 @@
 //! What is really so, as only somebody who sees all machines can know.
 
-use kith_common::id::MessageId;
 use kith_common::session::peer::Standing;
-use kith_common::wire::packet::PacketRef;
 
 use crate::mesh::net::{EndState, Side};
 use crate::mesh::node::{End, Node, NodeId};
 use crate::mesh::world::World;
-
-/// Whether this packet carries that message, which is signed and opaque: but its id is 16 random bytes of it
-pub(crate) fn carries(packet: &PacketRef<'_>, id: &MessageId) -> bool {
-    packet.payload().windows(id.0.len()).any(|bytes| bytes == id.0)
-}
 
 /// Whether the peer on this machine runs, is not paused, and takes itself for logged in
 pub(super) fn is_logged_in(node: &Node) -> bool {

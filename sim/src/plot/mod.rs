@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::{cli, output};
+use crate::{arguments, output};
 
 /// What is drawn
 #[derive(Clone, Debug, Args)]
@@ -22,16 +22,16 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The largest size in the picture of hops
-    #[arg(long, value_name = "N", default_value = "1M", value_parser = cli::peers)]
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = arguments::peers)]
     pub max_peers: usize,
     /// How many peers of which some die
-    #[arg(long, value_name = "N", default_value = "10k", value_parser = cli::peers)]
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = arguments::peers)]
     pub dead_peers: usize,
     /// Packets for each point
-    #[arg(long, value_name = "K", default_value = "20k", value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value = "20k", value_parser = arguments::some)]
     pub pairs: usize,
     /// The seed
-    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
     /// Threads; what is found does not depend on them [default: all cores]
     #[arg(long, value_name = "N")]

@@ -23,7 +23,7 @@ use crate::overlay::{self, Overlay, Peer};
 use crate::parallel::{map_chunks, threads_default};
 use crate::stats::{Histogram, Mean, Share};
 use crate::walk::{End, Trip, Walk, Walker};
-use crate::{cli, moore, output};
+use crate::{arguments, moore, output};
 
 pub use timing::Timing;
 
@@ -41,13 +41,13 @@ const LOAD_MIN: f64 = 50.0;
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How many: 500, 10k, 1M
-    #[arg(long, value_name = "N", default_value = "10k", value_parser = cli::peers)]
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = arguments::peers)]
     pub peers: usize,
     /// Links that a peer has, about
-    #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = cli::degree)]
+    #[arg(long, value_name = "D", default_value_t = DEGREE_DEFAULT, value_parser = arguments::degree)]
     pub degree: u8,
     /// The share of peers that die at once, such as 30%; then packets get the largest TTL
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = cli::share)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = arguments::share)]
     pub dead: f64,
     /// How peers get their addresses
     #[arg(long, value_enum, default_value_t = Ids::Given)]
@@ -56,10 +56,10 @@ pub struct Options {
     #[arg(long = "ring", value_enum, default_value_t = History::Joins)]
     pub history: History,
     /// Packets for each seed
-    #[arg(long, value_name = "K", default_value = "40k", value_parser = cli::some)]
+    #[arg(long, value_name = "K", default_value = "40k", value_parser = arguments::some)]
     pub pairs: usize,
     /// The first seed
-    #[arg(long, value_name = "S", default_value = "1", value_parser = cli::seed)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
     /// How many seeds, one after the other, each with its own members and packets
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

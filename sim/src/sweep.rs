@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::config::Config;
-use super::faults::Effect;
-use super::run::{Report, run};
-use super::users;
-use super::watch::Violation;
-use crate::cli;
+use crate::arguments;
+use crate::mesh::config::Config;
+use crate::mesh::faults::Effect;
+use crate::mesh::watch::Violation;
+use crate::mesh::{self, Report, users};
+use crate::oracles;
 use crate::output::{self, line, note};
 use crate::parallel::{map_chunks, threads_default};
 
@@ -20,32 +20,32 @@ use crate::parallel::{map_chunks, threads_default};
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// How many peers
-    #[arg(long, default_value = "50", value_parser = cli::peers)]
+    #[arg(long, default_value = "50", value_parser = arguments::peers)]
     peers: usize,
     /// How many supernodes
     #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
     supernodes: u32,
     /// The network's degree; small, so that there are hops to see
-    #[arg(long, default_value = "8", value_parser = cli::degree)]
+    #[arg(long, default_value = "8", value_parser = arguments::degree)]
     degree: u8,
     /// The first seed: the same seed gives the same run
-    #[arg(long, default_value = "1", value_parser = cli::seed)]
+    #[arg(long, default_value = "1", value_parser = arguments::seed)]
     seed: u64,
     /// How many seeds, from the first on
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=cli::SEEDS_MAX))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=arguments::SEEDS_MAX))]
     seeds: u64,
     /// How long faults last, in simulated minutes; 0: none happen
-    #[arg(long, default_value = "10", value_name = "MINUTES", value_parser = cli::minutes)]
+    #[arg(long, default_value = "10", value_name = "MINUTES", value_parser = arguments::minutes)]
     minutes: f64,
     /// Only these kinds of faults, separated by commas, as `faults that bit` has them; `none` alone for none; a wrong one
     /// is answered with the list
     #[arg(long, value_name = "KINDS")]
     only: Option<String>,
     /// Ways between so many of the peers stay cut for ever, and the others must be served all the same
-    #[arg(long, value_name = "SHARE", value_parser = cli::share, default_value = "0")]
+    #[arg(long, value_name = "SHARE", value_parser = arguments::share, default_value = "0")]
     outside: f64,
     /// Seconds from one deed of a user to the next, on average
-    #[arg(long, default_value = "40", value_name = "SECONDS", value_parser = cli::seconds)]
+    #[arg(long, default_value = "40", value_name = "SECONDS", value_parser = arguments::seconds)]
     deeds: f64,
     /// One user sends so many messages at once, before faults begin
     #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
@@ -189,6 +189,11 @@ impl Summary {
         self.queue_longest = self.queue_longest.max(report.queue_longest);
         self.conns_most = self.conns_most.max(report.conns_most);
     }
+}
+
+/// One run that all oracles watch
+pub fn run(config: &Config) -> Report {
+    mesh::run(config, oracles::all(config))
 }
 
 /// Runs the verb; 1 if an oracle was wronged, or a fault that was wanted had no effect
