@@ -59,10 +59,21 @@ impl Members {
                 }
             }
             History::Day => {
-                sessions::pass(&mut members, sessions::DAY, &mut Chance::new(seed, Draws::Sessions));
+                members.pass_day(seed);
             }
         }
         members
+    }
+
+    /// A day passes, in which sessions end and others begin; how many ended
+    fn pass_day(&mut self, seed: u64) -> usize {
+        let mut chance = Chance::new(seed, Draws::Sessions);
+        let mut ended = 0;
+        for at in sessions::ends(self.list.len(), sessions::DAY, &mut chance) {
+            self.replace_at(at);
+            ended += 1;
+        }
+        ended
     }
 
     /// The ring
@@ -155,5 +166,17 @@ mod tests {
             places.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap()
         };
         assert!(narrowest(Ids::Given) > 100 * narrowest(Ids::Hash));
+    }
+
+    #[test]
+    fn day_keeps_the_number_of_members_and_replaces_nearly_all() {
+        let mut members = Members::new(300, Ids::Given, History::Joins, 1);
+        let before = members.clone();
+        let ended = members.pass_day(1);
+        // A session an hour each, and more in the beginning, when all have just come.
+        assert!((24 * 300..32 * 300).contains(&ended), "{ended}");
+        let stayed = before.ring().iter().filter(|peer| members.ring().contains(*peer)).count();
+        assert!(members.ring().len() == 300 && stayed < 10, "{stayed} stayed");
+        assert!((0..300).all(|at| members.at(at).is_some_and(|peer| members.ring().contains(peer))));
     }
 }
