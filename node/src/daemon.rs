@@ -7,7 +7,7 @@ use kith_common::session::Secret;
 use kith_common::session::peer::PeerConfig;
 use kith_common::wire::session::{Locations, Role};
 use kith_runtime::clock::Clock;
-use kith_runtime::control::Request;
+use kith_runtime::control::peer::Request;
 use kith_runtime::host::{DaemonError, Seat, host, listening, system_rng};
 use kith_runtime::identity::{Identity, next_boot};
 use kith_runtime::link::{self, HelloTemplate, LinkHandle};

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kith_runtime::control::Request;
+use kith_runtime::control::peer::Request;
 use kith_runtime::home::{Home, PEER};
 use kith_runtime::host::{Seat, host};
 use kith_runtime::logging::{Filter, Format};

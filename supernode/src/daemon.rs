@@ -7,6 +7,7 @@ use kith_common::session::Secret;
 use kith_common::session::supernode::AdmissionConfig;
 use kith_common::wire::session::Role;
 use kith_runtime::clock::Clock;
+use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, Seat, host, listening, system_rng};
 use kith_runtime::identity::{Identity, next_boot};
 use kith_runtime::link::{self, HelloTemplate, LinkEvent};
@@ -15,7 +16,6 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::control::Request;
 use crate::driver::{Driver, Parts};
 use crate::network::Network;
 use crate::store::Store;

@@ -19,7 +19,7 @@ use kith_common::peer::Peer;
 use kith_common::session::peer::Standing;
 use kith_common::status::Status;
 use kith_runtime::clock::Clock;
-use kith_runtime::control::Request;
+use kith_runtime::control::peer::Request;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};

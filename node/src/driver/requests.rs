@@ -10,11 +10,12 @@ use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
-use kith_runtime::control::server::{ControlRequest, Reply};
-use kith_runtime::control::{
+use kith_runtime::control::peer::{
     self, CallAnswer, Id, LinkState, LookupAnswer, Neighbour, NeighboursAnswer, PingAnswer, Request, SendAnswer,
     SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
+use kith_runtime::control::server::{ControlRequest, Reply};
+use kith_runtime::control::{self, hex};
 use kith_runtime::identity::peer_id_of;
 
 use super::Driver;
@@ -57,7 +58,7 @@ impl Driver {
         }
     }
 
-    fn ask_call(&mut self, now: Instant, name: Name, function: String, arguments: Vec<control::Content>, reply: Reply) {
+    fn ask_call(&mut self, now: Instant, name: Name, function: String, arguments: Vec<peer::Content>, reply: Reply) {
         let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
         let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
         match (Text::try_from(function.clone()), arguments) {
@@ -255,8 +256,8 @@ impl Driver {
             reason,
             rtt_us: stats.and_then(|stats| stats.rtt()).map(|rtt| rtt.as_micros() as u64),
             direction: status.direction.map(|direction| match direction {
-                neighbourhood::Direction::Outgoing => control::Direction::Outgoing,
-                neighbourhood::Direction::Incoming => control::Direction::Incoming,
+                neighbourhood::Direction::Outgoing => peer::Direction::Outgoing,
+                neighbourhood::Direction::Incoming => peer::Direction::Incoming,
             }),
             location: status.locations.first().map(|location| location.to_string()),
             since_s: now.since(status.since).as_secs(),
@@ -278,9 +279,9 @@ fn lookup_answer(answer: &Answer) -> LookupAnswer {
         locations,
         stale: answer.stale,
         source: match answer.source {
-            Source::Supernode => control::Source::Supernode,
-            Source::Tables | Source::Neighbours => control::Source::Neighbours,
-            Source::Memory => control::Source::Memory,
+            Source::Supernode => peer::Source::Supernode,
+            Source::Tables | Source::Neighbours => peer::Source::Neighbours,
+            Source::Memory => peer::Source::Memory,
         },
     }
 }
@@ -307,8 +308,8 @@ fn call_answer(fate: Fate, function: String) -> CallAnswer {
     let (mut result, mut result_data) = (None, None);
     if fate.status.is_success() {
         match String::from_utf8(fate.body.into_vec()) {
-            Ok(text) => result = Some(control::Content(text)),
-            Err(error) => result_data = Some(control::hex::encode(error.as_bytes())),
+            Ok(text) => result = Some(peer::Content(text)),
+            Err(error) => result_data = Some(hex::encode(error.as_bytes())),
         }
     }
     let elapsed_us = fate.elapsed.as_micros() as u64;
@@ -323,7 +324,7 @@ fn trace_hop(
     choice: Choice,
     destination: &Name,
 ) -> TraceHop {
-    let (choice, reason) = control::explain(choice, destination);
+    let (choice, reason) = peer::explain(choice, destination);
     TraceHop {
         index: before as u64 + 1,
         name,

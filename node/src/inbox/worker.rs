@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use kith_common::id::{Name, NetworkId};
 use kith_common::status::Status;
 use kith_common::wire::session::Record;
+use kith_runtime::control::address;
+use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
-use kith_runtime::control::{self, Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Inbox, InboxError, Incoming, Kept, Selection, Stored, Totals};
@@ -173,7 +174,7 @@ fn line(sequence: u64, message: &Incoming) -> InboxLine {
         sequence,
         id: Id(message.id),
         from: message.from.clone(),
-        address: control::address(message.address),
+        address: address(message.address),
         at: rfc3339(message.received),
         bytes: message.bytes.len() as u64,
         body: Body::of(message.bytes.to_vec()),

@@ -2,7 +2,8 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
-use kith_runtime::control::{CallAnswer, Content, Request, hex};
+use kith_runtime::control::hex;
+use kith_runtime::control::peer::{CallAnswer, Content, Request};
 use kith_runtime::home::Home;
 
 /// Evaluate a function at another peer and print its result

@@ -2,7 +2,8 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{self, Screen, Stop, count};
-use kith_runtime::control::{Body, InboxLine, READ_MAX, ReadAnswer, Request, client};
+use kith_runtime::control::client;
+use kith_runtime::control::peer::{Body, InboxLine, READ_MAX, ReadAnswer, Request};
 use kith_runtime::home::Home;
 
 /// Read the messages that came, oldest first
@@ -88,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::verbs::tests::name;
-    use kith_runtime::control::Id;
+    use kith_runtime::control::peer::Id;
 
     #[test]
     fn message_of_many_lines_cannot_pass_for_two() {

@@ -1,7 +1,7 @@
 //! `kith login`
 
 use kith_runtime::cli::{self, Failure, Screen, Stop};
-use kith_runtime::control::{Request, SessionAnswer, State};
+use kith_runtime::control::peer::{Request, SessionAnswer, State};
 use kith_runtime::home::Home;
 
 /// Come back into the mesh after a logout

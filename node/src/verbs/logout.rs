@@ -1,7 +1,7 @@
 //! `kith logout`
 
 use kith_runtime::cli::{self, Failure, Screen, Stop};
-use kith_runtime::control::{Request, SessionAnswer};
+use kith_runtime::control::peer::{Request, SessionAnswer};
 use kith_runtime::home::Home;
 
 /// Leave the mesh at once; the daemon stays, and `kith login` comes back

@@ -2,7 +2,7 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{self, Failure, Screen, Stop, short};
-use kith_runtime::control::{LookupAnswer, Request, Source};
+use kith_runtime::control::peer::{LookupAnswer, Request, Source};
 use kith_runtime::home::Home;
 
 /// Find out who and where a peer is

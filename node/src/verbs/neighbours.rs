@@ -1,7 +1,7 @@
 //! `kith neighbours`
 
 use kith_runtime::cli::{self, Screen, Stop, count, short, size, span, table, time};
-use kith_runtime::control::{Direction, LinkState, Neighbour, NeighboursAnswer, Request};
+use kith_runtime::control::peer::{Direction, LinkState, Neighbour, NeighboursAnswer, Request};
 use kith_runtime::home::Home;
 
 /// List the links to neighbours: up, being dialled, down, or leaving

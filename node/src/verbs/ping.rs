@@ -5,7 +5,7 @@ use std::time::Duration;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::cli::{self, Answer, Failure, Screen, Stop, count, time};
-use kith_runtime::control::{PingAnswer, Request};
+use kith_runtime::control::peer::{PingAnswer, Request};
 use kith_runtime::home::Home;
 use serde::Serialize;
 

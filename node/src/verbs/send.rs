@@ -6,7 +6,7 @@ use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_common::wire::content::DATA_BYTES_MAX;
 use kith_runtime::cli::{self, Answer, Failure, Screen, Stop, count, time};
-use kith_runtime::control::{Body, Request, SendAnswer};
+use kith_runtime::control::peer::{Body, Request, SendAnswer};
 use kith_runtime::home::Home;
 
 /// Deliver a message and show its way and time
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::verbs::tests::name;
-    use kith_runtime::control::Id;
+    use kith_runtime::control::peer::Id;
 
     #[test]
     fn delivery_is_told_with_its_way_and_time() {

@@ -2,7 +2,7 @@
 
 use kith_common::status::Status as Code;
 use kith_runtime::cli::{self, Screen, Stop, count, short, size, span};
-use kith_runtime::control::{Request, State, StatusAnswer};
+use kith_runtime::control::peer::{Request, State, StatusAnswer};
 use kith_runtime::home::Home;
 
 /// Show whether the peer is logged in, and how it is

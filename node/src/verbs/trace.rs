@@ -2,7 +2,7 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{self, Failure, Screen, Stop, count, short, table, time};
-use kith_runtime::control::{Request, TraceAnswer, TraceHop};
+use kith_runtime::control::peer::{Request, TraceAnswer, TraceHop};
 use kith_runtime::home::Home;
 
 /// Show the way to a peer: each hop, how far it is, and why it was chosen
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
     use crate::verbs::tests::name;
-    use kith_runtime::control::explain;
+    use kith_runtime::control::peer::explain;
 
     #[test]
     fn trace_is_written_as_a_table_with_reasons() {

@@ -1,10 +1,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kith_common::id::Name;
+use kith_common::wire::content::Choice;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+use super::peer::{Body, Content, ReadAnswer, Request, explain};
 use super::server::{CONNECTIONS_MAX, ControlRequest, REQUESTS_MAX, Reply, serve};
 use super::*;
 

@@ -14,13 +14,13 @@ use kith_common::session::supernode::AdmissionConfig;
 use kith_common::supernode::{Config, Output, Supernode};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::{ControlRequest, Reply};
+use kith_runtime::control::supernode::Request;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::journal::{Durable, Journal};
-use crate::control::Request;
 use crate::store::Store;
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all

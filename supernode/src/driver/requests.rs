@@ -5,12 +5,12 @@ use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_runtime::control;
+use kith_runtime::control::supernode::{
+    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RingAnswer, StatusAnswer, TableEntry,
+};
 use kith_runtime::identity::peer_id_of;
 
 use super::*;
-use crate::control::{
-    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RingAnswer, StatusAnswer, TableEntry,
-};
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {

@@ -2,10 +2,10 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{Screen, Stop, ask};
+use kith_runtime::control::supernode::{Member, Request};
 use kith_runtime::home::Home;
 
 use super::peers::state;
-use crate::control::{Member, Request};
 
 /// Show who owns a name and where the owner is
 ///

@@ -1,9 +1,8 @@
 //! `kith-supernode peers`
 
 use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
+use kith_runtime::control::supernode::{Member, MemberState, PeersAnswer, Request};
 use kith_runtime::home::Home;
-
-use crate::control::{Member, MemberState, PeersAnswer, Request};
 
 /// List every name, and whether its owner is here
 #[derive(Debug, clap::Args)]

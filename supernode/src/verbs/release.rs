@@ -2,9 +2,8 @@
 
 use kith_common::id::Name;
 use kith_runtime::cli::{Screen, Stop, ask};
+use kith_runtime::control::supernode::{ReleaseAnswer, Request};
 use kith_runtime::home::Home;
-
-use crate::control::{ReleaseAnswer, Request};
 
 /// Give a name free: the next key to log in under it owns it
 ///

@@ -1,9 +1,8 @@
 //! `kith-supernode ring`
 
 use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
+use kith_runtime::control::supernode::{PlaceOnRing, Request, RingAnswer};
 use kith_runtime::home::Home;
-
-use crate::control::{PlaceOnRing, Request, RingAnswer};
 
 /// List everybody in the ring, clockwise, with their neighbours
 #[derive(Debug, clap::Args)]

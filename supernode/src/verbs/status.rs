@@ -1,9 +1,8 @@
 //! `kith-supernode status`
 
 use kith_runtime::cli::{Screen, Stop, ask, count, span};
+use kith_runtime::control::supernode::{Request, StatusAnswer};
 use kith_runtime::home::Home;
-
-use crate::control::{Request, StatusAnswer};
 
 /// Show the network, its members and the daemon
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! What a supernode's daemon is asked, and what it answers, over the control socket of [`kith_runtime::control`].
+//! What a supernode's daemon is asked, and what it answers.
 //!
 //! | `verb` | more keys | answer |
 //! |---|---|---|

@@ -1,0 +1,445 @@
+//! What a peer's daemon is asked, and what it answers.
+//!
+//! | `verb` | more keys | lines before the last | the last line |
+//! |---|---|---|---|
+//! | `status` | | | [`StatusAnswer`] |
+//! | `neighbours` | | | [`NeighboursAnswer`] |
+//! | `lookup` | `name` | | [`LookupAnswer`] |
+//! | `send` | `name`, `text` or `data` | | [`SendAnswer`] |
+//! | `inbox` | `follow`, `from` | [`InboxLine`] | [`InboxAnswer`] |
+//! | `read` | `sequences` | | [`ReadAnswer`] |
+//! | `ping` | `name` | | [`PingAnswer`] |
+//! | `trace` | `name` | | [`TraceAnswer`] |
+//! | `call` | `name`, `function`, `arguments` | | [`CallAnswer`] |
+//! | `logout`, `login` | | | [`SessionAnswer`] |
+
+use std::fmt;
+
+use kith_common::id::{MessageId, Name};
+use kith_common::wire::content::Choice;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::hex;
+
+/// Messages that one `read` names at most
+pub const READ_MAX: usize = 1024;
+
+/// What a peer's daemon is asked for
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    /// How it is
+    Status,
+    /// The links it has and wants
+    Neighbours,
+    /// Who and where somebody is
+    Lookup {
+        /// Whom
+        name: Name,
+    },
+    /// Deliver a message; answered when its fate is known
+    Send {
+        /// To whom
+        name: Name,
+        /// What
+        #[serde(flatten)]
+        body: Body,
+    },
+    /// The unread messages, oldest first; they stay until they are [`Request::Read`]
+    Inbox {
+        /// Whether to go on with those that come, until the asker hangs up
+        #[serde(default)]
+        follow: bool,
+        /// Only those of one sender
+        #[serde(default)]
+        from: Option<Name>,
+    },
+    /// Remove messages from the in-box: the asker has them
+    Read {
+        /// Which, at most [`READ_MAX`]
+        sequences: Vec<u64>,
+    },
+    /// Is somebody there
+    Ping {
+        /// Who
+        name: Name,
+    },
+    /// By which way a packet goes
+    Trace {
+        /// To whom
+        name: Name,
+    },
+    /// Evaluate a function at another peer
+    Call {
+        /// Where
+        name: Name,
+        /// Which
+        function: String,
+        /// Its arguments, at most 64
+        #[serde(default)]
+        arguments: Vec<Content>,
+    },
+    /// Leave the mesh and stay out until [`Request::Login`]; the daemon goes on
+    Logout,
+    /// Come back
+    Login,
+}
+
+/// A text that logs must not show: its `Debug` is its length
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Content(pub String);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// Bytes of a message: `"text":"…"`, or `"data":"…"` in hexadecimal digits
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// UTF-8
+    Text(String),
+    /// Anything
+    #[serde(with = "hex")]
+    Data(Vec<u8>),
+}
+
+impl Body {
+    /// Text where the bytes are UTF-8
+    pub fn of(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(|error| Self::Data(error.into_bytes()), Self::Text)
+    }
+
+    /// The bytes
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Data(data) => data,
+        }
+    }
+
+    /// As hexadecimal digits where those are fewer: JSON writes a control character as `\u001b`
+    pub fn compact(self) -> Self {
+        match self {
+            Self::Text(text) if text.chars().filter(|c| c.is_control()).count() * 6 > text.len() => {
+                Self::Data(text.into_bytes())
+            }
+            body => body,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes().len())
+    }
+}
+
+/// A message's id in JSON
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id(pub MessageId);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:?}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Where the login stands
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A member of the mesh
+    LoggedIn,
+    /// No supernode answers, or none lets it in; it goes on trying
+    Searching,
+    /// A supernode answers
+    Joining,
+    /// By its own wish
+    LoggedOut,
+}
+
+/// Answers `status`: 200 logged in, 503 searching or joining, 401 logged out, else what the supernode refused with
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// Its own name
+    pub name: Name,
+    /// Its public key
+    pub key: String,
+    /// The same as libp2p writes it
+    pub peer_id: String,
+    /// Its place on the ring, while it is logged in
+    pub address: Option<String>,
+    /// Where the login stands
+    pub state: State,
+    /// Why it is not logged in
+    pub reason: Option<String>,
+    /// Its home supernode, or the one it tries
+    pub supernode: Option<String>,
+    /// The network's id, once it is known
+    pub network: Option<String>,
+    /// Of its newest table
+    pub epoch: u64,
+    /// Members of the mesh, as far as it knows
+    pub members: u64,
+    /// The network's degree; 0 before the first login
+    pub degree: u8,
+    /// Links that are up
+    pub links_up: u64,
+    /// Links that its table asks for
+    pub links: u64,
+    /// Unread messages
+    pub inbox_messages: u64,
+    /// Their bytes
+    pub inbox_bytes: u64,
+    /// Since the daemon's start
+    pub uptime_s: u64,
+    /// Of the daemon
+    pub version: String,
+    /// The daemon's process
+    pub pid: u32,
+    /// Where it listens
+    pub listen: Vec<String>,
+}
+
+/// Answers `neighbours`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighboursAnswer {
+    /// Of the newest table
+    pub epoch: u64,
+    /// In the order of addresses
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A link that is there, or is wanted
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Whose
+    pub name: Name,
+    /// Its place on the ring
+    pub address: String,
+    /// Its key as libp2p writes it
+    pub peer_id: String,
+    /// Whether it is up
+    pub state: LinkState,
+    /// Why it is not up
+    pub reason: Option<String>,
+    /// Smoothed round-trip time, once measured
+    pub rtt_us: Option<u64>,
+    /// Who dialled
+    pub direction: Option<Direction>,
+    /// Where the other side is
+    pub location: Option<String>,
+    /// In this state
+    pub since_s: u64,
+    /// Received over this link
+    pub bytes_in: u64,
+    /// Sent over this link
+    pub bytes_out: u64,
+}
+
+/// How a link is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It carries packets
+    Up,
+    /// It is being opened
+    Dialling,
+    /// It broke or could not be opened; it is tried again
+    Down,
+    /// It is in no table any more and closes when the new ones are up
+    Leaving,
+}
+
+/// Who opened a link
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// We
+    Outgoing,
+    /// They
+    Incoming,
+}
+
+/// Answers `lookup`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupAnswer {
+    /// Who
+    pub name: Name,
+    /// Its public key
+    pub key: String,
+    /// The same as libp2p writes it
+    pub peer_id: String,
+    /// Its place on the ring, while it is logged in
+    pub address: Option<String>,
+    /// Where it can be dialled
+    pub locations: Vec<String>,
+    /// Whether it may have changed since: no supernode answers
+    pub stale: bool,
+    /// Who knew
+    pub source: Source,
+}
+
+/// Who knew the answer of a look-up
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The directory
+    Supernode,
+    /// Peers near by
+    Neighbours,
+    /// This peer, from an earlier look-up
+    Memory,
+}
+
+/// Answers `send`: the message's fate. 200 it is on the receiver's disk
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendAnswer {
+    /// The message's
+    pub id: Id,
+    /// To whom
+    pub to: Name,
+    /// Links it crossed; 0 if it is not known
+    pub hops: u64,
+    /// Names, both ends included; a name that nobody knows is its address
+    pub path: Vec<String>,
+    /// Whether a supernode carried it
+    pub relayed: bool,
+    /// From the request to the receipt
+    pub elapsed_us: u64,
+    /// Transmissions, the first included
+    pub attempts: u64,
+    /// Why it was not delivered
+    pub reason: Option<String>,
+}
+
+/// A message in the in-box
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxLine {
+    /// Its number in this in-box; later ones are larger
+    pub sequence: u64,
+    /// The message's
+    pub id: Id,
+    /// The sender; its signature was checked
+    pub from: Name,
+    /// Its place on the ring when it sent
+    pub address: String,
+    /// When it came, RFC 3339, UTC
+    pub at: String,
+    /// Its length
+    pub bytes: u64,
+    /// What it says: `text`, or `data` where it is not UTF-8
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// Ends `inbox`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxAnswer {
+    /// How many lines were before
+    pub messages: u64,
+}
+
+/// Answers `read`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadAnswer {
+    /// How many were still there
+    pub removed: u64,
+}
+
+/// Answers `ping`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingAnswer {
+    /// Who
+    pub name: Name,
+    /// Links on the way there; 0 if there was no answer
+    pub hops: u64,
+    /// Names, both ends included
+    pub path: Vec<String>,
+    /// There and back, if there was an answer
+    pub rtt_us: Option<u64>,
+    /// Why there was none
+    pub reason: Option<String>,
+}
+
+/// Answers `trace`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceAnswer {
+    /// To whom
+    pub name: Name,
+    /// In order, the destination last
+    pub hops: Vec<TraceHop>,
+    /// Why it did not arrive
+    pub reason: Option<String>,
+}
+
+/// One peer on the way
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceHop {
+    /// From 1
+    pub index: u64,
+    /// Who
+    pub name: String,
+    /// Its place on the ring
+    pub address: String,
+    /// From here to there and back; none if its report was lost
+    pub rtt_us: Option<u64>,
+    /// Why the one before chose it: `destination`, `knows_destination`, `nearest_ball`, `back`, `relay`
+    pub choice: String,
+    /// The same in words
+    pub reason: String,
+}
+
+/// `choice` and `reason` of a [`TraceHop`] on the way to `destination`
+pub fn explain(choice: Choice, destination: &Name) -> (&'static str, String) {
+    match choice {
+        Choice::Destination => ("destination", "it is the destination".into()),
+        Choice::KnowsDestination => ("knows_destination", format!("it has a link to {destination}")),
+        Choice::NearestBall(cost) => {
+            let hops = format!("{}.{}", cost / 100, cost % 100 / 10);
+            ("nearest_ball", format!("its neighbours come nearest to {destination}: about {hops} hops from here"))
+        }
+        Choice::Back => ("back", "nobody was left to try, so back to where it came from".into()),
+        Choice::Relay => ("relay", "no way through the mesh, so a supernode relays".into()),
+    }
+}
+
+/// Answers `call`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallAnswer {
+    /// Where
+    pub name: Name,
+    /// Which
+    pub function: String,
+    /// What it returned, if that is UTF-8
+    pub result: Option<Content>,
+    /// What it returned, in hexadecimal digits, if it is not
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_data: Option<String>,
+    /// From the request to the reply
+    pub elapsed_us: u64,
+    /// Why there is no result
+    pub reason: Option<String>,
+}
+
+/// Answers `logout` and `login`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionAnswer {
+    /// Who
+    pub name: Name,
+    /// Where the login stands now
+    pub state: State,
+    /// Why it is not what was asked for
+    pub reason: Option<String>,
+}
