@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use kith_common::peer::{self, Peer};
 use kith_common::session::Secret;
-use kith_common::session::peer::PeerConfig;
+use kith_common::session::membership::MembershipConfig;
 use kith_common::wire::session::{Locations, Role};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
@@ -43,7 +43,7 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
     let (links, mut events) =
         link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity).map_err(text)?;
     let (listen, listen_port) = listening(&mut events).await?;
-    let session = PeerConfig {
+    let session = MembershipConfig {
         name: config.name.clone(),
         supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
         network,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kith_common::crypto::Signer;
 use kith_common::session::Secret;
-use kith_common::session::supernode::AdmissionConfig;
+use kith_common::session::admission::AdmissionConfig;
 use kith_common::wire::session::Role;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::supernode::Request;

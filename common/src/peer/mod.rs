@@ -55,7 +55,7 @@ use crate::messages::names::Resolver;
 use crate::messages::outbox::Outbox;
 use crate::routing::neighbourhood::{self, Neighbourhood};
 use crate::routing::{RouteCache, Routes};
-use crate::session::peer::{PeerConfig, PeerSession, Standing};
+use crate::session::membership::{Membership, MembershipConfig, Standing};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
 use crate::wire::bounded::Bytes;
@@ -67,7 +67,7 @@ use crate::wire::session::{Record, Subject};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Its name, its supernodes, and what it says to them
-    pub session: PeerConfig,
+    pub session: MembershipConfig,
     /// Time limits of its links
     pub neighbourhood: neighbourhood::Config,
     /// How often it has started, this time included
@@ -112,7 +112,7 @@ enum DialFor {
 pub struct Peer<S> {
     signer: S,
     boot: u64,
-    session: PeerSession,
+    session: Membership,
     neighbourhood: Neighbourhood,
     outbox: Outbox,
     names: Resolver,
@@ -155,7 +155,7 @@ impl<S: Signer> Peer<S> {
         let mut names = Resolver::new(rng.next_u64());
         names.restore(now, remembered);
         Self {
-            session: PeerSession::new(session, rng.next_u64(), now),
+            session: Membership::new(session, rng.next_u64(), now),
             neighbourhood: Neighbourhood::new(signer.key(), neighbourhood, rng.next_u64()),
             outbox: Outbox::new(),
             names,

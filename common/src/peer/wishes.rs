@@ -6,7 +6,7 @@ use crate::link::Dial;
 use crate::messages::names::{self, Answer, Local};
 use crate::messages::outbox;
 use crate::routing::neighbourhood;
-use crate::session::peer as session;
+use crate::session::membership::MembershipOutput;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
@@ -37,8 +37,8 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn on_session(&mut self, now: Instant, wish: session::Output) {
-        use session::Output as Wish;
+    fn on_session(&mut self, now: Instant, wish: MembershipOutput) {
+        use MembershipOutput as Wish;
         match wish {
             Wish::Dial { attempt, supernode } => self.dial_home(now, attempt, &supernode),
             Wish::Send { attempt, frame } => self.send_home(attempt, frame),

@@ -1,13 +1,14 @@
-//! Login, renewal and logout: the peer's half and the supernode's half.
+//! Login, renewal and logout: a peer's membership and a supernode's admission, the two halves of one exchange.
 //!
 //! ```text
-//! peer       LoggedOut ⇄ Searching → Dialling → Greeted → Asked → LoggedIn → LoggingOut → LoggedOut
+//! membership LoggedOut ⇄ Searching → Dialling → Greeted → Asked → LoggedIn → LoggingOut → LoggedOut
 //!                           ▲───────────┴──────────┴────────┴────────┘ link lost, refused, no answer in time
-//! supernode  Fresh → Challenged → Proposed → LoggedIn → LoggingOut → Closed
+//! admission  Fresh → Challenged → Proposed → LoggedIn → LoggingOut → Closed
 //! ```
 //!
-//! [`peer::PeerSession`] is one a peer and outlives its links; [`supernode::Admission`] is one a connection. Neither knows
-//! the directory: an admission *proposes* a [`supernode::LoginRequest`] and is told what became of it, once that is durable.
+//! [`membership::Membership`] is one a peer and outlives its links; [`admission::Admission`] is one a connection.
+//! Neither knows the directory: an admission *proposes* a [`admission::LoginRequest`] and is told what became of it, once
+//! that is durable.
 //!
 //! A link is named by its *attempt*, the number of the dial that made it. Events of an attempt that is over are ignored,
 //! so the shell may report them late or twice. The shell sends [`Bye`] when it carries out a `Close`.
@@ -16,10 +17,10 @@
 //! link's own) and, at a peer, packets (the forwarder's). One in a wrong state is counted and ends the link with a
 //! reason.
 
-pub mod peer;
+pub mod admission;
+pub mod membership;
 mod rate;
 mod retry;
-pub mod supernode;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +49,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(3600);
 /// Renewals that fit in one lease: two may be lost
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
-const _: () = assert!(CHALLENGE_WAIT.as_secs() + ANSWER_WAIT.as_secs() < supernode::PROPOSAL_WAIT.as_secs());
+const _: () = assert!(CHALLENGE_WAIT.as_secs() + ANSWER_WAIT.as_secs() < admission::PROPOSAL_WAIT.as_secs());
 
 /// The network's secret; `Debug` shows its length and nothing else
 #[derive(Clone, PartialEq, Eq)]

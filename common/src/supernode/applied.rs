@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::directory::{Applied, LoggedIn, Pair, SuspectReason};
 use crate::id::Address;
-use crate::session::supernode::Refusal;
+use crate::session::admission::Refusal;
 
 impl<S: Signer> Supernode<S> {
     /// The whole group of the last [`Output::Append`] is on disk; without one, nothing happens

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::queue::Then;
 use super::*;
 use crate::directory::{Entry, LogIn, LoggedIn, Refusal as Refused};
-use crate::session::supernode::{LoginRequest, Refusal};
+use crate::session::admission::{LoginRequest, Refusal};
 use crate::wire::grant::Grant;
 use crate::wire::link::Probe;
 

@@ -42,7 +42,7 @@ use crate::directory::{self, Command, Directory, Leases, Outcome, Pair, PairTerm
 use crate::id::{Key, Name, SessionId, ShortId};
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
-use crate::session::supernode::{self, Admission, AdmissionConfig};
+use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
 use crate::wire::Frame;
@@ -308,7 +308,7 @@ impl<S: Signer> Supernode<S> {
 
     /// Carries out what the admission of `link` wants
     fn drain(&mut self, now: Instant, link: LinkId) {
-        use supernode::Output as Wish;
+        use AdmissionOutput as Wish;
         while let Some(wish) = self.connections.get_mut(&link).and_then(|c| c.admission.poll_output()) {
             match wish {
                 Wish::Send(frame) => self.send(link, frame),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::queue::Then;
 use super::*;
 use crate::id::{Address, Epoch};
-use crate::session::supernode::Refusal;
+use crate::session::admission::Refusal;
 use crate::wire::session::{Found, LookUp, Report, Subject};
 
 impl<S: Signer> Supernode<S> {

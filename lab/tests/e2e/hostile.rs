@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kith_common::crypto::Signer;
 use kith_common::fuzzing::{self, Mutator};
 use kith_common::id::Key;
-use kith_common::session::peer::{Output, PeerConfig, PeerSession};
+use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::status::Status;
 use kith_common::wire::grant::SignedGrant;
 use kith_common::wire::session::{Location, Locations, Purpose, Role};
@@ -190,7 +190,7 @@ impl Hostile {
 
     /// Logs in as everybody does, and shows its grant from now on
     pub(crate) fn log_in(&mut self, supernode: SocketAddr, name: &str) -> LoggedIn {
-        let config = PeerConfig {
+        let config = MembershipConfig {
             name: name.parse().expect("a name"),
             supernodes: vec![location_of(supernode).to_string()],
             network: None,
@@ -198,16 +198,18 @@ impl Hostile {
             external: Locations::default(),
             listen_port: self.port,
         };
-        let mut session = PeerSession::new(config, 1, self.clock.now());
+        let mut session = Membership::new(config, 1, self.clock.now());
         let (mut home, end) = (None, Instant::now() + PATIENCE);
         loop {
             assert!(Instant::now() < end, "not logged in: {:?}", session.standing());
             session.handle_timeout(self.clock.now());
             while let Some(output) = session.poll_output() {
                 match (output, home) {
-                    (Output::Dial { .. }, _) => self.dial(supernode, Purpose::Home),
-                    (Output::Send { frame, .. }, Some(link)) => self.command(LinkCommand::Send { link, frame }),
-                    (Output::LoggedIn { signed, rewire, .. }, Some(home)) => {
+                    (MembershipOutput::Dial { .. }, _) => self.dial(supernode, Purpose::Home),
+                    (MembershipOutput::Send { frame, .. }, Some(link)) => {
+                        self.command(LinkCommand::Send { link, frame })
+                    }
+                    (MembershipOutput::LoggedIn { signed, rewire, .. }, Some(home)) => {
                         self.command(LinkCommand::SetHello(hello(Some(signed))));
                         let neighbours = rewire.neighbours.iter();
                         let neighbours = neighbours.filter_map(|record| record.locations.first().map(socket));

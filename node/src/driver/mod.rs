@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use kith_common::id::Name;
 use kith_common::peer::Peer;
-use kith_common::session::peer::Standing;
+use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;

@@ -5,7 +5,7 @@ use kith_common::messages::names::{Answer, Source};
 use kith_common::messages::outbox::Fate;
 use kith_common::peer::{NotLoggedIn, Outcome, Trace, TracedHop};
 use kith_common::routing::neighbourhood::{self, LinkStatus, NeighbourStatus};
-use kith_common::session::peer::Standing;
+use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};

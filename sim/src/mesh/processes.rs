@@ -8,7 +8,7 @@ use kith_common::peer::{self, Peer};
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::Limbo;
 use kith_common::routing::neighbourhood;
-use kith_common::session::peer::PeerConfig;
+use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{self, Supernode};
 use kith_common::time::Instant;
@@ -77,7 +77,7 @@ impl World {
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session =
-            PeerConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
+            MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
         let config = peer::Config { session, neighbourhood: neighbourhood::Config::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kith_common::crypto::{self, Signer};
 use kith_common::id::{Key, Name};
-use kith_common::session::supernode::AdmissionConfig;
+use kith_common::session::admission::AdmissionConfig;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
 

@@ -1,6 +1,6 @@
 //! What is really so, as only somebody who sees all machines can know.
 
-use kith_common::session::peer::Standing;
+use kith_common::session::membership::Standing;
 
 use crate::mesh::net::{EndState, Side};
 use crate::mesh::node::{End, Node, NodeId};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
 use kith_common::id::Key;
-use kith_common::session::supernode::AdmissionConfig;
+use kith_common::session::admission::AdmissionConfig;
 use kith_common::supernode::{Config, Output, Supernode};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::{ControlRequest, Reply};

@@ -372,7 +372,7 @@ impl World {
 
 impl Node {
     fn new(n: u8) -> Self {
-        let session = PeerConfig {
+        let session = MembershipConfig {
             name: name(n),
             supernodes: vec!["/supernode".to_owned()],
             network: None,

@@ -1,17 +1,17 @@
 //! Both halves alone (transition tables), joined in virtual time (scenarios), and under random frames.
 
+mod admission;
+mod membership;
 mod pair;
-mod peer;
 mod random;
 mod scenarios;
-mod supernode;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use super::supernode::AdmissionConfig;
+use super::admission::AdmissionConfig;
 use super::*;
 use crate::crypto::{self, Ed25519, Signature, Signer, Verifier};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::session::peer::{Output as PeerOutput, PeerConfig, PeerSession, Standing};
-use crate::session::supernode::{Admission, LoginRequest, Output as SupernodeOutput, Refusal};
+use crate::session::admission::{Admission, AdmissionOutput, LoginRequest, Refusal};
+use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, Standing};
 use crate::time::earliest;
 use crate::wire::{FRAME_HEADER_BYTES, Frame, parse_frame_header};
 
@@ -61,21 +61,21 @@ pub(super) struct Pair {
     pub(super) disk: Duration,
     /// Frames vanish, links stay
     pub(super) silent: bool,
-    pub(super) peer: PeerSession,
+    pub(super) peer: Membership,
     pub(super) directory: Directory,
     pub(super) supernodes: BTreeMap<String, Supernode>,
     /// The peer's outputs but for dials and frames, with their times
-    pub(super) log: Vec<(Instant, PeerOutput)>,
+    pub(super) log: Vec<(Instant, MembershipOutput)>,
     pub(super) dials: Vec<(Instant, String)>,
     /// The supernodes' outputs but for frames
-    pub(super) seen: Vec<SupernodeOutput>,
+    pub(super) seen: Vec<AdmissionOutput>,
     links: BTreeMap<u64, Link>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
 }
 
 impl Pair {
-    pub(super) fn new(config: PeerConfig, secret: Option<&[u8]>, seed: u64) -> Self {
+    pub(super) fn new(config: MembershipConfig, secret: Option<&[u8]>, seed: u64) -> Self {
         let supernodes = config
             .supernodes
             .iter()
@@ -86,7 +86,7 @@ impl Pair {
             disk: Duration::from_millis(5),
             silent: false,
             supernodes: supernodes.collect(),
-            peer: PeerSession::new(config, seed, Instant::ZERO),
+            peer: Membership::new(config, seed, Instant::ZERO),
             directory: Directory::default(),
             log: Vec::new(),
             dials: Vec::new(),
@@ -127,7 +127,7 @@ impl Pair {
     }
 
     /// Carries out the peer's wish, as the shell would
-    pub(super) fn wish(&mut self, wish: fn(&mut PeerSession, Instant)) {
+    pub(super) fn wish(&mut self, wish: fn(&mut Membership, Instant)) {
         wish(&mut self.peer, self.now);
         self.drain();
     }
@@ -231,20 +231,20 @@ impl Pair {
         }
     }
 
-    fn carry_out(&mut self, output: PeerOutput) {
+    fn carry_out(&mut self, output: MembershipOutput) {
         match output {
-            PeerOutput::Dial { attempt, supernode } => {
+            MembershipOutput::Dial { attempt, supernode } => {
                 self.dials.push((self.now, supernode.clone()));
                 match self.supernodes[&supernode].up {
                     true => self.later(self.latency * 4, Happening::Opened { attempt, supernode }),
                     false => self.later(self.latency, Happening::Failed { attempt }),
                 }
             }
-            PeerOutput::Send { attempt, frame } => {
+            MembershipOutput::Send { attempt, frame } => {
                 self.transmit(Happening::ToSupernode { attempt, bytes: frame.to_bytes().unwrap() });
             }
             other => {
-                if let PeerOutput::Close { attempt, status, reason } = &other {
+                if let MembershipOutput::Close { attempt, status, reason } = &other {
                     let (attempt, status, reason) = (*attempt, *status, reason.to_string());
                     self.later(self.latency, Happening::Closed { attempt, status, reason });
                 }
@@ -253,18 +253,18 @@ impl Pair {
         }
     }
 
-    fn serve(&mut self, attempt: u64, output: SupernodeOutput) {
+    fn serve(&mut self, attempt: u64, output: AdmissionOutput) {
         match output.clone() {
-            SupernodeOutput::Send(frame) => {
+            AdmissionOutput::Send(frame) => {
                 return self.transmit(Happening::ToPeer { attempt, bytes: frame.to_bytes().unwrap() });
             }
-            SupernodeOutput::Close { status, reason } => {
+            AdmissionOutput::Close { status, reason } => {
                 let reason = reason.to_string();
                 self.later(self.latency, Happening::Closed { attempt, status, reason });
             }
-            SupernodeOutput::Propose(request) => self.later(self.disk, Happening::Durable { attempt, request }),
-            SupernodeOutput::Renew { session, .. } => self.renew(attempt, session),
-            SupernodeOutput::LogOut { session } => {
+            AdmissionOutput::Propose(request) => self.later(self.disk, Happening::Durable { attempt, request }),
+            AdmissionOutput::Renew { session, .. } => self.renew(attempt, session),
+            AdmissionOutput::LogOut { session } => {
                 self.directory.sessions.remove(&session);
                 if let Some(link) = self.links.get_mut(&attempt) {
                     link.admission.handle_logged_out();

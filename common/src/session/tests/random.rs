@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::peer::config;
+use super::membership::config;
 use super::*;
-use crate::session::peer::{OUTPUTS_PER_INPUT_MAX, Output as PeerOutput, PeerSession};
-use crate::session::supernode::{Admission, Output as SupernodeOutput, Refusal};
+use crate::session::admission::{Admission, AdmissionOutput, Refusal};
+use crate::session::membership::{Membership, MembershipOutput, OUTPUTS_PER_INPUT_MAX};
 use crate::wire::grant::SignedGrant;
 use crate::wire::session::{
     Challenge, Found, Granted, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject,
@@ -103,7 +103,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-fn feed_peer(peer: &mut PeerSession, now: Instant, attempt: u64, input: Input) {
+fn feed_peer(peer: &mut Membership, now: Instant, attempt: u64, input: Input) {
     match input {
         Input::Frame(frame) => peer.handle_frame(now, attempt, *frame, &ed(PEER)),
         Input::Opened => {
@@ -146,7 +146,7 @@ proptest! {
 
     #[test]
     fn random_inputs_never_break_a_peer(inputs in prop::collection::vec(input(), 1..40), seed in 0u64..8) {
-        let mut peer = PeerSession::new(config(), seed, Instant::ZERO);
+        let mut peer = Membership::new(config(), seed, Instant::ZERO);
         let (mut now, mut attempt, mut proved) = (Instant::ZERO, 0, false);
         for input in inputs {
             if let Input::Sleep(ms) = input {
@@ -154,17 +154,17 @@ proptest! {
             }
             let is_good = matches!(&input, Input::Frame(frame) if matches!(&**frame, Frame::Challenge(_)));
             feed_peer(&mut peer, now, attempt, input);
-            let outputs: Vec<PeerOutput> = std::iter::from_fn(|| peer.poll_output()).collect();
+            let outputs: Vec<MembershipOutput> = std::iter::from_fn(|| peer.poll_output()).collect();
             prop_assert!(outputs.len() <= OUTPUTS_PER_INPUT_MAX);
             for output in outputs {
                 match output {
-                    PeerOutput::Dial { attempt: new, .. } => (attempt, proved) = (new, false),
-                    PeerOutput::Send { frame: Frame::Login(_), .. } => {
+                    MembershipOutput::Dial { attempt: new, .. } => (attempt, proved) = (new, false),
+                    MembershipOutput::Send { frame: Frame::Login(_), .. } => {
                         prop_assert!(is_good);
                         proved = true;
                     }
-                    PeerOutput::LoggedIn { .. } => prop_assert!(proved, "a login without a challenge"),
-                    PeerOutput::PinNetwork(id) => prop_assert_eq!(id, network(NETWORK)),
+                    MembershipOutput::LoggedIn { .. } => prop_assert!(proved, "a login without a challenge"),
+                    MembershipOutput::PinNetwork(id) => prop_assert_eq!(id, network(NETWORK)),
                     _ => {}
                 }
             }
@@ -184,17 +184,17 @@ proptest! {
                 || **frame == Frame::Login(login(3)));
             let by_transport = matches!(input, Input::Closed(_));
             feed_supernode(&mut admission, now, input);
-            let outputs: Vec<SupernodeOutput> = std::iter::from_fn(|| admission.poll_output()).collect();
+            let outputs: Vec<AdmissionOutput> = std::iter::from_fn(|| admission.poll_output()).collect();
             prop_assert!(outputs.len() <= OUTPUTS_PER_INPUT_MAX);
             for output in outputs {
-                prop_assert!(!closed || matches!(output, SupernodeOutput::Lost { .. }), "{:?} after the end", output);
+                prop_assert!(!closed || matches!(output, AdmissionOutput::Lost { .. }), "{:?} after the end", output);
                 match output {
-                    SupernodeOutput::Propose(_) => {
+                    AdmissionOutput::Propose(_) => {
                         prop_assert!(is_good, "proposed without a good login");
                         proposed = true;
                     }
-                    SupernodeOutput::Send(Frame::Granted(_)) => prop_assert!(proposed),
-                    SupernodeOutput::Close { .. } => closed = true,
+                    AdmissionOutput::Send(Frame::Granted(_)) => prop_assert!(proposed),
+                    AdmissionOutput::Close { .. } => closed = true,
                     _ => {}
                 }
             }

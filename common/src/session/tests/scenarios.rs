@@ -1,10 +1,10 @@
 //! Both halves as a plan: what happens, then what must hold.
 
+use super::membership::config;
 use super::pair::Pair;
-use super::peer::config;
 use super::*;
-use crate::session::peer::{Output as PeerOutput, PeerConfig, PeerSession};
-use crate::session::supernode::{Output as SupernodeOutput, Refusal};
+use crate::session::admission::{AdmissionOutput, Refusal};
+use crate::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use crate::wire::Frame;
 
 const SEEDS: std::ops::Range<u64> = 0..20;
@@ -23,29 +23,29 @@ fn joined(seed: u64) -> Pair {
 
 fn sessions(pair: &Pair) -> Vec<SessionId> {
     let granted = pair.log.iter().filter_map(|(_, output)| match output {
-        PeerOutput::LoggedIn { grant, .. } => Some(grant.session),
+        MembershipOutput::LoggedIn { grant, .. } => Some(grant.session),
         _ => None,
     });
     granted.collect()
 }
 
 fn lost(pair: &Pair) -> usize {
-    pair.log.iter().filter(|(_, output)| matches!(output, PeerOutput::Lost { .. })).count()
+    pair.log.iter().filter(|(_, output)| matches!(output, MembershipOutput::Lost { .. })).count()
 }
 
 #[test]
 fn peer_logs_in_stays_by_renewals_and_logs_out() {
     let mut pair = joined(1);
-    assert_eq!(pair.log[0].1, PeerOutput::PinNetwork(network(NETWORK)));
+    assert_eq!(pair.log[0].1, MembershipOutput::PinNetwork(network(NETWORK)));
     pair.run(600.0);
     assert!(pair.is_logged_in());
     assert_eq!((lost(&pair), pair.dials.len()), (0, 1));
-    let renewals = pair.seen.iter().filter(|output| matches!(output, SupernodeOutput::Renew { .. })).count();
+    let renewals = pair.seen.iter().filter(|output| matches!(output, AdmissionOutput::Renew { .. })).count();
     assert!((60..=67).contains(&renewals), "{renewals}");
-    pair.wish(PeerSession::handle_logout);
+    pair.wish(Membership::handle_logout);
     pair.run(0.2);
     let reason = Reason::truncated("logged out");
-    assert_eq!(pair.log.last().map(|(_, output)| output), Some(&PeerOutput::LoggedOut { reason }));
+    assert_eq!(pair.log.last().map(|(_, output)| output), Some(&MembershipOutput::LoggedOut { reason }));
     assert!(pair.directory.sessions.is_empty());
     pair.run(100.0);
     assert_eq!((pair.dials.len(), pair.links()), (1, 0));
@@ -109,7 +109,7 @@ fn peer_that_finds_no_supernode_keeps_trying_every_half_to_ten_seconds() {
 fn dead_supernode_is_replaced_by_the_next_in_turn() {
     for seed in SEEDS {
         let supernodes = ["one", "two", "three"].map(str::to_owned).to_vec();
-        let mut pair = Pair::new(PeerConfig { supernodes, ..config() }, None, seed);
+        let mut pair = Pair::new(MembershipConfig { supernodes, ..config() }, None, seed);
         pair.run(1.0);
         let first = pair.home().unwrap().to_owned();
         pair.supernodes.get_mut(&first).unwrap().up = false;
@@ -125,7 +125,7 @@ fn dead_supernode_is_replaced_by_the_next_in_turn() {
 fn first_supernodes_of_many_peers_are_spread() {
     let supernodes = ["one", "two", "three"].map(str::to_owned).to_vec();
     let homes = SEEDS.map(|seed| {
-        let mut pair = Pair::new(PeerConfig { supernodes: supernodes.clone(), ..config() }, None, seed);
+        let mut pair = Pair::new(MembershipConfig { supernodes: supernodes.clone(), ..config() }, None, seed);
         pair.run(1.0);
         pair.home().unwrap().to_owned()
     });
@@ -148,11 +148,11 @@ fn silent_supernode_is_left_after_an_unanswered_renewal() {
 fn logout_from_a_silent_supernode_takes_two_seconds() {
     let mut pair = joined(4);
     pair.silent = true;
-    pair.wish(PeerSession::handle_logout);
+    pair.wish(Membership::handle_logout);
     let asked = pair.now;
     pair.run(10.0);
     let (at, output) = pair.log.last().unwrap();
-    assert!(matches!(output, PeerOutput::LoggedOut { .. }));
+    assert!(matches!(output, MembershipOutput::LoggedOut { .. }));
     assert_eq!(*at - asked, LOGOUT_WAIT);
     assert_eq!(pair.links(), 0);
 }
@@ -174,7 +174,7 @@ fn name_of_another_is_refused_with_409_and_tried_slowly() {
 fn secret_opens_the_network_and_nothing_else_does() {
     for (secret, expected) in [(Some(SECRET), true), (Some(b"open barley".as_slice()), false), (None, false)] {
         let secret = secret.map(|secret| Secret::new(secret.to_vec()));
-        let mut pair = Pair::new(PeerConfig { secret, ..config() }, Some(SECRET), 6);
+        let mut pair = Pair::new(MembershipConfig { secret, ..config() }, Some(SECRET), 6);
         pair.run(40.0);
         assert_eq!(pair.is_logged_in(), expected);
         if !expected {
@@ -202,10 +202,10 @@ fn overloaded_supernode_is_left_alone_for_as_long_as_it_asks() {
 
 #[test]
 fn supernode_of_another_network_never_gets_a_login() {
-    let mut pair = Pair::new(PeerConfig { network: Some(network(OTHER_NETWORK)), ..config() }, None, 7);
+    let mut pair = Pair::new(MembershipConfig { network: Some(network(OTHER_NETWORK)), ..config() }, None, 7);
     pair.run(60.0);
     assert_eq!(pair.setback().0, Status::NotAllowed);
-    assert!(!pair.seen.iter().any(|output| matches!(output, SupernodeOutput::Propose(_))));
+    assert!(!pair.seen.iter().any(|output| matches!(output, AdmissionOutput::Propose(_))));
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn frame_in_a_wrong_state_ends_its_link_and_disturbs_nothing_else() {
     pair.inject(Frame::Rewire(rewire(99)));
     pair.run(2.0);
     let reason = Reason::truncated("unexpected Rewire while logged in");
-    assert!(pair.seen.contains(&SupernodeOutput::Close { status: Status::Malformed, reason }));
+    assert!(pair.seen.contains(&AdmissionOutput::Close { status: Status::Malformed, reason }));
     assert!(pair.is_logged_in(), "the peer is back on a new link");
     assert_eq!(sessions(&pair), [session_id(1), session_id(1)]);
 }

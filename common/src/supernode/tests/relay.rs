@@ -1,5 +1,5 @@
 use super::*;
-use crate::session::supernode::RELAYS_BURST;
+use crate::session::admission::RELAYS_BURST;
 use crate::wire::content::{Cause, Payload, Undeliverable};
 use crate::wire::packet::{self, Class, Header, Mark, TTL_DEFAULT};
 use crate::wire::{self, PacketBytes};

@@ -26,7 +26,7 @@ pub const OUTPUTS_PER_INPUT_MAX: usize = 4;
 
 /// What a peer is told before it starts
 #[derive(Clone, Debug)]
-pub struct PeerConfig {
+pub struct MembershipConfig {
     /// The name to be known by
     pub name: Name,
     /// Where supernodes can be dialled, tried in turn from a random one on
@@ -43,7 +43,7 @@ pub struct PeerConfig {
 
 /// What the shell is to do, and what it is told
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum MembershipOutput {
     /// Dial this supernode; answered by `handle_opened` or `handle_dial_failed` with the same attempt
     Dial {
         /// Names the dial, and the link that it makes
@@ -252,8 +252,8 @@ enum Again {
 
 /// A peer's session, over all its links
 #[derive(Debug)]
-pub struct PeerSession {
-    config: PeerConfig,
+pub struct Membership {
+    config: MembershipConfig,
     /// The only one that is accepted, once it is known
     network: Option<NetworkId>,
     backoff: Backoff,
@@ -268,12 +268,12 @@ pub struct PeerSession {
     /// The last session, offered at every login until it is over: the directory knows whether its lease lasts
     resume: Option<SessionId>,
     violations: u64,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<MembershipOutput>,
 }
 
-impl PeerSession {
+impl Membership {
     /// A peer that begins to search at `now`; `seed` decides its jitter and its first supernode
-    pub fn new(mut config: PeerConfig, seed: u64, now: Instant) -> Self {
+    pub fn new(mut config: MembershipConfig, seed: u64, now: Instant) -> Self {
         if config.supernodes.len() > SUPERNODES_MAX {
             tracing::warn!(reason = "too many supernodes are configured", kept = SUPERNODES_MAX, "supernodes left out");
             config.supernodes.truncate(SUPERNODES_MAX);
@@ -298,7 +298,7 @@ impl PeerSession {
     }
 
     /// The next thing to do; drain until `None` after every input
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<MembershipOutput> {
         self.outputs.pop_front()
     }
 
@@ -366,7 +366,7 @@ impl PeerSession {
         }
     }
 
-    /// Somebody wants to be logged out; [`Output::LoggedOut`] follows within [`LOGOUT_WAIT`]
+    /// Somebody wants to be logged out; [`MembershipOutput::LoggedOut`] follows within [`LOGOUT_WAIT`]
     pub fn handle_logout(&mut self, now: Instant) {
         let until = now + LOGOUT_WAIT;
         match &mut self.state {
@@ -397,7 +397,7 @@ impl PeerSession {
         let current = attempt == self.attempt && self.has_link();
         if !current {
             let reason = Reason::truncated("given up meanwhile");
-            self.outputs.push_back(Output::Close { attempt, status: Status::TimedOut, reason });
+            self.outputs.push_back(MembershipOutput::Close { attempt, status: Status::TimedOut, reason });
             return;
         }
         if !matches!(self.state, State::Dialling { .. }) {
@@ -427,7 +427,7 @@ impl PeerSession {
             State::LoggingOut { .. } => self.finish_logout(now, "logged out; the link closed before it was confirmed"),
             State::LoggedIn(_) => {
                 let setback = Setback::new(status, format!("the link to {} was lost: {reason}", self.supernode()));
-                self.outputs.push_back(Output::Lost { reason: setback.reason.clone() });
+                self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
                 self.search(now, setback, Again::Quickly);
             }
             State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
@@ -575,7 +575,7 @@ impl PeerSession {
         if self.network.is_none() {
             tracing::info!(%network, reason = "first login", "network pinned");
             self.network = Some(network);
-            self.outputs.push_back(Output::PinNetwork(network));
+            self.outputs.push_back(MembershipOutput::PinNetwork(network));
         }
         tracing::info!(
             name = %grant.name, address = %grant.address, epoch = %grant.epoch, supernode = self.supernode(),
@@ -593,7 +593,12 @@ impl PeerSession {
         });
         self.resume = Some(grant.session);
         self.tries = 0;
-        self.outputs.push_back(Output::LoggedIn { grant, signed: granted.grant, rewire: granted.rewire, lease });
+        self.outputs.push_back(MembershipOutput::LoggedIn {
+            grant,
+            signed: granted.grant,
+            rewire: granted.rewire,
+            lease,
+        });
     }
 
     /// A third of the lease, less up to a tenth of that, so that peers that came together drift apart
@@ -654,7 +659,7 @@ impl PeerSession {
         };
         if rewire.epoch > home.epoch || mutant::is(Mutant::EpochUnchecked) {
             home.epoch = rewire.epoch;
-            self.outputs.push_back(Output::Rewired(rewire));
+            self.outputs.push_back(MembershipOutput::Rewired(rewire));
         }
     }
 
@@ -670,7 +675,7 @@ impl PeerSession {
 
     fn handle_found(&mut self, now: Instant, found: Found) {
         match self.state {
-            State::LoggedIn(_) => self.outputs.push_back(Output::Found(found)),
+            State::LoggedIn(_) => self.outputs.push_back(MembershipOutput::Found(found)),
             _ => self.ignore_while_logging_out(now, FrameKind::Found),
         }
     }
@@ -716,7 +721,7 @@ impl PeerSession {
         self.attempt += 1;
         self.tries += 1;
         self.state = State::Dialling { until: now + DIAL_WAIT };
-        self.outputs.push_back(Output::Dial { attempt: self.attempt, supernode: self.supernode() });
+        self.outputs.push_back(MembershipOutput::Dial { attempt: self.attempt, supernode: self.supernode() });
     }
 
     fn give_up(&mut self, now: Instant, what: &str) {
@@ -739,7 +744,7 @@ impl PeerSession {
     /// Ends a link that is logged in
     fn lose(&mut self, now: Instant, setback: Setback, again: Again) {
         self.close(setback.status, &setback.reason);
-        self.outputs.push_back(Output::Lost { reason: setback.reason.clone() });
+        self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
         self.search(now, setback, again);
     }
 
@@ -752,7 +757,7 @@ impl PeerSession {
         }
         let (status, reason) = (setback.status, setback.reason.clone());
         let retry = self.search(now, setback, again);
-        self.outputs.push_back(Output::Refused { status, reason, retry });
+        self.outputs.push_back(MembershipOutput::Refused { status, reason, retry });
     }
 
     fn search(&mut self, now: Instant, setback: Setback, again: Again) -> Duration {
@@ -776,7 +781,7 @@ impl PeerSession {
         tracing::info!(reason, login_again, "logged out");
         self.resume = None;
         self.setback = Setback::new(Status::NotLoggedIn, reason);
-        self.outputs.push_back(Output::LoggedOut { reason: self.setback.reason.clone() });
+        self.outputs.push_back(MembershipOutput::LoggedOut { reason: self.setback.reason.clone() });
         self.state = State::LoggedOut;
         if login_again {
             self.begin(now);
@@ -784,12 +789,12 @@ impl PeerSession {
     }
 
     fn send(&mut self, frame: Frame) {
-        self.outputs.push_back(Output::Send { attempt: self.attempt, frame });
+        self.outputs.push_back(MembershipOutput::Send { attempt: self.attempt, frame });
     }
 
     fn close(&mut self, status: Status, reason: &str) {
         let reason = Reason::truncated(reason);
-        self.outputs.push_back(Output::Close { attempt: self.attempt, status, reason });
+        self.outputs.push_back(MembershipOutput::Close { attempt: self.attempt, status, reason });
     }
 
     fn supernode(&self) -> String {

@@ -87,7 +87,7 @@ impl Refusal {
 
 /// What the shell is to do, and what it is told
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum AdmissionOutput {
     /// Send on this connection
     Send(Frame),
     /// Say good-bye and close
@@ -178,7 +178,7 @@ pub struct Admission {
     relay_rate: Bucket,
     violations: u64,
     dropped: u64,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<AdmissionOutput>,
 }
 
 impl Admission {
@@ -200,7 +200,7 @@ impl Admission {
     }
 
     /// The next thing to do; drain until `None` after every input
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<AdmissionOutput> {
         self.outputs.pop_front()
     }
 
@@ -395,7 +395,7 @@ impl Admission {
             self.refuse(&refusal);
             return self.close(refusal.status, &refusal.reason);
         }
-        self.outputs.push_back(Output::Propose(LoginRequest {
+        self.outputs.push_back(AdmissionOutput::Propose(LoginRequest {
             name: login.name.clone(),
             key: peer.handshake.peer,
             boot: peer.boot,
@@ -432,14 +432,14 @@ impl Admission {
             self.dropped += 1;
             return;
         }
-        self.outputs.push_back(Output::Renew { session: renew.session, epoch: renew.epoch });
+        self.outputs.push_back(AdmissionOutput::Renew { session: renew.session, epoch: renew.epoch });
     }
 
     fn handle_logout(&mut self, logout: Logout) {
         match self.state {
             State::LoggedIn { session } if session == logout.session => {
                 self.state = State::LoggingOut { session };
-                self.outputs.push_back(Output::LogOut { session });
+                self.outputs.push_back(AdmissionOutput::LogOut { session });
             }
             State::LoggedIn { .. } => self.refuse_session(FrameKind::Logout),
             _ => self.violate(FrameKind::Logout),
@@ -453,7 +453,7 @@ impl Admission {
             _ => return self.violate(FrameKind::LookUp),
         }
         if self.request_rate.take(now).is_ok() {
-            return self.outputs.push_back(Output::LookUp(look_up));
+            return self.outputs.push_back(AdmissionOutput::LookUp(look_up));
         }
         self.dropped += 1;
         self.send(Frame::Found(Found { query: look_up.query, status: Status::SlowDown, record: None }));
@@ -466,7 +466,7 @@ impl Admission {
             _ => return self.violate(FrameKind::Report),
         }
         match self.report_rate.take(now) {
-            Ok(()) => self.outputs.push_back(Output::Report(report)),
+            Ok(()) => self.outputs.push_back(AdmissionOutput::Report(report)),
             Err(_) => self.dropped += 1,
         }
     }
@@ -474,11 +474,11 @@ impl Admission {
     fn handle_relay(&mut self, now: Instant, packet: PacketBytes) {
         match self.state {
             State::LoggedIn { .. } if self.relay_rate.take(now).is_ok() => {
-                self.outputs.push_back(Output::Relay(packet));
+                self.outputs.push_back(AdmissionOutput::Relay(packet));
             }
             State::LoggedIn { .. } => {
                 self.dropped += 1;
-                self.outputs.push_back(Output::RelayRefused(packet));
+                self.outputs.push_back(AdmissionOutput::RelayRefused(packet));
             }
             State::LoggingOut { .. } => {}
             _ => self.violate(FrameKind::Relay),
@@ -509,7 +509,7 @@ impl Admission {
     }
 
     fn lost(&mut self, session: SessionId, reason: &str) {
-        self.outputs.push_back(Output::Lost { session, reason: Reason::truncated(reason) });
+        self.outputs.push_back(AdmissionOutput::Lost { session, reason: Reason::truncated(reason) });
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -524,11 +524,11 @@ impl Admission {
     fn close(&mut self, status: Status, reason: &str) {
         tracing::debug!(status = status.code(), reason, "connection closed");
         let proposed = matches!(self.state, State::Proposed { .. });
-        self.outputs.push_back(Output::Close { status, reason: Reason::truncated(reason) });
+        self.outputs.push_back(AdmissionOutput::Close { status, reason: Reason::truncated(reason) });
         self.state = State::Closed { proposed };
     }
 
     fn send(&mut self, frame: Frame) {
-        self.outputs.push_back(Output::Send(frame));
+        self.outputs.push_back(AdmissionOutput::Send(frame));
     }
 }

@@ -2,20 +2,20 @@
 
 use super::*;
 use crate::crypto::Handshake;
-use crate::session::peer::{Output, PeerConfig, PeerSession, SUPERNODES_MAX, Standing};
+use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, SUPERNODES_MAX, Standing};
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Class, Header, new_packet};
 use crate::wire::session::{Challenge, Found, Granted, LoggedOut, Login, Logout, Refused, Renew, Renewed};
 use crate::wire::{Bye, Frame, PacketBytes, VERSION, link};
 
 /// Brings a peer into a state
-type Start = fn() -> PeerSession;
+type Start = fn() -> Membership;
 
 const OWN_NONCE: u8 = 0xa0;
 const THEIR_NONCE: u8 = 0xb0;
 
-pub(super) fn config() -> PeerConfig {
-    PeerConfig {
+pub(super) fn config() -> MembershipConfig {
+    MembershipConfig {
         name: name("alice"),
         supernodes: vec!["one".to_owned()],
         network: None,
@@ -25,7 +25,7 @@ pub(super) fn config() -> PeerConfig {
     }
 }
 
-fn drain(peer: &mut PeerSession) -> Vec<Output> {
+fn drain(peer: &mut Membership) -> Vec<MembershipOutput> {
     std::iter::from_fn(|| peer.poll_output()).collect()
 }
 
@@ -58,62 +58,65 @@ fn refused(status: Status, retry_after_ms: u32) -> Frame {
 }
 
 /// A peer that has dialled (attempt 1) at time zero
-fn dialling(config: PeerConfig) -> PeerSession {
-    let mut peer = PeerSession::new(config, 11, Instant::ZERO);
+fn dialling(config: MembershipConfig) -> Membership {
+    let mut peer = Membership::new(config, 11, Instant::ZERO);
     assert_eq!(peer.next_timeout(), Some(Instant::ZERO));
     peer.handle_timeout(Instant::ZERO);
-    assert_eq!(drain(&mut peer), [Output::Dial { attempt: 1, supernode: "one".to_owned() }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Dial { attempt: 1, supernode: "one".to_owned() }]);
     peer
 }
 
-fn open(peer: &mut PeerSession, attempt: u64) {
+fn open(peer: &mut Membership, attempt: u64) {
     let hello = hello(Role::Supernode, Some(network(NETWORK)), THEIR_NONCE);
     peer.handle_opened(Instant::ZERO, attempt, ed(SUPERNODE).key(), [OWN_NONCE; 32], &hello);
 }
 
-fn greeted(config: PeerConfig) -> PeerSession {
+fn greeted(config: MembershipConfig) -> Membership {
     let mut peer = dialling(config);
     open(&mut peer, 1);
     assert_eq!(drain(&mut peer), []);
     peer
 }
 
-fn asked(config: PeerConfig) -> PeerSession {
+fn asked(config: MembershipConfig) -> Membership {
     let mut peer = greeted(config);
     feed(&mut peer, Frame::Challenge(challenge(false)));
     let outputs = drain(&mut peer);
-    assert!(matches!(outputs.as_slice(), [Output::Send { attempt: 1, frame: Frame::Login(_) }]), "{outputs:?}");
+    assert!(
+        matches!(outputs.as_slice(), [MembershipOutput::Send { attempt: 1, frame: Frame::Login(_) }]),
+        "{outputs:?}"
+    );
     peer
 }
 
 /// A peer that logged in at time zero: session 7, epoch 10
-fn logged_in() -> PeerSession {
+fn logged_in() -> Membership {
     let mut peer = asked(config());
     feed(&mut peer, Frame::Granted(granted(7, 10)));
     let outputs = drain(&mut peer);
-    let expected = matches!(outputs.as_slice(), [Output::PinNetwork(_), Output::LoggedIn { .. }]);
+    let expected = matches!(outputs.as_slice(), [MembershipOutput::PinNetwork(_), MembershipOutput::LoggedIn { .. }]);
     assert!(expected, "{outputs:?}");
     peer
 }
 
-fn logging_out() -> PeerSession {
+fn logging_out() -> Membership {
     let mut peer = logged_in();
     peer.handle_logout(Instant::ZERO);
     let frame = Frame::Logout(Logout { session: session_id(7) });
-    assert_eq!(drain(&mut peer), [Output::Send { attempt: 1, frame }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Send { attempt: 1, frame }]);
     peer
 }
 
-fn feed(peer: &mut PeerSession, frame: Frame) {
+fn feed(peer: &mut Membership, frame: Frame) {
     feed_at(peer, Instant::ZERO, frame);
 }
 
-fn feed_at(peer: &mut PeerSession, now: Instant, frame: Frame) {
+fn feed_at(peer: &mut Membership, now: Instant, frame: Frame) {
     peer.handle_frame(now, 1, frame, &ed(PEER));
 }
 
 /// The state in one word
-fn word(peer: &PeerSession) -> &'static str {
+fn word(peer: &Membership) -> &'static str {
     match peer.standing() {
         Standing::LoggedOut { .. } => "out",
         Standing::Searching { .. } => "searching",
@@ -124,23 +127,23 @@ fn word(peer: &PeerSession) -> &'static str {
 }
 
 /// What an output is, in one word
-fn kind(output: &Output) -> &'static str {
+fn kind(output: &MembershipOutput) -> &'static str {
     match output {
-        Output::Dial { .. } => "dial",
-        Output::Send { .. } => "send",
-        Output::Close { .. } => "close",
-        Output::PinNetwork(_) => "pin",
-        Output::LoggedIn { .. } => "logged in",
-        Output::Rewired(_) => "rewired",
-        Output::Found(_) => "found",
-        Output::Lost { .. } => "lost",
-        Output::Refused { .. } => "refused",
-        Output::LoggedOut { .. } => "logged out",
+        MembershipOutput::Dial { .. } => "dial",
+        MembershipOutput::Send { .. } => "send",
+        MembershipOutput::Close { .. } => "close",
+        MembershipOutput::PinNetwork(_) => "pin",
+        MembershipOutput::LoggedIn { .. } => "logged in",
+        MembershipOutput::Rewired(_) => "rewired",
+        MembershipOutput::Found(_) => "found",
+        MembershipOutput::Lost { .. } => "lost",
+        MembershipOutput::Refused { .. } => "refused",
+        MembershipOutput::LoggedOut { .. } => "logged out",
     }
 }
 
 /// The setback that people see, and the wait until the next try
-fn searching(peer: &PeerSession) -> (Status, String, Duration) {
+fn searching(peer: &Membership) -> (Status, String, Duration) {
     match peer.standing() {
         Standing::Searching { status, reason, next_try: Some(at), .. } => {
             (status, reason.to_string(), at - Instant::ZERO)
@@ -179,7 +182,7 @@ fn samples() -> Vec<Frame> {
 
 /// One row a state, one column a frame: the outputs, the state after it, `!` where it counts as a violation
 #[test]
-fn peer_transitions() {
+fn membership_transitions() {
     let states: [(&str, Start); 6] = [
         ("searching", || {
             let mut peer = dialling(config());
@@ -254,7 +257,7 @@ fn login_is_signed_over_both_nonces_and_keys() {
         listen_port: 7401,
         resume: None,
     };
-    assert_eq!(drain(&mut peer), [Output::Send { attempt: 1, frame: Frame::Login(login) }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Send { attempt: 1, frame: Frame::Login(login) }]);
 }
 
 #[test]
@@ -263,7 +266,7 @@ fn port_that_the_system_chose_late_is_in_the_next_login() {
     peer.handle_listening(7999);
     feed(&mut peer, Frame::Challenge(challenge(false)));
     let outputs = drain(&mut peer);
-    let [Output::Send { frame: Frame::Login(login), .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    let [MembershipOutput::Send { frame: Frame::Login(login), .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(login.listen_port, 7999);
 }
 
@@ -289,7 +292,7 @@ fn supernode_that_proves_nothing_gets_no_login() {
 
 #[test]
 fn certificate_of_another_network_is_refused_with_both_names() {
-    let pinned = PeerConfig { network: Some(network(OTHER_NETWORK)), ..config() };
+    let pinned = MembershipConfig { network: Some(network(OTHER_NETWORK)), ..config() };
     let mut peer = greeted(pinned);
     feed(&mut peer, Frame::Challenge(challenge(false)));
     let outputs = drain(&mut peer);
@@ -298,7 +301,8 @@ fn certificate_of_another_network_is_refused_with_both_names() {
         network(NETWORK),
         network(OTHER_NETWORK)
     );
-    let [Output::Close { status: Status::NotAllowed, .. }, Output::Refused { status, reason, .. }] = &outputs[..]
+    let [MembershipOutput::Close { status: Status::NotAllowed, .. }, MembershipOutput::Refused { status, reason, .. }] =
+        &outputs[..]
     else {
         panic!("{outputs:?}")
     };
@@ -340,12 +344,12 @@ fn peer_is_no_supernode() {
 
 #[test]
 fn secret_is_proved_only_to_a_network_that_wants_it() {
-    let with_secret = || PeerConfig { secret: Some(Secret::new(SECRET.to_vec())), ..config() };
+    let with_secret = || MembershipConfig { secret: Some(Secret::new(SECRET.to_vec())), ..config() };
     for (required, expected) in [(true, Some(handshake().secret_proof(SECRET))), (false, None)] {
         let mut peer = greeted(with_secret());
         feed(&mut peer, Frame::Challenge(challenge(required)));
         let outputs = drain(&mut peer);
-        let [Output::Send { frame: Frame::Login(login), .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        let [MembershipOutput::Send { frame: Frame::Login(login), .. }] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!(login.secret_proof, expected);
     }
     let mut peer = greeted(config());
@@ -401,14 +405,16 @@ fn refusals_decide_when_the_peer_comes_again() {
         assert_eq!((seen, reason.as_str()), (status, "because"));
         assert!(bounds.contains(&wait.as_millis()), "{status}: {wait:?} not in {bounds:?}");
         let outputs = drain(&mut peer);
-        assert!(matches!(outputs[..], [Output::Close { .. }, Output::Refused { retry, .. }] if retry == wait));
+        assert!(
+            matches!(outputs[..], [MembershipOutput::Close { .. }, MembershipOutput::Refused { retry, .. }] if retry == wait)
+        );
     }
 }
 
 #[test]
 fn peers_that_are_refused_together_come_back_apart() {
     let waits = (0..200).map(|seed| {
-        let mut peer = PeerSession::new(config(), seed, Instant::ZERO);
+        let mut peer = Membership::new(config(), seed, Instant::ZERO);
         peer.handle_timeout(Instant::ZERO);
         open(&mut peer, 1);
         feed(&mut peer, refused(Status::Unavailable, 4_000));
@@ -441,7 +447,7 @@ fn renewals_go_out_every_third_of_the_lease_with_the_epoch_of_the_table() {
         assert!((9.0..=10.0).contains(&(due - sent).as_secs_f64()), "{sent:?} → {due:?}");
         peer.handle_timeout(due);
         let frame = Frame::Renew(Renew { session: session_id(7), epoch: Epoch(12) });
-        assert_eq!(drain(&mut peer), [Output::Send { attempt: 1, frame }]);
+        assert_eq!(drain(&mut peer), [MembershipOutput::Send { attempt: 1, frame }]);
         feed_at(&mut peer, due, Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch(12) }));
         assert_eq!(drain(&mut peer), []);
         sent = due;
@@ -469,7 +475,7 @@ fn paused_peer_asks_once_more_before_it_gives_its_link_up() {
     drain(&mut peer);
     peer.handle_timeout(at(300.0));
     let outputs = drain(&mut peer);
-    assert!(matches!(outputs[..], [Output::Send { frame: Frame::Renew(_), .. }]), "{outputs:?}");
+    assert!(matches!(outputs[..], [MembershipOutput::Send { frame: Frame::Renew(_), .. }]), "{outputs:?}");
     peer.handle_timeout(at(900.0));
     assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close", "lost"]);
 }
@@ -495,7 +501,7 @@ fn ended_session_is_not_resumed() {
     peer.handle_frame(Instant::ZERO, 2, Frame::Challenge(challenge(false)), &ed(PEER));
     let outputs = drain(&mut peer);
     assert!(
-        matches!(&outputs[..], [.., Output::Send { frame: Frame::Login(login), .. }] if login.resume.is_none()),
+        matches!(&outputs[..], [.., MembershipOutput::Send { frame: Frame::Login(login), .. }] if login.resume.is_none()),
         "{outputs:?}"
     );
 }
@@ -512,7 +518,7 @@ fn session_of_the_newest_login_is_renewed() {
     drain(&mut peer);
     peer.handle_timeout(peer.next_timeout().unwrap());
     let frame = Frame::Renew(Renew { session: session_id(8), epoch: Epoch(20) });
-    assert_eq!(drain(&mut peer), [Output::Send { attempt: 2, frame }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Send { attempt: 2, frame }]);
 }
 
 #[test]
@@ -520,7 +526,11 @@ fn absurd_leases_are_brought_into_bounds() {
     for (lease_ms, expected) in [(0, LEASE_MIN), (u32::MAX, LEASE_MAX), (10_000, Duration::from_secs(10))] {
         let mut peer = asked(config());
         feed(&mut peer, Frame::Granted(Granted { lease_ms, ..granted(7, 10) }));
-        assert!(drain(&mut peer).iter().any(|o| matches!(o, Output::LoggedIn { lease, .. } if *lease == expected)));
+        assert!(
+            drain(&mut peer)
+                .iter()
+                .any(|o| matches!(o, MembershipOutput::LoggedIn { lease, .. } if *lease == expected))
+        );
     }
 }
 
@@ -532,14 +542,14 @@ fn unconfirmed_logout_is_over_after_two_seconds() {
     assert_eq!(drain(&mut peer), []);
     peer.handle_timeout(at(2.0));
     let reason = Reason::truncated("logged out; the supernode did not confirm it within 2 s");
-    assert_eq!(drain(&mut peer)[1], Output::LoggedOut { reason });
+    assert_eq!(drain(&mut peer)[1], MembershipOutput::LoggedOut { reason });
     assert_eq!(peer.next_timeout(), None);
 }
 
 #[test]
 fn logout_is_over_at_once_in_every_other_state() {
     let states: [(Start, &[&str]); 3] = [
-        (|| PeerSession::new(config(), 1, Instant::ZERO), &["logged out"]),
+        (|| Membership::new(config(), 1, Instant::ZERO), &["logged out"]),
         (|| dialling(config()), &["close", "logged out"]),
         (|| greeted(config()), &["close", "logged out"]),
     ];
@@ -562,7 +572,7 @@ fn logout_during_a_login_ends_the_session_that_the_grant_names() {
     assert_eq!(drain(&mut peer), []);
     feed(&mut peer, Frame::Granted(granted(9, 10)));
     let frame = Frame::Logout(Logout { session: session_id(9) });
-    assert_eq!(drain(&mut peer), [Output::Send { attempt: 1, frame }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Send { attempt: 1, frame }]);
     feed(&mut peer, Frame::LoggedOut(LoggedOut { session: session_id(9) }));
     assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close", "logged out"]);
 }
@@ -624,13 +634,13 @@ fn silence_in_any_step_of_a_login_is_given_up_with_its_reason() {
 #[test]
 fn supernodes_are_tried_in_turn() {
     let supernodes = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let mut peer = PeerSession::new(PeerConfig { supernodes, ..config() }, 3, Instant::ZERO);
+    let mut peer = Membership::new(MembershipConfig { supernodes, ..config() }, 3, Instant::ZERO);
     let mut dialled = Vec::new();
     for attempt in 1..=6 {
         let now = peer.next_timeout().unwrap();
         peer.handle_timeout(now);
         let outputs = drain(&mut peer);
-        let [Output::Dial { supernode, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        let [MembershipOutput::Dial { supernode, .. }] = &outputs[..] else { panic!("{outputs:?}") };
         dialled.push(supernode.clone());
         peer.handle_dial_failed(now, attempt, Status::Unavailable, "refused");
     }
@@ -642,7 +652,7 @@ fn supernodes_are_tried_in_turn() {
 #[test]
 fn supernodes_beyond_the_bound_are_left_out() {
     let supernodes: Vec<String> = (0..40).map(|i| i.to_string()).collect();
-    let mut peer = PeerSession::new(PeerConfig { supernodes, ..config() }, 3, Instant::ZERO);
+    let mut peer = Membership::new(MembershipConfig { supernodes, ..config() }, 3, Instant::ZERO);
     let mut dialled = std::collections::BTreeSet::new();
     for attempt in 1..=100 {
         let now = peer.next_timeout().unwrap();
@@ -657,7 +667,7 @@ fn supernodes_beyond_the_bound_are_left_out() {
 
 #[test]
 fn peer_without_supernodes_says_so_and_waits() {
-    let peer = PeerSession::new(PeerConfig { supernodes: Vec::new(), ..config() }, 3, Instant::ZERO);
+    let peer = Membership::new(MembershipConfig { supernodes: Vec::new(), ..config() }, 3, Instant::ZERO);
     assert_eq!(peer.next_timeout(), None);
     let reason = Reason::truncated("no supernode is configured");
     let status = Status::Unavailable;

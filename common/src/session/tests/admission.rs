@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::crypto::Handshake;
-use crate::session::supernode::{
-    Admission, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest, Output, PROPOSAL_WAIT, RELAY_INTERVAL, RELAYS_BURST,
-    REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST, Refusal,
+use crate::session::admission::{
+    Admission, AdmissionOutput, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest, PROPOSAL_WAIT, RELAY_INTERVAL,
+    RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST, Refusal,
 };
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Class, Header, new_packet};
@@ -19,7 +19,7 @@ type Start = fn() -> Admission;
 const PEER_NONCE: u8 = 0xa0;
 const OWN_NONCE: u8 = 0xb0;
 
-fn drain(admission: &mut Admission) -> Vec<Output> {
+fn drain(admission: &mut Admission) -> Vec<AdmissionOutput> {
     std::iter::from_fn(|| admission.poll_output()).collect()
 }
 
@@ -54,7 +54,7 @@ fn challenged(secret: Option<&[u8]>) -> Admission {
     let hello = hello(Role::Peer, None, PEER_NONCE);
     admission.handle_opened(Instant::ZERO, ed(PEER).key(), [OWN_NONCE; 32], &hello, &ed(SUPERNODE));
     let outputs = drain(&mut admission);
-    let [Output::Send(Frame::Challenge(challenge))] = &outputs[..] else { panic!("{outputs:?}") };
+    let [AdmissionOutput::Send(Frame::Challenge(challenge))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(challenge.secret_required, secret.is_some());
     assert!(crypto::verify(&ed(SUPERNODE).key(), &handshake().challenge_bytes(), &challenge.signature));
     admission
@@ -70,7 +70,7 @@ fn proposed() -> Admission {
         locations: texts(["/ip4/192.0.2.7/tcp/7401"]),
         resume: None,
     };
-    assert_eq!(drain(&mut admission), [Output::Propose(request)]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Propose(request)]);
     admission
 }
 
@@ -81,7 +81,7 @@ fn logged_in() -> Admission {
     admission.handle_granted(&grant, rewire(10), &ed(SUPERNODE));
     let signed = SignedGrant::sign(&grant, &ed(SUPERNODE), certificate(NETWORK, SUPERNODE)).unwrap();
     let granted = Granted { grant: signed, lease_ms: 30_000, rewire: rewire(10) };
-    assert_eq!(drain(&mut admission), [Output::Send(Frame::Granted(granted))]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Granted(granted))]);
     assert_eq!(admission.session(), Some(session_id(7)));
     admission
 }
@@ -89,7 +89,7 @@ fn logged_in() -> Admission {
 fn logging_out() -> Admission {
     let mut admission = logged_in();
     admission.handle_frame(Instant::ZERO, Frame::Logout(Logout { session: session_id(7) }), &Ed25519);
-    assert_eq!(drain(&mut admission), [Output::LogOut { session: session_id(7) }]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::LogOut { session: session_id(7) }]);
     assert_eq!(admission.session(), None);
     admission
 }
@@ -98,18 +98,18 @@ fn look_up(query: u64) -> Frame {
     Frame::LookUp(LookUp { query, ttl: 0, subject: Subject::Name(name("bob")) })
 }
 
-fn kind(output: &Output) -> String {
+fn kind(output: &AdmissionOutput) -> String {
     match output {
-        Output::Send(frame) => format!("send {:?}", frame.kind()),
-        Output::Close { status, .. } => format!("close {}", status.code()),
-        Output::Propose(_) => "propose".to_owned(),
-        Output::Renew { .. } => "renew".to_owned(),
-        Output::LogOut { .. } => "log out".to_owned(),
-        Output::LookUp(_) => "look up".to_owned(),
-        Output::Report(_) => "report".to_owned(),
-        Output::Relay(_) => "relay".to_owned(),
-        Output::RelayRefused(_) => "relay refused".to_owned(),
-        Output::Lost { .. } => "lost".to_owned(),
+        AdmissionOutput::Send(frame) => format!("send {:?}", frame.kind()),
+        AdmissionOutput::Close { status, .. } => format!("close {}", status.code()),
+        AdmissionOutput::Propose(_) => "propose".to_owned(),
+        AdmissionOutput::Renew { .. } => "renew".to_owned(),
+        AdmissionOutput::LogOut { .. } => "log out".to_owned(),
+        AdmissionOutput::LookUp(_) => "look up".to_owned(),
+        AdmissionOutput::Report(_) => "report".to_owned(),
+        AdmissionOutput::Relay(_) => "relay".to_owned(),
+        AdmissionOutput::RelayRefused(_) => "relay refused".to_owned(),
+        AdmissionOutput::Lost { .. } => "lost".to_owned(),
     }
 }
 
@@ -119,7 +119,7 @@ fn kinds(admission: &mut Admission) -> Vec<String> {
 
 /// One row a state, one column a frame: the outputs, `!` where the frame counts as a violation
 #[test]
-fn supernode_transitions() {
+fn admission_transitions() {
     let states: [(&str, Start); 6] = [
         ("fresh", || fresh(None)),
         ("challenged", || challenged(None)),
@@ -209,12 +209,12 @@ fn missing_or_wrong_secret_is_refused_with_403_and_nothing_is_proposed() {
         admission.handle_frame(Instant::ZERO, Frame::Login(Login { secret_proof, ..login() }), &Ed25519);
         let outputs = drain(&mut admission);
         match refusal {
-            None => assert!(matches!(outputs[..], [Output::Propose(_)])),
+            None => assert!(matches!(outputs[..], [AdmissionOutput::Propose(_)])),
             Some(reason) => {
                 let status = Status::NotAllowed;
                 let refused = Refused { status, reason: Reason::truncated(reason), retry_after_ms: 0 };
-                assert_eq!(outputs[0], Output::Send(Frame::Refused(refused)));
-                assert!(matches!(outputs[1], Output::Close { status: Status::NotAllowed, .. }));
+                assert_eq!(outputs[0], AdmissionOutput::Send(Frame::Refused(refused)));
+                assert!(matches!(outputs[1], AdmissionOutput::Close { status: Status::NotAllowed, .. }));
             }
         }
     }
@@ -253,7 +253,7 @@ fn logins_that_follow_each_other_too_fast_are_refused_with_429_and_a_wait() {
     assert_eq!(kinds(&mut admission), ["send Refused"]);
     admission.handle_frame(Instant::ZERO, Frame::Login(login()), &Ed25519);
     let outputs = drain(&mut admission);
-    let [Output::Send(Frame::Refused(refused))] = &outputs[..] else { panic!("{outputs:?}") };
+    let [AdmissionOutput::Send(Frame::Refused(refused))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!((refused.status, refused.retry_after_ms), (Status::SlowDown, LOGIN_INTERVAL_MIN.as_millis() as u32));
     assert_eq!(admission.dropped(), 1);
     let mut now = Instant::ZERO;
@@ -293,7 +293,7 @@ fn grant_for_a_connection_that_went_away_is_reported_as_lost() {
         admission.handle_closed("reset");
         admission.handle_granted(&grant(session_id(7), 10), rewire(10), &ed(SUPERNODE));
         let reason = Reason::truncated("the connection closed before the grant");
-        assert_eq!(drain(&mut admission), [Output::Lost { session: session_id(7), reason }]);
+        assert_eq!(drain(&mut admission), [AdmissionOutput::Lost { session: session_id(7), reason }]);
         admission.handle_granted(&grant(session_id(7), 10), rewire(10), &ed(SUPERNODE));
         assert_eq!(drain(&mut admission), []);
     }
@@ -305,18 +305,18 @@ fn closed_connection_loses_its_session_once() {
     admission.handle_closed("reset by peer");
     admission.handle_closed("twice");
     let reason = Reason::truncated("reset by peer");
-    assert_eq!(drain(&mut admission), [Output::Lost { session: session_id(7), reason }]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Lost { session: session_id(7), reason }]);
 }
 
 #[test]
 fn renewal_is_answered_with_the_epoch_that_concerns_the_peer() {
     let mut admission = logged_in();
     admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch(10) }), &Ed25519);
-    assert_eq!(drain(&mut admission), [Output::Renew { session: session_id(7), epoch: Epoch(10) }]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Renew { session: session_id(7), epoch: Epoch(10) }]);
     admission.handle_renewed(Epoch(12));
     admission.handle_rewire(rewire(12));
     let renewed = Renewed { session: session_id(7), epoch: Epoch(12) };
-    let expected = [Output::Send(Frame::Renewed(renewed)), Output::Send(Frame::Rewire(rewire(12)))];
+    let expected = [AdmissionOutput::Send(Frame::Renewed(renewed)), AdmissionOutput::Send(Frame::Rewire(rewire(12)))];
     assert_eq!(drain(&mut admission), expected);
 }
 
@@ -345,7 +345,7 @@ fn durable_logout_is_confirmed_and_closed() {
     let mut admission = logging_out();
     admission.handle_logged_out();
     let outputs = drain(&mut admission);
-    assert_eq!(outputs[0], Output::Send(Frame::LoggedOut(LoggedOut { session: session_id(7) })));
+    assert_eq!(outputs[0], AdmissionOutput::Send(Frame::LoggedOut(LoggedOut { session: session_id(7) })));
     assert_eq!(outputs.iter().map(kind).collect::<Vec<_>>(), ["send LoggedOut", "close 200"]);
     admission.handle_closed("done");
     assert_eq!(drain(&mut admission), []);
@@ -375,7 +375,7 @@ fn look_ups_over_the_rate_are_answered_with_429() {
     }
     admission.handle_frame(Instant::ZERO, look_up(999), &Ed25519);
     let found = Found { query: 999, status: Status::SlowDown, record: None };
-    assert_eq!(drain(&mut admission), [Output::Send(Frame::Found(found))]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Found(found))]);
     admission.handle_frame(Instant::ZERO, Frame::Renew(Renew { session: session_id(7), epoch: Epoch(1) }), &Ed25519);
     assert_eq!(drain(&mut admission), []);
     assert_eq!(admission.dropped(), 2);
@@ -414,7 +414,7 @@ fn relays_over_the_rate_are_given_back() {
         assert_eq!(kinds(&mut admission), ["relay"]);
     }
     admission.handle_frame(Instant::ZERO, Frame::Relay(packet()), &Ed25519);
-    assert_eq!(drain(&mut admission), [Output::RelayRefused(packet())]);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::RelayRefused(packet())]);
     admission.handle_frame(Instant::ZERO + RELAY_INTERVAL, Frame::Relay(packet()), &Ed25519);
     assert_eq!(kinds(&mut admission), ["relay"]);
 }
