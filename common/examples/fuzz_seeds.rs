@@ -32,14 +32,15 @@ fn write_seeds(folder: &std::path::Path) -> io::Result<usize> {
         let bytes = if is_packet { vector.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default() } else { &vector.bytes };
         let targets: &[(&str, &[u8])] = match vector.name.split(' ').next() {
             Some("frame") if is_packet => &[("frame", &vector.bytes), ("packet", bytes)],
-            Some("frame") => &[("frame", &vector.bytes)],
+            Some("frame" | "login" | "link") => &[("frame", &vector.bytes)],
+            Some("packet") => &[("packet", bytes)],
             Some("payload" | "message") => &[("payload", bytes)],
             Some("certificate" | "grant") => &[("grant", bytes)],
             _ => &[],
         };
         for (target, bytes) in targets {
             fs::create_dir_all(folder.join(target))?;
-            fs::write(folder.join(target).join(format!("golden-{number:02}")), bytes)?;
+            fs::write(folder.join(target).join(format!("golden-{number:03}")), bytes)?;
             count += 1;
         }
     }

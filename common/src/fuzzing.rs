@@ -107,7 +107,7 @@ fn assert_printable(text: &str) {
     assert!(!text.contains(|c: char| c.is_control()), "a control character in {text:?}");
 }
 
-/// A vector of `golden.txt`: its name and its bytes
+/// A vector of `golden.txt` or `golden-signed.txt`: its name and its bytes
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vector {
     /// What stands after the `#`
@@ -116,13 +116,14 @@ pub struct Vector {
     pub bytes: Vec<u8>,
 }
 
-/// The golden vectors, in the order of the file
+/// The golden vectors, in the order of the two files: first the form of everything, then what is really signed
 ///
 /// # Errors
 /// The token that is not understood.
 pub fn golden() -> Result<Vec<Vector>, String> {
     let mut vectors: Vec<Vector> = Vec::new();
-    for line in include_str!("wire/golden.txt").lines() {
+    let (form, signed) = (include_str!("wire/golden.txt"), include_str!("wire/golden-signed.txt"));
+    for line in form.lines().chain(signed.lines()) {
         let line = line.split(';').next().unwrap_or_default().trim();
         if let Some(name) = line.strip_prefix("# ") {
             vectors.push(Vector { name: name.to_owned(), bytes: Vec::new() });

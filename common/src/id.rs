@@ -95,7 +95,7 @@ bytes_id! {
     Key, 32
 }
 bytes_id! {
-    /// SHA-256 of the network key: the identity of a network
+    /// SHA-256 of `"kith/network/1\0"` and the network key: the identity of a network
     NetworkId, 32
 }
 bytes_id! {

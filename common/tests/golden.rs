@@ -1,10 +1,12 @@
-//! The wire format cannot change by accident: every frame and every variant against `src/wire/golden.txt`, and what is
-//! not in the format is refused.
+//! The wire format cannot change by accident: every frame and every variant against `src/wire/golden.txt` and
+//! `golden-signed.txt`, and what is not in the format is refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by its panic")]
 
 mod golden {
     pub(crate) mod bounds;
     pub(crate) mod properties;
+    pub(crate) mod sessions;
+    pub(crate) mod signed;
     pub(crate) mod values;
     pub(crate) mod vectors;
 }

@@ -11,7 +11,7 @@ use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 /// The network key's word that `supernode` may sign grants
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Certificate {
-    /// The network key; its hash is the network's id
+    /// The network key, which the network's id is the hash of ([`crypto::network_id`])
     pub network_key: Key,
     /// The supernode's key
     pub supernode: Key,

@@ -16,6 +16,8 @@ use kith_common::wire::session::{
 };
 use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
 
+use super::signed::signed_values;
+
 /// Signs everything with the same bytes: the vectors are about form
 pub(crate) struct Stamp;
 
@@ -41,7 +43,7 @@ pub(crate) struct Value {
     pub(crate) decode: Decode,
 }
 
-fn value<T>(name: &'static str, value: T) -> Value
+pub(crate) fn value<T>(name: &'static str, value: T) -> Value
 where
     T: bincode::Encode + bincode::Decode<()> + PartialEq + 'static,
 {
@@ -49,7 +51,7 @@ where
     Value { name, bytes, decode: Box::new(move |bytes| wire::decode::<T>(bytes).map(|decoded| decoded == value)) }
 }
 
-fn frame(name: &'static str, frame: Frame) -> Value {
+pub(crate) fn frame(name: &'static str, frame: Frame) -> Value {
     let bytes = frame.to_bytes().unwrap();
     Value { name, bytes, decode: Box::new(move |bytes| decode_frame(bytes).map(|decoded| decoded == frame)) }
 }
@@ -279,7 +281,7 @@ pub(crate) fn values() -> Vec<Value> {
         value("record", record()),
         value("rewire", rewire()),
     ];
-    [parts, session_frames(), directory_frames(), link_frames(), messages(), payloads(), variants()]
+    [parts, session_frames(), directory_frames(), link_frames(), messages(), payloads(), variants(), signed_values()]
         .into_iter()
         .flatten()
         .collect()

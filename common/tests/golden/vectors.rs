@@ -10,7 +10,9 @@ use kith_common::wire::{
 use super::values::{decode_frame, hello, values};
 
 /// `Bye` keeps its form in every version: its text is the rest of the body, so no length is wrong
-const OPEN_ENDED: &str = "frame Bye";
+fn is_open_ended(name: &str) -> bool {
+    name.ends_with("Bye")
+}
 
 #[test]
 fn bytes_are_as_published() {
@@ -39,7 +41,7 @@ fn every_kind_of_frame_has_a_vector() {
 
 #[test]
 fn trailing_bytes_are_refused() {
-    for value in values().into_iter().filter(|value| value.name != OPEN_ENDED) {
+    for value in values().into_iter().filter(|value| !is_open_ended(value.name)) {
         for extra in [0, 1, 0xff] {
             let longer = [value.bytes.as_slice(), &[extra]].concat();
             assert!((value.decode)(&longer).is_err(), "{} and {extra:02x}", value.name);
@@ -50,7 +52,7 @@ fn trailing_bytes_are_refused() {
 #[test]
 fn truncated_bytes_are_refused_at_every_length() {
     for value in values() {
-        let end = if value.name == OPEN_ENDED { FRAME_HEADER_BYTES + 2 } else { value.bytes.len() };
+        let end = if is_open_ended(value.name) { FRAME_HEADER_BYTES + 2 } else { value.bytes.len() };
         for len in 0..end {
             assert!((value.decode)(&value.bytes[..len]).is_err(), "{} cut to {len}", value.name);
         }

@@ -1,0 +1,102 @@
+//! The cores of a session say what the transcript of the login says they say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_common::crypto::Signer;
+use kith_common::id::Key;
+use kith_common::session::Secret;
+use kith_common::session::peer::{self, PeerConfig, PeerSession};
+use kith_common::session::supernode::{self, Admission, AdmissionConfig};
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::session::Hello;
+
+use super::signed::{
+    PEER_NONCE, SECRET, SUPERNODE_NONCE, alice_grant, alice_pen, certificate, login_frames, network, rewire_of_alice,
+    supernode_pen,
+};
+use super::values::name;
+
+const NOW: Instant = Instant::ZERO;
+
+/// The frame of this number in the transcript
+fn said(number: usize) -> Frame {
+    let (_, frame) = login_frames().swap_remove(number - 1);
+    frame
+}
+
+fn hello(number: usize) -> Hello {
+    let Frame::Hello(hello) = said(number) else { panic!("frame {number} is no hello") };
+    hello
+}
+
+#[test]
+fn peer_says_what_the_transcript_says() {
+    let config = PeerConfig {
+        name: name("alice"),
+        supernodes: vec!["/ip4/192.0.2.1/tcp/7400".to_owned()],
+        network: None,
+        secret: Some(Secret::new(SECRET.to_vec())),
+        external: Default::default(),
+        listen_port: 7401,
+    };
+    let (pen, mut alice) = (alice_pen(), PeerSession::new(config, 7, NOW));
+    alice.handle_timeout(NOW);
+    let Some(peer::Output::Dial { attempt, .. }) = alice.poll_output() else { panic!("no dial") };
+    let sent = |alice: &mut PeerSession| {
+        std::iter::from_fn(|| alice.poll_output()).find_map(|output| match output {
+            peer::Output::Send { frame, .. } => Some(frame),
+            _ => None,
+        })
+    };
+    alice.handle_opened(NOW, attempt, supernode_pen().key(), PEER_NONCE, &hello(2));
+    alice.handle_frame(NOW, attempt, said(3), &pen);
+    assert_eq!(sent(&mut alice), Some(said(4)));
+    alice.handle_frame(NOW, attempt, said(5), &pen);
+    assert_eq!(sent(&mut alice), None);
+    let due = alice.next_timeout().unwrap();
+    alice.handle_timeout(due);
+    assert_eq!(sent(&mut alice), Some(said(6)));
+    alice.handle_frame(due, attempt, said(7), &pen);
+    alice.handle_logout(due);
+    assert_eq!(sent(&mut alice), Some(said(12)));
+    alice.handle_frame(due, attempt, said(13), &pen);
+    assert_eq!(alice.violations(), 0);
+}
+
+#[test]
+fn supernode_says_what_the_transcript_says() {
+    let config = AdmissionConfig {
+        network: network(),
+        certificate: certificate(),
+        secret: Some(Secret::new(SECRET.to_vec())),
+        lease: Duration::from_secs(30),
+    };
+    let (pen, mut admission) = (supernode_pen(), Admission::new(Arc::new(config), None));
+    let sent = |admission: &mut Admission| match admission.poll_output() {
+        Some(supernode::Output::Send(frame)) => Some(frame),
+        _ => None,
+    };
+    let alice: Key = alice_pen().key();
+    admission.handle_opened(NOW, alice, SUPERNODE_NONCE, &hello(1), &pen);
+    assert_eq!(sent(&mut admission), Some(said(3)));
+    admission.handle_frame(NOW, said(4), &pen);
+    assert!(matches!(admission.poll_output(), Some(supernode::Output::Propose(login)) if login.key == alice));
+    admission.handle_granted(&alice_grant(), rewire_of_alice(), &pen);
+    assert_eq!(sent(&mut admission), Some(said(5)));
+    admission.handle_frame(NOW, said(6), &pen);
+    assert!(matches!(admission.poll_output(), Some(supernode::Output::Renew { .. })));
+    admission.handle_renewed(rewire_of_alice().epoch);
+    assert_eq!(sent(&mut admission), Some(said(7)));
+    admission.handle_frame(NOW, said(8), &pen);
+    assert!(matches!(admission.poll_output(), Some(supernode::Output::LookUp(_))));
+    admission.handle_frame(NOW, said(12), &pen);
+    assert!(matches!(admission.poll_output(), Some(supernode::Output::LogOut { .. })));
+    admission.handle_logged_out();
+    assert_eq!(sent(&mut admission), Some(said(13)));
+    let Frame::Bye(bye) = said(14) else { panic!("the last frame is no good-bye") };
+    let closed = admission.poll_output();
+    assert_eq!(closed, Some(supernode::Output::Close { status: bye.status, reason: bye.reason }));
+    assert_eq!(admission.violations(), 0);
+}
