@@ -9,8 +9,9 @@
 //!
 //! From the bottom up: [`time`], [`id`], [`status`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
 //! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
-//! peers in; [`directory`] is what supernodes agree on; [`messages`] gives every message a fate. [`peer`] and
-//! [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with their shells.
+//! peers in; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
+//! a fate. [`peer`] and [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with
+//! their shells.
 #![deny(missing_docs)]
 
 pub mod crypto;
@@ -20,8 +21,9 @@ pub mod fuzzing;
 pub mod id;
 pub mod lift;
 pub mod link;
-pub mod messages;
+pub mod mail;
 pub mod mutant;
+pub mod names;
 pub mod peer;
 pub mod ring;
 pub mod routing;

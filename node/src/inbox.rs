@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kith_common::id::{Address, Key, MessageId, Name};
-use kith_common::messages::names::RECORDS_MAX;
-use kith_common::messages::seen::{Check, Fingerprint, SEEN_MAX, Seen};
+use kith_common::mail::seen::{Check, Fingerprint, SEEN_MAX, Seen};
+use kith_common::names::RECORDS_MAX;
 use kith_common::status::Status;
 use kith_common::wire;
 use kith_common::wire::bounded::Bytes;

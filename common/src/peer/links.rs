@@ -6,7 +6,7 @@ use super::{DialFor, Home, Output, Peer};
 use crate::crypto::Signer;
 use crate::id::Address;
 use crate::link::{HelloTemplate, LinkEnd, LinkId, NewRoutes, Opened};
-use crate::messages::names::Answerer;
+use crate::names::Answerer;
 use crate::routing::Routes;
 use crate::routing::neighbourhood;
 use crate::status::Status;

@@ -51,8 +51,8 @@ use self::traces::Traces;
 use crate::crypto::Signer;
 use crate::id::{Address, Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
-use crate::messages::names::Resolver;
-use crate::messages::outbox::Outbox;
+use crate::mail::outbox::Outbox;
+use crate::names::Resolver;
 use crate::routing::neighbourhood::{self, Neighbourhood};
 use crate::routing::{RouteCache, Routes};
 use crate::session::membership::{Membership, MembershipConfig, Standing};
@@ -183,7 +183,7 @@ impl<S: Signer> Peer<S> {
     }
 
     /// Begins a send: data, a signal or a call; [`Output::Done`] follows, within
-    /// [`SEND_TIMEOUT`](crate::messages::outbox::SEND_TIMEOUT) and the time that it takes to name those on its path
+    /// [`SEND_TIMEOUT`](crate::mail::outbox::SEND_TIMEOUT) and the time that it takes to name those on its path
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said.
     ///

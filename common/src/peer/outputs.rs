@@ -2,8 +2,8 @@
 
 use crate::id::{Address, Key, MessageId, Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId, NewRoutes};
-use crate::messages::names::Answer;
-use crate::messages::outbox::Fate;
+use crate::mail::outbox::Fate;
+use crate::names::Answer;
 use crate::peer::Trace;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;

@@ -4,7 +4,7 @@ use super::receive::{Arrived, Origin};
 use super::{Own, Peer};
 use crate::crypto::Signer;
 use crate::id::{Address, MessageId};
-use crate::messages::outbox::Via;
+use crate::mail::outbox::Via;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::{Bounded, Bytes};

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::{Outcome, Output, Peer};
 use crate::crypto::Signer;
 use crate::id::{Name, ShortId};
-use crate::messages::outbox::Fate;
+use crate::mail::outbox::Fate;
 use crate::time::Instant;
 use crate::wire::content::PathHop;
 use crate::wire::session::Subject;
 
 /// Fates that wait for names at most: as many as there may be sends under way
-pub const UNNAMED_MAX: usize = crate::messages::outbox::IN_FLIGHT_MAX;
+pub const UNNAMED_MAX: usize = crate::mail::outbox::IN_FLIGHT_MAX;
 
 /// A fate that is known but for the names of those on its path
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use super::{DialFor, Output, Own, Peer};
 use crate::crypto::Signer;
 use crate::link::Dial;
-use crate::messages::names::{self, Answer, Local};
-use crate::messages::outbox;
+use crate::mail::outbox;
+use crate::names::{self, Answer, Local};
 use crate::routing::neighbourhood;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;

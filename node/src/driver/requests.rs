@@ -1,8 +1,8 @@
 //! The verbs of the control socket, and their answers.
 
 use kith_common::id::Name;
-use kith_common::messages::names::{Answer, Source};
-use kith_common::messages::outbox::Fate;
+use kith_common::mail::outbox::Fate;
+use kith_common::names::{Answer, Source};
 use kith_common::peer::{NotLoggedIn, Outcome, Trace, TracedHop};
 use kith_common::routing::neighbourhood::{self, LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;

@@ -10,7 +10,7 @@ use kith_common::crypto::{self, Signature, Signer, Verifier};
 use kith_common::directory::Command;
 use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
 use kith_common::link::{HelloTemplate, NewRoutes};
-use kith_common::messages::seen::{Check, Fingerprint, Seen};
+use kith_common::mail::seen::{Check, Fingerprint, Seen};
 use kith_common::peer::Peer;
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::{Allowance, Limbo};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::Direction;
-use kith_common::messages::outbox::Fate;
+use kith_common::mail::outbox::Fate;
 use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::messages::names::{FRESH, Source};
+use kith_common::names::{FRESH, Source};
 use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;

@@ -2,8 +2,8 @@
 //!
 //! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
 
-use kith_common::messages::names::RECORDS_MAX;
-use kith_common::messages::outbox::IN_FLIGHT_MAX;
+use kith_common::mail::outbox::IN_FLIGHT_MAX;
+use kith_common::names::RECORDS_MAX;
 use kith_common::routing::neighbourhood::LINKS_MAX;
 use kith_common::time::Instant;
 

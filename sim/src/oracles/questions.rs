@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_common::messages::names::ROUTE_LIFETIME;
+use kith_common::names::ROUTE_LIFETIME;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 

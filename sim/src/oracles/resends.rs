@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, MessageId};
 use kith_common::link::NewRoutes;
-use kith_common::messages::outbox::Reason;
+use kith_common::mail::outbox::Reason;
 use kith_common::peer::Output;
 use kith_common::routing::NeighbourView;
 use kith_common::time::Instant;

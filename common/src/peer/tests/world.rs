@@ -9,7 +9,7 @@ use super::super::*;
 use super::members::*;
 use super::supernode;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, NewRoutes, Opened};
-use crate::messages::names::Answer;
+use crate::names::Answer;
 use crate::routing::Decision;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Hop, Message, PathHop, Payload, Reply};

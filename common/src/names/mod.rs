@@ -26,8 +26,8 @@ pub use memory::{RECORDS_MAX, REMEMBER, REMEMBER_HEARSAY, WRITE_EVERY};
 
 use self::flood::Floods;
 use self::memory::{Memory, Recalled, Written};
-use super::outbox::{SEND_TIMEOUT, Target};
 use crate::id::{Address, Name};
+use crate::mail::outbox::{SEND_TIMEOUT, Target};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
