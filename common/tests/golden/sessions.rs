@@ -6,8 +6,8 @@ use std::time::Duration;
 use kith_common::crypto::Signer;
 use kith_common::id::Key;
 use kith_common::session::Secret;
-use kith_common::session::peer::{self, PeerConfig, PeerSession};
-use kith_common::session::supernode::{self, Admission, AdmissionConfig};
+use kith_common::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
+use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Hello;
@@ -33,7 +33,7 @@ fn hello(number: usize) -> Hello {
 
 #[test]
 fn peer_says_what_the_transcript_says() {
-    let config = PeerConfig {
+    let config = MembershipConfig {
         name: name("alice"),
         supernodes: vec!["/ip4/192.0.2.1/tcp/7400".to_owned()],
         network: None,
@@ -41,12 +41,12 @@ fn peer_says_what_the_transcript_says() {
         external: Default::default(),
         listen_port: 7401,
     };
-    let (pen, mut alice) = (alice_pen(), PeerSession::new(config, 7, NOW));
+    let (pen, mut alice) = (alice_pen(), Membership::new(config, 7, NOW));
     alice.handle_timeout(NOW);
-    let Some(peer::Output::Dial { attempt, .. }) = alice.poll_output() else { panic!("no dial") };
-    let sent = |alice: &mut PeerSession| {
+    let Some(MembershipOutput::Dial { attempt, .. }) = alice.poll_output() else { panic!("no dial") };
+    let sent = |alice: &mut Membership| {
         std::iter::from_fn(|| alice.poll_output()).find_map(|output| match output {
-            peer::Output::Send { frame, .. } => Some(frame),
+            MembershipOutput::Send { frame, .. } => Some(frame),
             _ => None,
         })
     };
@@ -75,28 +75,28 @@ fn supernode_says_what_the_transcript_says() {
     };
     let (pen, mut admission) = (supernode_pen(), Admission::new(Arc::new(config), None));
     let sent = |admission: &mut Admission| match admission.poll_output() {
-        Some(supernode::Output::Send(frame)) => Some(frame),
+        Some(AdmissionOutput::Send(frame)) => Some(frame),
         _ => None,
     };
     let alice: Key = alice_pen().key();
     admission.handle_opened(NOW, alice, SUPERNODE_NONCE, &hello(1), &pen);
     assert_eq!(sent(&mut admission), Some(said(3)));
     admission.handle_frame(NOW, said(4), &pen);
-    assert!(matches!(admission.poll_output(), Some(supernode::Output::Propose(login)) if login.key == alice));
+    assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Propose(login)) if login.key == alice));
     admission.handle_granted(&alice_grant(), rewire_of_alice(), &pen);
     assert_eq!(sent(&mut admission), Some(said(5)));
     admission.handle_frame(NOW, said(6), &pen);
-    assert!(matches!(admission.poll_output(), Some(supernode::Output::Renew { .. })));
+    assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Renew { .. })));
     admission.handle_renewed(rewire_of_alice().epoch);
     assert_eq!(sent(&mut admission), Some(said(7)));
     admission.handle_frame(NOW, said(8), &pen);
-    assert!(matches!(admission.poll_output(), Some(supernode::Output::LookUp(_))));
+    assert!(matches!(admission.poll_output(), Some(AdmissionOutput::LookUp(_))));
     admission.handle_frame(NOW, said(12), &pen);
-    assert!(matches!(admission.poll_output(), Some(supernode::Output::LogOut { .. })));
+    assert!(matches!(admission.poll_output(), Some(AdmissionOutput::LogOut { .. })));
     admission.handle_logged_out();
     assert_eq!(sent(&mut admission), Some(said(13)));
     let Frame::Bye(bye) = said(14) else { panic!("the last frame is no good-bye") };
     let closed = admission.poll_output();
-    assert_eq!(closed, Some(supernode::Output::Close { status: bye.status, reason: bye.reason }));
+    assert_eq!(closed, Some(AdmissionOutput::Close { status: bye.status, reason: bye.reason }));
     assert_eq!(admission.violations(), 0);
 }
