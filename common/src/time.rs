@@ -1,8 +1,12 @@
 //! The cores' own clock: they are told the time and never read it.
 
+mod timers;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
+
+pub(crate) use timers::Timers;
 
 /// A moment: microseconds since an origin that the shell chooses (its start; the simulator's zero)
 ///

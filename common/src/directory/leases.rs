@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::deadlines::Deadlines;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// When an end that did not become a command, as the log was busy or another supernode led, is named again
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// The deadlines of sessions, volatile and monotonic: a supernode that starts gives every session in the directory a
 /// whole term, since it cannot know how long it was away
@@ -17,13 +19,13 @@ pub const LEASE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Leases {
     term: Duration,
-    deadlines: Deadlines<SessionId>,
+    deadlines: Timers<SessionId>,
 }
 
 impl Leases {
     /// One term from `now` for each of `present`
     pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = SessionId>) -> Self {
-        let mut leases = Self { term, deadlines: Deadlines::new() };
+        let mut leases = Self { term, deadlines: Timers::default() };
         let present = present.into_iter().filter(|_| !mutant::is(Mutant::RestoredWithoutLease));
         present.for_each(|session| leases.renew(now, session));
         leases
@@ -42,12 +44,14 @@ impl Leases {
 
     /// Forgets what the directory has ended
     pub fn end(&mut self, session: SessionId) {
-        self.deadlines.end(session);
+        self.deadlines.stop(&session);
     }
 
     /// What has ended, in the order of deadlines; each is named again every second until [`Leases::end`] or a renewal
     pub fn expire(&mut self, now: Instant) -> Vec<SessionId> {
-        self.deadlines.expire(now)
+        let ended: Vec<SessionId> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
+        ended.iter().for_each(|session| self.deadlines.set(now + RETRY, *session));
+        ended
     }
 
     /// When to call [`Leases::expire`]

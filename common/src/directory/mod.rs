@@ -20,7 +20,6 @@
 
 mod change;
 mod command;
-mod deadlines;
 mod leases;
 mod mesh;
 mod outcome;

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::deadlines::Deadlines;
-use super::leases::LEASE;
+use super::leases::{LEASE, RETRY};
 use super::pairs::{PAIRS_MAX, Pair};
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 
 /// The shortest term: after a short cut two halves of a network find each other within twice this and a dial, after a
 /// longer one within about as long as it lasted
@@ -30,16 +29,16 @@ const TRIAL: Duration = Duration::from_secs(30);
 /// forgotten, and begins with a first term again.
 #[derive(Clone, Debug)]
 pub struct PairTerms {
-    deadlines: Deadlines<Pair>,
+    deadlines: Timers<Pair>,
     /// Of each pair, the longest that its term could have been
     longest: BTreeMap<Pair, Duration>,
-    trials: Deadlines<Pair>,
+    trials: Timers<Pair>,
 }
 
 impl PairTerms {
     /// A first term from `now` for each of `present`, `chance` drawn anew for each
     pub fn new(now: Instant, present: impl IntoIterator<Item = Pair>, mut chance: impl FnMut() -> u8) -> Self {
-        let mut terms = Self { deadlines: Deadlines::new(), longest: BTreeMap::new(), trials: Deadlines::new() };
+        let mut terms = Self { deadlines: Timers::default(), longest: BTreeMap::new(), trials: Timers::default() };
         for pair in present {
             terms.begin(now, pair, chance());
         }
@@ -52,13 +51,13 @@ impl PairTerms {
     /// at once, with nobody left to stand in.
     pub fn begin(&mut self, now: Instant, pair: Pair, chance: u8) -> Duration {
         while let Some((_, passed)) = self.trials.first().filter(|(until, _)| *until < now) {
-            self.forget(passed);
+            self.forget(*passed);
         }
-        let is_again = self.trials.contains(pair) && !mutant::is(Mutant::PairTermNeverGrows);
+        let is_again = self.trials.contains(&pair) && !mutant::is(Mutant::PairTermNeverGrows);
         let last = self.longest.get(&pair).filter(|_| is_again);
         let longest = last.map_or(PAIR_TERM_MIN * 2, |last| (*last * 2).min(PAIR_TERM_MAX));
         let term = longest / 2 + longest / 2 * u32::from(chance) / 255;
-        self.trials.end(pair);
+        self.trials.stop(&pair);
         self.longest.insert(pair, longest);
         self.deadlines.set(now + term, pair);
         term
@@ -66,11 +65,11 @@ impl PairTerms {
 
     /// The term of `pair` has ended, and the directory has brought it together: its trial begins
     pub fn end(&mut self, now: Instant, pair: Pair) {
-        self.deadlines.end(pair);
+        self.deadlines.stop(&pair);
         if self.trials.len() >= PAIRS_MAX
             && let Some((_, first)) = self.trials.first()
         {
-            self.forget(first);
+            self.forget(*first);
         }
         self.trials.set(now + TRIAL, pair);
     }
@@ -78,7 +77,7 @@ impl PairTerms {
     /// Forgets those of whom the directory says, before their time, that they are not apart: one of them has logged in
     /// anew or is gone
     pub fn keep(&mut self, are_apart: impl Fn(Pair) -> bool) {
-        let gone: Vec<Pair> = self.deadlines.items().filter(|pair| !are_apart(*pair)).collect();
+        let gone: Vec<Pair> = self.deadlines.items().copied().filter(|pair| !are_apart(*pair)).collect();
         gone.into_iter().for_each(|pair| self.forget(pair));
     }
 
@@ -94,7 +93,9 @@ impl PairTerms {
 
     /// Whose terms have ended; each is named again every second until [`Self::end`] or [`Self::begin`]
     pub fn expire(&mut self, now: Instant) -> Vec<Pair> {
-        self.deadlines.expire(now)
+        let ended: Vec<Pair> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
+        ended.iter().for_each(|pair| self.deadlines.set(now + RETRY, *pair));
+        ended
     }
 
     /// When to call [`Self::expire`]
@@ -103,8 +104,8 @@ impl PairTerms {
     }
 
     fn forget(&mut self, pair: Pair) {
-        self.deadlines.end(pair);
-        self.trials.end(pair);
+        self.deadlines.stop(&pair);
+        self.trials.stop(&pair);
         self.longest.remove(&pair);
     }
 }

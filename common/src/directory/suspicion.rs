@@ -4,13 +4,13 @@
 //! [`HOME_LOST_MAX`]. A peer whose home link stands when a neighbour says so is asked first: half a report is not
 //! enough to take somebody out of the ring, but a frozen process keeps its connections.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::command::SuspectReason;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 
 /// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
 pub const HOME_LOST_MAX: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ pub struct Suspicion {
     /// The end of the first lease: until then a lost home link may be our own absence
     grace: Instant,
     states: BTreeMap<SessionId, State>,
-    deadlines: BTreeSet<(Instant, SessionId)>,
+    deadlines: Timers<SessionId>,
     outputs: VecDeque<Output>,
 }
 
@@ -85,7 +85,7 @@ impl Suspicion {
         Self {
             grace: now + lease,
             states: present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect(),
-            deadlines: BTreeSet::new(),
+            deadlines: Timers::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -137,13 +137,13 @@ impl Suspicion {
 
     /// The session is over, or another one stands in for it
     pub fn handle_ended(&mut self, session: SessionId) {
-        self.forget_deadline(session);
+        self.deadlines.stop(&session);
         self.states.remove(&session);
     }
 
     /// Time has passed
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, session)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+        while let Some(session) = self.deadlines.take_due(now) {
             let asked = matches!(self.states.get(&session), Some(State::Asked { .. }));
             self.suspect(session, if asked { SuspectReason::Silent } else { SuspectReason::HomeLost });
         }
@@ -151,7 +151,7 @@ impl Suspicion {
 
     /// When to call [`Suspicion::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.next_timeout()
     }
 
     /// The next thing to do
@@ -165,15 +165,11 @@ impl Suspicion {
     }
 
     fn set(&mut self, session: SessionId, state: State) {
-        self.forget_deadline(session);
-        self.deadlines.extend(state.deadline().map(|deadline| (deadline, session)));
-        self.states.insert(session, state);
-    }
-
-    fn forget_deadline(&mut self, session: SessionId) {
-        if let Some(deadline) = self.states.get(&session).and_then(|state| state.deadline()) {
-            self.deadlines.remove(&(deadline, session));
+        match state.deadline() {
+            Some(deadline) => self.deadlines.set(deadline, session),
+            None => self.deadlines.stop(&session),
         }
+        self.states.insert(session, state);
     }
 }
 

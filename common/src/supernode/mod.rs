@@ -44,7 +44,7 @@ use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
 use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
 use crate::status::Status;
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, Timers, earliest};
 use crate::wire::Frame;
 use crate::wire::session::Reason;
 
@@ -95,8 +95,6 @@ struct Connection {
     admission: Admission,
     /// Whose home this has been, from the grant on: another link may have become it since
     home_of: Option<SessionId>,
-    /// When its admission has to be told the time
-    deadline: Option<Instant>,
 }
 
 /// A running supernode
@@ -114,7 +112,7 @@ pub struct Supernode<S> {
     suspicion: Suspicion,
     connections: BTreeMap<LinkId, Connection>,
     /// Of the connections whose login is under way: few of many
-    deadlines: BTreeSet<(Instant, LinkId)>,
+    deadlines: Timers<LinkId>,
     /// The link of each session that has one; none of them has closed
     homes: BTreeMap<SessionId, LinkId>,
     claims: Vec<Claim>,
@@ -137,7 +135,7 @@ impl<S: Signer> Supernode<S> {
             pair_terms: PairTerms::new(now, directory.pairs(), || (rng.next_u32() >> 24) as u8),
             suspicion: Suspicion::new(now, lease, sessions),
             connections: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Timers::default(),
             homes: BTreeMap::new(),
             claims: Vec::new(),
             outputs: VecDeque::new(),
@@ -165,7 +163,7 @@ impl<S: Signer> Supernode<S> {
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
         let mut admission = Admission::new(self.config.clone(), remote_ip);
         admission.handle_opened(now, key, own_nonce, hello, &self.signer);
-        self.connections.insert(link, Connection { key, admission, home_of: None, deadline: None });
+        self.connections.insert(link, Connection { key, admission, home_of: None });
         self.drain(now, link);
     }
 
@@ -188,10 +186,8 @@ impl<S: Signer> Supernode<S> {
             connection.admission.handle_closed(reason);
             self.drain(now, link);
         }
-        if let Some(Connection { home_of, deadline, .. }) = self.connections.remove(&link) {
-            if let Some(deadline) = deadline {
-                self.deadlines.remove(&(deadline, link));
-            }
+        if let Some(Connection { home_of, .. }) = self.connections.remove(&link) {
+            self.deadlines.stop(&link);
             self.leave_home(link, home_of);
         }
         for claim in self.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
@@ -209,9 +205,7 @@ impl<S: Signer> Supernode<S> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.propose_ends(now);
         self.suspicion.handle_timeout(now);
-        let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
-        let due: Vec<LinkId> = due.map(|(_, link)| *link).collect();
-        for link in due {
+        while let Some(link) = self.deadlines.take_due(now) {
             if let Some(connection) = self.connections.get_mut(&link) {
                 connection.admission.handle_timeout(now);
             }
@@ -252,7 +246,7 @@ impl<S: Signer> Supernode<S> {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let admissions = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let admissions = self.deadlines.next_timeout();
         let claims = self.claims.iter().map(|claim| claim.until).min();
         [self.leases.next_timeout(), self.pair_terms.next_timeout(), self.suspicion.next_timeout(), admissions, claims]
             .into_iter()
@@ -328,12 +322,9 @@ impl<S: Signer> Supernode<S> {
 
     /// After whatever may have changed when the admission of `link` has to be told the time
     fn note_deadline(&mut self, link: LinkId) {
-        let Some(connection) = self.connections.get_mut(&link) else { return };
-        let deadline = connection.admission.next_timeout();
-        if deadline != connection.deadline {
-            let before = std::mem::replace(&mut connection.deadline, deadline);
-            before.map(|before| self.deadlines.remove(&(before, link)));
-            self.deadlines.extend(deadline.map(|deadline| (deadline, link)));
+        match self.connections.get(&link).and_then(|connection| connection.admission.next_timeout()) {
+            Some(deadline) => self.deadlines.set(deadline, link),
+            None => self.deadlines.stop(&link),
         }
     }
 

@@ -1,0 +1,104 @@
+//! When each of many things is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Instant;
+
+/// One moment for each of many things, the earliest first
+///
+/// It is as large as its owner lets it grow: a thing stays until it is stopped or taken when it is due.
+#[derive(Clone, Debug)]
+pub(crate) struct Timers<T> {
+    moments: BTreeMap<T, Instant>,
+    order: BTreeSet<(Instant, T)>,
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self { moments: BTreeMap::new(), order: BTreeSet::new() }
+    }
+}
+
+impl<T: Clone + Ord> Timers<T> {
+    /// Makes `item` due at `moment`, instead of when it was due before
+    pub(crate) fn set(&mut self, moment: Instant, item: T) {
+        self.stop(&item);
+        self.moments.insert(item.clone(), moment);
+        self.order.insert((moment, item));
+    }
+
+    /// Forgets `item`
+    pub(crate) fn stop(&mut self, item: &T) {
+        if let Some((item, moment)) = self.moments.remove_entry(item) {
+            self.order.remove(&(moment, item));
+        }
+    }
+
+    /// Takes out the earliest that is due, so that a caller who sets it anew must do so later than `now`
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<T> {
+        self.order.first().filter(|(moment, _)| *moment <= now)?;
+        let (_, item) = self.order.pop_first()?;
+        self.moments.remove(&item);
+        Some(item)
+    }
+
+    /// The earliest moment, and what is due then
+    pub(crate) fn first(&self) -> Option<(Instant, &T)> {
+        self.order.first().map(|(moment, item)| (*moment, item))
+    }
+
+    /// When [`Self::take_due`] has something to take
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.first().map(|(moment, _)| moment)
+    }
+
+    pub(crate) fn contains(&self, item: &T) -> bool {
+        self.moments.contains_key(item)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// Everything that has a moment, in its own order
+    pub(crate) fn items(&self) -> impl Iterator<Item = &T> {
+        self.moments.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_micros(secs * 1_000_000)
+    }
+
+    #[test]
+    fn earliest_is_taken_first_and_only_when_it_is_due() {
+        let mut timers = Timers::default();
+        [(9, 'a'), (3, 'b'), (3, 'c')].into_iter().for_each(|(secs, item)| timers.set(at(secs), item));
+        assert_eq!(timers.next_timeout(), Some(at(3)));
+        assert_eq!(timers.take_due(at(2)), None);
+        assert_eq!([(); 3].map(|()| timers.take_due(at(5))), [Some('b'), Some('c'), None]);
+        assert_eq!((timers.len(), timers.first()), (1, Some((at(9), &'a'))));
+    }
+
+    #[test]
+    fn thing_that_is_set_anew_is_due_once() {
+        let mut timers = Timers::default();
+        timers.set(at(3), 'a');
+        timers.set(at(7), 'a');
+        assert_eq!((timers.take_due(at(6)), timers.len()), (None, 1));
+        assert_eq!((timers.take_due(at(7)), timers.take_due(at(7))), (Some('a'), None));
+    }
+
+    #[test]
+    fn thing_that_is_stopped_is_never_due() {
+        let mut timers = Timers::default();
+        timers.set(at(3), 'a');
+        timers.stop(&'a');
+        timers.stop(&'b');
+        assert!(!timers.contains(&'a') && timers.take_due(at(9)).is_none() && timers.next_timeout().is_none());
+    }
+}
