@@ -92,7 +92,7 @@ pub struct LogIn {
 pub enum SuspectReason {
     /// Its home link was lost, and a neighbour lost its link too
     Reported,
-    /// Its home link stayed lost for [`HOME_LOST_MAX`](super::suspicion::HOME_LOST_MAX)
+    /// Its home link stayed lost for 2 s
     HomeLost,
     /// A neighbour lost its link, and the peer did not answer its home either
     Silent,

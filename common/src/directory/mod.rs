@@ -3,8 +3,8 @@
 //! A [`Directory`] is fed by one log of [`Command`]s and nothing else; equal logs make equal directories, so that
 //! replicating it is replicating the log. Ask [`Directory::answer`] first: what it answers needs no place in the log.
 //! Otherwise make the command durable, then [`Directory::apply`] it, tell the outcome to whoever proposed it, and send
-//! each touched peer its [`Directory::neighbourhood`]. [`Leases`], [`PairTerms`] and [`Suspicion`] say which commands time
-//! demands; they are each supernode's own and start anew with it.
+//! each touched peer its [`Directory::neighbourhood`]. Which commands time demands is each supernode's own judgement, and
+//! stands with [`crate::supernode`].
 //!
 //! | command | changes | touches |
 //! |---|---|---|
@@ -20,25 +20,19 @@
 
 mod change;
 mod command;
-mod leases;
 mod mesh;
 mod outcome;
-mod pair_terms;
 mod pairs;
 mod snapshot;
-mod suspicion;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, SuspectReason};
-pub use leases::{LEASE, Leases};
 pub use outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
-pub use pair_terms::{PAIR_TERM_MAX, PAIR_TERM_MIN, PairTerms};
 pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
 pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
-pub use suspicion::{HOME_LOST_MAX, Output, Suspicion};
 
 use crate::id::{Address, Epoch, Key, Name, SessionId, ShortId};
 use crate::lift::DEGREE_DEFAULT;

@@ -20,6 +20,7 @@
 //! | commands that wait for the disk | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
 mod applied;
+mod judgement;
 mod logins;
 mod queue;
 mod relay;
@@ -33,12 +34,14 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 pub use self::queue::WAITING_MAX;
 
+use self::judgement::{Leases, PairTerms, Suspicion};
 use self::logins::Claim;
 use self::queue::{Queue, Then};
 use crate::crypto::Signer;
-use crate::directory::{self, Command, Directory, Leases, Outcome, Pair, PairTerms, Suspicion};
+use crate::directory::{Command, Directory, Outcome, Pair};
 use crate::id::{Key, Name, SessionId, ShortId};
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
@@ -330,7 +333,7 @@ impl<S: Signer> Supernode<S> {
 
     /// Carries out what the suspicions want
     fn drain_suspicion(&mut self) {
-        use directory::Output as Wish;
+        use judgement::Output as Wish;
         while let Some(wish) = self.suspicion.poll_output() {
             match wish {
                 Wish::Suspect { session, reason } => {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kith_common::directory::{PAIR_TERM_MAX, Pair};
+use kith_common::directory::Pair;
 use kith_common::routing::forward::Count;
 use kith_common::status::Status;
+use kith_common::supernode::PAIR_TERM_MAX;
 use kith_common::time::Instant;
 
 use super::acting::FATE_WAIT;

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::directory::{Directory, PAIR_TERM_MAX, PAIR_TERM_MIN, PAIRS_PER_PEER_MAX, Pair};
+use kith_common::directory::{Directory, PAIRS_PER_PEER_MAX, Pair};
 use kith_common::id::{Address, Name};
+use kith_common::supernode::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::directory::{Ended, PAIR_TERM_MAX, PAIR_TERM_MIN, Refusal};
+use crate::directory::{Ended, Refusal};
 
 #[test]
 fn nobody_is_told_of_a_login_before_it_is_durable() {

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::command::SuspectReason;
+use crate::directory::SuspectReason;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};
 
 /// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
-pub const HOME_LOST_MAX: Duration = Duration::from_secs(2);
+const HOME_LOST_MAX: Duration = Duration::from_secs(2);
 
 /// How long a peer that a neighbour reported may leave its home without an answer: several round trips, one of them lost
 const ANSWER_MAX: Duration = Duration::from_millis(1500);
@@ -23,15 +23,15 @@ const REPORT_MEMORY: Duration = Duration::from_secs(5);
 
 /// What the shell is to do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Propose [`Command::Suspect`](super::Command::Suspect)
+pub(crate) enum Output {
+    /// Propose [`Command::Suspect`](crate::directory::Command::Suspect)
     Suspect {
         /// Whose peer
         session: SessionId,
         /// Why
         reason: SuspectReason,
     },
-    /// Propose [`Command::Clear`](super::Command::Clear)
+    /// Propose [`Command::Clear`](crate::directory::Command::Clear)
     Clear {
         /// Whose peer
         session: SessionId,
@@ -69,7 +69,7 @@ impl State {
 ///
 /// Drain [`Suspicion::poll_output`] after every input.
 #[derive(Clone, Debug)]
-pub struct Suspicion {
+pub(crate) struct Suspicion {
     /// The end of the first lease: until then a lost home link may be our own absence
     grace: Instant,
     states: BTreeMap<SessionId, State>,
@@ -80,7 +80,7 @@ pub struct Suspicion {
 impl Suspicion {
     /// At a start: nobody has a home link yet, `present` (each session, and whether it is a suspect) have one `lease` to
     /// make one, and until then only neighbours' reports count
-    pub fn new(now: Instant, lease: Duration, present: impl IntoIterator<Item = (SessionId, bool)>) -> Self {
+    pub(crate) fn new(now: Instant, lease: Duration, present: impl IntoIterator<Item = (SessionId, bool)>) -> Self {
         let state = |suspect| if suspect { State::Suspect } else { State::Lost { until: None } };
         Self {
             grace: now + lease,
@@ -91,7 +91,7 @@ impl Suspicion {
     }
 
     /// A login was granted, or any frame came on the home link: the peer is here
-    pub fn handle_heard(&mut self, session: SessionId) {
+    pub(crate) fn handle_heard(&mut self, session: SessionId) {
         let reported = match self.states.get(&session) {
             Some(State::Home { .. }) => return,
             // What it said may be older than its end.
@@ -105,12 +105,12 @@ impl Suspicion {
     }
 
     /// Whether the directory was told that it is a suspect; `None` for a session that is not known here
-    pub fn is_suspect(&self, session: SessionId) -> Option<bool> {
+    pub(crate) fn is_suspect(&self, session: SessionId) -> Option<bool> {
         self.states.get(&session).map(|state| *state == State::Suspect)
     }
 
     /// The home link is lost
-    pub fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
+    pub(crate) fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
         let reported = match self.states.get(&session) {
             Some(State::Home { reported }) => *reported,
             Some(State::Asked { reported, .. }) => Some(*reported),
@@ -124,7 +124,7 @@ impl Suspicion {
     }
 
     /// A neighbour (the shell has checked that it is one) says that its link to the peer of `session` is down
-    pub fn handle_report(&mut self, now: Instant, session: SessionId) {
+    pub(crate) fn handle_report(&mut self, now: Instant, session: SessionId) {
         match self.states.get(&session) {
             Some(State::Home { .. }) => {
                 self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
@@ -136,13 +136,13 @@ impl Suspicion {
     }
 
     /// The session is over, or another one stands in for it
-    pub fn handle_ended(&mut self, session: SessionId) {
+    pub(crate) fn handle_ended(&mut self, session: SessionId) {
         self.deadlines.stop(&session);
         self.states.remove(&session);
     }
 
     /// Time has passed
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(session) = self.deadlines.take_due(now) {
             let asked = matches!(self.states.get(&session), Some(State::Asked { .. }));
             self.suspect(session, if asked { SuspectReason::Silent } else { SuspectReason::HomeLost });
@@ -150,12 +150,12 @@ impl Suspicion {
     }
 
     /// When to call [`Suspicion::handle_timeout`]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.next_timeout()
     }
 
     /// The next thing to do
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::leases::{LEASE, RETRY};
-use super::pairs::{PAIRS_MAX, Pair};
+use crate::directory::{PAIRS_MAX, Pair};
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};
 
@@ -28,7 +28,7 @@ const TRIAL: Duration = Duration::from_secs(30);
 /// It holds what the directory holds if it is told, and as many pairs on trial: beyond, the one whose trial ends first is
 /// forgotten, and begins with a first term again.
 #[derive(Clone, Debug)]
-pub struct PairTerms {
+pub(crate) struct PairTerms {
     deadlines: Timers<Pair>,
     /// Of each pair, the longest that its term could have been
     longest: BTreeMap<Pair, Duration>,
@@ -37,7 +37,7 @@ pub struct PairTerms {
 
 impl PairTerms {
     /// A first term from `now` for each of `present`, `chance` drawn anew for each
-    pub fn new(now: Instant, present: impl IntoIterator<Item = Pair>, mut chance: impl FnMut() -> u8) -> Self {
+    pub(crate) fn new(now: Instant, present: impl IntoIterator<Item = Pair>, mut chance: impl FnMut() -> u8) -> Self {
         let mut terms = Self { deadlines: Timers::default(), longest: BTreeMap::new(), trials: Timers::default() };
         for pair in present {
             terms.begin(now, pair, chance());
@@ -49,7 +49,7 @@ impl PairTerms {
     ///
     /// Half of the longest term is left to `chance`, as pairs that were parted by one cut shall not all have their trials
     /// at once, with nobody left to stand in.
-    pub fn begin(&mut self, now: Instant, pair: Pair, chance: u8) -> Duration {
+    pub(crate) fn begin(&mut self, now: Instant, pair: Pair, chance: u8) -> Duration {
         while let Some((_, passed)) = self.trials.first().filter(|(until, _)| *until < now) {
             self.forget(*passed);
         }
@@ -64,7 +64,7 @@ impl PairTerms {
     }
 
     /// The term of `pair` has ended, and the directory has brought it together: its trial begins
-    pub fn end(&mut self, now: Instant, pair: Pair) {
+    pub(crate) fn end(&mut self, now: Instant, pair: Pair) {
         self.deadlines.stop(&pair);
         if self.trials.len() >= PAIRS_MAX
             && let Some((_, first)) = self.trials.first()
@@ -76,30 +76,25 @@ impl PairTerms {
 
     /// Forgets those of whom the directory says, before their time, that they are not apart: one of them has logged in
     /// anew or is gone
-    pub fn keep(&mut self, are_apart: impl Fn(Pair) -> bool) {
+    pub(crate) fn keep(&mut self, are_apart: impl Fn(Pair) -> bool) {
         let gone: Vec<Pair> = self.deadlines.items().copied().filter(|pair| !are_apart(*pair)).collect();
         gone.into_iter().for_each(|pair| self.forget(pair));
     }
 
     /// How many are apart
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.deadlines.len()
     }
 
-    /// Whether nobody is apart
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Whose terms have ended; each is named again every second until [`Self::end`] or [`Self::begin`]
-    pub fn expire(&mut self, now: Instant) -> Vec<Pair> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Pair> {
         let ended: Vec<Pair> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
         ended.iter().for_each(|pair| self.deadlines.set(now + RETRY, *pair));
         ended
     }
 
     /// When to call [`Self::expire`]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.next_timeout()
     }
 
@@ -167,7 +162,7 @@ mod tests {
         terms.keep(|_| true);
         assert_eq!(terms.len(), 1);
         terms.keep(|_| false);
-        assert!(terms.is_empty() && terms.next_timeout().is_none());
+        assert!(terms.len() == 0 && terms.next_timeout().is_none());
         assert_eq!(terms.begin(at(40), pair(1), 0), PAIR_TERM_MIN);
     }
 

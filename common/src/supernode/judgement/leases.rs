@@ -7,7 +7,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};
 
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
-pub const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// When an end that did not become a command, as the log was busy or another supernode led, is named again
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -17,45 +17,40 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 ///
 /// It holds what the directory holds, and no more: the directory's bounds are its own.
 #[derive(Clone, Debug)]
-pub struct Leases {
+pub(crate) struct Leases {
     term: Duration,
     deadlines: Timers<SessionId>,
 }
 
 impl Leases {
     /// One term from `now` for each of `present`
-    pub fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = SessionId>) -> Self {
+    pub(crate) fn new(now: Instant, term: Duration, present: impl IntoIterator<Item = SessionId>) -> Self {
         let mut leases = Self { term, deadlines: Timers::default() };
         let present = present.into_iter().filter(|_| !mutant::is(Mutant::RestoredWithoutLease));
         present.for_each(|session| leases.renew(now, session));
         leases
     }
 
-    /// How long a lease lasts
-    pub const fn term(&self) -> Duration {
-        self.term
-    }
-
     /// Begins the term anew, or for the first time
-    pub fn renew(&mut self, now: Instant, session: SessionId) {
+    pub(crate) fn renew(&mut self, now: Instant, session: SessionId) {
         let term = if mutant::is(Mutant::LeaseTooShort) { self.term * 2 / 3 } else { self.term };
         self.deadlines.set(now + term, session);
     }
 
     /// Forgets what the directory has ended
-    pub fn end(&mut self, session: SessionId) {
+    pub(crate) fn end(&mut self, session: SessionId) {
         self.deadlines.stop(&session);
     }
 
     /// What has ended, in the order of deadlines; each is named again every second until [`Leases::end`] or a renewal
-    pub fn expire(&mut self, now: Instant) -> Vec<SessionId> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
         let ended: Vec<SessionId> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
         ended.iter().for_each(|session| self.deadlines.set(now + RETRY, *session));
         ended
     }
 
     /// When to call [`Leases::expire`]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.next_timeout()
     }
 }
