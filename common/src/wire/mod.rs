@@ -46,7 +46,8 @@
 //! byte 0 or 1 and then the value, an enum a `u32` variant and then its fields, a bounded collection a `u16` count and
 //! then its values, a status its code as a `u16`. Bytes left over are an error. What is signed is the bytes as received.
 //!
-//! `golden.txt` beside this file has the bytes of every frame and variant, field by field.
+//! `golden.txt` beside this file has the bytes of every frame and variant, field by field, `golden-signed.txt` whole
+//! conversations with real signatures. `docs/protocol.md` says all that a peer in another language must know besides.
 //!
 //! `Hello`'s first six bytes and `Bye` keep their form in every version, so that two versions can part with 426.
 
