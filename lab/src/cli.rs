@@ -13,7 +13,10 @@ use crate::bench::chain::{self, ChainOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
-use crate::mesh::{LOOK_LIMIT, Lab, LabError, Options, Progress, io_error, tail};
+use crate::error::{LabError, io_error};
+use crate::log::tail;
+use crate::mesh::Lab;
+use crate::options::{Options, Progress};
 use crate::process::Condition;
 use crate::role::{self, Role};
 use crate::soak::{self, SoakOptions};
@@ -291,7 +294,7 @@ fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
     let state = lab.state()?;
     let listen = |process: &Process| {
         let node = lab.node(&process.name).ok().filter(|_| process.condition() == Condition::Running)?;
-        node.control().status(LOOK_LIMIT).ok()?.listen.first().map(str::to_owned)
+        node.listen().ok()?.into_iter().next()
     };
     let processes: Vec<(&Process, Option<String>)> = state.processes.iter().map(|p| (p, listen(p))).collect();
     if json {
@@ -324,7 +327,7 @@ fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
 
 fn exec(lab: &Lab, name: &str, verb: Vec<OsString>) -> Result<ExitCode, LabError> {
     let node = lab.node(name)?;
-    let mut args: Vec<OsString> = vec!["--home".into(), node.home.into()];
+    let mut args: Vec<OsString> = vec!["--home".into(), node.home.path().into()];
     args.extend(verb);
     Ok(node.role.run(args))
 }

@@ -9,11 +9,11 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use kith_runtime::control::client::Line;
+use kith_runtime::control::peer::{LinkState, Neighbour, NeighboursAnswer, StatusAnswer};
 
-use crate::control::{self, NeighboursAnswer, SendAnswer};
 use crate::demo::Step;
+use crate::fate::Fate;
 use crate::output;
 
 /// The peers of the file that have names
@@ -113,8 +113,8 @@ impl Project {
         self.compose(&["up", "--build", "-d"])?;
         let took = self.settle("everybody to be healthy and to hold their links", &PEERS)?;
         self.held("up", &format!("one supernode and eight peers hold their links after {:.1} s", took.as_secs_f64()));
-        let sent: SendAnswer = self.read(&["exec", "-T", "alice", "kith", "send", "heidi", "hello", "--json"])?;
-        let text = format!("{} over {}", sent.status, sent.path.join(" → "));
+        let sent = fate(&self.read(&["exec", "-T", "alice", "kith", "send", "heidi", "hello", "--json"])?)?;
+        let text = format!("{} over {}", sent.status.code(), sent.way());
         self.step("compose exec alice kith send heidi", sent.is_delivered(), &text);
         let inbox = self.compose(&["exec", "-T", "heidi", "kith", "inbox"])?;
         self.step("compose exec heidi kith inbox", inbox.contains("hello"), inbox.trim());
@@ -170,8 +170,9 @@ impl Project {
     fn kill_the_supernode(&mut self) -> Result<(), ComposeError> {
         self.compose(&["kill", "supernode"])?;
         let sent = self.send("bob", "grace");
-        let held = sent.as_ref().is_ok_and(SendAnswer::is_delivered);
-        let text = sent.map_or_else(|error| error.to_string(), |sent| format!("{} over {}", sent.status, sent.way()));
+        let held = sent.as_ref().is_ok_and(Fate::is_delivered);
+        let text =
+            sent.map_or_else(|error| error.to_string(), |sent| format!("{} over {}", sent.status.code(), sent.way()));
         self.step("kill supernode, and messages go on", held, &text);
         self.compose(&["start", "supernode"])?;
         self.mended("start supernode")
@@ -190,7 +191,7 @@ impl Project {
         self.step("scale peer", names.len() == MORE && keys.len() == all.len(), &text);
         for name in &names {
             let sent = self.send("alice", name)?;
-            let text = format!("{} over {}", sent.status, sent.way());
+            let text = format!("{} over {}", sent.status.code(), sent.way());
             self.step("a peer without a name is named after its host", sent.is_delivered(), &text);
         }
         Ok(())
@@ -246,7 +247,7 @@ impl Project {
             let pairs = others.iter().zip(others.iter().rev()).filter(|(from, to)| from != to);
             pairs.map(|(from, to)| self.send(from, to).map_err(|error| error.to_string())).try_for_each(|sent| {
                 let sent = sent?;
-                if sent.is_delivered() { Ok(()) } else { Err(format!("{} {}", sent.status, sent.reason)) }
+                if sent.is_delivered() { Ok(()) } else { Err(format!("{} {}", sent.status.code(), sent.reason)) }
             })
         });
         let result = shown.and(delivered);
@@ -276,8 +277,10 @@ impl Project {
             for (peer, links) in links {
                 let links = links?.neighbours;
                 let known = |name: &str| peers.contains(&name);
-                if let Some(link) = links.iter().find(|link| !link.is_up() || !known(&link.name)) {
-                    return Err(format!("{peer}: its link to {} is {} ({})", link.name, link.state, link.reason));
+                let wrong = |link: &&Neighbour| link.state != LinkState::Up || !known(link.name.as_str());
+                if let Some(link) = links.iter().find(wrong) {
+                    let reason = link.reason.as_deref().unwrap_or_default();
+                    return Err(format!("{peer}: its link to {} is {} ({reason})", link.name, link.state));
                 }
                 if links.is_empty() {
                     return Err(format!("{peer}: it has no link"));
@@ -307,25 +310,26 @@ impl Project {
 
     /// The names at the other ends of the links that are up
     fn links(&self, peer: &str) -> Result<BTreeSet<String>, String> {
-        let links = self.all_links(peer)?.neighbours.into_iter().filter(|link| link.is_up());
-        Ok(links.map(|link| link.name).collect())
+        let links = self.all_links(peer)?.neighbours.into_iter().filter(|link| link.state == LinkState::Up);
+        Ok(links.map(|link| link.name.to_string()).collect())
     }
 
     fn all_links(&self, peer: &str) -> Result<NeighboursAnswer, String> {
-        self.kith(peer, &["neighbours"]).map_err(|error| error.to_string())
+        let line = self.kith(peer, &["neighbours"]).map_err(|error| error.to_string())?;
+        line.done().map(|done| done.answer).map_err(|error| format!("{peer}: {error}"))
     }
 
-    fn send(&self, from: &str, to: &str) -> Result<SendAnswer, ComposeError> {
-        self.kith(from, &["send", to, "hello"])
+    fn send(&self, from: &str, to: &str) -> Result<Fate, ComposeError> {
+        fate(&self.kith(from, &["send", to, "hello"])?)
     }
 
     fn key(&self, peer: &str) -> Result<String, ComposeError> {
-        let status: Value = self.kith(peer, &["status"])?;
-        Ok(status.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
+        let done = self.kith(peer, &["status"])?.done::<StatusAnswer>();
+        done.map(|done| done.answer.key).map_err(|error| failed("kith status", error))
     }
 
     /// The answer of a verb at one peer; a status of failure is an answer too
-    fn kith<T: DeserializeOwned>(&self, peer: &str, verb: &[&str]) -> Result<T, ComposeError> {
+    fn kith(&self, peer: &str, verb: &[&str]) -> Result<Line, ComposeError> {
         let id = self.container(peer).unwrap_or_else(|_| peer.to_owned());
         let mut args = vec!["exec", &id, "kith", "--json"];
         args.extend(verb);
@@ -333,7 +337,7 @@ impl Project {
         answer(&args.join(" "), &ran)
     }
 
-    fn read<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T, ComposeError> {
+    fn read(&self, args: &[&str]) -> Result<Line, ComposeError> {
         let ran = ran(&mut self.command(args), args)?;
         answer(&args.join(" "), &ran)
     }
@@ -391,18 +395,28 @@ fn succeeded(command: &mut Command, args: &[&str]) -> Result<String, ComposeErro
 }
 
 /// The last line of a verb's output, which is one object; its exit code says no more than its status
-fn answer<T: DeserializeOwned>(command: &str, output: &Output) -> Result<T, ComposeError> {
+fn answer(command: &str, output: &Output) -> Result<Line, ComposeError> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let failed = |error: String| ComposeError::Command { command: command.to_owned(), error };
-    let last = text.lines().last().ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).into_owned()))?;
-    let value = serde_json::from_str(last).map_err(|error| failed(format!("{error} in {last:?}")))?;
-    control::read(value, command).map_err(|error| failed(error.to_string()))
+    let silent = || failed(command, String::from_utf8_lossy(&output.stderr));
+    let last = text.lines().last().ok_or_else(silent)?;
+    Line::read(last.to_owned()).map_err(|error| failed(command, format!("{error} in {last:?}")))
+}
+
+fn failed(command: &str, error: impl std::fmt::Display) -> ComposeError {
+    ComposeError::Command { command: command.to_owned(), error: error.to_string() }
+}
+
+/// What the last line of `kith send` says
+fn fate(line: &Line) -> Result<Fate, ComposeError> {
+    Fate::of(line).map_err(|error| failed("kith send", error))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
+
+    use kith_common::status::Status;
 
     use super::*;
 
@@ -412,13 +426,14 @@ mod tests {
 
     #[test]
     fn failure_of_a_verb_is_an_answer_with_its_status() {
-        let sent: SendAnswer = answer("send", &output(44, "{\"status\":404,\"reason\":null}\n", "")).expect("answer");
-        assert_eq!(sent.status, 404);
+        let told = "{\"done\":true,\"status\":404,\"exit\":44,\"error\":\"nobody is called so\",\"hint\":null}\n";
+        let line = answer("send", &output(44, told, "")).expect("answer");
+        assert_eq!(fate(&line).expect("a fate").status, Status::NotFound);
     }
 
     #[test]
     fn container_that_does_not_run_is_told_in_the_engines_words() {
-        let error = answer::<SendAnswer>("send", &output(1, "", "is not running")).expect_err("no answer");
+        let error = answer("send", &output(1, "", "is not running")).expect_err("no answer");
         assert!(error.to_string().contains("is not running"), "{error}");
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::control::SendAnswer;
-use crate::mesh::Node;
+use crate::fate::Fate;
+use crate::node::Node;
 
 /// Messages without a fate at one time: 30 s of one every 20 ms. Beyond it a message is not sent, and counted so.
 const IN_FLIGHT_MAX: usize = 1_500;
@@ -20,14 +20,14 @@ pub struct Sent {
     /// When its fate was known here
     pub done: Instant,
     /// Its fate; without one, why it is not known
-    pub fate: Result<SendAnswer, String>,
+    pub fate: Result<Fate, String>,
 }
 
 /// A flow that runs; [`Flow::stop`] ends it
 #[derive(Debug)]
 pub struct Flow {
     running: Arc<AtomicBool>,
-    latest: Arc<Mutex<Option<SendAnswer>>>,
+    latest: Arc<Mutex<Option<Fate>>>,
     sender: JoinHandle<Vec<JoinHandle<()>>>,
     sent: Receiver<Sent>,
     every: Duration,
@@ -68,7 +68,7 @@ impl Flow {
     }
 
     /// The newest message that arrived, in the order of arrival
-    pub fn latest(&self) -> Option<SendAnswer> {
+    pub fn latest(&self) -> Option<Fate> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -94,7 +94,7 @@ fn send_all(
     to: &str,
     every: Duration,
     running: &AtomicBool,
-    latest: &Arc<Mutex<Option<SendAnswer>>>,
+    latest: &Arc<Mutex<Option<Fate>>>,
     fates: &Sender<Sent>,
 ) -> Vec<JoinHandle<()>> {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
@@ -119,7 +119,7 @@ fn send_all(
     threads
 }
 
-fn send_one(from: &Node, to: &str, number: u32, latest: &Mutex<Option<SendAnswer>>, fates: &Sender<Sent>) {
+fn send_one(from: &Node, to: &str, number: u32, latest: &Mutex<Option<Fate>>, fates: &Sender<Sent>) {
     let sent = Instant::now();
     let fate = from.send(to, &format!("message {number}")).map_err(|error| error.to_string());
     let done = Instant::now();
@@ -138,7 +138,7 @@ impl Summary {
         let fates = || sent.iter().filter_map(|sent| sent.fate.as_ref().ok());
         let (outage, outage_start) = outage(sent, every);
         let delivered = fates().filter(|answer| answer.is_delivered()).count();
-        let known = fates().filter(|answer| answer.status >= 200).count();
+        let known = fates().count();
         Self {
             outage,
             outage_start,
@@ -154,7 +154,7 @@ impl Summary {
 
 /// The longest gap between two arrivals, less the interval, and the arrival before it
 fn outage(sent: &[Sent], every: Duration) -> (Duration, Option<Instant>) {
-    let arrived = |sent: &&Sent| sent.fate.as_ref().is_ok_and(SendAnswer::is_delivered);
+    let arrived = |sent: &&Sent| sent.fate.as_ref().is_ok_and(Fate::is_delivered);
     let mut arrivals: Vec<Instant> = sent.iter().filter(arrived).map(|sent| sent.done).collect();
     // Whoever hears nothing, or nothing any more, has an outage from the start or to the end of the flow.
     arrivals.extend(sent.iter().map(|sent| sent.sent).min());
@@ -174,6 +174,8 @@ pub fn median(mut values: Vec<Duration>) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use kith_common::status::Status;
+
     use super::*;
 
     const EVERY: Duration = Duration::from_millis(20);
@@ -183,7 +185,7 @@ mod tests {
         let message = |(number, (at, attempts)): (usize, &(u64, u64))| Sent {
             sent: start + EVERY * u32::try_from(number).expect("small"),
             done: start + Duration::from_millis(*at),
-            fate: Ok(SendAnswer { status: 200, attempts: *attempts, ..SendAnswer::default() }),
+            fate: Ok(Fate { attempts: *attempts, ..Fate::bare(Status::Delivered) }),
         };
         arrivals.iter().enumerate().map(message).collect()
     }
@@ -202,7 +204,7 @@ mod tests {
     fn outage_without_an_end_lasts_to_the_last_message() {
         let mut sent = flow(Instant::now(), &[(1, 1), (21, 1), (41, 1), (61, 1), (81, 1)]);
         for message in sent.iter_mut().skip(2) {
-            message.fate = Ok(SendAnswer { status: 408, ..SendAnswer::default() });
+            message.fate = Ok(Fate::bare(Status::TimedOut));
         }
         let summary = Summary::of(&sent, EVERY);
         assert_eq!(summary.outage, Duration::from_millis(80 - 21 - 20));
@@ -220,7 +222,7 @@ mod tests {
     fn message_without_an_answer_has_no_known_fate() {
         let mut sent = flow(Instant::now(), &[(1, 1), (21, 1), (41, 1)]);
         sent.iter_mut().take(1).for_each(|message| message.fate = Err("cut".into()));
-        sent.iter_mut().skip(2).for_each(|message| message.fate = Ok(SendAnswer::default()));
+        sent.iter_mut().skip(2).for_each(|message| message.fate = Err("the daemon hung up".into()));
         assert_eq!(Summary::of(&sent, EVERY).unknown, 2);
     }
 

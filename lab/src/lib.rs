@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] is a directory. Beneath it each process has a home of its own, and `lab.json` lists what was started, so
 //! that another terminal (or a later command) can go on with the same lab. [`mesh`] starts and ends processes,
-//! [`control`] talks to them, [`observe`] tells what changes in them, and on these stand [`watch`], [`demo`], [`soak`],
+//! [`node`] asks them, [`observe`] tells what changes in them, and on these stand [`watch`], [`demo`], [`soak`],
 //! [`mod@bench`] and the end-to-end tests.
 //!
 //! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
@@ -10,13 +10,20 @@
 pub mod bench;
 pub mod cli;
 pub mod compose;
-pub mod control;
 pub mod demo;
 pub mod draw;
+pub mod error;
+pub mod fate;
+#[cfg(test)]
+mod fixtures;
 pub mod flow;
+pub mod graph;
+pub mod log;
 pub mod mesh;
 pub mod names;
+pub mod node;
 pub mod observe;
+pub mod options;
 pub mod output;
 pub mod process;
 pub mod role;
@@ -25,4 +32,7 @@ pub mod state;
 pub mod verify;
 pub mod watch;
 
-pub use mesh::{Lab, LabError, Node, Options, Progress};
+pub use error::LabError;
+pub use mesh::Lab;
+pub use node::Node;
+pub use options::{Options, Progress};

@@ -1,238 +1,35 @@
 //! The processes of a lab: started, watched until they are ready, broken, ended.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kith_runtime::control::peer::{State as Login, StatusAnswer};
 use rustix::process::Signal;
 
-use crate::control::{Control, ControlError, NeighboursAnswer, SendAnswer, StatusAnswer};
+use crate::error::{LabError, io_error};
+use crate::fate::Fate;
+use crate::graph::{self, Graph};
+use crate::log;
+use crate::node::{self, Node};
+use crate::options::{Options, Progress};
 use crate::process::{Condition, ProcessId};
 use crate::role::{self, PeerArgs, Role, SupernodeArgs};
 use crate::state::{self, PROCESSES_MAX, Process, State};
-use crate::{draw, names, output};
+use crate::{draw, names};
 
 /// How often a condition is looked at while it is waited for
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// One look at a daemon on its control socket; a busy machine is slow, a paused daemon says nothing at all
-pub const LOOK_LIMIT: Duration = Duration::from_secs(2);
-/// A send has its fate within 10 s and perhaps a look-up and a relay after that
-pub const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// From the start of a process to its readiness; generous, for debug builds on busy machines
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// A daemon ends within 5 s of the signal
 const END_LIMIT: Duration = Duration::from_secs(7);
 /// How much of a log a failure shows
 const TAIL_LINES: usize = 15;
-/// The lab's lease: short, so that there is something to see
-const LEASE: Duration = Duration::from_secs(10);
-
-/// How a lab is laid out
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Everything that the lab makes lies beneath it
-    pub dir: PathBuf,
-    /// The program that plays the roles
-    pub binary: PathBuf,
-    /// How many supernodes; one, until the directory is replicated
-    pub supernodes: usize,
-    /// How many peers, at most [`PROCESSES_MAX`] with the supernodes
-    pub peers: usize,
-    /// The network's degree
-    pub degree: u8,
-    /// The network's lease
-    pub lease: Duration,
-    /// What keys and salts are drawn from; one is drawn if none is given
-    pub seed: Option<u64>,
-    /// The network's secret
-    pub secret: Option<String>,
-    /// Whether the lab ends with this process, however that one ends
-    pub tied: bool,
-}
-
-impl Options {
-    /// One supernode and eight peers of degree 4 beneath `dir`, played by `binary`, ended with this process
-    pub fn new(dir: impl Into<PathBuf>, binary: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            binary: binary.into(),
-            supernodes: 1,
-            peers: 8,
-            degree: 4,
-            lease: LEASE,
-            seed: None,
-            secret: None,
-            tied: true,
-        }
-    }
-}
-
-/// Who is told how far a lab has come
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Nobody
-    Quiet,
-    /// Standard error, a line at a time
-    Lines,
-}
-
-impl Progress {
-    /// Tells one step
-    pub fn say(self, text: &str) {
-        if self == Self::Lines {
-            output::note(text);
-        }
-    }
-}
-
-/// A lab could not do what it was asked
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    /// Nothing was started there, or it was ended. Nothing was changed.
-    #[error("there is no lab in {}; start one: kith-lab --dir {} up", .0.display(), .0.display())]
-    NoLab(PathBuf),
-    /// A lab runs there. Nothing was changed.
-    #[error("a lab runs in {0} already; end it: kith-lab --dir {0} down, or choose another --dir")]
-    Running(String),
-    /// The directory holds files that no lab has made. Nothing was changed.
-    #[error("{} holds other files than a lab's; choose another --dir", .0.display())]
-    NotALab(PathBuf),
-    /// No process of the lab has that name. Nothing was changed.
-    #[error("the lab has no {name}; it has {known}")]
-    NoSuchName {
-        /// What was asked for
-        name: String,
-        /// Whom there is
-        known: String,
-    },
-    /// The process is not in the condition that this needs. Nothing was changed.
-    #[error("{name} is {is}; {hint}")]
-    WrongCondition {
-        /// Who
-        name: String,
-        /// How it is
-        is: &'static str,
-        /// What to type
-        hint: String,
-    },
-    /// The options cannot be had. Nothing was started.
-    #[error("{0}")]
-    Options(String),
-    /// Something that was waited for did not come. The lab is left as it is.
-    #[error("waited {:.1} s for {what}, in vain: {reason}", limit.as_secs_f64())]
-    TimedOut {
-        /// What was waited for
-        what: String,
-        /// How long
-        limit: Duration,
-        /// What was lacking at the last look
-        reason: String,
-    },
-    /// A process ended or did not become ready. The others are left as they are, or ended with a lab that was coming up.
-    #[error("{name}: {reason}\nthe end of its log, {log}:\n{tail}\nnext: look at the whole log, or try again with KITH_LOG=debug", log = log.display())]
-    NotReady {
-        /// Who
-        name: String,
-        /// What happened
-        reason: String,
-        /// Its log
-        log: PathBuf,
-        /// The log's last lines
-        tail: String,
-    },
-    /// A daemon could not be asked
-    #[error("{name}: {error}")]
-    Control {
-        /// Who
-        name: String,
-        /// Why not
-        error: ControlError,
-    },
-    /// A process of a bench failed. All of its processes have ended.
-    #[error("{process}, a process of the bench: {reason}")]
-    Bench {
-        /// Which chain, and which place in it
-        process: String,
-        /// What happened
-        reason: String,
-    },
-    /// The operating system refused. What was done until then is left.
-    #[error("{what}: {error}")]
-    Io {
-        /// What was tried
-        what: String,
-        /// Why not
-        error: io::Error,
-    },
-}
-
-/// Names what was tried in an error of the operating system
-pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
-    let what = what.into();
-    move |error| LabError::Io { what, error }
-}
-
-/// One process of a lab, to be asked
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Its name
-    pub name: String,
-    /// What it is
-    pub role: Role,
-    /// Its home directory
-    pub home: PathBuf,
-    control: Control,
-}
-
-impl Node {
-    fn of(process: &Process) -> Self {
-        let control = Control::of(&process.home);
-        Self { name: process.name.clone(), role: process.role, home: process.home.clone(), control }
-    }
-
-    /// Its control socket
-    pub fn control(&self) -> &Control {
-        &self.control
-    }
-
-    /// Its log
-    pub fn log(&self) -> PathBuf {
-        self.home.join("log")
-    }
-
-    /// How it is
-    ///
-    /// # Errors
-    /// It could not be asked.
-    pub fn status(&self) -> Result<StatusAnswer, LabError> {
-        self.control.status(LOOK_LIMIT).map_err(|error| self.failed(error))
-    }
-
-    /// Its links
-    ///
-    /// # Errors
-    /// It could not be asked.
-    pub fn neighbours(&self) -> Result<NeighboursAnswer, LabError> {
-        self.control.neighbours(LOOK_LIMIT).map_err(|error| self.failed(error))
-    }
-
-    /// Sends a message and waits for its fate
-    ///
-    /// # Errors
-    /// It could not be asked; then the message's fate is not known.
-    pub fn send(&self, to: &str, text: &str) -> Result<SendAnswer, LabError> {
-        self.control.send(to, text, SEND_LIMIT).map_err(|error| self.failed(error))
-    }
-
-    /// Names this process in an error of its control socket
-    pub fn failed(&self, error: ControlError) -> LabError {
-        LabError::Control { name: self.name.clone(), error }
-    }
-}
 
 /// A lab; dropped, it kills its processes if it is tied
 #[derive(Debug)]
@@ -267,7 +64,7 @@ impl Lab {
     /// # Errors
     /// As [`Self::up`].
     pub fn empty(options: Options, progress: Progress) -> Result<Self, LabError> {
-        check(&options)?;
+        options.check()?;
         clear(&options.dir)?;
         let seed = options.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
         let dir = fs::canonicalize(&options.dir).map_err(io_error("find the lab's directory"))?;
@@ -337,7 +134,7 @@ impl Lab {
     /// # Errors
     /// There is none of that name.
     pub fn node(&self, name: &str) -> Result<Node, LabError> {
-        Ok(Node::of(&self.process(name)?))
+        Node::of(&self.process(name)?)
     }
 
     /// The peer `name`
@@ -355,7 +152,7 @@ impl Lab {
     pub fn running(&self, role: Role) -> Result<Vec<Node>, LabError> {
         let state = self.state()?;
         let runs = |process: &&Process| process.role == role && process.condition() == Condition::Running;
-        Ok(state.processes.iter().filter(runs).map(Node::of).collect())
+        state.processes.iter().filter(runs).map(Node::of).collect()
     }
 
     fn process(&self, name: &str) -> Result<Process, LabError> {
@@ -432,8 +229,7 @@ impl Lab {
     }
 
     fn new_home(&self, name: &str, seed: u64) -> Result<PathBuf, LabError> {
-        let valid = name.parse::<kith_common::id::Name>();
-        valid.map_err(|error| LabError::Options(format!("{name:?} is no name: {error}")))?;
+        node::name(name)?;
         let home = self.dir.join(name);
         state::make_home(&home, &draw::key(seed, name)).map_err(io_error(format!("make the home of {name}")))?;
         Ok(home)
@@ -466,7 +262,7 @@ impl Lab {
     fn spawn(&self, name: &str) -> Result<(), LabError> {
         let process = self.process(name)?;
         let what = format!("start {name}");
-        let log = open_log(&process.home).map_err(io_error(what.clone()))?;
+        let log = log::open(&process.home).map_err(io_error(what.clone()))?;
         let err = log.try_clone().map_err(io_error(what.clone()))?;
         let mut command = role::command(&self.binary, process.role, self.tied, &process.args);
         let stdin = if self.tied { Stdio::piped() } else { Stdio::null() };
@@ -485,8 +281,7 @@ impl Lab {
         let node = self.node(name)?;
         let mut listen = String::new();
         let wait = self.wait_for_process(&node.name, "it to listen", || {
-            let status = node.status().map_err(|error| error.to_string())?;
-            listen = status.listen.first().unwrap_or_default().to_owned();
+            listen = node.listen().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
             if listen.is_empty() { Err("it listens nowhere yet".into()) } else { Ok(()) }
         });
         wait.map(|_| listen)
@@ -499,8 +294,12 @@ impl Lab {
     pub fn wait_logged_in(&self, name: &str) -> Result<Duration, LabError> {
         let node = self.node(name)?;
         self.wait_for_process(&node.name, "it to log in", || {
-            let status = node.status().map_err(|error| error.to_string())?;
-            if status.is_logged_in() { Ok(()) } else { Err(format!("it is {} ({})", status.state, status.reason)) }
+            let StatusAnswer { state, reason, .. } = node.status().map_err(|error| error.to_string())?.answer;
+            if state == Login::LoggedIn {
+                Ok(())
+            } else {
+                Err(format!("it is {state} ({})", reason.unwrap_or_default()))
+            }
         })
     }
 
@@ -550,14 +349,30 @@ impl Lab {
     /// # Errors
     /// [`LabError::TimedOut`] with what was lacking at last.
     pub fn settle(&self, what: &str, limit: Duration) -> Result<Duration, LabError> {
-        self.wait_until(what, limit, || crate::verify::settled(self))
+        self.wait_until(what, limit, || self.settled())
+    }
+
+    /// Whether every running peer is logged in, all its links are up, and no link leads to anybody else
+    ///
+    /// # Errors
+    /// `NAME: what it lacks`, for the first that lacks something.
+    pub fn settled(&self) -> Result<(), String> {
+        graph::settled(&self.running(Role::Peer).map_err(|error| error.to_string())?)
+    }
+
+    /// The links that are up, as each running peer tells its own
+    ///
+    /// # Errors
+    /// A peer cannot be asked.
+    pub fn graph(&self) -> Result<Graph, LabError> {
+        graph::graph(&self.running(Role::Peer)?)
     }
 
     /// Sends a message from one peer to another and waits for its fate
     ///
     /// # Errors
     /// The sender could not be asked; then the message's fate is not known.
-    pub fn send(&self, from: &str, to: &str, text: &str) -> Result<SendAnswer, LabError> {
+    pub fn send(&self, from: &str, to: &str, text: &str) -> Result<Fate, LabError> {
         self.node(from)?.send(to, text)
     }
 
@@ -713,7 +528,8 @@ impl Lab {
 
     fn not_ready(&self, name: &str, reason: &str) -> LabError {
         let log = self.dir.join(name).join("log");
-        LabError::NotReady { name: name.into(), reason: reason.into(), tail: tail(&log, TAIL_LINES), log }
+        let tail = log::tail(&log, TAIL_LINES);
+        LabError::NotReady { name: name.into(), reason: reason.into(), tail, log }
     }
 
     /// Adds the log of whoever is named first in what was lacking
@@ -739,23 +555,6 @@ impl Drop for Lab {
 fn all_ended(processes: &[&Process]) -> Result<(), String> {
     let mut left = processes.iter().filter(|process| process.condition() != Condition::Ended);
     left.next().map_or(Ok(()), |process| Err(format!("{} goes on", process.name)))
-}
-
-fn check(options: &Options) -> Result<(), LabError> {
-    let refuse = |text: String| Err(LabError::Options(text));
-    if options.supernodes != 1 {
-        return refuse(format!(
-            "a lab has one supernode for now, not {}: the directory is not replicated yet",
-            options.supernodes
-        ));
-    }
-    if options.supernodes + options.peers > PROCESSES_MAX {
-        return refuse(format!("a lab has at most {PROCESSES_MAX} processes"));
-    }
-    if options.degree < 4 || options.degree % 2 == 1 {
-        return refuse(format!("the degree is even and at least 4, not {}", options.degree));
-    }
-    Ok(())
 }
 
 /// Makes `dir` an empty lab: what an ended lab has left there goes
@@ -785,84 +584,5 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-fn open_log(home: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(home.join("log"))
-}
-
-/// The last `lines` lines of a file, as far as it can be read
-pub fn tail(path: &Path, lines: usize) -> String {
-    let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let mut last: Vec<&str> = text.lines().rev().take(lines).collect();
-    last.reverse();
-    if last.is_empty() { "(nothing)".into() } else { last.join("\n") }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(dir: &Path) -> Options {
-        // `true` plays every role and ends at once: what the lab does with a daemon that does not stay.
-        Options { seed: Some(1), ..Options::new(dir, "/bin/true") }
-    }
-
-    #[test]
-    fn daemon_that_ends_at_once_is_shown_with_its_log() {
-        let dir = tempfile::tempdir().expect("dir");
-        let error = Lab::up(options(dir.path()), Progress::Quiet).expect_err("nobody stays");
-        let LabError::NotReady { name, reason, .. } = error else { unreachable!("{error}") };
-        assert_eq!((name.as_str(), reason.as_str()), ("supernode-1", "it has ended"));
-    }
-
-    #[test]
-    fn ended_lab_makes_room_for_a_new_one() {
-        let dir = tempfile::tempdir().expect("dir");
-        Lab::up(options(dir.path()), Progress::Quiet).expect_err("nobody stays");
-        fs::write(dir.path().join("supernode-1/old"), "").expect("write");
-        let error = Lab::up(options(dir.path()), Progress::Quiet).expect_err("nobody stays");
-        assert!(matches!(error, LabError::NotReady { .. }), "{error}");
-        assert!(!dir.path().join("supernode-1/old").exists());
-    }
-
-    #[test]
-    fn directory_with_other_files_is_left_alone() {
-        let dir = tempfile::tempdir().expect("dir");
-        fs::write(dir.path().join("thesis.txt"), "").expect("write");
-        let error = Lab::up(options(dir.path()), Progress::Quiet).expect_err("not a lab");
-        assert!(matches!(error, LabError::NotALab(_)), "{error}");
-        assert!(dir.path().join("thesis.txt").exists());
-    }
-
-    #[test]
-    fn options_that_cannot_be_had_are_refused_before_anything_is_made() {
-        let dir = tempfile::tempdir().expect("dir");
-        let lab = dir.path().join("lab");
-        for wrong in [
-            Options { supernodes: 2, ..options(&lab) },
-            Options { degree: 5, ..options(&lab) },
-            Options { degree: 2, ..options(&lab) },
-            Options { peers: PROCESSES_MAX, ..options(&lab) },
-        ] {
-            let error = Lab::up(wrong, Progress::Quiet).expect_err("refused");
-            assert!(matches!(error, LabError::Options(_)), "{error}");
-        }
-        assert!(!lab.exists());
-    }
-
-    #[test]
-    fn absent_lab_is_told_with_the_command_that_makes_it() {
-        let dir = tempfile::tempdir().expect("dir");
-        let error = Lab::open(dir.path(), "/bin/true".into(), Progress::Quiet).expect_err("none");
-        assert!(error.to_string().contains(" up"), "{error}");
-    }
-
-    #[test]
-    fn tail_is_the_end_of_a_file_and_of_what_is_there() {
-        let dir = tempfile::tempdir().expect("dir");
-        let path = dir.path().join("log");
-        assert_eq!(tail(&path, 2), "(nothing)");
-        fs::write(&path, "a\nb\nc\n").expect("write");
-        assert_eq!(tail(&path, 2), "b\nc");
-    }
-}
+mod tests;

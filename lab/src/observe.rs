@@ -10,8 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::control::{NeighboursAnswer, PeersAnswer, StatusAnswer};
-use crate::mesh::{Lab, LabError, Node};
+use kith_common::id::Name;
+use kith_runtime::control::peer::{LinkState, Neighbour, NeighboursAnswer, State as Login, StatusAnswer};
+use kith_runtime::control::supernode::{self, MemberState, PeersAnswer};
+use kith_runtime::control::{Done, peer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::LabError;
+use crate::mesh::Lab;
+use crate::node::Node;
 use crate::process::Condition;
 use crate::role::Role;
 use crate::state::State;
@@ -26,10 +34,12 @@ const CHANGES_MAX: usize = 10_000;
 pub struct View {
     /// How the process is; none before the first look
     pub condition: Option<Condition>,
-    /// What it says of itself; none when it says nothing
+    /// What a peer says of itself; none when it says nothing
     pub status: Option<StatusAnswer>,
     /// A peer's links
     pub neighbours: Option<NeighboursAnswer>,
+    /// What a supernode says of itself
+    pub supernode: Option<supernode::StatusAnswer>,
     /// A supernode's peers
     pub peers: Option<PeersAnswer>,
 }
@@ -53,7 +63,7 @@ pub enum What {
     /// Its session is now so, for this reason
     Session {
         /// The new state
-        state: String,
+        state: Login,
         /// Why
         reason: String,
     },
@@ -82,7 +92,7 @@ impl std::fmt::Display for What {
         let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(" ({reason})") };
         match self {
             Self::Process(condition) => write!(f, "process {}", condition.word()),
-            Self::Session { state, reason } => write!(f, "{}{}", state.replace('_', " "), because(reason)),
+            Self::Session { state, reason } => write!(f, "{}{}", state, because(reason)),
             Self::Epoch(epoch) => write!(f, "table of epoch {epoch}"),
             Self::Link { to, state, reason } => write!(f, "link to {to} {state}{}", because(reason)),
             Self::Member { name, state } => write!(f, "holds {name} to be {state}"),
@@ -184,14 +194,22 @@ impl Eye {
         let mut view = View { condition: Some(condition), ..View::default() };
         // A paused process would let every look wait for its limit.
         if condition == Condition::Running {
-            let control = self.node.control();
-            view.status = control.status(LOOK_LIMIT).ok();
             match self.node.role {
-                Role::Peer => view.neighbours = control.neighbours(LOOK_LIMIT).ok(),
-                Role::Supernode => view.peers = control.peers(LOOK_LIMIT).ok(),
+                Role::Peer => {
+                    view.status = self.ask(&peer::Request::Status);
+                    view.neighbours = self.ask(&peer::Request::Neighbours);
+                }
+                Role::Supernode => {
+                    view.supernode = self.ask(&supernode::Request::Status);
+                    view.peers = self.ask(&supernode::Request::Peers);
+                }
             }
         }
         view
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: &impl Serialize) -> Option<T> {
+        self.node.ask(request, LOOK_LIMIT).ok().map(|Done { answer, .. }| answer)
     }
 }
 
@@ -216,14 +234,14 @@ fn differences(old: &View, new: &View) -> Vec<What> {
 }
 
 fn session_changes(old: &StatusAnswer, new: &StatusAnswer) -> Option<What> {
-    let changed = old.state != new.state && !new.state.is_empty();
-    changed.then(|| What::Session { state: new.state.clone(), reason: new.reason.clone() })
+    let reason = || new.reason.clone().unwrap_or_default();
+    (old.state != new.state).then(|| What::Session { state: new.state, reason: reason() })
 }
 
 fn link_changes(old: &NeighboursAnswer, new: &NeighboursAnswer) -> Vec<What> {
-    let states = |answer: &NeighboursAnswer| -> BTreeMap<String, (String, String)> {
-        let link = |link: &crate::control::Neighbour| (link.name.clone(), (link.state.clone(), link.reason.clone()));
-        answer.neighbours.iter().map(link).collect()
+    let states = |answer: &NeighboursAnswer| -> BTreeMap<Name, (LinkState, String)> {
+        let reason = |link: &Neighbour| link.reason.clone().unwrap_or_default();
+        answer.neighbours.iter().map(|link| (link.name.clone(), (link.state, reason(link)))).collect()
     };
     let (was, is) = (states(old), states(new));
     let mut changes: Vec<What> = Vec::new();
@@ -232,37 +250,36 @@ fn link_changes(old: &NeighboursAnswer, new: &NeighboursAnswer) -> Vec<What> {
     }
     for (to, (state, reason)) in &is {
         if was.get(to).map(|(state, _)| state) != Some(state) {
-            changes.push(What::Link { to: to.clone(), state: state.clone(), reason: reason.clone() });
+            changes.push(What::Link { to: to.to_string(), state: state.to_string(), reason: reason.clone() });
         }
     }
     let gone = was.keys().filter(|to| !is.contains_key(*to));
-    changes.extend(gone.map(|to| What::Link { to: to.clone(), state: "gone".into(), reason: String::new() }));
+    changes.extend(gone.map(|to| What::Link { to: to.to_string(), state: "gone".into(), reason: String::new() }));
     changes
 }
 
 fn member_changes(old: &PeersAnswer, new: &PeersAnswer) -> Vec<What> {
-    let states = |answer: &PeersAnswer| -> BTreeMap<String, String> {
-        answer.peers.iter().map(|peer| (peer.name.clone(), peer.state.clone())).collect()
+    let states = |answer: &PeersAnswer| -> BTreeMap<Name, MemberState> {
+        answer.peers.iter().map(|peer| (peer.name.clone(), peer.state)).collect()
     };
     let (was, is) = (states(old), states(new));
     let changed = is.iter().filter(|(name, state)| was.get(*name) != Some(state));
     let gone = was.keys().filter(|name| !is.contains_key(*name));
-    let member = |name: &String, state: &str| What::Member { name: name.clone(), state: state.to_owned() };
-    changed.map(|(name, state)| member(name, state)).chain(gone.map(|name| member(name, "gone"))).collect()
+    let member = |name: &Name, state: String| What::Member { name: name.to_string(), state };
+    let changed = changed.map(|(name, state)| member(name, state.to_string()));
+    changed.chain(gone.map(|name| member(name, "gone".into()))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::control::{Neighbour, PeerLine};
+    use kith_runtime::control::supernode::Member;
 
-    fn links(epoch: u64, links: &[(&str, &str)]) -> View {
-        let link = |(name, state): &(&str, &str)| Neighbour {
-            name: (*name).into(),
-            state: (*state).into(),
-            ..Neighbour::default()
-        };
-        let neighbours = NeighboursAnswer { epoch, neighbours: links.iter().map(link).collect() };
+    use super::*;
+    use crate::fixtures::{link, name};
+
+    fn links(epoch: u64, links: &[(&str, LinkState)]) -> View {
+        let neighbours = links.iter().map(|(name, state)| link(name, *state)).collect();
+        let neighbours = NeighboursAnswer { epoch, neighbours };
         View { condition: Some(Condition::Running), neighbours: Some(neighbours), ..View::default() }
     }
 
@@ -272,29 +289,40 @@ mod tests {
 
     #[test]
     fn link_that_falls_and_another_that_opens_are_told_with_the_epoch() {
-        let old = links(8, &[("bob", "up"), ("carol", "up")]);
-        let new = links(9, &[("carol", "down"), ("dave", "up")]);
+        let old = links(8, &[("bob", LinkState::Up), ("carol", LinkState::Up)]);
+        let new = links(9, &[("carol", LinkState::Down), ("dave", LinkState::Up)]);
         assert_eq!(told(&old, &new), ["table of epoch 9", "link to carol down", "link to dave up", "link to bob gone"]);
         assert_eq!(told(&new, &new), Vec::<String>::new());
     }
 
     #[test]
     fn first_look_is_no_news() {
-        assert_eq!(told(&View::default(), &links(8, &[("bob", "up")])), Vec::<String>::new());
+        assert_eq!(told(&View::default(), &links(8, &[("bob", LinkState::Up)])), Vec::<String>::new());
     }
 
     #[test]
     fn look_without_an_answer_is_no_news_of_links() {
         let silent = View { condition: Some(Condition::Paused), ..View::default() };
-        assert_eq!(told(&links(8, &[("bob", "up")]), &silent), ["process paused"]);
+        assert_eq!(told(&links(8, &[("bob", LinkState::Up)]), &silent), ["process paused"]);
     }
 
     #[test]
     fn suspect_is_told_by_its_supernode() {
-        let peers = |state: &str| {
-            let carol = PeerLine { name: "carol".into(), state: state.into(), ..PeerLine::default() };
-            View { peers: Some(PeersAnswer { epoch: 1, peers: vec![carol] }), ..View::default() }
+        let peers = |state: MemberState| {
+            let carol = Member {
+                name: name("carol"),
+                key: "00".repeat(32),
+                peer_id: "12D3".into(),
+                state,
+                reason: None,
+                address: None,
+                locations: Vec::new(),
+                home: true,
+                since_epoch: Some(1),
+            };
+            View { peers: Some(PeersAnswer { peers: vec![carol] }), ..View::default() }
         };
-        assert_eq!(told(&peers("member"), &peers("suspect")), ["holds carol to be suspect"]);
+        let told = told(&peers(MemberState::LoggedIn), &peers(MemberState::Suspect));
+        assert_eq!(told, ["holds carol to be suspect"]);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mesh::{Lab, LabError, Options, Progress};
+use crate::error::LabError;
+use crate::mesh::Lab;
+use crate::options::{Options, Progress};
 use crate::output;
 use crate::role::Role;
 use crate::verify;

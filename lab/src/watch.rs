@@ -5,7 +5,13 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::mesh::{Lab, LabError, io_error};
+use kith_common::id::Name;
+use kith_runtime::cli::short;
+use kith_runtime::control::peer::LinkState;
+use kith_runtime::control::supernode::MemberState;
+
+use crate::error::{LabError, io_error};
+use crate::mesh::Lab;
 use crate::observe::{Change, Observer, View};
 use crate::process::Condition;
 
@@ -68,15 +74,16 @@ fn table(views: &BTreeMap<String, View>) -> String {
     let mut text = format!("{:<12} {:<10} {:<8} {:>6}  links\n", "name", "state", "address", "epoch");
     for (name, view) in views {
         let condition = view.condition.map_or("", Condition::word);
-        let status = view.status.clone().unwrap_or_default();
-        let state = if view.condition == Some(Condition::Running) && !status.state.is_empty() {
-            status.state.replace('_', " ")
-        } else {
-            condition.to_owned()
+        let state = match (view.condition, &view.status) {
+            (Some(Condition::Running), Some(status)) => status.state.to_string(),
+            _ => condition.to_owned(),
         };
-        let address: String = status.address.chars().take(8).collect();
+        let address = view.status.iter().flat_map(|status| &status.address).map(|address| short(address)).next();
+        let address = address.unwrap_or_default();
+        let epochs = (view.status.as_ref().map(|peer| peer.epoch), view.supernode.as_ref().map(|node| node.epoch));
+        let epoch = epochs.0.or(epochs.1).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<12} {state:<10} {address:<8} {:>6}  {}", status.epoch, links(view));
+        let _ = writeln!(text, "{name:<12} {state:<10} {address:<8} {epoch:>6}  {}", links(view));
     }
     text
 }
@@ -84,28 +91,28 @@ fn table(views: &BTreeMap<String, View>) -> String {
 fn links(view: &View) -> String {
     let links = view.neighbours.iter().flat_map(|answer| &answer.neighbours);
     let members = view.peers.iter().flat_map(|answer| &answer.peers);
-    let members = members.map(|peer| (&peer.name, &peer.state, matches!(peer.state.as_str(), "" | "logged_in")));
-    let word = |(name, state, fine): (&String, &String, bool)| {
-        if fine { name.clone() } else { format!("\x1b[33m{name}:{state}\x1b[0m") }
+    let members = members.map(|peer| (&peer.name, peer.state.to_string(), peer.state == MemberState::LoggedIn));
+    let word = |(name, state, fine): (&Name, String, bool)| {
+        if fine { name.to_string() } else { format!("\x1b[33m{name}:{state}\x1b[0m") }
     };
-    let links = links.map(|link| (&link.name, &link.state, link.is_up()));
+    let links = links.map(|link| (&link.name, link.state.to_string(), link.state == LinkState::Up));
     links.chain(members).map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use kith_runtime::control::peer::NeighboursAnswer;
+
     use super::*;
-    use crate::control::{Neighbour, NeighboursAnswer, StatusAnswer};
+    use crate::fixtures::{link, status};
 
     #[test]
     fn table_shows_a_link_that_is_down_and_a_paused_process() {
-        let link =
-            |name: &str, state: &str| Neighbour { name: name.into(), state: state.into(), ..Neighbour::default() };
-        let neighbours = NeighboursAnswer { epoch: 9, neighbours: vec![link("bob", "up"), link("carol", "down")] };
-        let status = StatusAnswer { state: "logged_in".into(), epoch: 9, ..StatusAnswer::default() };
+        let neighbours = vec![link("bob", LinkState::Up), link("carol", LinkState::Down)];
+        let neighbours = NeighboursAnswer { epoch: 9, neighbours };
         let alice = View {
             condition: Some(Condition::Running),
-            status: Some(status),
+            status: Some(status(9)),
             neighbours: Some(neighbours),
             ..View::default()
         };

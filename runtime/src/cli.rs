@@ -19,7 +19,7 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Parser};
 
-pub use answer::{Answer, ask, last_status};
+pub use answer::{Answer, ask};
 pub use screen::{
     EXIT_LOCAL, EXIT_NO_DAEMON, EXIT_USAGE, Failure, Screen, Stop, count, escaped, short, size, span, table, time,
 };

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use kith_runtime::control::peer::LinkState;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::mesh::{Lab, LabError, Node, Options, Progress};
+use crate::error::LabError;
+use crate::mesh::Lab;
+use crate::node::Node;
+use crate::options::{Options, Progress};
 use crate::output;
 use crate::process::Usage;
 use crate::role::Role;
@@ -95,8 +99,8 @@ fn look(lab: &Lab, node: &Node) -> Result<Look, LabError> {
     let links = match node.role {
         Role::Supernode => BTreeMap::new(),
         Role::Peer => {
-            let links = node.neighbours()?.neighbours.into_iter().filter(|link| link.is_up());
-            links.map(|link| (link.name, link.bytes_in + link.bytes_out)).collect()
+            let links = node.neighbours()?.neighbours.into_iter().filter(|link| link.state == LinkState::Up);
+            links.map(|link| (link.name.to_string(), link.bytes_in + link.bytes_out)).collect()
         }
     };
     Ok(Look { usage, links })

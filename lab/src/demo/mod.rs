@@ -7,11 +7,18 @@ mod report;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::control::{InboxLine, SendAnswer};
+use kith_common::id::MessageId;
+use kith_runtime::control::peer::InboxLine;
+
 use crate::draw::Draw;
+use crate::error::LabError;
+use crate::fate::Fate;
 use crate::flow::{Flow, Sent, Summary};
-use crate::mesh::{Lab, LabError, Node, Options, Progress, SEND_LIMIT};
+use crate::graph;
+use crate::mesh::Lab;
+use crate::node::Node;
 use crate::observe::{Change, Observer, What};
+use crate::options::{Options, Progress};
 use crate::output;
 use crate::process::Condition;
 use crate::verify;
@@ -48,7 +55,7 @@ pub struct DemoOptions {
 struct Route {
     from: Node,
     to: Node,
-    answer: SendAnswer,
+    answer: Fate,
 }
 
 /// A demo under way
@@ -65,8 +72,9 @@ struct Broken {
     route: Route,
     victim: String,
     killed: Instant,
-    before: SendAnswer,
-    after: SendAnswer,
+    before: Fate,
+    /// None if nothing arrived at all
+    after: Option<Fate>,
     sent: Vec<Sent>,
     flow: Summary,
     timeline: Vec<(Instant, String)>,
@@ -125,7 +133,7 @@ impl Demo<'_> {
     fn break_it(&mut self, route: Route) -> Result<Broken, LabError> {
         let tell = self.tell;
         tell.title("Kill the forwarder while messages flow");
-        take_inbox(&route.to)?;
+        route.to.take_inbox()?;
         let observer = Observer::start(&self.lab, LOOK_EVERY)?;
         let flow = Flow::start(route.from.clone(), route.to.name.clone(), SEND_EVERY);
         tell.say(&format!("{} sends to {} every {} ms", route.from.name, route.to.name, SEND_EVERY.as_millis()));
@@ -138,11 +146,11 @@ impl Demo<'_> {
         let killed = Instant::now();
         self.lab.kill(&victim)?;
         std::thread::sleep(FLOW_AFTER);
-        let after = flow.latest().unwrap_or_default();
+        let after = flow.latest();
         let sent = flow.stop();
         let flow = Summary::of(&sent, SEND_EVERY);
         let timeline = timeline(&observer.changes(), &sent, killed, &victim, &flow);
-        tell.say(&format!("path after:  {}", after.way()));
+        tell.say(&format!("path after:  {}", after.as_ref().map(Fate::way).unwrap_or_default()));
         tell.timeline(&timeline, killed);
         tell.say(&report::flow_text(&flow));
         Ok(Broken { route, victim, killed, before, after, sent, flow, timeline })
@@ -150,8 +158,12 @@ impl Demo<'_> {
 
     fn check_way(&mut self, broken: &Broken) -> Result<(), LabError> {
         let Broken { route, victim, after, .. } = broken;
+        let Some(after) = after else {
+            self.step("rerouted", false, "nothing arrived");
+            return Ok(());
+        };
         let around = !after.path.is_empty() && !after.path.contains(victim);
-        let fault = verify::fault_in_path(&verify::graph(&self.lab)?, &route.from.name, &route.to.name, after);
+        let fault = graph::fault_in_path(&self.lab.graph()?, &route.from.name, &route.to.name, after);
         let way = fault.clone().unwrap_or_else(|| format!("{} goes round {victim}", after.way()));
         self.step("rerouted", around && fault.is_none(), &way);
         Ok(())
@@ -161,7 +173,7 @@ impl Demo<'_> {
         let flow = &broken.flow;
         let fates = format!("{} of {} messages have no known fate", flow.unknown, flow.messages);
         self.step("every fate known", flow.unknown == 0 && flow.messages > 0, &fates);
-        let fault = fault_in_inbox(&take_inbox(&broken.route.to)?, &broken.sent);
+        let fault = fault_in_inbox(&broken.route.to.take_inbox()?, &broken.sent);
         let kept = format!("{} receipts, each for a message that is in the in-box once", flow.delivered);
         self.step("receipts are true", fault.is_none(), &fault.unwrap_or(kept));
         Ok(())
@@ -187,10 +199,10 @@ impl Demo<'_> {
         };
         self.step("rewired", settled.is_ok(), &text);
         let links = self.lab.node(victim)?.neighbours()?.neighbours;
-        let links: Vec<String> = links.into_iter().map(|link| link.name).collect();
+        let links: Vec<String> = links.into_iter().map(|link| link.name.to_string()).collect();
         self.tell.say(&format!("{victim} has links to {}", links.join(", ")));
         let answer = from.send(victim, "welcome back")?;
-        let text = format!("{} {} ({} hops)", answer.status, answer.way(), answer.hops);
+        let text = format!("{} {} ({} hops)", answer.status.code(), answer.way(), answer.hops);
         self.step("reachable again", answer.is_delivered(), &text);
         Ok(())
     }
@@ -223,8 +235,8 @@ impl Demo<'_> {
 
 /// A pair at least two hops apart, by a message to each until one is
 fn choose(lab: &Lab, draw: &mut Draw) -> Result<Option<Route>, LabError> {
-    let names: Vec<String> = verify::graph(lab)?.into_keys().collect();
-    let mut pairs = verify::pairs(&names);
+    let names: Vec<String> = lab.graph()?.into_keys().collect();
+    let mut pairs = graph::pairs(&names);
     draw.shuffle(&mut pairs);
     for (from, to) in pairs {
         let (from, to) = (lab.node(&from)?, lab.node(&to)?);
@@ -237,23 +249,19 @@ fn choose(lab: &Lab, draw: &mut Draw) -> Result<Option<Route>, LabError> {
 }
 
 /// One of the peers between the ends of a path
-fn forwarder(answer: &SendAnswer, draw: &mut Draw) -> Option<String> {
+fn forwarder(answer: &Fate, draw: &mut Draw) -> Option<String> {
     let between = answer.path.len().checked_sub(2).filter(|between| *between > 0)?;
     answer.path.get(1 + draw.below(between)).cloned()
 }
 
-fn take_inbox(node: &Node) -> Result<Vec<InboxLine>, LabError> {
-    node.control().take_inbox(SEND_LIMIT).map_err(|error| node.failed(error))
-}
-
 /// Whether each message with a receipt is in the in-box, and each in the in-box is there once
 fn fault_in_inbox(inbox: &[InboxLine], sent: &[Sent]) -> Option<String> {
-    let ids: BTreeSet<&str> = inbox.iter().map(|line| line.id.as_str()).collect();
+    let ids: BTreeSet<MessageId> = inbox.iter().map(|line| line.id.0).collect();
     if ids.len() < inbox.len() {
         return Some(format!("{} messages are in the in-box twice", inbox.len() - ids.len()));
     }
     let delivered = sent.iter().filter_map(|sent| sent.fate.as_ref().ok()).filter(|answer| answer.is_delivered());
-    let absent = delivered.filter(|answer| !ids.contains(answer.id.as_str())).count();
+    let absent = delivered.filter(|answer| answer.id.is_none_or(|id| !ids.contains(&id))).count();
     (absent > 0).then(|| format!("{absent} messages have a receipt and are not in the in-box"))
 }
 
@@ -270,7 +278,7 @@ fn timeline(
     let mut lines: Vec<(Instant, String)> = vec![(killed, format!("kill -9 {victim}"))];
     lines.extend(changes.iter().filter(told).map(|change| (change.at, format!("{}: {}", change.name, change.what))));
     let after = |sent: &&Sent| sent.done > killed;
-    let around = |answer: &SendAnswer| answer.is_delivered() && !answer.path.iter().any(|name| name == victim);
+    let around = |answer: &Fate| answer.is_delivered() && !answer.path.iter().any(|name| name == victim);
     let rerouted = sent.iter().filter(after).filter_map(|sent| Some((sent.done, sent.fate.as_ref().ok()?)));
     if let Some((at, answer)) = rerouted.filter(|(_, answer)| around(answer)).min_by_key(|(at, _)| *at) {
         lines.push((at, format!("first message by the new path {}", answer.way())));
@@ -309,7 +317,7 @@ impl Tell {
     }
 
     fn links(self, lab: &Lab) -> Result<(), LabError> {
-        for (name, links) in verify::graph(lab)? {
+        for (name, links) in lab.graph()? {
             self.say(&format!("  {name:<10} {}", links.into_iter().collect::<Vec<_>>().join(" ")));
         }
         Ok(())
@@ -333,33 +341,47 @@ impl Tell {
 
 #[cfg(test)]
 mod tests {
+    use kith_common::status::Status;
+    use kith_runtime::control::peer::{Body, Id};
+
     use super::*;
 
-    fn sent(id: &str, status: u16) -> Sent {
-        let now = Instant::now();
-        let answer = SendAnswer { id: id.into(), status, ..SendAnswer::default() };
-        Sent { sent: now, done: now, fate: Ok(answer) }
+    fn id(number: u8) -> MessageId {
+        MessageId([number; 16])
     }
 
-    fn line(id: &str) -> InboxLine {
-        InboxLine { id: id.into(), ..InboxLine::default() }
+    fn sent(number: u8, status: Status) -> Sent {
+        let now = Instant::now();
+        Sent { sent: now, done: now, fate: Ok(Fate { id: Some(id(number)), ..Fate::bare(status) }) }
+    }
+
+    fn line(number: u8) -> InboxLine {
+        InboxLine {
+            sequence: 1,
+            id: Id(id(number)),
+            from: "alice".parse().expect("a name"),
+            address: "0123456789abcdef".into(),
+            at: "2026-01-01T00:00:00Z".into(),
+            bytes: 5,
+            body: Body::Text("hello".into()),
+        }
     }
 
     #[test]
     fn receipts_are_true_when_each_message_is_kept_once() {
-        let sent = [sent("a", 200), sent("b", 408)];
-        assert_eq!(fault_in_inbox(&[line("a"), line("b")], &sent), None);
-        assert_eq!(fault_in_inbox(&[line("a")], &sent), None);
-        assert!(fault_in_inbox(&[line("a"), line("a")], &sent).expect("twice").contains("twice"));
-        assert!(fault_in_inbox(&[line("b")], &sent).expect("absent").contains("not in the in-box"));
+        let sent = [sent(1, Status::Delivered), sent(2, Status::TimedOut)];
+        assert_eq!(fault_in_inbox(&[line(1), line(2)], &sent), None);
+        assert_eq!(fault_in_inbox(&[line(1)], &sent), None);
+        assert!(fault_in_inbox(&[line(1), line(1)], &sent).expect("twice").contains("twice"));
+        assert!(fault_in_inbox(&[line(2)], &sent).expect("absent").contains("not in the in-box"));
     }
 
     #[test]
     fn forwarder_is_never_an_end_of_the_path() {
         let mut draw = Draw::new(1, "test");
-        let path = |names: &[&str]| SendAnswer {
+        let path = |names: &[&str]| Fate {
             path: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..SendAnswer::default()
+            ..Fate::bare(Status::Delivered)
         };
         for _ in 0..20 {
             let forwarder = forwarder(&path(&["a", "b", "c", "d"]), &mut draw).expect("one");

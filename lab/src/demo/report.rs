@@ -53,7 +53,7 @@ impl Run {
         Self {
             victim: broken.victim.clone(),
             path_before: broken.before.path.clone(),
-            path_after: broken.after.path.clone(),
+            path_after: broken.after.as_ref().map(|after| after.path.clone()).unwrap_or_default(),
             outage_ms: flow.outage.as_millis() as u64,
             messages: flow.messages,
             delivered: flow.delivered,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use kith_lab::Lab;
+use kith_lab::graph::Graph;
 use kith_lab::role::Role;
-use kith_lab::verify::{self, Graph};
 
 const PEERS: usize = 40;
 const NEW: &str = "newcomer";
@@ -13,7 +13,7 @@ const NEW: &str = "newcomer";
 fn ring_neighbours(lab: &Lab, name: &str) -> BTreeSet<String> {
     let mut ring: Vec<(u64, String)> = Vec::new();
     for peer in lab.running(Role::Peer).expect("peers") {
-        let address = peer.status().expect("status").address;
+        let address = peer.status().expect("status").answer.address.expect("a place");
         ring.push((u64::from_str_radix(&address, 16).expect("an address"), peer.name));
     }
     ring.sort();
@@ -31,13 +31,13 @@ fn changed(before: &Graph, after: &Graph) -> BTreeSet<String> {
 #[test]
 fn join_and_leave_among_40_change_only_the_tables_of_the_neighbours_and_ring_neighbours() {
     let lab = super::mesh_of(PEERS, super::seed());
-    let before = verify::graph(&lab).expect("graph");
+    let before = lab.graph().expect("graph");
     assert_eq!(before.len(), PEERS);
 
     lab.add_peer(NEW).expect("started");
     lab.wait_logged_in(NEW).expect("logged in");
     super::settle(&lab);
-    let joined = verify::graph(&lab).expect("graph");
+    let joined = lab.graph().expect("graph");
     let mut touched = joined[NEW].clone();
     touched.extend(ring_neighbours(&lab, NEW));
     let others: Vec<String> = changed(&before, &joined).difference(&touched).cloned().collect();
@@ -45,7 +45,7 @@ fn join_and_leave_among_40_change_only_the_tables_of_the_neighbours_and_ring_nei
 
     lab.stop(NEW).expect("logged out");
     super::settle(&lab);
-    let left = verify::graph(&lab).expect("graph");
+    let left = lab.graph().expect("graph");
     let others: Vec<String> = changed(&joined, &left).difference(&touched).cloned().collect();
     assert!(others.is_empty(), "a leave changed the tables of {others:?}, who are not of {touched:?}");
     assert_eq!(left, before, "the same members have the same tables");

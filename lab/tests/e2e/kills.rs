@@ -1,5 +1,6 @@
 //! Peers that die without a word.
 
+use kith_common::status::Status;
 use kith_lab::draw::Draw;
 use kith_lab::soak;
 
@@ -29,12 +30,16 @@ fn message_to_a_dead_peer_comes_back_with_a_status_and_does_not_wander() {
     let answer = lab.send("alice", "heidi", "after").expect("an answer");
     // What was written to the dying connection may have been read: then nobody can say 410. A 408 for want of any word
     // within the ten seconds would be a message that wandered.
-    let is_known = [404, 410, 503].contains(&answer.status);
-    let is_honest = answer.status == 408 && answer.reason.contains("may have arrived");
+    let is_known = [Status::NotFound, Status::Gone, Status::Unavailable].contains(&answer.status);
+    let is_honest = answer.status == Status::TimedOut && answer.reason.contains("may have arrived");
     assert!(is_known || is_honest, "{} {}", answer.status, answer.reason);
     let gone = lab.wait_until("the directory to call heidi gone", super::PATIENCE, || {
         let answer = lab.send("alice", "heidi", "later").map_err(|error| error.to_string())?;
-        if [404, 410].contains(&answer.status) { Ok(()) } else { Err(format!("{} {}", answer.status, answer.reason)) }
+        if [Status::NotFound, Status::Gone].contains(&answer.status) {
+            Ok(())
+        } else {
+            Err(format!("{} {}", answer.status, answer.reason))
+        }
     });
     gone.expect("gone");
 }

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use kith_common::status::Status;
 use kith_lab::process::Condition;
 use kith_lab::role::Role;
 use kith_lab::{Lab, Options, Progress};
+use kith_runtime::control::peer::State;
 
-fn addresses(lab: &Lab) -> BTreeMap<String, String> {
+fn addresses(lab: &Lab) -> BTreeMap<String, Option<String>> {
     let peers = lab.running(Role::Peer).expect("peers");
-    peers.iter().map(|peer| (peer.name.clone(), peer.status().expect("status").address)).collect()
+    peers.iter().map(|peer| (peer.name.clone(), peer.status().expect("status").answer.address)).collect()
 }
 
 #[test]
 fn two_labs_side_by_side_know_nothing_of_each_other() {
     let seed = super::seed();
     let (one, other) = (super::mesh_of(3, seed), super::mesh_of(4, seed + 1));
-    let network = |lab: &Lab| lab.peer("alice").expect("alice").status().expect("status").network;
+    let network = |lab: &Lab| lab.peer("alice").expect("alice").status().expect("status").answer.network;
     assert_ne!(network(&one), network(&other));
-    assert_eq!(one.send("alice", "dave", "hello").expect("an answer").status, 404);
+    assert_eq!(one.send("alice", "dave", "hello").expect("an answer").status, Status::NotFound);
     one.down().expect("ended");
     let processes = one.state().expect("state").processes;
     assert!(processes.iter().all(|process| process.condition() == Condition::Ended));
@@ -40,7 +42,7 @@ fn home_too_deep_for_a_socket_is_reached_all_the_same() {
     let deep = dir.path().join("a-rather-long-name-of-a-directory".repeat(2)).join("and-another-one".repeat(4));
     let lab = Lab::up(Options { peers: 2, ..super::options(&deep, super::seed()) }, Progress::Quiet);
     let lab = lab.unwrap_or_else(|error| panic!("the mesh did not come up: {error}"));
-    assert!(lab.peer("bob").expect("bob").home.join("control.sock").as_os_str().len() > 107);
+    assert!(lab.peer("bob").expect("bob").home.file("control.sock").as_os_str().len() > 107);
     let answer = lab.send("alice", "bob", "down here").expect("an answer");
     assert!(answer.is_delivered(), "{} {}", answer.status, answer.reason);
 }
@@ -57,7 +59,11 @@ fn peer_without_the_network_secret_is_refused() {
     let node = lab.peer("stranger").expect("stranger");
     let refused = || {
         let status = node.status().map_err(|error| error.to_string())?;
-        if status.status == 403 && !status.is_logged_in() { Ok(()) } else { Err(format!("{status:?}")) }
+        if status.status == Status::NotAllowed && status.answer.state != State::LoggedIn {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
     };
     lab.wait_until("the stranger to be refused", super::PATIENCE, refused).expect("403");
     lab.kill("stranger").expect("killed");

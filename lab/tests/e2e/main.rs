@@ -25,7 +25,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use kith_lab::{Lab, Options, Progress, mesh};
+use kith_lab::{Lab, Options, Progress, log};
 
 /// The program that plays the roles
 const BINARY: &str = env!("CARGO_BIN_EXE_kith-lab");
@@ -54,7 +54,7 @@ impl Drop for TestLab {
             return;
         }
         for process in self.lab.state().map(|state| state.processes).unwrap_or_default() {
-            let tail = mesh::tail(&process.home.join("log"), TAIL_LINES);
+            let tail = log::tail(&process.home.join("log"), TAIL_LINES);
             eprintln!("--- {} ({})\n{tail}", process.name, process.condition().word());
         }
     }

@@ -1,6 +1,8 @@
 //! One name, one owner.
 
+use kith_common::status::Status;
 use kith_lab::Lab;
+use kith_runtime::control::peer::State;
 
 const RACERS: usize = 20;
 
@@ -9,7 +11,11 @@ pub(crate) fn wait_refused(lab: &Lab, name: &str) {
     let node = lab.peer(name).expect("a peer");
     let refused = || {
         let status = node.status().map_err(|error| error.to_string())?;
-        if status.status == 409 && !status.is_logged_in() { Ok(()) } else { Err(format!("{status:?}")) }
+        if status.status == Status::Conflict && status.answer.state != State::LoggedIn {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
     };
     lab.wait_until(&format!("{name} to be refused"), super::PATIENCE, refused).expect("409");
 }
@@ -23,20 +29,20 @@ fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
             scope.spawn(|| lab.add_peer_as(racer, "prize").expect("started"));
         }
     });
-    let statuses = || -> Result<Vec<(String, u16)>, String> {
+    let statuses = || -> Result<Vec<(State, Status)>, String> {
         let status = |racer: &String| {
             let status = lab.peer(racer).and_then(|node| node.status()).map_err(|error| error.to_string())?;
-            Ok((status.state, status.status))
+            Ok((status.answer.state, status.status))
         };
         racers.iter().map(status).collect()
     };
     let decided = || {
         let statuses = statuses()?;
-        let open = statuses.iter().find(|(state, status)| state != "logged_in" && *status != 409);
+        let open = statuses.iter().find(|(state, status)| *state != State::LoggedIn && *status != Status::Conflict);
         open.map_or(Ok(()), |open| Err(format!("{open:?}")))
     };
     lab.wait_until("every racer to know", super::PATIENCE, decided).expect("a decision");
-    let winners = statuses().expect("statuses").iter().filter(|(state, _)| state == "logged_in").count();
+    let winners = statuses().expect("statuses").iter().filter(|(state, _)| *state == State::LoggedIn).count();
     assert_eq!(winners, 1);
 }
 
@@ -47,7 +53,7 @@ fn second_process_with_a_living_peers_key_is_refused() {
     lab.add_peer_as("twin", "alice").expect("started");
     let twin = lab.peer("twin").expect("twin").home;
     lab.kill("twin").expect("killed");
-    std::fs::copy(home.join("key"), twin.join("key")).expect("copied");
+    std::fs::copy(home.file("key"), twin.file("key")).expect("copied");
     lab.start("twin").expect("started");
     wait_refused(&lab, "twin");
     let answer = lab.send("bob", "alice", "still you?").expect("an answer");

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use kith_common::id::MessageId;
 use kith_lab::flow::{Flow, Summary};
-use kith_lab::{soak, verify};
+use kith_lab::{graph, soak, verify};
 
 const SEND_EVERY: Duration = Duration::from_millis(20);
 
 /// A pair with a forwarder between them, and that forwarder
 fn pair_with_a_forwarder(lab: &kith_lab::Lab) -> (String, String, String) {
-    let pairs = verify::pairs(&super::peers(lab));
+    let pairs = graph::pairs(&super::peers(lab));
     let found = pairs.into_iter().find_map(|(from, to)| {
         let answer = lab.send(&from, &to, "how far?").expect("an answer");
         (answer.path.len() > 2).then(|| (from, to, answer.path[1].clone()))
@@ -23,7 +24,7 @@ fn paused_forwarder_is_routed_around_and_nothing_is_delivered_twice() {
     let lab = super::mesh_of(8, super::seed());
     let (from, to, forwarder) = pair_with_a_forwarder(&lab);
     let receiver = lab.peer(&to).expect("receiver");
-    receiver.control().take_inbox(super::PATIENCE).expect("an emptied in-box");
+    receiver.take_inbox().expect("an emptied in-box");
     let flow = Flow::start(lab.peer(&from).expect("sender"), to.clone(), SEND_EVERY);
     flowing(&lab, &flow);
 
@@ -39,12 +40,13 @@ fn paused_forwarder_is_routed_around_and_nothing_is_delivered_twice() {
     let summary = Summary::of(&sent, SEND_EVERY);
     assert_eq!(summary.unknown, 0, "{summary:?}");
 
-    let inbox = receiver.control().inbox(super::PATIENCE).expect("in-box");
-    let ids: BTreeSet<&str> = inbox.iter().map(|line| line.id.as_str()).collect();
+    let inbox = receiver.inbox().expect("in-box");
+    let ids: BTreeSet<MessageId> = inbox.iter().map(|line| line.id.0).collect();
     assert_eq!(ids.len(), inbox.len(), "a message was delivered twice");
     let fates = sent.iter().filter_map(|sent| sent.fate.as_ref().ok());
     for answer in fates.filter(|answer| answer.is_delivered()) {
-        assert!(ids.contains(answer.id.as_str()), "{} has a receipt and is not in the in-box", answer.id);
+        let id = answer.id.expect("a message with a receipt has an id");
+        assert!(ids.contains(&id), "{id:?} has a receipt and is not in the in-box");
     }
 }
 

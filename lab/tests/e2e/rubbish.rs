@@ -10,7 +10,7 @@ use kith_common::wire::session::Purpose;
 use kith_common::wire::{FrameKind, SMALL_BYTES_MAX};
 use kith_lab::draw::Draw;
 use kith_lab::process::ProcessId;
-use kith_lab::{Lab, Options, Progress, verify};
+use kith_lab::{Lab, Options, Progress, graph};
 use kith_runtime::link::CloseReason;
 
 use super::hostile::{Hostile, Mutants, RawLink};
@@ -36,7 +36,7 @@ const HANDSHAKE_CUT: [u8; 6] = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
 
 /// Where a process listens, from `/ip4/127.0.0.1/tcp/7400`
 fn listening(lab: &Lab, name: &str) -> SocketAddr {
-    let listen = lab.node(name).expect("a node").status().expect("status").listen;
+    let listen = lab.node(name).expect("a node").listen().expect("status");
     let parts: Vec<&str> = listen.first().expect("an address").split('/').collect();
     format!("{}:{}", parts[2], parts[4]).parse().expect("an address and a port")
 }
@@ -65,7 +65,7 @@ fn wait_closed(mut stream: TcpStream) {
 fn rubbish_and_silence_are_closed_and_disturb_nobody() {
     let seed = super::seed();
     let lab = super::mesh_of(4, seed);
-    let before = verify::graph(&lab).expect("graph");
+    let before = lab.graph().expect("graph");
     let mut draw = Draw::new(seed, "rubbish");
     let mut open = Vec::new();
     for name in ["alice", "supernode"] {
@@ -82,13 +82,13 @@ fn rubbish_and_silence_are_closed_and_disturb_nobody() {
             open.push(stream);
         }
     }
-    for (from, to) in verify::pairs(&super::peers(&lab)) {
+    for (from, to) in graph::pairs(&super::peers(&lab)) {
         let answer = lab.send(&from, &to, "meanwhile").expect("an answer");
         assert!(answer.is_delivered(), "{from} → {to}: {} {}", answer.status, answer.reason);
     }
     open.into_iter().for_each(wait_closed);
-    assert_eq!(verify::graph(&lab).expect("graph"), before);
-    verify::settled(&lab).expect("everybody holds their links");
+    assert_eq!(lab.graph().expect("graph"), before);
+    lab.settled().expect("everybody holds their links");
     lab.add_peer("newcomer").expect("started");
     lab.wait_logged_in("newcomer").expect("the supernode takes logins as before");
 }
@@ -113,7 +113,7 @@ fn logged(lab: &Lab, name: &str, key: &str, event: &str, also: &[&str]) -> usize
 
 /// Runs `attack` while every pair sends; each pair at least once, and each message is delivered
 fn while_all_pairs_send<T>(lab: &Lab, attack: impl FnOnce() -> T) -> T {
-    let pairs = verify::pairs(&super::peers(lab));
+    let pairs = graph::pairs(&super::peers(lab));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -147,7 +147,7 @@ fn wait_logged_closed(lab: &Lab, name: &str, key: &str, opened: usize) {
 fn ten_thousand_mutated_frames_of_strangers_end_their_links_with_a_reason_and_nothing_else() {
     let seed = super::seed();
     let lab = super::mesh_of(4, seed);
-    let before = verify::graph(&lab).expect("graph");
+    let before = lab.graph().expect("graph");
     for (number, (name, purpose)) in [("alice", Purpose::Neighbour), ("supernode-1", Purpose::Home)].iter().enumerate()
     {
         let mut hostile = Hostile::new(200 + number as u8, 16);
@@ -164,8 +164,8 @@ fn ten_thousand_mutated_frames_of_strangers_end_their_links_with_a_reason_and_no
         assert_eq!(process(&lab, name), started, "{name} was started again");
         wait_logged_closed(&lab, name, &key, warm.links + poured.links);
     }
-    assert_eq!(verify::graph(&lab).expect("graph"), before);
-    verify::settled(&lab).expect("everybody holds their links");
+    assert_eq!(lab.graph().expect("graph"), before);
+    lab.settled().expect("everybody holds their links");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn hostile_member_with_ten_thousand_mutated_frames_disturbs_only_its_own_links()
     assert!(grown < GROWTH_KIB_MAX, "a peer has grown by {grown} KiB");
     drop(hostile);
     super::settle(&lab);
-    for (from, to) in verify::pairs(&names) {
+    for (from, to) in graph::pairs(&names) {
         let answer = lab.send(&from, &to, "afterwards").expect("an answer");
         assert!(answer.is_delivered() && answer.attempts == 1, "{from} → {to}: {answer:?}");
     }

@@ -1,6 +1,8 @@
 //! Messages in a quiet mesh.
 
-use kith_lab::verify;
+use kith_common::status::Status;
+use kith_lab::graph;
+use kith_runtime::control::peer::Body;
 
 /// Of eight peers of degree 4, in a quiet mesh
 const HOPS_MAX: u64 = 5;
@@ -8,14 +10,14 @@ const HOPS_MAX: u64 = 5;
 #[test]
 fn every_ordered_pair_delivers_within_five_hops_over_true_paths() {
     let lab = super::mesh_of(8, super::seed());
-    let graph = verify::graph(&lab).expect("graph");
-    let pairs = verify::pairs(&super::peers(&lab));
+    let links = lab.graph().expect("graph");
+    let pairs = graph::pairs(&super::peers(&lab));
     assert_eq!(pairs.len(), 56);
     for (from, to) in pairs {
         let answer = lab.send(&from, &to, "hello").expect("an answer");
         assert!(answer.is_delivered(), "{from} → {to}: {} {}", answer.status, answer.reason);
         assert!(answer.hops <= HOPS_MAX, "{from} → {to}: {} hops over {}", answer.hops, answer.way());
-        let fault = verify::fault_in_path(&graph, &from, &to, &answer);
+        let fault = graph::fault_in_path(&links, &from, &to, &answer);
         assert_eq!(fault, None, "{from} → {to} over {}", answer.way());
     }
 }
@@ -25,22 +27,22 @@ fn message_is_in_the_inbox_once_with_its_sender() {
     let lab = super::mesh_of(4, super::seed());
     let answer = lab.send("alice", "dave", "two words").expect("an answer");
     assert!(answer.is_delivered(), "{} {}", answer.status, answer.reason);
-    let inbox = lab.peer("dave").expect("dave").control().inbox(super::PATIENCE).expect("in-box");
-    let seen: Vec<_> = inbox.iter().map(|line| (line.id.as_str(), line.from.as_str(), line.text.as_str())).collect();
-    assert_eq!(seen, [(answer.id.as_str(), "alice", "two words")]);
+    let inbox = lab.peer("dave").expect("dave").inbox().expect("in-box");
+    let seen: Vec<_> = inbox.iter().map(|line| (Some(line.id.0), line.from.as_str(), line.body.clone())).collect();
+    assert_eq!(seen, [(answer.id, "alice", Body::Text("two words".into()))]);
 }
 
 #[test]
 fn message_to_a_name_that_nobody_has_is_not_found() {
     let lab = super::mesh_of(2, super::seed());
-    assert_eq!(lab.send("alice", "nobody", "hello").expect("an answer").status, 404);
+    assert_eq!(lab.send("alice", "nobody", "hello").expect("an answer").status, Status::NotFound);
 }
 
 #[test]
 fn trace_names_every_hop_to_the_destination() {
     let lab = super::mesh_of(8, super::seed());
     for to in ["bob", "heidi"] {
-        let trace = lab.peer("alice").expect("alice").control().trace(to, super::PATIENCE).expect("a trace");
+        let trace = lab.peer("alice").expect("alice").trace(to).expect("a trace");
         assert_eq!(trace.hops.last().map(|hop| hop.name.as_str()), Some(to), "{trace:?}");
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_lab::verify;
+use kith_common::status::Status;
+use kith_lab::graph;
+use kith_runtime::control::peer::State;
 
 /// Peers are back by then, without a restart of their own
 const BACK_LIMIT: Duration = Duration::from_secs(5);
@@ -11,8 +13,8 @@ const BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Name → address, as the supernode has it
 fn members(lab: &kith_lab::Lab) -> BTreeMap<String, String> {
     let supernode = lab.node("supernode").expect("supernode");
-    let peers = supernode.control().peers(super::PATIENCE).expect("peers").peers;
-    peers.into_iter().map(|peer| (peer.name, peer.address)).collect()
+    let peers = supernode.peers().expect("peers").peers;
+    peers.into_iter().map(|peer| (peer.name.to_string(), peer.address.unwrap_or_default())).collect()
 }
 
 fn pids(lab: &kith_lab::Lab) -> BTreeMap<String, Option<u32>> {
@@ -25,26 +27,26 @@ fn pids(lab: &kith_lab::Lab) -> BTreeMap<String, Option<u32>> {
 fn mesh_works_on_without_its_supernode_which_comes_back_with_every_name() {
     let lab = super::mesh_of(8, super::seed());
     let alice = lab.peer("alice").expect("alice");
-    let known = alice.control().lookup("heidi", super::PATIENCE).expect("an answer");
-    assert_eq!((known.status, known.stale), (200, false), "{known:?}");
+    let known = alice.lookup("heidi").expect("an answer");
+    assert_eq!((known.status, known.answer.stale), (Status::Delivered, false), "{known:?}");
     let (members_before, pids_before) = (members(&lab), pids(&lab));
     assert_eq!(members_before.len(), 8);
 
     lab.kill("supernode").expect("killed");
-    for (from, to) in verify::pairs(&super::peers(&lab)).into_iter().step_by(5) {
+    for (from, to) in graph::pairs(&super::peers(&lab)).into_iter().step_by(5) {
         let answer = lab.send(&from, &to, "without a supernode").expect("an answer");
         assert!(answer.is_delivered(), "{from} → {to}: {} {}", answer.status, answer.reason);
     }
     let stale = || {
-        let known = alice.control().lookup("heidi", super::PATIENCE).map_err(|error| error.to_string())?;
-        if known.status == 200 && known.stale { Ok(()) } else { Err(format!("{known:?}")) }
+        let known = alice.lookup("heidi").map_err(|error| error.to_string())?;
+        if known.status == Status::Delivered && known.answer.stale { Ok(()) } else { Err(format!("{known:?}")) }
     };
     lab.wait_until("a look-up to be answered from memory", super::PATIENCE, stale).expect("stale");
 
     lab.start_and_wait("supernode").expect("back");
     let back = || {
         let members_after = members(&lab);
-        verify::settled(&lab)?;
+        lab.settled()?;
         if members_after == members_before { Ok(()) } else { Err(format!("{members_after:?}")) }
     };
     lab.wait_until("the peers to be back", BACK_LIMIT, back).unwrap_or_else(|error| panic!("{error}"));
@@ -70,10 +72,14 @@ fn peer_without_a_supernode_runs_and_says_why_it_waits() {
     let alice = lab.peer("alice").expect("alice");
     let searching = || {
         let status = alice.status().map_err(|error| error.to_string())?;
-        if status.state == "searching" && !status.reason.is_empty() { Ok(()) } else { Err(format!("{status:?}")) }
+        if status.answer.state == State::Searching && status.answer.reason.is_some() {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
     };
     lab.wait_until("alice to say that she searches", super::PATIENCE, searching).expect("searching");
-    assert_eq!(alice.status().expect("status").status, 503);
+    assert_eq!(alice.status().expect("status").status, Status::Unavailable);
     lab.start_and_wait("supernode").expect("back");
     lab.wait_logged_in("alice").expect("logged in");
 }

@@ -3,7 +3,7 @@
 use kith_common::id::Name;
 use kith_runtime::cli::{self, Screen, Stop, count};
 use kith_runtime::control::client;
-use kith_runtime::control::peer::{Body, InboxLine, READ_MAX, ReadAnswer, Request};
+use kith_runtime::control::peer::{Body, InboxAnswer, InboxLine, READ_MAX, ReadAnswer, Request};
 use kith_runtime::home::Home;
 
 /// Read the messages that came, oldest first
@@ -37,7 +37,7 @@ impl Inbox {
         for (before, line) in client::open(home, &request, within)?.enumerate() {
             let line = line?;
             if line.status.is_some() {
-                let status = cli::last_status(&line)?;
+                let status = line.done::<InboxAnswer>()?.status;
                 self.read(home, &mut printed)?;
                 let nothing = || "no messages".to_owned();
                 if before == 0 || screen.is_json() {

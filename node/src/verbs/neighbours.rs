@@ -30,12 +30,6 @@ fn readable(answer: &NeighboursAnswer) -> String {
 }
 
 fn row(neighbour: &Neighbour) -> [String; 9] {
-    let state = match neighbour.state {
-        LinkState::Up => "up",
-        LinkState::Dialling => "dialling",
-        LinkState::Down => "down",
-        LinkState::Leaving => "leaving",
-    };
     let dialler = match neighbour.direction {
         Some(Direction::Outgoing) => "us",
         Some(Direction::Incoming) => "them",
@@ -49,7 +43,7 @@ fn row(neighbour: &Neighbour) -> [String; 9] {
     [
         neighbour.name.to_string(),
         short(&neighbour.address).to_owned(),
-        state.to_owned(),
+        neighbour.state.to_string(),
         span(neighbour.since_s),
         neighbour.rtt_us.map_or("-".into(), time),
         dialler.to_owned(),

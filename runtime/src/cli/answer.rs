@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Failure, Screen, Stop};
-use crate::control::client::{self, Line};
+use crate::control::Done;
+use crate::control::client::{self, ANSWER_WITHIN, Line};
 use crate::home::Home;
 
 /// An answer of one line: the daemon tried
@@ -24,21 +25,9 @@ pub struct Answer<T> {
 /// # Errors
 /// [`Stop::Failed`] if there is no daemon, no answer, or it says that the request could not be tried.
 pub fn ask<T: DeserializeOwned>(home: &Home, request: &impl Serialize) -> Result<Answer<T>, Stop> {
-    let line = client::ask(home, request)?;
-    let status = last_status(&line)?;
-    Ok(Answer { answer: line.answer()?, line, status })
-}
-
-/// The status of a last line
-///
-/// # Errors
-/// The refusal, if it is one.
-pub fn last_status(line: &Line) -> Result<Status, Failure> {
-    let status = line.status.unwrap_or(Status::Failed);
-    match &line.refusal {
-        Some(refusal) => Err(Failure::refused(status, refusal)),
-        None => Ok(status),
-    }
+    let line = client::ask(home, request, ANSWER_WITHIN)?;
+    let Done { status, answer, .. } = line.done()?;
+    Ok(Answer { line, status, answer })
 }
 
 impl<T> Answer<T> {

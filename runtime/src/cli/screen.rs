@@ -7,7 +7,6 @@ use kith_common::status::Status;
 use serde::Serialize;
 
 use crate::config::ConfigError;
-use crate::control::Refusal;
 use crate::control::client::{ClientError, Line};
 use crate::home::HomeError;
 
@@ -203,6 +202,7 @@ impl From<ClientError> for Failure {
             ClientError::TooLong(_) => Self::new(Status::TooLarge, text, None),
             ClientError::TimedOut(_) => Self::new(Status::TimedOut, text, None),
             ClientError::Broken(_) => Self::new(Status::Failed, text, None),
+            ClientError::Refused { status, refusal } => Self::new(status, refusal.error, refusal.hint),
             ClientError::Io(_) => Self::local(text),
         }
     }
@@ -228,13 +228,6 @@ impl From<HomeError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::usage(error.to_string(), None)
-    }
-}
-
-impl Failure {
-    /// A request that the daemon says could not be tried
-    pub fn refused(status: Status, refusal: &Refusal) -> Self {
-        Self::new(status, refusal.error.clone(), refusal.hint.clone())
     }
 }
 

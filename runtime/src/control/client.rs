@@ -45,6 +45,14 @@ pub enum ClientError {
     /// The daemon ended, or does not speak as it should; it may have done what was asked for
     #[error("the daemon's answer broke off: {0}")]
     Broken(String),
+    /// The daemon says that the request could not be tried
+    #[error("{status}: {}", refusal.error)]
+    Refused {
+        /// Never a success
+        status: Status,
+        /// In the daemon's words
+        refusal: Refusal,
+    },
     /// The system refused
     #[error("cannot talk to the daemon: {0}")]
     Io(#[from] io::Error),
@@ -71,7 +79,11 @@ struct Head {
 }
 
 impl Line {
-    fn new(text: String) -> Result<Self, ClientError> {
+    /// Reads a line, which has no end any more
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] if it is no object, or the last line and has no status.
+    pub fn read(text: String) -> Result<Self, ClientError> {
         let head: Head = serde_json::from_str(&text).map_err(malformed)?;
         if !head.done {
             return Ok(Self { text, status: None, refusal: None });
@@ -92,9 +104,12 @@ impl Line {
     /// What the last line says
     ///
     /// # Errors
-    /// [`ClientError::Broken`] if it is not that.
-    pub fn answer<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        self.parse().map(|Done { answer, .. }| answer)
+    /// [`ClientError::Refused`] if the request could not be tried, [`ClientError::Broken`] if it is something else.
+    pub fn done<T: DeserializeOwned>(&self) -> Result<Done<T>, ClientError> {
+        match (self.status, &self.refusal) {
+            (Some(status), Some(refusal)) => Err(ClientError::Refused { status, refusal: refusal.clone() }),
+            _ => self.parse(),
+        }
     }
 }
 
@@ -138,13 +153,13 @@ pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) ->
     Ok(Answer { reader: BufReader::new(stream), within, is_over: false })
 }
 
-/// Sends `request`, whose answer is one line
+/// Sends `request`, whose answer is one line that must come `within`
 ///
 /// # Errors
-/// [`ClientError`]
-pub fn ask<R: Serialize>(home: &Home, request: &R) -> Result<Line, ClientError> {
+/// [`ClientError`], but for a refusal, which is a line like any other here.
+pub fn ask<R: Serialize>(home: &Home, request: &R, within: Duration) -> Result<Line, ClientError> {
     let broken = || ClientError::Broken("it has no last line".into());
-    let mut answer = open(home, request, Some(ANSWER_WITHIN))?;
+    let mut answer = open(home, request, Some(within))?;
     answer.find(|line| line.as_ref().map_or(true, |line| line.status.is_some())).unwrap_or_else(|| Err(broken()))
 }
 
@@ -158,7 +173,7 @@ impl Answer {
         let mut text = String::new();
         let read = self.reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut text);
         match read {
-            Ok(_) if text.ends_with('\n') => Line::new(text.trim_end().to_owned()),
+            Ok(_) if text.ends_with('\n') => Line::read(text.trim_end().to_owned()),
             Ok(_) => Err(ClientError::Broken("the daemon hung up".into())),
             Err(error) => Err(self.fault(error)),
         }
@@ -185,3 +200,6 @@ impl Iterator for Answer {
         Some(line)
     }
 }
+
+#[cfg(test)]
+mod tests;

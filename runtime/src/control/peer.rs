@@ -169,6 +169,17 @@ pub enum State {
     LoggedOut,
 }
 
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::LoggedIn => "logged in",
+            Self::Searching => "searching",
+            Self::Joining => "joining",
+            Self::LoggedOut => "logged out",
+        })
+    }
+}
+
 /// Answers `status`: 200 logged in, 503 searching or joining, 401 logged out, else what the supernode refused with
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
@@ -260,6 +271,17 @@ pub enum LinkState {
     Down,
     /// It is in no table any more and closes when the new ones are up
     Leaving,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Dialling => "dialling",
+            Self::Down => "down",
+            Self::Leaving => "leaving",
+        })
+    }
 }
 
 /// Who opened a link

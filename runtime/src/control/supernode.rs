@@ -8,6 +8,8 @@
 //! | `ring` | | [`RingAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 
+use std::fmt;
+
 use kith_common::id::Name;
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +116,16 @@ pub enum MemberState {
     Suspect,
     /// Not here; the name stays its own
     LoggedOut,
+}
+
+impl fmt::Display for MemberState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::LoggedIn => "logged in",
+            Self::Suspect => "suspect",
+            Self::LoggedOut => "logged out",
+        })
+    }
 }
 
 /// Answers `ring`

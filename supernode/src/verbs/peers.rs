@@ -29,10 +29,8 @@ fn readable(answer: &PeersAnswer) -> String {
 
 pub(super) fn state(member: &Member) -> String {
     match (member.state, &member.reason) {
-        (MemberState::LoggedIn, _) => "logged in".into(),
-        (MemberState::LoggedOut, _) => "logged out".into(),
-        (MemberState::Suspect, None) => "suspect".into(),
-        (MemberState::Suspect, Some(reason)) => format!("suspect: {reason}"),
+        (MemberState::Suspect, Some(reason)) => format!("{}: {reason}", member.state),
+        (state, _) => state.to_string(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::mesh::LabError;
+use crate::error::LabError;
 use crate::output;
 pub use report::{Figures, Report, Row};
 use stage::Stage;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ask::{Answer, Ask, LAST, PLACES, RoundTrips};
 use super::{Kind, Lap};
-use crate::mesh::{LabError, io_error};
+use crate::error::{LabError, io_error};
 use crate::process::ProcessId;
 use crate::role;
 

@@ -1,0 +1,162 @@
+//! A process of a lab, to be asked through its control socket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kith_common::id::Name;
+use kith_runtime::control::client::{self, ClientError, Line};
+use kith_runtime::control::peer::{
+    Body, InboxLine, LookupAnswer, NeighboursAnswer, READ_MAX, ReadAnswer, Request, StatusAnswer, TraceAnswer,
+};
+use kith_runtime::control::{Done, supernode};
+use kith_runtime::home::{Home, PEER, SUPERNODE};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::LabError;
+use crate::fate::Fate;
+use crate::role::Role;
+use crate::state::Process;
+
+/// One look at a daemon on its control socket; a busy machine is slow, a paused daemon says nothing at all
+pub const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// A send has its fate within 10 s and perhaps a look-up and a relay after that
+pub const SEND_LIMIT: Duration = Duration::from_secs(30);
+
+/// One process of a lab, to be asked
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is called in the lab
+    pub name: String,
+    /// What it is
+    pub role: Role,
+    /// Where it keeps its things
+    pub home: Home,
+}
+
+impl Node {
+    pub(crate) fn of(process: &Process) -> Result<Self, LabError> {
+        let role = match process.role {
+            Role::Peer => PEER,
+            Role::Supernode => SUPERNODE,
+        };
+        let home = Home::resolve(role, Some(&process.home))?;
+        Ok(Self { name: process.name.clone(), role: process.role, home })
+    }
+
+    /// Its log
+    pub fn log(&self) -> PathBuf {
+        self.home.file("log")
+    }
+
+    /// Asks for an answer of one line, which must come within `limit`; a status of failure is an answer too
+    ///
+    /// # Errors
+    /// [`LabError::Control`]
+    pub fn ask<T: DeserializeOwned>(&self, request: &impl Serialize, limit: Duration) -> Result<Done<T>, LabError> {
+        client::ask(&self.home, request, limit).and_then(|line| line.done()).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: ClientError) -> LabError {
+        LabError::Control { name: self.name.clone(), error }
+    }
+
+    /// How a peer is: the status is 200 only if it is logged in
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn status(&self) -> Result<Done<StatusAnswer>, LabError> {
+        self.ask(&Request::Status, LOOK_LIMIT)
+    }
+
+    /// Where it listens, whatever its role
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn listen(&self) -> Result<Vec<String>, LabError> {
+        match self.role {
+            Role::Peer => Ok(self.status()?.answer.listen),
+            Role::Supernode => {
+                let done = self.ask::<supernode::StatusAnswer>(&supernode::Request::Status, LOOK_LIMIT)?;
+                Ok(done.answer.listen)
+            }
+        }
+    }
+
+    /// A peer's links
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn neighbours(&self) -> Result<NeighboursAnswer, LabError> {
+        self.ask(&Request::Neighbours, LOOK_LIMIT).map(|done| done.answer)
+    }
+
+    /// Sends a message and waits for its fate
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; then the message's fate is not known.
+    pub fn send(&self, to: &str, text: &str) -> Result<Fate, LabError> {
+        let request = Request::Send { name: name(to)?, body: Body::Text(text.to_owned()) };
+        let line = client::ask(&self.home, &request, SEND_LIMIT);
+        line.and_then(|line| Fate::of(&line)).map_err(|error| self.failed(error))
+    }
+
+    /// The unread messages, oldest first; they stay in the in-box
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn inbox(&self) -> Result<Vec<InboxLine>, LabError> {
+        self.read_inbox().map_err(|error| self.failed(error))
+    }
+
+    fn read_inbox(&self) -> Result<Vec<InboxLine>, ClientError> {
+        let lines = client::open(&self.home, &Request::Inbox { follow: false, from: None }, Some(SEND_LIMIT))?;
+        let lines: Vec<Line> = lines.collect::<Result<_, _>>()?;
+        lines.iter().filter(|line| line.status.is_none()).map(Line::parse).collect()
+    }
+
+    /// The unread messages, oldest first, which leave the in-box
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and if the daemon refuses to remove them; some may be removed then.
+    pub fn take_inbox(&self) -> Result<Vec<InboxLine>, LabError> {
+        let inbox = self.inbox()?;
+        for lines in inbox.chunks(READ_MAX) {
+            let sequences = lines.iter().map(|line| line.sequence).collect();
+            self.ask::<ReadAnswer>(&Request::Read { sequences }, SEND_LIMIT)?;
+        }
+        Ok(inbox)
+    }
+
+    /// Where `whom` is
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and if the peer does not know it.
+    pub fn lookup(&self, whom: &str) -> Result<Done<LookupAnswer>, LabError> {
+        self.ask(&Request::Lookup { name: name(whom)? }, SEND_LIMIT)
+    }
+
+    /// The way to `whom`, hop by hop
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn trace(&self, whom: &str) -> Result<TraceAnswer, LabError> {
+        self.ask(&Request::Trace { name: name(whom)? }, SEND_LIMIT).map(|done| done.answer)
+    }
+
+    /// The peers that a supernode knows
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn peers(&self) -> Result<supernode::PeersAnswer, LabError> {
+        self.ask(&supernode::Request::Peers, LOOK_LIMIT).map(|done| done.answer)
+    }
+}
+
+/// A name, as people type it
+///
+/// # Errors
+/// [`LabError::Options`] if it cannot be one.
+pub(crate) fn name(text: &str) -> Result<Name, LabError> {
+    text.parse().map_err(|error| LabError::Options(format!("{text:?} is no name: {error}")))
+}

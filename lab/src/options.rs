@@ -1,0 +1,90 @@
+//! How a lab is laid out, and who is told how far it has come.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::LabError;
+use crate::output;
+use crate::state::PROCESSES_MAX;
+
+/// The lab's lease: short, so that there is something to see
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How a lab is laid out
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Everything that the lab makes lies beneath it
+    pub dir: PathBuf,
+    /// The program that plays the roles
+    pub binary: PathBuf,
+    /// How many supernodes; one, until the directory is replicated
+    pub supernodes: usize,
+    /// How many peers, at most [`PROCESSES_MAX`] with the supernodes
+    pub peers: usize,
+    /// The network's degree
+    pub degree: u8,
+    /// The network's lease
+    pub lease: Duration,
+    /// What keys and salts are drawn from; one is drawn if none is given
+    pub seed: Option<u64>,
+    /// The network's secret
+    pub secret: Option<String>,
+    /// Whether the lab ends with this process, however that one ends
+    pub tied: bool,
+}
+
+impl Options {
+    /// One supernode and eight peers of degree 4 beneath `dir`, played by `binary`, ended with this process
+    pub fn new(dir: impl Into<PathBuf>, binary: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            binary: binary.into(),
+            supernodes: 1,
+            peers: 8,
+            degree: 4,
+            lease: LEASE,
+            seed: None,
+            secret: None,
+            tied: true,
+        }
+    }
+
+    /// Whether such a lab can be had; nothing is made
+    ///
+    /// # Errors
+    /// [`LabError::Options`] says what cannot be had.
+    pub(crate) fn check(&self) -> Result<(), LabError> {
+        let refuse = |text: String| Err(LabError::Options(text));
+        if self.supernodes != 1 {
+            return refuse(format!(
+                "a lab has one supernode for now, not {}: the directory is not replicated yet",
+                self.supernodes
+            ));
+        }
+        if self.supernodes + self.peers > PROCESSES_MAX {
+            return refuse(format!("a lab has at most {PROCESSES_MAX} processes"));
+        }
+        if self.degree < 4 || self.degree % 2 == 1 {
+            return refuse(format!("the degree is even and at least 4, not {}", self.degree));
+        }
+        Ok(())
+    }
+}
+
+/// Who is told how far a lab has come
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nobody
+    Quiet,
+    /// Standard error, a line at a time
+    Lines,
+}
+
+impl Progress {
+    /// Tells one step
+    pub fn say(self, text: &str) {
+        if self == Self::Lines {
+            output::note(text);
+        }
+    }
+}
