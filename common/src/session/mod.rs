@@ -10,8 +10,8 @@
 //! Neither knows the directory: an admission *proposes* a [`admission::LoginRequest`] and is told what became of it, once
 //! that is durable.
 //!
-//! A link is named by its *attempt*, the number of the dial that made it. Events of an attempt that is over are ignored,
-//! so the shell may report them late or twice. The shell sends [`Bye`] when it carries out a `Close`.
+//! A link is named by the number of the dial that made it. Events of a dial or link that is over are ignored, so the
+//! shell may report them late or twice. The shell sends [`Bye`](crate::wire::Bye) when it carries out a `Close`.
 //!
 //! Every frame of a home link goes through here, but for `Hello` (the shell decodes it: `handle_opened`), probes (the
 //! link's own) and, at a peer, packets (the forwarder's). One in a wrong state is counted and ends the link with a
@@ -28,9 +28,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::status::Status;
-use crate::wire::session::{Location, Locations, Reason};
-use crate::wire::{Bye, WireError};
+use crate::wire::session::{Location, Locations};
 
 /// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say
 pub const DIAL_WAIT: Duration = Duration::from_secs(16);
@@ -71,16 +69,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({} bytes)", self.0.len())
     }
-}
-
-/// What to say to a link whose bytes could not be read: 426 to another version, else 400
-pub fn bye_for(error: WireError) -> Bye {
-    let status = match error {
-        WireError::Version(_) => Status::VersionNotSupported,
-        WireError::TooLong => Status::TooLarge,
-        _ => Status::Malformed,
-    };
-    Bye { status, reason: Reason::truncated(&error.to_string()) }
 }
 
 /// Where a peer can be dialled: its `external` locations, else its listening port at the IP that the supernode saw

@@ -15,9 +15,10 @@ use super::admission::AdmissionConfig;
 use super::*;
 use crate::crypto::{self, Ed25519, Signature, Signer, Verifier};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
+use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Certificate, Grant, SignedCertificate};
-use crate::wire::session::{Hello, Purpose, Rewire, Role};
+use crate::wire::session::{Hello, Purpose, Reason, Rewire, Role};
 
 const LEASE: Duration = Duration::from_secs(30);
 const SECRET: &[u8] = b"open sesame";
@@ -115,15 +116,6 @@ fn observed_location_is_the_listening_port_at_the_seen_ip() {
     assert_eq!(infer("::ffff:192.0.2.7", 7401), texts(["/ip4/192.0.2.7/tcp/7401"]));
     assert_eq!(infer("192.0.2.7", 0), texts([]));
     assert_eq!(infer("unknown", 7401), texts([]));
-}
-
-#[test]
-fn another_version_is_answered_with_426_and_rubbish_with_400() {
-    let bye = bye_for(WireError::Version(9));
-    assert_eq!(bye.status, Status::VersionNotSupported);
-    assert_eq!(&*bye.reason, "version 9 of the protocol, this is version 1");
-    assert_eq!(bye_for(WireError::Magic).status, Status::Malformed);
-    assert_eq!(bye_for(WireError::TooLong).status, Status::TooLarge);
 }
 
 #[test]

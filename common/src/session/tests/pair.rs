@@ -40,18 +40,18 @@ pub(super) struct Supernode {
 }
 
 struct Link {
-    attempt: u64,
+    dial: u64,
     supernode: String,
     admission: Admission,
 }
 
 enum Happening {
-    Opened { attempt: u64, supernode: String },
-    Failed { attempt: u64 },
-    ToPeer { attempt: u64, bytes: Vec<u8> },
-    ToSupernode { attempt: u64, bytes: Vec<u8> },
-    Closed { attempt: u64, status: Status, reason: String },
-    Durable { attempt: u64, request: LoginRequest },
+    Opened { dial: u64, supernode: String },
+    Failed { dial: u64 },
+    ToPeer { dial: u64, bytes: Vec<u8> },
+    ToSupernode { dial: u64, bytes: Vec<u8> },
+    Closed { dial: u64, status: Status, reason: String },
+    Durable { dial: u64, request: LoginRequest },
 }
 
 /// Times are fields: a scenario sets what it is about
@@ -134,10 +134,10 @@ impl Pair {
 
     /// Every link breaks; both sides learn of it
     pub(super) fn cut(&mut self) {
-        for (attempt, mut link) in std::mem::take(&mut self.links) {
+        for (dial, mut link) in std::mem::take(&mut self.links) {
             link.admission.handle_closed("connection reset");
             self.seen.extend(std::iter::from_fn(|| link.admission.poll_output()));
-            self.peer.handle_closed(self.now, attempt, Status::Unavailable, "connection reset");
+            self.peer.handle_closed(self.now, dial, Status::Unavailable, "connection reset");
         }
         self.drain();
     }
@@ -170,35 +170,35 @@ impl Pair {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Opened { attempt, supernode } => self.open(attempt, supernode),
-            Happening::Failed { attempt } => {
-                self.peer.handle_dial_failed(self.now, attempt, Status::Unavailable, "connection refused");
+            Happening::Opened { dial, supernode } => self.open(dial, supernode),
+            Happening::Failed { dial } => {
+                self.peer.handle_dial_failed(self.now, dial, Status::Unavailable, "connection refused");
             }
-            Happening::ToPeer { attempt, bytes } => {
-                self.peer.handle_frame(self.now, attempt, decode(&bytes), &ed(PEER));
+            Happening::ToPeer { dial, bytes } => {
+                self.peer.handle_frame(self.now, dial, decode(&bytes), &ed(PEER));
             }
-            Happening::ToSupernode { attempt, bytes } => {
-                if let Some(link) = self.links.get_mut(&attempt) {
+            Happening::ToSupernode { dial, bytes } => {
+                if let Some(link) = self.links.get_mut(&dial) {
                     link.admission.handle_frame(self.now, decode(&bytes), &Ed25519);
                 }
             }
-            Happening::Closed { attempt, status, reason } => {
-                if let Some(mut link) = self.links.remove(&attempt) {
+            Happening::Closed { dial, status, reason } => {
+                if let Some(mut link) = self.links.remove(&dial) {
                     link.admission.handle_closed(&reason);
                     self.seen.extend(std::iter::from_fn(|| link.admission.poll_output()));
-                    self.peer.handle_closed(self.now, attempt, status, &reason);
+                    self.peer.handle_closed(self.now, dial, status, &reason);
                 }
             }
-            Happening::Durable { attempt, request } => self.decide(attempt, &request),
+            Happening::Durable { dial, request } => self.decide(dial, &request),
         }
     }
 
-    fn open(&mut self, attempt: u64, at: String) {
+    fn open(&mut self, dial: u64, at: String) {
         let supernode = &self.supernodes[&at];
         let admission = Admission::new(supernode.config.clone(), "192.0.2.7".parse().ok());
-        let mut link = Link { attempt, supernode: at, admission };
-        let of_peer = hello(Role::Peer, self.peer.network(), attempt as u8);
-        let of_supernode = hello(Role::Supernode, Some(supernode.config.network), !(attempt as u8));
+        let mut link = Link { dial, supernode: at, admission };
+        let of_peer = hello(Role::Peer, self.peer.network(), dial as u8);
+        let of_supernode = hello(Role::Supernode, Some(supernode.config.network), !(dial as u8));
         match supernode.overload.clone() {
             Some(refusal) => link.admission.handle_refused(self.now, refusal),
             None => {
@@ -206,13 +206,13 @@ impl Pair {
                 link.admission.handle_opened(self.now, ed(PEER).key(), nonce, &of_peer, &ed(SUPERNODE));
             }
         }
-        self.peer.handle_opened(self.now, attempt, ed(SUPERNODE).key(), of_peer.nonce, &of_supernode);
-        self.links.insert(attempt, link);
+        self.peer.handle_opened(self.now, dial, ed(SUPERNODE).key(), of_peer.nonce, &of_supernode);
+        self.links.insert(dial, link);
     }
 
-    fn decide(&mut self, attempt: u64, request: &LoginRequest) {
+    fn decide(&mut self, dial: u64, request: &LoginRequest) {
         let outcome = self.directory.log_in(self.now, request);
-        let Some(link) = self.links.get_mut(&attempt) else { return };
+        let Some(link) = self.links.get_mut(&dial) else { return };
         match outcome {
             Ok(grant) => link.admission.handle_granted(&grant, rewire(self.directory.epoch), &ed(SUPERNODE)),
             Err(refusal) => link.admission.handle_refused(self.now, refusal),
@@ -223,50 +223,50 @@ impl Pair {
         while let Some(output) = self.peer.poll_output() {
             self.carry_out(output);
         }
-        let attempts: Vec<u64> = self.links.keys().copied().collect();
-        for attempt in attempts {
-            while let Some(output) = self.links.get_mut(&attempt).and_then(|link| link.admission.poll_output()) {
-                self.serve(attempt, output);
+        let dials: Vec<u64> = self.links.keys().copied().collect();
+        for dial in dials {
+            while let Some(output) = self.links.get_mut(&dial).and_then(|link| link.admission.poll_output()) {
+                self.serve(dial, output);
             }
         }
     }
 
     fn carry_out(&mut self, output: MembershipOutput) {
         match output {
-            MembershipOutput::Dial { attempt, supernode } => {
+            MembershipOutput::Dial { dial, supernode } => {
                 self.dials.push((self.now, supernode.clone()));
                 match self.supernodes[&supernode].up {
-                    true => self.later(self.latency * 4, Happening::Opened { attempt, supernode }),
-                    false => self.later(self.latency, Happening::Failed { attempt }),
+                    true => self.later(self.latency * 4, Happening::Opened { dial, supernode }),
+                    false => self.later(self.latency, Happening::Failed { dial }),
                 }
             }
-            MembershipOutput::Send { attempt, frame } => {
-                self.transmit(Happening::ToSupernode { attempt, bytes: frame.to_bytes().unwrap() });
+            MembershipOutput::Send { dial, frame } => {
+                self.transmit(Happening::ToSupernode { dial, bytes: frame.to_bytes().unwrap() });
             }
             other => {
-                if let MembershipOutput::Close { attempt, status, reason } = &other {
-                    let (attempt, status, reason) = (*attempt, *status, reason.to_string());
-                    self.later(self.latency, Happening::Closed { attempt, status, reason });
+                if let MembershipOutput::Close { dial, status, reason } = &other {
+                    let (dial, status, reason) = (*dial, *status, reason.to_string());
+                    self.later(self.latency, Happening::Closed { dial, status, reason });
                 }
                 self.log.push((self.now, other));
             }
         }
     }
 
-    fn serve(&mut self, attempt: u64, output: AdmissionOutput) {
+    fn serve(&mut self, dial: u64, output: AdmissionOutput) {
         match output.clone() {
             AdmissionOutput::Send(frame) => {
-                return self.transmit(Happening::ToPeer { attempt, bytes: frame.to_bytes().unwrap() });
+                return self.transmit(Happening::ToPeer { dial, bytes: frame.to_bytes().unwrap() });
             }
             AdmissionOutput::Close { status, reason } => {
                 let reason = reason.to_string();
-                self.later(self.latency, Happening::Closed { attempt, status, reason });
+                self.later(self.latency, Happening::Closed { dial, status, reason });
             }
-            AdmissionOutput::Propose(request) => self.later(self.disk, Happening::Durable { attempt, request }),
-            AdmissionOutput::Renew { session, .. } => self.renew(attempt, session),
+            AdmissionOutput::Propose(request) => self.later(self.disk, Happening::Durable { dial, request }),
+            AdmissionOutput::Renew { session, .. } => self.renew(dial, session),
             AdmissionOutput::LogOut { session } => {
                 self.directory.sessions.remove(&session);
-                if let Some(link) = self.links.get_mut(&attempt) {
+                if let Some(link) = self.links.get_mut(&dial) {
                     link.admission.handle_logged_out();
                 }
             }
@@ -275,10 +275,10 @@ impl Pair {
         self.seen.push(output);
     }
 
-    fn renew(&mut self, attempt: u64, session: SessionId) {
+    fn renew(&mut self, dial: u64, session: SessionId) {
         let epoch = Epoch(self.directory.epoch);
         let renewed = self.directory.sessions.get_mut(&session).map(|(_, renewed)| *renewed = self.now);
-        let Some(link) = self.links.get_mut(&attempt) else { return };
+        let Some(link) = self.links.get_mut(&dial) else { return };
         match renewed {
             Some(()) => link.admission.handle_renewed(epoch),
             None => link.admission.handle_ended(&Refusal::new(Status::NotLoggedIn, "no such session", Duration::ZERO)),
@@ -298,8 +298,8 @@ impl Pair {
 
     /// At which supernode the peer's link ends
     pub(super) fn home(&self) -> Option<&str> {
-        let attempt = self.peer.home()?;
-        self.links.values().find(|link| link.attempt == attempt).map(|link| link.supernode.as_str())
+        let dial = self.peer.home()?;
+        self.links.values().find(|link| link.dial == dial).map(|link| link.supernode.as_str())
     }
 }
 

@@ -103,15 +103,15 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-fn feed_peer(peer: &mut Membership, now: Instant, attempt: u64, input: Input) {
+fn feed_peer(peer: &mut Membership, now: Instant, dial: u64, input: Input) {
     match input {
-        Input::Frame(frame) => peer.handle_frame(now, attempt, *frame, &ed(PEER)),
+        Input::Frame(frame) => peer.handle_frame(now, dial, *frame, &ed(PEER)),
         Input::Opened => {
             let hello = hello(Role::Supernode, None, NONCE);
-            peer.handle_opened(now, attempt, ed(SUPERNODE).key(), [NONCE; 32], &hello);
+            peer.handle_opened(now, dial, ed(SUPERNODE).key(), [NONCE; 32], &hello);
         }
         Input::Closed(late) => {
-            peer.handle_closed(now, attempt.saturating_sub(late.into()), Status::Unavailable, "random");
+            peer.handle_closed(now, dial.saturating_sub(late.into()), Status::Unavailable, "random");
         }
         Input::Login => peer.handle_login(now),
         Input::Logout => peer.handle_logout(now),
@@ -147,18 +147,18 @@ proptest! {
     #[test]
     fn random_inputs_never_break_a_peer(inputs in prop::collection::vec(input(), 1..40), seed in 0u64..8) {
         let mut peer = Membership::new(config(), seed, Instant::ZERO);
-        let (mut now, mut attempt, mut proved) = (Instant::ZERO, 0, false);
+        let (mut now, mut dial, mut proved) = (Instant::ZERO, 0, false);
         for input in inputs {
             if let Input::Sleep(ms) = input {
                 now = now + Duration::from_millis(ms);
             }
             let is_good = matches!(&input, Input::Frame(frame) if matches!(&**frame, Frame::Challenge(_)));
-            feed_peer(&mut peer, now, attempt, input);
+            feed_peer(&mut peer, now, dial, input);
             let outputs: Vec<MembershipOutput> = std::iter::from_fn(|| peer.poll_output()).collect();
             prop_assert!(outputs.len() <= OUTPUTS_PER_INPUT_MAX);
             for output in outputs {
                 match output {
-                    MembershipOutput::Dial { attempt: new, .. } => (attempt, proved) = (new, false),
+                    MembershipOutput::Dial { dial: new, .. } => (dial, proved) = (new, false),
                     MembershipOutput::Send { frame: Frame::Login(_), .. } => {
                         prop_assert!(is_good);
                         proved = true;

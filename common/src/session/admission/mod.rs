@@ -1,21 +1,25 @@
-//! The supernode's half, one for each connection: show who it is, check who comes, propose the login, serve the session.
+//! A supernode's half of a session, one for each connection: show who it is, check who comes, propose the login, serve the
+//! session.
+
+mod output;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::output::{AdmissionOutput, LoginRequest, Refusal};
 use super::rate::Bucket;
 use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
 use crate::crypto::{Handshake, Signer, Verifier};
-use crate::id::{Epoch, Key, Name, NetworkId, SessionId};
+use crate::id::{Epoch, Key, NetworkId, SessionId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};
 use crate::wire::session::{
-    Challenge, Found, Granted, Hello, Locations, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew,
-    Renewed, Report, Rewire, Role,
+    Challenge, Found, Granted, Hello, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew, Renewed,
+    Report, Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind, PacketBytes, VERSION};
 
@@ -42,95 +46,18 @@ pub const RELAY_INTERVAL: Duration = Duration::from_millis(10);
 /// What all admissions of a supernode share
 #[derive(Clone, Debug)]
 pub struct AdmissionConfig {
-    /// The network's id
     pub network: NetworkId,
     /// The right to sign grants
     pub certificate: SignedCertificate,
-    /// What a peer must know, if anything
+    /// What every peer must prove to know; none: whoever comes is let in
     pub secret: Option<Secret>,
     /// How long a session lasts without a renewal
     pub lease: Duration,
 }
 
-/// A login that was checked and may be put into the log
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoginRequest {
-    /// The name that the peer wants
-    pub name: Name,
-    /// Its key, as the transport and its signature proved
-    pub key: Key,
-    /// How often it has started: a larger one replaces sessions of a smaller one
-    pub boot: u64,
-    /// Where it can be dialled, the best that is known
-    pub locations: Locations,
-    /// The session that it had, to be taken up again if its lease lasts
-    pub resume: Option<SessionId>,
-}
-
-/// No, and when to come again
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// As a code: 401, 403, 409, 413, 426, 429 or 503
-    pub status: Status,
-    /// In words, with what to do
-    pub reason: Reason,
-    /// Zero: trying again as it is will not help
-    pub retry_after: Duration,
-}
-
-impl Refusal {
-    /// A refusal that says `reason`, cut to what a frame holds
-    pub fn new(status: Status, reason: &str, retry_after: Duration) -> Self {
-        Self { status, reason: Reason::truncated(reason), retry_after }
-    }
-}
-
-/// What the shell is to do, and what it is told
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdmissionOutput {
-    /// Send on this connection
-    Send(Frame),
-    /// Say good-bye and close
-    Close {
-        /// The reason as a code
-        status: Status,
-        /// The reason in words
-        reason: Reason,
-    },
-    /// Put this into the log; answered by `handle_granted` once it is durable, or by `handle_refused`
-    Propose(LoginRequest),
-    /// The lease begins anew; answered by `handle_renewed`, or by `handle_ended` if there is no such session
-    Renew {
-        /// Which
-        session: SessionId,
-        /// Of the table that the peer has; an older one than the directory's is answered by a rewire, too
-        epoch: Epoch,
-    },
-    /// End this session in the log; answered by `handle_logged_out` once it is durable
-    LogOut {
-        /// Which
-        session: SessionId,
-    },
-    /// A question for the directory; answered by a `Found` frame
-    LookUp(LookUp),
-    /// What the peer found out about its neighbours
-    Report(Report),
-    /// To be relayed
-    Relay(PacketBytes),
-    /// Over the rate of relays: to be given back
-    RelayRefused(PacketBytes),
-    /// The session has no connection any more, and did not log out
-    Lost {
-        /// Which
-        session: SessionId,
-        /// Why
-        reason: Reason,
-    },
-}
-
 #[derive(Debug)]
 enum State {
-    /// Before the hellos
+    /// The hellos have to be exchanged
     Fresh,
     /// The login has to come
     Challenged { peer: Peer, until: Instant },
@@ -140,7 +67,7 @@ enum State {
     LoggedIn { session: SessionId },
     /// The logout has to become durable
     LoggingOut { session: SessionId },
-    /// Over; if a login was `proposed`, its grant may still come and find nobody
+    /// The connection is over; if a login was `proposed`, its grant may still come and find nobody
     Closed { proposed: bool },
 }
 
@@ -172,7 +99,7 @@ pub struct Admission {
     state: State,
     logins: u32,
     login_rate: Bucket,
-    /// Shared by look-ups, reports and renewals: whoever floods one starves only his own others
+    /// Shared by look-ups and renewals: a peer that floods with one kind starves only its own other kind
     request_rate: Bucket,
     report_rate: Bucket,
     relay_rate: Bucket,
@@ -218,12 +145,14 @@ impl Admission {
     }
 
     /// Frames that came in a wrong state
-    pub const fn violations(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) const fn violations(&self) -> u64 {
         self.violations
     }
 
     /// Requests that were dropped or refused for their rate
-    pub const fn dropped(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
@@ -522,7 +451,8 @@ impl Admission {
     }
 
     fn close(&mut self, status: Status, reason: &str) {
-        tracing::debug!(status = status.code(), reason, "connection closed");
+        let (violations, dropped) = (self.violations, self.dropped);
+        tracing::debug!(status = status.code(), reason, violations, dropped, "connection closed");
         let proposed = matches!(self.state, State::Proposed { .. });
         self.outputs.push_back(AdmissionOutput::Close { status, reason: Reason::truncated(reason) });
         self.state = State::Closed { proposed };

@@ -1,0 +1,67 @@
+//! What an admission wants of the shell and of the directory.
+
+use std::time::Duration;
+
+use crate::id::{Epoch, Key, Name, SessionId};
+use crate::status::Status;
+use crate::wire::session::{Locations, LookUp, Reason, Report};
+use crate::wire::{Frame, PacketBytes};
+
+/// A login that was checked and may be put into the log
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginRequest {
+    pub name: Name,
+    /// The peer's key, as the transport and its signature proved it
+    pub key: Key,
+    /// How often the peer has started: a larger one replaces sessions of a smaller one
+    pub boot: u64,
+    /// Where the peer can be dialled, the best that is known
+    pub locations: Locations,
+    /// The session that the peer had, to be taken up again if its lease lasts
+    pub resume: Option<SessionId>,
+}
+
+/// No, and when to come again
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 401, 403, 409, 413, 426, 429 or 503
+    pub status: Status,
+    /// What is wrong, and what to do
+    pub reason: Reason,
+    /// Zero: trying again as it is will not help
+    pub retry_after: Duration,
+}
+
+impl Refusal {
+    /// A refusal that says `reason`, cut to what a frame holds
+    pub fn new(status: Status, reason: &str, retry_after: Duration) -> Self {
+        Self { status, reason: Reason::truncated(reason), retry_after }
+    }
+}
+
+/// What the shell is to do, and what it is told
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmissionOutput {
+    /// Send on this connection
+    Send(Frame),
+    /// Say good-bye and close
+    Close { status: Status, reason: Reason },
+    /// Put this into the log; answered by `handle_granted` once it is durable, or by `handle_refused`
+    Propose(LoginRequest),
+    /// The lease begins anew; answered by `handle_renewed`, or by `handle_ended` if there is no such session
+    ///
+    /// `epoch` is of the table that the peer has; if the directory's is newer, the peer gets a rewire, too.
+    Renew { session: SessionId, epoch: Epoch },
+    /// End this session in the log; answered by `handle_logged_out` once it is durable
+    LogOut { session: SessionId },
+    /// A question for the directory; answered by a `Found` frame
+    LookUp(LookUp),
+    /// What the peer found out about its neighbours
+    Report(Report),
+    /// Pass this packet on to its destination
+    Relay(PacketBytes),
+    /// Give this packet back: the peer sends more relays than its rate allows
+    RelayRefused(PacketBytes),
+    /// The session has no connection any more, and did not log out
+    Lost { session: SessionId, reason: Reason },
+}

@@ -1,0 +1,66 @@
+//! What a membership wants of the shell, and what it tells.
+
+use std::time::Duration;
+
+use crate::id::NetworkId;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::Frame;
+use crate::wire::grant::{Grant, SignedGrant};
+use crate::wire::session::{Found, Reason, Rewire};
+
+/// What the shell is to do, and what it is told
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipOutput {
+    /// Dial this supernode, one of the configured ones; answered by `handle_opened` or `handle_dial_failed` with the same
+    /// number, which from then on names the link as well
+    Dial { dial: u64, supernode: String },
+    /// Send on the link that this dial made
+    Send { dial: u64, frame: Frame },
+    /// Say good-bye on the link that this dial made and close it; if the dial has not ended, give it up
+    Close { dial: u64, status: Status, reason: Reason },
+    /// Keep this network's id: from now on no other is accepted
+    PinNetwork(NetworkId),
+    /// The grant is there and was checked; `signed` is the same grant, to be shown to neighbours
+    LoggedIn { grant: Grant, signed: SignedGrant, rewire: Rewire, lease: Duration },
+    /// The neighbourhood has changed
+    Rewired(Rewire),
+    /// The answer to a look-up
+    Found(Found),
+    /// The session's link is gone or of no use; the search for a supernode has begun
+    Lost { reason: Reason },
+    /// A supernode refused, or was refused; the search goes on, and the next try comes after `retry`
+    Refused { status: Status, reason: Reason, retry: Duration },
+    /// The end that `handle_logout` asked for
+    LoggedOut { reason: Reason },
+}
+
+/// Where the session stands, for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not logged in, and not trying
+    LoggedOut {
+        reason: Reason,
+    },
+    /// Between two tries; `status` and `reason` say what the last one came to (503 before the first)
+    ///
+    /// There is no next try if no supernode is configured.
+    Searching {
+        status: Status,
+        reason: Reason,
+        next_try: Option<Instant>,
+    },
+    /// In the middle of a try; `status` and `reason` say what the one before it came to
+    Joining {
+        supernode: String,
+        status: Status,
+        reason: Reason,
+    },
+    LoggedIn {
+        supernode: String,
+    },
+    /// The logout is under way
+    LoggingOut {
+        supernode: String,
+    },
+}

@@ -1,0 +1,97 @@
+//! The states of a membership, and what leads from one to another.
+
+use std::time::Duration;
+
+use super::lease::Lease;
+use super::proof::Greeting;
+use crate::id::{NetworkId, SessionId};
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::session::Reason;
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nobody wants to be logged in
+    LoggedOut,
+    /// Between two tries
+    Searching { next_try: Option<Instant> },
+    /// The link is being made
+    Dialling { until: Instant },
+    /// The hellos are exchanged, and the challenge has to come
+    Greeted { greeting: Greeting, until: Instant },
+    /// The supernode has proved who it is, and the login is sent
+    Asked { network: NetworkId, until: Instant },
+    /// Lasts until the link or the session ends
+    LoggedIn(Lease),
+    /// The logout is sent; without a session it still waits for the grant, which names the session to end
+    LoggingOut { network: NetworkId, session: Option<SessionId>, until: Instant, login_again: bool },
+}
+
+impl State {
+    pub(super) const fn text(&self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged out",
+            Self::Searching { .. } => "searching",
+            Self::Dialling { .. } => "dialling",
+            Self::Greeted { .. } => "waiting for the challenge",
+            Self::Asked { .. } => "waiting for the grant",
+            Self::LoggedIn(_) => "logged in",
+            Self::LoggingOut { .. } => "logging out",
+        }
+    }
+
+    pub(super) const fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::LoggedOut => None,
+            Self::Searching { next_try } => *next_try,
+            Self::Dialling { until } | Self::Greeted { until, .. } | Self::Asked { until, .. } => Some(*until),
+            Self::LoggingOut { until, .. } => Some(*until),
+            Self::LoggedIn(lease) => Some(lease.next_timeout()),
+        }
+    }
+
+    /// Whether the last dial made a link, or may still make one
+    pub(super) const fn has_link(&self) -> bool {
+        !matches!(self, Self::LoggedOut | Self::Searching { .. })
+    }
+}
+
+/// Why a try failed, or a session was lost
+#[derive(Clone, Debug)]
+pub(super) struct Setback {
+    pub(super) status: Status,
+    pub(super) reason: Reason,
+}
+
+impl Setback {
+    pub(super) fn new(status: Status, reason: impl AsRef<str>) -> Self {
+        Self { status, reason: Reason::truncated(reason.as_ref()) }
+    }
+}
+
+/// When to try again after a setback
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    /// At once, unless the last quick try was a moment ago
+    Quickly,
+    /// After waits that grow: another supernode, or another moment, may do
+    Soon,
+    /// After a long wait: any supernode would say the same
+    Slowly,
+    /// After the wait that the supernode asked for
+    After(Duration),
+}
+
+impl Again {
+    /// After a supernode said no; `resumed` says that the login had offered a session, which is forgotten now
+    pub(super) const fn after_no(status: Status, retry_after: Duration, resumed: bool) -> Self {
+        match status {
+            _ if !retry_after.is_zero() => Self::After(retry_after),
+            // Only the old session is over: the next login asks for a new one.
+            Status::NotLoggedIn | Status::Gone if resumed => Self::Quickly,
+            Status::Unavailable | Status::SlowDown | Status::TimedOut | Status::Failed => Self::Soon,
+            _ if status.is_success() => Self::Soon,
+            _ => Self::Slowly,
+        }
+    }
+}
