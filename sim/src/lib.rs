@@ -7,7 +7,6 @@
 //! [`stats`] and [`moore`] (what to make of many).
 //!
 //! Results depend on the seed alone, not on the number of threads; what a clock measured is kept apart from them.
-#![deny(missing_docs)]
 #![allow(
     clippy::indexing_slicing,
     reason = "all data is the simulator's own: a wrong index is its bug, and must stop it"

@@ -40,9 +40,9 @@ impl<S: Signer> Peer<S> {
     fn on_session(&mut self, now: Instant, wish: MembershipOutput) {
         use MembershipOutput as Wish;
         match wish {
-            Wish::Dial { attempt, supernode } => self.dial_home(now, attempt, &supernode),
-            Wish::Send { attempt, frame } => self.send_home(attempt, frame),
-            Wish::Close { attempt, status, reason } => self.close_home(attempt, status, &reason),
+            Wish::Dial { dial, supernode } => self.dial_home(now, dial, &supernode),
+            Wish::Send { dial, frame } => self.send_home(dial, frame),
+            Wish::Close { dial, status, reason } => self.close_home(dial, status, &reason),
             Wish::PinNetwork(network) => self.outputs.push_back(Output::PinNetwork(network)),
             Wish::LoggedIn { grant, signed, rewire, .. } => self.on_logged_in(now, &grant, signed, &rewire),
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
@@ -118,14 +118,14 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn dial_home(&mut self, now: Instant, attempt: u64, supernode: &str) {
+    fn dial_home(&mut self, now: Instant, home_dial: u64, supernode: &str) {
         match Location::try_from(supernode.to_owned()) {
             Ok(location) => {
-                let attempt = self.dial(DialFor::Home(attempt));
+                let attempt = self.dial(DialFor::Home(home_dial));
                 let dial = Dial { attempt, key: None, locations: vec![location], purpose: Purpose::Home };
                 self.outputs.push_back(Output::Dial(dial));
             }
-            Err(reason) => self.session.handle_dial_failed(now, attempt, Status::Malformed, reason),
+            Err(reason) => self.session.handle_dial_failed(now, home_dial, Status::Malformed, reason),
         }
     }
 

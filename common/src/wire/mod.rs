@@ -118,7 +118,6 @@ macro_rules! frames {
         /// The kinds of frames, numbered as in the table above
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        #[allow(missing_docs)]
         pub enum FrameKind { $($name = $kind,)* }
 
         impl FrameKind {
@@ -139,7 +138,6 @@ macro_rules! frames {
 
         /// A frame, decoded; packets stay bytes ([`packet::PacketRef`])
         #[derive(Clone, Debug, PartialEq, Eq)]
-        #[allow(missing_docs)]
         pub enum Frame { $($name($body),)* }
 
         impl Frame {

@@ -43,25 +43,25 @@ fn peer_says_what_the_transcript_says() {
     };
     let (pen, mut alice) = (alice_pen(), Membership::new(config, 7, NOW));
     alice.handle_timeout(NOW);
-    let Some(MembershipOutput::Dial { attempt, .. }) = alice.poll_output() else { panic!("no dial") };
+    let Some(MembershipOutput::Dial { dial, .. }) = alice.poll_output() else { panic!("no dial") };
     let sent = |alice: &mut Membership| {
         std::iter::from_fn(|| alice.poll_output()).find_map(|output| match output {
             MembershipOutput::Send { frame, .. } => Some(frame),
             _ => None,
         })
     };
-    alice.handle_opened(NOW, attempt, supernode_pen().key(), PEER_NONCE, &hello(2));
-    alice.handle_frame(NOW, attempt, said(3), &pen);
+    alice.handle_opened(NOW, dial, supernode_pen().key(), PEER_NONCE, &hello(2));
+    alice.handle_frame(NOW, dial, said(3), &pen);
     assert_eq!(sent(&mut alice), Some(said(4)));
-    alice.handle_frame(NOW, attempt, said(5), &pen);
+    alice.handle_frame(NOW, dial, said(5), &pen);
     assert_eq!(sent(&mut alice), None);
     let due = alice.next_timeout().unwrap();
     alice.handle_timeout(due);
     assert_eq!(sent(&mut alice), Some(said(6)));
-    alice.handle_frame(due, attempt, said(7), &pen);
+    alice.handle_frame(due, dial, said(7), &pen);
     alice.handle_logout(due);
     assert_eq!(sent(&mut alice), Some(said(12)));
-    alice.handle_frame(due, attempt, said(13), &pen);
+    alice.handle_frame(due, dial, said(13), &pen);
     assert_eq!(alice.violations(), 0);
 }
 

@@ -192,7 +192,6 @@ reasons! {
 
 /// What happened, for the log and the tests
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Event {
     /// A rewire was applied
     Rewired { epoch: Epoch, members: u64, kept: usize, joined: usize, left: usize },

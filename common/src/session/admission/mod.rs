@@ -145,8 +145,7 @@ impl Admission {
     }
 
     /// Frames that came in a wrong state
-    #[cfg(test)]
-    pub(super) const fn violations(&self) -> u64 {
+    pub const fn violations(&self) -> u64 {
         self.violations
     }
 
