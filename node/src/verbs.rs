@@ -1,7 +1,6 @@
 //! The verbs of `kith`, one a file.
 
 mod call;
-mod completions;
 mod inbox;
 mod login;
 mod logout;
@@ -17,7 +16,7 @@ use kith_common::status::Status;
 use kith_runtime::cli::{Screen, Stop};
 use kith_runtime::home::Home;
 
-/// What to do
+/// What to do in a home
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
@@ -31,7 +30,6 @@ pub(crate) enum Verb {
     Call(call::Call),
     Logout(logout::Logout),
     Login(login::Login),
-    Completions(completions::Completions),
 }
 
 impl Verb {
@@ -49,7 +47,6 @@ impl Verb {
             Self::Call(verb) => verb.run(home, screen),
             Self::Logout(verb) => verb.run(home, screen),
             Self::Login(verb) => verb.run(home, screen),
-            Self::Completions(verb) => verb.run(screen),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | 40 … 69, 90 … 93 | the status, see [`kith_common::status`] |
 
 mod answer;
+mod completions;
 mod screen;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, Parser};
 
 pub use answer::{Answer, ask};
+pub use completions::Completions;
 pub use screen::{
     EXIT_LOCAL, EXIT_NO_DAEMON, EXIT_USAGE, Failure, Screen, Stop, count, escaped, short, size, span, table, time,
 };

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use kith_runtime::cli::{Failure, Screen, Stop, play};
+use clap::{CommandFactory, Parser};
+use kith_runtime::cli::{Completions, Failure, Screen, Stop, play};
 use kith_runtime::home::{Home, SUPERNODE};
 
-use crate::verbs::Verb;
+use crate::verbs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,7 @@ Exit codes: 0 done, 1 a fault on this side, 2 wrong arguments, 3 no daemon, else
 /// The supernode of a mesh that heals itself: run one, or talk to the one that runs
 #[derive(Debug, Parser)]
 #[command(name = "kith-supernode", version, after_long_help = EXAMPLES, max_term_width = 110)]
-pub(crate) struct Cli {
+struct Cli {
     /// Home directory of the supernode [default: ~/.kith-supernode]
     #[arg(long, global = true, env = "KITH_HOME", value_name = "DIR")]
     home: Option<PathBuf>,
@@ -38,6 +38,13 @@ pub(crate) struct Cli {
     verb: Verb,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    InHome(verbs::Verb),
+    Completions(Completions),
+}
+
 /// Runs the command `args` (its own name first) and returns its exit code
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     play(SUPERNODE, args, |cli: &Cli| cli.json, run)
@@ -46,15 +53,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(cli: Cli, screen: &mut Screen) -> Result<u8, Stop> {
     let home = || Home::resolve(SUPERNODE, cli.home.as_deref()).map_err(Failure::from);
     match cli.verb {
-        Verb::Completions(verb) => verb.run(screen),
-        verb => verb.run(&home()?, screen),
+        Verb::Completions(verb) => verb.run(Cli::command(), screen),
+        Verb::InHome(verb) => verb.run(&home()?, screen),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

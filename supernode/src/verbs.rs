@@ -1,6 +1,5 @@
 //! The verbs of `kith-supernode`, one a file.
 
-mod completions;
 mod lookup;
 mod peers;
 mod release;
@@ -11,7 +10,7 @@ mod status;
 use kith_runtime::cli::{Screen, Stop};
 use kith_runtime::home::Home;
 
-/// What to do
+/// What to do in a home
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
@@ -20,7 +19,6 @@ pub(crate) enum Verb {
     Lookup(lookup::Lookup),
     Ring(ring::Ring),
     Release(release::Release),
-    Completions(completions::Completions),
 }
 
 impl Verb {
@@ -33,7 +31,6 @@ impl Verb {
             Self::Lookup(verb) => verb.run(home, screen),
             Self::Ring(verb) => verb.run(home, screen),
             Self::Release(verb) => verb.run(home, screen),
-            Self::Completions(verb) => verb.run(screen),
         }
     }
 }

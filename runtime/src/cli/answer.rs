@@ -4,7 +4,7 @@ use kith_common::status::Status;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Failure, Screen, Stop};
+use super::screen::{Failure, Screen, Stop};
 use crate::control::Done;
 use crate::control::client::{self, ANSWER_WITHIN, Line};
 use crate::home::Home;
