@@ -1,47 +1,84 @@
 //! A peer from its configuration to its end.
 
+use std::io;
 use std::time::SystemTime;
 
+use kith_common::id::NetworkId;
 use kith_common::peer::{self, Peer};
 use kith_common::session::Secret;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::wire::session::{Locations, Role};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
-use kith_runtime::host::{DaemonError, Seat, host, listening, system_rng};
-use kith_runtime::identity::{Identity, next_boot};
-use kith_runtime::link::{self, HelloTemplate, LinkHandle};
+use kith_runtime::host::{DaemonError, ListenError, NoRandomness, Seat, host, listening, system_rng};
+use kith_runtime::identity::{Identity, IdentityError, next_boot};
+use kith_runtime::link::{self, HelloTemplate, LinkHandle, SpawnError};
 use rand_chacha::rand_core::Rng;
 
 use crate::config::Config;
-use crate::driver::{Driver, Parts};
+use crate::driver::{Driver, DriverError, Parts};
 use crate::functions::Functions;
-use crate::inbox::{Inbox, worker};
+use crate::inbox::{Inbox, InboxError, worker};
+
+/// Why a peer did not start, or gave up
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It has no key
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its in-box cannot be used
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+    /// The system has no thread for the in-box
+    #[error("cannot start the in-box's thread: {0}")]
+    Thread(io::Error),
+    /// It was in another network than the configured one, where its name and its messages are
+    #[error(
+        "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
+    )]
+    OtherNetwork {
+        /// By the settings
+        configured: NetworkId,
+        /// By its first login
+        pinned: NetworkId,
+    },
+    /// Without randomness there are no nonces
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// It has no links
+    #[error(transparent)]
+    Links(#[from] SpawnError),
+    /// It is not known where its links listen
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// It ran, and cannot go on
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}
 
 /// Runs a peer until a signal ends it
 ///
 /// # Errors
 /// [`DaemonError`]
-pub fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(config: Config) -> Result<(), DaemonError<PeerError>> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
     host(&home, &log, format, |seat| serve(config, seat))
 }
 
 /// Runs a peer until its seat says that it is over
-async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
+async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError> {
     let clock = Clock::start();
     let home = config.home.path();
-    let identity = Identity::load_or_create(home).map_err(text)?;
-    let boot = next_boot(home).map_err(text)?;
-    let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max).map_err(text)?;
+    let identity = Identity::load_or_create(home)?;
+    let boot = next_boot(home)?;
+    let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max)?;
     let network = network(&config, &mut inbox)?;
     let mut rng = system_rng()?;
-    let remembered = inbox.names(SystemTime::now()).map_err(text)?;
+    let remembered = inbox.names(SystemTime::now())?;
     let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
-    let (inbox, kept) = worker::start(inbox).map_err(text)?;
+    let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
-    let (links, mut events) =
-        link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity).map_err(text)?;
+    let (links, mut events) = link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity)?;
     let (listen, listen_port) = listening(&mut events).await?;
     let session = MembershipConfig {
         name: config.name.clone(),
@@ -63,16 +100,14 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), String> {
         inbox,
     });
     let shutdown = async move { seat.shutdown.wait().await };
-    driver.run(events, kept, seat.requests, shutdown).await
+    Ok(driver.run(events, kept, seat.requests, shutdown).await?)
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login
-fn network(config: &Config, inbox: &mut Inbox) -> Result<Option<kith_common::id::NetworkId>, String> {
-    let pinned = worker::pinned(inbox).map_err(text)?;
+fn network(config: &Config, inbox: &mut Inbox) -> Result<Option<NetworkId>, PeerError> {
+    let pinned = worker::pinned(inbox)?;
     match (config.network, pinned) {
-        (Some(configured), Some(pinned)) if configured != pinned => Err(format!(
-            "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
-        )),
+        (Some(configured), Some(pinned)) if configured != pinned => Err(PeerError::OtherNetwork { configured, pinned }),
         (configured, pinned) => Ok(configured.or(pinned)),
     }
 }
@@ -102,8 +137,4 @@ fn functions(config: &Config, clock: Clock, links: LinkHandle) -> Functions {
         })
         .to_string()
     })
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -26,9 +26,9 @@ const LISTEN_WAIT: Duration = Duration::from_secs(5);
 /// From the first signal to the end; the driver logs out in it
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// Why a daemon ended, or did not start
+/// Why a daemon ended, or did not start; `E` is its driver's reason
 #[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
+pub enum DaemonError<E> {
     /// Its home cannot be used; nothing was started
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -40,13 +40,35 @@ pub enum DaemonError {
         /// Why not
         error: io::Error,
     },
-    /// The driver gave up
-    #[error("{0}")]
-    Driver(String),
+    /// The driver did not start, or gave up
+    #[error(transparent)]
+    Driver(E),
 }
 
-impl From<DaemonError> for Failure {
-    fn from(error: DaemonError) -> Self {
+/// The link thread does not say where it listens
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It has said nothing for 5 s
+    #[error("the system does not say where it listens")]
+    Silent,
+    /// It has ended
+    #[error("the link thread has ended")]
+    Ended,
+    /// It has said something else first
+    #[error("expected to listen, got {0}")]
+    Unexpected(String),
+    /// It listens somewhere that has no port
+    #[error("listening without a port")]
+    NoPort,
+}
+
+/// The system gives no randomness, without which there are no keys and no nonces
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no randomness: {0}")]
+pub struct NoRandomness(getrandom::Error);
+
+impl<E: std::error::Error> From<DaemonError<E>> for Failure {
+    fn from(error: DaemonError<E>) -> Self {
         match error {
             DaemonError::Home(error) => error.into(),
             error => Self::local(error.to_string()),
@@ -87,11 +109,17 @@ pub struct Seat<R> {
 ///
 /// # Errors
 /// [`DaemonError`]; the home is free again.
-pub fn host<R, D, F>(home: &Home, log: &logging::Filter, format: logging::Format, driver: D) -> Result<(), DaemonError>
+pub fn host<R, D, F, E>(
+    home: &Home,
+    log: &logging::Filter,
+    format: logging::Format,
+    driver: D,
+) -> Result<(), DaemonError<E>>
 where
     R: DeserializeOwned + Send + 'static,
     D: FnOnce(Seat<R>) -> F,
-    F: Future<Output = Result<(), String>>,
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error,
 {
     home.create()?;
     let lock = home.lock()?;
@@ -135,10 +163,10 @@ fn raise_file_limit() {
     }
 }
 
-async fn until_grace_is_over(
-    driver: impl Future<Output = Result<(), String>>,
+async fn until_grace_is_over<E>(
+    driver: impl Future<Output = Result<(), E>>,
     mut shutdown: Shutdown,
-) -> Result<(), DaemonError> {
+) -> Result<(), DaemonError<E>> {
     let deadline = async {
         shutdown.wait().await;
         tokio::time::sleep(GRACE).await;
@@ -155,27 +183,27 @@ async fn until_grace_is_over(
 /// Waits until the system says where the links listen; the port is that of the first address
 ///
 /// # Errors
-/// In words, if it does not within 5 s.
-pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<String>, u16), String> {
+/// [`ListenError`] if it does not within 5 s; the link thread is left as it is.
+pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<String>, u16), ListenError> {
     let first = tokio::time::timeout(LISTEN_WAIT, events.recv()).await;
     match first {
         Ok(Some(LinkEvent::Listening(address))) => {
-            let port = location::port_of(&address).ok_or("listening without a port")?;
+            let port = location::port_of(&address).ok_or(ListenError::NoPort)?;
             Ok((vec![address.to_string()], port))
         }
-        Ok(Some(event)) => Err(format!("expected to listen, got {event:?}")),
-        Ok(None) => Err("the link thread has ended".into()),
-        Err(_) => Err("the system does not say where it listens".into()),
+        Ok(Some(event)) => Err(ListenError::Unexpected(format!("{event:?}"))),
+        Ok(None) => Err(ListenError::Ended),
+        Err(_) => Err(ListenError::Silent),
     }
 }
 
 /// Randomness from the system
 ///
 /// # Errors
-/// In words, if it has none to give.
-pub fn system_rng() -> Result<ChaCha20Rng, String> {
+/// [`NoRandomness`] if it has none to give.
+pub fn system_rng() -> Result<ChaCha20Rng, NoRandomness> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| format!("the system gives no randomness: {error}"))?;
+    getrandom::fill(&mut seed).map_err(NoRandomness)?;
     Ok(ChaCha20Rng::from_seed(seed))
 }
 
@@ -215,7 +243,7 @@ mod tests {
         let (trigger, shutdown) = Shutdown::channel();
         let started = tokio::time::Instant::now();
         trigger.send_replace(true);
-        until_grace_is_over(std::future::pending(), shutdown).await.unwrap();
+        until_grace_is_over(std::future::pending::<Result<(), io::Error>>(), shutdown).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
     }
 
@@ -229,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn drivers_error_is_the_daemons() {
         let (_trigger, shutdown) = Shutdown::channel();
-        let ended = until_grace_is_over(async { Err("the disk is full".into()) }, shutdown).await;
+        let ended = until_grace_is_over(async { Err(io::Error::other("the disk is full")) }, shutdown).await;
         assert_eq!(ended.unwrap_err().to_string(), "the disk is full");
     }
 }

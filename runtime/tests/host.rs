@@ -16,7 +16,7 @@ const HOME: &str = "KITH_TEST_STUBBORN_DAEMON";
 
 fn be_a_stubborn_daemon(home: &Path) {
     let home = Home::resolve(PEER, Some(home)).unwrap();
-    let driver = |_seat: Seat<Request>| std::future::pending();
+    let driver = |_seat: Seat<Request>| std::future::pending::<Result<(), std::io::Error>>();
     host(&home, &Filter::default(), Format::Json, driver).unwrap();
 }
 

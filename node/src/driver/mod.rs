@@ -58,6 +58,17 @@ pub(crate) struct Parts {
     pub(crate) functions: Functions,
 }
 
+/// A thread that a peer cannot be without has ended; it has logged why
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    /// The link thread
+    #[error("the link thread has ended")]
+    LinksEnded,
+    /// The in-box's thread
+    #[error("the in-box's thread has ended")]
+    InboxEnded,
+}
+
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { clock, name, home, peer, links, listen, inbox, functions } = parts;
@@ -66,13 +77,16 @@ impl Driver {
     }
 
     /// Runs until `shutdown`, then logs out and ends
+    ///
+    /// # Errors
+    /// [`DriverError`] if a thread that it needs has ended: then it ends without a logout.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
         mut kept: mpsc::Receiver<Outcome>,
         mut requests: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
         let mut is_leaving = false;
         loop {
@@ -83,7 +97,7 @@ impl Driver {
             let (clock, wake) = (self.clock, self.peer.next_timeout());
             tokio::select! {
                 event = events.recv() => {
-                    let Some(event) = event else { return Err("the link thread has ended".into()) };
+                    let Some(event) = event else { return Err(DriverError::LinksEnded) };
                     self.handle_event(event);
                     for _ in 1..BATCH_MAX {
                         let Ok(event) = events.try_recv() else { break };
@@ -92,7 +106,7 @@ impl Driver {
                 }
                 outcome = kept.recv() => match outcome {
                     Some(outcome) => self.handle_kept(outcome),
-                    None => return Err("the in-box's thread has ended".into()),
+                    None => return Err(DriverError::InboxEnded),
                 },
                 Some(request) = requests.recv() => {
                     if is_leaving && request.request != Request::Status {

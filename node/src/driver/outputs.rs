@@ -4,19 +4,19 @@ use std::time::SystemTime;
 
 use kith_common::peer::{Arrival, Output};
 use kith_common::time::Instant;
-use kith_runtime::link::LinkCommand;
+use kith_runtime::link::{LinkCommand, Stopped};
 
-use super::Driver;
+use super::{Driver, DriverError};
 use crate::inbox::worker::Outcome;
 use crate::inbox::{InboxError, Incoming, Kept};
 
 impl Driver {
     /// Drains the peer until it has no more to say
-    pub(super) async fn drain(&mut self) -> Result<(), String> {
+    pub(super) async fn drain(&mut self) -> Result<(), DriverError> {
         let now = self.clock.now();
         while let Some(output) = self.peer.poll_output(now) {
             if let Some(command) = self.on_output(now, output) {
-                self.links.send(command).await.map_err(|error| error.to_string())?;
+                self.links.send(command).await.map_err(|Stopped| DriverError::LinksEnded)?;
             }
         }
         Ok(())

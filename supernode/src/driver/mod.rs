@@ -16,12 +16,12 @@ use kith_runtime::clock::Clock;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::Request;
 use kith_runtime::identity::Identity;
-use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle};
+use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle, Stopped};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::journal::{Durable, Journal};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
@@ -53,7 +53,24 @@ pub(crate) struct Driver {
     askers: BTreeMap<u64, Reply>,
     next_ticket: u64,
     /// Why it must stop
-    fatal: Option<String>,
+    fatal: Option<DriverError>,
+}
+
+/// Why a running supernode stops
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The link thread has ended
+    #[error("the link thread has ended")]
+    LinksEnded,
+    /// The log's thread has ended without a word
+    #[error("the log's thread has ended")]
+    LogEnded,
+    /// The log cannot be written; nothing was acknowledged that is not in it
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    /// The system no longer lets it listen
+    #[error("nobody can reach this supernode: {0}")]
+    Unreachable(String),
 }
 
 impl Driver {
@@ -74,14 +91,14 @@ impl Driver {
     /// Runs until `shutdown`; what was proposed by then is made durable first
     ///
     /// # Errors
-    /// In words, if the disk, the link thread or the listener fails: a supernode that cannot keep its word stops.
+    /// [`DriverError`]: a supernode that cannot keep its word stops.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
         mut durable: mpsc::Receiver<Durable>,
         mut control: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
         let mut leaving = false;
         loop {
@@ -95,7 +112,7 @@ impl Driver {
             let (clock, wake) = (self.clock, self.core.next_timeout());
             tokio::select! {
                 event = events.recv(), if !leaving => {
-                    let Some(event) = event else { return Err("the link thread has ended".into()) };
+                    let Some(event) = event else { return Err(DriverError::LinksEnded) };
                     self.handle_event(event);
                     for _ in 1..BATCH_MAX {
                         let Ok(event) = events.try_recv() else { break };
@@ -103,8 +120,8 @@ impl Driver {
                     }
                 }
                 outcome = durable.recv() => {
-                    let Some(outcome) = outcome else { return Err("the log's thread has ended".into()) };
-                    let is_snapshot_due = outcome.map_err(|error| error.to_string())?;
+                    let Some(outcome) = outcome else { return Err(DriverError::LogEnded) };
+                    let is_snapshot_due = outcome?;
                     self.core.handle_durable(clock.now(), is_snapshot_due);
                 }
                 Some(request) = control.recv() => self.handle_request(request),
@@ -124,15 +141,13 @@ impl Driver {
             LinkEvent::Opened(opened) => self.core.handle_opened(now, &opened.opened),
             LinkEvent::Frame { link, frame } => self.core.handle_frame(now, link, frame),
             LinkEvent::Closed { link, reason } => self.core.handle_closed(now, link, &reason.to_string()),
-            LinkEvent::ListenerClosed { reason } => {
-                self.fatal = Some(format!("nobody can reach this supernode: {reason}"))
-            }
+            LinkEvent::ListenerClosed { reason } => self.fatal = Some(DriverError::Unreachable(reason)),
             other => tracing::debug!(event = "link_event_ignored", reason = "not for a supernode", ?other),
         }
     }
 
     /// Carries out what the core wants
-    async fn flush(&mut self) -> Result<(), String> {
+    async fn flush(&mut self) -> Result<(), DriverError> {
         while let Some(output) = self.core.poll_output() {
             let command = match output {
                 Output::Send { link, frame } => LinkCommand::Send { link, frame },
@@ -152,7 +167,7 @@ impl Driver {
                     continue;
                 }
             };
-            self.links.send(command).await.map_err(|error| error.to_string())?;
+            self.links.send(command).await.map_err(|Stopped| DriverError::LinksEnded)?;
         }
         Ok(())
     }
