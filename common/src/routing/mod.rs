@@ -23,7 +23,6 @@ mod ball;
 mod cache;
 mod decide;
 pub mod forward;
-pub mod liveness;
 pub mod neighbourhood;
 mod routes;
 mod trail;

@@ -1,10 +1,11 @@
 //! The verbs of the control socket, and their answers.
 
 use kith_common::id::Name;
+use kith_common::link;
 use kith_common::mail::outbox::Fate;
 use kith_common::names::{Answer, Source};
 use kith_common::peer::{NotLoggedIn, Outcome, Trace, TracedHop};
-use kith_common::routing::neighbourhood::{self, LinkStatus, NeighbourStatus};
+use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::time::Instant;
@@ -256,8 +257,8 @@ impl Driver {
             reason,
             rtt_us: stats.and_then(|stats| stats.rtt()).map(|rtt| rtt.as_micros() as u64),
             direction: status.direction.map(|direction| match direction {
-                neighbourhood::Direction::Outgoing => peer::Direction::Outgoing,
-                neighbourhood::Direction::Incoming => peer::Direction::Incoming,
+                link::Direction::Outgoing => peer::Direction::Outgoing,
+                link::Direction::Incoming => peer::Direction::Incoming,
             }),
             location: status.locations.first().map(|location| location.to_string()),
             since_s: now.since(status.since).as_secs(),

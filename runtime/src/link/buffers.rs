@@ -1,4 +1,4 @@
-//! Buffers that links borrow while bytes are under way: an idle link holds none.
+//! Buffers that links read into, borrowed while bytes are under way: an idle link holds none.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,9 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A buffer to read into holds the largest frame, so that every frame can be had in one piece
 pub(crate) const READ_BYTES: usize = 4 * 1024 + LARGE_BYTES_MAX;
-/// Bytes of frames that are written at a time; control waits for so many at most
-pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
-/// Buffers of each kind that are kept for the next link: a burst on every link of a peer's at once is rare
+/// Buffers that are kept for the next link: a burst on every link of a peer's at once is rare
 const KEPT_MAX: usize = 32;
 
 const _: () = assert!(READ_BYTES >= FRAME_HEADER_BYTES + LARGE_BYTES_MAX);
@@ -22,7 +20,6 @@ const _: () = assert!(READ_BYTES >= FRAME_HEADER_BYTES + LARGE_BYTES_MAX);
 #[derive(Default)]
 pub(crate) struct Buffers {
     read: RefCell<Vec<Box<[u8]>>>,
-    chunks: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
@@ -37,20 +34,6 @@ impl Buffers {
         let mut read = self.read.borrow_mut();
         if read.len() < KEPT_MAX {
             read.push(buffer);
-        }
-    }
-
-    /// An empty buffer to append frames to
-    pub(crate) fn take_chunk(&self) -> Vec<u8> {
-        self.chunks.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Gives back a buffer that frames were written from
-    pub(crate) fn put_chunk(&self, mut chunk: Vec<u8>) {
-        let mut chunks = self.chunks.borrow_mut();
-        if chunks.len() < KEPT_MAX && chunk.capacity() <= 2 * CHUNK_BYTES {
-            chunk.clear();
-            chunks.push(chunk);
         }
     }
 }
@@ -158,15 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn spare_buffers_are_bounded_in_number_and_size() {
+    fn spare_buffers_are_bounded_in_number() {
         let buffers = Buffers::default();
         for _ in 0..2 * KEPT_MAX {
             buffers.put_read(vec![0; READ_BYTES].into());
-            buffers.put_chunk(Vec::with_capacity(10));
         }
-        assert_eq!((buffers.read.borrow().len(), buffers.chunks.borrow().len()), (KEPT_MAX, KEPT_MAX));
-        buffers.take_chunk();
-        buffers.put_chunk(Vec::with_capacity(1 << 20));
-        assert_eq!(buffers.chunks.borrow().len(), KEPT_MAX - 1);
+        assert_eq!(buffers.read.borrow().len(), KEPT_MAX);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use kith_common::id::{Address, Key};
-use kith_common::routing::liveness::{self, Liveness};
+use kith_common::link::liveness::{self, Liveness};
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::link::ProbeReply;
 use kith_common::wire::{Bye, Frame};
@@ -22,11 +22,11 @@ use tokio::time::{sleep_until, timeout};
 use super::counters::LinkGauges;
 use super::handshake::{Duplex, drain};
 use super::hub::{Hub, Slot};
-use super::limits::Deadlines;
-use super::queue::{PushError, Queue};
-use super::reason::{CloseReason, Slow};
 use super::wake::Wake;
 use super::{Direction, LinkEvent, LinkId, Opened, reader, writer};
+use kith_common::link::limits::Deadlines;
+use kith_common::link::queue::{PushError, Queue};
+use kith_common::link::reason::{CloseReason, Slow};
 
 /// The byte stream, shared by reader and writer; borrowed only within a poll
 pub(crate) type Stream = Rc<RefCell<Box<dyn Duplex>>>;
@@ -120,7 +120,7 @@ impl Link {
         if self.is_ending() {
             return;
         }
-        let pushed = self.queue.borrow_mut().push(frame, &hub.buffers);
+        let pushed = self.queue.borrow_mut().push(frame, &hub.chunks);
         match pushed {
             Ok(()) => self.written.wake(),
             Err(PushError::Full) => hub.queue_is_full(self, frame.priority()),

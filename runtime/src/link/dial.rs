@@ -15,11 +15,11 @@ use super::buffers::Buffered;
 use super::connection::{self, Established};
 use super::handshake::{Duplex, Greeting, greet_as_dialler, greet_as_listener, part, within};
 use super::hub::{Hub, Slot};
-use super::limits::Refusal;
-use super::reason::{CloseReason, DialError};
 use super::tls::HandshakeError;
 use super::{Dial, Direction, LinkEvent, Opened};
 use crate::location::from_wire;
+use kith_common::link::limits::Refusal;
+use kith_common::link::reason::{CloseReason, DialError};
 
 /// A location gets this head start before the next is tried beside it (RFC 8305 has 250 ms)
 const HEAD_START: Duration = Duration::from_millis(250);

@@ -17,8 +17,8 @@ use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, finish_frame, parse_frame
 
 use super::connection::Link;
 use super::hub::Hub;
-use super::queue::PushError;
 use super::{LinkEvent, LinkId};
+use kith_common::link::queue::PushError;
 
 /// The routes of the moment, with the links that they lead over
 pub(crate) struct Snapshot {
@@ -203,7 +203,7 @@ impl Links for Outlet<'_> {
         let Some(link) = target.filter(|link| !link.is_ending()) else { return Err(forward::PushError::NoLink) };
         let mut queue = link.queue.borrow_mut();
         edit.congested |= queue.is_congested();
-        let pushed = queue.push_forwarded(packet, edit, &self.hub.buffers);
+        let pushed = queue.push_forwarded(packet, edit, &self.hub.chunks);
         drop(queue);
         match pushed {
             Ok(()) => {

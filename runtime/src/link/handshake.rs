@@ -8,7 +8,7 @@ use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, WireError, pa
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::reason::{CloseReason, Slow};
+use kith_common::link::reason::{CloseReason, Slow};
 
 /// A byte stream in both directions, of whatever make
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}

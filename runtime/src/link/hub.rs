@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::id::Key;
-use kith_common::routing::liveness;
+use kith_common::link::liveness;
 use kith_common::status::Status;
 use kith_common::wire::Priority;
 use kith_common::wire::session::Reason;
@@ -25,14 +25,15 @@ use super::buffers::Buffers;
 use super::connection::{Link, WAITING_MAX, Waiting};
 use super::counters::Counters;
 use super::forward::{Memory, Snapshot, release_limbo};
-use super::limits::{Admission, Deadlines, Refusal};
-use super::queue::QueueBounds;
-use super::reason::{CloseReason, Slow};
 use super::tls::Tls;
 use super::transport::{Arrival, Transport};
 use super::wake::Wake;
 use super::{Config, HelloTemplate, LinkCommand, LinkEvent, LinkId, NewRoutes, SendBytes, dial};
 use crate::clock::Clock;
+use kith_common::link::chunks::Chunks;
+use kith_common::link::limits::{Admission, Deadlines, Refusal};
+use kith_common::link::queue::QueueBounds;
+use kith_common::link::reason::{CloseReason, Slow};
 
 /// The link thread's state; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Hub {
@@ -46,6 +47,7 @@ pub(crate) struct Hub {
     pub(crate) tls: Tls,
     pub(crate) transport: Transport,
     pub(crate) buffers: Rc<Buffers>,
+    pub(crate) chunks: Chunks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hello: RefCell<HelloTemplate>,
     /// `None` while this node is logged out
@@ -129,6 +131,7 @@ impl Hub {
             tls,
             transport: Transport::new(),
             buffers: Rc::default(),
+            chunks: Chunks::default(),
             counters,
             hello: RefCell::new(config.hello),
             snapshot: RefCell::default(),

@@ -29,10 +29,7 @@ mod dial;
 mod forward;
 mod handshake;
 mod hub;
-mod limits;
-mod queue;
 mod reader;
-mod reason;
 mod tls;
 mod transport;
 mod wake;
@@ -47,8 +44,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
+use kith_common::link::liveness;
 pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, NewRoutes};
-use kith_common::routing::liveness;
 use kith_common::status::Status;
 use kith_common::wire::content::Undeliverable;
 use kith_common::wire::session::Location;
@@ -59,9 +56,9 @@ use tokio::task::LocalSet;
 
 pub use counters::{Counter, Counters, Counts, LinkGauges};
 pub use forward::Delivery;
-pub use limits::{Deadlines, Limits};
-pub use queue::QueueBounds;
-pub use reason::{CloseReason, DialError, Slow};
+pub use kith_common::link::limits::{Deadlines, Limits};
+pub use kith_common::link::queue::QueueBounds;
+pub use kith_common::link::reason::{CloseReason, DialError, Slow};
 pub use tls::TlsError;
 
 use crate::clock::Clock;

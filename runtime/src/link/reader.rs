@@ -13,11 +13,12 @@ use tokio::io::ReadBuf;
 use tokio::task::yield_now;
 
 use super::LinkEvent;
-use super::buffers::{Buffers, CHUNK_BYTES};
+use super::buffers::Buffers;
 use super::connection::{Link, Stream};
 use super::forward::Forwarder;
 use super::hub::Hub;
-use super::reason::CloseReason;
+use kith_common::link::chunks::CHUNK_BYTES;
+use kith_common::link::reason::CloseReason;
 
 /// Frames that may fail to decode before the link is closed: two are a bug, three are an attack or a broken build
 const DECODE_ERRORS_MAX: u32 = 3;

@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 use super::connection::{Link, Stream, Waiting};
 use super::handshake::Duplex;
 use super::hub::Hub;
-use super::queue::Batch;
-use super::reason::CloseReason;
+use kith_common::link::queue::Batch;
+use kith_common::link::reason::CloseReason;
 
 /// Writes until the stream fails, or until the queue is empty and the link is finishing
 pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
     loop {
-        let taken = link.queue.borrow_mut().take_batch(&hub.buffers);
+        let taken = link.queue.borrow_mut().take_batch(&hub.chunks);
         match taken {
             Some(batch) => {
                 // Before the write, so that there is a next batch when it is done.
@@ -44,7 +44,7 @@ async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Batch) -> i
     hub.counters.writes.add(1);
     hub.counters.bytes_out.add(batch.bytes.len() as u64);
     link.gauges.bytes_out.add(batch.bytes.len() as u64);
-    hub.buffers.put_chunk(batch.bytes);
+    hub.chunks.put(batch.bytes);
     Ok(())
 }
 

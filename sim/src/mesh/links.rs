@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use kith_common::link::liveness::{self, Liveness};
 use kith_common::link::{Dial, Direction, LinkEnd, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
-use kith_common::routing::liveness::{self, Liveness};
 use kith_common::status::Status;
 use kith_common::wire::link::ProbeReply;
 use kith_common::wire::session::{Hello, Location, Purpose, Reason};

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{CloseReason, Direction, LinkId, Opened};
+use super::output::{CloseReason, Opened};
 use crate::id::{Address, Epoch, Key, Name};
+use crate::link::{Direction, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::grant::Grant;

@@ -38,14 +38,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use self::output::{
-    CloseReason, Direction, Event, IgnoreReason, LinkEnd, LinkId, LinkStatus, NeighbourStatus, Opened, Output,
-    RewireFault, UpsetReason,
+    CloseReason, Event, IgnoreReason, LinkStatus, NeighbourStatus, Opened, Output, RewireFault, UpsetReason,
 };
 
 use self::link::{Link, RemoteTable, Standing};
 use self::neighbour::{Dial, Neighbour};
 use crate::id::{Address, Epoch, Key};
 use crate::lift;
+use crate::link::{Direction, LinkEnd, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::RemoteTable;
-use super::output::LinkEnd;
+use crate::link::LinkEnd;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::{Reason, Record};

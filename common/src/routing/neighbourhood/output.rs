@@ -4,24 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::id::{Address, Epoch, Key, Name};
+use crate::link::{Direction, LinkId};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{Locations, Reason, Report};
 use crate::wire::{Frame, FrameKind};
-
-/// A link, numbered by the shell; a number is never used twice
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// Who dialled
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// We did
-    Outgoing,
-    /// The other side did
-    Incoming,
-}
 
 /// A link whose hellos have been exchanged
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,24 +24,6 @@ pub struct Opened {
     pub boot: u64,
     /// The other side's grant, if its signatures are good in our network
     pub grant: Option<Grant>,
-}
-
-/// Why a link ended that we did not close
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkEnd {
-    /// It broke, or its liveness said so
-    Lost(Reason),
-    /// The other side took its leave
-    Bye(Status, Reason),
-}
-
-impl LinkEnd {
-    /// The words
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Lost(reason) | Self::Bye(_, reason) => reason.clone(),
-        }
-    }
 }
 
 /// What is to be done, or was decided

@@ -8,9 +8,10 @@ use rand_chacha::rand_core::Rng;
 
 use super::link::{Link, Standing};
 use super::neighbour::{Dial, Neighbour};
-use super::output::{CloseReason, Event, LinkId, Output};
+use super::output::{CloseReason, Event, Output};
 use super::{Config, LAST_GOOD_MAX, Neighbourhood};
 use crate::id::{Address, Epoch, Key};
+use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
 use crate::wire::Frame;

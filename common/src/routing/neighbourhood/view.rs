@@ -3,8 +3,9 @@
 use super::Neighbourhood;
 use super::link::{Link, RemoteTable};
 use super::neighbour::{Dial, Neighbour};
-use super::output::{LinkId, LinkStatus, NeighbourStatus};
+use super::output::{LinkStatus, NeighbourStatus};
 use crate::id::{Address, Epoch, Name, ShortId};
+use crate::link::LinkId;
 use crate::routing::NeighbourView;
 use crate::wire::session::{Locations, Record};
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use kith_common::status::Status;
-use kith_common::wire::session::Reason;
-use kith_common::wire::{FrameKind, WireError};
+use crate::status::Status;
+use crate::wire::session::Reason;
+use crate::wire::{FrameKind, WireError};
 
 /// Why a link ended; the link is gone, and what waited on it with it
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +85,7 @@ impl CloseReason {
     }
 
     /// What the neighbour is told, if it can still be told anything
-    pub(crate) fn farewell(&self) -> Option<(Status, Reason)> {
+    pub fn farewell(&self) -> Option<(Status, Reason)> {
         let status = match self {
             Self::Local { status, reason } => return Some((*status, reason.clone())),
             Self::Protocol(WireError::Version(_)) => Status::VersionNotSupported,

@@ -77,19 +77,23 @@ impl Default for Deadlines {
 
 /// Why a connection is not let in
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
+    /// [`Limits::pending_max`] is reached
     #[error("too many handshakes at once")]
     Pending,
+    /// [`Limits::pending_per_ip_max`] is reached
     #[error("too many handshakes at once from this IP address")]
     PendingOfIp,
+    /// What [`Limits::links_max`] leaves for incoming links is used up
     #[error("no more links")]
     Links,
+    /// [`Limits::links_per_ip_max`] is reached
     #[error("no more links from this IP address")]
     LinksOfIp,
 }
 
 /// The present count of what [`Limits`] bounds; the maps are bounded by the sums that they count
-pub(crate) struct Admission {
+pub struct Admission {
     limits: Limits,
     pending: usize,
     pending_by_ip: HashMap<IpAddr, usize>,
@@ -100,7 +104,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// Nobody is here yet
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             pending: 0,
@@ -113,7 +118,10 @@ impl Admission {
     }
 
     /// A connection came; every `Ok` is followed by one [`Admission::end_pending`]
-    pub(crate) fn begin_pending(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// Which limit keeps it out; nothing is counted then.
+    pub fn begin_pending(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
         if self.pending >= self.limits.pending_max {
             return Err(Refusal::Pending);
         }
@@ -125,13 +133,17 @@ impl Admission {
         Ok(())
     }
 
-    pub(crate) fn end_pending(&mut self, ip: Option<IpAddr>) {
+    /// A connection has said hello, or is gone
+    pub fn end_pending(&mut self, ip: Option<IpAddr>) {
         self.pending -= 1;
         remove(&mut self.pending_by_ip, ip);
     }
 
     /// A dial begins; every `Ok` is followed by one [`Admission::end_dial`]
-    pub(crate) const fn begin_dial(&mut self) -> Result<(), usize> {
+    ///
+    /// # Errors
+    /// How many links there are, if there may be no dial; nothing is counted then.
+    pub const fn begin_dial(&mut self) -> Result<(), usize> {
         if self.dials >= self.limits.dials_max || self.links() >= self.limits.links_max {
             return Err(self.links());
         }
@@ -139,12 +151,16 @@ impl Admission {
         Ok(())
     }
 
-    pub(crate) const fn end_dial(&mut self) {
+    /// A dial has made a link, or none
+    pub const fn end_dial(&mut self) {
         self.dials -= 1;
     }
 
     /// A link that came in; every `Ok` is followed by one [`Admission::end_incoming`]
-    pub(crate) fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// Which limit keeps it out; nothing is counted then.
+    pub fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
         if self.incoming >= self.limits.links_max.saturating_sub(self.limits.outgoing_reserved.max(self.outgoing)) {
             return Err(Refusal::Links);
         }
@@ -156,13 +172,17 @@ impl Admission {
         Ok(())
     }
 
-    pub(crate) fn end_incoming(&mut self, ip: Option<IpAddr>) {
+    /// A link that came in has said its last words
+    pub fn end_incoming(&mut self, ip: Option<IpAddr>) {
         self.incoming -= 1;
         remove(&mut self.incoming_by_ip, ip);
     }
 
     /// A link that was dialled; every `Ok` is followed by one [`Admission::end_outgoing`]
-    pub(crate) const fn begin_outgoing(&mut self) -> Result<(), usize> {
+    ///
+    /// # Errors
+    /// How many links there are, if there may be no more; nothing is counted then.
+    pub const fn begin_outgoing(&mut self) -> Result<(), usize> {
         if self.links() >= self.limits.links_max {
             return Err(self.links());
         }
@@ -170,7 +190,8 @@ impl Admission {
         Ok(())
     }
 
-    pub(crate) const fn end_outgoing(&mut self) {
+    /// A link that was dialled has said its last words
+    pub const fn end_outgoing(&mut self) {
         self.outgoing -= 1;
     }
 

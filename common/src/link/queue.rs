@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use kith_common::wire::packet::{self, Edit, PacketRef};
-use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, Priority, WireError, finish_frame};
+use crate::wire::packet::{self, Edit, PacketRef};
+use crate::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, Priority, WireError, finish_frame};
 
-use super::buffers::{Buffers, CHUNK_BYTES};
+use super::chunks::{CHUNK_BYTES, Chunks};
 
 /// Bytes that each class of a link may hold back
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl QueueBounds {
 
 /// A frame was not queued; the queue is as before
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PushError {
+pub enum PushError {
     /// The class is at its bound
     Full,
     /// The frame has no bytes
@@ -52,7 +52,7 @@ struct Class {
 }
 
 /// The frames that wait for one link's writer
-pub(crate) struct Queue {
+pub struct Queue {
     control: Class,
     signal: Class,
     data: Class,
@@ -60,15 +60,16 @@ pub(crate) struct Queue {
 }
 
 /// What the writer takes at a time
-pub(crate) struct Batch {
+pub struct Batch {
     /// Whole frames
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Whether a frame among those queued since the last batch is one that a living neighbour answers sooner or later
-    pub(crate) wants_answer: bool,
+    pub wants_answer: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(bounds: QueueBounds) -> Self {
+    /// An empty one
+    pub fn new(bounds: QueueBounds) -> Self {
         let class = |max| Class { max, ..Class::default() };
         Self {
             control: class(bounds.control),
@@ -79,7 +80,7 @@ impl Queue {
     }
 
     /// Whether data that comes now is to be marked
-    pub(crate) const fn is_congested(&self) -> bool {
+    pub const fn is_congested(&self) -> bool {
         self.data.bytes > self.data.max / 2
     }
 
@@ -89,28 +90,23 @@ impl Queue {
     }
 
     /// Appends a frame
-    pub(crate) fn push(&mut self, frame: &Frame, buffers: &Buffers) -> Result<(), PushError> {
+    pub fn push(&mut self, frame: &Frame, chunks: &Chunks) -> Result<(), PushError> {
         // Probes keep count of their own answers; if a reply asked for one, two idle nodes would never fall silent.
         let is_probe = matches!(frame.kind(), FrameKind::Probe | FrameKind::ProbeReply);
         let class = self.class(frame.priority());
         // Its length is known once it is written; it may go over the bound by one frame, the next may not.
-        class.append(0, buffers, |out| frame.encode_into(out))?;
+        class.append(0, chunks, |out| frame.encode_into(out))?;
         self.wants_answer |= !is_probe;
         Ok(())
     }
 
     /// Appends a packet with one hop less and `edit` made to it
     #[inline]
-    pub(crate) fn push_forwarded(
-        &mut self,
-        packet: &PacketRef<'_>,
-        edit: &Edit,
-        buffers: &Buffers,
-    ) -> Result<(), PushError> {
+    pub fn push_forwarded(&mut self, packet: &PacketRef<'_>, edit: &Edit, chunks: &Chunks) -> Result<(), PushError> {
         let grows = packet::ENTRY_BYTES * (edit.dead.len() + 1);
         let needed = FRAME_HEADER_BYTES + packet.bytes().len() + grows;
         let class = self.class(packet.header().class.priority());
-        class.append(needed, buffers, |out| {
+        class.append(needed, chunks, |out| {
             let start = out.len();
             out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
             let written = packet::emit_forwarded(packet, edit, out);
@@ -125,7 +121,7 @@ impl Queue {
     }
 
     /// Appends whole frames that are bytes already; gives them back if the class is at its bound
-    pub(crate) fn push_bytes(&mut self, priority: Priority, frames: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub fn push_bytes(&mut self, priority: Priority, frames: Vec<u8>) -> Result<(), Vec<u8>> {
         let class = self.class(priority);
         if frames.is_empty() || class.bytes + frames.len() > class.max {
             return if frames.is_empty() { Ok(()) } else { Err(frames) };
@@ -137,7 +133,7 @@ impl Queue {
     }
 
     /// Appends the last frame of the link behind everything else, bounds or not
-    pub(crate) fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
+    pub fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
         let bytes = frame.to_bytes()?;
         self.data.bytes += bytes.len();
         self.data.chunks.push_back(bytes);
@@ -146,14 +142,14 @@ impl Queue {
 
     /// The next bytes to write: the first chunk of the first class that has one, with as many whole chunks of the
     /// classes after it as fit into one write
-    pub(crate) fn take_batch(&mut self, buffers: &Buffers) -> Option<Batch> {
+    pub fn take_batch(&mut self, chunks: &Chunks) -> Option<Batch> {
         let mut bytes: Option<Vec<u8>> = None;
         for class in [&mut self.control, &mut self.signal, &mut self.data] {
             let room = CHUNK_BYTES.saturating_sub(bytes.as_ref().map_or(0, Vec::len));
             match (class.take_chunk(room, bytes.is_none()), &mut bytes) {
                 (Some(chunk), Some(bytes)) => {
                     bytes.extend_from_slice(&chunk);
-                    buffers.put_chunk(chunk);
+                    chunks.put(chunk);
                 }
                 (Some(chunk), none) => *none = Some(chunk),
                 (None, _) => {}
@@ -176,7 +172,7 @@ impl Class {
     fn append(
         &mut self,
         needed: usize,
-        buffers: &Buffers,
+        chunks: &Chunks,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
     ) -> Result<(), PushError> {
         if self.bytes + needed > self.max || self.bytes == self.max {
@@ -190,7 +186,7 @@ impl Class {
                 (before, chunk.len())
             }
             None => {
-                let mut chunk = buffers.take_chunk();
+                let mut chunk = chunks.take();
                 write(&mut chunk).map_err(PushError::Wire)?;
                 let written = chunk.len();
                 self.chunks.push_back(chunk);
@@ -212,11 +208,11 @@ impl Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kith_common::id::Address;
-    use kith_common::wire::PacketBytes;
-    use kith_common::wire::link::{Delta, Probe};
-    use kith_common::wire::packet::{Class as PacketClass, Header, new_packet};
-    use kith_common::wire::parse_frame_header;
+    use crate::id::Address;
+    use crate::wire::PacketBytes;
+    use crate::wire::link::{Delta, Probe};
+    use crate::wire::packet::{Class as PacketClass, Header, new_packet};
+    use crate::wire::parse_frame_header;
 
     fn packet(class: PacketClass, len: usize) -> PacketBytes {
         let (destination, source) = (Address(1), Address(2));
@@ -240,19 +236,19 @@ mod tests {
 
     #[test]
     fn control_goes_first_and_waits_for_one_chunk_at_most() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds::default());
         for _ in 0..20 {
-            queue.push(&Frame::Packet(packet(PacketClass::Data, 10_000)), &buffers).unwrap();
+            queue.push(&Frame::Packet(packet(PacketClass::Data, 10_000)), &chunks).unwrap();
         }
-        let first = queue.take_batch(&buffers).unwrap();
+        let first = queue.take_batch(&chunks).unwrap();
         assert!(first.bytes.len() <= CHUNK_BYTES + 10_100);
-        queue.push(&Frame::Packet(packet(PacketClass::Signal, 10)), &buffers).unwrap();
-        queue.push(&probe(1), &buffers).unwrap();
-        let second = kinds(&queue.take_batch(&buffers).unwrap().bytes);
+        queue.push(&Frame::Packet(packet(PacketClass::Signal, 10)), &chunks).unwrap();
+        queue.push(&probe(1), &chunks).unwrap();
+        let second = kinds(&queue.take_batch(&chunks).unwrap().bytes);
         assert_eq!(second[..2], [FrameKind::Probe, FrameKind::Packet]);
         let mut frames = kinds(&first.bytes).len() + second.len();
-        while let Some(batch) = queue.take_batch(&buffers) {
+        while let Some(batch) = queue.take_batch(&chunks) {
             frames += kinds(&batch.bytes).len();
         }
         assert_eq!(frames, 22);
@@ -261,64 +257,64 @@ mod tests {
 
     #[test]
     fn small_frames_of_all_classes_share_one_write() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds::default());
-        queue.push(&Frame::Packet(packet(PacketClass::Data, 10)), &buffers).unwrap();
-        queue.push(&probe(1), &buffers).unwrap();
-        queue.push(&probe(2), &buffers).unwrap();
-        let batch = queue.take_batch(&buffers).unwrap();
+        queue.push(&Frame::Packet(packet(PacketClass::Data, 10)), &chunks).unwrap();
+        queue.push(&probe(1), &chunks).unwrap();
+        queue.push(&probe(2), &chunks).unwrap();
+        let batch = queue.take_batch(&chunks).unwrap();
         assert_eq!(kinds(&batch.bytes), [FrameKind::Probe, FrameKind::Probe, FrameKind::Packet]);
-        assert!(queue.take_batch(&buffers).is_none());
+        assert!(queue.take_batch(&chunks).is_none());
     }
 
     #[test]
     fn data_is_marked_from_half_full_and_refused_when_full() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds { data: 2000, ..QueueBounds::default() });
         let packet = packet(PacketClass::Data, 460);
         let mut pushed = 0;
-        while queue.push_forwarded(&packet.as_ref(), &Edit::default(), &buffers).is_ok() {
+        while queue.push_forwarded(&packet.as_ref(), &Edit::default(), &chunks).is_ok() {
             pushed += 1;
             assert_eq!(queue.is_congested(), pushed >= 3, "{pushed}");
         }
         assert_eq!(pushed, 4);
         assert_eq!(queue.push_bytes(Priority::Data, vec![0; 100]), Err(vec![0; 100]));
-        queue.push(&probe(1), &buffers).unwrap();
-        queue.take_batch(&buffers);
+        queue.push(&probe(1), &chunks).unwrap();
+        queue.take_batch(&chunks);
         assert!(!queue.is_congested());
     }
 
     #[test]
     fn control_queue_is_bounded() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds { control: 80, ..QueueBounds::default() });
-        let pushed = (0..100).take_while(|i| queue.push(&probe(*i), &buffers).is_ok()).count();
+        let pushed = (0..100).take_while(|i| queue.push(&probe(*i), &chunks).is_ok()).count();
         assert_eq!(pushed, 10);
     }
 
     #[test]
     fn probes_and_their_replies_want_no_answer() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds::default());
-        queue.push(&probe(1), &buffers).unwrap();
-        assert!(!queue.take_batch(&buffers).unwrap().wants_answer);
-        queue.push(&Frame::Delta(Delta { changes: Default::default() }), &buffers).unwrap();
-        assert!(queue.take_batch(&buffers).unwrap().wants_answer);
-        queue.push(&probe(2), &buffers).unwrap();
-        assert!(!queue.take_batch(&buffers).unwrap().wants_answer);
+        queue.push(&probe(1), &chunks).unwrap();
+        assert!(!queue.take_batch(&chunks).unwrap().wants_answer);
+        queue.push(&Frame::Delta(Delta { changes: Default::default() }), &chunks).unwrap();
+        assert!(queue.take_batch(&chunks).unwrap().wants_answer);
+        queue.push(&probe(2), &chunks).unwrap();
+        assert!(!queue.take_batch(&chunks).unwrap().wants_answer);
     }
 
     #[test]
     fn frame_without_bytes_changes_nothing() {
-        let buffers = Buffers::default();
+        let chunks = Chunks::default();
         let mut queue = Queue::new(QueueBounds::default());
         let spent = new_packet(&Header { ttl: 0, ..*packet(PacketClass::Data, 0).as_ref().header() }, &[]);
         let spent = PacketBytes::new(spent.unwrap()).unwrap();
-        let error = queue.push_forwarded(&spent.as_ref(), &Edit::default(), &buffers).unwrap_err();
+        let error = queue.push_forwarded(&spent.as_ref(), &Edit::default(), &chunks).unwrap_err();
         assert_eq!(error, PushError::Wire(WireError::Malformed));
-        assert!(queue.is_empty() && queue.take_batch(&buffers).is_none());
-        queue.push(&Frame::Packet(packet(PacketClass::Data, 5)), &buffers).unwrap();
-        queue.push_forwarded(&spent.as_ref(), &Edit::default(), &buffers).unwrap_err();
-        assert_eq!(kinds(&queue.take_batch(&buffers).unwrap().bytes), [FrameKind::Packet], "no half frame is left");
+        assert!(queue.is_empty() && queue.take_batch(&chunks).is_none());
+        queue.push(&Frame::Packet(packet(PacketClass::Data, 5)), &chunks).unwrap();
+        queue.push_forwarded(&spent.as_ref(), &Edit::default(), &chunks).unwrap_err();
+        assert_eq!(kinds(&queue.take_batch(&chunks).unwrap().bytes), [FrameKind::Packet], "no half frame is left");
     }
 }

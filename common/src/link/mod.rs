@@ -1,13 +1,50 @@
 //! Links, as cores and shells speak of them; what carries the bytes is the shell's.
 
+pub mod chunks;
+pub mod limits;
+pub mod liveness;
+pub mod queue;
+pub mod reason;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::id::{Address, Key, Name, NetworkId};
 use crate::routing::Routes;
-pub use crate::routing::neighbourhood::{Direction, LinkEnd, LinkId};
+use crate::status::Status;
 use crate::wire::grant::SignedGrant;
-use crate::wire::session::{Hello, Location, Purpose, Role};
+use crate::wire::session::{Hello, Location, Purpose, Reason, Role};
+
+/// A link, numbered by the shell; a number is never used twice
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Who dialled
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// We did
+    Outgoing,
+    /// The other side did
+    Incoming,
+}
+
+/// Why a link ended that we did not close
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// It broke, or its liveness said so
+    Lost(Reason),
+    /// The other side took its leave
+    Bye(Status, Reason),
+}
+
+impl LinkEnd {
+    /// The words
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Lost(reason) | Self::Bye(_, reason) => reason.clone(),
+        }
+    }
+}
 
 /// What every hello of this node says; the rest is fresh for each link
 #[derive(Clone, Debug, PartialEq, Eq)]
