@@ -8,6 +8,7 @@
 //! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
 
 pub mod bench;
+mod book;
 pub mod cli;
 pub mod compose;
 pub mod demo;

@@ -1,8 +1,6 @@
 //! The processes of a lab: started, watched until they are ready, broken, ended.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -11,15 +9,16 @@ use std::time::{Duration, Instant};
 use kith_runtime::control::peer::{State as Login, StatusAnswer};
 use rustix::process::Signal;
 
+use crate::book::Book;
 use crate::error::{LabError, io_error};
 use crate::fate::Fate;
 use crate::graph::{self, Graph};
 use crate::log;
-use crate::node::{self, Node};
+use crate::node::Node;
 use crate::options::{Options, Progress};
 use crate::process::{Condition, ProcessId};
 use crate::role::{self, PeerArgs, Role, SupernodeArgs};
-use crate::state::{self, PROCESSES_MAX, Process, State};
+use crate::state::{Process, State};
 use crate::{draw, names};
 
 /// How often a condition is looked at while it is waited for
@@ -34,9 +33,7 @@ const TAIL_LINES: usize = 15;
 /// A lab; dropped, it kills its processes if it is tied
 #[derive(Debug)]
 pub struct Lab {
-    dir: PathBuf,
-    binary: PathBuf,
-    tied: bool,
+    book: Book,
     /// The processes that this one has started, by pid: they want to be waited for
     children: Mutex<BTreeMap<u32, Child>>,
     progress: Progress,
@@ -65,13 +62,10 @@ impl Lab {
     /// As [`Self::up`].
     pub fn empty(options: Options, progress: Progress) -> Result<Self, LabError> {
         options.check()?;
-        clear(&options.dir)?;
         let seed = options.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
-        let dir = fs::canonicalize(&options.dir).map_err(io_error("find the lab's directory"))?;
-        let fresh = State { seed, degree: options.degree, processes: Vec::new() };
-        State::change(&dir, |state| *state = Some(fresh)).map_err(io_error("write the lab's state"))?;
+        let book = Book::create(&options.dir, seed, options.degree)?;
         progress.say(&format!("lab in {} (seed {seed})", options.dir.display()));
-        let lab = Self::at(dir, options, progress);
+        let lab = Self::with(book, options, progress);
         match (0..lab.options.supernodes).try_for_each(|index| lab.add_supernode(&names::supernode(index))) {
             Ok(()) => Ok(lab),
             Err(error) => {
@@ -87,14 +81,11 @@ impl Lab {
     /// There is none.
     pub fn open(dir: &Path, binary: PathBuf, progress: Progress) -> Result<Self, LabError> {
         let options = Options { tied: false, ..Options::new(dir, binary) };
-        let dir = fs::canonicalize(dir).map_err(|_| LabError::NoLab(dir.to_owned()))?;
-        let lab = Self::at(dir, options, progress);
-        lab.state().map(|_| lab)
+        Ok(Self::with(Book::open(dir)?, options, progress))
     }
 
-    fn at(dir: PathBuf, options: Options, progress: Progress) -> Self {
-        let binary = options.binary.clone();
-        Self { dir, binary, tied: options.tied, children: Mutex::default(), progress, options }
+    fn with(book: Book, options: Options, progress: Progress) -> Self {
+        Self { book, children: Mutex::default(), progress, options }
     }
 
     fn start_all(&self) -> Result<(), LabError> {
@@ -112,7 +103,7 @@ impl Lab {
 
     /// The lab's directory, absolute
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.book.dir()
     }
 
     /// Who is told how far things have come
@@ -125,8 +116,7 @@ impl Lab {
     /// # Errors
     /// It cannot be read, or the lab was ended.
     pub fn state(&self) -> Result<State, LabError> {
-        let state = State::load(&self.dir).map_err(io_error("read the lab's state"))?;
-        state.ok_or_else(|| LabError::NoLab(self.dir.clone()))
+        self.book.state()
     }
 
     /// The process `name`; `supernode` is the first supernode
@@ -134,15 +124,7 @@ impl Lab {
     /// # Errors
     /// There is none of that name.
     pub fn node(&self, name: &str) -> Result<Node, LabError> {
-        Node::of(&self.process(name)?)
-    }
-
-    /// The peer `name`
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn peer(&self, name: &str) -> Result<Node, LabError> {
-        self.node(name)
+        Node::of(&self.book.process(name)?)
     }
 
     /// Every process of that role that runs, in the order of their first starts
@@ -155,28 +137,18 @@ impl Lab {
         state.processes.iter().filter(runs).map(Node::of).collect()
     }
 
-    fn process(&self, name: &str) -> Result<Process, LabError> {
-        let state = self.state()?;
-        let first = || state.processes.iter().find(|process| name == "supernode" && process.role == Role::Supernode);
-        if let Some(process) = state.process(name).or_else(first) {
-            return Ok(process.clone());
-        }
-        let known: Vec<&str> = state.processes.iter().map(|process| process.name.as_str()).collect();
-        Err(LabError::NoSuchName { name: name.to_owned(), known: known.join(", ") })
-    }
-
     /// Starts a new supernode and waits until it listens
     ///
     /// # Errors
     /// It did not start, or not in time; it is left as it is.
     pub fn add_supernode(&self, name: &str) -> Result<(), LabError> {
         let seed = self.state()?.seed;
-        let home = self.new_home(name, seed)?;
+        let home = self.book.new_home(name, seed)?;
         let options = &self.options;
         let secret = options.secret.as_deref();
         let (degree, lease) = (options.degree, options.lease);
         let args = SupernodeArgs { home: &home, listen: role::ANY_PORT, degree, lease, seed, secret };
-        self.record(Process {
+        self.book.record(Process {
             name: name.into(),
             role: Role::Supernode,
             process: None,
@@ -187,7 +159,7 @@ impl Lab {
         let listen = self.wait_listening(name)?;
         // Peers know the supernode by this address, so a restart must come back to it.
         let args = SupernodeArgs { listen: &listen, ..args }.list();
-        self.change(name, |process| process.args = args)?;
+        self.book.change(name, |process| process.args = args)?;
         self.progress.say(&format!("{name} listens at {listen}"));
         Ok(())
     }
@@ -206,66 +178,21 @@ impl Lab {
     /// As [`Self::add_peer`].
     pub fn add_peer_as(&self, name: &str, login: &str) -> Result<(), LabError> {
         let state = self.state()?;
-        let supernodes: Vec<String> = self.listening(&state)?;
-        let home = self.new_home(name, state.seed)?;
+        let supernodes: Vec<String> = self.book.listening(&state)?;
+        let home = self.book.new_home(name, state.seed)?;
         let secret = self.options.secret.as_deref();
         let args = PeerArgs { home: &home, name: login, supernodes: &supernodes, secret }.list();
-        self.record(Process { name: name.into(), role: Role::Peer, process: None, home, args })?;
+        self.book.record(Process { name: name.into(), role: Role::Peer, process: None, home, args })?;
         self.spawn(name)
     }
 
-    /// Where the supernodes listen, as they were told after their first start
-    fn listening(&self, state: &State) -> Result<Vec<String>, LabError> {
-        let supernodes = state.processes.iter().filter(|process| process.role == Role::Supernode);
-        let listen = |process: &Process| {
-            let flag = process.args.iter().position(|arg| arg == "--listen");
-            flag.and_then(|flag| process.args.get(flag + 1)).cloned()
-        };
-        let listening: Vec<String> = supernodes.filter_map(listen).filter(|at| at != role::ANY_PORT).collect();
-        if listening.is_empty() {
-            return Err(LabError::Options("a peer needs a supernode, and this lab has none yet".into()));
-        }
-        Ok(listening)
-    }
-
-    fn new_home(&self, name: &str, seed: u64) -> Result<PathBuf, LabError> {
-        node::name(name)?;
-        let home = self.dir.join(name);
-        state::make_home(&home, &draw::key(seed, name)).map_err(io_error(format!("make the home of {name}")))?;
-        Ok(home)
-    }
-
-    fn record(&self, process: Process) -> Result<(), LabError> {
-        let full = State::change(&self.dir, |state| match state {
-            Some(state) if state.processes.len() < PROCESSES_MAX => {
-                state.processes.push(process);
-                false
-            }
-            _ => true,
-        });
-        match full.map_err(io_error("write the lab's state"))? {
-            true => Err(LabError::Options(format!("a lab has at most {PROCESSES_MAX} processes"))),
-            false => Ok(()),
-        }
-    }
-
-    fn change(&self, name: &str, change: impl FnOnce(&mut Process)) -> Result<(), LabError> {
-        let changed = State::change(&self.dir, |state| {
-            state.as_mut().and_then(|state| state.process_mut(name)).map(change).is_some()
-        });
-        match changed.map_err(io_error("write the lab's state"))? {
-            true => Ok(()),
-            false => Err(LabError::NoLab(self.dir.clone())),
-        }
-    }
-
     fn spawn(&self, name: &str) -> Result<(), LabError> {
-        let process = self.process(name)?;
+        let process = self.book.process(name)?;
         let what = format!("start {name}");
         let log = log::open(&process.home).map_err(io_error(what.clone()))?;
         let err = log.try_clone().map_err(io_error(what.clone()))?;
-        let mut command = role::command(&self.binary, process.role, self.tied, &process.args);
-        let stdin = if self.tied { Stdio::piped() } else { Stdio::null() };
+        let mut command = role::command(&self.options.binary, process.role, self.options.tied, &process.args);
+        let stdin = if self.options.tied { Stdio::piped() } else { Stdio::null() };
         let child = command.stdin(stdin).stdout(log).stderr(err).spawn().map_err(io_error(what))?;
         let pid = child.id();
         self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, child);
@@ -273,7 +200,7 @@ impl Lab {
         if started.is_none() {
             return Err(self.not_ready(&process.name, "its start time cannot be read from /proc (the lab needs Linux)"));
         }
-        self.change(&process.name, |process| process.process = started)
+        self.book.change(&process.name, |process| process.process = started)
     }
 
     /// Waits until the supernode `name` says where it listens
@@ -312,7 +239,7 @@ impl Lab {
     ) -> Result<Duration, LabError> {
         let mut ended = false;
         let waited = self.wait_until(&format!("{name}: {what}"), READY_LIMIT, || {
-            ended = self.process(name).is_ok_and(|process| process.condition() == Condition::Ended);
+            ended = self.book.process(name).is_ok_and(|process| process.condition() == Condition::Ended);
             if ended { Ok(()) } else { holds() }
         });
         match waited {
@@ -417,7 +344,7 @@ impl Lab {
     /// # Errors
     /// It runs.
     pub fn start(&self, name: &str) -> Result<(), LabError> {
-        let process = self.process(name)?;
+        let process = self.book.process(name)?;
         match process.condition() {
             Condition::Ended => self.spawn(&process.name),
             condition => Err(self.wrong(&process.name, condition)),
@@ -429,7 +356,7 @@ impl Lab {
     /// # Errors
     /// It runs, or does not become ready.
     pub fn start_and_wait(&self, name: &str) -> Result<Duration, LabError> {
-        let process = self.process(name)?;
+        let process = self.book.process(name)?;
         let start = Instant::now();
         self.start(&process.name)?;
         match process.role {
@@ -440,7 +367,7 @@ impl Lab {
     }
 
     fn signal(&self, name: &str, signal: Signal, from: &[Condition]) -> Result<Process, LabError> {
-        let process = self.process(name)?;
+        let process = self.book.process(name)?;
         let condition = process.condition();
         let sent = from.contains(&condition) && process.process.is_some_and(|process| process.signal(signal));
         if sent { Ok(process) } else { Err(self.wrong(&process.name, condition)) }
@@ -453,7 +380,8 @@ impl Lab {
             Condition::Ended => "start",
         };
         let name_of_it = if verb == "ps" { "" } else { name };
-        let hint = format!("next: kith-lab --dir {} {verb} {name_of_it}", self.dir.display()).trim_end().to_owned();
+        let hint =
+            format!("next: kith-lab --dir {} {verb} {name_of_it}", self.book.dir().display()).trim_end().to_owned();
         LabError::WrongCondition { name: name.to_owned(), is: condition.word(), hint }
     }
 
@@ -527,7 +455,7 @@ impl Lab {
     }
 
     fn not_ready(&self, name: &str, reason: &str) -> LabError {
-        let log = self.dir.join(name).join("log");
+        let log = self.book.dir().join(name).join("log");
         let tail = log::tail(&log, TAIL_LINES);
         LabError::NotReady { name: name.into(), reason: reason.into(), tail, log }
     }
@@ -536,7 +464,7 @@ impl Lab {
     fn explain(&self, error: LabError) -> LabError {
         let LabError::TimedOut { reason, .. } = &error else { return error };
         match reason.split_once(':') {
-            Some((name, what)) if self.process(name).is_ok() => self.not_ready(name, what.trim()),
+            Some((name, what)) if self.book.process(name).is_ok() => self.not_ready(name, what.trim()),
             _ => error,
         }
     }
@@ -544,7 +472,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.tied {
+        if self.options.tied {
             self.kill_all();
         } else {
             self.reap();
@@ -555,33 +483,6 @@ impl Drop for Lab {
 fn all_ended(processes: &[&Process]) -> Result<(), String> {
     let mut left = processes.iter().filter(|process| process.condition() != Condition::Ended);
     left.next().map_or(Ok(()), |process| Err(format!("{} goes on", process.name)))
-}
-
-/// Makes `dir` an empty lab: what an ended lab has left there goes
-fn clear(dir: &Path) -> Result<(), LabError> {
-    if let Some(state) = State::load(dir).map_err(io_error("read the lab's state"))? {
-        if state.processes.iter().any(|process| process.condition() != Condition::Ended) {
-            return Err(LabError::Running(dir.display().to_string()));
-        }
-        let dir = fs::canonicalize(dir).map_err(io_error("find the lab's directory"))?;
-        for process in &state.processes {
-            // Never more than what a lab makes: a directory right beneath its own.
-            if process.home.parent() == Some(&dir) {
-                remove_dir(&process.home).map_err(io_error(format!("remove {}", process.home.display())))?;
-            }
-        }
-    }
-    match state::is_free(dir).map_err(io_error(format!("look into {}", dir.display())))? {
-        true => state::prepare_dir(dir).map_err(io_error(format!("make {}", dir.display()))),
-        false => Err(LabError::NotALab(dir.to_owned())),
-    }
-}
-
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

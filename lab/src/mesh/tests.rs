@@ -1,4 +1,7 @@
+use std::fs;
+
 use super::*;
+use crate::state::PROCESSES_MAX;
 
 fn options(dir: &Path) -> Options {
     // `true` plays every role and ends at once: what the lab does with a daemon that does not stay.

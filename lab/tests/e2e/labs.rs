@@ -17,7 +17,7 @@ fn addresses(lab: &Lab) -> BTreeMap<String, Option<String>> {
 fn two_labs_side_by_side_know_nothing_of_each_other() {
     let seed = super::seed();
     let (one, other) = (super::mesh_of(3, seed), super::mesh_of(4, seed + 1));
-    let network = |lab: &Lab| lab.peer("alice").expect("alice").status().expect("status").answer.network;
+    let network = |lab: &Lab| lab.node("alice").expect("alice").status().expect("status").answer.network;
     assert_ne!(network(&one), network(&other));
     assert_eq!(one.send("alice", "dave", "hello").expect("an answer").status, Status::NotFound);
     one.down().expect("ended");
@@ -42,7 +42,7 @@ fn home_too_deep_for_a_socket_is_reached_all_the_same() {
     let deep = dir.path().join("a-rather-long-name-of-a-directory".repeat(2)).join("and-another-one".repeat(4));
     let lab = Lab::up(Options { peers: 2, ..super::options(&deep, super::seed()) }, Progress::Quiet);
     let lab = lab.unwrap_or_else(|error| panic!("the mesh did not come up: {error}"));
-    assert!(lab.peer("bob").expect("bob").home.file("control.sock").as_os_str().len() > 107);
+    assert!(lab.node("bob").expect("bob").home.file("control.sock").as_os_str().len() > 107);
     let answer = lab.send("alice", "bob", "down here").expect("an answer");
     assert!(answer.is_delivered(), "{} {}", answer.status, answer.reason);
 }
@@ -56,7 +56,7 @@ fn peer_without_the_network_secret_is_refused() {
     // Opened anew, the lab knows nothing of the secret, and so gives none to the peers that it starts.
     let stranger = Lab::open(lab.dir(), super::BINARY.into(), Progress::Quiet).expect("the same lab");
     stranger.add_peer("stranger").expect("started");
-    let node = lab.peer("stranger").expect("stranger");
+    let node = lab.node("stranger").expect("stranger");
     let refused = || {
         let status = node.status().map_err(|error| error.to_string())?;
         if status.status == Status::NotAllowed && status.answer.state != State::LoggedIn {

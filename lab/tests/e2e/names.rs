@@ -8,7 +8,7 @@ const RACERS: usize = 20;
 
 /// Waits until `name` is told that the name it asks for belongs to another
 pub(crate) fn wait_refused(lab: &Lab, name: &str) {
-    let node = lab.peer(name).expect("a peer");
+    let node = lab.node(name).expect("a peer");
     let refused = || {
         let status = node.status().map_err(|error| error.to_string())?;
         if status.status == Status::Conflict && status.answer.state != State::LoggedIn {
@@ -31,7 +31,7 @@ fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
     });
     let statuses = || -> Result<Vec<(State, Status)>, String> {
         let status = |racer: &String| {
-            let status = lab.peer(racer).and_then(|node| node.status()).map_err(|error| error.to_string())?;
+            let status = lab.node(racer).and_then(|node| node.status()).map_err(|error| error.to_string())?;
             Ok((status.answer.state, status.status))
         };
         racers.iter().map(status).collect()
@@ -49,9 +49,9 @@ fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
 #[test]
 fn second_process_with_a_living_peers_key_is_refused() {
     let lab = super::mesh_of(2, super::seed());
-    let home = lab.peer("alice").expect("alice").home;
+    let home = lab.node("alice").expect("alice").home;
     lab.add_peer_as("twin", "alice").expect("started");
-    let twin = lab.peer("twin").expect("twin").home;
+    let twin = lab.node("twin").expect("twin").home;
     lab.kill("twin").expect("killed");
     std::fs::copy(home.file("key"), twin.file("key")).expect("copied");
     lab.start("twin").expect("started");

@@ -23,9 +23,9 @@ fn pair_with_a_forwarder(lab: &kith_lab::Lab) -> (String, String, String) {
 fn paused_forwarder_is_routed_around_and_nothing_is_delivered_twice() {
     let lab = super::mesh_of(8, super::seed());
     let (from, to, forwarder) = pair_with_a_forwarder(&lab);
-    let receiver = lab.peer(&to).expect("receiver");
+    let receiver = lab.node(&to).expect("receiver");
     receiver.take_inbox().expect("an emptied in-box");
-    let flow = Flow::start(lab.peer(&from).expect("sender"), to.clone(), SEND_EVERY);
+    let flow = Flow::start(lab.node(&from).expect("sender"), to.clone(), SEND_EVERY);
     flowing(&lab, &flow);
 
     let paused = Instant::now();

@@ -27,7 +27,7 @@ fn message_is_in_the_inbox_once_with_its_sender() {
     let lab = super::mesh_of(4, super::seed());
     let answer = lab.send("alice", "dave", "two words").expect("an answer");
     assert!(answer.is_delivered(), "{} {}", answer.status, answer.reason);
-    let inbox = lab.peer("dave").expect("dave").inbox().expect("in-box");
+    let inbox = lab.node("dave").expect("dave").inbox().expect("in-box");
     let seen: Vec<_> = inbox.iter().map(|line| (Some(line.id.0), line.from.as_str(), line.body.clone())).collect();
     assert_eq!(seen, [(answer.id, "alice", Body::Text("two words".into()))]);
 }
@@ -42,7 +42,7 @@ fn message_to_a_name_that_nobody_has_is_not_found() {
 fn trace_names_every_hop_to_the_destination() {
     let lab = super::mesh_of(8, super::seed());
     for to in ["bob", "heidi"] {
-        let trace = lab.peer("alice").expect("alice").trace(to).expect("a trace");
+        let trace = lab.node("alice").expect("alice").trace(to).expect("a trace");
         assert_eq!(trace.hops.last().map(|hop| hop.name.as_str()), Some(to), "{trace:?}");
     }
 }

@@ -26,7 +26,7 @@ fn pids(lab: &kith_lab::Lab) -> BTreeMap<String, Option<u32>> {
 #[test]
 fn mesh_works_on_without_its_supernode_which_comes_back_with_every_name() {
     let lab = super::mesh_of(8, super::seed());
-    let alice = lab.peer("alice").expect("alice");
+    let alice = lab.node("alice").expect("alice");
     let known = alice.lookup("heidi").expect("an answer");
     assert_eq!((known.status, known.answer.stale), (Status::Delivered, false), "{known:?}");
     let (members_before, pids_before) = (members(&lab), pids(&lab));
@@ -69,7 +69,7 @@ fn peer_without_a_supernode_runs_and_says_why_it_waits() {
     let lab = super::supernode_only(super::seed());
     lab.kill("supernode").expect("killed");
     lab.add_peer("alice").expect("started");
-    let alice = lab.peer("alice").expect("alice");
+    let alice = lab.node("alice").expect("alice");
     let searching = || {
         let status = alice.status().map_err(|error| error.to_string())?;
         if status.answer.state == State::Searching && status.answer.reason.is_some() {
