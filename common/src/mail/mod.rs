@@ -1,10 +1,481 @@
-//! Every message has a fate.
+//! The mail room: every message that is sent has a fate, and every message that comes is answered.
 //!
-//! * [`outbox`] sends and sends again until it knows what became of a message: exactly one [`outbox::Fate`] each.
+//! ```text
+//! users ──────► sends ────────────┐          ┌─► outbox ───► transmit, relay, send again ─► fates
+//! packets ────► those that end here ─► Mail ─┼─► arrivals ─► keep, evaluate ─► receipts, results
+//! disk, functions ► what is done ─┤          ├─► replies, traces, paths: who was handed what, and was met
+//! clock ──────► timeouts ─────────┘          └─► MailOutput
+//! ```
+//!
+//! A peer signs what it sends and checks what comes: a message counts if a member of the network signed it and it came
+//! from that member's address. What a forwarder or a stranger says unsigned is a hint at most.
+//!
+//! * `outbox` sends and sends again until it knows what became of a message: exactly one [`Fate`] each.
 //! * [`seen`] tells a message from its duplicate; what was kept once is receipted again and not kept twice.
+//! * A message that comes is answered each time that it comes, as the answer before may have been lost.
 //!
-//! The out-box asks where names are ([`outbox::Output::Resolve`]); whoever drives it carries the question to
-//! [`names`](crate::names) and the answer back.
+//! Whoever drives this core lends it the signer and the neighbourhood ([`Lent`]), carries packets to where first hops are
+//! decided, questions to [`names`](crate::names), messages to the disk and calls to functions, and brings the answers.
+//! Only the disk and functions must answer each request once; everything else may be lost, late, or come twice.
+//!
+//! Bounds: sends under way ([`IN_FLIGHT_MAX`]), messages that wait for the disk ([`STORING_MAX`]) or for a function
+//! ([`EVALUATING_MAX`]); one more is answered with 429. Fates that wait for names; one more is told without. Grants that
+//! were verified, and first hops of replies, are forgotten at their bounds.
 
-pub mod outbox;
+mod arrivals;
+mod grants;
+mod outbox;
+mod output;
+mod packets;
+mod paths;
+mod replies;
 pub mod seen;
+mod traces;
+
+use std::collections::VecDeque;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+
+pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
+pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
+pub use self::output::{Arrival, MailOutput, Outcome};
+pub use self::traces::{Trace, TracedHop, TracedPacket};
+
+use self::arrivals::{Arrivals, Arrived};
+use self::grants::Grants;
+use self::outbox::{Outbox, Target};
+use self::packets::{Refusal, pack};
+use self::paths::{Paths, is_unnamed};
+use self::replies::Replies;
+use self::traces::Traces;
+use crate::crypto::{Signer, Verifier};
+use crate::id::{Address, MessageId, Name, NetworkId, ShortId};
+use crate::names::Answer;
+use crate::routing::neighbourhood::Neighbourhood;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::bounded::{Bounded, Bytes};
+use crate::wire::content::{
+    Call, Choice, Content, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
+};
+use crate::wire::grant::{Grant, GrantError, SignedGrant};
+use crate::wire::packet::{Header, Mark, PacketRef};
+use crate::wire::session::Subject;
+use crate::wire::{self, PacketBytes};
+
+/// Who a peer is in its session: whom its messages come from, and whose messages end here
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Only what its members sign is believed
+    pub network: NetworkId,
+    /// Packets to any other place do not end here
+    pub address: Address,
+    /// Messages to any other name are answered with 404
+    pub name: Name,
+    /// The supernode's word for all three
+    pub signed: SignedGrant,
+}
+
+/// There is no session to send in; nothing has changed
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not logged in")]
+pub struct NotLoggedIn;
+
+/// What a peer lends its mail with an input that may need it
+#[derive(Debug)]
+pub struct Lent<'a, S> {
+    /// Signs what leaves, and verifies what comes
+    pub signer: &'a S,
+    /// Knows the names of those near by, and whom a reply can be handed to
+    pub neighbourhood: &'a Neighbourhood,
+}
+
+/// How a packet came
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A neighbour forwarded it
+    Mesh,
+    /// The supernode relayed it
+    Home,
+    /// This peer sent it to itself
+    Own,
+}
+
+/// Everything that is under way from this peer, and to it
+#[derive(Debug)]
+pub struct Mail {
+    own: Option<Own>,
+    /// Whether there is a supernode that relays, and that knows names
+    is_home_up: bool,
+    grants: Grants,
+    outbox: Outbox,
+    traces: Traces,
+    paths: Paths,
+    arrivals: Arrivals,
+    replies: Replies,
+    rng: ChaCha20Rng,
+    outputs: VecDeque<MailOutput>,
+}
+
+impl Mail {
+    /// Nothing is under way; ids of messages and packets, which nobody should guess, come from `rng`
+    pub fn new(rng: ChaCha20Rng) -> Self {
+        Self {
+            own: None,
+            is_home_up: false,
+            grants: Grants::default(),
+            outbox: Outbox::default(),
+            traces: Traces::default(),
+            paths: Paths::default(),
+            arrivals: Arrivals::default(),
+            replies: Replies::default(),
+            rng,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Who this peer is; `None` without a session
+    pub const fn own(&self) -> Option<&Own> {
+        self.own.as_ref()
+    }
+
+    /// Sends that have no fate yet, at most [`IN_FLIGHT_MAX`]
+    pub fn in_flight(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// There is a session
+    pub fn handle_login(&mut self, own: Own) {
+        self.own = Some(own);
+    }
+
+    /// The session is over: sends that have to be transmitted again end with it
+    pub fn handle_logout(&mut self) {
+        self.own = None;
+    }
+
+    /// The link to the supernode came or went
+    pub fn handle_home(&mut self, is_up: bool) {
+        self.is_home_up = is_up;
+    }
+
+    /// The grant, if a supernode of `network` signed it; a conversation costs no second look at its signatures
+    ///
+    /// # Errors
+    /// [`GrantError`]: nothing has changed.
+    pub fn verify_grant(
+        &mut self,
+        network: &NetworkId,
+        signed: &SignedGrant,
+        verifier: &impl Verifier,
+    ) -> Result<Grant, GrantError> {
+        self.grants.verify(network, signed, verifier)
+    }
+
+    /// Begins a send: data, a signal or a call; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
+    /// takes to name those on its path
+    ///
+    /// `traced`: forwarders report on its packets, and the outcome tells what they said.
+    ///
+    /// # Errors
+    /// [`NotLoggedIn`]: there will be no outcome.
+    pub fn send(&mut self, now: Instant, to: Name, content: Content, traced: bool) -> Result<MessageId, NotLoggedIn> {
+        if self.own.is_none() {
+            return Err(NotLoggedIn);
+        }
+        let id = self.random_id();
+        if traced {
+            self.traces.begin(id);
+        }
+        self.outbox.handle_send(now, id, to, content);
+        Ok(id)
+    }
+
+    /// The answer to [`MailOutput::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
+    pub fn handle_resolved(&mut self, now: Instant, subject: &Subject, fresh: bool, answer: Result<&Answer, Status>) {
+        match subject {
+            Subject::ShortId(short) => {
+                let name = answer.ok().map(|answer| &answer.name);
+                self.outputs.extend(self.paths.handle_named(*short, name).map(MailOutput::Done));
+            }
+            Subject::Name(name) => {
+                let target = answer.map(|answer| Target { address: answer.address, key: answer.key() });
+                self.outbox.handle_resolved(now, name, fresh, target);
+            }
+        }
+    }
+
+    /// A packet with this id was handed to `first_hop`, which routing chose for this reason
+    pub fn handle_sent(&mut self, now: Instant, packet: u64, first_hop: Address, choice: Choice) {
+        match self.outbox.message_of_packet(packet) {
+            Some(id) => {
+                self.outbox.handle_sent(packet, first_hop);
+                self.traces.handle_sent(now, &id, packet, first_hop, choice);
+            }
+            None => self.replies.handle_sent(packet, first_hop),
+        }
+    }
+
+    /// Nobody could be handed this packet: there is no way for it, or the supernode is away
+    pub fn handle_unsent(&mut self, now: Instant, packet: PacketBytes) {
+        let Header { id, destination, .. } = *packet.as_ref().header();
+        if self.outbox.message_of_packet(id).is_some() {
+            self.outbox.handle_unsent(now, id);
+        } else if self.replies.handle_unsent(id) && self.is_home_up {
+            self.outputs.push_back(MailOutput::Relay { packet });
+        } else {
+            tracing::info!(event = "packet_dropped", reason = "no way out, and no send waits for it", %destination);
+        }
+    }
+
+    /// The link to a neighbour is lost, and with it whatever it had not passed on
+    pub fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
+        self.outbox.handle_first_hop_lost(now, neighbour);
+    }
+
+    /// A packet of this peer's own is with somebody who cannot pass it on, or came back with nobody left to try
+    pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
+        // Why it is ignored, if it is, is traced by the out-box.
+        let _ = self.outbox.handle_undeliverable(now, report);
+    }
+
+    /// A packet that ends here
+    pub fn handle_packet<S: Signer>(
+        &mut self,
+        now: Instant,
+        lent: &Lent<'_, S>,
+        origin: Origin,
+        packet: &PacketRef<'_>,
+    ) {
+        let Header { destination, source, .. } = *packet.header();
+        if self.own.as_ref().is_none_or(|own| own.address != destination) {
+            return tracing::debug!(event = "packet_dropped", reason = "for another address", %source, %destination);
+        }
+        match wire::decode::<Payload>(packet.payload()) {
+            Ok(Payload::Message(message)) => self.on_message(now, lent, origin, packet, &message),
+            Ok(Payload::Undeliverable(report)) => self.handle_undeliverable(now, &report),
+            Ok(Payload::Hop(hop)) => {
+                if let Some(id) = self.outbox.message_of_packet(hop.packet) {
+                    self.traces.handle_hop(now, &id, hop);
+                }
+            }
+            Ok(Payload::Datagram(_)) => {
+                tracing::debug!(event = "packet_dropped", reason = "nobody listens for datagrams", %source)
+            }
+            Err(reason) => tracing::info!(event = "packet_dropped", %reason, %source),
+        }
+    }
+
+    /// The answer to [`MailOutput::Keep`]: what the sender is told, 200 if the message is on disk
+    pub fn handle_kept<S: Signer>(
+        &mut self,
+        now: Instant,
+        lent: &Lent<'_, S>,
+        ticket: u64,
+        status: Status,
+        reason: &str,
+    ) {
+        if let Some(arrived) = self.arrivals.take_stored(ticket) {
+            self.reply(now, lent, &arrived, status, reason);
+        }
+    }
+
+    /// The answer to [`MailOutput::Evaluate`]: with 200 the result, else the reason
+    pub fn handle_evaluated<S: Signer>(
+        &mut self,
+        now: Instant,
+        lent: &Lent<'_, S>,
+        ticket: u64,
+        status: Status,
+        body: Bytes<DATA_BYTES_MAX>,
+    ) {
+        if let Some(arrived) = self.arrivals.take_evaluated(ticket) {
+            self.reply_with(now, lent, &arrived, status, body);
+        }
+    }
+
+    /// Sends again whatever was waited for long enough, and ends what has had its time; early is harmless
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.outbox.handle_timeout(now);
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.outbox.next_timeout()
+    }
+
+    /// The next thing to do; drain until `None` after every input, or after a few that came together
+    pub fn poll_output<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>) -> Option<MailOutput> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let wish = self.outbox.poll_output()?;
+            self.on_outbox(now, lent, wish);
+        }
+    }
+
+    fn on_outbox<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, wish: outbox::Output) {
+        use outbox::Output as Wish;
+        let (id, destination) = match wish {
+            Wish::Resolve { name, fresh } => {
+                return self.outputs.push_back(MailOutput::Resolve { subject: Subject::Name(name), fresh });
+            }
+            Wish::Done(fate) => return self.on_fate(lent.neighbourhood, fate),
+            Wish::Transmit { id, destination, .. } | Wish::Relay { id, destination, .. } => (id, destination),
+        };
+        let packet = match self.packet_of(lent.signer, &id, destination) {
+            Ok(packet) => packet,
+            Err((status, reason)) => return self.outbox.handle_refused(now, &id, status, reason),
+        };
+        let number = packet.as_ref().header().id;
+        self.outbox.handle_packed(&wish, number);
+        let is_own = self.own.as_ref().is_some_and(|own| own.address == destination);
+        match wish {
+            Wish::Transmit { .. } if is_own => {
+                self.outbox.handle_sent(number, destination);
+                self.handle_packet(now, lent, Origin::Own, &packet.as_ref());
+            }
+            Wish::Transmit { avoid, .. } => self.outputs.push_back(MailOutput::Transmit { packet, avoid }),
+            _ => self.outputs.push_back(MailOutput::Relay { packet }),
+        }
+    }
+
+    fn packet_of(
+        &mut self,
+        signer: &impl Signer,
+        id: &MessageId,
+        destination: Address,
+    ) -> Result<PacketBytes, Refusal> {
+        let own = self.own.as_ref().ok_or((Status::NotLoggedIn, "not logged in"))?;
+        let message = self.outbox.message(id).ok_or((Status::Failed, "the message is gone"))?;
+        pack(message, own, signer, destination, self.rng.next_u64(), self.traces.is_traced(id))
+    }
+
+    /// A send has its end, and its path some names that are known near by; the others are asked for while somebody is
+    /// there who knows them all
+    fn on_fate(&mut self, near: &Neighbourhood, mut fate: Fate) {
+        let trace = self.traces.take(&fate.id);
+        for hop in fate.path.iter_mut().filter(|hop| is_unnamed(hop)) {
+            hop.name = near.name_of(hop.short);
+        }
+        let outcome = Outcome { fate, trace };
+        if !self.is_home_up {
+            return self.outputs.push_back(MailOutput::Done(outcome));
+        }
+        match self.paths.wait(outcome) {
+            Ok(missing) => {
+                let ask = |short| MailOutput::Resolve { subject: Subject::ShortId(short), fresh: false };
+                self.outputs.extend(missing.into_iter().map(ask));
+            }
+            Err(outcome) => self.outputs.push_back(MailOutput::Done(*outcome)),
+        }
+    }
+
+    fn on_message<S: Signer>(
+        &mut self,
+        now: Instant,
+        lent: &Lent<'_, S>,
+        origin: Origin,
+        packet: &PacketRef<'_>,
+        signed: &SignedMessage,
+    ) {
+        let Some(own) = &self.own else { return };
+        let (from, message) = match self.grants.verify_message(&own.network, signed, lent.signer) {
+            Ok(verified) => verified,
+            Err(reason) => {
+                return tracing::info!(event = "message_refused", %reason, source = %packet.header().source);
+            }
+        };
+        if from.address != packet.header().source {
+            return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
+        }
+        let is_elsewhere = own.name != message.to;
+        let arrived = Arrived { from, id: message.id, path: path_of(packet, lent.neighbourhood), origin };
+        match message.content {
+            // First of all, as nobody replies to a reply. Why it is ignored, if it is, is traced by the out-box.
+            Content::Reply(reply) => _ = self.outbox.handle_reply(now, &arrived.from, &reply),
+            _ if is_elsewhere => self.reply(now, lent, &arrived, Status::NotFound, "that name is not here"),
+            Content::Data(data) => self.on_data(now, lent, arrived, data),
+            Content::Signal(Signal::Ping) => self.reply(now, lent, &arrived, Status::Delivered, ""),
+            Content::Call(call) => self.on_call(now, lent, arrived, call),
+        }
+    }
+
+    fn on_data<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, bytes: Bytes<DATA_BYTES_MAX>) {
+        let Grant { name: from, key, address, .. } = arrived.from.clone();
+        let message = Arrival { id: arrived.id, from, key, address, bytes };
+        match self.arrivals.store(arrived) {
+            Ok(ticket) => self.outputs.push_back(MailOutput::Keep { ticket, message }),
+            Err(arrived) => self.reply(now, lent, &arrived, Status::SlowDown, "the receiver's disk is behind"),
+        }
+    }
+
+    fn on_call<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, call: Call) {
+        match self.arrivals.evaluate(arrived) {
+            Ok(ticket) => self.outputs.push_back(MailOutput::Evaluate { ticket, call }),
+            Err(arrived) => {
+                self.reply(now, lent, &arrived, Status::SlowDown, "too many calls wait at the receiver");
+            }
+        }
+    }
+
+    fn reply<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: &Arrived, status: Status, reason: &str) {
+        self.reply_with(now, lent, arrived, status, reason.as_bytes().to_vec().try_into().unwrap_or_default());
+    }
+
+    /// Says what became of a message; a lost reply is made good by the sender, who sends again
+    fn reply_with<S: Signer>(
+        &mut self,
+        now: Instant,
+        lent: &Lent<'_, S>,
+        arrived: &Arrived,
+        status: Status,
+        body: Bytes<DATA_BYTES_MAX>,
+    ) {
+        let reply = Reply { to: arrived.id, status, path: Bounded::truncated(arrived.path.clone()), body };
+        let to = arrived.from.name.clone();
+        let message = Message { id: self.random_id(), to, content: Content::Reply(reply) };
+        let Some(own) = &self.own else { return };
+        let number = self.rng.next_u64();
+        match pack(&message, own, lent.signer, arrived.from.address, number, false) {
+            Ok(packet) if arrived.origin == Origin::Own => {
+                self.handle_packet(now, lent, Origin::Own, &packet.as_ref());
+            }
+            Ok(packet) => self.hand_reply_over(lent.neighbourhood, arrived, packet),
+            Err((_, reason)) => tracing::info!(event = "reply_dropped", reason, to = %message.to),
+        }
+    }
+
+    /// By another first hop than before, or by the supernode: where it relayed the message, where nobody else is left,
+    /// and where routing knows no way
+    fn hand_reply_over(&mut self, near: &Neighbourhood, arrived: &Arrived, packet: PacketBytes) {
+        let avoid = self.replies.tried(&arrived.id);
+        let is_mesh_cut =
+            arrived.origin == Origin::Home || near.live_links().all(|(neighbour, _)| avoid.contains(&neighbour));
+        if is_mesh_cut && self.is_home_up {
+            return self.outputs.push_back(MailOutput::Relay { packet });
+        }
+        self.replies.begin(packet.as_ref().header().id, arrived.id);
+        self.outputs.push_back(MailOutput::Transmit { packet, avoid });
+    }
+
+    fn random_id(&mut self) -> MessageId {
+        let mut bytes = [0; 16];
+        self.rng.fill_bytes(&mut bytes);
+        MessageId(bytes)
+    }
+
+    /// Whether nothing waits for anything
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.arrivals.is_empty() && self.paths.is_empty() && self.traces.is_empty()
+    }
+}
+
+/// The way that a packet took, with the names that are known here
+fn path_of(packet: &PacketRef<'_>, near: &Neighbourhood) -> Vec<PathHop> {
+    let hop = |(mark, short): (Mark, ShortId)| PathHop { short, relay: mark == Mark::Relay, name: near.name_of(short) };
+    packet.way().map(hop).collect()
+}

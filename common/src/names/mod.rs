@@ -8,10 +8,11 @@
 //!
 //! "Tables" is what the asker knows from its own table and its neighbours', handed in with the question. What a
 //! supernode says is remembered for a day, on disk too; that it knows nobody is passed on and never remembered. What a
-//! flood says is hearsay: nobody signed it, so no key is taken from it ([`Answer::target`]).
+//! flood says is hearsay: nobody signed it, so no key is taken from it ([`Answer::key`]).
 //!
 //! Questions with the same subject are one question; its answer is for all who asked.
 
+mod answer;
 mod flood;
 mod memory;
 
@@ -21,13 +22,13 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-pub use flood::{ASK_EVERY, ASKERS_MAX, ASKS_BURST, FLOOD_TTL, ROUTE_LIFETIME, ROUTES_MAX};
-pub use memory::{RECORDS_MAX, REMEMBER, REMEMBER_HEARSAY, WRITE_EVERY};
+pub use self::answer::{Answer, Answerer, Ignored, Local, NamesOutput, Source};
+pub use self::flood::{ASK_EVERY, ASKERS_MAX, ASKS_BURST, FLOOD_TTL, ROUTE_LIFETIME, ROUTES_MAX};
+pub use self::memory::{RECORDS_MAX, REMEMBER, REMEMBER_HEARSAY, WRITE_EVERY};
 
 use self::flood::Floods;
 use self::memory::{Memory, Recalled, Written};
 use crate::id::{Address, Name};
-use crate::mail::outbox::{SEND_TIMEOUT, Target};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
@@ -44,126 +45,8 @@ pub const FLOOD_WAIT_MAX: Duration = Duration::from_secs(4);
 /// Questions without an answer yet; the next one gets 429
 pub const QUESTIONS_MAX: usize = 1_024;
 
-const _: () = assert!(
-    SUPERNODE_TIMEOUT.as_millis() + FLOOD_WAIT_MAX.as_millis() + FLOOD_TIMEOUT.as_millis() < SEND_TIMEOUT.as_millis()
-);
-
-/// Something for the shell to do
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// The answer for everybody who asked for `subject`; those who asked for a fresh one wait on unless `fresh`
-    Resolved {
-        /// What was asked for
-        subject: Subject,
-        /// Whether memory alone did not do
-        fresh: bool,
-        /// 404, 410, 429 or 503 if there is none
-        answer: Result<Answer, Status>,
-    },
-    /// To the supernode
-    Ask(LookUp),
-    /// To every neighbour but `except`
-    Flood {
-        /// Where the question came from
-        except: Option<Address>,
-        /// The question
-        look_up: LookUp,
-    },
-    /// To this neighbour
-    Answer {
-        /// Who asked
-        to: Address,
-        /// What was found
-        found: Found,
-    },
-    /// Write it to disk, with the time of day, under its name
-    Save(Record),
-    /// Erase the record of this name from the disk
-    Erase(Name),
-}
-
-/// Who knew
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The directory
-    Supernode,
-    /// The own table, or a neighbour's
-    Tables,
-    /// A flood; nobody vouches for it
-    Neighbours,
-    /// An earlier answer of the directory's
-    Memory,
-}
-
-/// What is known of a peer
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Its name
-    pub name: Name,
-    /// Its place
-    pub address: Address,
-    /// All that the directory knows; a neighbour's table holds only the two above
-    pub record: Option<Record>,
-    /// Who knew
-    pub source: Source,
-    /// Whether it may be out of date: no supernode could be asked
-    pub stale: bool,
-}
-
-impl Answer {
-    /// Where to send, and whose reply counts
-    pub fn target(&self) -> Target {
-        let record = self.record.as_ref().filter(|_| self.source != Source::Neighbours);
-        Target { address: self.address, key: record.map(|record| record.key) }
-    }
-
-    fn of_record(record: Record, source: Source, stale: bool) -> Self {
-        Self { name: record.name.clone(), address: record.address, record: Some(record), source, stale }
-    }
-}
-
-/// What the asker's own tables say
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// The name
-    pub name: Name,
-    /// The place
-    pub address: Address,
-    /// Of a neighbour, what its rewire said
-    pub record: Option<Record>,
-}
-
-/// Where an answer comes from
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answerer {
-    /// The home supernode
-    Supernode,
-    /// The neighbour at this address
-    Neighbour(Address),
-}
-
-/// A question or an answer of others that changes nothing, and why
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ignored {
-    /// No question waits for it: it came too late, twice, or unasked
-    #[error("no question waits for it")]
-    Unknown,
-    /// It was here before, over another way
-    #[error("it was here before")]
-    Duplicate,
-    /// It answers something that was not asked, or nothing
-    #[error("it does not answer what was asked")]
-    OtherSubject,
-    /// Its neighbour asks more than once a second
-    #[error("its neighbour asks too often")]
-    TooOften,
-    /// Too many questions pass here
-    #[error("too many questions pass here")]
-    Overloaded,
-    /// Nobody knows here, and it may go no farther
-    #[error("it may go no farther")]
-    TtlSpent,
-}
+/// From a question to its answer at most: the supernode is silent, then the flood waits for its turn and is in vain
+pub const ANSWER_TIMEOUT: Duration = SUPERNODE_TIMEOUT.saturating_add(FLOOD_WAIT_MAX).saturating_add(FLOOD_TIMEOUT);
 
 /// Finds names, remembers them, and passes the floods of others on
 #[derive(Debug)]
@@ -176,7 +59,9 @@ pub struct Resolver {
     queries: BTreeMap<u64, Subject>,
     timers: BTreeSet<(Instant, u64)>,
     next_flood: Instant,
-    outputs: VecDeque<Output>,
+    /// Names that users look up: each is a question, or its answer is among the outputs
+    looking_up: BTreeSet<Name>,
+    outputs: VecDeque<NamesOutput>,
 }
 
 #[derive(Debug)]
@@ -206,6 +91,7 @@ impl Resolver {
             queries: BTreeMap::new(),
             timers: BTreeSet::new(),
             next_flood: Instant::ZERO,
+            looking_up: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -247,6 +133,12 @@ impl Resolver {
                 self.fall_back(now, subject, "the supernode is lost");
             }
         }
+    }
+
+    /// A user asks anew where `name` is; answered by one [`NamesOutput::LookedUp`] for all who have asked for it by then
+    pub fn look_up(&mut self, now: Instant, name: Name, local: Option<Local>) {
+        self.looking_up.insert(name.clone());
+        self.handle_ask(now, Subject::Name(name), true, local);
     }
 
     /// A question of our own; `local` is what our tables say, `fresh` leaves them and memory out while there is a
@@ -330,7 +222,7 @@ impl Resolver {
     }
 
     /// The next thing to do
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<NamesOutput> {
         self.outputs.pop_front()
     }
 
@@ -382,12 +274,12 @@ impl Resolver {
     fn flood(&mut self, now: Instant, subject: Subject) {
         let query = self.enter(subject.clone(), Stage::Flooding, now + FLOOD_TIMEOUT);
         self.floods.begin(now, query, &subject);
-        self.outputs.push_back(Output::Flood { except: None, look_up: LookUp { query, ttl: FLOOD_TTL, subject } });
+        self.outputs.push_back(NamesOutput::Flood { except: None, look_up: LookUp { query, ttl: FLOOD_TTL, subject } });
     }
 
     fn ask_supernode(&mut self, now: Instant, subject: Subject) {
         let query = self.enter(subject.clone(), Stage::AskingSupernode, now + SUPERNODE_TIMEOUT);
-        self.outputs.push_back(Output::Ask(LookUp { query, ttl: 0, subject }));
+        self.outputs.push_back(NamesOutput::Ask(LookUp { query, ttl: 0, subject }));
     }
 
     /// Puts a question into a stage under a new id, so that late answers to an earlier stage are nobody's
@@ -463,7 +355,7 @@ impl Resolver {
             return Err(Ignored::TtlSpent);
         }
         let look_up = LookUp { ttl, ..look_up.clone() };
-        self.outputs.push_back(Output::Flood { except: Some(from), look_up });
+        self.outputs.push_back(NamesOutput::Flood { except: Some(from), look_up });
         Ok(())
     }
 
@@ -471,7 +363,7 @@ impl Resolver {
         let (to, subject) = self.floods.asker(found.query)?;
         matching(subject, found).ok_or(Ignored::OtherSubject)?;
         self.floods.answered(found.query);
-        self.outputs.push_back(Output::Answer { to, found: found.clone() });
+        self.outputs.push_back(NamesOutput::Answer { to, found: found.clone() });
         Ok(())
     }
 
@@ -484,12 +376,20 @@ impl Resolver {
     }
 
     fn resolved(&mut self, subject: Subject, fresh: bool, answer: Result<Answer, Status>) {
-        self.outputs.push_back(Output::Resolved { subject, fresh, answer });
+        // A user asks for a fresh answer; one from memory, for somebody who asks as well, is not for them.
+        if fresh
+            && let Subject::Name(name) = &subject
+            && self.looking_up.remove(name)
+        {
+            let (name, answer) = (name.clone(), answer.clone());
+            self.outputs.push_back(NamesOutput::LookedUp { name, answer });
+        }
+        self.outputs.push_back(NamesOutput::Resolved { subject, fresh, answer });
     }
 
     fn write(&mut self, Written { save, erase }: Written) {
-        self.outputs.extend(save.map(Output::Save));
-        self.outputs.extend(erase.into_iter().map(Output::Erase));
+        self.outputs.extend(save.map(NamesOutput::Save));
+        self.outputs.extend(erase.into_iter().map(NamesOutput::Erase));
     }
 }
 

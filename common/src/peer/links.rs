@@ -1,24 +1,24 @@
 //! What links tell, each handed to the core that it concerns.
 
-use std::sync::Arc;
-
-use super::{DialFor, Home, Output, Peer};
+use super::dials::DialFor;
+use super::{Home, Output, Peer};
 use crate::crypto::Signer;
 use crate::id::Address;
-use crate::link::{HelloTemplate, LinkEnd, LinkId, NewRoutes, Opened};
+use crate::link::{HelloTemplate, LinkEnd, LinkId, Opened};
+use crate::mail::{Lent, Origin};
 use crate::names::Answerer;
-use crate::routing::Routes;
 use crate::routing::neighbourhood;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
 use crate::wire::grant::{Grant, SignedGrant};
+use crate::wire::packet::PacketRef;
 use crate::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject};
 
 impl<S: Signer> Peer<S> {
     /// A link is there: of a dial of ours, or somebody else's
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
-        match opened.attempt.map(|attempt| self.dials.remove(&attempt)) {
+        match opened.attempt.map(|attempt| self.dials.end(attempt)) {
             Some(Some(DialFor::Home(attempt))) => self.handle_home_opened(now, attempt, opened),
             Some(Some(DialFor::Neighbour(_))) => self.handle_neighbour_opened(now, opened),
             Some(None) => self.close(opened.link, Status::Gone, "given up meanwhile"),
@@ -29,7 +29,7 @@ impl<S: Signer> Peer<S> {
 
     /// A dial made no link; `status` is 503, 426 if the other side speaks another version, or what it said
     pub fn handle_dial_failed(&mut self, now: Instant, attempt: u64, status: Status, reason: &str) {
-        match self.dials.remove(&attempt) {
+        match self.dials.end(attempt) {
             Some(DialFor::Home(attempt)) => self.session.handle_dial_failed(now, attempt, status, reason),
             Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
             None => {}
@@ -53,6 +53,21 @@ impl<S: Signer> Peer<S> {
         }
     }
 
+    /// A packet that ends here, from the neighbour `from`; from `None` only the home link's is believed
+    pub fn handle_packet(&mut self, now: Instant, link: LinkId, from: Option<Address>, packet: &PacketRef<'_>) {
+        let is_home = self.home.is_some_and(|home| home.link == link);
+        let origin = match from {
+            _ if is_home => Origin::Home,
+            Some(_) => Origin::Mesh,
+            None => {
+                let (link, reason) = (link.0, "neither a neighbour nor the supernode");
+                return tracing::debug!(event = "packet_dropped", link, reason);
+            }
+        };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        self.mail.handle_packet(now, &lent, origin, packet);
+    }
+
     /// A link is gone, not by an [`Output::Close`], or by one: then this changes nothing
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, end: &LinkEnd) {
         if let Some(home) = self.home.take_if(|home| home.link == link) {
@@ -69,7 +84,7 @@ impl<S: Signer> Peer<S> {
         let neighbour = self.neighbour_on(link);
         self.neighbourhood.handle_link_closed(now, link, end.clone());
         if let Some(neighbour) = neighbour.filter(|neighbour| self.link_to(*neighbour).is_none()) {
-            self.outbox.handle_first_hop_lost(now, neighbour);
+            self.mail.handle_first_hop_lost(now, neighbour);
         }
     }
 
@@ -87,7 +102,7 @@ impl<S: Signer> Peer<S> {
 
     fn verified(&mut self, signed: &SignedGrant) -> Option<Grant> {
         let network = self.session.network()?;
-        let verified = self.grants.verify(&network, signed, &self.signer);
+        let verified = self.mail.verify_grant(&network, signed, &self.signer);
         verified.inspect_err(|reason| tracing::info!(event = "grant_refused", %reason)).ok()
     }
 
@@ -103,7 +118,7 @@ impl<S: Signer> Peer<S> {
 
     /// What a neighbour that asks for this peer is told
     fn own_record(&self, subject: &Subject) -> Option<Record> {
-        let own = self.own.as_ref()?;
+        let own = self.mail.own()?;
         let is_meant = match subject {
             Subject::Name(name) => *name == own.name,
             Subject::ShortId(short) => *short == own.address.short(),
@@ -123,34 +138,14 @@ impl<S: Signer> Peer<S> {
             role: Role::Peer,
             boot: self.boot,
             network: self.session.network(),
-            grant: self.own.as_ref().map(|own| own.signed.clone()),
+            grant: self.mail.own().map(|own| own.signed.clone()),
         }));
     }
 
     /// Links forward by the present tables from now on
     pub(super) fn publish_routes(&mut self) {
-        let Some(own) = &self.own else {
-            self.routes = None;
-            return self.outputs.push_back(Output::Routes(None));
-        };
-        self.generation += 1;
-        let views = self.neighbourhood.views();
-        let (degree, members) = (self.neighbourhood.degree(), self.neighbourhood.members());
-        let routes = Arc::new(Routes::new(own.address, degree, members, self.generation, views));
-        self.routes = Some(Arc::clone(&routes));
-        self.outputs.push_back(Output::Routes(Some(Box::new(NewRoutes {
-            routes,
-            links: self.neighbourhood.live_links().collect(),
-            address: own.address,
-            name: own.name.clone(),
-        }))));
-    }
-
-    /// A number for a new dial
-    pub(super) fn dial(&mut self, dial: DialFor) -> u64 {
-        self.next_dial += 1;
-        self.dials.insert(self.next_dial, dial);
-        self.next_dial
+        let routes = self.routes.take(self.mail.own(), &self.neighbourhood);
+        self.outputs.push_back(Output::Routes(routes));
     }
 
     pub(super) fn send_frame(&mut self, link: LinkId, frame: Frame) {

@@ -1,15 +1,13 @@
 //! What a peer wants done, and has to tell.
 
-use crate::id::{Address, Key, MessageId, Name, NetworkId};
+use crate::id::{Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId, NewRoutes};
-use crate::mail::outbox::Fate;
+use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
-use crate::peer::Trace;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
 use crate::wire::Frame;
-use crate::wire::bounded::Bytes;
-use crate::wire::content::{Call, DATA_BYTES_MAX};
+use crate::wire::content::Call;
 use crate::wire::session::{Reason, Record};
 
 /// Something for the shell to do or to tell, in this order
@@ -80,28 +78,4 @@ pub enum Output {
     },
     /// Trace this
     Event(Event),
-}
-
-/// A verified message for the in-box
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// The sender's id for it
-    pub id: MessageId,
-    /// The sender's name
-    pub from: Name,
-    /// The sender's key
-    pub key: Key,
-    /// The sender's place now
-    pub address: Address,
-    /// What it says
-    pub bytes: Bytes<DATA_BYTES_MAX>,
-}
-
-/// What became of a send
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Its end, with the names of those on its path as far as they could be found
-    pub fate: Fate,
-    /// Of a traced send, what its packets met
-    pub trace: Option<Trace>,
 }

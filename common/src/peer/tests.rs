@@ -9,11 +9,12 @@ use self::world::World;
 use super::*;
 use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
-use crate::mail::outbox::{Fate, Reason};
+use crate::mail::{EVALUATING_MAX, Fate, Outcome, Reason, STORING_MAX, TracedHop};
 use crate::names::Source;
-use crate::wire::content::{Call, Choice, Message, PathHop, Payload, Signal};
+use crate::wire::bounded::Bounded;
+use crate::wire::content::{Call, Choice, Message, PathHop, Payload, Reply, Signal};
 use crate::wire::packet::{Class, PacketRef};
-use crate::wire::session::Report;
+use crate::wire::session::{Report, Subject};
 use crate::wire::{Frame, PacketBytes};
 
 fn data(text: &str) -> Content {
@@ -77,12 +78,12 @@ fn logout_takes_links_routes_and_grant_back() {
 fn message_is_kept_and_its_receipt_comes_back() {
     let mut world = World::triangle();
     let fate = world.send(A, B, data("hello")).fate;
-    assert_eq!((fate.status, fate.reason, fate.attempts), (Status::Delivered, Reason::Replied, 1));
+    assert_eq!((fate.status, fate.reason, fate.transmissions), (Status::Delivered, Reason::Replied, 1));
     assert_eq!(fate.path, []);
     let (_, kept) = world.told(B).kept.pop().unwrap();
     assert_eq!((kept.id, kept.from, kept.key, kept.address), (fate.id, name(A), ed(A).key(), address(A)));
     assert_eq!(&*kept.bytes, b"hello");
-    assert!(world.core(A).outbox().is_empty() && world.core(B).storing.is_empty());
+    assert!(world.core(A).mail().is_idle() && world.core(B).mail().is_idle());
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn ping_and_call_are_answered() {
     assert_eq!(world.send(A, B, PING).fate.status, Status::Delivered);
     let fate = world.send(A, B, call("echo")).fate;
     assert_eq!((fate.status, &*fate.body), (Status::Delivered, b"echo".as_slice()));
-    assert!(world.core(B).evaluating.is_empty());
+    assert!(world.core(B).mail().is_idle());
 }
 
 #[test]
@@ -112,13 +113,13 @@ fn forwarder_stands_on_the_path_and_reports_on_a_traced_packet() {
     assert_eq!((fate.status, fate.path), (Status::Delivered, vec![hop(C)]));
     let trace = trace.unwrap();
     let best = trace.best().unwrap();
-    assert_eq!((best.first, best.choice, best.hops.len()), (address(C), Choice::KnowsDestination, 1));
+    assert_eq!((best.first_hop, best.choice, best.hops.len()), (address(C), Choice::KnowsDestination, 1));
     let TracedHop { hop, rtt } = &best.hops[&0];
     assert_eq!(
         (hop.address, hop.next, hop.choice, *rtt),
         (address(C), address(B), Choice::Destination, Duration::ZERO)
     );
-    assert!(!world.core(A).traces.is_traced(&fate.id));
+    assert!(world.core(A).mail().is_idle());
     assert_eq!(world.send(A, B, PING).trace, None);
 }
 
@@ -131,8 +132,8 @@ fn reply_to_a_message_that_came_again_takes_another_first_hop() {
     assert_eq!(packets_over(&mut world, B), [direct]);
     assert!(world.told(A).done.is_empty());
     world.advance(Duration::from_millis(500));
-    let Fate { id: of, status, attempts, path, .. } = world.told(A).done.pop().unwrap().fate;
-    assert_eq!((of, status, attempts), (id, Status::Delivered, 2));
+    let Fate { id: of, status, transmissions, path, .. } = world.told(A).done.pop().unwrap().fate;
+    assert_eq!((of, status, transmissions), (id, Status::Delivered, 2));
     assert_eq!(path, [hop(C)], "it went another way itself");
     let (detour, _) = world.link_between(B, C);
     assert_eq!(packets_over(&mut world, B), [direct, detour]);
@@ -153,7 +154,7 @@ fn reply_goes_by_the_supernode_when_no_first_hop_is_left() {
 fn message_is_relayed_both_ways_when_the_mesh_is_cut() {
     let mut world = World::new(&[A, B, C], &[(B, C)]);
     let fate = world.send(A, B, data("by another way")).fate;
-    assert_eq!((fate.status, fate.attempts), (Status::Delivered, 2));
+    assert_eq!((fate.status, fate.transmissions), (Status::Delivered, 2));
     let relay = PathHop { short: address(15).short(), relay: true, name: None };
     assert_eq!(fate.path, [relay]);
     let home = world.home_link(B);
@@ -170,7 +171,7 @@ fn message_leaves_again_at_once_when_its_first_hop_is_lost() {
     world.begin(A, B, PING, false);
     world.cut(A, B);
     let fate = world.told(A).done.pop().unwrap().fate;
-    assert_eq!((fate.status, fate.attempts, fate.elapsed), (Status::Delivered, 2, Duration::ZERO));
+    assert_eq!((fate.status, fate.transmissions, fate.elapsed), (Status::Delivered, 2, Duration::ZERO));
     assert_eq!(fate.path, [hop(C)]);
     assert!(world.reports.contains(&Report::LinkDown(address(B))));
 }
@@ -202,36 +203,23 @@ fn names_missing_on_a_path_are_asked_for_before_the_outcome_is_told() {
     assert_eq!(fate.path, [hop(C), hop(9), unnamed(8), hop(9)], "known near by, asked for, and known to nobody");
     let asked = [8, 9].map(|n| Subject::ShortId(address(n).short()));
     assert_eq!(world.look_ups, asked, "once each, and not for a neighbour");
-    assert!(world.core(A).unnamed.is_empty());
+    assert!(world.core(A).mail().is_idle());
 }
 
 #[test]
 fn nobody_waits_for_names_that_nobody_can_be_asked_for() {
-    let mut world = World::triangle();
-    world.lossy.insert((A, B));
-    let id = world.begin(A, B, PING, false);
-    let fate = |path: Vec<PathHop>| Fate {
-        id,
-        to: name(B),
-        status: Status::Delivered,
-        path,
-        elapsed: Duration::ZERO,
-        attempts: 1,
-        reason: Reason::Replied,
-        body: Default::default(),
-    };
-    let stranger = |n: u32| PathHop { short: ShortId(n), relay: false, name: None };
-    let now = world.now;
-    let core = world.core(A);
-    for n in 0..=UNNAMED_MAX as u32 {
-        core.on_fate(now, fate(vec![stranger(n)]));
-    }
-    assert_eq!(core.unnamed.len(), UNNAMED_MAX, "one was told without names");
-    assert!(matches!(core.outputs.pop_front(), Some(Output::Done(_))));
     let mut lonely = World::triangle();
+    lonely.lossy.insert((A, B));
+    let id = lonely.begin(A, B, PING, false);
     lonely.lose_home();
-    lonely.core(A).on_fate(now, fate(vec![stranger(1)]));
-    assert!(lonely.core(A).unnamed.is_empty());
+    let stranger = PathHop { short: ShortId(1), relay: false, name: None };
+    let path = Bounded::truncated([stranger.clone()]);
+    let reply = Reply { to: id, status: Status::Delivered, path, body: Default::default() };
+    let message = Message { id: MessageId([9; 16]), to: name(A), content: Content::Reply(reply) };
+    let packet = message_packet(B, &header(B, A, Class::Signal), &message);
+    let (link, _) = lonely.link_between(A, B);
+    assert_eq!(hand(&mut lonely, A, link, Some(B), &packet), 1, "the outcome");
+    assert!(lonely.core(A).mail().is_idle());
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! What the cores inside want, carried out or passed on.
 
-use super::{DialFor, Output, Own, Peer};
+use super::dials::DialFor;
+use super::{Output, Peer};
 use crate::crypto::Signer;
+use crate::id::{Address, Name};
 use crate::link::Dial;
-use crate::mail::outbox;
-use crate::names::{self, Answer, Local};
+use crate::mail::{Lent, MailOutput, Own};
+use crate::names::{Answerer, Local, NamesOutput};
 use crate::routing::neighbourhood;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::wire::Frame;
 use crate::wire::grant::{Grant, SignedGrant};
 use crate::wire::session::{Location, Purpose, Rewire, Subject};
+use crate::wire::{Frame, PacketBytes};
 
 impl<S: Signer> Peer<S> {
     /// The next thing to do; drain until `None` after every input, or after a few that came together
@@ -24,17 +26,22 @@ impl<S: Signer> Peer<S> {
                 self.on_session(now, wish);
             } else if let Some(wish) = self.neighbourhood.poll_output() {
                 self.on_neighbourhood(wish);
-            } else if std::mem::take(&mut self.are_routes_stale) {
+            } else if self.routes.take_stale() {
                 // Once for all that changed, and before anything is sent by them.
                 self.publish_routes();
-            } else if let Some(wish) = self.outbox.poll_output() {
-                self.on_outbox(now, wish);
+            } else if let Some(wish) = self.poll_mail(now) {
+                self.on_mail(now, wish);
             } else if let Some(wish) = self.names.poll_output() {
                 self.on_names(now, wish);
             } else {
                 return None;
             }
         }
+    }
+
+    fn poll_mail(&mut self, now: Instant) -> Option<MailOutput> {
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        self.mail.poll_output(now, &lent)
     }
 
     fn on_session(&mut self, now: Instant, wish: MembershipOutput) {
@@ -47,9 +54,9 @@ impl<S: Signer> Peer<S> {
             Wish::LoggedIn { grant, signed, rewire, .. } => self.on_logged_in(now, &grant, signed, &rewire),
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
             // Why it is ignored, if it is, is traced by the resolver.
-            Wish::Found(found) => _ = self.names.handle_found(now, names::Answerer::Supernode, &found),
+            Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
             Wish::Lost { reason } => {
-                self.on_home_lost(now);
+                self.on_home(now, false);
                 self.outputs.push_back(Output::HomeLost { reason });
             }
             // The session itself traces it with its reason.
@@ -66,7 +73,7 @@ impl<S: Signer> Peer<S> {
         use neighbourhood::Output as Wish;
         match wish {
             Wish::Dial { key, locations, .. } => {
-                let attempt = self.dial(DialFor::Neighbour(key));
+                let attempt = self.dials.begin(DialFor::Neighbour(key));
                 let (key, locations, purpose) = (Some(key), locations.into_vec(), Purpose::Neighbour);
                 self.outputs.push_back(Output::Dial(Dial { attempt, key, locations, purpose }));
             }
@@ -77,27 +84,37 @@ impl<S: Signer> Peer<S> {
                     self.send_frame(home, Frame::Report(report));
                 }
             }
-            Wish::RoutesChanged => self.are_routes_stale = true,
+            Wish::RoutesChanged => self.routes.mark_stale(),
             Wish::Event(event) => self.outputs.push_back(Output::Event(event)),
         }
     }
 
-    fn on_outbox(&mut self, now: Instant, wish: outbox::Output) {
-        use outbox::Output as Wish;
+    fn on_mail(&mut self, now: Instant, wish: MailOutput) {
+        use MailOutput as Wish;
         match wish {
-            Wish::Resolve { name, fresh } => self.resolve(now, Subject::Name(name), fresh),
-            Wish::Transmit { id, attempt, destination, avoid } => {
-                self.transmit(now, id, attempt, destination, &avoid);
+            Wish::Resolve { subject: Subject::Name(name), fresh } => {
+                let local = self.local(&name);
+                self.names.handle_ask(now, Subject::Name(name), fresh, local);
             }
-            Wish::Relay { id, attempt, destination } => self.relay(now, id, attempt, destination),
-            Wish::Done(fate) => self.on_fate(now, fate),
+            Wish::Resolve { subject, fresh } => self.names.handle_ask(now, subject, fresh, None),
+            Wish::Transmit { packet, avoid } => self.transmit(now, packet, &avoid),
+            Wish::Relay { packet } => match self.home_link() {
+                Some(home) => self.send_frame(home, Frame::Relay(packet)),
+                None => self.mail.handle_unsent(now, packet),
+            },
+            Wish::Keep { ticket, message } => self.outputs.push_back(Output::Keep { ticket, message }),
+            Wish::Evaluate { ticket, call } => self.outputs.push_back(Output::Evaluate { ticket, call }),
+            Wish::Done(outcome) => self.outputs.push_back(Output::Done(outcome)),
         }
     }
 
-    fn on_names(&mut self, now: Instant, wish: names::Output) {
-        use names::Output as Wish;
+    fn on_names(&mut self, now: Instant, wish: NamesOutput) {
+        use NamesOutput as Wish;
         match wish {
-            Wish::Resolved { subject, fresh, answer } => self.on_resolved(now, subject, fresh, answer),
+            Wish::Resolved { subject, fresh, answer } => {
+                self.mail.handle_resolved(now, &subject, fresh, answer.as_ref().map_err(|status| *status));
+            }
+            Wish::LookedUp { name, answer } => self.outputs.push_back(Output::LookedUp { name, answer }),
             Wish::Ask(look_up) => {
                 if let Some(home) = self.home_link() {
                     self.send_frame(home, Frame::LookUp(look_up));
@@ -118,10 +135,23 @@ impl<S: Signer> Peer<S> {
         }
     }
 
+    /// Gives a packet of this peer's own to the neighbour that routing chooses
+    fn transmit(&mut self, now: Instant, packet: PacketBytes, avoid: &[Address]) {
+        let first_hop = self.routes.first_hop(now, &packet, avoid);
+        let linked = first_hop.and_then(|(to, choice, packet)| Some((to, choice, packet, self.link_to(to)?)));
+        match linked {
+            Some((first_hop, choice, edited, link)) => {
+                self.send_frame(link, Frame::Packet(edited));
+                self.mail.handle_sent(now, packet.as_ref().header().id, first_hop, choice);
+            }
+            None => self.mail.handle_unsent(now, packet),
+        }
+    }
+
     fn dial_home(&mut self, now: Instant, home_dial: u64, supernode: &str) {
         match Location::try_from(supernode.to_owned()) {
             Ok(location) => {
-                let attempt = self.dial(DialFor::Home(home_dial));
+                let attempt = self.dials.begin(DialFor::Home(home_dial));
                 let dial = Dial { attempt, key: None, locations: vec![location], purpose: Purpose::Home };
                 self.outputs.push_back(Output::Dial(dial));
             }
@@ -136,19 +166,19 @@ impl<S: Signer> Peer<S> {
     }
 
     fn close_home(&mut self, attempt: u64, status: Status, reason: &str) {
-        self.dials.retain(|_, dial| !matches!(dial, DialFor::Home(of) if *of == attempt));
+        self.dials.give_home_up(attempt);
         if let Some(home) = self.home.take_if(|home| home.attempt == attempt) {
             self.close(home.link, status, reason);
         }
     }
 
     fn on_logged_in(&mut self, now: Instant, grant: &Grant, signed: SignedGrant, rewire: &Rewire) {
-        self.own = Some(Own { address: grant.address, name: grant.name.clone(), signed });
+        let Grant { network, address, name, .. } = grant.clone();
+        self.mail.handle_login(Own { network, address, name, signed });
         self.tell_hello();
         self.remember(now, rewire);
         self.neighbourhood.handle_login(now, grant, rewire);
-        self.neighbourhood.handle_home(now, true);
-        self.names.handle_home(now, true);
+        self.on_home(now, true);
         self.outputs.push_back(Output::LoggedIn);
     }
 
@@ -163,53 +193,26 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn on_home_lost(&mut self, now: Instant) {
-        self.neighbourhood.handle_home(now, false);
-        self.names.handle_home(now, false);
+    /// The link to the supernode came or went
+    fn on_home(&mut self, now: Instant, is_up: bool) {
+        self.neighbourhood.handle_home(now, is_up);
+        self.names.handle_home(now, is_up);
+        self.mail.handle_home(is_up);
     }
 
     fn on_logged_out(&mut self, now: Instant) {
-        self.on_home_lost(now);
+        self.on_home(now, false);
         self.neighbourhood.handle_logout(now);
-        self.own = None;
+        self.mail.handle_logout();
         self.tell_hello();
     }
 
-    /// Asks the resolver, telling it what is near
-    pub(super) fn resolve(&mut self, now: Instant, subject: Subject, fresh: bool) {
-        let local = self.local(&subject);
-        self.names.handle_ask(now, subject, fresh, local);
-    }
-
-    /// What our own tables say
-    fn local(&self, subject: &Subject) -> Option<Local> {
-        match subject {
-            Subject::Name(name) => {
-                if let Some(own) = self.own.as_ref().filter(|own| own.name == *name) {
-                    return Some(Local { name: own.name.clone(), address: own.address, record: None });
-                }
-                let (address, record) = self.neighbourhood.find(name)?;
-                Some(Local { name: name.clone(), address, record })
-            }
-            Subject::ShortId(_) => None,
+    /// What our own tables say of a name
+    pub(super) fn local(&self, name: &Name) -> Option<Local> {
+        if let Some(own) = self.mail.own().filter(|own| own.name == *name) {
+            return Some(Local { name: own.name.clone(), address: own.address, record: None });
         }
-    }
-
-    /// Somebody's question is answered: the out-box's, a user's, or that of a path without names
-    fn on_resolved(&mut self, now: Instant, subject: Subject, fresh: bool, answer: Result<Answer, Status>) {
-        match subject {
-            Subject::ShortId(short) => {
-                let name = answer.ok().map(|answer| answer.name);
-                self.on_named(short, name.as_ref());
-            }
-            Subject::Name(name) => {
-                let target = answer.as_ref().map(Answer::target).map_err(|status| *status);
-                self.outbox.handle_resolved(now, &name, fresh, target);
-                // A look-up asks for a fresh answer; one from memory for a message that waits as well is not for it.
-                if fresh && self.looking_up.remove(&name) {
-                    self.outputs.push_back(Output::LookedUp { name, answer });
-                }
-            }
-        }
+        let (address, record) = self.neighbourhood.find(name)?;
+        Some(Local { name: name.clone(), address, record })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use kith_common::peer::{Arrival, Output};
+use kith_common::mail::Arrival;
+use kith_common::peer::Output;
 use kith_common::time::Instant;
 use kith_runtime::link::{LinkCommand, Stopped};
 

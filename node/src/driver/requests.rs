@@ -2,9 +2,8 @@
 
 use kith_common::id::Name;
 use kith_common::link;
-use kith_common::mail::outbox::Fate;
+use kith_common::mail::{Fate, NotLoggedIn, Outcome, Trace, TracedHop};
 use kith_common::names::{Answer, Source};
-use kith_common::peer::{NotLoggedIn, Outcome, Trace, TracedHop};
 use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
@@ -156,7 +155,7 @@ impl Driver {
             path: self.path(&fate),
             relayed: fate.path.iter().any(|hop| hop.relay),
             elapsed_us: fate.elapsed.as_micros() as u64,
-            attempts: u64::from(fate.attempts),
+            attempts: u64::from(fate.transmissions),
             reason: reason(&fate),
             to: fate.to,
         }
@@ -289,9 +288,9 @@ fn lookup_answer(answer: &Answer) -> LookupAnswer {
 
 fn trace_answer(fate: &Fate, trace: &Trace) -> TraceAnswer {
     let mut hops = Vec::new();
-    if let Some(attempt) = trace.best() {
-        let mut next = (attempt.first, attempt.choice);
-        for TracedHop { hop, rtt } in attempt.hops.values() {
+    if let Some(packet) = trace.best() {
+        let mut next = (packet.first_hop, packet.choice);
+        for TracedHop { hop, rtt } in packet.hops.values() {
             let rtt_us = Some(rtt.as_micros() as u64);
             hops.push(trace_hop(hops.len(), hop.name.to_string(), hop.address, rtt_us, next.1, &fate.to));
             next = (hop.next, hop.choice);

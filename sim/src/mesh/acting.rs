@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kith_common::id::Address;
-use kith_common::mail::outbox::SEND_TIMEOUT;
+use kith_common::mail::SEND_TIMEOUT;
 
 use super::node::NodeId;
 use super::queue::Event;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::Direction;
-use kith_common::mail::outbox::Fate;
+use kith_common::mail::Fate;
 use kith_common::peer::Output;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
@@ -241,8 +241,8 @@ impl Story {
             Output::LoggedOut { reason } => format!("is logged out: {reason}"),
             Output::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
             Output::Done(outcome) => {
-                let Fate { id, to, status, reason, attempts, .. } = &outcome.fate;
-                format!("message {id} to {to}: {status}, {reason}; {attempts} attempts")
+                let Fate { id, to, status, reason, transmissions, .. } = &outcome.fate;
+                format!("message {id} to {to}: {status}, {reason}; {transmissions} transmissions")
             }
             _ => return None,
         })

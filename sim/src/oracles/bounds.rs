@@ -2,7 +2,7 @@
 //!
 //! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
 
-use kith_common::mail::outbox::IN_FLIGHT_MAX;
+use kith_common::mail::IN_FLIGHT_MAX;
 use kith_common::names::RECORDS_MAX;
 use kith_common::routing::neighbourhood::LINKS_MAX;
 use kith_common::time::Instant;
@@ -45,7 +45,7 @@ impl Oracle for Bounds {
             let measures = [
                 ("links in its neighbourhood", peer.core.neighbourhood().links_open(), LINKS_MAX),
                 ("links", node.ends.len(), LINKS_MAX + SPARE),
-                ("sends under way", peer.core.outbox().len(), IN_FLIGHT_MAX),
+                ("sends under way", peer.core.mail().in_flight(), IN_FLIGHT_MAX),
                 ("names remembered", peer.core.names().len(), RECORDS_MAX),
             ];
             for (what, is, most) in measures {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::mail::outbox::{Fate, IN_FLIGHT_MAX, SEND_TIMEOUT};
+use kith_common::mail::{Fate, IN_FLIGHT_MAX, SEND_TIMEOUT};
 use kith_common::peer::Output;
 use kith_common::status::Status;
 use kith_common::time::Instant;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, MessageId};
 use kith_common::link::NewRoutes;
-use kith_common::mail::outbox::Reason;
+use kith_common::mail::Reason;
 use kith_common::peer::Output;
 use kith_common::routing::NeighbourView;
 use kith_common::time::Instant;
@@ -107,7 +107,7 @@ impl Oracle for Resends {
                 let fate = &outcome.fate;
                 self.sent.of(node).remove(&fate.id);
                 // Looking a name up takes 8 s at most, so that there are 2 s for two transmissions.
-                if fate.reason == Reason::NoReply && fate.attempts == 1 && !self.is_disturbed(now, node) {
+                if fate.reason == Reason::NoReply && fate.transmissions == 1 && !self.is_disturbed(now, node) {
                     return Err(format!("sent message {:?} only once, as nobody replied for 10 s", fate.id));
                 }
             }

@@ -4,7 +4,7 @@
 //! changes, and a bit when a link does; a message is sent again after 500 ms, then 1 s, then 2 s; a question is passed on
 //! once. None of it feeds itself, so no fault makes much of it.
 
-use kith_common::mail::outbox::IN_FLIGHT_MAX;
+use kith_common::mail::IN_FLIGHT_MAX;
 use kith_common::time::Instant;
 
 use super::per_node::PerNode;

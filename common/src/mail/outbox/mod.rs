@@ -18,15 +18,22 @@
 //! Only the receiver's own signed reply ends a send well. Reports of forwarders are unsigned and no more than hints:
 //! they make the out-box hurry or turn to the supernode; what they claim never becomes a fate by itself.
 //!
-//! Drain [`Outbox::poll_output`] until `None` after every input. Each `Transmit` and `Relay` is answered, before any
-//! other input, by [`Outbox::handle_sent`] or [`Outbox::handle_unsent`].
+//! Drain [`Outbox::poll_output`] until `None` after every input. Each `Transmit` and `Relay` is answered at once with the
+//! packet that was made for it ([`Outbox::handle_packed`]) or with why there is none ([`Outbox::handle_refused`]). What
+//! became of the packet may be told later, and other inputs may come between: until then it counts as one that left.
+
+mod fate;
+mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::time::Duration;
 
+pub use self::fate::{Fate, Reason};
+
+use self::send::{Send, Sent, Trouble};
 use crate::id::{Address, Key, MessageId, Name};
 use crate::mutant::{self, Mutant};
+use crate::names;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::Bytes;
@@ -35,153 +42,59 @@ use crate::wire::grant::Grant;
 
 /// Sends that have no fate yet; the next one ends with 429 at once. At the largest size they hold 56 MiB
 pub const IN_FLIGHT_MAX: usize = 1_024;
-/// From a send to its fate at most: the mesh heals in 3 s, and two attempts come after that
+/// From a send to its fate at most: the mesh heals in 3 s, and two transmissions come after that
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first transmission to the second; doubles each time. Ten times a round trip around the world
-pub const RESEND_FIRST: Duration = Duration::from_millis(500);
+const RESEND_FIRST: Duration = Duration::from_millis(500);
 /// Transmissions of one send at most, lost first hops and changed addresses included; five come from the clock
-pub const ATTEMPTS_MAX: u8 = 16;
+pub(super) const TRANSMISSIONS_MAX: u8 = 16;
 /// How often a send may be undeliverable without help from a supernode: 1.5 s, in which the mesh heals around a crash
-pub const UNHELPED_MAX: u8 = 3;
+const UNHELPED_MAX: u8 = 3;
 
-/// Something for the shell to do
+// A look-up that turns to the supernode, waits for its turn and floods in vain leaves time for a transmission.
+const _: () = assert!(names::ANSWER_TIMEOUT.as_millis() < SEND_TIMEOUT.as_millis());
+
+/// What the out-box wants of the mail around it
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(super) enum Output {
     /// Find out where `name` is; answer with [`Outbox::handle_resolved`]
     Resolve {
-        /// Who is meant
         name: Name,
         /// Whether an answer from memory will not do, because one has just failed
         fresh: bool,
     },
     /// Put [`Outbox::message`] into a packet of its own and hand it to a neighbour
     Transmit {
-        /// Which send
         id: MessageId,
         /// Counts up from 1
-        attempt: u8,
-        /// Where to
+        transmission: u8,
         destination: Address,
         /// Neighbours that it was handed to before: any other is better
         avoid: Vec<Address>,
     },
     /// Put [`Outbox::message`] into a packet of its own and hand it to the supernode in a relay frame
     Relay {
-        /// Which send
         id: MessageId,
-        /// Counts up, together with the transmissions
-        attempt: u8,
-        /// Where to
+        /// Counts up, together with those through the mesh
+        transmission: u8,
         destination: Address,
     },
     /// The end of a send; there is no other
     Done(Fate),
 }
 
-/// What became of a send
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// Of the message
-    pub id: MessageId,
-    /// For whom it was
-    pub to: Name,
-    /// What became of it
-    pub status: Status,
-    /// The way that it took, both ends left out, as the receiver saw it; empty without a reply
-    pub path: Vec<PathHop>,
-    /// From the send to this
-    pub elapsed: Duration,
-    /// How often it was transmitted or relayed
-    pub attempts: u8,
-    /// How this is known
-    pub reason: Reason,
-    /// The result of a call
-    pub body: Bytes<DATA_BYTES_MAX>,
-}
-
-/// How a fate is known
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The receiver replied
-    Replied,
-    /// Nobody replied
-    NoReply,
-    /// The directory, or whoever else was asked for the name, said so
-    LookUp,
-    /// It came back, and no supernode could help
-    Undeliverable(Cause),
-    /// The supernode that was to relay it said so
-    Relay(Cause),
-    /// No link was up, and no supernode could help
-    NoFirstHop,
-    /// It left and was not given back, so it may have arrived; now there is no way, or nobody, for this reason
-    Uncertain(Status),
-    /// [`IN_FLIGHT_MAX`] sends had no fate yet
-    OutboxFull,
-    /// A reply was offered to be sent like a request
-    NotARequest,
-    /// Another send has this id
-    IdInUse,
-    /// The shell could not make a packet of it
-    Refused(&'static str),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Replied => "the receiver replied",
-            Self::NoReply => "no reply in time",
-            Self::LookUp => "so says the look-up of the name",
-            Self::Undeliverable(cause) => return write!(f, "{}, and no supernode could help", words(*cause)),
-            Self::Relay(cause) => return write!(f, "so says the relaying supernode: {}", words(*cause)),
-            Self::Uncertain(status) => {
-                return write!(
-                    f,
-                    "it may have arrived, but no receipt came, and now the receiver is {}",
-                    status.text()
-                );
-            }
-            Self::NoFirstHop => "no link to a neighbour is up, and no supernode could help",
-            Self::OutboxFull => "too many messages are under way",
-            Self::NotARequest => "a reply cannot be sent as a request",
-            Self::IdInUse => "a message with this id is under way",
-            Self::Refused(reason) => reason,
-        };
-        f.write_str(text)
-    }
-}
-
-const fn words(cause: Cause) -> &'static str {
-    match cause {
-        Cause::NoCandidate => "no neighbour was left to try",
-        Cause::TtlSpent => "it had used up its hops",
-        Cause::DestinationDown => "the destination's neighbours have lost it",
-        Cause::NoSession => "nobody is logged in at that address",
-        Cause::Congested => "a queue on the way was full",
-    }
-}
-
 /// Where a name is, as far as is known
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// Where packets go
-    pub address: Address,
+    pub(super) address: Address,
     /// Whose reply counts; `None`: whoever shows a grant of that name
-    pub key: Option<Key>,
-}
-
-/// How a packet left
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// Handed to this neighbour
-    FirstHop(Address),
-    /// Handed to the supernode
-    Relay,
+    pub(super) key: Option<Key>,
 }
 
 /// A reply or a report that changes nothing, and why
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ignored {
+pub(super) enum Ignored {
     /// No send waits for it: it came too late, twice, or unasked
     #[error("no send waits for it")]
     Unknown,
@@ -198,7 +111,7 @@ pub enum Ignored {
 
 /// Every send from its beginning to its fate
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     sends: BTreeMap<MessageId, Send>,
     /// Each send's next moment
     timers: BTreeSet<(Instant, MessageId)>,
@@ -209,85 +122,25 @@ pub struct Outbox {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Debug)]
-struct Send {
-    message: Message,
-    started: Instant,
-    wakes: Instant,
-    /// `None`: the first look-up runs
-    target: Option<Target>,
-    /// A new look-up runs, because of this
-    looking_up: Option<Trouble>,
-    /// The last attempt is a relay, because of this
-    relaying: Option<Trouble>,
-    /// Where nobody is, as the supernode that was to relay said last
-    vacant: Option<Address>,
-    attempts: u8,
-    timeouts: u32,
-    unhelped: u8,
-    packets: Vec<Sent>,
-    first_hop: Option<Address>,
-    avoid: Vec<Address>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    packet: u64,
-    destination: Address,
-    relay: bool,
-}
-
-/// Why the mesh alone will not do
-#[derive(Clone, Copy, Debug)]
-enum Trouble {
-    Undeliverable(Cause),
-    NoFirstHop,
-}
-
-impl From<Trouble> for Reason {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Undeliverable(cause) => Self::Undeliverable(cause),
-            Trouble::NoFirstHop => Self::NoFirstHop,
-        }
-    }
-}
-
-impl Send {
-    fn deadline(&self) -> Instant {
-        self.started + SEND_TIMEOUT
-    }
-
-    /// How long the present transmission is waited for
-    fn patience(&self) -> Duration {
-        let timeouts = if mutant::is(Mutant::NeverResends) { u32::MAX } else { self.timeouts };
-        RESEND_FIRST.saturating_mul(1 << timeouts.min(u32::from(ATTEMPTS_MAX)))
-    }
-}
-
 impl Outbox {
-    /// Nothing is under way
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// How many sends have no fate yet, at most [`IN_FLIGHT_MAX`]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sends.len()
     }
 
     /// Whether every send has its fate
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
         self.sends.is_empty()
     }
 
     /// The message of a send that has no fate yet
-    pub fn message(&self, id: &MessageId) -> Option<&Message> {
+    pub(super) fn message(&self, id: &MessageId) -> Option<&Message> {
         self.sends.get(id).map(|send| &send.message)
     }
 
     /// The send that a packet was made for, while it has no fate: to match the hops that a traced packet reports
-    pub fn message_of_packet(&self, packet: u64) -> Option<MessageId> {
+    pub(super) fn message_of_packet(&self, packet: u64) -> Option<MessageId> {
         self.packets.get(&packet).copied()
     }
 
@@ -295,7 +148,7 @@ impl Outbox {
     ///
     /// It ends at once, leaving all others as they are, with 429 when [`IN_FLIGHT_MAX`] are under way, with 400 if it
     /// is a reply (which nobody replies to), with 409 if its id is in use.
-    pub fn handle_send(&mut self, now: Instant, id: MessageId, to: Name, content: Content) {
+    pub(super) fn handle_send(&mut self, now: Instant, id: MessageId, to: Name, content: Content) {
         let refused = if matches!(content, Content::Reply(_)) {
             Some((Status::Malformed, Reason::NotARequest))
         } else if self.sends.contains_key(&id) {
@@ -312,7 +165,7 @@ impl Outbox {
     }
 
     /// The answer to [`Output::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
-    pub fn handle_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<Target, Status>) {
+    pub(super) fn handle_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<Target, Status>) {
         for id in self.waiting_for(name) {
             let Some(send) = self.sends.get(&id) else { continue };
             match (send.target, answer) {
@@ -325,40 +178,48 @@ impl Outbox {
         }
     }
 
-    /// A packet of `attempt` left
-    pub fn handle_sent(&mut self, id: &MessageId, attempt: u8, packet: u64, via: Via) {
-        let Some(send) = self.sends.get_mut(id).filter(|send| send.attempts == attempt) else { return };
-        let Some(target) = send.target else { return };
-        send.packets.push(Sent { packet, destination: target.address, relay: via == Via::Relay });
-        self.packets.insert(packet, *id);
-        send.first_hop = match via {
-            Via::FirstHop(hop) => Some(hop),
-            Via::Relay => None,
+    /// The answer to [`Output::Transmit`] and [`Output::Relay`]: this packet was made, and is on its way to a first hop
+    pub(super) fn handle_packed(&mut self, output: &Output, packet: u64) {
+        let (id, transmission, destination, is_relay) = match output {
+            Output::Transmit { id, transmission, destination, .. } => (id, *transmission, *destination, false),
+            Output::Relay { id, transmission, destination } => (id, *transmission, *destination, true),
+            Output::Resolve { .. } | Output::Done(_) => return,
         };
-        if let Some(hop) = send.first_hop.filter(|hop| !send.avoid.contains(hop))
-            && !mutant::is(Mutant::SameFirstHop)
-        {
-            send.avoid.push(hop);
+        let Some(send) = self.sends.get_mut(id) else { return };
+        send.packets.push(Sent { packet, transmission, destination, is_relay });
+        self.packets.insert(packet, *id);
+    }
+
+    /// A packet was handed to this neighbour
+    pub(super) fn handle_sent(&mut self, packet: u64, first_hop: Address) {
+        if let Some(send) = self.packets.get(&packet).and_then(|id| self.sends.get_mut(id)) {
+            send.on_sent(packet, first_hop);
         }
     }
 
-    /// Nobody could be handed a packet of `attempt`: no link is up, or the supernode is away
-    pub fn handle_unsent(&mut self, now: Instant, id: &MessageId, attempt: u8) {
-        let Some(send) = self.sends.get_mut(id).filter(|send| send.attempts == attempt) else { return };
+    /// Nobody could be handed this packet: no link is up, or the supernode is away
+    pub(super) fn handle_unsent(&mut self, now: Instant, packet: u64) {
+        let Some(id) = self.packets.remove(&packet) else { return };
+        let Some(send) = self.sends.get_mut(&id) else { return };
+        // A later transmission, if there is one, has an answer of its own.
+        let unsent = send.take_unsent(packet);
+        if unsent.is_none_or(|sent| sent.transmission != send.transmissions) {
+            return;
+        }
         send.first_hop = None;
         match send.relaying.take() {
-            Some(trouble) => self.on_no_help(now, *id, trouble),
+            Some(trouble) => self.on_no_help(now, id, trouble),
             // Neighbours that failed once are better than nobody.
             None if !send.avoid.is_empty() => {
                 send.avoid.clear();
-                self.transmit(now, *id, "only neighbours tried before are left");
+                self.transmit(now, id, "only neighbours tried before are left");
             }
-            None => self.on_trouble(now, *id, Trouble::NoFirstHop),
+            None => self.on_trouble(now, id, Trouble::NoFirstHop),
         }
     }
 
-    /// The shell cannot make a packet of the message: it is too large, or there is no grant to sign it with
-    pub fn handle_refused(&mut self, now: Instant, id: &MessageId, status: Status, reason: &'static str) {
+    /// No packet can be made of the message: it is too large, or there is no grant to sign it with
+    pub(super) fn handle_refused(&mut self, now: Instant, id: &MessageId, status: Status, reason: &'static str) {
         self.finish(now, id, status, Reason::Refused(reason));
     }
 
@@ -366,7 +227,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Ignored`]: nothing has changed.
-    pub fn handle_reply(&mut self, now: Instant, from: &Grant, reply: &Reply) -> Result<(), Ignored> {
+    pub(super) fn handle_reply(&mut self, now: Instant, from: &Grant, reply: &Reply) -> Result<(), Ignored> {
         let expected = self.expects(from, &reply.to);
         match expected {
             Ok(()) => {
@@ -382,10 +243,10 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Ignored`]: nothing has changed.
-    pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) -> Result<(), Ignored> {
+    pub(super) fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) -> Result<(), Ignored> {
         let found = self.take_sent(report);
         match found {
-            Ok((id, sent)) if sent.relay => self.on_relay_failed(now, id, report),
+            Ok((id, sent)) if sent.is_relay => self.on_relay_failed(now, id, report),
             Ok((id, _)) if report.cause == Cause::Congested => {
                 tracing::debug!(%id, reason = "a queue on the way was full", "waiting for the next resend");
             }
@@ -398,7 +259,7 @@ impl Outbox {
     }
 
     /// The link to a neighbour is lost, and with it whatever it had not passed on
-    pub fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
+    pub(super) fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
         let lost = |send: &Send| send.first_hop == Some(neighbour);
         let ids: Vec<MessageId> = self.sends.iter().filter(|(_, send)| lost(send)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -407,7 +268,7 @@ impl Outbox {
     }
 
     /// Sends again whatever was waited for long enough, and ends what has had its time
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some((wakes, id)) = self.timers.first().copied().filter(|(wakes, _)| *wakes <= now) {
             self.timers.remove(&(wakes, id));
             self.on_timer(now, id);
@@ -415,32 +276,18 @@ impl Outbox {
     }
 
     /// When to call [`Outbox::handle_timeout`]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(wakes, _)| *wakes)
     }
 
     /// The next thing to do
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     fn accept(&mut self, now: Instant, message: Message) {
         let (id, name) = (message.id, message.to.clone());
-        let send = Send {
-            message,
-            started: now,
-            wakes: now + SEND_TIMEOUT,
-            target: None,
-            looking_up: None,
-            relaying: None,
-            vacant: None,
-            attempts: 0,
-            timeouts: 0,
-            unhelped: 0,
-            packets: Vec::new(),
-            first_hop: None,
-            avoid: Vec::new(),
-        };
+        let send = Send::new(now, message);
         self.timers.insert((send.wakes, id));
         self.sends.insert(id, send);
         self.resolve(id, name, false);
@@ -449,7 +296,7 @@ impl Outbox {
     fn refuse(&mut self, id: MessageId, to: Name, status: Status, reason: Reason) {
         tracing::info!(%id, %to, %status, %reason, "send refused");
         let (path, body) = Default::default();
-        let fate = Fate { id, to, status, path, elapsed: Duration::ZERO, attempts: 0, reason, body };
+        let fate = Fate { id, to, status, path, elapsed: Duration::ZERO, transmissions: 0, reason, body };
         self.outputs.push_back(Output::Done(fate));
     }
 
@@ -495,10 +342,10 @@ impl Outbox {
 
     fn on_trouble(&mut self, now: Instant, id: MessageId, trouble: Trouble) {
         let Some(send) = self.sends.get_mut(&id) else { return };
-        if send.attempts >= ATTEMPTS_MAX {
+        if send.is_exhausted() {
             return self.finish(now, &id, Status::Unavailable, trouble.into());
         }
-        tracing::debug!(%id, attempt = send.attempts, reason = %Reason::from(trouble), "looking the name up again");
+        tracing::debug!(%id, transmission = send.transmissions, reason = %Reason::from(trouble), "looking the name up again");
         send.first_hop = None;
         if send.looking_up.replace(trouble).is_none() {
             let name = send.message.to.clone();
@@ -521,7 +368,7 @@ impl Outbox {
         self.on_trouble(now, id, trouble);
     }
 
-    /// Neither mesh nor supernode delivers at present; the clock brings the next attempt, if there is to be one
+    /// Neither mesh nor supernode delivers at present; the clock brings the next transmission, if there is to be one
     fn on_no_help(&mut self, now: Instant, id: MessageId, trouble: Trouble) {
         let Some(send) = self.sends.get_mut(&id) else { return };
         send.unhelped += 1;
@@ -540,40 +387,40 @@ impl Outbox {
     }
 
     fn transmit(&mut self, now: Instant, id: MessageId, reason: &'static str) {
-        let Some((attempt, destination)) = self.next_attempt(now, id, reason) else { return };
+        let Some((transmission, destination)) = self.next_transmission(now, id, reason) else { return };
         let avoid = self.sends.get(&id).map(|send| send.avoid.clone()).unwrap_or_default();
-        self.outputs.push_back(Output::Transmit { id, attempt, destination, avoid });
+        self.outputs.push_back(Output::Transmit { id, transmission, destination, avoid });
     }
 
     fn relay(&mut self, now: Instant, id: MessageId) {
         let trouble = self.sends.get_mut(&id).and_then(|send| send.looking_up.take());
-        let Some((attempt, destination)) = self.next_attempt(now, id, "the mesh cannot deliver: relay") else { return };
+        let reason = "the mesh cannot deliver: relay";
+        let Some((transmission, destination)) = self.next_transmission(now, id, reason) else { return };
         if let Some(send) = self.sends.get_mut(&id) {
             send.relaying = trouble;
         }
-        self.outputs.push_back(Output::Relay { id, attempt, destination });
+        self.outputs.push_back(Output::Relay { id, transmission, destination });
     }
 
-    /// Counts an attempt and sets its timer; past [`ATTEMPTS_MAX`] only the deadline is left to wait for
-    fn next_attempt(&mut self, now: Instant, id: MessageId, reason: &'static str) -> Option<(u8, Address)> {
+    /// Counts a transmission and sets its timer; past [`TRANSMISSIONS_MAX`] only the deadline is left to wait for
+    fn next_transmission(&mut self, now: Instant, id: MessageId, reason: &'static str) -> Option<(u8, Address)> {
         let send = self.sends.get_mut(&id)?;
         let target = send.target?;
-        let exhausted = send.attempts >= ATTEMPTS_MAX;
-        let wakes = if exhausted { send.deadline() } else { send.deadline().min(now + send.patience()) };
+        let wakes = send.next_wake(now);
         self.timers.remove(&(send.wakes, id));
         self.timers.insert((wakes, id));
         send.wakes = wakes;
         send.first_hop = None;
         send.relaying = None;
-        if exhausted {
+        if send.is_exhausted() {
             tracing::debug!(%id, reason = "it was sent too often already", "not sent again");
             return None;
         }
-        send.attempts += 1;
-        if send.attempts > 1 {
-            tracing::debug!(%id, to = %send.message.to, attempt = send.attempts, reason, "sent again");
+        send.transmissions += 1;
+        if send.transmissions > 1 {
+            tracing::debug!(%id, to = %send.message.to, transmission = send.transmissions, reason, "sent again");
         }
-        Some((send.attempts, target.address))
+        Some((send.transmissions, target.address))
     }
 
     fn expects(&self, from: &Grant, id: &MessageId) -> Result<(), Ignored> {
@@ -589,12 +436,9 @@ impl Outbox {
     fn take_sent(&mut self, report: &Undeliverable) -> Result<(MessageId, Sent), Ignored> {
         let id = *self.packets.get(&report.packet).ok_or(Ignored::Unknown)?;
         let send = self.sends.get_mut(&id).ok_or(Ignored::Unknown)?;
-        let at = send.packets.iter().position(|sent| sent.packet == report.packet).ok_or(Ignored::Unknown)?;
-        if send.packets.get(at).is_some_and(|sent| sent.destination != report.destination) {
-            return Err(Ignored::OtherDestination);
-        }
+        let sent = send.take_reported(report).ok_or(Ignored::OtherDestination)?;
         self.packets.remove(&report.packet);
-        Ok((id, send.packets.swap_remove(at)))
+        Ok((id, sent))
     }
 
     fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Reason) {
@@ -625,9 +469,9 @@ impl Outbox {
         }
         let to = send.message.to;
         self.waiting.remove(&(to.clone(), *id));
-        let (elapsed, attempts) = (now - send.started, send.attempts);
-        tracing::debug!(%id, %to, %status, attempts, elapsed_us = elapsed.as_micros() as u64, %reason, "send ended");
-        let fate = Output::Done(Fate { id: *id, to, status, path, elapsed, attempts, reason, body });
+        let (elapsed, transmissions) = (now - send.started, send.transmissions);
+        tracing::debug!(%id, %to, %status, transmissions, elapsed_us = elapsed.as_micros() as u64, %reason, "send ended");
+        let fate = Output::Done(Fate { id: *id, to, status, path, elapsed, transmissions, reason, body });
         self.outputs.extend(mutant::is(Mutant::FateTwice).then(|| fate.clone()));
         self.outputs.push_back(fate);
     }

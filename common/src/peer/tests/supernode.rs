@@ -7,7 +7,7 @@ use crate::crypto::Handshake;
 use crate::id::Epoch;
 use crate::wire::bounded::Bounded;
 use crate::wire::packet::{Edit, Mark};
-use crate::wire::session::{Challenge, Found, Granted, LoggedOut, LookUp, Renewed, Rewire};
+use crate::wire::session::{Challenge, Found, Granted, LoggedOut, LookUp, Renewed, Rewire, Subject};
 use crate::wire::{Frame, PacketBytes, VERSION};
 
 const LEASE: Duration = Duration::from_secs(30);

@@ -9,12 +9,13 @@ use super::super::*;
 use super::members::*;
 use super::supernode;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, NewRoutes, Opened};
+use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
-use crate::routing::Decision;
+use crate::routing::{Decision, RouteCache};
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Hop, Message, PathHop, Payload, Reply};
 use crate::wire::packet::{self, Class, Edit, Header, PacketRef};
-use crate::wire::session::{Purpose, Reason, Report, Role};
+use crate::wire::session::{Purpose, Reason, Report, Role, Subject};
 use crate::wire::{Frame, PacketBytes};
 
 /// What a peer's shell was told, and not yet asked about by a test

@@ -1,4 +1,6 @@
-use proptest::prelude::*;
+//! What each question is answered with, and by whom.
+
+mod random;
 
 use super::*;
 use crate::id::{Epoch, Key, ShortId};
@@ -34,28 +36,29 @@ fn found(query: u64, status: Status, record: Option<Record>) -> Found {
     Found { query, status, record }
 }
 
-fn drain(resolver: &mut Resolver) -> Vec<Output> {
+fn drain(resolver: &mut Resolver) -> Vec<NamesOutput> {
     std::iter::from_fn(|| resolver.poll_output()).collect()
 }
 
 /// The shortest form of an output, for tables
-fn told(output: &Output) -> String {
+fn told(output: &NamesOutput) -> String {
     match output {
-        Output::Resolved { fresh, answer: Ok(answer), .. } => {
+        NamesOutput::Resolved { fresh, answer: Ok(answer), .. } => {
             let (fresh, stale) = (if *fresh { "fresh " } else { "" }, if answer.stale { ", stale" } else { "" });
-            let key = if answer.target().key.is_some() { "" } else { ", no key" };
+            let key = if answer.key().is_some() { "" } else { ", no key" };
             let place = answer.address.0 >> 32;
             format!("{fresh}{} at {place} by {:?}{stale}{key}", answer.name, answer.source)
         }
-        Output::Resolved { answer: Err(status), .. } => status.code().to_string(),
-        Output::Ask(_) => "ask".to_owned(),
-        Output::Flood { except, look_up } => {
+        NamesOutput::Resolved { answer: Err(status), .. } => status.code().to_string(),
+        NamesOutput::LookedUp { name, answer } => format!("{name} looked up: {}", answer.is_ok()),
+        NamesOutput::Ask(_) => "ask".to_owned(),
+        NamesOutput::Flood { except, look_up } => {
             let except = except.map(|address| format!(" except {}", address.0 >> 32)).unwrap_or_default();
             format!("flood {}{except}", look_up.ttl)
         }
-        Output::Answer { to, .. } => format!("answer {}", to.0 >> 32),
-        Output::Save(record) => format!("save {}", record.name),
-        Output::Erase(name) => format!("erase {name}"),
+        NamesOutput::Answer { to, .. } => format!("answer {}", to.0 >> 32),
+        NamesOutput::Save(record) => format!("save {}", record.name),
+        NamesOutput::Erase(name) => format!("erase {name}"),
     }
 }
 
@@ -80,7 +83,7 @@ impl One {
     fn told(&mut self) -> Vec<String> {
         let outputs = drain(&mut self.resolver);
         for output in &outputs {
-            if let Output::Ask(look_up) | Output::Flood { except: None, look_up } = output {
+            if let NamesOutput::Ask(look_up) | NamesOutput::Flood { except: None, look_up } = output {
                 self.query = look_up.query;
             }
         }
@@ -372,7 +375,7 @@ fn neighbour_gets_one_answer_from_what_is_known_for_sure() {
     let look_up = LookUp { query: 11, ttl: 1, subject: Subject::Name(name("me")) };
     one.resolver.handle_look_up(at(1), place(2), &look_up, Some(record("me", 9))).unwrap();
     let expected = found(11, Status::Delivered, Some(record("me", 9)));
-    assert_eq!(drain(&mut one.resolver), [Output::Answer { to: place(2), found: expected }]);
+    assert_eq!(drain(&mut one.resolver), [NamesOutput::Answer { to: place(2), found: expected }]);
 }
 
 #[test]
@@ -397,88 +400,17 @@ fn answer_goes_back_the_way_of_its_question_once() {
     assert_eq!(one.answer(from, Status::Delivered, Some(record("heidi", 7))), Err(Ignored::Unknown));
 }
 
-#[derive(Clone, Debug)]
-enum Input {
-    Home(bool),
-    Ask(u8, bool, bool),
-    Found(bool, u8, u8, u8),
-    LookUp(u8, u8, u8, u8),
-    Pass(u16),
-}
-
-fn input() -> impl Strategy<Value = Input> {
-    prop_oneof![
-        1 => any::<bool>().prop_map(Input::Home),
-        4 => (0..6u8, any::<bool>(), any::<bool>()).prop_map(|(who, fresh, local)| Input::Ask(who, fresh, local)),
-        4 => (any::<bool>(), 0..12u8, 0..5u8, 0..6u8).prop_map(|(home, q, what, who)| Input::Found(home, q, what, who)),
-        3 => (0..4u8, 0..12u8, 0..6u8, 0..6u8).prop_map(|(from, q, ttl, who)| Input::LookUp(from, q, ttl, who)),
-        2 => (0..3_000u16).prop_map(Input::Pass),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn every_question_is_answered_and_floods_stay_within_their_rate(inputs in prop::collection::vec(input(), 0..200)) {
-        let who = |n: u8| format!("n{n}");
-        let mut one = One::homeless();
-        let (mut queries, mut open, mut floods) = (vec![0; 12], [0_i32; 6], 0_u64);
-        let mut drained = |one: &mut One, open: &mut [i32; 6], queries: &mut Vec<u64>| {
-            for output in drain(&mut one.resolver) {
-                match output {
-                    Output::Resolved { subject: Subject::Name(name), fresh, .. } => {
-                        let n: usize = name.as_str()[1..].parse().unwrap();
-                        if fresh { open[n] = 0 } else { open[n] -= 1 }
-                    }
-                    Output::Ask(look_up) => queries.insert(0, look_up.query),
-                    Output::Flood { except, look_up } => {
-                        queries.insert(0, look_up.query);
-                        floods += 1;
-                        assert!(look_up.ttl <= FLOOD_TTL - u8::from(except.is_some()));
-                    }
-                    _ => {}
-                }
-            }
-            queries.truncate(12);
-            let elapsed = one.now.as_micros() / 1_000_000;
-            // One asker is the resolver itself; four neighbours are the others.
-            assert!(floods <= 1 + elapsed + 4 * (u64::from(ASKS_BURST) + elapsed));
-        };
-        for input in inputs {
-            match input {
-                Input::Home(reachable) => one.resolver.handle_home(one.now, reachable),
-                Input::Ask(n, fresh, known) => {
-                    open[usize::from(n)] += 1;
-                    let known = known.then(|| local(&who(n), n.into()));
-                    one.resolver.handle_ask(one.now, Subject::Name(name(&who(n))), fresh, known);
-                }
-                Input::Found(home, q, what, n) => {
-                    let from = if home { HOME } else { Answerer::Neighbour(place(1)) };
-                    let statuses =
-                        [Status::Delivered, Status::Delivered, Status::NotFound, Status::Gone, Status::Unavailable];
-                    let record = (what == 0).then(|| record(&who(n), n.into()));
-                    let found = found(queries[usize::from(q) % queries.len()], statuses[usize::from(what)], record);
-                    let _ = one.resolver.handle_found(one.now, from, &found);
-                }
-                Input::LookUp(from, q, ttl, n) => {
-                    let query = if q < 3 { queries[usize::from(q) % queries.len()] } else { q.into() };
-                    let look_up = LookUp { query, ttl, subject: Subject::Name(name(&who(n))) };
-                    let _ = one.resolver.handle_look_up(one.now, place(from.into()), &look_up, None);
-                }
-                Input::Pass(millis) => {
-                    one.now = one.now + Duration::from_millis(millis.into());
-                    one.resolver.handle_timeout(one.now);
-                }
-            }
-            drained(&mut one, &mut open, &mut queries);
-            prop_assert_eq!(open.iter().filter(|n| **n > 0).count(), one.resolver.questions.len());
-            prop_assert_eq!(one.resolver.questions.len(), one.resolver.queries.len());
-            prop_assert_eq!(one.resolver.questions.len(), one.resolver.timers.len());
-        }
-        while let Some(wakes) = one.resolver.next_timeout() {
-            one.now = one.now.max(wakes);
-            one.resolver.handle_timeout(one.now);
-            drained(&mut one, &mut open, &mut queries);
-        }
-        prop_assert!(open.iter().all(|n| *n == 0), "{:?}", open);
+#[test]
+fn users_look_up_is_told_once_and_only_a_fresh_answer() {
+    let mut one = One::at_home();
+    one.learn();
+    for _ in 0..2 {
+        one.resolver.look_up(one.now, name("heidi"), None);
     }
+    assert_eq!(one.told(), ["ask"], "what is remembered is no answer for a user");
+    assert_eq!(one.ask(heidi(), false, None), ["heidi at 7 by Memory"], "it is one for a message");
+    let told = one.answer(HOME, Status::Delivered, Some(record("heidi", 7))).unwrap();
+    assert_eq!(told, ["heidi looked up: true", "fresh heidi at 7 by Supernode"]);
+    assert_eq!(one.ask(heidi(), true, None), ["ask"]);
+    assert_eq!(one.answer(HOME, Status::NotFound, None).unwrap(), ["erase heidi", "404"], "no user asked");
 }

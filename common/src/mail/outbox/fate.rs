@@ -1,0 +1,92 @@
+//! The end of a send, and how it is known.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::id::{MessageId, Name};
+use crate::status::Status;
+use crate::wire::bounded::Bytes;
+use crate::wire::content::{Cause, DATA_BYTES_MAX, PathHop};
+
+/// What became of a send
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Of the message
+    pub id: MessageId,
+    /// For whom it was
+    pub to: Name,
+    /// What became of it
+    pub status: Status,
+    /// The way that it took, both ends left out, as the receiver saw it; empty without a reply
+    pub path: Vec<PathHop>,
+    /// From the send to this
+    pub elapsed: Duration,
+    /// How often it was transmitted or relayed
+    pub transmissions: u8,
+    /// How this is known
+    pub reason: Reason,
+    /// The result of a call
+    pub body: Bytes<DATA_BYTES_MAX>,
+}
+
+/// How a fate is known
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The receiver replied
+    Replied,
+    /// Nobody replied
+    NoReply,
+    /// The directory, or whoever else was asked for the name, said so
+    LookUp,
+    /// It came back, and no supernode could help
+    Undeliverable(Cause),
+    /// The supernode that was to relay it said so
+    Relay(Cause),
+    /// No link was up, and no supernode could help
+    NoFirstHop,
+    /// It left and was not given back, so it may have arrived; now there is no way, or nobody, for this reason
+    Uncertain(Status),
+    /// [`IN_FLIGHT_MAX`] sends had no fate yet
+    OutboxFull,
+    /// A reply was offered to be sent like a request
+    NotARequest,
+    /// Another send has this id
+    IdInUse,
+    /// The shell could not make a packet of it
+    Refused(&'static str),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Replied => "the receiver replied",
+            Self::NoReply => "no reply in time",
+            Self::LookUp => "so says the look-up of the name",
+            Self::Undeliverable(cause) => return write!(f, "{}, and no supernode could help", words(*cause)),
+            Self::Relay(cause) => return write!(f, "so says the relaying supernode: {}", words(*cause)),
+            Self::Uncertain(status) => {
+                return write!(
+                    f,
+                    "it may have arrived, but no receipt came, and now the receiver is {}",
+                    status.text()
+                );
+            }
+            Self::NoFirstHop => "no link to a neighbour is up, and no supernode could help",
+            Self::OutboxFull => "too many messages are under way",
+            Self::NotARequest => "a reply cannot be sent as a request",
+            Self::IdInUse => "a message with this id is under way",
+            Self::Refused(reason) => reason,
+        };
+        f.write_str(text)
+    }
+}
+
+const fn words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::NoCandidate => "no neighbour was left to try",
+        Cause::TtlSpent => "it had used up its hops",
+        Cause::DestinationDown => "the destination's neighbours have lost it",
+        Cause::NoSession => "nobody is logged in at that address",
+        Cause::Congested => "a queue on the way was full",
+    }
+}

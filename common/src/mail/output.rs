@@ -1,0 +1,75 @@
+//! What mail wants done, and has to tell.
+
+use super::{Fate, Trace};
+use crate::id::{Address, Key, MessageId, Name};
+use crate::wire::PacketBytes;
+use crate::wire::bounded::Bytes;
+use crate::wire::content::{Call, DATA_BYTES_MAX};
+use crate::wire::session::Subject;
+
+/// Something to do or to tell, in this order
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailOutput {
+    /// Find out where, or who, `subject` is; answered by [`Mail::handle_resolved`](super::Mail::handle_resolved)
+    Resolve {
+        /// A receiver's name, or the short id of somebody on a path
+        subject: Subject,
+        /// Whether an answer from memory will not do, because one has just failed
+        fresh: bool,
+    },
+    /// Decide on the first hop of this packet and hand it over; answered, then or later, by
+    /// [`Mail::handle_sent`](super::Mail::handle_sent) with the packet's id, or by
+    /// [`Mail::handle_unsent`](super::Mail::handle_unsent) with the packet itself
+    Transmit {
+        /// Never to this peer itself
+        packet: PacketBytes,
+        /// Neighbours that were handed such a packet before: any other is better
+        avoid: Vec<Address>,
+    },
+    /// Hand this packet to the supernode in a relay frame; answered by
+    /// [`Mail::handle_unsent`](super::Mail::handle_unsent) if there is no link to it, else not at all
+    Relay {
+        /// Never to this peer itself
+        packet: PacketBytes,
+    },
+    /// Put a message into the in-box; answered, once, by [`Mail::handle_kept`](super::Mail::handle_kept)
+    Keep {
+        /// Repeated in the answer
+        ticket: u64,
+        /// As it came: whether it is a duplicate is the in-box's to say
+        message: Arrival,
+    },
+    /// Evaluate a function; answered, once, by [`Mail::handle_evaluated`](super::Mail::handle_evaluated)
+    Evaluate {
+        /// Repeated in the answer
+        ticket: u64,
+        /// Its name and arguments are whatever the sender chose
+        call: Call,
+    },
+    /// The end of a send; there is no other
+    Done(Outcome),
+}
+
+/// A verified message for the in-box
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The sender's id for it
+    pub id: MessageId,
+    /// The sender's name
+    pub from: Name,
+    /// The sender's key
+    pub key: Key,
+    /// The sender's place now
+    pub address: Address,
+    /// What it says
+    pub bytes: Bytes<DATA_BYTES_MAX>,
+}
+
+/// What became of a send
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its end, with the names of those on its path as far as they could be found
+    pub fate: Fate,
+    /// Of a traced send, what its packets met
+    pub trace: Option<Trace>,
+}
