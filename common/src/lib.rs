@@ -24,6 +24,7 @@ pub mod mail;
 pub mod mutant;
 pub mod names;
 pub mod peer;
+mod rate;
 pub mod ring;
 pub mod routing;
 pub mod session;

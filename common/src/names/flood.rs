@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Ignored;
 use crate::id::Address;
 use crate::mutant::{self, Mutant};
+use crate::rate::Bucket;
 use crate::time::Instant;
 use crate::wire::session::{LookUp, Subject};
 
@@ -31,8 +32,8 @@ const _: () = assert!(64 * (ASKS_BURST as u64 + ROUTE_LIFETIME.as_secs()) <= ROU
 
 #[derive(Debug, Default)]
 pub(super) struct Floods {
-    /// When each neighbour will have paid for its questions, one [`ASK_EVERY`] each
-    paid: BTreeMap<Address, Instant>,
+    /// What each neighbour may still ask
+    askers: BTreeMap<Address, Bucket>,
     routes: BTreeMap<u64, Route>,
     /// In the order of expiry
     expiries: VecDeque<(Instant, u64)>,
@@ -95,18 +96,13 @@ impl Floods {
     }
 
     fn charge(&mut self, now: Instant, from: Address) -> Result<(), Ignored> {
-        if !self.paid.contains_key(&from) && self.paid.len() >= ASKERS_MAX {
-            self.paid.retain(|_, paid| *paid > now);
-            if self.paid.len() >= ASKERS_MAX {
+        if !self.askers.contains_key(&from) && self.askers.len() >= ASKERS_MAX {
+            self.askers.retain(|_, asker| !asker.is_full(now));
+            if self.askers.len() >= ASKERS_MAX {
                 return Err(Ignored::Overloaded);
             }
         }
-        let paid = self.paid.entry(from).or_insert(now);
-        let next = now.max(*paid) + ASK_EVERY;
-        if next - now > ASK_EVERY * ASKS_BURST {
-            return Err(Ignored::TooOften);
-        }
-        *paid = next;
-        Ok(())
+        let asker = self.askers.entry(from).or_insert(Bucket::new(ASKS_BURST, ASK_EVERY));
+        asker.take(now).map_err(|_| Ignored::TooOften)
     }
 }

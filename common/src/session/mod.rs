@@ -19,7 +19,6 @@
 
 pub mod admission;
 pub mod membership;
-mod rate;
 mod retry;
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ impl Forwarder {
     }
 
     fn of(link: Option<Rc<Link>>, now: Instant) -> Self {
-        Self { link, from: None, allowance: Allowance::new(now), now, snapshot: None, batch: Batch::default() }
+        Self { link, from: None, allowance: Allowance::new(), now, snapshot: None, batch: Batch::default() }
     }
 
     /// A batch of so many bytes begins

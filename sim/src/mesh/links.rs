@@ -191,7 +191,7 @@ impl World {
         node.links += 1;
         let link = node.links;
         let liveness = Liveness::new(liveness::Config::default(), now, seed);
-        node.ends.insert(link, End { conn: id, side, liveness, armed: None, reports: Allowance::new(now) });
+        node.ends.insert(link, End { conn: id, side, liveness, armed: None, reports: Allowance::new() });
         if let Some(conn) = self.net.conn_mut(id) {
             conn.end_mut(side).state = EndState::Open(link);
         }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::output::{AdmissionOutput, LoginRequest, Refusal};
-use super::rate::Bucket;
 use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
 use crate::crypto::{Handshake, Signer, Verifier};
 use crate::id::{Epoch, Key, NetworkId, SessionId};
 use crate::mutant::{self, Mutant};
+use crate::rate::Bucket;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};

@@ -84,7 +84,7 @@ impl Node {
     /// Linked to [`A`] and [`C`]
     fn new() -> Self {
         let routes = routes(1, &[A, C]);
-        let (cache, limbo, allowance) = (RouteCache::new(), Limbo::new(), Allowance::new(NOW));
+        let (cache, limbo, allowance) = (RouteCache::new(), Limbo::new(), Allowance::new());
         Self { routes, name: "here".parse().unwrap(), cache, limbo, allowance, links: Recorder::default() }
     }
 

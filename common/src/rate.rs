@@ -1,12 +1,12 @@
-//! A token bucket.
+//! The one token bucket: so many at once, and one more every so often.
 
 use std::time::Duration;
 
 use crate::time::Instant;
 
 /// Allows `burst` at once and one more every `interval`
-#[derive(Debug)]
-pub(super) struct Bucket {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
     interval: Duration,
     burst: u32,
     /// When the bucket would be full again: each taken token moves it by one interval
@@ -14,12 +14,13 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) const fn new(burst: u32, interval: Duration) -> Self {
+    /// A full bucket
+    pub(crate) const fn new(burst: u32, interval: Duration) -> Self {
         Self { interval, burst, full_at: Instant::ZERO }
     }
 
-    /// Takes one, if one is there; else says how long until one is, and takes nothing
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Takes one; if none is there, takes nothing and says how long it is until one is
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let next = self.full_at.max(now) + self.interval;
         let excess = (next - now).saturating_sub(self.interval * self.burst);
         if excess > Duration::ZERO {
@@ -27,6 +28,11 @@ impl Bucket {
         }
         self.full_at = next;
         Ok(())
+    }
+
+    /// Whether nothing is taken that has not come back: such a bucket may be forgotten and made anew
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
     }
 }
 
