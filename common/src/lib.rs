@@ -30,5 +30,7 @@ pub mod routing;
 pub mod session;
 pub mod status;
 pub mod supernode;
+#[doc(hidden)]
+pub mod testing;
 pub mod time;
 pub mod wire;

@@ -18,7 +18,7 @@ use kith_common::lift::{self, DEGREE_DEFAULT, Maps};
 use kith_common::ring::Ring;
 use kith_common::routing::{NeighbourView, RouteCache, Routes};
 use kith_common::time::Instant;
-use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, new_packet};
+use kith_common::wire::packet::{Header, PacketRef, new_packet};
 use kith_sim::chance::{Chance, Draws};
 use kith_sim::members::{History, Ids, Members};
 
@@ -58,9 +58,7 @@ impl Peer {
     /// A packet of its own to one of them
     fn packet(&self, at: usize) -> Vec<u8> {
         let destination = self.destinations[at % self.destinations.len()];
-        let (source, class) = (self.routes.own(), Class::Data);
-        let header =
-            Header { destination, source, id: at as u64, ttl: TTL_DEFAULT, class, congested: false, traced: false };
+        let header = Header::new(self.routes.own(), destination, at as u64);
         new_packet(&header, b"hello").expect("so few bytes make a packet")
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kith_common::routing::{Decision, RouteCache, Routes};
 use kith_common::time::Instant;
 use kith_common::wire::content::Cause;
-use kith_common::wire::packet::{Class, Header, PacketRef, emit_forwarded, new_packet};
+use kith_common::wire::packet::{Header, PacketRef, emit_forwarded, new_packet};
 
 use crate::overlay::{Overlay, Peer};
 
@@ -73,8 +73,7 @@ impl<'a> Walker<'a> {
     /// Walks one packet with this TTL; `forwards` is called with each peer that sends it on, the source left out
     pub fn walk(&mut self, trip: Trip, ttl: u8, mut forwards: impl FnMut(Peer)) -> Walk {
         let (source, destination) = (self.overlay.address(trip.from), self.overlay.address(trip.to));
-        let (class, id) = (Class::Data, trip.id);
-        let header = Header { destination, source, id, ttl, class, congested: false, traced: false };
+        let header = Header { ttl, ..Header::new(source, destination, trip.id) };
         let (mut here, mut from, mut hops) = (trip.from, None, 0);
         let Ok(packet) = new_packet(&header, &[]) else { return Walk { end: End::Lost, hops } };
         self.packet = packet;

@@ -14,7 +14,7 @@ use crate::ring::Ring;
 use crate::time::Instant;
 use crate::wire::content::Cause;
 use crate::wire::packet::{
-    Class, ENTRIES_MAX, Edit, Header, Mark, PacketRef, TTL_DEFAULT, TTL_MAX, emit_forwarded, new_packet,
+    ENTRIES_MAX, Edit, Header, Mark, PacketRef, TTL_DEFAULT, TTL_MAX, emit_forwarded, new_packet,
 };
 
 const DESTINATION_DOWN: Decision = Decision::Undeliverable { cause: Cause::DestinationDown };
@@ -150,7 +150,7 @@ impl Mesh {
 }
 
 fn header(source: Address, destination: Address, id: u64, ttl: u8) -> Header {
-    Header { destination, source, id, ttl, class: Class::Data, congested: false, traced: false }
+    Header { ttl, ..Header::new(source, destination, id) }
 }
 
 fn mean(values: &[usize]) -> f64 {

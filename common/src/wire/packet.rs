@@ -78,9 +78,7 @@ impl Mark {
 /// The fixed part of a packet
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Where it goes
     pub destination: Address,
-    /// Where it comes from
     pub source: Address,
     /// Chosen by the source, new for every attempt
     pub id: u64,
@@ -95,6 +93,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a data packet that leaves its source: all hops left, not congested, not traced
+    pub const fn new(source: Address, destination: Address, id: u64) -> Self {
+        Self { destination, source, id, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false }
+    }
+
     /// What breaks ties: the lower half of the id
     pub const fn flow(&self) -> u32 {
         self.id as u32

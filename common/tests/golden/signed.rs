@@ -1,11 +1,11 @@
 //! The values behind the vectors that are really signed: keys, grants, a login, a link, a packet on its way.
 
-use ed25519_dalek::{Signer as _, SigningKey};
-use kith_common::crypto::{self, Handshake, Signature, Signer, Verifier};
-use kith_common::id::{Address, Epoch, Key, MessageId, NetworkId, SessionId, ShortId};
+use kith_common::crypto::{self, Handshake, Signer};
+use kith_common::id::{Address, Epoch, MessageId, NetworkId, SessionId, ShortId};
 use kith_common::lift;
 use kith_common::ring::Ring;
 use kith_common::status::Status;
+use kith_common::testing::Ed;
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::content::{Content, Message, Payload, Reply, SignedMessage};
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
@@ -19,21 +19,6 @@ use kith_common::wire::{self, Bye, Frame, PacketBytes, VERSION};
 
 use super::values::{Value, frame, name, value};
 
-/// Signs with a key of the vectors
-pub(crate) struct Pen(SigningKey);
-
-impl Verifier for Pen {}
-
-impl Signer for Pen {
-    fn key(&self) -> Key {
-        Key(self.0.verifying_key().to_bytes())
-    }
-
-    fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes).to_bytes())
-    }
-}
-
 const NETWORK_SEED: [u8; 32] = [0x11; 32];
 const SUPERNODE_SEED: [u8; 32] = [0x12; 32];
 const ALICE_SEED: [u8; 32] = [0x13; 32];
@@ -44,20 +29,20 @@ pub(crate) const SUPERNODE_NONCE: [u8; 32] = [0x51; 32];
 const QUERY: u64 = 0x0102_0304_0506_0708;
 const MESSAGE: MessageId = MessageId([0x3e; 16]);
 
-pub(crate) fn network_pen() -> Pen {
-    Pen(SigningKey::from_bytes(&NETWORK_SEED))
+pub(crate) fn network_pen() -> Ed {
+    Ed::from_seed(NETWORK_SEED)
 }
 
-pub(crate) fn supernode_pen() -> Pen {
-    Pen(SigningKey::from_bytes(&SUPERNODE_SEED))
+pub(crate) fn supernode_pen() -> Ed {
+    Ed::from_seed(SUPERNODE_SEED)
 }
 
-pub(crate) fn alice_pen() -> Pen {
-    Pen(SigningKey::from_bytes(&ALICE_SEED))
+pub(crate) fn alice_pen() -> Ed {
+    Ed::from_seed(ALICE_SEED)
 }
 
-fn bob_pen() -> Pen {
-    Pen(SigningKey::from_bytes(&BOB_SEED))
+fn bob_pen() -> Ed {
+    Ed::from_seed(BOB_SEED)
 }
 
 pub(crate) fn network() -> NetworkId {
@@ -87,8 +72,8 @@ const BOB: Who =
     Who { name: "bob", seed: BOB_SEED, session: SessionId([0xb5; 16]), epoch: Epoch(2), boot: 4, nonce: [0xb2; 32] };
 
 impl Who {
-    fn pen(&self) -> Pen {
-        Pen(SigningKey::from_bytes(&self.seed))
+    fn pen(&self) -> Ed {
+        Ed::from_seed(self.seed)
     }
 
     /// bob comes first, into an empty ring
@@ -134,8 +119,7 @@ impl Who {
     fn packet(&self, to: &Self, id: u64, class: Class, message: &Message) -> Frame {
         let signed = SignedMessage::sign(message, self.signed_grant(), &self.pen()).unwrap();
         let payload = wire::encode(&Payload::Message(Box::new(signed))).unwrap();
-        let (destination, source) = (to.address(), self.address());
-        let header = Header { destination, source, id, ttl: TTL_DEFAULT, class, congested: false, traced: false };
+        let header = Header { class, ..Header::new(self.address(), to.address(), id) };
         let made = new_packet(&header, &payload).unwrap();
         Frame::Packet(PacketBytes::new(forwarded(&made, &Edit::default())).unwrap())
     }

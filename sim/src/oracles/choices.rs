@@ -12,7 +12,7 @@ use kith_common::peer::Output;
 use kith_common::routing::{Decision, RouteCache, Routes};
 use kith_common::time::Instant;
 use kith_common::wire::content::Cause;
-use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
+use kith_common::wire::packet::{Edit, Header, Mark, PacketRef, emit_forwarded, new_packet};
 use kith_common::wire::{Frame, PacketBytes};
 
 use super::per_node::PerNode;
@@ -143,9 +143,7 @@ fn ask(now: Instant, routes: &Routes, destination: Address) -> Result<(), String
 
 /// A packet on which somebody has noted these
 fn packet(source: Address, destination: Address, dead: &[ShortId]) -> Result<Vec<u8>, String> {
-    let (ttl, class) = (TTL_DEFAULT, Class::Data);
-    let header = Header { destination, source, id: 7, ttl, class, congested: false, traced: false };
-    let bytes = new_packet(&header, &[]).map_err(|error| error.to_string())?;
+    let bytes = new_packet(&Header::new(source, destination, 7), &[]).map_err(|error| error.to_string())?;
     if dead.is_empty() {
         return Ok(bytes);
     }

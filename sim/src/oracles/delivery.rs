@@ -9,7 +9,7 @@ use kith_common::id::Address;
 use kith_common::peer::Peer;
 use kith_common::routing::{Decision, RouteCache};
 use kith_common::wire::content::Cause;
-use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
+use kith_common::wire::packet::{Header, PacketRef, emit_forwarded, new_packet};
 
 use super::truth::is_logged_in;
 use crate::mesh::node::{Identity, NodeId};
@@ -79,9 +79,7 @@ pub(super) fn walk(
         let (from, to) = (called(source), called(destination));
         format!("{from} does not reach {to}: {why} ({pairs} unreachable pairs)")
     };
-    let header =
-        Header { destination, source, id, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false };
-    let mut bytes = new_packet(&header, &[]).map_err(|error| lost(error.to_string()))?;
+    let mut bytes = new_packet(&Header::new(source, destination, id), &[]).map_err(|error| lost(error.to_string()))?;
     let (mut here, mut from, mut hops) = (source, None, 0);
     loop {
         let Some(routes) = peers.get(&here).and_then(|(peer, _)| peer.routes()) else {

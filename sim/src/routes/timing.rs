@@ -4,7 +4,7 @@ use std::time::Instant as Clock;
 
 use kith_common::routing::RouteCache;
 use kith_common::time::Instant;
-use kith_common::wire::packet::{Class, Header, PacketRef, TTL_DEFAULT, new_packet};
+use kith_common::wire::packet::{Header, PacketRef, new_packet};
 use serde::Serialize;
 
 use crate::chance::{Chance, Draws};
@@ -34,9 +34,7 @@ pub(super) fn measure(overlay: &Overlay, seed: u64) -> Timing {
         if is_near || !overlay.is_alive(from) || !overlay.is_alive(to) || cold.len() == SAMPLES {
             continue;
         }
-        let (destination, source, class) = (overlay.address(to), overlay.address(from), Class::Data);
-        let (id, ttl) = (chance.number(), TTL_DEFAULT);
-        let header = Header { destination, source, id, ttl, class, congested: false, traced: false };
+        let header = Header::new(overlay.address(from), overlay.address(to), chance.number());
         let Ok(bytes) = new_packet(&header, &[]) else { continue };
         let Ok(packet) = PacketRef::parse(&bytes) else { continue };
         let (routes, mut cache) = (overlay.routes(from), RouteCache::new());

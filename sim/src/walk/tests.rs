@@ -36,8 +36,7 @@ impl Naive {
     }
 
     fn walk(&self, source: Address, destination: Address, id: u64, ttl: u8) -> (End, Vec<Address>) {
-        let class = Class::Data;
-        let header = Header { destination, source, id, ttl, class, congested: false, traced: false };
+        let header = Header { ttl, ..Header::new(source, destination, id) };
         let (mut seen, mut bytes) = (vec![source], new_packet(&header, &[]).unwrap());
         loop {
             let (here, from) = (seen[seen.len() - 1], seen.len().checked_sub(2).map(|at| seen[at]));

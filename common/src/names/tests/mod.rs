@@ -4,16 +4,9 @@ mod random;
 
 use super::*;
 use crate::id::{Epoch, Key, ShortId};
+use crate::testing::{at_ms as at, name};
 
 const HOME: Answerer = Answerer::Supernode;
-
-fn at(millis: u64) -> Instant {
-    Instant::from_micros(1_000 * millis)
-}
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
 
 fn place(n: u64) -> Address {
     Address(n << 32)

@@ -29,7 +29,7 @@ fn handshake() -> Handshake {
         supernode_nonce: [OWN_NONCE; 32],
         peer: ed(PEER).key(),
         supernode: ed(SUPERNODE).key(),
-        network: network(NETWORK),
+        network: network_of(NETWORK),
         version: VERSION,
     }
 }
@@ -79,7 +79,7 @@ fn logged_in() -> Admission {
     let mut admission = proposed();
     let grant = grant(session_id(7), 10);
     admission.handle_granted(&grant, rewire(10), &ed(SUPERNODE));
-    let signed = SignedGrant::sign(&grant, &ed(SUPERNODE), certificate(NETWORK, SUPERNODE)).unwrap();
+    let signed = SignedGrant::sign(&grant, &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE)).unwrap();
     let granted = Granted { grant: signed, lease_ms: 30_000, rewire: rewire(10) };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Granted(granted))]);
     assert_eq!(admission.session(), Some(session_id(7)));
@@ -185,7 +185,7 @@ fn login_signed_for_another_link_or_name_is_refused_with_403() {
         sign(&Handshake { supernode_nonce: [0; 32], ..ours.clone() }, PEER, &alice),
         sign(&Handshake { peer_nonce: [0; 32], ..ours.clone() }, PEER, &alice),
         sign(&Handshake { supernode: ed(9).key(), ..ours.clone() }, PEER, &alice),
-        sign(&Handshake { network: network(OTHER_NETWORK), ..ours.clone() }, PEER, &alice),
+        sign(&Handshake { network: network_of(OTHER_NETWORK), ..ours.clone() }, PEER, &alice),
         sign(&Handshake { version: VERSION + 1, ..ours.clone() }, PEER, &alice),
         sign(&ours, 9, &alice),
         sign(&ours, PEER, &bob),
@@ -224,7 +224,7 @@ fn missing_or_wrong_secret_is_refused_with_403_and_nothing_is_proposed() {
 fn hello_of_another_network_or_role_is_closed_before_the_challenge() {
     let neighbour = Hello { purpose: Purpose::Neighbour, ..hello(Role::Peer, None, PEER_NONCE) };
     let cases = [
-        (hello(Role::Peer, Some(network(OTHER_NETWORK)), PEER_NONCE), "close 403"),
+        (hello(Role::Peer, Some(network_of(OTHER_NETWORK)), PEER_NONCE), "close 403"),
         (hello(Role::Supernode, None, PEER_NONCE), "close 400"),
         (neighbour, "close 400"),
     ];

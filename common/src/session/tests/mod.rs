@@ -9,57 +9,28 @@ mod scenarios;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ed25519_dalek::{Signer as _, SigningKey};
-
 use super::admission::AdmissionConfig;
 use super::*;
-use crate::crypto::{self, Ed25519, Signature, Signer, Verifier};
+use crate::crypto::{self, Ed25519, Signature, Signer};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 use crate::status::Status;
+use crate::testing::{certificate_of, ed, name, network_of};
 use crate::time::Instant;
-use crate::wire::grant::{Certificate, Grant, SignedCertificate};
+use crate::wire::grant::Grant;
 use crate::wire::session::{Hello, Purpose, Reason, Rewire, Role};
 
 const LEASE: Duration = Duration::from_secs(30);
 const SECRET: &[u8] = b"open sesame";
-
-/// A private key made of one repeated byte
-pub(super) struct Ed(SigningKey);
-
-impl Verifier for Ed {}
-
-impl Signer for Ed {
-    fn key(&self) -> Key {
-        Key(self.0.verifying_key().to_bytes())
-    }
-
-    fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes).to_bytes())
-    }
-}
-
-fn ed(byte: u8) -> Ed {
-    Ed(SigningKey::from_bytes(&[byte; 32]))
-}
 
 const PEER: u8 = 1;
 const SUPERNODE: u8 = 2;
 const NETWORK: u8 = 3;
 const OTHER_NETWORK: u8 = 4;
 
-fn network(byte: u8) -> NetworkId {
-    crypto::network_id(&ed(byte).key())
-}
-
-fn certificate(network: u8, supernode: u8) -> SignedCertificate {
-    let certificate = Certificate { network_key: ed(network).key(), supernode: ed(supernode).key(), serial: 1 };
-    SignedCertificate::sign(&certificate, &ed(network)).unwrap()
-}
-
 fn admission_config(secret: Option<&[u8]>) -> Arc<AdmissionConfig> {
     Arc::new(AdmissionConfig {
-        network: network(NETWORK),
-        certificate: certificate(NETWORK, SUPERNODE),
+        network: network_of(NETWORK),
+        certificate: certificate_of(NETWORK, SUPERNODE),
         secret: secret.map(|secret| Secret::new(secret.to_vec())),
         lease: LEASE,
     })
@@ -69,17 +40,13 @@ fn hello(role: Role, network: Option<NetworkId>, nonce: u8) -> Hello {
     Hello { role, purpose: Purpose::Home, boot: 5, nonce: [nonce; 32], network, grant: None }
 }
 
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
-
 fn session_id(byte: u8) -> SessionId {
     SessionId([byte; 16])
 }
 
 fn grant(session: SessionId, epoch: u64) -> Grant {
     Grant {
-        network: network(NETWORK),
+        network: network_of(NETWORK),
         name: name("alice"),
         key: ed(PEER).key(),
         address: Address(0x1234 << 48),

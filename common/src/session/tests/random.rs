@@ -17,7 +17,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     (0u8..18, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
         let session = session_id(byte);
         let status = Status::ALL[usize::from(byte) * 3];
-        let signed = SignedGrant::sign(&grant(session, number), &ed(SUPERNODE), certificate(NETWORK, SUPERNODE));
+        let signed = SignedGrant::sign(&grant(session, number), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
         match kind {
             0 => Frame::Hello(hello(Role::Supernode, None, byte)),
             1 => Frame::Bye(Bye { status, reason: Reason::truncated("random") }),
@@ -49,7 +49,7 @@ fn handshake() -> crypto::Handshake {
         supernode_nonce: [NONCE; 32],
         peer: ed(PEER).key(),
         supernode: ed(SUPERNODE).key(),
-        network: network(NETWORK),
+        network: network_of(NETWORK),
         version: VERSION,
     }
 }
@@ -57,7 +57,7 @@ fn handshake() -> crypto::Handshake {
 /// Good for byte 0, wrong in a part for others
 fn challenge(byte: u8) -> Challenge {
     Challenge {
-        certificate: certificate(if byte == 1 { OTHER_NETWORK } else { NETWORK }, SUPERNODE),
+        certificate: certificate_of(if byte == 1 { OTHER_NETWORK } else { NETWORK }, SUPERNODE),
         signature: ed(if byte == 2 { PEER } else { SUPERNODE }).sign(&handshake().challenge_bytes()),
         secret_required: byte == 3,
     }
@@ -164,7 +164,7 @@ proptest! {
                         proved = true;
                     }
                     MembershipOutput::LoggedIn { .. } => prop_assert!(proved, "a login without a challenge"),
-                    MembershipOutput::PinNetwork(id) => prop_assert_eq!(id, network(NETWORK)),
+                    MembershipOutput::PinNetwork(id) => prop_assert_eq!(id, network_of(NETWORK)),
                     _ => {}
                 }
             }

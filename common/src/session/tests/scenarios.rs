@@ -36,7 +36,7 @@ fn lost(pair: &Pair) -> usize {
 #[test]
 fn peer_logs_in_stays_by_renewals_and_logs_out() {
     let mut pair = joined(1);
-    assert_eq!(pair.log[0].1, MembershipOutput::PinNetwork(network(NETWORK)));
+    assert_eq!(pair.log[0].1, MembershipOutput::PinNetwork(network_of(NETWORK)));
     pair.run(600.0);
     assert!(pair.is_logged_in());
     assert_eq!((lost(&pair), pair.dials.len()), (0, 1));
@@ -202,7 +202,7 @@ fn overloaded_supernode_is_left_alone_for_as_long_as_it_asks() {
 
 #[test]
 fn supernode_of_another_network_never_gets_a_login() {
-    let mut pair = Pair::new(MembershipConfig { network: Some(network(OTHER_NETWORK)), ..config() }, None, 7);
+    let mut pair = Pair::new(MembershipConfig { network: Some(network_of(OTHER_NETWORK)), ..config() }, None, 7);
     pair.run(60.0);
     assert_eq!(pair.setback().0, Status::NotAllowed);
     assert!(!pair.seen.iter().any(|output| matches!(output, AdmissionOutput::Propose(_))));

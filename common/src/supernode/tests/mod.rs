@@ -8,14 +8,13 @@ mod suspicion;
 
 use std::time::Duration;
 
-use ed25519_dalek::{Signer as _, SigningKey};
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::crypto::{self, Handshake, Signature, Verifier};
+use crate::crypto::Handshake;
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
-use crate::wire::grant::{Certificate, SignedCertificate};
+use crate::testing::{Ed, certificate_of, ed, network_of, peer_name as name};
 use crate::wire::link::ProbeReply;
 use crate::wire::session::{Hello, Locations, Login, Logout, Purpose, Renew, Report, Rewire, Role};
 use crate::wire::{Bye, VERSION};
@@ -27,34 +26,10 @@ const SUPERNODE: u8 = 200;
 const NETWORK: u8 = 201;
 const OWN_NONCE: [u8; 32] = [SUPERNODE; 32];
 
-/// A private key made of one repeated byte
-struct Ed(SigningKey);
-
-impl Verifier for Ed {}
-
-impl Signer for Ed {
-    fn key(&self) -> Key {
-        Key(self.0.verifying_key().to_bytes())
-    }
-
-    fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes).to_bytes())
-    }
-}
-
-fn ed(byte: u8) -> Ed {
-    Ed(SigningKey::from_bytes(&[byte; 32]))
-}
-
-fn name(peer: u8) -> Name {
-    format!("peer-{peer}").parse().unwrap()
-}
-
 fn admission(lease: Duration) -> Arc<AdmissionConfig> {
-    let certificate = Certificate { network_key: ed(NETWORK).key(), supernode: ed(SUPERNODE).key(), serial: 1 };
     Arc::new(AdmissionConfig {
-        network: crypto::network_id(&ed(NETWORK).key()),
-        certificate: SignedCertificate::sign(&certificate, &ed(NETWORK)).unwrap(),
+        network: network_of(NETWORK),
+        certificate: certificate_of(NETWORK, SUPERNODE),
         secret: None,
         lease,
     })
@@ -70,7 +45,7 @@ fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
         supernode_nonce: OWN_NONCE,
         peer: ed(peer).key(),
         supernode: ed(SUPERNODE).key(),
-        network: crypto::network_id(&ed(NETWORK).key()),
+        network: network_of(NETWORK),
         version: VERSION,
     };
     Frame::Login(Login {

@@ -6,7 +6,7 @@
 use kith_common::id::Address;
 use kith_common::wire::bounded::Bytes;
 use kith_common::wire::content::Payload;
-use kith_common::wire::packet::{Class, HEADER_BYTES, Header, PacketRef, TTL_DEFAULT, new_packet};
+use kith_common::wire::packet::{HEADER_BYTES, Header, PacketRef, new_packet};
 use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, WireError, encode, finish_frame};
 
 /// What a payload has before its bytes: the variant and the count
@@ -100,9 +100,7 @@ pub(super) fn stamp(packet: &PacketRef<'_>) -> Option<(u32, u64)> {
 
 /// A frame from one place to another
 pub(super) fn frame(from: usize, to: usize, payload: &[u8]) -> Result<Vec<u8>, WireError> {
-    let (destination, source) = (address(to), address(from));
-    let header =
-        Header { destination, source, id: 0, ttl: TTL_DEFAULT, class: Class::Data, congested: false, traced: false };
+    let header = Header::new(address(from), address(to), 0);
     let mut frame = vec![0; FRAME_HEADER_BYTES];
     frame.extend(new_packet(&header, payload)?);
     finish_frame(FrameKind::Packet, 0, &mut frame)?;

@@ -4,6 +4,7 @@ mod random;
 
 use super::*;
 use crate::id::{Epoch, NetworkId, SessionId, ShortId};
+use crate::testing::{at_ms as at, name};
 use crate::wire::bounded::Bounded;
 use crate::wire::content::Signal;
 
@@ -12,14 +13,6 @@ const KEY: Key = Key([7; 32]);
 const HERE: Address = Address(0xaaaa_0000_0000_0000);
 const THERE: Address = Address(0xbbbb_0000_0000_0000);
 const PING: Content = Content::Signal(Signal::Ping);
-
-fn at(millis: u64) -> Instant {
-    Instant::from_micros(1_000 * millis)
-}
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
 
 fn hop(n: u64) -> Address {
     Address(n << 32)

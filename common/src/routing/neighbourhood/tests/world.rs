@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::*;
-use crate::id::{Name, NetworkId, SessionId};
+use crate::id::{NetworkId, SessionId};
+pub(super) use crate::testing::{at_ms as at, peer_name as name};
 use crate::wire::bounded::Bounded;
 use crate::wire::link::LinkState;
 use crate::wire::session::{Locations, Report};
@@ -15,10 +16,6 @@ pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(super) fn at(millis: u64) -> Instant {
-    Instant::ZERO + ms(millis)
-}
-
 /// Peer `n` has key n…, name `peer-n` and, unless it moves, address n << 32
 pub(super) fn key(n: u8) -> Key {
     Key([n; 32])
@@ -26,10 +23,6 @@ pub(super) fn key(n: u8) -> Key {
 
 pub(super) fn address(n: u8) -> Address {
     Address(u64::from(n) << 32)
-}
-
-pub(super) fn name(n: u8) -> Name {
-    format!("peer-{n}").parse().unwrap()
 }
 
 pub(super) fn grant_at(n: u8, place: Address, epoch: u64) -> Grant {

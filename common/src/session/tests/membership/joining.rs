@@ -19,7 +19,7 @@ fn login_is_signed_over_both_nonces_and_keys() {
 
 #[test]
 fn supernode_that_proves_nothing_gets_no_login() {
-    let other_key = Challenge { certificate: certificate(NETWORK, PEER), ..challenge(false) };
+    let other_key = Challenge { certificate: certificate_of(NETWORK, PEER), ..challenge(false) };
     let forged = Challenge { signature: Signature([7; 64]), ..challenge(false) };
     let stale = Handshake { peer_nonce: [0; 32], ..handshake() };
     let stale = Challenge { signature: ed(SUPERNODE).sign(&stale.challenge_bytes()), ..challenge(false) };
@@ -39,14 +39,14 @@ fn supernode_that_proves_nothing_gets_no_login() {
 
 #[test]
 fn certificate_of_another_network_is_refused_with_both_names() {
-    let pinned = MembershipConfig { network: Some(network(OTHER_NETWORK)), ..config() };
+    let pinned = MembershipConfig { network: Some(network_of(OTHER_NETWORK)), ..config() };
     let mut peer = greeted(pinned);
     feed(&mut peer, Frame::Challenge(challenge(false)));
     let outputs = drain(&mut peer);
     let expected = format!(
         "the supernode is of network {}, and this peer of network {}",
-        network(NETWORK),
-        network(OTHER_NETWORK)
+        network_of(NETWORK),
+        network_of(OTHER_NETWORK)
     );
     let [MembershipOutput::Close { status: Status::NotAllowed, .. }, MembershipOutput::Refused { status, reason, .. }] =
         &outputs[..]
@@ -59,14 +59,14 @@ fn certificate_of_another_network_is_refused_with_both_names() {
 #[test]
 fn network_of_the_first_login_is_pinned_for_all_later_ones() {
     let mut peer = logged_in();
-    assert_eq!(peer.network(), Some(network(NETWORK)));
+    assert_eq!(peer.network(), Some(network_of(NETWORK)));
     peer.handle_closed(Instant::ZERO, 1, Status::Unavailable, "reset");
     peer.handle_timeout(at(1.0));
     drain(&mut peer);
     open(&mut peer, 2);
-    let other = Handshake { network: network(OTHER_NETWORK), ..handshake() };
+    let other = Handshake { network: network_of(OTHER_NETWORK), ..handshake() };
     let other = Challenge {
-        certificate: certificate(OTHER_NETWORK, SUPERNODE),
+        certificate: certificate_of(OTHER_NETWORK, SUPERNODE),
         signature: ed(SUPERNODE).sign(&other.challenge_bytes()),
         secret_required: false,
     };
@@ -109,17 +109,17 @@ fn secret_is_proved_only_to_a_network_that_wants_it() {
 
 #[test]
 fn grant_for_somebody_else_is_refused() {
-    let sign = |grant: &Grant| SignedGrant::sign(grant, &ed(SUPERNODE), certificate(NETWORK, SUPERNODE)).unwrap();
+    let sign = |grant: &Grant| SignedGrant::sign(grant, &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE)).unwrap();
     let ours = grant(session_id(7), 10);
     let cases = [
         (sign(&Grant { key: ed(9).key(), ..ours.clone() }), "the supernode's grant: it names another key"),
         (sign(&Grant { name: name("bob"), ..ours.clone() }), "the supernode's grant: it names another key"),
         (
-            SignedGrant::sign(&ours, &ed(9), certificate(NETWORK, SUPERNODE)).unwrap(),
+            SignedGrant::sign(&ours, &ed(9), certificate_of(NETWORK, SUPERNODE)).unwrap(),
             "the supernode's grant: its signature is wrong",
         ),
         (
-            SignedGrant::sign(&ours, &ed(SUPERNODE), certificate(OTHER_NETWORK, SUPERNODE)).unwrap(),
+            SignedGrant::sign(&ours, &ed(SUPERNODE), certificate_of(OTHER_NETWORK, SUPERNODE)).unwrap(),
             "the supernode's grant: it belongs to another network",
         ),
     ];

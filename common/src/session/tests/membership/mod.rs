@@ -38,21 +38,22 @@ fn handshake() -> Handshake {
         supernode_nonce: [THEIR_NONCE; 32],
         peer: ed(PEER).key(),
         supernode: ed(SUPERNODE).key(),
-        network: network(NETWORK),
+        network: network_of(NETWORK),
         version: VERSION,
     }
 }
 
 fn challenge(secret_required: bool) -> Challenge {
     Challenge {
-        certificate: certificate(NETWORK, SUPERNODE),
+        certificate: certificate_of(NETWORK, SUPERNODE),
         signature: ed(SUPERNODE).sign(&handshake().challenge_bytes()),
         secret_required,
     }
 }
 
 fn granted(session: u8, epoch: u64) -> Granted {
-    let grant = SignedGrant::sign(&grant(session_id(session), epoch), &ed(SUPERNODE), certificate(NETWORK, SUPERNODE));
+    let grant =
+        SignedGrant::sign(&grant(session_id(session), epoch), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
     Granted { grant: grant.unwrap(), lease_ms: LEASE.as_millis() as u32, rewire: rewire(epoch) }
 }
 
@@ -70,7 +71,7 @@ fn dialling(config: MembershipConfig) -> Membership {
 }
 
 fn open(peer: &mut Membership, dial: u64) {
-    let hello = hello(Role::Supernode, Some(network(NETWORK)), THEIR_NONCE);
+    let hello = hello(Role::Supernode, Some(network_of(NETWORK)), THEIR_NONCE);
     peer.handle_opened(Instant::ZERO, dial, ed(SUPERNODE).key(), [OWN_NONCE; 32], &hello);
 }
 
