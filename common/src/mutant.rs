@@ -48,6 +48,21 @@ mutants! {
     ProbeNeverSent "probe-never-sent" = "a probe is counted but not sent",
     HalfDeadStaysUp "half-dead-stays-up" = "each probe begins the time anew after which a silent link is down",
     IdleNeverProbed "idle-never-probed" = "an idle link is not asked whether its other end is there",
+    SilenceTolerated "silence-tolerated" = "a silent link is down five times as late as it should",
+    HeldUpBlamesOther "held-up-blames-other" = "a process that was itself held up blames the other end of a link for the silence",
+    ProbeAnsweredLate "probe-answered-late" = "a probe is answered only when it is sent again",
+    ReplyWantsAnswer "reply-wants-answer" = "a probe's reply is asked after like other frames, so idle links never rest",
+
+    // Links: frames, hellos and last words.
+    NonceRepeated "nonce-repeated" = "every hello of a process has the same nonce",
+    HelloWaitsForEver "hello-waits-for-ever" = "a hello that does not come is waited for without an end",
+    WrongKeyAccepted "wrong-key-accepted" = "whoever answers a dial is taken for whom was wanted",
+    HelloAcceptedTwice "hello-accepted-twice" = "a second hello on a link is not minded",
+    StrikesIgnored "strikes-ignored" = "frames that do not decode never end a link",
+    ByeIgnored "bye-ignored" = "a link whose other end has said good-bye stays",
+    ClassOutOfOrder "class-out-of-order" = "data is written before the control that waits with it",
+    FarewellOvertakes "farewell-overtakes" = "the good-bye of a link is written before what waits",
+    FarewellDropsRest "farewell-drops-rest" = "what waits when a link is closed is not written any more",
 
     // Neighbourhood.
     EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",

@@ -1,6 +1,6 @@
 //! How many connections and links there may be, and from where.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,9 +96,9 @@ pub enum Refusal {
 pub struct Admission {
     limits: Limits,
     pending: usize,
-    pending_by_ip: HashMap<IpAddr, usize>,
+    pending_by_ip: BTreeMap<IpAddr, usize>,
     incoming: usize,
-    incoming_by_ip: HashMap<IpAddr, usize>,
+    incoming_by_ip: BTreeMap<IpAddr, usize>,
     outgoing: usize,
     dials: usize,
 }
@@ -109,9 +109,9 @@ impl Admission {
         Self {
             limits,
             pending: 0,
-            pending_by_ip: HashMap::new(),
+            pending_by_ip: BTreeMap::new(),
             incoming: 0,
-            incoming_by_ip: HashMap::new(),
+            incoming_by_ip: BTreeMap::new(),
             outgoing: 0,
             dials: 0,
         }
@@ -210,17 +210,17 @@ fn counted(ip: Option<IpAddr>) -> Option<IpAddr> {
     })
 }
 
-fn is_over(by_ip: &HashMap<IpAddr, usize>, ip: Option<IpAddr>, max: usize) -> bool {
+fn is_over(by_ip: &BTreeMap<IpAddr, usize>, ip: Option<IpAddr>, max: usize) -> bool {
     counted(ip).is_some_and(|ip| by_ip.get(&ip).is_some_and(|count| *count >= max))
 }
 
-fn add(by_ip: &mut HashMap<IpAddr, usize>, ip: Option<IpAddr>) {
+fn add(by_ip: &mut BTreeMap<IpAddr, usize>, ip: Option<IpAddr>) {
     if let Some(ip) = counted(ip) {
         *by_ip.entry(ip).or_default() += 1;
     }
 }
 
-fn remove(by_ip: &mut HashMap<IpAddr, usize>, ip: Option<IpAddr>) {
+fn remove(by_ip: &mut BTreeMap<IpAddr, usize>, ip: Option<IpAddr>) {
     let Some(ip) = counted(ip) else { return };
     if let Some(count) = by_ip.get_mut(&ip) {
         *count -= 1;

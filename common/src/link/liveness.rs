@@ -134,9 +134,10 @@ impl Liveness {
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = self.next_timeout().filter(|due| *due <= now);
         let Some(due) = due else { return };
-        let is_late = now - due > self.config.late_after || mutant::is(Mutant::HalfDeadStaysUp);
+        let is_late = now - due > self.config.late_after && !mutant::is(Mutant::HeldUpBlamesOther);
+        let is_late = is_late || mutant::is(Mutant::HalfDeadStaysUp);
         match self.state {
-            State::Asking { since, .. } if !is_late && now - since >= self.config.down_after => {
+            State::Asking { since, .. } if !is_late && now - since >= self.down_after() => {
                 self.state = State::Down;
                 self.outputs.push_back(Output::Down { unanswered: now - since });
             }
@@ -150,7 +151,7 @@ impl Liveness {
     pub fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Quiet { probe_at } => Some(probe_at),
-            State::Asking { since, probe_at } => Some(probe_at.min(since + self.config.down_after)),
+            State::Asking { since, probe_at } => Some(probe_at.min(since + self.down_after())),
             State::Down => None,
         }
     }
@@ -175,6 +176,10 @@ impl Liveness {
         if !mutant::is(Mutant::ProbeNeverSent) {
             self.outputs.push_back(Output::SendProbe(Probe { sequence: self.sequence }));
         }
+    }
+
+    fn down_after(&self) -> Duration {
+        self.config.down_after * if mutant::is(Mutant::SilenceTolerated) { 5 } else { 1 }
     }
 
     /// TCP's weight of one eighth (RFC 6298): one slow reply does not hide what is usual.

@@ -1,8 +1,15 @@
-//! Links, as cores and shells speak of them; what carries the bytes is the shell's.
+//! The ground floor: links, their words, and what a link does with frames, bytes and time.
+//!
+//! A byte stream becomes a link by an [`opening`]: both sides say hello. An [`open`] link has a [`queue`] of three
+//! classes in [`chunks`], knows by its [`liveness`] whether the other side still answers, and ends for a [`reason`];
+//! [`limits`] bound how many there are, and for how long each step may take. What carries the bytes, sets timers and
+//! proves keys is the shell's; shell and simulator drive the very same link.
 
 pub mod chunks;
 pub mod limits;
 pub mod liveness;
+pub mod open;
+pub mod opening;
 pub mod queue;
 pub mod reason;
 
@@ -111,3 +118,6 @@ pub struct NewRoutes {
     /// This node's name, for reports on traced packets
     pub name: Name,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutant::{self, Mutant};
 use crate::wire::packet::{self, Edit, PacketRef};
 use crate::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, Priority, WireError, finish_frame};
 
@@ -44,7 +45,7 @@ pub enum PushError {
     Wire(WireError),
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Class {
     chunks: VecDeque<Vec<u8>>,
     bytes: usize,
@@ -52,6 +53,7 @@ struct Class {
 }
 
 /// The frames that wait for one link's writer
+#[derive(Debug)]
 pub struct Queue {
     control: Class,
     signal: Class,
@@ -84,8 +86,8 @@ impl Queue {
         self.data.bytes > self.data.max / 2
     }
 
-    #[cfg(test)]
-    const fn is_empty(&self) -> bool {
+    /// Whether nothing waits
+    pub const fn is_empty(&self) -> bool {
         self.control.bytes + self.signal.bytes + self.data.bytes == 0
     }
 
@@ -93,6 +95,7 @@ impl Queue {
     pub fn push(&mut self, frame: &Frame, chunks: &Chunks) -> Result<(), PushError> {
         // Probes keep count of their own answers; if a reply asked for one, two idle nodes would never fall silent.
         let is_probe = matches!(frame.kind(), FrameKind::Probe | FrameKind::ProbeReply);
+        let is_probe = is_probe && !(mutant::is(Mutant::ReplyWantsAnswer) && frame.kind() == FrameKind::ProbeReply);
         let class = self.class(frame.priority());
         // Its length is known once it is written; it may go over the bound by one frame, the next may not.
         class.append(0, chunks, |out| frame.encode_into(out))?;
@@ -135,6 +138,16 @@ impl Queue {
     /// Appends the last frame of the link behind everything else, bounds or not
     pub fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
         let bytes = frame.to_bytes()?;
+        if mutant::is(Mutant::FarewellDropsRest) {
+            for class in [&mut self.control, &mut self.signal, &mut self.data] {
+                (class.chunks, class.bytes) = (VecDeque::new(), 0);
+            }
+        }
+        if mutant::is(Mutant::FarewellOvertakes) {
+            self.control.bytes += bytes.len();
+            self.control.chunks.push_front(bytes);
+            return Ok(());
+        }
         self.data.bytes += bytes.len();
         self.data.chunks.push_back(bytes);
         Ok(())
@@ -144,7 +157,11 @@ impl Queue {
     /// classes after it as fit into one write
     pub fn take_batch(&mut self, chunks: &Chunks) -> Option<Batch> {
         let mut bytes: Option<Vec<u8>> = None;
-        for class in [&mut self.control, &mut self.signal, &mut self.data] {
+        let mut classes = [&mut self.control, &mut self.signal, &mut self.data];
+        if mutant::is(Mutant::ClassOutOfOrder) {
+            classes.reverse();
+        }
+        for class in classes {
             let room = CHUNK_BYTES.saturating_sub(bytes.as_ref().map_or(0, Vec::len));
             match (class.take_chunk(room, bytes.is_none()), &mut bytes) {
                 (Some(chunk), Some(bytes)) => {

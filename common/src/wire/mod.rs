@@ -257,6 +257,18 @@ pub fn parse_frame_header(head: [u8; FRAME_HEADER_BYTES]) -> Result<(FrameKind, 
     if len > kind.body_bytes_max() { Err(WireError::TooLong) } else { Ok((kind, len)) }
 }
 
+/// The kind and the body of the first whole frame of `bytes`, which are from the beginning of a frame on; `None` if its
+/// end is not there
+///
+/// # Errors
+/// As [`parse_frame_header`].
+#[inline]
+pub fn next_frame(bytes: &[u8]) -> Result<Option<(FrameKind, &[u8])>, WireError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
+    let (kind, len) = parse_frame_header(*head)?;
+    Ok(rest.get(..len).map(|body| (kind, body)))
+}
+
 /// The last frame on a link
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bye {
