@@ -31,7 +31,7 @@ const IMAGE_BYTES_MAX: u64 = 48_000_000;
 
 /// How the scenario is run
 #[derive(Clone, Debug)]
-pub struct ComposeOptions {
+pub(crate) struct ComposeOptions {
     /// Where `docker-compose.yml` is
     pub dir: PathBuf,
     /// The Dockerfile's stage: `kith` builds from source, `prebuilt` takes what `.ci/static` has built
@@ -42,7 +42,7 @@ pub struct ComposeOptions {
 
 /// The scenario could not be run to its end
 #[derive(Debug, thiserror::Error)]
-pub enum ComposeError {
+pub(crate) enum ComposeError {
     /// Neither `docker compose` nor `docker-compose` is there, or no engine answers. Nothing was started.
     #[error("no docker engine with compose answers: {0}")]
     NoEngine(String),
@@ -76,7 +76,7 @@ struct Project {
 ///
 /// # Errors
 /// There is no engine, or a step failed that the others need. The containers are removed unless they are to be kept.
-pub fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
+pub(crate) fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
     let compose = compose_command()?;
     let name = format!("kith-scenario-{}", std::process::id());
     output::line(&format!("project {name}, with {}", compose.join(" ")));

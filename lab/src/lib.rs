@@ -7,13 +7,13 @@
 //!
 //! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
 
-pub mod bench;
+mod bench;
 mod book;
 pub mod cli;
-pub mod compose;
-pub mod demo;
+mod compose;
+mod demo;
 pub mod draw;
-pub mod error;
+mod error;
 pub mod fate;
 #[cfg(test)]
 mod fixtures;
@@ -21,17 +21,17 @@ pub mod flow;
 pub mod graph;
 pub mod log;
 pub mod mesh;
-pub mod names;
-pub mod node;
-pub mod observe;
-pub mod options;
-pub mod output;
+mod names;
+mod node;
+mod observe;
+mod options;
+mod output;
 pub mod process;
 pub mod role;
 pub mod soak;
 pub mod state;
 pub mod verify;
-pub mod watch;
+mod watch;
 
 pub use error::LabError;
 pub use mesh::Lab;

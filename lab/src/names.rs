@@ -8,12 +8,12 @@ const NAMES: [&str; 26] = [
 ];
 
 /// The name of the peer at `index`, from 0: `alice` … `zoe`, then `peer-27` and so on
-pub fn peer(index: usize) -> String {
+pub(crate) fn peer(index: usize) -> String {
     NAMES.get(index).map_or_else(|| format!("peer-{}", index + 1), |name| (*name).to_owned())
 }
 
 /// The name of the supernode at `index`, from 0
-pub fn supernode(index: usize) -> String {
+pub(crate) fn supernode(index: usize) -> String {
     format!("supernode-{}", index + 1)
 }
 

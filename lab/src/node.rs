@@ -19,9 +19,9 @@ use crate::role::Role;
 use crate::state::Process;
 
 /// One look at a daemon on its control socket; a busy machine is slow, a paused daemon says nothing at all
-pub const LOOK_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// A send has its fate within 10 s and perhaps a look-up and a relay after that
-pub const SEND_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(30);
 
 /// One process of a lab, to be asked
 #[derive(Clone, Debug)]

@@ -31,7 +31,7 @@ const CHANGES_MAX: usize = 10_000;
 
 /// One process at one look
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub(crate) struct View {
     /// How the process is; none before the first look
     pub condition: Option<Condition>,
     /// What a peer says of itself; none when it says nothing
@@ -46,7 +46,7 @@ pub struct View {
 
 /// Something that was seen
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// When it was seen
     pub at: Instant,
     /// At which process
@@ -57,7 +57,7 @@ pub struct Change {
 
 /// What can be seen to change
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// The process is now so
     Process(Condition),
     /// Its session is now so, for this reason
@@ -102,7 +102,7 @@ impl std::fmt::Display for What {
 
 /// Watches every process of a lab until it is dropped
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     running: Arc<AtomicBool>,
     views: Arc<Mutex<BTreeMap<String, View>>>,
     changes: Receiver<Change>,
@@ -114,7 +114,7 @@ impl Observer {
     ///
     /// # Errors
     /// The lab's state cannot be read.
-    pub fn start(lab: &Lab, every: Duration) -> Result<Self, LabError> {
+    pub(crate) fn start(lab: &Lab, every: Duration) -> Result<Self, LabError> {
         let (send, changes) = mpsc::sync_channel(CHANGES_MAX);
         let running = Arc::new(AtomicBool::new(true));
         let views = Arc::new(Mutex::new(BTreeMap::new()));
@@ -134,12 +134,12 @@ impl Observer {
     }
 
     /// How everybody was at the last look
-    pub fn views(&self) -> BTreeMap<String, View> {
+    pub(crate) fn views(&self) -> BTreeMap<String, View> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was seen since the last call
-    pub fn changes(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         self.changes.try_iter().collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 /// A line on standard output; if nobody reads it any more, this process ends, and a tied mesh with it
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
         std::process::exit(1);
@@ -11,6 +11,6 @@ pub fn line(text: &str) {
 }
 
 /// A line on standard error; lost if nobody reads it
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

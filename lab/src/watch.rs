@@ -28,7 +28,7 @@ const EVENTS_MAX: usize = 16;
 ///
 /// # Errors
 /// The lab's state cannot be read, or nobody reads the output any more.
-pub fn run(lab: &Lab, limit: Option<Duration>) -> Result<(), LabError> {
+pub(crate) fn run(lab: &Lab, limit: Option<Duration>) -> Result<(), LabError> {
     let observer = Observer::start(lab, LOOK_EVERY)?;
     let start = Instant::now();
     let mut out = std::io::stdout();

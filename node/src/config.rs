@@ -17,12 +17,12 @@ use kith_runtime::logging;
 use libp2p::Multiaddr;
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
-pub const SUPERNODES_MAX: usize = 16;
+pub(crate) const SUPERNODES_MAX: usize = 16;
 
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Name to log in under: 1 to 63 of a-z, 0-9 and '-' [default: the host's name]
     #[arg(long, env = "KITH_NAME")]
     pub name: Option<Name>,
@@ -106,7 +106,7 @@ kith_runtime::layer! {
 
 impl Settings {
     /// What holds where nobody says anything; `config/node.toml` gives the reasons
-    pub fn defaults() -> Self {
+    pub(crate) fn defaults() -> Self {
         Self {
             listen: "0.0.0.0:0".parse().ok(),
             external: Some(Vec::new()),
@@ -126,7 +126,7 @@ impl Settings {
 
 /// What a peer does
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where it keeps its things
     pub home: Home,
     /// Under which it logs in
@@ -166,7 +166,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] says which setting is wrong, where, and what would be right.
-    pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
         let source = Source::of(&home, config);
         let settings = load(flags, &source)?;
         Self::decide(home, settings, rustix::system::uname().nodename().to_str().unwrap_or_default())

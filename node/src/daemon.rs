@@ -22,7 +22,7 @@ use crate::inbox::{Inbox, InboxError, worker};
 
 /// Why a peer did not start, or gave up
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
+pub(crate) enum PeerError {
     /// It has no key
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -60,7 +60,7 @@ pub enum PeerError {
 ///
 /// # Errors
 /// [`DaemonError`]
-pub fn run(config: Config) -> Result<(), DaemonError<PeerError>> {
+pub(crate) fn run(config: Config) -> Result<(), DaemonError<PeerError>> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
     host(&home, &log, format, |seat| serve(config, seat))
 }

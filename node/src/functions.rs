@@ -17,11 +17,11 @@ use kith_common::wire::bounded::Bytes;
 use kith_common::wire::content::{Call, DATA_BYTES_MAX};
 
 /// What there is, in the order of the alphabet
-pub const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
+pub(crate) const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
 
 /// What a call comes to: the status and the body of its reply
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// 200; 400 for arguments where there should be none; 404 for an unknown function; 413 for a result over
     /// [`DATA_BYTES_MAX`]
     pub status: Status,
@@ -39,7 +39,7 @@ impl Outcome {
 }
 
 /// The built-in functions
-pub struct Functions {
+pub(crate) struct Functions {
     status: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -51,12 +51,12 @@ impl fmt::Debug for Functions {
 
 impl Functions {
     /// `status` makes the result of the function of that name; it must not block, and whoever may send here sees it
-    pub fn new(status: impl Fn() -> String + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(status: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self { status: Box::new(status) }
     }
 
     /// Evaluates a call; never fails but by the outcome's status
-    pub fn evaluate(&self, call: &Call, now: SystemTime) -> Outcome {
+    pub(crate) fn evaluate(&self, call: &Call, now: SystemTime) -> Outcome {
         match &*call.function {
             "echo" => echo(call),
             "status" => without_arguments(call, || (self.status)()),
@@ -84,7 +84,7 @@ fn unknown_function(name: &str) -> Outcome {
 }
 
 /// `2026-01-31T23:59:59.250Z`; a moment before 1970 is taken for the beginning of 1970
-pub fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -5,9 +5,9 @@
 //! homes, logs and the control socket are what both daemons run on: [`kith_runtime`].
 
 pub mod cli;
-pub mod config;
-pub mod daemon;
+mod config;
+mod daemon;
 mod driver;
-pub mod functions;
+mod functions;
 pub mod inbox;
 mod verbs;

@@ -16,7 +16,7 @@ use libp2p::Multiaddr;
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// IP address and port to listen on; port 0 lets the system choose [default: 0.0.0.0:7400]
     #[arg(long, env = "KITH_LISTEN", value_name = "IP:PORT")]
     #[serde(deserialize_with = "text")]
@@ -66,7 +66,7 @@ kith_runtime::layer! {
 
 impl Settings {
     /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
-    pub fn defaults() -> Self {
+    pub(crate) fn defaults() -> Self {
         Self {
             listen: "0.0.0.0:7400".parse().ok(),
             lease_ms: Some(Within::clamped(30_000)),
@@ -81,7 +81,7 @@ impl Settings {
 
 /// What a supernode does
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where it keeps its things
     pub home: Home,
     /// Port 0 lets the system choose
@@ -107,7 +107,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] says which setting is wrong, where, and what would be right.
-    pub fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
         let source = Source::of(&home, config);
         Self::decide(home, load(flags, &source)?)
     }

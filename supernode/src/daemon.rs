@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]
-pub enum SupernodeError {
+pub(crate) enum SupernodeError {
     /// It has no key
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -54,7 +54,7 @@ pub enum SupernodeError {
 ///
 /// # Errors
 /// [`DaemonError`]; what was acknowledged is on disk.
-pub fn run(config: Config, salt_seed: Option<u64>) -> Result<(), DaemonError<SupernodeError>> {
+pub(crate) fn run(config: Config, salt_seed: Option<u64>) -> Result<(), DaemonError<SupernodeError>> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
     host(&home, &log, format, |seat| serve(config, salt_seed, seat))
 }

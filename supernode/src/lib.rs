@@ -5,8 +5,8 @@
 //! Links, homes, logs and the control socket are what both daemons run on: [`kith_runtime`].
 
 pub mod cli;
-pub mod config;
-pub mod daemon;
+mod config;
+mod daemon;
 mod driver;
 pub mod network;
 pub mod store;

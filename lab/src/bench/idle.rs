@@ -20,7 +20,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(5);
 
 /// How the bench is run
 #[derive(Clone, Debug)]
-pub struct IdleOptions {
+pub(crate) struct IdleOptions {
     /// The mesh
     pub lab: Options,
     /// How long is measured
@@ -31,7 +31,7 @@ pub struct IdleOptions {
 
 /// One process at rest
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// Its name
     pub name: String,
     /// Resident memory in KiB at the end
@@ -56,7 +56,7 @@ struct Look {
 ///
 /// # Errors
 /// The mesh did not come up, or could not be asked.
-pub fn run(options: &IdleOptions) -> Result<Vec<Rest>, LabError> {
+pub(crate) fn run(options: &IdleOptions) -> Result<Vec<Rest>, LabError> {
     let lab = Lab::up(options.lab.clone(), Progress::Lines)?;
     lab.progress().say(&format!(
         "{} s of rest, then {} s are measured",

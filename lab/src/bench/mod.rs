@@ -1,4 +1,4 @@
 //! `kith-lab bench`: what the mesh costs.
 
-pub mod chain;
-pub mod idle;
+pub(crate) mod chain;
+pub(crate) mod idle;

@@ -23,7 +23,7 @@ use crate::output;
 use crate::process::Condition;
 use crate::verify;
 
-pub use report::{Report, Run, Step};
+pub(crate) use report::{Report, Run, Step};
 
 /// One message each: a hundred arrive in the time in which a person notices that nothing does
 const SEND_EVERY: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ const TIMELINE_MAX: usize = 40;
 
 /// How a demo is run
 #[derive(Clone, Debug)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// The mesh
     pub lab: Options,
     /// How often a forwarder is killed
@@ -84,7 +84,7 @@ struct Broken {
 ///
 /// # Errors
 /// The mesh did not come up, or could not be asked: what was found until then is not reported. The mesh is ended.
-pub fn run(options: &DemoOptions) -> Result<Report, LabError> {
+pub(crate) fn run(options: &DemoOptions) -> Result<Report, LabError> {
     let tell = Tell { json: options.json };
     tell.title("Start a mesh");
     let start = Instant::now();

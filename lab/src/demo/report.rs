@@ -10,7 +10,7 @@ use crate::flow::{self, Summary};
 
 /// One thing that had to hold
 #[derive(Clone, Debug, Serialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// What
     pub name: &'static str,
     /// Whether it held
@@ -21,7 +21,7 @@ pub struct Step {
 
 /// One kill of a forwarder
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Who was killed
     pub victim: String,
     /// The path of the last message before the kill
@@ -68,7 +68,7 @@ impl Run {
 
 /// A whole demo
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// What the mesh and the choices were drawn from
     pub seed: u64,
     /// Peers in the mesh
@@ -88,17 +88,17 @@ impl Report {
     }
 
     /// Whether every step held
-    pub fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         !self.steps.is_empty() && self.steps.iter().all(|step| step.held)
     }
 
     /// The middle one of the runs' outages
-    pub fn median_outage(&self) -> Duration {
+    pub(crate) fn median_outage(&self) -> Duration {
         flow::median(self.runs.iter().map(|run| Duration::from_millis(run.outage_ms)).collect())
     }
 
     /// One object, with the keys of this type and `held` and `outage_median_ms`
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let mut value = json!(self);
         if let Some(object) = value.as_object_mut() {
             object.insert("held".into(), json!(self.held()));
@@ -108,7 +108,7 @@ impl Report {
     }
 
     /// The last line for people; after a failure, with the command that gives the same mesh
-    pub fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let failed = self.steps.iter().filter(|step| !step.held).count();
         match failed {
             0 => format!("Every one of {} steps held.", self.steps.len()),

@@ -60,7 +60,7 @@ pub(crate) struct Parts {
 
 /// A thread that a peer cannot be without has ended; it has logged why
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DriverError {
+pub(crate) enum DriverError {
     /// The link thread
     #[error("the link thread has ended")]
     LinksEnded,

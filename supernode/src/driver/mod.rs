@@ -58,7 +58,7 @@ pub(crate) struct Driver {
 
 /// Why a running supernode stops
 #[derive(Debug, thiserror::Error)]
-pub enum DriverError {
+pub(crate) enum DriverError {
     /// The link thread has ended
     #[error("the link thread has ended")]
     LinksEnded,

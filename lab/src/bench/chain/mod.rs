@@ -19,19 +19,19 @@ use std::time::Duration;
 
 use crate::error::LabError;
 use crate::output;
-pub use report::{Figures, Report, Row};
+pub(crate) use report::{Report, Row};
 use stage::Stage;
 
 /// The hidden subcommand of `kith-lab` that plays one process of a chain: `role-chain bare|kith PLACE`
-pub const ROLE: &str = "role-chain";
+pub(crate) const ROLE: &str = "role-chain";
 /// The largest message: its packet must fit into a frame
-pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// The smallest message: it carries its run and its number
-pub const MESSAGE_BYTES_MIN: usize = message::STAMP_BYTES;
+pub(crate) const MESSAGE_BYTES_MIN: usize = message::STAMP_BYTES;
 
 /// How the bench is run
 #[derive(Clone, Debug)]
-pub struct ChainOptions {
+pub(crate) struct ChainOptions {
     /// The program that plays the processes: the lab's own
     pub binary: PathBuf,
     /// Bytes of the messages, one size after the other
@@ -80,7 +80,7 @@ const SENDING_PART: f64 = 0.65;
 ///
 /// # Errors
 /// A process did not start, ended, or did not answer. All processes have ended then.
-pub fn run(options: &ChainOptions) -> Result<Report, LabError> {
+pub(crate) fn run(options: &ChainOptions) -> Result<Report, LabError> {
     let (mut bare, mut kith) = (Stage::start(Kind::Bare, &options.binary)?, Stage::start(Kind::Kith, &options.binary)?);
     let turns = 2 * options.sizes.len() * options.rounds;
     let turn = options.measured / u32::try_from(turns).unwrap_or(u32::MAX).max(1);
@@ -103,7 +103,7 @@ pub fn run(options: &ChainOptions) -> Result<Report, LabError> {
 }
 
 /// If `args` (without the program's own name) ask for a process of a chain, plays it until the bench ends
-pub fn play(args: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn play(args: &[OsString]) -> Option<ExitCode> {
     let [role, kind, place] = args else { return None };
     let place = place.to_str()?.parse().ok().filter(|place| *place < ask::PLACES)?;
     if role != ROLE {

@@ -8,7 +8,7 @@ use super::stage::Faults;
 
 /// What one chain did at one size: medians of its turns
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Messages per second
     pub messages_per_s: f64,
     /// Megabytes (10⁶) of payload per second
@@ -23,7 +23,7 @@ pub struct Figures {
 
 /// Both chains at one size
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Bytes of a message
     pub bytes: usize,
     /// The relays that copy
@@ -74,7 +74,7 @@ impl Row {
 
 /// A whole bench
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// A row for each size
     pub rows: Vec<Row>,
     /// How often each chain took its turn at each size
@@ -97,17 +97,17 @@ impl Report {
     }
 
     /// Whether every message arrived
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.dropped == 0 && self.rows.iter().all(|row| row.lost == 0)
     }
 
     /// One object, with the keys of this type
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         json!(self).to_string()
     }
 
     /// For people
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "through three forwarders, medians of {} rounds on {} processors\n{:<8} {:<5} {:>11} {:>8} {:>6} {:>11} {:>6} \
              {:>9} {:>6} {:>9} {:>6}",
