@@ -167,7 +167,7 @@ fn outage(sent: &[Sent], every: Duration) -> (Duration, Option<Instant>) {
 }
 
 /// The middle value; the lower one of two
-pub fn median(mut values: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut values: Vec<Duration>) -> Duration {
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -107,7 +107,7 @@ impl Lab {
     }
 
     /// Who is told how far things have come
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.progress
     }
 
@@ -141,7 +141,7 @@ impl Lab {
     ///
     /// # Errors
     /// It did not start, or not in time; it is left as it is.
-    pub fn add_supernode(&self, name: &str) -> Result<(), LabError> {
+    pub(crate) fn add_supernode(&self, name: &str) -> Result<(), LabError> {
         let seed = self.state()?.seed;
         let home = self.book.new_home(name, seed)?;
         let options = &self.options;
@@ -440,7 +440,7 @@ impl Lab {
     }
 
     /// Kills every process that the lab has started, at once
-    pub fn kill_all(&self) {
+    pub(crate) fn kill_all(&self) {
         let processes = self.state().map(|state| state.processes).unwrap_or_default();
         for process in processes.iter().filter_map(|process| process.process) {
             process.signal(Signal::KILL);

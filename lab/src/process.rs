@@ -74,7 +74,7 @@ impl ProcessId {
     }
 
     /// Sends `signal`; whether it was sent: false when the process is gone, and then nobody got it
-    pub fn signal(&self, signal: Signal) -> bool {
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         match pid {
             Some(pid) if self.condition() != Condition::Ended => kill_process(pid, signal).is_ok(),

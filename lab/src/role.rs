@@ -26,7 +26,7 @@ const TIED: &str = "--tied";
 
 impl Role {
     /// The hidden subcommand of `kith-lab`
-    pub fn subcommand(self) -> &'static str {
+    pub(crate) fn subcommand(self) -> &'static str {
         match self {
             Self::Supernode => "role-supernode",
             Self::Peer => "role-peer",
@@ -60,7 +60,7 @@ impl Role {
 }
 
 /// If `args` (without the program's own name) ask for a role, plays it to its end
-pub fn play(args: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn play(args: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = args.split_first()?;
     let role = [Role::Supernode, Role::Peer].into_iter().find(|role| first == role.subcommand())?;
     // A session of its own: Ctrl-C and the closing of the terminal are for the commands there, not for the mesh.
@@ -86,7 +86,7 @@ fn end_with_standard_input() {
 }
 
 /// The command that plays `role` with `args`
-pub fn command(binary: &Path, role: Role, tied: bool, args: &[String]) -> Command {
+pub(crate) fn command(binary: &Path, role: Role, tied: bool, args: &[String]) -> Command {
     let mut command = Command::new(binary);
     command.arg(role.subcommand()).args(tied.then_some(TIED)).args(args);
     without_settings(&mut command);
@@ -94,7 +94,7 @@ pub fn command(binary: &Path, role: Role, tied: bool, args: &[String]) -> Comman
 }
 
 /// Takes the settings of the terminal's own `kith` away from a process of the lab, but for those about logs
-pub fn without_settings(command: &mut Command) {
+pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let setting = name.to_str().is_some_and(|name| name.starts_with("KITH_") && !name.starts_with("KITH_LOG"));
         if setting {
@@ -105,7 +105,7 @@ pub fn without_settings(command: &mut Command) {
 
 /// What a supernode of the lab is started with
 #[derive(Clone, Copy, Debug)]
-pub struct SupernodeArgs<'a> {
+pub(crate) struct SupernodeArgs<'a> {
     /// Its home directory
     pub home: &'a Path,
     /// Where it listens: [`ANY_PORT`], or what it got at its first start
@@ -122,7 +122,7 @@ pub struct SupernodeArgs<'a> {
 
 /// What a peer of the lab is started with
 #[derive(Clone, Copy, Debug)]
-pub struct PeerArgs<'a> {
+pub(crate) struct PeerArgs<'a> {
     /// Its home directory
     pub home: &'a Path,
     /// The name to log in under
@@ -134,11 +134,11 @@ pub struct PeerArgs<'a> {
 }
 
 /// Loopback, at a port that the system chooses
-pub const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
 
 impl SupernodeArgs<'_> {
     /// What would follow `kith-supernode`
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         let mut args = run_in(self.home);
         args.extend(["--listen".into(), self.listen.into(), "--degree".into(), self.degree.to_string()]);
         args.extend(["--lease-ms".into(), self.lease.as_millis().to_string()]);
@@ -150,7 +150,7 @@ impl SupernodeArgs<'_> {
 
 impl PeerArgs<'_> {
     /// What would follow `kith`
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         let mut args = run_in(self.home);
         args.extend(["--name".into(), self.name.into(), "--listen".into(), ANY_PORT.into()]);
         for supernode in self.supernodes {

@@ -16,7 +16,7 @@ const SETTLED_LIMIT: Duration = Duration::from_secs(30);
 
 /// How a soak is run
 #[derive(Clone, Debug)]
-pub struct SoakOptions {
+pub(crate) struct SoakOptions {
     /// The mesh; a new one for each seed
     pub lab: Options,
     /// The first seed
@@ -88,7 +88,7 @@ pub fn choices(names: &[String]) -> Vec<[&str; 2]> {
 ///
 /// # Errors
 /// A mesh did not come up or did not settle again.
-pub fn kills(options: &SoakOptions) -> Result<usize, LabError> {
+pub(crate) fn kills(options: &SoakOptions) -> Result<usize, LabError> {
     let mut failed = 0;
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
         let lab = Lab::up(Options { seed: Some(seed), ..options.lab.clone() }, Progress::Lines)?;

@@ -20,7 +20,7 @@ const STATE_FILE_NEW: &str = ".lab.json.new";
 const LOCK_FILE: &str = "lab.lock";
 
 /// A lab has at most this many processes: a machine with more of them is no longer one to look at
-pub const PROCESSES_MAX: usize = 1_000;
+pub(crate) const PROCESSES_MAX: usize = 1_000;
 
 /// What a lab has started
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// As [`Self::process`], to change it
-    pub fn process_mut(&mut self, name: &str) -> Option<&mut Process> {
+    pub(crate) fn process_mut(&mut self, name: &str) -> Option<&mut Process> {
         self.processes.iter_mut().find(|process| process.name == name)
     }
 
@@ -83,7 +83,7 @@ impl State {
     ///
     /// # Errors
     /// The file cannot be read or written; it then is as it was before.
-    pub fn change<R>(dir: &Path, change: impl FnOnce(&mut Option<Self>) -> R) -> io::Result<R> {
+    pub(crate) fn change<R>(dir: &Path, change: impl FnOnce(&mut Option<Self>) -> R) -> io::Result<R> {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE))?;
         // Unlocked by the system when `lock` is closed, also when this process is killed.
         File::lock(&lock)?;
@@ -105,7 +105,7 @@ impl State {
 ///
 /// # Errors
 /// The system refused; what was made until then is left.
-pub fn prepare_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn prepare_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     fs::write(dir.join(".gitignore"), "*\n")
 }
@@ -114,7 +114,7 @@ pub fn prepare_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn is_free(dir: &Path) -> io::Result<bool> {
+pub(crate) fn is_free(dir: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         entries => entries?,
@@ -132,7 +132,7 @@ pub fn is_free(dir: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// The system refused, or the home has a key; what was made until then is left.
-pub fn make_home(home: &Path, secret: &[u8; 32]) -> io::Result<()> {
+pub(crate) fn make_home(home: &Path, secret: &[u8; 32]) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
     let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(home.join("key"))?;
     let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -78,7 +78,7 @@ fn deliver(from: &Node, to: &str, start: Instant, limit: Duration) -> Result<Dur
 ///
 /// # Errors
 /// Who still has which link `limit` after `start`.
-pub fn no_dead_links(lab: &Lab, start: Instant, limit: Duration) -> Result<Duration, String> {
+pub(crate) fn no_dead_links(lab: &Lab, start: Instant, limit: Duration) -> Result<Duration, String> {
     let left = (start + limit).saturating_duration_since(Instant::now());
     let look = || {
         let state = lab.state().map_err(text)?;

@@ -22,10 +22,9 @@ use clap::{Arg, Command, Parser};
 
 pub use answer::{Answer, ask};
 pub use completions::Completions;
-pub use screen::{
-    EXIT_LOCAL, EXIT_NO_DAEMON, EXIT_USAGE, Failure, Screen, Stop, count, escaped, short, size, span, table, time,
-};
+pub use screen::{Failure, Screen, Stop, count, escaped, short, size, span, table, time};
 
+use self::screen::EXIT_USAGE;
 use crate::home::Role;
 
 /// Parses the arguments of one of the programs, does what they say, and tells how it ended

@@ -105,7 +105,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeEr
 }
 
 /// A path as a shell reads it
-pub fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
@@ -167,7 +167,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError`]; a directory with other things in it is left as it is.
-    pub fn create(&self) -> Result<(), HomeError> {
+    pub(crate) fn create(&self) -> Result<(), HomeError> {
         create_private(&self.path)?;
         let metadata = fs::metadata(&self.path).map_err(failed("read", &self.path))?;
         if metadata.mode() & 0o077 == 0 {
@@ -181,7 +181,7 @@ impl Home {
     }
 
     /// The program that ran here last, if it is of the other kind
-    pub fn other_program(&self) -> Option<String> {
+    pub(crate) fn other_program(&self) -> Option<String> {
         let text = fs::read_to_string(self.file(LOCK_FILE)).ok()?;
         text.split_whitespace().nth(1).filter(|program| *program != self.role.program).map(str::to_owned)
     }
@@ -190,7 +190,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError::Locked`] while another daemon runs, [`HomeError::OtherRole`] if the other kind of daemon ran here.
-    pub fn lock(&self) -> Result<Lock, HomeError> {
+    pub(crate) fn lock(&self) -> Result<Lock, HomeError> {
         let path = self.file(LOCK_FILE);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
         let mut file = options.open(&path).map_err(failed("open", &path))?;
@@ -218,7 +218,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError`] if there is no place for it.
-    pub fn bind_control(&self, _lock: &Lock) -> Result<ControlSocket, HomeError> {
+    pub(crate) fn bind_control(&self, _lock: &Lock) -> Result<ControlSocket, HomeError> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let path = self.socket_path(runtime.as_deref());
         if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
@@ -244,7 +244,7 @@ impl Home {
     }
 
     /// Where the running daemon's socket is: as it wrote down, else the usual place
-    pub fn control_path(&self) -> PathBuf {
+    pub(crate) fn control_path(&self) -> PathBuf {
         use std::os::unix::ffi::OsStringExt;
         match fs::read(self.file(SOCKET_PATH_FILE)) {
             Ok(bytes) if !bytes.is_empty() => PathBuf::from(std::ffi::OsString::from_vec(bytes)),
@@ -268,7 +268,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError::Io`]; the old file is still there.
-    pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
+    pub(crate) fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
         let path = self.file(name);
         let draft = self.file(&format!("{name}.new"));
         let write = || {
@@ -296,13 +296,13 @@ fn create_private(path: &Path) -> Result<(), HomeError> {
 
 /// A claim on a home; dropped, the home is free
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 /// A listening control socket; dropped, the socket and the note of its place are removed
 #[derive(Debug)]
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
     note: PathBuf,
@@ -313,12 +313,12 @@ impl ControlSocket {
     ///
     /// # Errors
     /// When the process has no file descriptor left.
-    pub fn listener(&self) -> io::Result<UnixListener> {
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
 
     /// Where it is
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -11,9 +11,9 @@ use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
 
 /// The key's file in a node's home
-pub const KEY_FILE: &str = "key";
+pub(crate) const KEY_FILE: &str = "key";
 /// The file with the number of starts in a node's home
-pub const BOOT_FILE: &str = "boot";
+pub(crate) const BOOT_FILE: &str = "boot";
 
 /// Hexadecimal digits of the secret half
 const KEY_DIGITS: usize = 64;
@@ -176,7 +176,7 @@ pub fn peer_id_of(key: &Key) -> Option<PeerId> {
 }
 
 /// The key within a libp2p name; `None` for a name that is a hash or of another kind of key
-pub fn key_of(peer_id: &PeerId) -> Option<Key> {
+pub(crate) fn key_of(peer_id: &PeerId) -> Option<Key> {
     const IDENTITY: u64 = 0;
     let multihash = peer_id.as_ref();
     if multihash.code() != IDENTITY {

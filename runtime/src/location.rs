@@ -72,7 +72,7 @@ pub fn to_wire(location: &Multiaddr) -> Result<Location, LocationError> {
 ///
 /// # Errors
 /// [`LocationError`] says what is wrong with it: short forms are for people only.
-pub fn from_wire(location: &Location) -> Result<Multiaddr, LocationError> {
+pub(crate) fn from_wire(location: &Location) -> Result<Multiaddr, LocationError> {
     let parsed = location.parse::<Multiaddr>();
     check_form(parsed.map_err(|e| LocationError::Multiaddr { text: location.to_string(), fault: e.to_string() })?)
 }
@@ -86,7 +86,7 @@ pub fn port_of(location: &Multiaddr) -> Option<u16> {
 }
 
 /// The IP address of a location; `None` for one with a name
-pub fn ip_of(location: &Multiaddr) -> Option<IpAddr> {
+pub(crate) fn ip_of(location: &Multiaddr) -> Option<IpAddr> {
     location.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(ip.to_canonical()),

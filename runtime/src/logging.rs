@@ -70,7 +70,7 @@ impl fmt::Debug for Filter {
 ///
 /// # Errors
 /// When logging was started before, which goes on as it was, or the filter has a fault.
-pub fn init(filter: &Filter, format: Format) -> Result<(), String> {
+pub(crate) fn init(filter: &Filter, format: Format) -> Result<(), String> {
     let filter = EnvFilter::builder().parse(&filter.0).map_err(|error| error.to_string())?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);

@@ -11,11 +11,11 @@ use crate::control::client::{ClientError, Line};
 use crate::home::HomeError;
 
 /// The exit code of a fault on this side, such as a full disk; a mesh's faults have codes of their own
-pub const EXIT_LOCAL: u8 = 1;
+pub(crate) const EXIT_LOCAL: u8 = 1;
 /// The exit code of arguments or settings that are wrong
-pub const EXIT_USAGE: u8 = 2;
+pub(crate) const EXIT_USAGE: u8 = 2;
 /// The exit code where no daemon runs
-pub const EXIT_NO_DAEMON: u8 = 3;
+pub(crate) const EXIT_NO_DAEMON: u8 = 3;
 
 /// Standard output and standard error of one command
 pub struct Screen {

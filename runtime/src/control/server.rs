@@ -21,10 +21,10 @@ use super::{Done, REQUEST_BYTES_MAX, Refusal};
 
 /// Askers at once: a quarter of the descriptors that a process usually has, and five seconds of a message every 20 ms; one
 /// more is told 429
-pub const CONNECTIONS_MAX: usize = 256;
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 
 /// Requests that wait for the driver, which answers thousands a second; one more is told 429
-pub const REQUESTS_MAX: usize = 128;
+pub(crate) const REQUESTS_MAX: usize = 128;
 
 /// Lines of one answer that wait for the asker
 const LINES_MAX: usize = 16;
@@ -123,7 +123,7 @@ fn refusal(status: Status, error: &str, hint: Option<&str>) -> String {
 }
 
 /// Serves askers until it is dropped, which hangs up on all of them
-pub async fn serve<R>(listener: UnixListener, driver: mpsc::Sender<ControlRequest<R>>)
+pub(crate) async fn serve<R>(listener: UnixListener, driver: mpsc::Sender<ControlRequest<R>>)
 where
     R: DeserializeOwned + Send + 'static,
 {
