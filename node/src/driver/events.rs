@@ -30,15 +30,15 @@ impl Driver {
                 self.gauges.remove(&link);
                 self.peer.handle_closed(now, link, &end_of(reason));
             }
-            LinkEvent::Listening(address) => self.handle_listening(&address.to_string()),
+            LinkEvent::Listening(address) => self.listen_also(address.to_string()),
             LinkEvent::ListenerClosed { reason } => tracing::error!(event = "listener_closed", reason),
         }
     }
 
-    fn handle_listening(&mut self, address: &str) {
-        tracing::info!(event = "listening", address);
-        if !self.listen.iter().any(|known| known == address) {
-            self.listen.push(address.to_owned());
+    /// A machine has an address for each of its networks, and the first one was known before the driver ran
+    fn listen_also(&mut self, address: String) {
+        if !self.listen.contains(&address) {
+            self.listen.push(address);
         }
     }
 }

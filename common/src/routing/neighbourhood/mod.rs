@@ -51,15 +51,13 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::link::{Delta, Table, TableEntry};
-use crate::wire::session::{NEIGHBOURS_MAX, Reason, Record, Rewire};
+use crate::wire::session::{Reason, Record, Rewire};
 use crate::wire::{Frame, FrameKind};
 
 /// Links at most, whatever they are for: the largest table of a million peers has 36, and its successor as many
 pub const LINKS_MAX: usize = 64;
 /// Links at most whose peers are unknown and wait for a rewire; one more is refused with 429
 pub const WAITING_MAX: usize = 16;
-/// Last good neighbours kept at most; at the bound one that is in the table no longer makes room
-pub const LAST_GOOD_MAX: usize = NEIGHBOURS_MAX;
 
 /// Time limits
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +136,6 @@ pub struct Neighbourhood {
     was_live: bool,
     /// All links are down; when to report it next
     isolated: Option<Instant>,
-    last_good: BTreeMap<Key, Record>,
     /// When something is to be done next
     due: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -165,7 +162,6 @@ impl Neighbourhood {
             are_views_changed: false,
             was_live: false,
             isolated: None,
-            last_good: BTreeMap::new(),
             due: None,
             outputs: VecDeque::new(),
         }

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 use super::link::{Link, Standing};
 use super::neighbour::{Dial, Neighbour};
 use super::output::{CloseReason, Event, Output};
-use super::{Config, LAST_GOOD_MAX, Neighbourhood};
+use super::{Config, Neighbourhood};
 use crate::id::{Address, Epoch, Key};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
@@ -77,7 +77,6 @@ impl Neighbourhood {
         self.greet_those_up(now);
         self.give_up(now);
         self.release_leaving(now);
-        self.keep_last_good();
         self.tell_neighbours(now);
         self.tell_home(now);
         self.dial(now);
@@ -166,20 +165,8 @@ impl Neighbourhood {
             let (name, address) = (link.grant.name.clone(), link.grant.address);
             let (link, direction, after) = (link.id, link.direction, now - since);
             events.push(Event::LinkUp { link, name, address, direction, after });
-            Self::remember(&mut self.last_good, &self.neighbours, address);
         }
         events.into_iter().for_each(|event| self.event(event));
-    }
-
-    /// At the bound somebody who is in the table no longer makes room; with nobody of that kind it is left out
-    fn remember(good: &mut BTreeMap<Key, Record>, neighbours: &BTreeMap<Address, Neighbour>, address: Address) {
-        let Some(neighbour) = neighbours.get(&address) else { return };
-        if good.len() >= LAST_GOOD_MAX && !good.contains_key(&neighbour.record.key) {
-            let is_former = |key: &&Key| !neighbours.values().any(|neighbour| neighbour.record.key == **key);
-            let Some(former) = good.keys().find(is_former).copied() else { return };
-            good.remove(&former);
-        }
-        good.insert(neighbour.record.key, neighbour.record.clone());
     }
 
     /// Ends the wait of old links for this one, not the dialling
@@ -207,16 +194,6 @@ impl Neighbourhood {
         for (id, is_outdated) in leaving {
             self.close(now, id, if is_outdated { CloseReason::Moved } else { CloseReason::Rewired });
         }
-    }
-
-    /// Former neighbours are forgotten only once the new table has proved itself
-    fn keep_last_good(&mut self) {
-        let is_up = |neighbour: &Neighbour| neighbour.trying.is_none();
-        if self.links.values().any(Link::is_leaving) || !self.neighbours.values().any(is_up) {
-            return;
-        }
-        let neighbours = &self.neighbours;
-        self.last_good.retain(|key, _| neighbours.values().any(|neighbour| neighbour.record.key == *key));
     }
 
     /// What we are now, for forwarding here at once and for others when [`Self::tell_those_told`] says

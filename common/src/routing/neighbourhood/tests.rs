@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::routing::NeighbourView;
 use crate::wire::link::Probe;
-use crate::wire::session::Report;
+use crate::wire::session::{NEIGHBOURS_MAX, Report};
 
 mod world;
 use world::*;
@@ -779,31 +779,6 @@ mod sessions {
         let seen = run(&mut core, at(6_000));
         let close = Output::Close { link: LinkId(2), status: Status::NotAllowed, reason: CloseReason::Moved };
         assert!(seen.contains(&(6_000, close)));
-    }
-
-    #[test]
-    fn last_good_neighbours_outlive_a_table_of_which_no_link_comes_up() {
-        let good = |core: &Neighbourhood| core.last_good().map(|record| record.key.0[0]).collect::<Vec<u8>>();
-        let mut core = peer_5_linked(&[1, 7]);
-        assert_eq!(good(&core), [1, 7]);
-        core.handle_rewire(at(1_000), &rewire(11, &[8, 9]));
-        acts(&mut core);
-        run(&mut core, at(60_000));
-        assert_eq!((good(&core), live(&core)), (vec![1, 7], vec![]));
-        bring_up(&mut core, at(60_000), 20, 8);
-        assert_eq!(good(&core), [8]);
-    }
-
-    #[test]
-    fn last_good_neighbours_are_bounded() {
-        let mut core = peer_5_linked(&(100..164).collect::<Vec<u8>>());
-        core.handle_rewire(at(1_000), &rewire(11, &(164..228).collect::<Vec<u8>>()));
-        for n in 164..200 {
-            bring_up(&mut core, at(1_000), u64::from(n), n);
-            acts(&mut core);
-        }
-        assert_eq!(core.last_good().count(), LAST_GOOD_MAX);
-        assert!((164..200).all(|n| core.last_good().any(|record| record.key == key(n))));
     }
 }
 

@@ -102,12 +102,6 @@ impl Neighbourhood {
         known.find(|(_, known)| *known == name).map(|(address, _)| (address, None))
     }
 
-    /// The neighbours whose links were up last, to be kept on disk; a table of which no link comes up does not
-    /// displace them
-    pub fn last_good(&self) -> impl Iterator<Item = &Record> + '_ {
-        self.last_good.values()
-    }
-
     fn live_link(&self, address: Address) -> Option<&Link> {
         self.live.get(&address).and_then(|id| self.links.get(id))
     }

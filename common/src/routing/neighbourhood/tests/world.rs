@@ -8,7 +8,7 @@ use crate::id::{NetworkId, SessionId};
 pub(super) use crate::testing::{at_ms as at, peer_name as name};
 use crate::wire::bounded::Bounded;
 use crate::wire::link::LinkState;
-use crate::wire::session::{Locations, Report};
+use crate::wire::session::{Locations, NEIGHBOURS_MAX, Report};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -101,7 +101,7 @@ pub(super) fn events(core: &mut Neighbourhood) -> Vec<Event> {
 
 pub(super) fn check(core: &Neighbourhood) {
     assert!(core.links.len() <= LINKS_MAX && core.neighbours.len() <= NEIGHBOURS_MAX);
-    assert!(core.last_good.len() <= LAST_GOOD_MAX && core.entries.len() <= NEIGHBOURS_MAX);
+    assert!(core.entries.len() <= NEIGHBOURS_MAX);
     assert!(core.links.values().filter(|link| !link.is_accepted()).count() <= WAITING_MAX);
     for (place, neighbour) in &core.neighbours {
         let links = || core.links.values().filter(|link| link.key == neighbour.record.key);
