@@ -2,7 +2,13 @@
 //! product's, a byte reader of its own, and nothing but what `docs/protocol.md` says.
 //!
 //! If a test here fails and those in `common/tests/golden` hold, the page is wrong, or the product and its vectors are.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by its panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by its panic"
+)]
 
 use std::collections::BTreeMap;
 
