@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use crate::bench::chain::{self, ChainOptions};
@@ -21,19 +21,22 @@ use crate::process::Condition;
 use crate::role::{self, Role};
 use crate::soak::{self, SoakOptions};
 use crate::state::Process;
-use crate::{draw, output, watch};
+use crate::{draw, output, programs, watch};
 
 /// From `start NAME` until everybody holds their links
 const SETTLED_LIMIT: Duration = Duration::from_secs(30);
 /// A follower looks for more of a log this often
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
+/// Where a lab is if nothing else is said
+const DIR_DEFAULT: &str = ".kith-lab";
+
 /// Real processes on one machine: start a mesh, break it, watch it heal
 #[derive(Debug, Parser)]
 #[command(name = "kith-lab", version, about, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     /// Everything that the lab makes lies beneath this directory
-    #[arg(long, global = true, default_value = ".kith-lab", value_name = "DIR")]
+    #[arg(long, global = true, default_value = DIR_DEFAULT, value_name = "DIR")]
     dir: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -209,10 +212,18 @@ fn binary() -> Result<PathBuf, LabError> {
     std::env::current_exe().map_err(io_error("find the lab's own program"))
 }
 
+/// The command line, for whoever checks what others write about it
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The whole program
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = role::play(&args).or_else(|| chain::play(&args)) {
+    let mut args = std::env::args_os();
+    let program = args.next();
+    let args: Vec<OsString> = args.collect();
+    let other = || programs::play(program.as_deref(), &args);
+    if let Some(code) = role::play(&args).or_else(|| chain::play(&args)).or_else(other) {
         return code;
     }
     match run(Cli::parse()) {
@@ -240,7 +251,10 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Down => down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {
             let (runs, outage_max) = (runs.into(), Duration::from_millis(outage_max));
-            let report = demo::run(&DemoOptions { lab: mesh.options(dir, true)?, runs, outage_max, json })?;
+            let next = [programs::export(&dir), format!("kith-lab{} up", other_dir(&dir))];
+            let lab = mesh.options(dir.clone(), true)?;
+            let report = demo::run(&DemoOptions { lab, runs, outage_max, json, next: next.to_vec() })?;
+            link_programs(&dir)?;
             Ok(verdict(report.held()))
         }
         Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
@@ -277,17 +291,24 @@ fn containers(options: ComposeOptions) -> ExitCode {
 }
 
 fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {
-    let options = mesh.options(dir.to_owned(), false)?;
-    let program = options.binary.with_file_name("kith");
-    Lab::up(options, Progress::Lines)?;
-    let (dir, first) = (dir.display(), crate::names::peer(0));
-    let other = if dir.to_string() == ".kith-lab" { String::new() } else { format!(" --dir {dir}") };
-    output::line("The mesh is up. Next:");
+    Lab::up(mesh.options(dir.to_owned(), false)?, Progress::Lines)?;
+    link_programs(dir)?;
+    let (first, other) = (crate::names::peer(0), other_dir(dir));
+    output::line("The mesh is up. Next, with its programs on the path:");
+    output::line(&format!("  {}", programs::export(dir)));
     output::line(&format!("  kith-lab{other} exec {first} neighbours"));
     output::line(&format!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down"));
-    output::line("With kith itself (cargo build --bin kith), from any terminal:");
-    output::line(&format!("  {} --home {dir}/{first} status", program.display()));
+    output::line(&format!("  kith --home {}/{first} status        # the same as exec {first}", dir.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+fn link_programs(dir: &Path) -> Result<(), LabError> {
+    programs::link(dir, &binary()?).map(|_| ()).map_err(io_error(format!("link the programs in {}", dir.display())))
+}
+
+/// The flag that leads a next command to the same directory, if it needs one
+fn other_dir(dir: &Path) -> String {
+    if dir == Path::new(DIR_DEFAULT) { String::new() } else { format!(" --dir {}", dir.display()) }
 }
 
 fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
@@ -378,8 +399,6 @@ fn logs(lab: &Lab, name: &str, follow: bool, lines: Option<usize>) -> Result<Exi
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -27,6 +27,7 @@ mod observe;
 mod options;
 mod output;
 pub mod process;
+pub mod programs;
 pub mod role;
 pub mod soak;
 pub mod state;

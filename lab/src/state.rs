@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Condition, ProcessId};
+use crate::programs;
 use crate::role::Role;
 
 /// The state's file in a lab's directory
@@ -121,7 +122,7 @@ pub(crate) fn is_free(dir: &Path) -> io::Result<bool> {
     };
     for entry in entries {
         let name = entry?.file_name();
-        if ![STATE_FILE, STATE_FILE_NEW, LOCK_FILE, ".gitignore"].iter().any(|own| name == *own) {
+        if ![STATE_FILE, STATE_FILE_NEW, LOCK_FILE, ".gitignore", programs::FOLDER].iter().any(|own| name == *own) {
             return Ok(false);
         }
     }

@@ -48,6 +48,11 @@ enum Verb {
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 1)");
 const _: () = assert!(kith_common::wire::VERSION == 1, "write the new version into LONG_VERSION");
 
+/// The command line, for whoever checks what others write about it
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command `args` (its own name first) and returns its exit code
 ///
 /// The verb `run` comes back when the daemon has ended; a second signal ends the process itself.

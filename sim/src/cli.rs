@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{churn, figures, mutants, plot, routes, sweep};
 
@@ -30,6 +30,11 @@ enum Verb {
     Mutants(mutants::Options),
 }
 
+/// The command line, for whoever checks what others write about it
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs what the command line says; 0: done, 1: it failed or a figure missed its goal, 2: usage
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
@@ -44,8 +49,6 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

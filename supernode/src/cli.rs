@@ -45,6 +45,11 @@ enum Verb {
     Completions(Completions),
 }
 
+/// The command line, for whoever checks what others write about it
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command `args` (its own name first) and returns its exit code
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     play(SUPERNODE, args, |cli: &Cli| cli.json, run)

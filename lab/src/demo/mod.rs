@@ -49,6 +49,8 @@ pub(crate) struct DemoOptions {
     pub outage_max: Duration,
     /// Whether the report is for programs
     pub json: bool,
+    /// What to type next, to have the same mesh and keep it
+    pub next: Vec<String>,
 }
 
 /// Two peers some hops apart, and the way between them
@@ -100,7 +102,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<Report, LabError> {
     }
     demo.check_outage();
     demo.goodbye()?;
-    tell.end(&demo.report);
+    tell.end(&demo.report, &options.next);
     Ok(demo.report)
 }
 
@@ -215,6 +217,10 @@ impl Demo<'_> {
         let text =
             format!("median of {runs}: {} ms without a message, {} allowed", median.as_millis(), max.as_millis());
         self.step("outage", held, &text);
+        let every = SEND_EVERY.as_millis();
+        self.tell.say(&format!(
+            "An outage is the longest time between two arrivals, less the {every} ms between two sends."
+        ));
     }
 
     fn goodbye(&mut self) -> Result<(), LabError> {
@@ -330,11 +336,14 @@ impl Tell {
         }
     }
 
-    fn end(self, report: &Report) {
+    fn end(self, report: &Report, next: &[String]) {
         if self.json {
-            output::line(&report.json().to_string());
-        } else {
-            output::line(&format!("\n{}", report.verdict()));
+            return output::line(&report.json().to_string());
+        }
+        output::line(&format!("\n{}", report.verdict()));
+        if report.held() {
+            output::line("\nNext, a mesh like this one that stays; kith itself is on the path then:");
+            next.iter().for_each(|command| output::line(&format!("  {command}")));
         }
     }
 }
