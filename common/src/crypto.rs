@@ -41,7 +41,6 @@ pub trait Verifier {
     }
 }
 
-/// Computes
 #[derive(Clone, Copy, Debug)]
 pub struct Ed25519;
 
@@ -49,7 +48,6 @@ impl Verifier for Ed25519 {}
 
 /// Whoever holds a private key; the cores only ask for signatures
 pub trait Signer: Verifier {
-    /// The public half
     fn key(&self) -> Key;
 
     /// Signs `bytes` (already under a tag)
@@ -125,7 +123,6 @@ pub struct Handshake {
     pub peer: Key,
     /// The supernode's key, as the transport proved it
     pub supernode: Key,
-    /// The network's id
     pub network: NetworkId,
     /// The protocol's version on this link
     pub version: u16,

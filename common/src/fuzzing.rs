@@ -112,7 +112,6 @@ fn assert_printable(text: &str) {
 pub struct Vector {
     /// What stands after the `#`
     pub name: String,
-    /// Its bytes
     pub bytes: Vec<u8>,
 }
 

@@ -136,7 +136,6 @@ impl Name {
     /// The longest name, in bytes
     pub const BYTES_MAX: usize = 63;
 
-    /// The text
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -73,7 +73,6 @@ impl Map {
         Self { forth, back }
     }
 
-    /// h(point)
     #[inline]
     pub fn apply(&self, point: Point) -> Point {
         turn(&self.forth, point)
@@ -131,7 +130,6 @@ impl Maps {
         self.0.iter()
     }
 
-    /// How many
     pub const fn len(&self) -> usize {
         self.0.len()
     }

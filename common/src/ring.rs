@@ -85,7 +85,6 @@ impl FromIterator<Address> for Ring {
 }
 
 impl Ring {
-    /// Nobody
     pub const fn new() -> Self {
         Self { blocks: Vec::new(), len: 0 }
     }
@@ -154,7 +153,6 @@ impl Ring {
         Cursor { ring: self, block, members, place, left: self.len }
     }
 
-    /// How many members
     pub const fn len(&self) -> usize {
         self.len
     }

@@ -15,7 +15,6 @@ pub(crate) use timers::Timers;
 pub struct Instant(u64);
 
 impl Instant {
-    /// The origin
     pub const ZERO: Self = Self(0);
 
     /// The moment `micros` microseconds after the origin

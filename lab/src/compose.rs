@@ -48,18 +48,12 @@ pub(crate) enum ComposeError {
     NoEngine(String),
     /// A command ended with an error
     #[error("{command}: {error}")]
-    Command {
-        /// What was run
-        command: String,
-        /// What it said
-        error: String,
-    },
+    Command { command: String, error: String },
     /// A step that the others need did not hold
     #[error("{what}: {reason}")]
     Failed {
         /// What was waited for
         what: String,
-        /// What was lacking
         reason: String,
     },
 }

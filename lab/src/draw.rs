@@ -36,7 +36,6 @@ impl Draw {
         }
     }
 
-    /// `len` bytes
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = Vec::with_capacity(len + 8);
         while bytes.len() < len {

@@ -24,15 +24,12 @@ pub enum LabError {
     NoSuchName {
         /// What was asked for
         name: String,
-        /// Whom there is
         known: String,
     },
     /// The process is not in the condition that this needs. Nothing was changed.
     #[error("{name} is {is}; {hint}")]
     WrongCondition {
-        /// Who
         name: String,
-        /// How it is
         is: &'static str,
         /// What to type
         hint: String,
@@ -45,7 +42,6 @@ pub enum LabError {
     TimedOut {
         /// What was waited for
         what: String,
-        /// How long
         limit: Duration,
         /// What was lacking at the last look
         reason: String,
@@ -53,23 +49,15 @@ pub enum LabError {
     /// A process ended or did not become ready. The others are left as they are, or ended with a lab that was coming up.
     #[error("{name}: {reason}\nthe end of its log, {log}:\n{tail}\nnext: look at the whole log, or try again with KITH_LOG=debug", log = log.display())]
     NotReady {
-        /// Who
         name: String,
-        /// What happened
         reason: String,
-        /// Its log
         log: PathBuf,
         /// The log's last lines
         tail: String,
     },
     /// A daemon could not be asked, or says that it could not try; what was asked for may have happened all the same
     #[error("{name}: {error}")]
-    Control {
-        /// Who
-        name: String,
-        /// Why not
-        error: ClientError,
-    },
+    Control { name: String, error: ClientError },
     /// A home of the lab cannot be used
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -78,17 +66,11 @@ pub enum LabError {
     Bench {
         /// Which chain, and which place in it
         process: String,
-        /// What happened
         reason: String,
     },
     /// The operating system refused. What was done until then is left.
     #[error("{what}: {error}")]
-    Io {
-        /// What was tried
-        what: String,
-        /// Why not
-        error: io::Error,
-    },
+    Io { what: String, error: io::Error },
 }
 
 /// Names what was tried in an error of the operating system

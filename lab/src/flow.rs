@@ -40,9 +40,7 @@ pub struct Summary {
     pub outage: Duration,
     /// When that time began: the last arrival before it
     pub outage_start: Option<Instant>,
-    /// Messages sent
     pub messages: usize,
-    /// Those that arrived
     pub delivered: usize,
     /// Those that were sent more than once
     pub resent: usize,

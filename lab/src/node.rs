@@ -28,7 +28,6 @@ pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(30);
 pub struct Node {
     /// What it is called in the lab
     pub name: String,
-    /// What it is
     pub role: Role,
     /// Where it keeps its things
     pub home: Home,
@@ -44,7 +43,6 @@ impl Node {
         Ok(Self { name: process.name.clone(), role: process.role, home })
     }
 
-    /// Its log
     pub fn log(&self) -> PathBuf {
         self.home.file("log")
     }

@@ -49,9 +49,7 @@ pub(crate) struct View {
 pub(crate) struct Change {
     /// When it was seen
     pub at: Instant,
-    /// At which process
     pub name: String,
-    /// What it is
     pub what: What,
 }
 
@@ -61,30 +59,13 @@ pub(crate) enum What {
     /// The process is now so
     Process(Condition),
     /// Its session is now so, for this reason
-    Session {
-        /// The new state
-        state: Login,
-        /// Why
-        reason: String,
-    },
+    Session { state: Login, reason: String },
     /// It works with the table of this epoch
     Epoch(u64),
     /// Its link to a neighbour is now so; `gone` once it is no longer listed
-    Link {
-        /// The other end
-        to: String,
-        /// The new state
-        state: String,
-        /// Why
-        reason: String,
-    },
+    Link { to: String, state: String, reason: String },
     /// A supernode holds this peer to be so; `gone` once it is no longer listed
-    Member {
-        /// The peer
-        name: String,
-        /// The new state
-        state: String,
-    },
+    Member { name: String, state: String },
 }
 
 impl std::fmt::Display for What {

@@ -21,13 +21,10 @@ pub struct Options {
     pub supernodes: usize,
     /// How many peers, at most [`PROCESSES_MAX`] with the supernodes
     pub peers: usize,
-    /// The network's degree
     pub degree: u8,
-    /// The network's lease
     pub lease: Duration,
     /// What keys and salts are drawn from; one is drawn if none is given
     pub seed: Option<u64>,
-    /// The network's secret
     pub secret: Option<String>,
     /// Whether the lab ends with this process, however that one ends
     pub tied: bool,
@@ -81,7 +78,6 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// Tells one step
     pub fn say(self, text: &str) {
         if self == Self::Lines {
             output::note(text);

@@ -19,7 +19,6 @@ const SETTLED_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct SoakOptions {
     /// The mesh; a new one for each seed
     pub lab: Options,
-    /// The first seed
     pub seed: u64,
     /// How many seeds, counted up from the first
     pub seeds: u64,

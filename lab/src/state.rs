@@ -28,7 +28,6 @@ pub(crate) const PROCESSES_MAX: usize = 1_000;
 pub struct State {
     /// What keys and salts are drawn from
     pub seed: u64,
-    /// The network's degree
     pub degree: u8,
     /// Every process, in the order of their first starts; at most [`PROCESSES_MAX`]
     pub processes: Vec<Process>,
@@ -39,19 +38,16 @@ pub struct State {
 pub struct Process {
     /// What it is called
     pub name: String,
-    /// What it is
     pub role: Role,
     /// Its pid and start time; none before the first start
     #[serde(flatten)]
     pub process: Option<ProcessId>,
-    /// Its home directory
     pub home: PathBuf,
     /// What it is started with
     pub args: Vec<String>,
 }
 
 impl Process {
-    /// How it is
     pub fn condition(&self) -> Condition {
         self.process.map_or(Condition::Ended, |process| process.condition())
     }

@@ -49,7 +49,6 @@ impl Chance {
         self.0.next_u64()
     }
 
-    /// So many bytes
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.fill_bytes(&mut bytes);
@@ -86,7 +85,6 @@ impl Chance {
         mean.mul_f64(self.exponential())
     }
 
-    /// One of them
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.index(items.len()))
     }

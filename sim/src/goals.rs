@@ -35,10 +35,8 @@ impl Goal {
     }
 }
 
-/// One figure
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// What was measured
     pub measured: f64,
     /// The truth is between these with 95 % probability, where that can be told
     pub bounds95: Option<[f64; 2]>,

@@ -76,7 +76,6 @@ impl Members {
         ended
     }
 
-    /// The ring
     pub const fn ring(&self) -> &Ring {
         &self.ring
     }

@@ -8,7 +8,6 @@ const Z95: f64 = 1.959_964;
 /// A mean and how far the truth may be from it
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mean {
-    /// The mean
     pub mean: f64,
     /// The truth is within this of it with 95 % probability
     pub bound95: f64,
@@ -43,7 +42,6 @@ impl Share {
 pub struct Histogram(Vec<u64>);
 
 impl Histogram {
-    /// `value` came
     pub fn add(&mut self, value: usize) {
         if self.0.len() <= value {
             self.0.resize(value + 1, 0);
@@ -51,7 +49,6 @@ impl Histogram {
         self.0[value] += 1;
     }
 
-    /// So many came
     pub fn count(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -16,7 +16,6 @@ use crate::oracles;
 use crate::output::{self, line, note};
 use crate::parallel::{map_chunks, threads_default};
 
-/// What to run
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// How many peers

@@ -17,7 +17,6 @@ const STEP: Duration = Duration::from_secs(1);
 /// How a walk ended
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// At its destination
     Delivered,
     /// With status 503, for this reason
     CameBack(Cause),
@@ -28,7 +27,6 @@ pub enum End {
 /// What became of one packet
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk {
-    /// How it ended
     pub end: End,
     /// Links that it was sent over, ways back among them
     pub hops: u8,
@@ -39,7 +37,6 @@ pub struct Walk {
 pub struct Trip {
     /// From this living peer
     pub from: Peer,
-    /// To this one
     pub to: Peer,
     /// The packet's id, which breaks ties
     pub id: u64,

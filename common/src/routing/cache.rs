@@ -46,7 +46,6 @@ impl Default for RouteCache {
 }
 
 impl RouteCache {
-    /// Nothing known yet
     pub fn new() -> Self {
         let mut slots = Vec::new();
         slots.resize_with(DESTINATIONS_MAX, || None);

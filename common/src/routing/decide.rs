@@ -15,27 +15,20 @@ use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Mark, PacketRef};
 pub enum Decision {
     /// It is for this peer
     Deliver,
-    /// It goes on
     Forward {
         /// To this neighbour, whose link is up
         to: Address,
-        /// Changed so
         edit: Edit,
-        /// Why to it
         choice: Choice,
     },
     /// Nobody is left to try here: it goes back to whoever it came from
     Back {
         /// To this peer, whose link was up when it was last heard of
         to: Address,
-        /// Changed so
         edit: Edit,
     },
     /// It ends here, and its source is told
-    Undeliverable {
-        /// Why
-        cause: Cause,
-    },
+    Undeliverable { cause: Cause },
     /// It ends here in silence: its bytes are not to be believed
     Drop(DropReason),
 }

@@ -11,7 +11,6 @@ use crate::wire::session::NEIGHBOURS_MAX;
 /// One neighbour, as a peer sees it
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighbourView {
-    /// Who
     pub address: Address,
     /// Whether the link to it is up
     pub up: bool,
@@ -123,7 +122,6 @@ impl Routes {
         self.own
     }
 
-    /// The network's degree
     pub const fn degree(&self) -> u8 {
         self.degree
     }

@@ -92,7 +92,6 @@ impl Mesh {
         self.learn();
     }
 
-    /// One who lives
     fn random_member(&mut self) -> Address {
         loop {
             let member = self.members[(self.rng.next_u64() % self.members.len() as u64) as usize];

@@ -58,7 +58,6 @@ impl Secret {
         Self(bytes)
     }
 
-    /// The bytes
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

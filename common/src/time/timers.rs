@@ -27,7 +27,6 @@ impl<T: Clone + Ord> Timers<T> {
         self.order.insert((moment, item));
     }
 
-    /// Forgets `item`
     pub(crate) fn stop(&mut self, item: &T) {
         if let Some((item, moment)) = self.moments.remove_entry(item) {
             self.order.remove(&(moment, item));

@@ -18,7 +18,6 @@ use crate::id::Name;
 pub struct TooMany {
     /// What was offered
     pub len: usize,
-    /// What fits
     pub max: usize,
 }
 
@@ -27,7 +26,6 @@ pub struct TooMany {
 pub struct Bounded<T, const N: usize>(Vec<T>);
 
 impl<T, const N: usize> Bounded<T, N> {
-    /// Nothing
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -37,7 +35,6 @@ impl<T, const N: usize> Bounded<T, N> {
         Self(values.into_iter().take(N).collect())
     }
 
-    /// The values
     pub fn into_vec(self) -> Vec<T> {
         self.0
     }
@@ -121,7 +118,6 @@ impl<Context, T: Decode<Context>, const N: usize> Decode<Context> for Bounded<T,
 pub struct Bytes<const N: usize>(Vec<u8>);
 
 impl<const N: usize> Bytes<N> {
-    /// The bytes
     pub fn into_vec(self) -> Vec<u8> {
         self.0
     }

@@ -42,7 +42,6 @@ pub struct Message {
     pub id: MessageId,
     /// The name that the sender means
     pub to: Name,
-    /// What it says
     pub content: Content,
 }
 
@@ -69,16 +68,14 @@ pub enum Signal {
 /// The request to evaluate a function
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Call {
-    /// Which
     pub function: Text<64>,
-    /// Its arguments
     pub arguments: Bounded<Bytes<DATA_BYTES_MAX>, 64>,
 }
 
 /// The fate of an earlier message: the receipt of data, the answer to a ping, the result of a call
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Reply {
-    /// The message
+    /// The message that is answered
     pub to: MessageId,
     /// What became of it
     pub status: Status,
@@ -91,7 +88,6 @@ pub struct Reply {
 /// One forwarder on a path
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct PathHop {
-    /// Who
     pub short: ShortId,
     /// Whether it was a supernode's relay instead of a neighbour
     pub relay: bool,
@@ -138,13 +134,11 @@ impl SignedMessage {
 /// Why a packet did not arrive
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Undeliverable {
-    /// Of the packet
+    /// The packet's id
     pub packet: u64,
-    /// Its destination
     pub destination: Address,
     /// 503 with a cause, or what the supernode that was to relay it says (410)
     pub status: Status,
-    /// The cause
     pub cause: Cause,
     /// The way it had taken
     pub path: Bounded<PathHop, ENTRIES_MAX>,
@@ -168,17 +162,13 @@ pub enum Cause {
 /// One forwarder's report on a traced packet
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Hop {
-    /// Of the packet
+    /// The packet's id
     pub packet: u64,
     /// How many forwarders had it before
     pub index: u8,
-    /// The reporter's name
     pub name: Name,
-    /// The reporter's address
     pub address: Address,
-    /// Whom it chose
     pub next: Address,
-    /// Why
     pub choice: Choice,
 }
 

@@ -13,7 +13,6 @@ use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 pub struct Certificate {
     /// The network key, which the network's id is the hash of ([`crypto::network_id`])
     pub network_key: Key,
-    /// The supernode's key
     pub supernode: Key,
     /// Distinct for every certificate of a network; removing a supernode revokes its serial
     pub serial: u64,
@@ -59,15 +58,11 @@ impl SignedCertificate {
 /// It holds no time, so clocks don't matter and renewals don't travel: a larger epoch without it revokes it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Grant {
-    /// The network
     pub network: NetworkId,
-    /// The peer's name
     pub name: Name,
-    /// The peer's key
     pub key: Key,
     /// The peer's place for this session
     pub address: Address,
-    /// This stay
     pub session: SessionId,
     /// When the session began, in the directory's order: a larger one replaces a smaller one of the same key
     pub epoch: Epoch,

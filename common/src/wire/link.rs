@@ -18,7 +18,7 @@ pub struct Table {
 /// One link of a neighbour's
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct TableEntry {
-    /// To whom
+    /// The other end of the link
     pub address: Address,
     /// Whether the link is up
     pub up: bool,
@@ -36,7 +36,7 @@ pub struct Delta {
 /// One liveness bit
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LinkState {
-    /// To whom
+    /// The other end of the link
     pub address: Address,
     /// Whether the link is up
     pub up: bool,
@@ -49,9 +49,7 @@ pub struct Probe {
     pub sequence: u32,
 }
 
-/// Yes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ProbeReply {
-    /// Of the probe
     pub sequence: u32,
 }

@@ -68,7 +68,6 @@ pub use codec::{decode, encode};
 
 use crate::status::Status;
 
-/// The protocol's version
 pub const VERSION: u16 = 1;
 /// Bytes of a frame before its body
 pub const FRAME_HEADER_BYTES: usize = 4;
@@ -121,7 +120,6 @@ macro_rules! frames {
         pub enum FrameKind { $($name = $kind,)* }
 
         impl FrameKind {
-            /// Every kind
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             #[inline]
@@ -141,7 +139,6 @@ macro_rules! frames {
         pub enum Frame { $($name($body),)* }
 
         impl Frame {
-            /// Which it is
             pub const fn kind(&self) -> FrameKind {
                 match self { $(Self::$name(_) => FrameKind::$name,)* }
             }
@@ -292,7 +289,6 @@ impl PacketBytes {
         Ok(Self(bytes))
     }
 
-    /// To read it
     pub fn as_ref(&self) -> packet::PacketRef<'_> {
         packet::PacketRef::of_checked(&self.0)
     }

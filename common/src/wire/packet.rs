@@ -178,18 +178,15 @@ impl<'a> PacketRef<'a> {
         Self::parse(bytes).unwrap_or(Self { header: EMPTY, bytes: &[], payload_end: 0 })
     }
 
-    /// The fixed part
     #[inline]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// All of it
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// What it carries
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(HEADER_BYTES..self.payload_end).unwrap_or_default()
     }

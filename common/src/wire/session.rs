@@ -26,9 +26,7 @@ pub type Reason = Text<200>;
 /// Which of the two a node is
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Role {
-    /// A peer
     Peer,
-    /// A supernode
     Supernode,
 }
 
@@ -111,7 +109,6 @@ pub struct Refused {
 /// Peer → supernode, every third of the lease
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Renew {
-    /// The session
     pub session: SessionId,
     /// The epoch of the table that the peer has; an older one than the directory's for it is answered by a rewire
     pub epoch: Epoch,
@@ -120,7 +117,6 @@ pub struct Renew {
 /// Supernode → peer: the lease begins anew
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Renewed {
-    /// The session
     pub session: SessionId,
     /// The epoch of the last rewire that concerned the peer
     pub epoch: Epoch,
@@ -129,14 +125,12 @@ pub struct Renewed {
 /// Peer → supernode: the session ends now
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Logout {
-    /// The session
     pub session: SessionId,
 }
 
 /// Supernode → peer: the logout is durable
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LoggedOut {
-    /// The session
     pub session: SessionId,
 }
 
@@ -163,7 +157,6 @@ pub struct LookUp {
 /// The answer to a [`LookUp`]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Found {
-    /// Of the question
     pub query: u64,
     /// 200, 404, 410, 429 or 503
     pub status: Status,
@@ -174,11 +167,8 @@ pub struct Found {
 /// What the directory knows of a peer that is logged in
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Record {
-    /// Its name
     pub name: Name,
-    /// Its key
     pub key: Key,
-    /// Its place
     pub address: Address,
     /// The epoch at which its session began
     pub epoch: Epoch,

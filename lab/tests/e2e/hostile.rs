@@ -232,7 +232,6 @@ impl Hostile {
         }
     }
 
-    /// Opens one link
     pub(crate) fn open(&mut self, to: SocketAddr, purpose: Purpose) -> LinkId {
         self.dial(to, purpose);
         let end = Instant::now() + PATIENCE;

@@ -32,7 +32,6 @@ const AT_ONCE_MAX: f64 = 1.6;
 /// Mean hops after a day, in multiples of those of a fresh ring
 const DAY_MAX: f64 = 1.02;
 
-/// What is simulated
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How many: 500, 10k, 1M
@@ -72,13 +71,9 @@ impl Options {
 /// What was found: the same for the same options on every machine
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// How many
     pub peers: usize,
-    /// The network's degree
     pub degree: u8,
-    /// The first seed
     pub seed: u64,
-    /// How many seeds
     pub seeds: u64,
     /// Into a ring of joins alone, and into a churned one
     pub rings: [RingFigures; 2],
@@ -102,9 +97,7 @@ pub struct RingFigures {
 /// What one join or leave costs, mean and most
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Costs {
-    /// Links opened
     pub opened: Counted,
-    /// Links closed
     pub closed: Counted,
     /// Other peers whose table changed
     pub touched: Counted,
@@ -113,9 +106,7 @@ pub struct Costs {
 /// A number that differs from time to time
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Counted {
-    /// Mean
     pub mean: Figure,
-    /// The most
     pub max: usize,
 }
 
@@ -141,7 +132,6 @@ impl Figures {
     }
 }
 
-/// Runs the verb
 pub fn run(options: &Options) -> ExitCode {
     let figures = measure(options);
     if options.json {

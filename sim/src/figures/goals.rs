@@ -10,7 +10,6 @@ pub(super) const LINKS_MAX: Goal = AtMost(36.0);
 /// The goals of one size at the default degree, for a ring of joins and a churned one alike
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Goals {
-    /// Mean hops
     pub(super) hops: Option<Goal>,
     /// Mean hops over the Moore bound
     pub(super) ratio: Option<Goal>,

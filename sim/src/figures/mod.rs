@@ -25,7 +25,6 @@ const LOAD_P99_MAX: Goal = Goal::AtMost(1.8);
 /// The busiest of all
 const LOAD_MAX: Goal = Goal::AtMost(2.5);
 
-/// What is measured
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Sizes, one a column
@@ -43,7 +42,6 @@ pub struct Options {
     /// The largest size at which a day of sessions passes: a million peers take minutes for it
     #[arg(long, value_name = "N", default_value = "100k", value_parser = arguments::peers)]
     pub day_peers: usize,
-    /// The first seed
     #[arg(long, value_name = "S", default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
     /// How many seeds, one after the other, each with its own members and packets
@@ -70,14 +68,12 @@ pub struct Table {
     pub packets: usize,
     /// The first seed
     pub seed: u64,
-    /// How many seeds
     pub seeds: u64,
 }
 
 /// One kind of figure at every size
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// What it is
     pub name: &'static str,
     /// How it is written
     pub unit: Unit,
@@ -107,7 +103,6 @@ impl Table {
     }
 }
 
-/// Runs the verb
 pub fn run(options: &Options) -> ExitCode {
     let table = measure(options);
     if options.json {

@@ -15,11 +15,9 @@ const MACHINES_A_STEP: u32 = 1_000;
 pub struct Config {
     /// Of everything that is drawn
     pub seed: u64,
-    /// How many peers
     pub peers: u32,
     /// How many supernodes: one, until they replicate
     pub supernodes: u32,
-    /// The network's degree
     pub degree: u8,
     /// How long a session lasts without a renewal
     pub lease: Duration,
@@ -27,7 +25,6 @@ pub struct Config {
     pub calm: Duration,
     /// How long faults last
     pub faults: Duration,
-    /// Kinds of faults
     pub kinds: BTreeSet<Effect>,
     /// Mean time from one fault to the next
     pub fault_every: Duration,
@@ -69,7 +66,6 @@ impl Config {
         }
     }
 
-    /// Machines in all
     pub const fn machines(&self) -> u32 {
         self.supernodes + self.peers
     }

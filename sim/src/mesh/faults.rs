@@ -19,7 +19,6 @@ macro_rules! effects {
         pub enum Effect { $($(#[$doc])* $name,)* }
 
         impl Effect {
-            /// Every kind
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// Its name on the command line
@@ -63,7 +62,6 @@ effects! {
     Pause = "pause",
     /// Clocks that ran at a wrong rate
     Skew = "skew",
-    /// Clocks that jumped
     Jump = "jump",
     /// Writes that took long
     SlowDisk = "slow-disk",
@@ -87,7 +85,6 @@ impl FromStr for Effect {
     }
 }
 
-/// Something that breaks
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Ways are cut until healed
@@ -100,7 +97,6 @@ pub enum Fault {
     Crash(NodeId, Duration),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
     PowerCut(NodeId, Duration, bool),
-    /// The process starts
     Start(NodeId),
     /// The process stands still for a while
     Pause(NodeId, Duration),
@@ -108,24 +104,20 @@ pub enum Fault {
     Resume(NodeId),
     /// The clock runs fast by so many millionths
     Skew(NodeId, i64),
-    /// The clock jumps
     Jump(NodeId, Duration),
     /// Writes take so long on average
     SlowDisk(NodeId, Duration),
     /// The disk takes nothing, or takes again
     FullDisk(NodeId, bool),
-    /// The weather changes
     Weather(Weather),
 }
 
 /// Who may break, and how
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Kinds of faults
     pub kinds: BTreeSet<Effect>,
     /// Machines that are supernodes
     pub supernodes: u32,
-    /// Machines in all
     pub machines: u32,
     /// Mean time from one fault to the next
     pub every: Duration,

@@ -16,18 +16,15 @@ use super::users::Deed;
 pub enum Event {
     /// A process's cores have something to do
     Wake {
-        /// Whose
         node: NodeId,
         /// Of which start of the process
         life: u32,
     },
     /// A link's liveness has something to do
     LinkWake {
-        /// Whose
         node: NodeId,
         /// Of which start of the process
         life: u32,
-        /// Which link
         link: u64,
     },
     /// A dial's SYN leaves, for the n-th time
@@ -42,23 +39,18 @@ pub enum Event {
     Arrive(ConnId, Side, Item),
     /// A stream has broken under one end
     Broken {
-        /// Whose
         node: NodeId,
         /// Of which start of the process
         life: u32,
-        /// Which link
         link: u64,
     },
     /// A disk is done
     Disk {
-        /// Whose
         node: NodeId,
         /// Of which start of the process
         life: u32,
-        /// With what
         done: DiskDone,
     },
-    /// Something breaks
     Fault(Box<Fault>),
     /// Something that was broken is whole again
     Heal(u64),
@@ -121,7 +113,6 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The present moment
     pub const fn now(&self) -> Instant {
         self.now
     }

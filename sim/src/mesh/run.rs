@@ -36,7 +36,6 @@ pub struct Report {
     pub told: Option<u64>,
     /// Stands for everything that happened
     pub hash: u64,
-    /// Events that happened
     pub events: u64,
     /// Virtual time that passed
     pub simulated: Duration,

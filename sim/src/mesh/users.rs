@@ -14,9 +14,7 @@ use crate::chance::Chance;
 pub enum Deed {
     /// Sends something to somebody
     Send {
-        /// To whom
         to: Name,
-        /// What
         content: Content,
         /// Whether to trace its way
         traced: bool,
@@ -27,7 +25,6 @@ pub enum Deed {
     Read,
     /// Logs out, to come back after a while
     LogOut(Duration),
-    /// Logs in
     LogIn,
 }
 
@@ -40,7 +37,6 @@ pub struct Habits {
     pub logouts: f64,
 }
 
-/// The machine's name
 pub fn name_of(node: u32) -> Name {
     let text = format!("peer-{node}");
     text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))

@@ -37,28 +37,21 @@ pub enum Observation<'a> {
         link: u64,
         /// Who is at the other end
         other: NodeId,
-        /// Who dialled
         direction: Direction,
     },
     /// A link is over at this end
     Closed {
         /// Its number at this end
         link: u64,
-        /// Why
         why: &'a LinkEnd,
     },
-    /// A frame came
     Received {
-        /// Over which link
         link: u64,
-        /// What
         frame: &'a Frame,
     },
     /// A frame of this process's own left; packets that it forwards are `Forwarded`
     Sent {
-        /// Over which link
         link: u64,
-        /// What
         frame: &'a Frame,
     },
     /// A peer's core wants or tells this
@@ -70,30 +63,24 @@ pub enum Observation<'a> {
     },
     /// A packet was passed on or given back
     Forwarded {
-        /// By whom
         here: Address,
-        /// To whom
         to: Address,
         /// As it came
         packet: &'a PacketRef<'a>,
-        /// What was changed
         edit: &'a Edit,
         /// The frame that left
         after: &'a [u8],
     },
     /// A packet that was passed on arrives twice
     Duplicated {
-        /// Which
         packet: &'a PacketRef<'a>,
     },
     /// A packet has reached its destination
     Delivered {
-        /// Which
         packet: &'a PacketRef<'a>,
     },
     /// An in-box has decided about a message
     Kept {
-        /// Which
         id: MessageId,
         /// What the sender is told
         status: Status,
@@ -102,13 +89,9 @@ pub enum Observation<'a> {
     },
     /// A user has sent something
     Asked {
-        /// The message's id
         id: MessageId,
-        /// For whom
         to: &'a Name,
-        /// What
         content: &'a Content,
-        /// From where
         source: Address,
     },
     /// A supernode has applied commands; this is its directory now
@@ -120,11 +103,8 @@ pub enum Observation<'a> {
 /// What an oracle saw that must not be
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// When
     pub at: Instant,
-    /// Which oracle
     pub oracle: &'static str,
-    /// What
     pub what: String,
 }
 
@@ -163,7 +143,6 @@ impl Watch {
         self.violation.is_some()
     }
 
-    /// What was wrong
     pub const fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
@@ -264,7 +243,6 @@ impl Watch {
         self.violation.get_or_insert(Violation { at, oracle, what });
     }
 
-    /// A fault happens
     pub fn tell_fault(&mut self, now: Instant, fault: &Fault) {
         for oracle in &mut self.oracles {
             oracle.fault(now, fault);

@@ -18,7 +18,6 @@ use crate::sweep;
 pub struct Objection {
     /// Which oracle; `panic` if a core or the world came upon something impossible
     pub oracle: String,
-    /// What it said
     pub what: String,
     /// How far the run was; a run that panics does not tell
     pub at: Option<Duration>,
@@ -27,20 +26,15 @@ pub struct Objection {
 /// A run in which the mistake was seen, while nobody objected to it without the mistake
 #[derive(Clone, Debug)]
 pub struct Catch {
-    /// Which run
     pub scenario: Scenario,
-    /// Of which seed
     pub seed: u64,
-    /// What was seen
     pub objection: Objection,
 }
 
 /// What came of one mistake
 #[derive(Clone, Debug)]
 pub struct Hunt {
-    /// Which mistake
     pub mutant: Mutant,
-    /// Runs with it
     pub runs: u32,
     /// Time that they took
     pub took: Duration,

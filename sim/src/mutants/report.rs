@@ -10,20 +10,14 @@ use crate::output;
 /// The share of mistakes that must be seen
 pub const GOAL: f64 = 0.95;
 
-/// One mistake
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Its name
     pub mutant: &'static str,
-    /// What is wrong
     pub mistake: &'static str,
-    /// Who saw it
     pub oracle: Option<String>,
     /// What that oracle said
     pub what: Option<String>,
-    /// In which scenario
     pub scenario: Option<&'static str>,
-    /// With which seed
     pub seed: Option<u64>,
     /// Seconds of simulated time until then; none if a core panicked
     pub after_s: Option<f64>,
@@ -60,22 +54,18 @@ impl Row {
     }
 }
 
-/// All of it
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Mistakes that were made
     pub mutants: usize,
     /// Mistakes that were seen
     pub caught: usize,
-    /// Their share
     pub share: f64,
     /// Whether that is enough, and no oracle cried wolf
     pub is_good: bool,
-    /// Runs in all
     pub runs: u32,
     /// Seconds by the wall clock
     pub wall_s: f64,
-    /// Each mistake
     pub rows: Vec<Row>,
 }
 

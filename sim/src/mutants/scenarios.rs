@@ -22,7 +22,6 @@ const fn scenario(name: &'static str, mesh: &'static str, seeds: u64) -> Scenari
     Scenario { name, mesh, first: 1, seeds }
 }
 
-/// All runs
 pub const ALL: &[Scenario] = &[
     scenario("small", "--peers 12 --degree 4 --minutes 5", 6),
     scenario("burst", "--peers 12 --degree 4 --minutes 0 --burst 1100", 1),

@@ -20,7 +20,6 @@ const CONNS_MAX: usize = 2 * LINKS_MAX;
 /// Dials and links that one process may hold beyond those in its tables: home, and those that have not said who they are
 const SPARE: usize = 64;
 
-/// Knows the bounds
 #[derive(Debug, Default)]
 pub struct Bounds {
     under_way: UnderWay,

@@ -8,7 +8,6 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 use kith_common::wire::session::NEIGHBOURS_MAX;
 
-/// Knows the bounds
 #[derive(Debug, Default)]
 pub struct Degree;
 

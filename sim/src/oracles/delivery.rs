@@ -19,7 +19,6 @@ use crate::mesh::world::World;
 /// Pairs that are tried at most: all of a hundred peers
 const PAIRS_MAX: usize = 10_000;
 
-/// Walks packets
 #[derive(Debug, Default)]
 pub struct Delivery;
 

@@ -25,7 +25,6 @@ struct Book {
     since: Instant,
     hops_left: i16,
     had_it: Vec<Address>,
-    /// The source first
     way: Vec<Address>,
     /// Who handed it to which place, whose holder had another one
     moved: Vec<(Address, Address)>,

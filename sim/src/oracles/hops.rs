@@ -23,7 +23,6 @@ const SOURCES_MAX: usize = 64;
 /// The mean way may be so much longer than the shortest
 const STRETCH_MAX: f64 = 1.12;
 
-/// Measures ways
 #[derive(Debug, Default)]
 pub struct Hops;
 

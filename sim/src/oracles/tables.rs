@@ -15,7 +15,6 @@ use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
-/// Knows the definition
 #[derive(Debug, Default)]
 pub struct Tables;
 

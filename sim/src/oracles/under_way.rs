@@ -11,7 +11,6 @@ use crate::mesh::watch::Observation;
 pub(super) struct UnderWay(PerNode<usize>);
 
 impl UnderWay {
-    /// Something was seen
     pub(super) fn see(&mut self, node: NodeId, seen: &Observation<'_>) {
         let sends = self.0.of(node);
         match seen {

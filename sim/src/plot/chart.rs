@@ -38,7 +38,6 @@ pub(super) enum Stroke {
     Dashed,
 }
 
-/// One line
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) color: RGBColor,
@@ -49,7 +48,6 @@ pub(super) struct Line {
     pub(super) name: Option<String>,
 }
 
-/// One axis
 pub(super) struct Axis {
     /// With the unit
     pub(super) title: String,
@@ -60,7 +58,6 @@ pub(super) struct Axis {
     pub(super) write: fn(f64) -> String,
 }
 
-/// A whole picture
 pub(super) struct Chart {
     pub(super) title: String,
     pub(super) x: Axis,

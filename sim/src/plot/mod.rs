@@ -15,7 +15,6 @@ use clap::Args;
 
 use crate::{arguments, output};
 
-/// What is drawn
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Where the pictures go; what has their names there is replaced
@@ -38,7 +37,6 @@ pub struct Options {
     pub threads: Option<usize>,
 }
 
-/// Runs the verb
 pub fn run(options: &Options) -> ExitCode {
     match draw(options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,7 +37,6 @@ const SAMPLES: usize = 16;
 /// Every peer forwards at least so many packets, or chance alone would make its load
 const LOAD_MIN: f64 = 50.0;
 
-/// What is simulated
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How many: 500, 10k, 1M
@@ -101,9 +100,7 @@ impl Options {
 /// What was found: the same for the same options on every machine
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// How many
     pub peers: usize,
-    /// The network's degree
     pub degree: u8,
     /// The share that was dead
     pub dead: f64,
@@ -111,9 +108,7 @@ pub struct Figures {
     pub ids: Ids,
     /// What the ring had been through
     pub ring: History,
-    /// The first seed
     pub seed: u64,
-    /// How many seeds
     pub seeds: u64,
     /// Packets, over all seeds
     pub packets: u64,
@@ -142,24 +137,19 @@ pub struct Figures {
 /// Hops of the packets that were delivered
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hops {
-    /// Mean
     #[serde(flatten)]
     pub mean: Mean,
     /// The mean of each seed
     pub seed_means: Vec<f64>,
     /// Half took at most so many
     pub p50: usize,
-    /// 95 %
     pub p95: usize,
-    /// 99 %
     pub p99: usize,
-    /// The longest
     pub max: usize,
     /// The longest of each seed: the more packets, the longer it is
     pub seed_maxes: Vec<usize>,
 }
 
-/// How many arrived
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivered {
     /// Of so many
@@ -168,7 +158,6 @@ pub struct Delivered {
     pub within: [Share; 3],
     /// Given up by the product, with status 503, before 32, 64 and 128 hops
     pub came_back_before: [Share; 3],
-    /// Why
     pub came_back: CameBack,
 }
 
@@ -197,15 +186,12 @@ pub struct Load {
 /// Links of one peer
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Links {
-    /// Mean
     pub mean: f64,
     /// 99 % of the peers have at most so many
     pub p99: usize,
-    /// The most
     pub max: usize,
 }
 
-/// Runs the verb
 pub fn run(options: &Options) -> ExitCode {
     if overlay::living(options.peers, options.dead) < 2 {
         output::note("kith-sim: fewer than two peers would live, and packets go from one to another: say more --peers");

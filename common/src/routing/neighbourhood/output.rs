@@ -14,11 +14,9 @@ use crate::wire::{Frame, FrameKind};
 /// A link whose hellos have been exchanged
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Its number
     pub link: LinkId,
     /// The other side's key, as the transport proved it
     pub key: Key,
-    /// Who dialled
     pub direction: Direction,
     /// The other side's boot counter
     pub boot: u64,
@@ -33,32 +31,24 @@ pub enum Output {
     Dial {
         /// Who must answer
         key: Key,
-        /// Its place
         address: Address,
-        /// Where it listens
         locations: Locations,
     },
     /// Send `frame` on `link`
     Send {
-        /// Where
         link: LinkId,
-        /// What
         frame: Frame,
     },
     /// Send what is queued and a `Bye`, then close; the link is forgotten already
     Close {
-        /// Which
         link: LinkId,
-        /// The `Bye`'s code
         status: Status,
-        /// The `Bye`'s words
         reason: CloseReason,
     },
     /// Tell home (only said while it is reachable)
     Report(Report),
     /// The views, or the links behind them, are others now
     RoutesChanged,
-    /// Trace this
     Event(Event),
 }
 
@@ -95,13 +85,11 @@ reasons! {
         TooMany = "too many links",
         /// We have no session
         NotLoggedIn = "this peer is not logged in",
-        /// Our session ends
         LoggedOut = "this peer logs out",
     }
 }
 
 impl CloseReason {
-    /// As a code
     pub const fn status(self) -> Status {
         match self {
             Self::NotANeighbour | Self::Rewired | Self::Moved | Self::NoGrant => Status::NotAllowed,
@@ -164,35 +152,92 @@ reasons! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A rewire was applied
-    Rewired { epoch: Epoch, members: u64, kept: usize, joined: usize, left: usize },
+    Rewired {
+        epoch: Epoch,
+        members: u64,
+        kept: usize,
+        joined: usize,
+        left: usize,
+    },
     /// … and changed more than half of the table, which is what an eclipse looks like
-    Upset { epoch: Epoch, left: usize, of: usize, reason: UpsetReason },
+    Upset {
+        epoch: Epoch,
+        left: usize,
+        of: usize,
+        reason: UpsetReason,
+    },
     /// A rewire changed nothing
-    RewireIgnored { epoch: Epoch, reason: RewireFault },
+    RewireIgnored {
+        epoch: Epoch,
+        reason: RewireFault,
+    },
     /// A record of a rewire was left out
-    RecordIgnored { epoch: Epoch, address: Address, reason: RewireFault },
+    RecordIgnored {
+        epoch: Epoch,
+        address: Address,
+        reason: RewireFault,
+    },
     /// An unknown peer with a good grant waits for a rewire that makes it a neighbour
-    UnknownPeerWaited { link: LinkId, name: Name, address: Address },
+    UnknownPeerWaited {
+        link: LinkId,
+        name: Name,
+        address: Address,
+    },
     /// An unknown peer with a good grant was accepted, as no home is reachable to tell
-    GuestAccepted { link: LinkId, name: Name, address: Address },
+    GuestAccepted {
+        link: LinkId,
+        name: Name,
+        address: Address,
+    },
     /// A neighbour's link is up, `after` it began to be wanted or went down
-    LinkUp { link: LinkId, name: Name, address: Address, direction: Direction, after: Duration },
+    LinkUp {
+        link: LinkId,
+        name: Name,
+        address: Address,
+        direction: Direction,
+        after: Duration,
+    },
     /// A neighbour's last link is down
-    LinkDown { name: Name, address: Address, reason: Reason },
+    LinkDown {
+        name: Name,
+        address: Address,
+        reason: Reason,
+    },
     /// We closed a link
-    LinkClosed { link: LinkId, key: Key, reason: CloseReason },
-    /// A dial failed
-    DialFailed { name: Name, address: Address, attempts: u32, reason: Reason },
+    LinkClosed {
+        link: LinkId,
+        key: Key,
+        reason: CloseReason,
+    },
+    DialFailed {
+        name: Name,
+        address: Address,
+        attempts: u32,
+        reason: Reason,
+    },
     /// A neighbour's link was not up in time; old links don't wait for it any longer
-    GaveUp { name: Name, address: Address, reason: Reason },
+    GaveUp {
+        name: Name,
+        address: Address,
+        reason: Reason,
+    },
     /// All links are down
     Isolated,
     /// A frame changed nothing
-    FrameIgnored { link: LinkId, kind: FrameKind, reason: IgnoreReason },
+    FrameIgnored {
+        link: LinkId,
+        kind: FrameKind,
+        reason: IgnoreReason,
+    },
     /// An input of the shell's changed nothing
-    LinkIgnored { link: LinkId, reason: IgnoreReason },
+    LinkIgnored {
+        link: LinkId,
+        reason: IgnoreReason,
+    },
     /// Timers ran late by this much, so the others' time limits began anew
-    HeldUp { late: Duration },
+    HeldUp {
+        late: Duration,
+    },
 }
 
 /// How a neighbour's link is
@@ -206,7 +251,6 @@ pub enum LinkStatus {
     Down {
         /// Why the last link or the last dial ended
         reason: Reason,
-        /// The next dial
         redial_at: Option<Instant>,
     },
     /// In use, and closed once the new ones are up
@@ -216,21 +260,16 @@ pub enum LinkStatus {
 /// One neighbour, for people
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighbourStatus {
-    /// Its name
     pub name: Name,
-    /// Its key
     pub key: Key,
-    /// Its place
     pub address: Address,
     /// Where it listens; none of a guest
     pub locations: Locations,
     /// How its link is
     pub state: LinkStatus,
-    /// Since when
     pub since: Instant,
     /// The link in use
     pub link: Option<LinkId>,
-    /// Who dialled it
     pub direction: Option<Direction>,
     /// Whether it is in the table; a guest and a leaving one are not
     pub is_wanted: bool,

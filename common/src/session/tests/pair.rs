@@ -97,7 +97,6 @@ impl Pair {
         }
     }
 
-    /// Lets `seconds` pass
     pub(super) fn run(&mut self, seconds: f64) {
         let until = self.now + Duration::from_secs_f64(seconds);
         for _ in 0..100_000 {

@@ -38,21 +38,33 @@ pub(super) enum Ask {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
     /// Where the one before is to connect to
-    Listening { at: String },
-    /// Carried out
+    Listening {
+        at: String,
+    },
     Done,
     /// Messages since [`Ask::Send`]
-    Sent { messages: u64 },
+    Sent {
+        messages: u64,
+    },
     /// Messages in the time that was measured
-    Counted { messages: u64, took_us: u64 },
+    Counted {
+        messages: u64,
+        took_us: u64,
+    },
     /// Messages that have come since the last time
-    Settled { messages: u64 },
+    Settled {
+        messages: u64,
+    },
     /// One message at a time
     RoundTrips(RoundTrips),
     /// Packets passed on by real decisions, and those that were not
-    Faults { forwarded: u64, dropped: u64 },
-    /// Not carried out
-    Failed { reason: String },
+    Faults {
+        forwarded: u64,
+        dropped: u64,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 /// Times from a message's leaving to its coming back

@@ -83,7 +83,6 @@ struct Node {
     received: Received,
 }
 
-/// The sender's run
 struct Sending {
     messages: Messages,
     acknowledged: u64,

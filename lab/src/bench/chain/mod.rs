@@ -44,7 +44,6 @@ pub(crate) struct ChainOptions {
     pub json: bool,
 }
 
-/// Which chain
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bare,
