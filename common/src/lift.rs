@@ -140,7 +140,7 @@ impl Maps {
     }
 }
 
-/// Which pairs of members cannot connect: each is absent to the other when links are sought. Symmetric.
+/// The pairs of members that cannot connect: each is absent to the other when links are sought. Symmetric.
 pub trait Absent {
     /// Whether the two cannot connect
     fn is_absent(&self, a: Address, b: Address) -> bool;
@@ -197,7 +197,7 @@ pub fn neighbours(ring: &Ring, maps: &Maps, x: Address, absent: &impl Absent) ->
     found
 }
 
-/// Whom `x` wants as its neighbours: those beside it, and the owners of its images; may repeat, and name `x` itself
+/// The neighbours that `x` wants: those beside it, and the owners of its images; may repeat, and name `x` itself
 fn chosen<'a>(ring: &'a Ring, maps: &Maps, x: Address, absent: &'a impl Absent) -> impl Iterator<Item = Address> + 'a {
     let eligible = move |y: Address| !absent.is_absent(x, y);
     let beside_eligible = move |y: &Address| *y != x && eligible(*y);

@@ -64,7 +64,7 @@ pub enum LabError {
     /// A process of a bench failed. All of its processes have ended.
     #[error("{process}, a process of the bench: {reason}")]
     Bench {
-        /// Which chain, and which place in it
+        /// The chain, and the place in it
         process: String,
         reason: String,
     },

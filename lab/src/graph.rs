@@ -8,7 +8,7 @@ use crate::error::LabError;
 use crate::fate::Fate;
 use crate::node::Node;
 
-/// Who has a link that is up to whom, by name
+/// The links that are up, by the names of both ends
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The links that are up, as each of `peers` tells its own

@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// Who is told how far a lab has come
+/// Where a lab tells how far it has come
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Nobody

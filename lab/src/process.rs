@@ -1,4 +1,4 @@
-//! Which process is which, and signals to it.
+//! Processes: which is which, and signals to them.
 //!
 //! A pid alone is not a name: it is given to another process once its owner is gone. So a process is known by its pid
 //! and its start time together, and a signal goes only to one whose both agree.

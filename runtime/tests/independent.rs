@@ -322,7 +322,7 @@ fn addresses_are_the_loneliest_candidates() {
 fn link_in_the_transcript_is_one_that_both_sides_accept() {
     let golden = Golden::read();
     let network = golden.get("signed network id");
-    // Who has the smaller key dials, so speaks first.
+    // The peer with the smaller key dials, so it speaks first.
     assert!(golden.get("key of bob") < golden.get("key of alice"));
     let [bob, alice] = ["link 01 bob: Hello", "link 02 alice: Hello"].map(|name| hello(golden.body(name, 1)));
     assert_eq!((bob.role, bob.purpose, alice.role, alice.purpose), (0, 0, 0, 0));

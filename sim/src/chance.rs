@@ -16,17 +16,17 @@ pub enum Draws {
     Processes = 3,
     /// What users do
     Users = 4,
-    /// Which faults there are, and when
+    /// The faults, and their times
     Faults = 5,
-    /// Who joins and leaves a ring
+    /// The members that join and leave a ring
     Members = 6,
     /// How long members stay
     Sessions = 7,
-    /// Who dies
+    /// The peers that die
     Dead = 8,
     /// From whom to whom packets go
     Packets = 9,
-    /// Which joins and leaves are counted
+    /// The joins and leaves that are counted
     Changes = 10,
     /// What is timed
     Timing = 11,

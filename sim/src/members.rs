@@ -1,4 +1,4 @@
-//! Who is on the ring: joins and leaves by the product's own rules.
+//! The members of the ring: joins and leaves by the product's own rules.
 
 use clap::ValueEnum;
 use kith_common::crypto::candidate_address;

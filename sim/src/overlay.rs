@@ -1,4 +1,4 @@
-//! Who is linked to whom, as compact arrays, and who is dead.
+//! The links between peers, as compact arrays, and which peers are dead.
 
 use std::collections::VecDeque;
 

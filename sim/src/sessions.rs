@@ -18,7 +18,7 @@ const SCALE_HOURS: f64 = 0.5;
 /// Events are in the order of whole microseconds: a last bit that differs between machines decides nothing
 const MICROS_PER_HOUR: f64 = 3.6e9;
 
-/// Whose sessions end within so many hours, one after the other; whoever leaves is replaced at once
+/// The members whose sessions end within so many hours, one after the other; each is replaced as soon as it leaves
 ///
 /// All `peers` have just come.
 pub fn ends(peers: usize, hours: f64, chance: &mut Chance) -> impl Iterator<Item = usize> {

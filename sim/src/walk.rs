@@ -52,7 +52,7 @@ pub struct Walker<'a> {
     shelf: Vec<Option<(Peer, Routes)>>,
     /// The first for the first peer that a packet comes to, and so on: snapshots' generations tell peers apart
     caches: Vec<RouteCache>,
-    /// Whom the present packet has come to
+    /// The peers that the present packet has come to
     visited: Vec<Peer>,
     now: Instant,
     packet: Vec<u8>,

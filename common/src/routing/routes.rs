@@ -34,7 +34,7 @@ pub struct Routes {
     reach: Later,
 }
 
-/// Whom two hops lead to
+/// The members that two hops lead to
 #[derive(Clone, Debug, Default)]
 struct Reach {
     /// Everybody to whom a neighbour has a link that is up, in the order of addresses, this peer left out
@@ -131,7 +131,7 @@ impl Routes {
         self.members
     }
 
-    /// Which snapshot this is
+    /// The number of this snapshot; a newer one has a larger number
     pub const fn generation(&self) -> u64 {
         self.generation
     }

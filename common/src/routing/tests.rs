@@ -33,7 +33,7 @@ struct Mesh {
 #[derive(Debug)]
 struct Walk {
     end: Decision,
-    /// Who had it, in order
+    /// The members that had it, in order
     seen: Vec<Address>,
     /// What the packet says of its way
     way: Vec<ShortId>,

@@ -95,7 +95,7 @@ impl SignedGrant {
         self.verify_under(&self.certificate.verify(Some(network), verifier)?, verifier)
     }
 
-    /// Who is said to be a supernode, and to have signed it
+    /// The key that is said to be a supernode's, and to have signed it
     pub const fn certificate(&self) -> &SignedCertificate {
         &self.certificate
     }
@@ -126,7 +126,7 @@ pub enum GrantError {
     /// It is good in another network
     #[error("it belongs to another network")]
     OtherNetwork,
-    /// Who is said to have signed it did not
+    /// The signature is not of the key that is said to have made it
     #[error("its signature is wrong")]
     Signature,
     /// It names another key than the one that showed it

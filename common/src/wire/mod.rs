@@ -101,7 +101,7 @@ pub enum WireError {
     Version(u16),
 }
 
-/// Which queue of a link a frame waits in; a lower one goes first
+/// The queue of a link that a frame waits in; a lower one goes first
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Keeps the mesh together

@@ -38,7 +38,7 @@ pub const ENTRIES_MAX: usize = TTL_MAX as usize + DEAD_MAX + 1;
 const _: () = assert!(ENTRIES_MAX <= u8::MAX as usize);
 const _: () = assert!(HEADER_BYTES + PAYLOAD_BYTES_MAX + ENTRIES_MAX * ENTRY_BYTES <= super::LARGE_BYTES_MAX);
 
-/// Which queue a packet waits in
+/// The queue that a packet waits in
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Class {
@@ -84,7 +84,7 @@ pub struct Header {
     pub id: u64,
     /// Hops left
     pub ttl: u8,
-    /// Which queue it waits in
+    /// The queue that it waits in
     pub class: Class,
     /// Whether a queue on the way was more than half full
     pub congested: bool,

@@ -23,7 +23,7 @@ pub const NEIGHBOURS_MAX: usize = 64;
 /// A short reason for people, from the other side
 pub type Reason = Text<200>;
 
-/// Which of the two a node is
+/// What a node is: one of two
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Role {
     Peer,

@@ -1,4 +1,4 @@
-//! Who notices that a peer joins or leaves.
+//! Which peers notice that one joins or leaves.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn ring_neighbours(lab: &Lab, name: &str) -> BTreeSet<String> {
     beside.into_iter().map(|at| ring[at].1.clone()).collect()
 }
 
-/// Whose links differ, `NEW` itself aside
+/// The peers whose links differ, `NEW` itself aside
 fn changed(before: &Graph, after: &Graph) -> BTreeSet<String> {
     let names = before.keys().chain(after.keys()).filter(|name| *name != NEW);
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()

@@ -39,7 +39,7 @@ impl Change {
     /// A new peer logs in, with the last index; where it is
     pub fn join(&mut self, members: &mut Members) -> Address {
         let address = members.join();
-        // Whom it concerns is known when it is there; how their tables were, when it is not.
+        // The members that it concerns are known while it is there; their tables without it, while it is not.
         let concerned = lift::neighbours(members.ring(), &self.maps, address, &());
         members.leave_at(members.ring().len() - 1);
         self.keep(members.ring(), concerned.into_iter().chain([address]));

@@ -112,7 +112,7 @@ pub enum Fault {
     Weather(Weather),
 }
 
-/// Who may break, and how
+/// The machines that may break, and how
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub kinds: BTreeSet<Effect>,

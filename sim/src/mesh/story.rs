@@ -24,9 +24,9 @@ use crate::output::line;
 pub(super) struct Story {
     about: String,
     supernodes: u32,
-    /// Who is at the other end of each link
+    /// The machine at the other end of each link
     links: BTreeMap<(NodeId, u64), NodeId>,
-    /// Who was said to be at each place last
+    /// The name that was last said to be at each place
     places: BTreeMap<Address, Name>,
     /// Messages that were sent last, whose ids packets carry
     messages: VecDeque<MessageId>,
@@ -79,7 +79,7 @@ impl Story {
                 let arrow = if cut.both { "◄►" } else { "►" };
                 format!("{}: cut {} {arrow} {}", cut.effect, names(&cut.from), names(&cut.to))
             }
-            // Which one is told when it is found.
+            // It is told which link that is when the link is found.
             Fault::HalfOpen(_) | Fault::Reset(_) => return None,
             Fault::Crash(node, pause) => format!("{} is to be killed, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, true) => format!("the power of {} goes, for {pause:.1?}", name(node)),

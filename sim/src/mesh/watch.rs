@@ -1,4 +1,4 @@
-//! Who looks at the world: the oracles, the trace's hash, and the teller of stories.
+//! Those that look at the world: the oracles, the trace's hash, and the teller of stories.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +35,7 @@ pub enum Observation<'a> {
     Opened {
         /// Its number at this end
         link: u64,
-        /// Who is at the other end
+        /// The machine at the other end
         other: NodeId,
         direction: Direction,
     },

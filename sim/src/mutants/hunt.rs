@@ -16,7 +16,7 @@ use crate::sweep;
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
-    /// Which oracle; `panic` if a core or the world came upon something impossible
+    /// The oracle's name; `panic` if a core or the world came upon something impossible
     pub oracle: String,
     pub what: String,
     /// How far the run was; a run that panics does not tell
@@ -38,7 +38,7 @@ pub struct Hunt {
     pub runs: u32,
     /// Time that they took
     pub took: Duration,
-    /// Who saw it, if anybody
+    /// The oracle that saw it, if one did
     pub catch: Option<Catch>,
     /// Runs to which somebody objected without the mistake as well, and what they said: oracles that cry wolf
     pub wolves: Vec<(Scenario, u64, Objection)>,

@@ -22,7 +22,7 @@ use kith_common::mutant::Mutant;
 
 use crate::output;
 
-/// Which mistakes, and how
+/// The mistakes to make, and how
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Only these mistakes, separated by commas

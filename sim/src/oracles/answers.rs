@@ -32,7 +32,7 @@ const ASKED: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 struct Knowledge {
     is_home_up: bool,
-    /// Whom its tables have named, or its neighbours': it need not ask for these
+    /// The names in its own tables or its neighbours': it need not ask for these
     near: HashSet<Name>,
     /// When a supernode last told of each name; lasts over a restart, as it is on disk
     heard: BTreeMap<Name, Instant>,

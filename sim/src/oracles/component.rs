@@ -22,7 +22,7 @@ use crate::mesh::world::World;
 /// From the last cut, pause or silent death to the time when all must be connected again: noticing, telling, linking
 const CALM: Duration = Duration::from_secs(25);
 
-/// Who was kept apart and is brought together lacks whoever stood in, until a dial has succeeded or failed
+/// Two peers that were kept apart and are brought together lose those that stood in once a dial succeeded or failed
 const TRIAL: Duration = Duration::from_secs(12);
 
 /// When the network was last disturbed
@@ -34,7 +34,7 @@ pub struct Component {
     logged_in_since: BTreeMap<NodeId, Instant>,
 }
 
-/// Who would be linked by their tables if nobody were kept apart
+/// The links that the tables would make if nobody were kept apart
 fn kept_apart(world: &World) -> BTreeMap<NodeId, Vec<NodeId>> {
     let Some(supernode) = world.node(NodeId(0)).supernode() else { return BTreeMap::new() };
     let directory = supernode.core.directory();

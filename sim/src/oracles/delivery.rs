@@ -45,7 +45,7 @@ impl Oracle for Delivery {
     }
 }
 
-/// Who is logged in, by place, and whether each is of the healthy core
+/// The peers that are logged in, by place, and whether each is of the healthy core
 pub(super) fn peers(world: &World) -> BTreeMap<Address, (&Peer<Identity>, bool)> {
     let core = world.config.core();
     let present = world.peers().filter(|node| is_logged_in(node));

@@ -66,7 +66,7 @@ pub struct Fates {
     absent: BTreeMap<Name, Instant>,
     known: BTreeSet<Name>,
     present: BTreeSet<Name>,
-    /// Who lost its disk, and what was on it
+    /// The peers that lost their disks, and what was on them
     lost: BTreeMap<Name, Instant>,
     core: u32,
 }

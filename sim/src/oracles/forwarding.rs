@@ -26,7 +26,7 @@ struct Book {
     hops_left: i16,
     had_it: Vec<Address>,
     way: Vec<Address>,
-    /// Who handed it to which place, whose holder had another one
+    /// The peer that handed it on, and the place, whose holder had moved
     moved: Vec<(Address, Address)>,
     is_doubled: bool,
 }

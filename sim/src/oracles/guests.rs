@@ -1,4 +1,4 @@
-//! Who is no neighbour does not stay linked for long while there is a supernode that knows who is.
+//! A peer that is no neighbour does not stay linked for long while a supernode says who the neighbours are.
 //!
 //! Source: a peer with a good grant is let in as a guest while no supernode can be asked; once home is back, its table
 //! says who stays.

@@ -15,7 +15,7 @@ use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// Who owns which name
+/// The owner of each name
 #[derive(Debug, Default)]
 pub struct Holders {
     owners: BTreeMap<Name, Key>,

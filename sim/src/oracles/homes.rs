@@ -26,7 +26,7 @@ const NOTICE: Duration = Duration::from_secs(6);
 /// A write that a slow disk has begun may last this long after the disk is well again
 const SLOW_WRITE: Duration = Duration::from_secs(60);
 
-/// Who wanted to go on with which session, and who has no link
+/// The sessions that peers want to go on with, and the peers without a link
 #[derive(Debug)]
 pub struct Homes {
     /// In its first lease a supernode suspects nobody by itself

@@ -20,7 +20,7 @@ use crate::mesh::world::World;
 /// An idle link is probed after 12 s at most, and given up 2 s later; the rest is for slow clocks and steps
 pub(super) const NOTICE: Duration = Duration::from_secs(17);
 
-/// Who has just lost its last link tells home at once; the rest is for steps
+/// A peer that has just lost its last link tells its supernode at once; what else follows takes some steps
 const TELL: Duration = Duration::from_secs(1);
 
 /// Since when each peer is cut off without knowing it, or without telling
@@ -28,7 +28,7 @@ const TELL: Duration = Duration::from_secs(1);
 pub struct Isolation {
     since: BTreeMap<NodeId, Instant>,
     silent: BTreeMap<NodeId, Instant>,
-    /// Who has had a link since its last login, and so misses it
+    /// The peers that have had a link since their last login, and so miss it
     linked: BTreeSet<NodeId>,
     told: BTreeMap<NodeId, Instant>,
 }

@@ -26,7 +26,7 @@ const LATE: Duration = Duration::from_secs(15);
 /// A renewal may come while the disk writes that the session has ended
 const CROSSING: Duration = Duration::from_secs(5);
 
-/// Who renewed when, as a supernode sees it
+/// When each session was renewed, as a supernode sees it
 #[derive(Debug)]
 pub struct Leases {
     lease: Duration,

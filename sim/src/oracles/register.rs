@@ -1,4 +1,4 @@
-//! Who is at the other end of the supernode's links, and who has a session: what several oracles of sessions ask.
+//! The peers at the other ends of the supernode's links, and those with a session: several oracles ask for these.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Register {
         }
     }
 
-    /// Who is at the other end, or was
+    /// The peer that is at the other end, or was
     pub(super) fn other(&self, link: u64) -> Option<&Name> {
         self.others.get(&link)
     }
@@ -35,7 +35,7 @@ impl Register {
         self.sessions.iter().find(|(_, owner)| *owner == name).map(|(session, _)| *session)
     }
 
-    /// Who has a session
+    /// The peers that have a session
     pub(super) fn present(&self) -> impl Iterator<Item = &Name> {
         self.sessions.values()
     }

@@ -23,7 +23,7 @@ use crate::mesh::world::World;
 
 /// A peer with so many neighbours that are up has another way to almost everybody
 const NEIGHBOURS_MIN: usize = 4;
-/// Who stood still for a moment may have had no time for the second transmission
+/// A peer that stood still for a moment may have had no time for the second transmission
 const DISTURBED: Duration = Duration::from_secs(15);
 
 /// How one message went
@@ -64,7 +64,7 @@ impl Resends {
         let is_up = |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address);
         let views = routes.routes.views();
         let others = views.iter().filter(is_up).count();
-        // Who is taken for gone is looked for by any way that is left.
+        // A destination that is taken for gone is looked for by any way that is left.
         let is_missed = packet.entries().len() > 0;
         // And whoever has become a neighbour is sent to without a detour.
         let has_more = others >= NEIGHBOURS_MIN && sent.tried.len() < others;

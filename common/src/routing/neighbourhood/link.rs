@@ -44,7 +44,7 @@ pub(super) struct RemoteTable {
     pub(super) epoch: Epoch,
     /// In the order of addresses, each with whether it is up
     pub(super) links: Arc<[(Address, bool)]>,
-    /// Whom they lead to, in the same order
+    /// The peers that they lead to, in the same order
     pub(super) names: Vec<Name>,
 }
 
@@ -173,7 +173,7 @@ impl RemoteTable {
         Self { epoch: table.epoch, links, names: entries.into_values().map(|(_, name)| name).collect() }
     }
 
-    /// Whom it leads to
+    /// The peer that it leads to
     pub(super) fn known(&self) -> impl Iterator<Item = (Address, &Name)> {
         self.links.iter().map(|(address, _)| *address).zip(&self.names)
     }

@@ -100,7 +100,7 @@ impl Neighbour {
         self.try_anew(now, patience);
         self.attempts = attempts;
         (self.since, self.reason, self.is_loss_reported) = (now, end.reason(), false);
-        // Who says why it goes is still there, except after its logout.
+        // A peer that says why it closes the link is still there, unless it logs out.
         self.is_lost = matches!(end, LinkEnd::Lost(_) | LinkEnd::Bye(Status::Gone, _));
         match end {
             LinkEnd::Lost(_) if is_stable => {}

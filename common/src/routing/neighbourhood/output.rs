@@ -29,7 +29,7 @@ pub struct Opened {
 pub enum Output {
     /// Dial this peer; answered by `handle_link_opened` or `handle_dial_failed`
     Dial {
-        /// Who must answer
+        /// The key that the other end must prove
         key: Key,
         address: Address,
         locations: Locations,

@@ -84,7 +84,7 @@ impl State {
     }
 }
 
-/// Who is at the other end, and what both sides sign
+/// The peer at the other end, and what both sides sign
 #[derive(Clone, Debug)]
 struct Peer {
     handshake: Handshake,
