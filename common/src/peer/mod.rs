@@ -42,7 +42,7 @@ use crate::link::LinkId;
 use crate::mail::{Lent, Mail, NotLoggedIn, Own};
 use crate::names::Resolver;
 use crate::routing::Routes;
-use crate::routing::neighbourhood::{self, Neighbourhood};
+use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
 use crate::session::membership::{Membership, MembershipConfig, Standing};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
@@ -56,7 +56,7 @@ pub struct Config {
     /// Its name, its supernodes, and what it says to them
     pub session: MembershipConfig,
     /// Time limits of its links
-    pub neighbourhood: neighbourhood::Config,
+    pub neighbourhood: NeighbourhoodConfig,
     /// How often it has started, this time included
     pub boot: u64,
 }

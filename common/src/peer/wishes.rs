@@ -7,7 +7,7 @@ use crate::id::{Address, Name};
 use crate::link::Dial;
 use crate::mail::{Lent, MailOutput, Own};
 use crate::names::{Answerer, Local, NamesOutput};
-use crate::routing::neighbourhood;
+use crate::routing::neighbourhood::NeighbourhoodOutput;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;
 use crate::time::Instant;
@@ -69,8 +69,8 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn on_neighbourhood(&mut self, wish: neighbourhood::Output) {
-        use neighbourhood::Output as Wish;
+    fn on_neighbourhood(&mut self, wish: NeighbourhoodOutput) {
+        use NeighbourhoodOutput as Wish;
         match wish {
             Wish::Dial { key, locations, .. } => {
                 let attempt = self.dials.begin(DialFor::Neighbour(key));

@@ -24,8 +24,8 @@ pub(super) fn trace(event: &Event) {
         }
         LinkDown { name, address, reason } => tracing::info!(event = "link_down", %name, %address, %reason),
         LinkClosed { key, reason, .. } => tracing::info!(event = "link_closed", %key, %reason),
-        DialFailed { name, address, attempts, reason } => {
-            tracing::info!(event = "dial_failed", %name, %address, attempts, %reason);
+        DialFailed { name, address, failures, reason } => {
+            tracing::info!(event = "dial_failed", %name, %address, failures, %reason);
         }
         GaveUp { name, address, reason } => tracing::warn!(event = "neighbour_given_up", %name, %address, %reason),
         Isolated => tracing::warn!(event = "isolated", reason = "all links are down"),

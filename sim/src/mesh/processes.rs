@@ -7,7 +7,7 @@ use kith_common::link::{HelloTemplate, LinkEnd};
 use kith_common::peer::{self, Peer};
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::Limbo;
-use kith_common::routing::neighbourhood;
+use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{self, Supernode};
@@ -78,7 +78,7 @@ impl World {
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session =
             MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
-        let config = peer::Config { session, neighbourhood: neighbourhood::Config::default(), boot };
+        let config = peer::Config { session, neighbourhood: NeighbourhoodConfig::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };

@@ -269,8 +269,8 @@ impl Story {
             Event::LinkUp { link, after, .. } => format!("{} is up, after {after:.1?}", self.link(node, link.0)),
             Event::LinkDown { name, reason, .. } => format!("{name} is down: {reason}"),
             Event::LinkClosed { link, reason, .. } => format!("{} is closed: {reason}", self.link(node, link.0)),
-            Event::DialFailed { name, attempts, reason, .. } => {
-                format!("cannot dial {name}, for the {attempts}. time: {reason}")
+            Event::DialFailed { name, failures, reason, .. } => {
+                format!("cannot dial {name}, for the {failures}. time: {reason}")
             }
             Event::GaveUp { name, reason, .. } => format!("old links wait for {name} no longer: {reason}"),
             Event::Isolated => "has no neighbour left".into(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::Key;
 use kith_common::peer::Output;
-use kith_common::routing::neighbourhood::{self, LinkStatus};
+use kith_common::routing::neighbourhood::{LinkStatus, NeighbourhoodConfig};
 use kith_common::time::Instant;
 
 use super::truth::{is_logged_in, is_settled};
@@ -47,7 +47,7 @@ impl Oracle for Redials {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let (now, longest) = (world.now(), neighbourhood::Config::default().redial_max + SPARE);
+        let (now, longest) = (world.now(), NeighbourhoodConfig::default().redial_max + SPARE);
         let before = std::mem::take(&mut self.down);
         let unplanned = std::mem::take(&mut self.unplanned);
         for node in world.peers().filter(|node| is_logged_in(node) && !is_settled(node)) {

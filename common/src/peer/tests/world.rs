@@ -381,7 +381,7 @@ impl Node {
             external: Default::default(),
             listen_port: 7401,
         };
-        let config = Config { session, neighbourhood: neighbourhood::Config::default(), boot: 1 };
+        let config = Config { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
         let rng = ChaCha20Rng::from_seed([n; 32]);
         Self {
             core: Peer::new(Instant::ZERO, config, ed(n), rng, []),

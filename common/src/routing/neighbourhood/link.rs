@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{CloseReason, Opened};
+use super::output::{CloseReason, IgnoreReason, Opened};
 use crate::id::{Address, Epoch, Key, Name};
 use crate::link::{Direction, LinkId};
 use crate::mutant::{self, Mutant};
@@ -18,7 +18,7 @@ use crate::wire::link::{Delta, Table, TableEntry};
 pub(super) enum Standing {
     /// Its peer is not in our table; a rewire may put it there
     Waiting { until: Instant },
-    /// Its peer is not in our table, and there was no home to ask; with `until`, there is one again
+    /// Its peer is not in our table, and no home was reachable to ask about it; `until` is set once one is again
     Guest { until: Option<Instant> },
     /// Its peer has left our table, or (`outdated`) it was opened under an address that is ours no longer
     Leaving { until: Instant, outdated: bool },
@@ -62,7 +62,7 @@ pub(super) struct Link {
     pub(super) table_by: Instant,
     pub(super) table: Option<RemoteTable>,
     pub(super) up_since: Option<Instant>,
-    /// What was sent of us on it last
+    /// Our table as it was last sent over this link
     pub(super) told: Option<Arc<[TableEntry]>>,
 }
 
@@ -111,6 +111,33 @@ impl Link {
 
     pub(super) const fn is_outdated(&self) -> bool {
         matches!(self.standing, Standing::Leaving { outdated: true, .. })
+    }
+
+    /// Takes the other side's whole table; whether that changed what forwarding knows
+    pub(super) fn on_table(&mut self, table: Table) -> Result<bool, IgnoreReason> {
+        if self.table.as_ref().is_some_and(|old| old.epoch > table.epoch) {
+            return Err(IgnoreReason::StaleTable);
+        }
+        let table = RemoteTable::new(table, self.grant.address);
+        // A neighbour that says the same again must not cost us a new snapshot and all cached decisions.
+        let is_changed = self.table.as_ref().is_none_or(|old| (&old.links, &old.names) != (&table.links, &table.names));
+        self.table = Some(table);
+        Ok(is_changed)
+    }
+
+    /// Applies a change of the other side's table; whether that changed any of its links, and how many it does not have
+    pub(super) fn on_delta(&mut self, delta: &Delta) -> Result<(bool, usize), IgnoreReason> {
+        self.table.as_mut().map(|table| table.apply(delta)).ok_or(IgnoreReason::NoTable)
+    }
+
+    /// Home is reachable or not: with nobody to ask, unknown peers are guests, and guests may stay; with somebody, guests
+    /// have until `end`, if that is given, to be named in a rewire
+    pub(super) fn on_home(&mut self, reachable: bool, end: Option<Instant>) {
+        match &mut self.standing {
+            Standing::Guest { until } if until.is_none() || !reachable => *until = end,
+            waiting @ Standing::Waiting { .. } if !reachable => *waiting = Standing::Guest { until: None },
+            _ => {}
+        }
     }
 
     /// Whether it was up for so long that dialling again at once is no loop
@@ -173,7 +200,7 @@ impl RemoteTable {
         Self { epoch: table.epoch, links, names: entries.into_values().map(|(_, name)| name).collect() }
     }
 
-    /// The peer that it leads to
+    /// The places that its links lead to, with the names there
     pub(super) fn known(&self) -> impl Iterator<Item = (Address, &Name)> {
         self.links.iter().map(|(address, _)| *address).zip(&self.names)
     }

@@ -4,10 +4,10 @@
 //! with what should be and does the next thing about each difference, so no order of inputs leaves it stuck.
 //!
 //! * **Rewires** count by epoch: an equal or smaller one changes nothing. New links are opened first; old ones are
-//!   closed when each new one is up or has had [`Config::patience`].
+//!   closed when each new one is up or has had [`NeighbourhoodConfig::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
-//! * **Gains**, new members of the table and links that are up, are told once in [`Config::gather`], or with what is
+//! * **Gains**, new members of the table and links that are up, are told once in [`NeighbourhoodConfig::gather`], or with what is
 //!   lost: each of twenty links that open together would else be told over all the others.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
 //!   else the newer. The other is closed after a table was seen on the one that stays, so there is no gap.
@@ -22,36 +22,38 @@
 //! the place of one that is worth less (unknown < guest < leaving < neighbour), or is refused with 429. Outputs are
 //! bounded by the links and neighbours there are, if they are drained after every input, as they must be.
 
+mod config;
 mod link;
 mod neighbour;
 mod output;
+mod rewire;
 mod settle;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+pub use self::config::NeighbourhoodConfig;
 pub use self::output::{
-    CloseReason, Event, IgnoreReason, LinkStatus, NeighbourStatus, Opened, Output, RewireFault, UpsetReason,
+    CloseReason, Event, IgnoreReason, LinkStatus, NeighbourStatus, NeighbourhoodOutput, Opened, RewireFault,
+    UpsetReason,
 };
 
-use self::link::{Link, RemoteTable, Standing};
+use self::link::{Link, Standing};
 use self::neighbour::{Dial, Neighbour};
 use crate::id::{Address, Epoch, Key};
-use crate::lift;
 use crate::link::{Direction, LinkEnd, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::link::{Delta, Table, TableEntry};
-use crate::wire::session::{Reason, Record, Rewire};
+use crate::wire::session::{Reason, Rewire};
 use crate::wire::{Frame, FrameKind};
 
 /// Links at most, whatever they are for: the largest table of a million peers has 36, and its successor as many
@@ -59,91 +61,40 @@ pub const LINKS_MAX: usize = 64;
 /// Links at most whose peers are unknown and wait for a rewire; one more is refused with 429
 pub const WAITING_MAX: usize = 16;
 
-/// Time limits
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How long old links wait for new ones, and a neighbour's hello is waited for before it is reported as
-    /// unreachable (5 s: one lost SYN and a slow continent)
-    pub patience: Duration,
-    /// How long an unknown peer waits for a rewire that makes it a neighbour (3 s: below `patience`, so that the
-    /// dialler learns of the refusal before it gives up)
-    pub unknown_wait: Duration,
-    /// By how much the larger key lets the smaller one dial first (0.3 s: a round trip round the world)
-    pub head_start: Duration,
-    /// Dials that opened within this of each other crossed (2 s: as `head_start`, with a lost SYN)
-    pub simultaneous: Duration,
-    /// The shortest backoff before a dial (0.2 s)
-    pub redial_min: Duration,
-    /// The longest (5 s)
-    pub redial_max: Duration,
-    /// A link that was up for so long is dialled again at once (5 s: below it, at once would be a loop)
-    pub stable_after: Duration,
-    /// How long an open link may be without a table (5 s)
-    pub table_wait: Duration,
-    /// How long the shell has for a dial: connect, handshake and hello at 5 s each, and a little (20 s)
-    pub dial_max: Duration,
-    /// How often an unreachable neighbour, or isolation, is reported while it lasts, as a report may be lost (10 s)
-    pub report_every: Duration,
-    /// How long what is gained waits to be told with what else is gained, so that a peer whose table changes with each
-    /// of many joins does not send it to everybody each time (50 ms: what a link takes to open, and nobody is short of
-    /// a way meanwhile, as all that is lost is told at once)
-    pub gather: Duration,
-    /// A timeout handled later than this after it was due shows that this process was held up, not the peers (0.5 s)
-    pub late_after: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            patience: Duration::from_secs(5),
-            unknown_wait: Duration::from_secs(3),
-            head_start: Duration::from_millis(300),
-            simultaneous: Duration::from_secs(2),
-            redial_min: Duration::from_millis(200),
-            redial_max: Duration::from_secs(5),
-            stable_after: Duration::from_secs(5),
-            table_wait: Duration::from_secs(5),
-            dial_max: Duration::from_secs(20),
-            report_every: Duration::from_secs(10),
-            gather: Duration::from_millis(50),
-            late_after: Duration::from_millis(500),
-        }
-    }
-}
-
 /// The links of one peer
 #[derive(Debug)]
 pub struct Neighbourhood {
     own: Key,
-    config: Config,
+    config: NeighbourhoodConfig,
     rng: ChaCha8Rng,
     grant: Option<Grant>,
     epoch: Option<Epoch>,
     members: u64,
     degree: u8,
     is_home_reachable: bool,
-    /// The own table
+    /// The own table, by places
     neighbours: BTreeMap<Address, Neighbour>,
     links: BTreeMap<LinkId, Link>,
     links_opened: u64,
-    /// What there is to tell of us
+    /// Our table as neighbours are told it
     entries: Arc<[TableEntry]>,
-    /// When those who do not know all of it are told
+    /// When the neighbours that do not know all of it are told
     tell_at: Option<Instant>,
+    /// The link in use of each place that has one
     live: BTreeMap<Address, LinkId>,
     are_views_changed: bool,
     /// Whether a link was up since the login
     was_live: bool,
-    /// All links are down; when to report it next
+    /// While all links are down: when to report it next
     isolated: Option<Instant>,
     /// When something is to be done next
     due: Option<Instant>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<NeighbourhoodOutput>,
 }
 
 impl Neighbourhood {
     /// A peer that is not logged in; `seed` is for jitter
-    pub fn new(own: Key, config: Config, seed: u64) -> Self {
+    pub fn new(own: Key, config: NeighbourhoodConfig, seed: u64) -> Self {
         Self {
             own,
             config,
@@ -242,7 +193,7 @@ impl Neighbourhood {
         self.settle_views(now);
     }
 
-    /// A link ended, not by an [`Output::Close`]; unknown links (closed by us a moment ago) are ignored silently
+    /// A link ended, not by an [`NeighbourhoodOutput::Close`]; unknown links (closed by us a moment ago) are ignored silently
     pub fn handle_link_closed(&mut self, now: Instant, link: LinkId, end: LinkEnd) {
         self.check_lateness(now);
         self.remove_link(now, link, end);
@@ -273,7 +224,7 @@ impl Neighbourhood {
     }
 
     /// What is to be done next; drain after every input
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<NeighbourhoodOutput> {
         self.outputs.pop_front()
     }
 
@@ -290,7 +241,7 @@ impl Neighbourhood {
                 self.links.insert(id, link);
             }
             Err(reason) => {
-                // Counted as a failure, or what we refuse would be dialled again at once.
+                // This counts as a failure, or we would dial at once again what we have just refused.
                 if direction == Direction::Outgoing {
                     self.on_failure(&key, Reason::truncated(&reason.to_string()));
                 }
@@ -317,7 +268,7 @@ impl Neighbourhood {
         let grant = opened.grant.clone().filter(|grant| grant.key == opened.key && grant.key != self.own);
         let grant = grant.ok_or(CloseReason::NoGrant)?;
         if Some(grant.address) == self.own_address() {
-            // Of an older session: our place was another's before.
+            // Its grant is of an older session: our place was its own before.
             return Err(CloseReason::NotANeighbour);
         }
         let standing = self.standing(now, &opened, &grant)?;
@@ -372,30 +323,21 @@ impl Neighbourhood {
     }
 
     fn on_table(&mut self, id: LinkId, table: Table) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return self.ignore_frame(id, FrameKind::Table, IgnoreReason::UnknownLink);
-        };
-        if link.table.as_ref().is_some_and(|old| old.epoch > table.epoch) {
-            return self.ignore_frame(id, FrameKind::Table, IgnoreReason::StaleTable);
+        match self.links.get_mut(&id).ok_or(IgnoreReason::UnknownLink).and_then(|link| link.on_table(table)) {
+            Ok(is_changed) => self.are_views_changed |= is_changed,
+            Err(reason) => self.ignore_frame(id, FrameKind::Table, reason),
         }
-        let table = RemoteTable::new(table, link.grant.address);
-        // A neighbour that says the same again must not cost us a new snapshot and all cached decisions.
-        self.are_views_changed |=
-            link.table.as_ref().is_none_or(|old| (&old.links, &old.names) != (&table.links, &table.names));
-        link.table = Some(table);
     }
 
     fn on_delta(&mut self, id: LinkId, delta: &Delta) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownLink);
-        };
-        let Some(table) = &mut link.table else {
-            return self.ignore_frame(id, FrameKind::Delta, IgnoreReason::NoTable);
-        };
-        let (is_changed, unknown) = table.apply(delta);
-        self.are_views_changed |= is_changed && !mutant::is(Mutant::DeltaNotPublished);
-        if unknown > 0 {
-            self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
+        match self.links.get_mut(&id).ok_or(IgnoreReason::UnknownLink).and_then(|link| link.on_delta(delta)) {
+            Ok((is_changed, unknown)) => {
+                self.are_views_changed |= is_changed && !mutant::is(Mutant::DeltaNotPublished);
+                if unknown > 0 {
+                    self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
+                }
+            }
+            Err(reason) => self.ignore_frame(id, FrameKind::Delta, reason),
         }
     }
 
@@ -408,112 +350,21 @@ impl Neighbourhood {
         if neighbour.trying.is_some() {
             neighbour.on_failure(reason.clone());
             let (name, address) = (neighbour.record.name.clone(), neighbour.record.address);
-            let attempts = neighbour.attempts;
-            self.event(Event::DialFailed { name, address, attempts, reason });
+            let failures = neighbour.failures;
+            self.event(Event::DialFailed { name, address, failures, reason });
         }
     }
 
     fn on_home(&mut self, now: Instant, reachable: bool) {
         if reachable && !self.is_home_reachable {
-            for neighbour in self.neighbours.values_mut() {
-                neighbour.is_loss_reported = false;
-                if neighbour.has_given_up {
-                    neighbour.report_at = neighbour.report_at.min(now);
-                }
-            }
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.report_anew(now));
             self.isolated = self.isolated.map(|_| now);
         }
         self.is_home_reachable = reachable;
         let is_end_near = reachable && !mutant::is(Mutant::GuestStays);
         let end = is_end_near.then(|| now + self.config.unknown_wait);
         for link in self.links.values_mut() {
-            match &mut link.standing {
-                Standing::Guest { until } if until.is_none() || !reachable => *until = end,
-                waiting @ Standing::Waiting { .. } if !reachable => *waiting = Standing::Guest { until: None },
-                _ => {}
-            }
-        }
-    }
-
-    /// All links show others the address that was ours: none of them counts any more, but they still carry
-    fn outdate_links(&mut self, now: Instant) {
-        let patience = self.config.patience;
-        for link in self.links.values_mut() {
-            link.standing = Standing::Leaving { until: now + patience, outdated: true };
-        }
-        for neighbour in self.neighbours.values_mut() {
-            neighbour.try_anew(now, patience);
-        }
-    }
-
-    fn apply(&mut self, now: Instant, rewire: &Rewire, cause: UpsetReason) {
-        let epoch = rewire.epoch;
-        if let Some(reason) = self.rewire_fault(rewire) {
-            return self.event(Event::RewireIgnored { epoch, reason });
-        }
-        (self.epoch, self.members, self.degree) = (Some(epoch), rewire.members.max(1), rewire.degree);
-        let mut old = std::mem::take(&mut self.neighbours);
-        let (of, mut kept) = (old.len(), 0);
-        let mut keys = BTreeSet::new();
-        for record in &rewire.neighbours {
-            if let Err(reason) = self.check_record(record, &mut keys) {
-                self.event(Event::RecordIgnored { epoch, address: record.address, reason });
-                continue;
-            }
-            let known = old.remove(&record.address).filter(|neighbour| neighbour.record.key == record.key);
-            kept += usize::from(known.is_some());
-            self.want(now, record, known);
-        }
-        let (joined, left) = (self.neighbours.len() - kept, of - kept);
-        self.event(Event::Rewired { epoch, members: self.members, kept, joined, left });
-        if 2 * left > of {
-            self.event(Event::Upset { epoch, left, of, reason: cause });
-        }
-        self.dismiss_guests(now);
-        self.are_views_changed = true;
-    }
-
-    fn rewire_fault(&self, rewire: &Rewire) -> Option<RewireFault> {
-        if self.grant.is_none() {
-            Some(RewireFault::NotLoggedIn)
-        } else if self.epoch.is_some_and(|epoch| rewire.epoch <= epoch) && !mutant::is(Mutant::EpochUnchecked) {
-            Some(RewireFault::NotNewer)
-        } else if !lift::is_degree(rewire.degree) {
-            Some(RewireFault::Degree)
-        } else {
-            None
-        }
-    }
-
-    fn check_record(&self, record: &Record, keys: &mut BTreeSet<Key>) -> Result<(), RewireFault> {
-        if record.key == self.own || Some(record.address) == self.own_address() {
-            Err(RewireFault::Ourselves)
-        } else if self.neighbours.contains_key(&record.address) || !keys.insert(record.key) {
-            Err(RewireFault::Repeated)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn want(&mut self, now: Instant, record: &Record, known: Option<Neighbour>) {
-        let patience = self.config.patience;
-        let neighbour = match known {
-            Some(mut neighbour) => {
-                neighbour.renew(now, record.clone(), patience);
-                neighbour
-            }
-            None => Neighbour::new(now, record.clone(), patience),
-        };
-        self.neighbours.insert(record.address, neighbour);
-    }
-
-    /// Home has spoken: guests that it does not name go like former neighbours
-    fn dismiss_guests(&mut self, now: Instant) {
-        let until = now + self.config.patience;
-        for link in self.links.values_mut() {
-            if matches!(link.standing, Standing::Guest { .. }) && !mutant::is(Mutant::GuestStays) {
-                link.standing = Standing::Leaving { until, outdated: false };
-            }
+            link.on_home(reachable, end);
         }
     }
 
@@ -563,7 +414,7 @@ impl Neighbourhood {
         true
     }
 
-    /// Closes one of our links; who relied on it is seen to by what follows in `settle`
+    /// Closes one of our links; what follows in `settle` looks after the neighbour that loses it
     fn close(&mut self, now: Instant, id: LinkId, reason: CloseReason) {
         let Some(key) = self.links.get(&id).map(|link| link.key) else { return };
         self.remove_link(now, id, LinkEnd::Bye(reason.status(), Reason::truncated(&reason.to_string())));
@@ -571,7 +422,7 @@ impl Neighbourhood {
     }
 
     fn refuse(&mut self, link: LinkId, key: Key, reason: CloseReason) {
-        self.outputs.push_back(Output::Close { link, status: reason.status(), reason });
+        self.outputs.push_back(NeighbourhoodOutput::Close { link, status: reason.status(), reason });
         self.event(Event::LinkClosed { link, key, reason });
     }
 
@@ -580,6 +431,6 @@ impl Neighbourhood {
     }
 
     fn event(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
+        self.outputs.push_back(NeighbourhoodOutput::Event(event));
     }
 }

@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::wire::session::{Reason, Record};
 
 /// After so many failures the backoff no longer grows
-const ATTEMPTS_MAX: u32 = 16;
+const FAILURES_MAX: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dial {
@@ -26,8 +26,8 @@ pub(super) struct Neighbour {
     pub(super) record: Record,
     pub(super) dial: Dial,
     /// Failures in a row
-    pub(super) attempts: u32,
-    /// Without a link that is up since then
+    pub(super) failures: u32,
+    /// Since when it is wanted and has no link that is up
     pub(super) trying: Option<Instant>,
     /// It had its time; nobody waits for it any longer
     pub(super) has_given_up: bool,
@@ -36,7 +36,7 @@ pub(super) struct Neighbour {
     /// It went down without a word, so home should know
     pub(super) is_lost: bool,
     pub(super) is_loss_reported: bool,
-    /// Of the present state
+    /// When the present state began
     pub(super) since: Instant,
     pub(super) reason: Reason,
     /// What it told before its link went down: forwarding must know what it would have chosen
@@ -48,7 +48,7 @@ impl Neighbour {
         Self {
             record,
             dial: Dial::Idle,
-            attempts: 0,
+            failures: 0,
             trying: Some(now),
             has_given_up: false,
             report_at: now + patience,
@@ -62,7 +62,7 @@ impl Neighbour {
 
     /// Begins to want a link (again), as if the peer were new
     pub(super) fn try_anew(&mut self, now: Instant, patience: Duration) {
-        self.attempts = 0;
+        self.failures = 0;
         self.trying = Some(now);
         self.has_given_up = false;
         self.report_at = now + patience;
@@ -72,11 +72,20 @@ impl Neighbour {
     }
 
     /// Takes a newer record of the same peer at the same place; what it changes is worth a fresh try
-    pub(super) fn renew(&mut self, now: Instant, record: Record, patience: Duration) {
+    pub(super) fn renewed(mut self, now: Instant, record: Record, patience: Duration) -> Self {
         let is_news = record.epoch != self.record.epoch || record.locations != self.record.locations;
         self.record = record;
         if is_news && self.trying.is_some() {
             self.try_anew(now, patience);
+        }
+        self
+    }
+
+    /// Home can be told again: what is still so is reported, as it was not heard while home was away
+    pub(super) fn report_anew(&mut self, now: Instant) {
+        self.is_loss_reported = false;
+        if self.has_given_up {
+            self.report_at = self.report_at.min(now);
         }
     }
 
@@ -85,7 +94,7 @@ impl Neighbour {
         self.report_at = now + patience;
     }
 
-    /// Its link is up; since when it was not
+    /// Its link is up; returns since when it was not
     pub(super) fn on_up(&mut self, now: Instant) -> Option<Instant> {
         let tried = self.trying.take();
         if tried.is_some() {
@@ -96,22 +105,22 @@ impl Neighbour {
 
     /// Its last link is down; after a long life that ended abruptly it may be dialled at once
     pub(super) fn on_down(&mut self, now: Instant, end: &LinkEnd, is_stable: bool, patience: Duration) {
-        let attempts = if is_stable { 0 } else { self.attempts };
+        let failures = if is_stable { 0 } else { self.failures };
         self.try_anew(now, patience);
-        self.attempts = attempts;
+        self.failures = failures;
         (self.since, self.reason, self.is_loss_reported) = (now, end.reason(), false);
         // A peer that says why it closes the link is still there, unless it logs out.
         self.is_lost = matches!(end, LinkEnd::Lost(_) | LinkEnd::Bye(Status::Gone, _));
         match end {
             LinkEnd::Lost(_) if is_stable => {}
-            LinkEnd::Bye(Status::Gone, _) => self.attempts = ATTEMPTS_MAX,
+            LinkEnd::Bye(Status::Gone, _) => self.failures = FAILURES_MAX,
             _ => self.on_failure(end.reason()),
         }
     }
 
     /// One more failure to get a link
     pub(super) fn on_failure(&mut self, reason: Reason) {
-        self.attempts = (self.attempts + 1).min(ATTEMPTS_MAX);
+        self.failures = (self.failures + 1).min(FAILURES_MAX);
         self.reason = reason;
     }
 }

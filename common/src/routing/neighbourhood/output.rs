@@ -26,7 +26,7 @@ pub struct Opened {
 
 /// What is to be done, or was decided
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum NeighbourhoodOutput {
     /// Dial this peer; answered by `handle_link_opened` or `handle_dial_failed`
     Dial {
         /// The key that the other end must prove
@@ -212,7 +212,7 @@ pub enum Event {
     DialFailed {
         name: Name,
         address: Address,
-        attempts: u32,
+        failures: u32,
         reason: Reason,
     },
     /// A neighbour's link was not up in time; old links don't wait for it any longer

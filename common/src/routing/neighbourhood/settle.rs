@@ -8,8 +8,8 @@ use rand_chacha::rand_core::Rng;
 
 use super::link::{Link, Standing};
 use super::neighbour::{Dial, Neighbour};
-use super::output::{CloseReason, Event, Output};
-use super::{Config, Neighbourhood};
+use super::output::{CloseReason, Event, NeighbourhoodOutput};
+use super::{Neighbourhood, NeighbourhoodConfig};
 use crate::id::{Address, Epoch, Key};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
@@ -25,8 +25,10 @@ impl Neighbourhood {
         self.due
     }
 
-    /// Of all that waits for a moment; whatever moves any is followed by [`Self::settle`] or [`Self::check_lateness`] in the
-    /// same input, which keep it
+    /// The earliest moment that anything here waits for
+    ///
+    /// It is kept in `due` rather than sought at every question: whatever moves one of these moments is followed by
+    /// [`Self::settle`] or [`Self::check_lateness`] in the same input.
     fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
@@ -44,12 +46,12 @@ impl Neighbourhood {
         earliest(dial, earliest(give_up, report))
     }
 
-    /// Time limits of others begin anew if it was this process that stood still: their answers may be waiting here
+    /// If this process stood still, the time limits of others begin anew: their answers may be waiting here
     pub(super) fn check_lateness(&mut self, now: Instant) {
         let Some(late) = self.next_timeout().map(|due| now - due).filter(|late| *late > self.config.late_after) else {
             return;
         };
-        let Config { patience, unknown_wait, table_wait, dial_max, .. } = self.config;
+        let NeighbourhoodConfig { patience, unknown_wait, table_wait, dial_max, .. } = self.config;
         for link in self.links.values_mut() {
             link.extend_deadline(now, unknown_wait, table_wait);
         }
@@ -88,7 +90,7 @@ impl Neighbourhood {
         if self.next_timeout().is_some_and(|due| due <= now) {
             self.settle(now);
         } else if std::mem::take(&mut self.are_views_changed) {
-            self.outputs.push_back(Output::RoutesChanged);
+            self.outputs.push_back(NeighbourhoodOutput::RoutesChanged);
         }
     }
 
@@ -123,6 +125,7 @@ impl Neighbourhood {
 
     /// Of each peer's links keeps the best one, and a second one until a table was seen on the best
     fn close_duplicates(&mut self, now: Instant) {
+        // Nearly always nobody has two links, and sorted keys show that without a map of them.
         let mut keys: Vec<&Key> = self.links.values().map(|link| &link.key).collect();
         keys.sort_unstable();
         if keys.is_sorted_by(|a, b| a < b) {
@@ -138,10 +141,12 @@ impl Neighbourhood {
         }
     }
 
-    /// With no table on any, two stay: which of them the other side can use is not known yet
+    /// The links of one peer that are to go; with no table on any of them two stay, as it is not known yet which of them
+    /// the other side can use
     fn losers(&self, links: &[&Link]) -> Vec<LinkId> {
         let best = self.best(links.iter().copied());
         let others = || links.iter().copied().filter(|link| Some(link.id) != best.map(|best| best.id));
+        // An older link carries until the best one is up, so that there is no gap.
         let second = match best {
             Some(best) if best.is_up() => None,
             _ => self.best(others().filter(|link| link.is_up())).or_else(|| self.best(others())),
@@ -169,7 +174,7 @@ impl Neighbourhood {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    /// Ends the wait of old links for this one, not the dialling
+    /// Old links wait no longer for a neighbour that had its time; it is dialled all the same
     fn give_up(&mut self, now: Instant) {
         let patience = self.config.patience;
         let mut events = Vec::new();
@@ -196,7 +201,7 @@ impl Neighbourhood {
         }
     }
 
-    /// What we are now, for forwarding here at once and for others when [`Self::tell_those_told`] says
+    /// Brings our table up to date: forwarding here knows it at once, neighbours when [`Self::tell_those_told`] says so
     fn tell_neighbours(&mut self, now: Instant) {
         let live = self.live_by_address();
         let entries = self.table_entries(&live);
@@ -209,7 +214,7 @@ impl Neighbourhood {
         self.tell_those_told(now);
         self.tell_new_links();
         if std::mem::take(&mut self.are_views_changed) || is_other_table || is_other_link {
-            self.outputs.push_back(Output::RoutesChanged);
+            self.outputs.push_back(NeighbourhoodOutput::RoutesChanged);
         }
     }
 
@@ -222,6 +227,7 @@ impl Neighbourhood {
             self.tell_at = None;
             return;
         };
+        // The first gain sets the moment; further ones do not move it, or a stream of them would never be told.
         let at = *self.tell_at.get_or_insert(now + self.config.gather);
         if !loses && now < at {
             return;
@@ -237,24 +243,25 @@ impl Neighbourhood {
                 continue;
             };
             if let Some(frame) = news(epoch, told, &self.entries) {
-                self.outputs.push_back(Output::Send { link: link.id, frame });
+                self.outputs.push_back(NeighbourhoodOutput::Send { link: link.id, frame });
             }
             *told = self.entries.clone();
         }
     }
 
-    /// A first table says that we accept the link, which cannot wait
+    /// Tells new links at once: the first table says that we accept the link
     fn tell_new_links(&mut self) {
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted() && link.told.is_none()) {
             link.told = Some(self.entries.clone());
             if !mutant::is(Mutant::TableNotSentOnOpen) {
-                self.outputs.push_back(Output::Send { link: link.id, frame: whole_table(epoch, &self.entries) });
+                self.outputs
+                    .push_back(NeighbourhoodOutput::Send { link: link.id, frame: whole_table(epoch, &self.entries) });
             }
         }
     }
 
-    /// The own table, then whoever else is linked to us for now; at the bound of a table the latter are left out
+    /// The own table, then the others that are linked to us for now; at the bound of a table the latter are left out
     fn table_entries(&self, live: &BTreeMap<Address, LinkId>) -> Vec<TableEntry> {
         let wanted = self.neighbours.values().map(|neighbour| {
             let Record { address, name, .. } = &neighbour.record;
@@ -288,7 +295,7 @@ impl Neighbourhood {
         live
     }
 
-    /// Only what still holds, so a home that was away is told the present and not the past
+    /// Tells home only what still holds, so that one that was away hears of the present and not of the past
     fn tell_home(&mut self, now: Instant) {
         self.note_isolation(now);
         if !self.is_home_reachable {
@@ -299,20 +306,21 @@ impl Neighbourhood {
             let address = neighbour.record.address;
             if neighbour.is_lost && !neighbour.is_loss_reported {
                 neighbour.is_loss_reported = true;
-                self.outputs.push_back(Output::Report(Report::LinkDown(address)));
+                self.outputs.push_back(NeighbourhoodOutput::Report(Report::LinkDown(address)));
             }
             if neighbour.report_at <= now {
                 neighbour.report_at = now + every;
-                self.outputs.push_back(Output::Report(Report::Unreachable(address)));
+                self.outputs.push_back(NeighbourhoodOutput::Report(Report::Unreachable(address)));
             }
         }
         if self.isolated.is_some_and(|at| at <= now) {
             self.isolated = Some(now + every);
-            self.outputs.push_back(Output::Report(Report::Isolated));
+            self.outputs.push_back(NeighbourhoodOutput::Report(Report::Isolated));
         }
     }
 
-    /// Not before a link was up, or all had their time: whoever has just logged in is not isolated
+    /// Notes when the last link is gone, but not before one was up or all had their time: a peer that has just logged in
+    /// is not isolated
     fn note_isolation(&mut self, now: Instant) {
         self.was_live |= !self.live.is_empty();
         let had_time = self.was_live || self.neighbours.values().all(|neighbour| neighbour.has_given_up);
@@ -325,7 +333,7 @@ impl Neighbourhood {
         }
     }
 
-    /// One dial a peer at most is out, and none while a link with it is open or waits
+    /// Dials what lacks a link: one dial a peer at most is out, and none while a link with it is open or waits
     fn dial(&mut self, now: Instant) {
         let Self { neighbours, links, config, rng, outputs, own, .. } = self;
         for neighbour in neighbours.values_mut() {
@@ -334,12 +342,13 @@ impl Neighbourhood {
             if let Dial::Running { until } = neighbour.dial
                 && until <= now
             {
+                // The shell owes an answer to every dial; without this, a lost one would end the dialling for good.
                 neighbour.dial = Dial::Idle;
                 neighbour.on_failure(Reason::truncated("the dial was not answered"));
             }
             match neighbour.dial {
                 Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
-                Dial::Idle if neighbour.attempts > 0 && mutant::is(Mutant::NoRedial) => {}
+                Dial::Idle if neighbour.failures > 0 && mutant::is(Mutant::NoRedial) => {}
                 Dial::Idle if !has_link => neighbour.dial = Dial::At(now + delay(rng, config, own, neighbour)),
                 _ => {}
             }
@@ -348,19 +357,20 @@ impl Neighbourhood {
             {
                 neighbour.dial = Dial::Running { until: now + config.dial_max };
                 let Record { address, locations, .. } = neighbour.record.clone();
-                outputs.push_back(Output::Dial { key, address, locations });
+                outputs.push_back(NeighbourhoodOutput::Dial { key, address, locations });
             }
         }
     }
 }
 
-/// Whether somebody who was told `old` takes a link for one that carries which does so no longer
+/// Whether a neighbour that was told `old` believes in a link that no longer carries
 fn loses(old: &[TableEntry], new: &[TableEntry]) -> bool {
     let carries = |address: Address| new.iter().any(|entry| entry.address == address && entry.up);
     old.iter().any(|entry| entry.up && !carries(entry.address))
 }
 
-/// Bits as a delta, members as a table: forwarding elsewhere must never hold a bit of a link it does not know
+/// What leads from `old` to `new`: other bits are a delta, other members a whole table, as forwarding elsewhere must never
+/// hold a bit of a link that it does not know
 fn news(epoch: Epoch, old: &[TableEntry], new: &[TableEntry]) -> Option<Frame> {
     let same = |(a, b): (&TableEntry, &TableEntry)| a.address == b.address && a.name == b.name;
     if old.len() != new.len() || !old.iter().zip(new).all(same) {
@@ -375,9 +385,10 @@ fn whole_table(epoch: Epoch, entries: &[TableEntry]) -> Frame {
     Frame::Table(Table { epoch, entries: Bounded::truncated(entries.iter().cloned()) })
 }
 
-/// At first none but the head start of the smaller key; then 0.2 … 0.4 s, doubling, with half of it left to chance
-fn delay(rng: &mut ChaCha8Rng, config: &Config, own: &Key, neighbour: &Neighbour) -> Duration {
-    let Some(doublings) = neighbour.attempts.checked_sub(1) else {
+/// The wait before a dial: at first only the head start of the smaller key, so that two peers do not dial each other at
+/// once; then 0.2 … 0.4 s, doubling, with half of it left to chance, so that many peers do not dial one in step
+fn delay(rng: &mut ChaCha8Rng, config: &NeighbourhoodConfig, own: &Key, neighbour: &Neighbour) -> Duration {
+    let Some(doublings) = neighbour.failures.checked_sub(1) else {
         return if *own < neighbour.record.key { Duration::ZERO } else { config.head_start };
     };
     let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(config.redial_max);

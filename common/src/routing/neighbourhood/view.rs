@@ -25,7 +25,7 @@ impl Neighbourhood {
         self.degree
     }
 
-    /// Of the last rewire
+    /// The epoch of the last rewire
     pub const fn epoch(&self) -> Option<Epoch> {
         self.epoch
     }
@@ -106,7 +106,7 @@ impl Neighbourhood {
         self.live.get(&address).and_then(|id| self.links.get(id))
     }
 
-    /// Guests and leaving ones
+    /// Those linked to us that are not in the own table: guests, and neighbours that leave
     fn others(&self) -> impl Iterator<Item = &Link> {
         let others = self.live.iter().filter(|(address, _)| !self.neighbours.contains_key(address));
         others.filter_map(|(_, id)| self.links.get(id))

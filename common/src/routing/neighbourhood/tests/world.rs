@@ -8,7 +8,7 @@ use crate::id::{NetworkId, SessionId};
 pub(super) use crate::testing::{at_ms as at, peer_name as name};
 use crate::wire::bounded::Bounded;
 use crate::wire::link::LinkState;
-use crate::wire::session::{Locations, NEIGHBOURS_MAX, Report};
+use crate::wire::session::{Locations, NEIGHBOURS_MAX, Record, Report};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,32 +70,34 @@ pub(super) fn bye(status: Status) -> LinkEnd {
 }
 
 /// Everything put out since the last call, in order; what must hold always is checked
-pub(super) fn drain(core: &mut Neighbourhood) -> Vec<Output> {
+pub(super) fn drain(core: &mut Neighbourhood) -> Vec<NeighbourhoodOutput> {
     check(core);
     std::iter::from_fn(|| core.poll_output()).collect()
 }
 
 /// Without events
-pub(super) fn acts(core: &mut Neighbourhood) -> Vec<Output> {
-    drain(core).into_iter().filter(|output| !matches!(output, Output::Event(_))).collect()
+pub(super) fn acts(core: &mut Neighbourhood) -> Vec<NeighbourhoodOutput> {
+    drain(core).into_iter().filter(|output| !matches!(output, NeighbourhoodOutput::Event(_))).collect()
 }
 
-pub(super) fn is_send(act: &(u64, Output)) -> bool {
-    matches!(act, (_, Output::Send { .. }))
+pub(super) fn is_send(act: &(u64, NeighbourhoodOutput)) -> bool {
+    matches!(act, (_, NeighbourhoodOutput::Send { .. }))
 }
 
 /// Frames, each with its link
 pub(super) fn sent(core: &mut Neighbourhood) -> Vec<(LinkId, Frame)> {
     let sends = drain(core).into_iter();
     sends
-        .filter_map(|output| if let Output::Send { link, frame } = output { Some((link, frame)) } else { None })
+        .filter_map(
+            |output| if let NeighbourhoodOutput::Send { link, frame } = output { Some((link, frame)) } else { None },
+        )
         .collect()
 }
 
 pub(super) fn events(core: &mut Neighbourhood) -> Vec<Event> {
     drain(core)
         .into_iter()
-        .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
+        .filter_map(|output| if let NeighbourhoodOutput::Event(event) = output { Some(event) } else { None })
         .collect()
 }
 
@@ -138,7 +140,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) peers: BTreeMap<u8, Peer>,
     pub(super) latency: Duration,
-    pub(super) config: Config,
+    pub(super) config: NeighbourhoodConfig,
     /// Pairs, the smaller first, whose dials vanish
     pub(super) cut: BTreeSet<(u8, u8)>,
     pub(super) reports: Vec<(Instant, u8, Report)>,
@@ -157,7 +159,7 @@ impl World {
             now: Instant::ZERO,
             peers: BTreeMap::new(),
             latency: ms(20),
-            config: Config::default(),
+            config: NeighbourhoodConfig::default(),
             cut: BTreeSet::new(),
             reports: Vec::new(),
             events: Vec::new(),
@@ -351,9 +353,9 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, n: u8, output: Output) {
+    fn carry_out(&mut self, n: u8, output: NeighbourhoodOutput) {
         match output {
-            Output::Dial { key, .. } => {
+            NeighbourhoodOutput::Dial { key, .. } => {
                 self.dials.push((self.now, n, key));
                 let to = key.0[0];
                 let is_cut = self.cut.contains(&(n.min(to), n.max(to)));
@@ -362,20 +364,20 @@ impl World {
                     false => self.send(self.latency, Delivery::Knock { from: n, to }),
                 }
             }
-            Output::Send { link, frame } => {
+            NeighbourhoodOutput::Send { link, frame } => {
                 if let Some((to, link)) = self.peers[&n].links.get(&link).copied() {
                     self.send(self.latency, Delivery::Frame { to, link, frame });
                 }
             }
-            Output::Close { link, status, reason } => {
+            NeighbourhoodOutput::Close { link, status, reason } => {
                 if let Some((to, link)) = self.peers.get_mut(&n).unwrap().links.remove(&link) {
                     let end = LinkEnd::Bye(status, Reason::truncated(&reason.to_string()));
                     self.send(self.latency, Delivery::Closed { to, link, end });
                 }
             }
-            Output::Report(report) => self.reports.push((self.now, n, report)),
-            Output::Event(event) => self.events.push((self.now, n, event)),
-            Output::RoutesChanged => {}
+            NeighbourhoodOutput::Report(report) => self.reports.push((self.now, n, report)),
+            NeighbourhoodOutput::Event(event) => self.events.push((self.now, n, event)),
+            NeighbourhoodOutput::RoutesChanged => {}
         }
     }
 }
