@@ -47,6 +47,9 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// What a hello that does not come in time means
+    pub const TOO_LATE: CloseReason = CloseReason::Slow(Slow::Hello);
+
     /// The dialler's side, and the hello to send now; `nonce` must never have been used before
     pub fn dial(
         now: Instant,
@@ -100,12 +103,12 @@ impl Opening {
     /// Time has passed
     ///
     /// # Errors
-    /// [`Slow::Hello`] once the other side has had its time. The opening is over.
+    /// [`Opening::TOO_LATE`] once the other side has had its time. The opening is over.
     pub fn handle_timeout(&self, now: Instant) -> Result<(), CloseReason> {
         if now < self.until || mutant::is(Mutant::HelloWaitsForEver) {
             return Ok(());
         }
-        Err(CloseReason::Slow(Slow::Hello))
+        Err(Self::TOO_LATE)
     }
 
     /// When the other side's hello must be here

@@ -5,6 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kith_common::id::Key;
+use kith_common::link::limits::Refusal;
+use kith_common::link::opening::{Greeting, check_key};
+use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::status::Status;
 use kith_common::wire::session::{Location, Reason};
 use libp2p::Multiaddr;
@@ -13,13 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use super::buffers::Buffered;
 use super::connection::{self, Established};
-use super::handshake::{Duplex, Greeting, greet_as_dialler, greet_as_listener, part, within};
+use super::handshake::{Duplex, greet_as_dialler, greet_as_listener, part};
 use super::hub::{Hub, Slot};
 use super::tls::HandshakeError;
 use super::{Dial, Direction, LinkEvent, Opened};
 use crate::location::from_wire;
-use kith_common::link::limits::Refusal;
-use kith_common::link::reason::{CloseReason, DialError};
 
 /// A location gets this head start before the next is tried beside it (RFC 8305 has 250 ms)
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -60,12 +61,12 @@ pub(crate) async fn admit(hub: Rc<Hub>, stream: impl Duplex + 'static, ip: Optio
 
 async fn accept(hub: &Rc<Hub>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
     let stream = Buffered::new(stream, Rc::clone(&hub.buffers));
-    let accepted = timeout(hub.deadlines.handshake, hub.tls.accept(stream)).await;
-    let (mut stream, key) = handshake_result(hub, accepted)?;
+    let accepted = timeout(hub.rules.deadlines.handshake, hub.tls.accept(stream)).await;
+    let (mut stream, key) = handshake_result(hub, None, accepted)?;
     let template = hub.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
     let admit = || Slot::incoming(hub, ip).map_err(too_many);
-    let greeting = within(hub.deadlines.hello, greet_as_listener(&mut stream, &template, admit)).await;
+    let greeting = greet_as_listener(&mut stream, &hub.clock, template, &hub.rules.deadlines, admit).await;
     let (greeting, slot) = or_part(hub, &mut stream, greeting).await?;
     Ok(established(hub, Box::new(stream), key, greeting, slot, Source { attempt: None, location: None, ip }))
 }
@@ -74,7 +75,7 @@ async fn establish(hub: &Rc<Hub>, dial: Dial) -> Result<Established, DialError> 
     let _dialling = Slot::dial(hub).map_err(DialError::TooManyLinks)?;
     let Connected { mut stream, key, location, ip } = connect_any(hub, &dial).await?;
     let template = hub.hello.borrow().clone();
-    let greeting = within(hub.deadlines.hello, greet_as_dialler(&mut stream, &template, dial.purpose)).await;
+    let greeting = greet_as_dialler(&mut stream, &hub.clock, template, dial.purpose, &hub.rules.deadlines).await;
     let greeting = or_part(hub, &mut stream, greeting).await?;
     // Links may have come in since the dial began, so the place is taken now.
     let slot = Slot::outgoing(hub).map_err(DialError::TooManyLinks)?;
@@ -116,7 +117,7 @@ async fn or_part<T>(hub: &Hub, stream: &mut impl Duplex, result: Result<T, Close
     match result {
         Ok(value) => Ok(value),
         Err(reason) => {
-            part(stream, &reason, hub.deadlines.bye).await;
+            part(stream, &reason, hub.rules.deadlines.bye).await;
             Err(DialError::Hello(reason))
         }
     }
@@ -128,13 +129,12 @@ fn too_many(refusal: Refusal) -> CloseReason {
 
 fn handshake_result<S>(
     hub: &Hub,
+    wanted: Option<&Key>,
     result: Result<Result<(S, Key), HandshakeError>, tokio::time::error::Elapsed>,
 ) -> Result<(S, Key), DialError> {
-    let after = hub.deadlines.handshake;
+    let after = hub.rules.deadlines.handshake;
     match result {
-        // A node finds its own location in the directory, or behind a name that means this machine.
-        Ok(Ok((_, key))) if key == hub.key => Err(DialError::OwnKey),
-        Ok(Ok(connected)) => Ok(connected),
+        Ok(Ok((stream, key))) => check_key(&hub.key, wanted, &key).map(|()| (stream, key)),
         Ok(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
         Ok(Err(HandshakeError::Failed(reason))) => Err(DialError::Handshake(reason)),
         Err(_) => Err(DialError::TimedOut { stage: "handshake", after }),
@@ -172,14 +172,14 @@ async fn connect_any(hub: &Rc<Hub>, dial: &Dial) -> Result<Connected, DialError>
 
 async fn connect(hub: &Rc<Hub>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
-    let after = hub.deadlines.dial;
+    let after = hub.rules.deadlines.dial;
     let dialled = timeout(after, hub.transport.dial(at)).await;
     let dialled = dialled.map_err(|_| DialError::TimedOut { stage: "connecting", after })?;
     let stream = dialled.map_err(|error| DialError::Connect(format!("{location}: {error}")))?;
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = Buffered::new(stream, Rc::clone(&hub.buffers));
-    let connected = timeout(hub.deadlines.handshake, hub.tls.connect(stream, wanted)).await;
-    let (stream, key) = handshake_result(hub, connected)?;
+    let connected = timeout(hub.rules.deadlines.handshake, hub.tls.connect(stream, wanted)).await;
+    let (stream, key) = handshake_result(hub, wanted.as_ref(), connected)?;
     Ok(Connected { stream: Box::new(stream), key, location, ip })
 }
 

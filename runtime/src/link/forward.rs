@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::id::{Address, Name};
+use kith_common::link::open::SendError;
 use kith_common::routing::forward::{self, Allowance, Count, Here, Limbo, Links};
 use kith_common::routing::{RouteCache, Routes};
 use kith_common::time::Instant;
@@ -18,7 +19,6 @@ use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, finish_frame, parse_frame
 use super::connection::Link;
 use super::hub::Hub;
 use super::{LinkEvent, LinkId};
-use kith_common::link::queue::PushError;
 
 /// The routes of the moment, with the links that they lead over
 pub(crate) struct Snapshot {
@@ -178,11 +178,11 @@ impl Forwarder {
     async fn emit(&self, hub: &Hub, event: LinkEvent) {
         let Some(event) = hub.try_emit(event) else { return };
         if let Some(link) = &self.link {
-            link.stalled.set(true);
+            link.set_stalled(true);
         }
         hub.emit(event).await;
         if let Some(link) = &self.link {
-            link.stalled.set(false);
+            link.set_stalled(false);
         }
     }
 }
@@ -200,11 +200,8 @@ impl Links for Outlet<'_> {
     fn push(&mut self, to: Address, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), forward::PushError> {
         let found = self.targets.binary_search_by_key(&to, |target| target.0).ok();
         let target = found.and_then(|at| self.targets.get(at)).map(|target| &target.1);
-        let Some(link) = target.filter(|link| !link.is_ending()) else { return Err(forward::PushError::NoLink) };
-        let mut queue = link.queue.borrow_mut();
-        edit.congested |= queue.is_congested();
-        let pushed = queue.push_forwarded(packet, edit, &self.hub.chunks);
-        drop(queue);
+        let Some(link) = target else { return Err(forward::PushError::NoLink) };
+        let pushed = link.core.borrow_mut().forward(packet, edit, &self.hub.chunks);
         match pushed {
             Ok(()) => {
                 if !link.touched.replace(true) {
@@ -212,9 +209,10 @@ impl Links for Outlet<'_> {
                 }
                 Ok(())
             }
-            Err(PushError::Full) => Err(forward::PushError::Full),
+            Err(SendError::Ending) => Err(forward::PushError::NoLink),
+            Err(SendError::Full(_)) => Err(forward::PushError::Full),
             // Hops are left, or it would not go on: so there is no room in the trailer.
-            Err(PushError::Wire(_)) => Err(forward::PushError::TrailerFull),
+            Err(SendError::Wire(_)) => Err(forward::PushError::TrailerFull),
         }
     }
 

@@ -3,59 +3,68 @@
 use std::time::Duration;
 
 use kith_common::link::HelloTemplate;
-use kith_common::wire::session::{Hello, Purpose};
-use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, WireError, parse_frame_header};
+use kith_common::link::limits::Deadlines;
+use kith_common::link::opening::{Greeting, Opening};
+use kith_common::link::reason::CloseReason;
+use kith_common::time::Instant;
+use kith_common::wire::session::Purpose;
+use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-use kith_common::link::reason::{CloseReason, Slow};
+use crate::clock::Clock;
 
 /// A byte stream in both directions, of whatever make
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
 
-/// What both sides said
-pub(crate) struct Greeting {
-    pub(crate) theirs: Hello,
-    pub(crate) own_nonce: [u8; 32],
-}
-
-/// The dialler speaks first: the listener repeats what the link is for
+/// The dialler's half: speaks first
 pub(crate) async fn greet_as_dialler(
     stream: &mut impl Duplex,
-    template: &HelloTemplate,
+    clock: &Clock,
+    template: HelloTemplate,
     purpose: Purpose,
+    deadlines: &Deadlines,
 ) -> Result<Greeting, CloseReason> {
-    let own_nonce = fresh_nonce()?;
-    send(stream, Frame::Hello(template.hello(purpose, own_nonce))).await?;
-    let theirs = receive_hello(stream).await?;
-    if theirs.purpose == purpose {
-        Ok(Greeting { theirs, own_nonce })
-    } else {
-        Err(CloseReason::Protocol(WireError::Malformed))
-    }
+    let (opening, hello) = Opening::dial(clock.now(), template, purpose, fresh_nonce()?, deadlines);
+    let until = opening.next_timeout();
+    let greeting = async {
+        send(stream, hello).await?;
+        let (kind, body) = receive_first(stream).await?;
+        Ok(opening.handle_frame(kind, &body)?.0)
+    };
+    by(clock, until, greeting).await
 }
 
-/// The listener answers, if `admit` has a place for the link
+/// The listener's half: answers, if `admit` has a place for the link
 pub(crate) async fn greet_as_listener<T>(
     stream: &mut impl Duplex,
-    template: &HelloTemplate,
+    clock: &Clock,
+    template: HelloTemplate,
+    deadlines: &Deadlines,
     admit: impl FnOnce() -> Result<T, CloseReason>,
 ) -> Result<(Greeting, T), CloseReason> {
-    let theirs = receive_hello(stream).await?;
-    let place = admit()?;
-    let own_nonce = fresh_nonce()?;
-    send(stream, Frame::Hello(template.hello(theirs.purpose, own_nonce))).await?;
-    Ok((Greeting { theirs, own_nonce }, place))
+    let opening = Opening::listen(clock.now(), template, fresh_nonce()?, deadlines);
+    let until = opening.next_timeout();
+    let greeting = async {
+        let (kind, body) = receive_first(stream).await?;
+        let (greeting, answer) = opening.handle_frame(kind, &body)?;
+        let place = admit()?;
+        if let Some(hello) = answer {
+            send(stream, hello).await?;
+        }
+        Ok((greeting, place))
+    };
+    by(clock, until, greeting).await
 }
 
-/// Either greeting within its deadline
-pub(crate) async fn within<T>(
-    deadline: Duration,
+async fn by<T>(
+    clock: &Clock,
+    until: Instant,
     greeting: impl Future<Output = Result<T, CloseReason>>,
 ) -> Result<T, CloseReason> {
-    timeout(deadline, greeting).await.unwrap_or(Err(CloseReason::Slow(Slow::Hello)))
+    timeout_at(clock.to_std(until).into(), greeting).await.unwrap_or(Err(Opening::TOO_LATE))
 }
 
 /// Says why, and lets go once the other side has read it or `deadline` has passed
@@ -88,20 +97,15 @@ async fn send(stream: &mut impl Duplex, frame: Frame) -> Result<(), CloseReason>
     Ok(stream.flush().await?)
 }
 
-async fn receive_hello(stream: &mut impl Duplex) -> Result<Hello, CloseReason> {
+/// The other side's first frame, of a kind that may be the first: no other is read on
+async fn receive_first(stream: &mut impl Duplex) -> Result<(FrameKind, Vec<u8>), CloseReason> {
     let mut head = [0; FRAME_HEADER_BYTES];
     stream.read_exact(&mut head).await?;
     let (kind, len) = parse_frame_header(head).map_err(CloseReason::Protocol)?;
-    if !matches!(kind, FrameKind::Hello | FrameKind::Bye) {
-        return Err(CloseReason::Unexpected(kind));
-    }
+    Opening::check_kind(kind)?;
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await?;
-    match Frame::decode(kind, &body).map_err(CloseReason::Protocol)? {
-        Frame::Hello(hello) => Ok(hello),
-        Frame::Bye(Bye { status, reason }) => Err(CloseReason::Bye { status, reason }),
-        frame => Err(CloseReason::Unexpected(frame.kind())),
-    }
+    Ok((kind, body))
 }
 
 fn fresh_nonce() -> Result<[u8; 32], CloseReason> {

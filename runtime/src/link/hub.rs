@@ -10,7 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::id::Key;
-use kith_common::link::liveness;
+use kith_common::link::chunks::Chunks;
+use kith_common::link::limits::{Admission, Refusal};
+use kith_common::link::open::Rules;
+use kith_common::link::reason::CloseReason;
 use kith_common::status::Status;
 use kith_common::wire::Priority;
 use kith_common::wire::session::Reason;
@@ -30,20 +33,13 @@ use super::transport::{Arrival, Transport};
 use super::wake::Wake;
 use super::{Config, HelloTemplate, LinkCommand, LinkEvent, LinkId, NewRoutes, SendBytes, dial};
 use crate::clock::Clock;
-use kith_common::link::chunks::Chunks;
-use kith_common::link::limits::{Admission, Deadlines, Refusal};
-use kith_common::link::queue::QueueBounds;
-use kith_common::link::reason::{CloseReason, Slow};
 
 /// The link thread's state; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Hub {
     pub(crate) key: Key,
     pub(crate) clock: Clock,
-    /// Whether packets are decided here, or go up to the driver
-    pub(crate) forwarding: bool,
-    pub(crate) bounds: QueueBounds,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) liveness: liveness::Config,
+    /// How all links of this thread behave
+    pub(crate) rules: Rules,
     pub(crate) tls: Tls,
     pub(crate) transport: Transport,
     pub(crate) buffers: Rc<Buffers>,
@@ -124,10 +120,12 @@ impl Hub {
         Self {
             key,
             clock: config.clock,
-            forwarding: config.forwarding,
-            bounds: config.queues,
-            deadlines: config.deadlines,
-            liveness: config.liveness,
+            rules: Rules {
+                forwarding: config.forwarding,
+                queues: config.queues,
+                deadlines: config.deadlines,
+                liveness: config.liveness,
+            },
             tls,
             transport: Transport::new(),
             buffers: Rc::default(),
@@ -189,10 +187,10 @@ impl Hub {
         self.ended.wake();
     }
 
-    /// A class of a link's queue is at its bound: what that means depends on the class
-    pub(crate) fn queue_is_full(&self, link: &Link, priority: Priority) {
+    /// Counts what was dropped, as its class of a link's queue is at the bound; control ends the link instead
+    pub(crate) fn count_full(&self, priority: Priority) {
         match priority {
-            Priority::Control => link.close(CloseReason::Slow(Slow::ControlQueue)),
+            Priority::Control => {}
             Priority::Signal => self.counters.dropped_signal_queue.add(1),
             Priority::Data => self.counters.dropped_data_queue.add(1),
         }
@@ -227,8 +225,7 @@ impl Hub {
         let Some(link) = self.link(link).filter(|link| !link.is_ending()) else { return };
         let mut waiting = link.waiting.borrow_mut();
         // Those who wait go first.
-        let pushed =
-            if waiting.is_empty() { link.queue.borrow_mut().push_bytes(priority, frames) } else { Err(frames) };
+        let pushed = if waiting.is_empty() { link.core.borrow_mut().send_bytes(priority, frames) } else { Err(frames) };
         match (pushed, queued) {
             (Ok(()), queued) => {
                 link.written.wake();
@@ -240,7 +237,7 @@ impl Hub {
             (Err(frames), Some(queued)) if waiting.len() < WAITING_MAX => {
                 waiting.push(Waiting { priority, frames, queued });
             }
-            (Err(_), _) => self.queue_is_full(&link, priority),
+            (Err(_), _) => self.count_full(priority),
         }
     }
 
@@ -286,7 +283,7 @@ pub(crate) async fn run(hub: Rc<Hub>, mut commands: mpsc::Receiver<LinkCommand>)
         }
     };
     // Twice: the queue's rest and the farewell have a deadline each.
-    if timeout(3 * hub.deadlines.bye, ending).await.is_err() {
+    if timeout(3 * hub.rules.deadlines.bye, ending).await.is_err() {
         tracing::warn!(event = "links_cut_off", links = hub.running.get(), reason = "farewells not taken");
     }
 }

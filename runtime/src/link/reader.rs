@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use kith_common::wire::link::ProbeReply;
-use kith_common::wire::packet::PacketRef;
-use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, WireError, parse_frame_header};
+use kith_common::link::chunks::CHUNK_BYTES;
+use kith_common::link::open::Received;
+use kith_common::link::reason::CloseReason;
+use kith_common::time::Instant;
+use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, WireError, next_frame};
 use tokio::io::ReadBuf;
 use tokio::task::yield_now;
 
@@ -17,36 +19,20 @@ use super::buffers::Buffers;
 use super::connection::{Link, Stream};
 use super::forward::Forwarder;
 use super::hub::Hub;
-use kith_common::link::chunks::CHUNK_BYTES;
-use kith_common::link::reason::CloseReason;
 
-/// Frames that may fail to decode before the link is closed: two are a bug, three are an attack or a broken build
-const DECODE_ERRORS_MAX: u32 = 3;
-
-/// Reads until the stream ends or the neighbour breaks the protocol
-pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
+/// Reads until the stream ends or the link is to end
+pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
     let forwarder = Forwarder::new(&link, hub.clock.now());
     let mut reader = Reader { inbound: Inbound::default(), forwarder, hub, link, stream };
-    loop {
+    while !reader.link.is_ending() {
         if let Err(reason) = reader.read_batch().await {
-            return reason;
+            return reader.link.close(reason);
         }
     }
 }
 
 /// Bytes read at a time: so many that what is passed on, which has grown by one entry a packet, still is one write
 const BATCH_BYTES: usize = CHUNK_BYTES - CHUNK_BYTES / 16;
-
-/// What came of a look at the bytes that are there
-#[expect(clippy::large_enum_variant, reason = "packets make no event; a box for the others would be no gain")]
-enum Handled {
-    /// No whole frame is left
-    Nothing,
-    /// A frame was dealt with
-    Frame,
-    /// A frame is the driver's
-    Event(LinkEvent),
-}
 
 struct Reader {
     hub: Rc<Hub>,
@@ -77,85 +63,54 @@ impl Reader {
         self.hub.counters.bytes_in.add(bytes as u64);
         self.forwarder.begin(&self.hub, now, self.inbound.len());
         // Even if the link is to end, what came before the fault is dealt with.
-        let handled = self.handle_frames().await;
-        self.link.set_frame_began(now, self.inbound.is_partial(), self.inbound.moved);
+        let handled = self.handle_frames(now).await;
+        self.link.on_rest(now, self.inbound.is_partial(), self.inbound.moved);
         self.inbound.release(&self.hub.buffers);
         self.forwarder.finish(&self.hub).await;
         handled
     }
 
-    async fn handle_frames(&mut self) -> Result<(), CloseReason> {
+    /// Handles every whole frame that is there; an error if the rest is no frames
+    async fn handle_frames(&mut self, now: Instant) -> Result<(), CloseReason> {
         let mut frames = 0;
         let result = loop {
-            match self.handle_frame() {
-                Ok(Handled::Frame) => frames += 1,
-                Ok(Handled::Event(event)) => {
-                    frames += 1;
-                    self.hand_up(event).await;
+            let (kind, body) = match self.inbound.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(CloseReason::Protocol(error)),
+            };
+            frames += 1;
+            let received = self.link.core.borrow_mut().handle_frame(now, kind, body, &self.hub.chunks);
+            match received {
+                Received::Packet(packet) => {
+                    self.forwarder.handle_packet(&self.hub, &packet);
+                    continue;
                 }
-                Ok(Handled::Nothing) => break Ok(()),
-                Err(reason) => break Err(reason),
+                Received::Frame(frame) => self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await,
+                Received::Undecodable { error, errors } => self.count_undecodable(error, errors),
+                Received::Nothing => {}
+            }
+            self.link.on_own_frame();
+            if self.link.is_ending() {
+                break Ok(());
             }
         };
         self.hub.counters.frames_in.add(frames);
         result
     }
 
-    /// Handles the next whole frame, if there is one
-    #[inline]
-    fn handle_frame(&mut self) -> Result<Handled, CloseReason> {
-        let next = self.inbound.next_frame().map_err(CloseReason::Protocol)?;
-        let Some((kind, body)) = next else { return Ok(Handled::Nothing) };
-        if kind == FrameKind::Packet && self.hub.forwarding {
-            return match PacketRef::parse(body) {
-                Ok(packet) => {
-                    self.forwarder.handle_packet(&self.hub, &packet);
-                    Ok(Handled::Frame)
-                }
-                Err(error) => self.count_error(error),
-            };
-        }
-        match Frame::decode(kind, body) {
-            Ok(frame) => self.handle_decoded(frame),
-            Err(error) => self.count_error(error),
-        }
-    }
-
-    fn handle_decoded(&self, frame: Frame) -> Result<Handled, CloseReason> {
-        match frame {
-            Frame::Probe(probe) => {
-                self.link.send(&self.hub, &Frame::ProbeReply(ProbeReply { sequence: probe.sequence }));
-                Ok(Handled::Frame)
-            }
-            Frame::ProbeReply(reply) => {
-                self.link.on_probe_reply(self.hub.clock.now(), reply);
-                if self.hub.forwarding {
-                    return Ok(Handled::Frame);
-                }
-                // A supernode asks as well, when a neighbour has doubts about a peer.
-                Ok(Handled::Event(LinkEvent::Frame { link: self.link.id, frame: Frame::ProbeReply(reply) }))
-            }
-            Frame::Bye(Bye { status, reason }) => Err(CloseReason::Bye { status, reason }),
-            Frame::Hello(_) => Err(CloseReason::Unexpected(FrameKind::Hello)),
-            frame => Ok(Handled::Event(LinkEvent::Frame { link: self.link.id, frame })),
-        }
+    fn count_undecodable(&self, error: WireError, errors: u32) {
+        self.hub.counters.decode_errors.add(1);
+        tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
     }
 
     /// Gives the driver an event; this link waits for it, the others go on
     async fn hand_up(&mut self, event: LinkEvent) {
         let Some(event) = self.hub.try_emit(event) else { return };
-        self.link.stalled.set(true);
+        self.link.set_stalled(true);
         self.forwarder.wake_touched();
         self.hub.emit(event).await;
-        self.link.stalled.set(false);
-    }
-
-    fn count_error(&self, error: WireError) -> Result<Handled, CloseReason> {
-        let errors = self.link.decode_errors.get() + 1;
-        self.link.decode_errors.set(errors);
-        self.hub.counters.decode_errors.add(1);
-        tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
-        if errors >= DECODE_ERRORS_MAX { Err(CloseReason::Protocol(error)) } else { Ok(Handled::Frame) }
+        self.link.set_stalled(false);
     }
 }
 
@@ -212,10 +167,8 @@ impl Inbound {
     #[inline]
     fn next_frame(&mut self) -> Result<Option<(FrameKind, &[u8])>, WireError> {
         let bytes = self.held.as_deref().and_then(|held| held.get(self.start..self.end)).unwrap_or_default();
-        let Some((head, rest)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
-        let (kind, len) = parse_frame_header(*head)?;
-        let Some(body) = rest.get(..len) else { return Ok(None) };
-        self.start += FRAME_HEADER_BYTES + len;
+        let Some((kind, body)) = next_frame(bytes)? else { return Ok(None) };
+        self.start += FRAME_HEADER_BYTES + body.len();
         self.moved = true;
         Ok(Some((kind, body)))
     }

@@ -9,42 +9,33 @@ use std::task::{Context, Poll, ready};
 use super::connection::{Link, Stream, Waiting};
 use super::handshake::Duplex;
 use super::hub::Hub;
-use kith_common::link::queue::Batch;
-use kith_common::link::reason::CloseReason;
 
-/// Writes until the stream fails, or until the queue is empty and the link is finishing
-pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) -> CloseReason {
+/// Writes until the stream fails, or until the link has said its last words
+pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
     loop {
-        let taken = link.queue.borrow_mut().take_batch(&hub.chunks);
+        let taken = link.take_batch(&hub);
         match taken {
             Some(batch) => {
                 // Before the write, so that there is a next batch when it is done.
                 admit_waiting(&link);
                 if let Err(error) = write_batch(&hub, &link, &stream, batch).await {
-                    return error.into();
+                    return link.close(error.into());
                 }
             }
-            None if link.finishing.get() => return shut_down(&stream).await,
+            None if link.core.borrow().is_finished() => return shut_down(&stream).await,
             None => link.written.woken().await,
         }
     }
 }
 
-async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Batch) -> io::Result<()> {
-    let now = hub.clock.now();
-    if batch.wants_answer {
-        link.on_sent(now);
-    }
-    // From the call to the last byte that the system took: whoever takes none for so long is gone.
-    link.set_write_began(Some(now));
-    if write_all(stream, &batch.bytes).await? {
-        link.on_progress(hub.clock.now());
-    }
-    link.set_write_began(None);
+async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Vec<u8>) -> io::Result<()> {
+    let waited = write_all(stream, &batch).await?;
+    // Without a wait no time has passed that could count.
+    link.on_written(hub.clock.now(), waited);
     hub.counters.writes.add(1);
-    hub.counters.bytes_out.add(batch.bytes.len() as u64);
-    link.gauges.bytes_out.add(batch.bytes.len() as u64);
-    hub.chunks.put(batch.bytes);
+    hub.counters.bytes_out.add(batch.len() as u64);
+    link.gauges.bytes_out.add(batch.len() as u64);
+    hub.chunks.put(batch);
     Ok(())
 }
 
@@ -72,10 +63,9 @@ fn poll_write_all(stream: &mut dyn Duplex, bytes: &mut &[u8], cx: &mut Context<'
     Pin::new(stream).poll_flush(cx)
 }
 
-async fn shut_down(stream: &Stream) -> CloseReason {
-    let shut = poll_fn(|cx| Pin::new(&mut **stream.borrow_mut()).poll_shutdown(cx)).await;
-    // The link is ending for a reason of its own already.
-    CloseReason::Reset(shut.map_or_else(|error| error.kind(), |()| io::ErrorKind::UnexpectedEof))
+async fn shut_down(stream: &Stream) {
+    // Whatever comes of it, the link is ending for a reason of its own already.
+    poll_fn(|cx| Pin::new(&mut **stream.borrow_mut()).poll_shutdown(cx)).await.ok();
 }
 
 /// Room was made: local senders come in, in their order
@@ -83,7 +73,7 @@ fn admit_waiting(link: &Link) {
     let mut waiting = link.waiting.borrow_mut();
     while !waiting.is_empty() {
         let next = waiting.remove(0);
-        match link.queue.borrow_mut().push_bytes(next.priority, next.frames) {
+        match link.core.borrow_mut().send_bytes(next.priority, next.frames) {
             // A sender that no longer listens has its frames sent all the same.
             Ok(()) => {
                 next.queued.send(()).ok();

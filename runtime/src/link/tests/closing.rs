@@ -55,7 +55,7 @@ async fn neighbour_that_answers_nothing_is_found_by_probes() {
 async fn neighbour_that_answers_probes_stays_and_its_round_trip_is_known() {
     let mut a = Node::start_with(1, |config| config.liveness.idle_after = Duration::from_millis(20)).await;
     let mut raw = Raw::connect(2, &a).await;
-    greet_as_dialler(&mut raw.stream, &template(), Purpose::Neighbour).await.unwrap();
+    raw.greet().await.unwrap();
     let opened = a.opened().await;
     assert_eq!(opened.gauges.rtt(), None);
     while opened.gauges.rtt().is_none() {

@@ -71,7 +71,7 @@ async fn third_frame_that_cannot_be_decoded_ends_the_link() {
 async fn second_hello_ends_the_link() {
     let mut a = Node::start(1).await;
     let (mut raw, link) = Raw::open(2, &mut a).await;
-    let greeting = greet_as_dialler(&mut raw.stream, &template(), Purpose::Neighbour).await;
+    let greeting = raw.greet().await;
     assert!(matches!(greeting, Err(CloseReason::Bye { status: Status::Malformed, .. })));
     assert_eq!(a.closed(link).await, CloseReason::Unexpected(FrameKind::Hello));
 }

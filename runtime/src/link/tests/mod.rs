@@ -17,7 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use super::handshake::{Greeting, greet_as_dialler};
+use kith_common::link::opening::Greeting;
+
+use super::handshake::greet_as_dialler;
 use super::tls::Tls;
 use super::*;
 use crate::location::{port_of, to_wire};
@@ -173,12 +175,17 @@ impl Raw {
     /// The handshake and the hellos
     async fn open(seed: u8, to: &mut Node) -> (Self, LinkId) {
         let mut raw = Self::connect(seed, to).await;
-        let greeting = greet_as_dialler(&mut raw.stream, &template(), Purpose::Neighbour).await;
+        let greeting = raw.greet().await;
         let Greeting { theirs, .. } = greeting.unwrap();
         assert_eq!(theirs.role, Role::Peer);
         let opened = to.opened().await;
         assert_eq!(opened.key, Identity::from_seed([seed; 32]).key());
         (raw, opened.link)
+    }
+
+    async fn greet(&mut self) -> Result<Greeting, CloseReason> {
+        let deadlines = Deadlines::default();
+        greet_as_dialler(&mut self.stream, &Clock::start(), template(), Purpose::Neighbour, &deadlines).await
     }
 
     async fn write(&mut self, bytes: &[u8]) {
