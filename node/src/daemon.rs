@@ -18,7 +18,7 @@ use rand_chacha::rand_core::Rng;
 use crate::config::Config;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::functions::Functions;
-use crate::inbox::{Inbox, InboxError, worker};
+use crate::inbox::{InboxError, InboxFile, worker};
 
 /// Why a peer did not start, or gave up
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError>
     let home = config.home.path();
     let identity = Identity::load_or_create(home)?;
     let boot = next_boot(home)?;
-    let mut inbox = Inbox::open(&config.home.file("inbox.redb"), config.inbox_bytes_max)?;
+    let mut inbox = InboxFile::open(&config.home.file("inbox.redb"), config.inbox_bytes_max)?;
     let network = network(&config, &mut inbox)?;
     let mut rng = system_rng()?;
     let remembered = inbox.names(SystemTime::now())?;
@@ -104,7 +104,7 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError>
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login
-fn network(config: &Config, inbox: &mut Inbox) -> Result<Option<NetworkId>, PeerError> {
+fn network(config: &Config, inbox: &mut InboxFile) -> Result<Option<NetworkId>, PeerError> {
     let pinned = worker::pinned(inbox)?;
     match (config.network, pinned) {
         (Some(configured), Some(pinned)) if configured != pinned => Err(PeerError::OtherNetwork { configured, pinned }),

@@ -11,8 +11,8 @@
 //! from that member's address. What a forwarder or a stranger says unsigned is a hint at most.
 //!
 //! * `outbox` sends and sends again until it knows what became of a message: exactly one [`Fate`] each.
-//! * [`seen`] tells a message from its duplicate; what was kept once is receipted again and not kept twice.
-//! * A message that comes is answered each time that it comes, as the answer before may have been lost.
+//! * A message that comes is answered each time that it comes, as the answer before may have been lost. [`Inbox`] says
+//!   which are kept: it tells a message from its duplicate, and is asked where the disk is written.
 //!
 //! Whoever drives this core lends it the signer and the neighbourhood ([`Lent`]), carries packets to where first hops are
 //! decided, questions to [`names`](crate::names), messages to the disk and calls to functions, and brings the answers.
@@ -24,12 +24,13 @@
 
 mod arrivals;
 mod grants;
+mod inbox;
 mod outbox;
 mod output;
 mod packets;
 mod paths;
 mod replies;
-pub mod seen;
+mod seen;
 mod traces;
 
 use std::collections::VecDeque;
@@ -38,8 +39,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
+pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
+pub use self::seen::{Fingerprint, SEEN_MAX, Seen};
 pub use self::traces::{Trace, TracedHop, TracedPacket};
 
 use self::arrivals::{Arrivals, Arrived};
@@ -267,18 +270,23 @@ impl Mail {
         }
     }
 
-    /// The answer to [`MailOutput::Keep`]: what the sender is told, 200 if the message is on disk
+    /// The answer to [`MailOutput::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
     pub fn handle_kept<S: Signer>(
         &mut self,
         now: Instant,
         lent: &Lent<'_, S>,
         ticket: u64,
-        status: Status,
-        reason: &str,
+        kept: Result<Kept, NotStored>,
     ) {
-        if let Some(arrived) = self.arrivals.take_stored(ticket) {
-            self.reply(now, lent, &arrived, status, reason);
+        let Some(arrived) = self.arrivals.take_stored(ticket) else { return };
+        let (status, reason) = match kept {
+            Ok(kept) => (kept.status(), kept.reason()),
+            Err(error) => (error.status(), error.reason()),
+        };
+        if !status.is_success() {
+            tracing::warn!(event = "message_not_kept", id = %arrived.id, from = %arrived.from.name, %status, reason);
         }
+        self.reply(now, lent, &arrived, status, reason);
     }
 
     /// The answer to [`MailOutput::Evaluate`]: with 200 the result, else the reason

@@ -1,6 +1,6 @@
 //! What mail wants done, and has to tell.
 
-use super::{Fate, Trace};
+use super::{Fate, Fingerprint, Offer, Trace};
 use crate::id::{Address, Key, MessageId, Name};
 use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
@@ -63,6 +63,13 @@ pub struct Arrival {
     pub address: Address,
     /// What it says
     pub bytes: Bytes<DATA_BYTES_MAX>,
+}
+
+impl Arrival {
+    /// What the in-box has to know of it
+    pub fn offer(&self) -> Offer {
+        Offer { fingerprint: Fingerprint::of(&self.key, &self.id), bytes: self.bytes.len() as u64 }
+    }
 }
 
 /// What became of a send

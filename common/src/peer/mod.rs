@@ -39,7 +39,7 @@ use self::routes::Snapshot;
 use crate::crypto::Signer;
 use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
-use crate::mail::{Lent, Mail, NotLoggedIn, Own};
+use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
 use crate::names::Resolver;
 use crate::routing::Routes;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
@@ -146,10 +146,10 @@ impl<S: Signer> Peer<S> {
         self.mail.handle_undeliverable(now, report);
     }
 
-    /// The answer to [`Output::Keep`]: what the sender is told, 200 if the message is on disk
-    pub fn handle_kept(&mut self, now: Instant, ticket: u64, status: Status, reason: &str) {
+    /// The answer to [`Output::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
+    pub fn handle_kept(&mut self, now: Instant, ticket: u64, kept: Result<Kept, NotStored>) {
         let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
-        self.mail.handle_kept(now, &lent, ticket, status, reason);
+        self.mail.handle_kept(now, &lent, ticket, kept);
     }
 
     /// The answer to [`Output::Evaluate`]: with 200 the result, else the reason

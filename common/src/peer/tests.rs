@@ -234,7 +234,7 @@ fn one_message_more_than_the_disk_may_owe_is_refused_with_429() {
     assert_eq!((fate.status, &*fate.body), (Status::SlowDown, b"the receiver's disk is behind".as_slice()));
     let (ticket, now) = (world.told(B).kept[0].0, world.now);
     for _ in 0..2 {
-        world.core(B).handle_kept(now, ticket, Status::Failed, "the receiver's disk is full");
+        world.core(B).handle_kept(now, ticket, Err(NotStored::DiskFull));
     }
     world.run();
     let told: Vec<Status> = world.told(A).done.drain(..).map(|outcome| outcome.fate.status).collect();

@@ -2,14 +2,13 @@
 
 use std::time::SystemTime;
 
-use kith_common::mail::Arrival;
 use kith_common::peer::Output;
 use kith_common::time::Instant;
 use kith_runtime::link::{LinkCommand, Stopped};
 
 use super::{Driver, DriverError};
+use crate::inbox::Incoming;
 use crate::inbox::worker::Outcome;
-use crate::inbox::{InboxError, Incoming, Kept};
 
 impl Driver {
     /// Drains the peer until it has no more to say
@@ -33,7 +32,9 @@ impl Driver {
                 return Some(LinkCommand::Close { link, status, reason: reason.to_string() });
             }
             Output::Routes(routes) => return Some(LinkCommand::Routes(routes)),
-            Output::Keep { ticket, message } => self.inbox.keep(ticket, incoming(message)),
+            Output::Keep { ticket, message } => {
+                self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
+            }
             Output::Evaluate { ticket, call } => {
                 let outcome = self.functions.evaluate(&call, SystemTime::now());
                 self.peer.handle_evaluated(now, ticket, outcome.status, outcome.body);
@@ -51,33 +52,8 @@ impl Driver {
         None
     }
 
-    /// A message is on disk, or could not be put there
+    /// A message is on disk, or was refused, or could not be put there
     pub(super) fn handle_kept(&mut self, Outcome { ticket, kept }: Outcome) {
-        let (status, reason) = match &kept {
-            Ok(kept) => (kept.status(), kept_reason(*kept)),
-            Err(error) => (error.status(), failure(error)),
-        };
-        self.peer.handle_kept(self.clock.now(), ticket, status, reason);
-    }
-}
-
-fn incoming(message: Arrival) -> Incoming {
-    let Arrival { id, from, key, address, bytes } = message;
-    Incoming { id, from, key, address, received: SystemTime::now(), bytes }
-}
-
-fn kept_reason(kept: Kept) -> &'static str {
-    match kept {
-        Kept::New { .. } | Kept::Duplicate => "",
-        Kept::Full => "the receiver's in-box is full: its owner has to read some messages first",
-        Kept::TooLarge => "larger than the receiver's whole in-box",
-    }
-}
-
-/// What the sender is told of a disk that is not its own
-const fn failure(error: &InboxError) -> &'static str {
-    match error {
-        InboxError::DiskFull => "the receiver's disk is full",
-        _ => "the receiver's in-box has failed",
+        self.peer.handle_kept(self.clock.now(), ticket, kept);
     }
 }

@@ -3,10 +3,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use kith_common::id::Epoch;
+use kith_common::id::{Address, Epoch, Key, MessageId};
+use kith_common::mail::SEEN_MAX;
+use kith_common::status::Status;
 use redb::StorageBackend;
 use tempfile::TempDir;
 
+use super::tables::{FORMAT_KEY, builder};
 use super::*;
 
 const ROOM: u64 = 10_000;
@@ -17,9 +20,10 @@ fn name(text: &str) -> Name {
 
 fn message(n: u8, bytes: usize) -> Incoming {
     let from = name(["alice", "bob"][usize::from(n % 2)]);
-    let received = UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + u64::from(n));
+    let received = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + u64::from(n));
     let bytes = vec![n; bytes].try_into().unwrap();
-    Incoming { id: MessageId([n; 16]), from, key: Key([n % 2; 32]), address: Address(n.into()), received, bytes }
+    let (id, key, address) = (MessageId([n; 16]), Key([n % 2; 32]), Address(n.into()));
+    Incoming { message: Arrival { id, from, key, address, bytes }, received }
 }
 
 fn sequences(kept: &[Kept]) -> Vec<Option<u64>> {
@@ -41,12 +45,12 @@ impl Home {
         self.dir.path().join("inbox.redb")
     }
 
-    fn open(&self) -> Inbox {
-        Inbox::open(&self.path(), ROOM).unwrap()
+    fn open(&self) -> InboxFile {
+        InboxFile::open(&self.path(), ROOM).unwrap()
     }
 }
 
-fn list(inbox: &mut Inbox) -> Vec<Stored> {
+fn list(inbox: &mut InboxFile) -> Vec<Stored> {
     inbox.list(&Selection::default()).unwrap()
 }
 
@@ -56,7 +60,8 @@ fn message_is_there_until_it_is_read_across_reopening() {
     let kept = home.open().keep(&[message(1, 5), message(2, 0)]).unwrap();
     assert_eq!(kept, [Kept::New { sequence: 1 }, Kept::New { sequence: 2 }]);
     let mut inbox = home.open();
-    let expected = [(1, message(1, 5)), (2, message(2, 0))].map(|(sequence, message)| Stored { sequence, message });
+    let expected =
+        [(1, message(1, 5)), (2, message(2, 0))].map(|(sequence, message)| Stored { sequence, incoming: message });
     assert_eq!(list(&mut inbox), expected);
     assert_eq!(inbox.totals(), Totals { messages: 2, bytes: 5 + 2 * OVERHEAD_BYTES, last: 2 });
     assert_eq!(inbox.remove(&[1, 1, 77]), Ok(1));
@@ -84,7 +89,8 @@ fn duplicate_is_receipted_again_and_kept_once_even_after_reading_and_reopening()
 #[test]
 fn id_used_by_another_sender_is_no_duplicate() {
     let home = Home::new();
-    let other = Incoming { key: Key([9; 32]), ..message(1, 1) };
+    let mut other = message(1, 1);
+    other.message.key = Key([9; 32]);
     assert_eq!(sequences(&home.open().keep(&[message(1, 1), other]).unwrap()), [Some(1), Some(2)]);
 }
 
@@ -121,7 +127,7 @@ fn message_that_can_never_fit_is_413() {
 
 #[test]
 fn list_is_by_sender_from_a_sequence_on_and_bounded() {
-    let mut inbox = Inbox::open(&Home::new().path(), BYTES_MAX_DEFAULT).unwrap();
+    let mut inbox = InboxFile::open(&Home::new().path(), BYTES_MAX_DEFAULT).unwrap();
     let batch: Vec<Incoming> = (0..40).map(|n| message(n, 50_000)).collect();
     inbox.keep(&batch).unwrap();
     let mut listed = |from: Option<&str>, after, limit| -> Vec<u64> {
@@ -151,8 +157,12 @@ fn followers_are_told_of_every_change() {
 
 #[test]
 fn window_of_seen_messages_on_disk_has_its_bound() {
-    let mut inbox = Inbox::open(&Home::new().path(), BYTES_MAX_DEFAULT).unwrap();
-    let numbered = |n: usize| Incoming { id: MessageId((n as u128).to_be_bytes()), ..message(1, 0) };
+    let mut inbox = InboxFile::open(&Home::new().path(), BYTES_MAX_DEFAULT).unwrap();
+    let numbered = |n: usize| {
+        let mut numbered = message(1, 0);
+        numbered.message.id = MessageId((n as u128).to_be_bytes());
+        numbered
+    };
     for start in (0..SEEN_MAX + 3).step_by(8_192) {
         let batch: Vec<Incoming> = (start..(start + 8_192).min(SEEN_MAX + 3)).map(numbered).collect();
         let kept = inbox.keep(&batch).unwrap();
@@ -162,9 +172,9 @@ fn window_of_seen_messages_on_disk_has_its_bound() {
     }
     let (seen, totals) = inbox.read(load).unwrap();
     assert_eq!((seen.len(), totals.last), (SEEN_MAX, SEEN_MAX as u64 + 3));
-    assert!(seen.iter().eq(inbox.seen.iter()), "disk and memory agree");
-    assert_eq!(seen.check(&Fingerprint::of(&Key([1; 32]), &numbered(2).id)), Check::New);
-    assert_eq!(seen.check(&Fingerprint::of(&Key([1; 32]), &numbered(3).id)), Check::Duplicate);
+    assert!(seen.iter().eq(inbox.policy.seen().iter()), "disk and memory agree");
+    let plan = inbox.policy.plan([2, 3].map(|n| numbered(n).message.offer()));
+    assert!(matches!(plan.kept(), [Kept::New { .. }, Kept::Duplicate]), "{plan:?}");
 }
 
 #[test]
@@ -174,7 +184,7 @@ fn names_and_meta_come_back_with_their_age() {
         let (name, key, address) = (name(of), Key([n; 32]), Address(n.into()));
         Record { name, key, address, epoch: Epoch(1), locations: Default::default() }
     };
-    let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
+    let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
     let mut inbox = home.open();
     inbox.write_names(&[record("alice", 1), record("bob", 2)], &[], at(100)).unwrap();
     inbox.write_names(&[record("alice", 3)], &[name("bob"), name("nobody")], at(200)).unwrap();
@@ -196,8 +206,8 @@ fn names_past_the_bound_are_left_out() {
         Record { name, key, address: Address(n as u64), epoch: Epoch(1), locations: Default::default() }
     };
     let records: Vec<Record> = (0..RECORDS_MAX + 1).map(record).collect();
-    inbox.write_names(&records, &[], UNIX_EPOCH).unwrap();
-    assert_eq!(inbox.names(UNIX_EPOCH).unwrap().len(), RECORDS_MAX);
+    inbox.write_names(&records, &[], SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(inbox.names(SystemTime::UNIX_EPOCH).unwrap().len(), RECORDS_MAX);
 }
 
 #[test]
@@ -211,27 +221,27 @@ fn file_is_for_its_owner_alone() {
 fn file_in_use_is_said_to_be_so() {
     let home = Home::new();
     let _inbox = home.open();
-    assert_eq!(Inbox::open(&home.path(), ROOM).unwrap_err(), InboxError::Locked(home.path()));
+    assert_eq!(InboxFile::open(&home.path(), ROOM).unwrap_err(), InboxError::Locked(home.path()));
 }
 
 #[test]
 fn directory_that_is_missing_is_an_error() {
     let home = Home::new();
-    assert!(matches!(Inbox::open(&home.path().join("no/inbox"), ROOM), Err(InboxError::Io(_))));
+    assert!(matches!(InboxFile::open(&home.path().join("no/inbox"), ROOM), Err(InboxError::Io(_))));
 }
 
 #[test]
 fn file_of_another_format_is_refused_and_left_alone() {
     let home = Home::new();
     home.open().set_meta(FORMAT_KEY, &2_u64.to_le_bytes()).unwrap();
-    assert_eq!(Inbox::open(&home.path(), ROOM).unwrap_err(), InboxError::Format(2));
+    assert_eq!(InboxFile::open(&home.path(), ROOM).unwrap_err(), InboxError::Format(2));
 }
 
 #[test]
 fn file_that_is_no_database_is_refused_and_left_alone() {
     let home = Home::new();
     fs::write(home.path(), "my diary".repeat(1_000)).unwrap();
-    assert!(matches!(Inbox::open(&home.path(), ROOM), Err(InboxError::Corrupted(..))));
+    assert!(matches!(InboxFile::open(&home.path(), ROOM), Err(InboxError::Corrupted(..))));
     assert_eq!(fs::read(home.path()).unwrap(), "my diary".repeat(1_000).as_bytes());
 }
 
@@ -246,15 +256,15 @@ fn damaged_file_is_reported_or_repaired_and_never_panics() {
         let mut bad = good.clone();
         bad[at] ^= 0xff;
         fs::write(home.path(), &bad).unwrap();
-        match Inbox::open(&home.path(), ROOM) {
-            Ok(mut inbox) => assert!(list(&mut inbox).iter().all(|stored| messages.contains(&stored.message))),
+        match InboxFile::open(&home.path(), ROOM) {
+            Ok(mut inbox) => assert!(list(&mut inbox).iter().all(|stored| messages.contains(&stored.incoming))),
             Err(InboxError::Corrupted(..)) => refused += 1,
             Err(error) => panic!("byte {at}: {error}"),
         }
     }
     assert!(refused > 0, "some of the bytes mattered");
     fs::write(home.path(), &good[..good.len() / 2]).unwrap();
-    assert!(matches!(Inbox::open(&home.path(), ROOM), Err(InboxError::Corrupted(..))));
+    assert!(matches!(InboxFile::open(&home.path(), ROOM), Err(InboxError::Corrupted(..))));
 }
 
 /// A disk in memory with a number of bytes that can be set, and a switch to break it
@@ -310,10 +320,10 @@ impl StorageBackend for Disk {
 }
 
 impl Disk {
-    fn open(&self) -> Inbox {
+    fn open(&self) -> InboxFile {
         let disk = self.clone();
         let opener = move |check| builder(check).create_with_backend(disk.clone());
-        Inbox::open_with(Path::new("disk"), BYTES_MAX_DEFAULT, Box::new(opener)).unwrap()
+        InboxFile::open_with(Path::new("disk"), BYTES_MAX_DEFAULT, Box::new(opener)).unwrap()
     }
 
     fn set_room(&self, bytes: usize) {
@@ -340,7 +350,8 @@ fn full_disk_keeps_nothing_more_and_loses_nothing_and_goes_on_when_there_is_room
     };
     assert_eq!((error.clone(), error.status()), (InboxError::DiskFull, Status::Failed));
     assert!(kept > 2);
-    let there = |inbox: &mut Inbox| list(inbox).iter().map(|stored| stored.message.id.0[0]).collect::<Vec<_>>();
+    let there =
+        |inbox: &mut InboxFile| list(inbox).iter().map(|stored| stored.incoming.message.id.0[0]).collect::<Vec<_>>();
     assert_eq!(there(&mut inbox), (0..kept).collect::<Vec<_>>(), "it can be read");
     assert_eq!(inbox.totals().messages, u64::from(kept));
     assert_eq!(inbox.keep(&[message(kept, size)]), Err(InboxError::DiskFull));
@@ -372,7 +383,9 @@ fn broken_disk_fails_every_call_until_a_new_start() {
 #[test]
 fn what_the_in_box_prints_shows_no_content() {
     let mut inbox = Home::new().open();
-    inbox.keep(&[Incoming { bytes: b"canary".to_vec().try_into().unwrap(), ..message(1, 0) }]).unwrap();
+    let mut canary = message(1, 0);
+    canary.message.bytes = b"canary".to_vec().try_into().unwrap();
+    inbox.keep(&[canary]).unwrap();
     let printed = format!("{inbox:?} {:?}", list(&mut inbox));
     assert!(printed.contains("6 bytes") && !printed.contains("canary") && !printed.contains("99, 97, 110"));
 }

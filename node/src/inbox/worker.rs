@@ -12,8 +12,9 @@ use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Inbox, InboxError, Incoming, Kept, Selection, Stored, Totals};
+use super::{InboxError, InboxFile, Incoming, Selection, Stored};
 use crate::functions::rfc3339;
+use kith_common::mail::{Kept, NotStored, Totals};
 
 /// Where the pinned network's id is kept
 const NETWORK: &str = "network";
@@ -38,7 +39,7 @@ pub(crate) struct Outcome {
     /// As it was given to [`InboxWorker::keep`]
     pub(crate) ticket: u64,
     /// [`Kept`] says whether it is on disk
-    pub(crate) kept: Result<Kept, InboxError>,
+    pub(crate) kept: Result<Kept, NotStored>,
 }
 
 /// Why a list was not told to its end
@@ -58,7 +59,7 @@ pub(crate) struct InboxWorker {
 ///
 /// # Errors
 /// [`std::io::Error`] if the system has no thread to give.
-pub(crate) fn start(inbox: Inbox) -> std::io::Result<(InboxWorker, mpsc::Receiver<Outcome>)> {
+pub(crate) fn start(inbox: InboxFile) -> std::io::Result<(InboxWorker, mpsc::Receiver<Outcome>)> {
     let (jobs, received) = blocking::channel();
     let (outcomes, driver) = mpsc::channel(BATCH_MAX);
     let totals = inbox.watch();
@@ -70,7 +71,7 @@ pub(crate) fn start(inbox: Inbox) -> std::io::Result<(InboxWorker, mpsc::Receive
 ///
 /// # Errors
 /// [`InboxError`]
-pub(crate) fn pinned(inbox: &mut Inbox) -> Result<Option<NetworkId>, InboxError> {
+pub(crate) fn pinned(inbox: &mut InboxFile) -> Result<Option<NetworkId>, InboxError> {
     Ok(inbox.meta(NETWORK)?.and_then(|bytes| bytes.try_into().ok()).map(NetworkId))
 }
 
@@ -138,8 +139,8 @@ impl InboxWorker {
                 Some(Err(error)) => return Ok(Err(Unlisted::Failed(error))),
                 None => return Ok(Err(Unlisted::Ended)),
             };
-            for Stored { sequence, message } in &listed {
-                reply.line(&line(*sequence, message)).await?;
+            for Stored { sequence, incoming } in &listed {
+                reply.line(&line(*sequence, incoming)).await?;
                 selection.after = *sequence;
                 count += 1;
             }
@@ -169,13 +170,13 @@ impl InboxWorker {
     }
 }
 
-fn line(sequence: u64, message: &Incoming) -> InboxLine {
+fn line(sequence: u64, Incoming { message, received }: &Incoming) -> InboxLine {
     InboxLine {
         sequence,
         id: Id(message.id),
         from: message.from.clone(),
         address: address(message.address),
-        at: rfc3339(message.received),
+        at: rfc3339(*received),
         bytes: message.bytes.len() as u64,
         body: Body::of(message.bytes.to_vec()),
     }
@@ -190,7 +191,7 @@ struct Batch {
     erase: Vec<Name>,
 }
 
-fn work(mut inbox: Inbox, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
+fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
     while let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
@@ -203,7 +204,7 @@ fn work(mut inbox: Inbox, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sende
     }
 }
 
-fn do_or_batch(inbox: &mut Inbox, job: Job, batch: &mut Batch) {
+fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
     match job {
         Job::Keep { ticket, message } => {
             batch.tickets.push(ticket);
@@ -220,7 +221,7 @@ fn do_or_batch(inbox: &mut Inbox, job: Job, batch: &mut Batch) {
 }
 
 /// Writes what was gathered and tells the driver; false once the driver is gone
-fn finish(inbox: &mut Inbox, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> bool {
+fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> bool {
     if !(batch.save.is_empty() && batch.erase.is_empty())
         && let Err(reason) = inbox.write_names(&batch.save, &batch.erase, SystemTime::now())
     {
@@ -231,7 +232,7 @@ fn finish(inbox: &mut Inbox, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> 
     }
     let kept: Vec<_> = match inbox.keep(&batch.messages) {
         Ok(kept) => kept.into_iter().map(Ok).collect(),
-        Err(error) => batch.tickets.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => batch.tickets.iter().map(|_| Err(error.not_stored())).collect(),
     };
     let mut told = batch.tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome { ticket, kept });
     told.all(|outcome| outcomes.blocking_send(outcome).is_ok())

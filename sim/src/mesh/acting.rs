@@ -56,7 +56,7 @@ impl World {
             }
             Deed::Read => {
                 if let Some(disk) = self.node_mut(node).peer_disk() {
-                    disk.unread = 0;
+                    disk.read_all();
                 }
             }
             Deed::LogOut(pause) => {

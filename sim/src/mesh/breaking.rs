@@ -85,7 +85,7 @@ impl World {
             self.node_mut(id).write = WRITE;
             if let Some(disk) = self.node_mut(id).peer_disk() {
                 disk.is_full = false;
-                disk.unread = 0;
+                disk.read_all();
             }
             if id.0 >= self.config.supernodes && !self.node(id).wants_session {
                 self.handle_deed(id, users::Deed::LogIn);

@@ -11,11 +11,10 @@ use kith_common::directory::Command;
 use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
 use kith_common::link::liveness::Liveness;
 use kith_common::link::{HelloTemplate, NewRoutes};
-use kith_common::mail::seen::{Check, Fingerprint, Seen};
+use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
 use kith_common::peer::Peer;
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::{Allowance, Limbo};
-use kith_common::status::Status;
 use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
 use kith_common::wire::session::Record;
@@ -101,15 +100,13 @@ pub struct PeerDisk {
     pub network: Option<NetworkId>,
     /// Where names were, each with the time of day when that was learnt
     pub names: BTreeMap<Name, (Record, Instant)>,
-    seen: Seen,
-    /// Messages that nobody has read
-    pub unread: usize,
+    inbox: Inbox,
     /// Whether it takes nothing any more
     pub is_full: bool,
 }
 
-/// Messages that an in-box of the simulation holds: some, so that it is full at times
-pub const INBOX_MAX: usize = 64;
+/// What an in-box of the simulation holds: some sixty short messages, so that it is full at times
+const INBOX_BYTES_MAX: u64 = 24 * 1024;
 
 impl PeerDisk {
     /// An empty disk
@@ -120,31 +117,24 @@ impl PeerDisk {
             boot: 0,
             network: None,
             names: BTreeMap::new(),
-            seen: Seen::new(),
-            unread: 0,
+            inbox: Inbox::new(INBOX_BYTES_MAX, Seen::new(), Totals::default()),
             is_full: false,
         }
     }
 
-    /// Keeps a message: what the sender is told, and whether it is new
-    pub fn keep(&mut self, sender: &Key, id: &MessageId) -> (Status, &'static str, bool) {
-        let fingerprint = Fingerprint::of(sender, id);
-        if self.is_full {
-            return (Status::Failed, "the receiver's disk is full", false);
+    /// Keeps a message as the in-box says, unless it is new and the disk is full
+    pub fn keep(&mut self, offer: Offer) -> Result<Kept, NotStored> {
+        let plan = self.inbox.plan([offer]);
+        if self.is_full && !plan.is_empty() {
+            return Err(NotStored::DiskFull);
         }
-        if self.seen.check(&fingerprint) == Check::Duplicate {
-            return (Status::Delivered, "", false);
-        }
-        if self.unread >= INBOX_MAX {
-            return (
-                Status::SlowDown,
-                "the receiver's in-box is full: its owner has to read some messages first",
-                false,
-            );
-        }
-        self.seen.insert(fingerprint);
-        self.unread += 1;
-        (Status::Delivered, "", true)
+        self.inbox.handle_stored(plan).pop().ok_or(NotStored::DiskFailed)
+    }
+
+    /// Its owner reads all messages
+    pub fn read_all(&mut self) {
+        let Totals { messages, bytes, .. } = self.inbox.totals();
+        self.inbox.handle_removed(messages, bytes);
     }
 }
 
@@ -173,10 +163,10 @@ pub enum DiskDone {
 pub struct Keeping {
     /// The core's number for it
     pub ticket: u64,
-    /// Who sent it
-    pub sender: Key,
-    /// Its id
+    /// The sender's id for it
     pub id: MessageId,
+    /// What the in-box has to know of it
+    pub offer: Offer,
 }
 
 /// One link of a process

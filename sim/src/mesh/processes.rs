@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kith_common::directory::{Command, Directory};
 use kith_common::link::{HelloTemplate, LinkEnd};
+use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer};
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::Limbo;
@@ -252,7 +253,7 @@ impl World {
             Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
             Output::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
             Output::Keep { ticket, message } => {
-                let keeping = Keeping { ticket, sender: message.key, id: message.id };
+                let keeping = Keeping { ticket, id: message.id, offer: message.offer() };
                 self.write(id, DiskDone::Keep(Box::new(keeping)));
             }
             Output::Evaluate { ticket, call } => {
@@ -339,16 +340,18 @@ impl World {
         match done {
             DiskDone::Appended => self.appended(node),
             DiskDone::Keep(keeping) => {
-                let Keeping { ticket, sender, id } = *keeping;
+                let Keeping { ticket, id, offer } = *keeping;
                 let local = self.local(node);
                 let Some(disk) = self.node_mut(node).peer_disk() else { return };
-                let (status, reason, is_new) = disk.keep(&sender, &id);
-                if status == Status::Failed {
+                let kept = disk.keep(offer);
+                if kept.is_err() {
                     self.net.count(Effect::FullDisk);
                 }
+                let status = kept.map_or_else(NotStored::status, Kept::status);
+                let is_new = matches!(kept, Ok(Kept::New { .. }));
                 self.watch.see(self.queue.now(), node, &Observation::Kept { id, status, is_new });
                 if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.core.handle_kept(local, ticket, status, reason);
+                    peer.core.handle_kept(local, ticket, kept);
                 }
             }
         }

@@ -257,7 +257,7 @@ impl World {
             Output::Keep { ticket, message } => {
                 node.told.kept.push((ticket, message));
                 if !node.is_disk_stuck {
-                    node.core.handle_kept(now, ticket, Status::Delivered, "");
+                    node.core.handle_kept(now, ticket, Ok(Kept::New { sequence: ticket }));
                 }
             }
             Output::Evaluate { ticket, call } => {

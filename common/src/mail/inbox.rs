@@ -1,0 +1,261 @@
+//! The in-box's policy: which messages are new, which were kept before, and for which there is no room.
+//!
+//! Whoever owns the disk asks for a [`Plan`], stores what is new in it, in one transaction, and says so when that is
+//! durable ([`Inbox::handle_stored`]): only then may receipts go. A plan whose messages could not be stored is dropped,
+//! and nothing has changed: they are new when they are sent again.
+//!
+//! The policy stands where the disk is written and not where packets come in, as only there is it known in which order
+//! messages become durable, and what was read meanwhile.
+
+use super::seen::{Check, Fingerprint, Seen};
+use crate::status::Status;
+
+/// What a message is counted as beyond its bytes: ids, name, time and its share of the index
+pub const OVERHEAD_BYTES: u64 = 256;
+
+/// A message for the in-box, as far as the policy is concerned
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Of the sender's key and its id for the message
+    pub fingerprint: Fingerprint,
+    /// The length of what it says
+    pub bytes: u64,
+}
+
+impl Offer {
+    const fn cost(&self) -> u64 {
+        self.bytes + OVERHEAD_BYTES
+    }
+}
+
+/// What becomes of a message that was offered
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept, once it is on disk
+    New {
+        /// Its number; later messages have larger ones, and none is given twice
+        sequence: u64,
+    },
+    /// It was kept before; receipt it again
+    Duplicate,
+    /// There is no room until others are read; send it again later
+    Full,
+    /// It would not even fit into an empty in-box
+    TooLarge,
+}
+
+impl Kept {
+    /// The status of the receipt
+    pub const fn status(self) -> Status {
+        match self {
+            Self::New { .. } | Self::Duplicate => Status::Delivered,
+            Self::Full => Status::SlowDown,
+            Self::TooLarge => Status::TooLarge,
+        }
+    }
+
+    /// What the receipt says, for people
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::New { .. } | Self::Duplicate => "",
+            Self::Full => "the receiver's in-box is full: its owner has to read some messages first",
+            Self::TooLarge => "larger than the receiver's whole in-box",
+        }
+    }
+}
+
+/// Why a message that is to be kept could not be stored
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// The disk or its quota is full
+    DiskFull,
+    /// The disk fails
+    DiskFailed,
+}
+
+impl NotStored {
+    /// The status of the receipt
+    pub const fn status(self) -> Status {
+        Status::Failed
+    }
+
+    /// What the receipt says of a disk that is not its reader's own
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::DiskFull => "the receiver's disk is full",
+            Self::DiskFailed => "the receiver's in-box has failed",
+        }
+    }
+}
+
+/// How full the in-box is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages not yet read
+    pub messages: u64,
+    /// What they are counted as, in bytes, [`OVERHEAD_BYTES`] each included
+    pub bytes: u64,
+    /// The largest sequence given so far; 0: none
+    pub last: u64,
+}
+
+impl Totals {
+    /// Counts a message that is there, whose content has so many bytes
+    pub const fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes + OVERHEAD_BYTES;
+    }
+}
+
+/// What is to become of some messages that were offered together
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    kept: Vec<Kept>,
+    new: Vec<Fingerprint>,
+    totals: Totals,
+}
+
+impl Plan {
+    /// What becomes of each, in the order in which they were offered
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// Whether nothing is to be stored
+    pub const fn is_empty(&self) -> bool {
+        self.new.is_empty()
+    }
+}
+
+/// What is in the in-box, as far as the policy is concerned: at most so many bytes, overheads included
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    seen: Seen,
+    totals: Totals,
+    bytes_max: u64,
+}
+
+impl Inbox {
+    /// An in-box with the messages that the disk holds, and those that were `seen`
+    pub const fn new(bytes_max: u64, seen: Seen, totals: Totals) -> Self {
+        Self { seen, totals, bytes_max }
+    }
+
+    /// How full it is
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Messages that were kept, read or not: the same that the disk holds
+    pub const fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Decides on each message, as if those before it were kept already; nothing changes
+    pub fn plan(&self, offers: impl IntoIterator<Item = Offer>) -> Plan {
+        let mut plan = Plan { kept: Vec::new(), new: Vec::new(), totals: self.totals };
+        for offer in offers {
+            let kept = self.plan_one(&offer, &mut plan);
+            plan.kept.push(kept);
+        }
+        plan
+    }
+
+    /// The new messages of a plan, made since the last change, are durable; returns what became of all in it
+    pub fn handle_stored(&mut self, plan: Plan) -> Vec<Kept> {
+        for fingerprint in plan.new {
+            self.seen.insert(fingerprint);
+        }
+        self.totals = plan.totals;
+        plan.kept
+    }
+
+    /// So many messages were read and are gone, which counted as so many bytes, overheads included
+    pub const fn handle_removed(&mut self, messages: u64, bytes: u64) {
+        self.totals.messages = self.totals.messages.saturating_sub(messages);
+        self.totals.bytes = self.totals.bytes.saturating_sub(bytes);
+    }
+
+    fn plan_one(&self, offer: &Offer, plan: &mut Plan) -> Kept {
+        if self.seen.check(&offer.fingerprint) == Check::Duplicate || plan.new.contains(&offer.fingerprint) {
+            return Kept::Duplicate;
+        }
+        if offer.cost() > self.bytes_max {
+            return Kept::TooLarge;
+        }
+        if plan.totals.bytes + offer.cost() > self.bytes_max {
+            return Kept::Full;
+        }
+        plan.new.push(offer.fingerprint);
+        plan.totals.add(offer.bytes);
+        plan.totals.last += 1;
+        Kept::New { sequence: plan.totals.last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: u64 = 10_000;
+
+    fn offer(n: u8, bytes: u64) -> Offer {
+        Offer { fingerprint: Fingerprint([n; 16]), bytes }
+    }
+
+    fn empty() -> Inbox {
+        Inbox::new(ROOM, Seen::new(), Totals::default())
+    }
+
+    fn keep(inbox: &mut Inbox, offers: &[Offer]) -> Vec<Kept> {
+        let plan = inbox.plan(offers.iter().copied());
+        inbox.handle_stored(plan)
+    }
+
+    #[test]
+    fn message_is_kept_once_and_receipted_each_time() {
+        let mut inbox = empty();
+        let kept = keep(&mut inbox, &[offer(1, 1), offer(1, 1), offer(2, 1)]);
+        assert_eq!(kept, [Kept::New { sequence: 1 }, Kept::Duplicate, Kept::New { sequence: 2 }]);
+        assert!(kept.iter().all(|kept| kept.status() == Status::Delivered && kept.reason().is_empty()));
+        inbox.handle_removed(2, 2 * (1 + OVERHEAD_BYTES));
+        let again = inbox.plan([offer(1, 1), offer(2, 1)]);
+        assert!(again.is_empty() && again.kept() == [Kept::Duplicate; 2], "read or not");
+        assert_eq!(inbox.totals(), Totals { messages: 0, bytes: 0, last: 2 });
+    }
+
+    #[test]
+    fn plan_that_was_not_stored_changes_nothing() {
+        let inbox = empty();
+        let plan = inbox.plan([offer(1, 1)]);
+        assert!(!plan.is_empty());
+        drop(plan);
+        assert_eq!(inbox.plan([offer(1, 1)]).kept(), [Kept::New { sequence: 1 }], "the resend is new");
+    }
+
+    #[test]
+    fn full_in_box_takes_what_fits_and_more_once_something_is_read() {
+        let mut inbox = empty();
+        let kept = keep(&mut inbox, &[offer(1, 4_000), offer(2, 4_000), offer(3, 4_000), offer(4, 100)]);
+        assert_eq!((kept[2], kept[3]), (Kept::Full, Kept::New { sequence: 3 }), "a small one still fits");
+        assert_eq!((Kept::Full.status(), Kept::Full.reason().is_empty()), (Status::SlowDown, false));
+        inbox.handle_removed(1, 4_000 + OVERHEAD_BYTES);
+        assert_eq!(keep(&mut inbox, &[offer(3, 4_000)]), [Kept::New { sequence: 4 }]);
+        assert!(inbox.totals().bytes <= ROOM);
+    }
+
+    #[test]
+    fn message_that_can_never_fit_is_413() {
+        let room = ROOM - OVERHEAD_BYTES;
+        let kept = keep(&mut empty(), &[offer(1, room + 1), offer(2, room)]);
+        assert_eq!((kept[0], kept[0].status()), (Kept::TooLarge, Status::TooLarge));
+        assert_eq!(kept[1], Kept::New { sequence: 1 });
+    }
+
+    #[test]
+    fn what_was_not_stored_is_500_with_words_for_the_sender() {
+        for reason in [NotStored::DiskFull, NotStored::DiskFailed] {
+            assert!(reason.status() == Status::Failed && !reason.reason().is_empty());
+        }
+    }
+}

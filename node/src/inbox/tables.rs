@@ -1,0 +1,122 @@
+//! The tables in the in-box's file, and what is written to them and read.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kith_common::id::{Address, Key, MessageId};
+use kith_common::mail::{Arrival, Fingerprint, Kept, Plan, SEEN_MAX, Seen, Totals};
+use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{TableDefinition, TableError, WriteTransaction};
+
+use super::error::Fault;
+use super::{Incoming, Stored};
+
+/// What redb may hold in memory: an idle peer is small, and old messages are rarely read
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT_KEY: &str = "format";
+
+/// id, sender's name, sender's key, sender's address, microseconds since 1970, bytes
+pub(super) type Row = (&'static [u8; 16], &'static str, &'static [u8; 32], u64, u64, &'static [u8]);
+pub(super) const MESSAGES: TableDefinition<'_, u64, Row> = TableDefinition::new("messages");
+pub(super) const SEEN: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::new("seen");
+/// microseconds since 1970, a [`Record`] as on the wire
+pub(super) const NAMES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("names");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+pub(super) fn open_file(path: &Path, check: bool) -> Result<Database, redb::DatabaseError> {
+    // redb would make it readable for everybody.
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    builder(check).create(path)
+}
+
+pub(super) fn builder(check: bool) -> Builder {
+    let mut builder = Database::builder();
+    // Without the check redb may panic later over what somebody else has done to the file.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
+    builder
+}
+
+pub(super) fn write<T>(db: &Database, run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let done = run(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+/// Makes the tables of a new file, and refuses those of another format
+pub(super) fn prepare(db: &Database) -> Result<(), Fault> {
+    match db.begin_read()?.open_table(META) {
+        Ok(meta) => {
+            let format = meta.get(FORMAT_KEY)?;
+            return check_format(format.as_ref().map(|format| format.value()).unwrap_or_default());
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    write(db, |transaction| {
+        transaction.open_table(MESSAGES)?;
+        transaction.open_table(SEEN)?;
+        transaction.open_table(NAMES)?;
+        transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+        Ok(())
+    })
+}
+
+fn check_format(bytes: &[u8]) -> Result<(), Fault> {
+    match bytes.try_into().map(u64::from_le_bytes) {
+        Ok(FORMAT) => Ok(()),
+        Ok(other) => Err(Fault::Format(other)),
+        Err(_) => Err(Fault::Damaged("its format has no number".to_owned())),
+    }
+}
+
+pub(super) fn load(transaction: &ReadTransaction) -> Result<(Seen, Totals), Fault> {
+    let (mut seen, mut totals) = (Vec::new(), Totals::default());
+    for row in transaction.open_table(SEEN)?.iter()? {
+        let (sequence, fingerprint) = row?;
+        seen.push(Fingerprint(*fingerprint.value()));
+        totals.last = sequence.value();
+    }
+    for row in transaction.open_table(MESSAGES)?.iter()? {
+        totals.add(row?.1.value().5.len() as u64);
+    }
+    Ok((Seen::restore(seen), totals))
+}
+
+pub(super) fn store(transaction: &WriteTransaction, batch: &[Incoming], plan: &Plan) -> Result<(), Fault> {
+    let mut messages = transaction.open_table(MESSAGES)?;
+    let mut seen = transaction.open_table(SEEN)?;
+    for (Incoming { message, received }, kept) in batch.iter().zip(plan.kept()) {
+        let Kept::New { sequence } = kept else { continue };
+        let (id, from, key) = (&message.id.0, message.from.as_str(), &message.key.0);
+        messages.insert(sequence, (id, from, key, message.address.0, micros(*received), &*message.bytes))?;
+        seen.insert(sequence, &message.offer().fingerprint.0)?;
+        if seen.len()? > SEEN_MAX as u64 {
+            seen.pop_first()?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, u64, &[u8])) -> Result<Stored, Fault> {
+    let (id, from, key, address, received, bytes) = row;
+    let message = Arrival {
+        id: MessageId(*id),
+        from: from.parse().map_err(|error| Fault::Damaged(format!("message {sequence}: {error}")))?,
+        key: Key(*key),
+        address: Address(address),
+        bytes: bytes.to_vec().try_into().map_err(|error| Fault::Damaged(format!("message {sequence}: {error}")))?,
+    };
+    let received = UNIX_EPOCH + Duration::from_micros(received);
+    Ok(Stored { sequence, incoming: Incoming { message, received } })
+}
+
+/// Microseconds since 1970; a moment before that is taken for it
+pub(super) fn micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
