@@ -2,8 +2,8 @@
 //!
 //! A [`Lab`] is a directory. Beneath it each process has a home of its own, and `lab.json` lists what was started, so
 //! that another terminal (or a later command) can go on with the same lab. [`mesh`] starts and ends processes,
-//! [`node`] asks them, [`observe`] tells what changes in them, and on these stand [`watch`], [`demo`], [`soak`],
-//! [`mod@bench`] and the end-to-end tests.
+//! `node` asks them, `observe` tells what changes in them, and on these stand `watch`, `demo`, [`soak`],
+//! `bench` and the end-to-end tests.
 //!
 //! The daemons are this program itself in another role ([`role`]), so that one `cargo run` builds all that it needs.
 

@@ -21,7 +21,7 @@ const STATE_FILE_NEW: &str = ".lab.json.new";
 const LOCK_FILE: &str = "lab.lock";
 
 /// A lab has at most this many processes: a machine with more of them is no longer one to look at
-pub(crate) const PROCESSES_MAX: usize = 1_000;
+pub const PROCESSES_MAX: usize = 1_000;
 
 /// What a lab has started
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// The same moment for the operating system's timers
-    pub(crate) fn to_std(&self, at: Instant) -> StdInstant {
+    pub(crate) fn to_std(self, at: Instant) -> StdInstant {
         self.origin + at.since(Instant::ZERO)
     }
 }
