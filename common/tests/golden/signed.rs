@@ -267,7 +267,6 @@ fn signed_messages() -> Vec<Value> {
         values.push(raw(signature, who.pen().sign(&tagged).0));
         values.push(raw(under, tagged));
         values.push(value(its_bytes, message));
-        drop(body);
     }
     values
 }
