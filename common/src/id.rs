@@ -114,6 +114,16 @@ pub struct ParseIdError {
     digits: usize,
 }
 
+/// A supernode of a network: the serial of its certificate, which no other one of the network ever has
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct SupernodeId(pub u64);
+
+impl fmt::Display for SupernodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// The index of the directory's log entry that last changed the ring: larger is newer, everywhere
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode, Serialize, Deserialize)]
 pub struct Epoch(pub u64);

@@ -3,7 +3,7 @@
 
 use kith_common::directory::{Command, Directory, LogIn};
 use kith_common::fuzzing::{self, Mutator};
-use kith_common::id::{Key, SessionId};
+use kith_common::id::{Key, SessionId, SupernodeId};
 use kith_common::wire::session::Locations;
 use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
 
@@ -72,8 +72,8 @@ fn same_seed_makes_the_same_mutants() {
 fn mutated_commands_and_snapshots_never_break_a_directory() {
     let name = |n: u8| format!("peer-{n}").parse().unwrap();
     let log_in = |n: u8| {
-        let (key, session) = (Key([n; 32]), SessionId([n; 16]));
-        Command::LogIn(LogIn { name: name(n), key, session, salt: [n; 16], locations: Locations::new() })
+        let (key, session, home) = (Key([n; 32]), SessionId([n; 16]), SupernodeId(1));
+        Command::LogIn(LogIn { name: name(n), key, session, salt: [n; 16], locations: Locations::new(), home })
     };
     let mut directory = Directory::new();
     let mut corpus: Vec<Vec<u8>> = Vec::new();

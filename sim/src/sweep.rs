@@ -22,7 +22,7 @@ pub struct Options {
     #[arg(long, default_value = "50", value_parser = arguments::peers)]
     peers: usize,
     /// How many supernodes
-    #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
+    #[arg(long, hide = true, default_value_t = 1, value_parser = arguments::supernodes)]
     supernodes: u32,
     /// The network's degree; small, so that there are hops to see
     #[arg(long, default_value = "8", value_parser = arguments::degree)]

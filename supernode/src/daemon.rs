@@ -61,9 +61,9 @@ pub(crate) fn run(config: Config, salt_seed: Option<u64>) -> Result<(), DaemonEr
 
 async fn serve(config: Config, salt_seed: Option<u64>, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
     let (parts, events) = parts(&config, salt_seed).await?;
-    let (driver, durable) = Driver::new(parts).map_err(SupernodeError::Thread)?;
+    let (driver, told) = Driver::new(parts).map_err(SupernodeError::Thread)?;
     let shutdown = async move { seat.shutdown.wait().await };
-    Ok(driver.run(events, durable, seat.requests, shutdown).await?)
+    Ok(driver.run(events, told, seat.requests, shutdown).await?)
 }
 
 async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::Receiver<LinkEvent>), SupernodeError> {
@@ -90,7 +90,8 @@ async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::
         lease: config.lease,
     });
     let degree = config.degree;
-    let parts = Parts { clock, identity, admission, directory, store, links, listen, degree, rng };
+    let id = network.supernode();
+    let parts = Parts { clock, id, identity, admission, directory, store, links, listen, degree, rng };
     Ok((parts, events))
 }
 

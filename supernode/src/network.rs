@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kith_common::crypto::{self, Signer};
-use kith_common::id::{Key, NetworkId};
+use kith_common::id::{Key, NetworkId, SupernodeId};
 use kith_common::wire::WireError;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
 use kith_runtime::identity::{Identity, IdentityError};
@@ -46,6 +46,11 @@ impl Network {
     /// The network's id
     pub fn id(&self) -> NetworkId {
         self.id
+    }
+
+    /// The supernode that was certified
+    pub const fn supernode(&self) -> SupernodeId {
+        SupernodeId(FIRST_SERIAL)
     }
 
     /// To be shown in challenges and grants

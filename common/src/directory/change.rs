@@ -9,7 +9,6 @@ use super::pairs::Pair;
 use crate::id::{Address, Epoch, Name, SessionId};
 use crate::lift;
 use crate::mutant::{self, Mutant};
-use crate::wire::session::Locations;
 
 type Touched = BTreeSet<Address>;
 
@@ -18,7 +17,6 @@ enum Change<'a> {
     Configure { degree: u8 },
     Enter { login: &'a LogIn, address: Address },
     Reenter { login: &'a LogIn, present: SessionId },
-    Move { session: SessionId, locations: &'a Locations },
     Suspect { session: SessionId, reason: SuspectReason },
     Clear { session: SessionId },
     Separate { pair: Pair },
@@ -96,7 +94,6 @@ impl Directory {
         match command {
             Command::Configure { degree } => self.judge_configure(*degree),
             Command::LogIn(login) => self.judge_login(login),
-            Command::Renew { session, locations } => self.judge_renew(*session, locations),
             Command::Suspect { session, reason } => self.judge_suspect(*session, *reason),
             Command::Clear { session } => self.judge_clear(*session),
             Command::UnreachablePair { reporter, other } => self.judge_unreachable(*reporter, *other),
@@ -111,7 +108,6 @@ impl Directory {
             Change::Configure { degree } => (Outcome::Configured, self.mesh.configure(degree)),
             Change::Enter { login, address } => self.enter(index, login, address),
             Change::Reenter { login, present } => self.reenter(index, login, present),
-            Change::Move { session, locations } => self.move_to(session, locations),
             Change::Suspect { session, reason } => self.suspect(session, reason),
             Change::Clear { session } => self.clear(session),
             Change::Separate { pair } => self.separate(index, pair),
@@ -156,7 +152,7 @@ impl Directory {
         if present.name != login.name {
             return Err(Refusal::KeyInSession(present.name.clone()).into());
         }
-        let same = present.id == login.session && present.locations == login.locations;
+        let same = present.id == login.session && present.locations == login.locations && present.home == login.home;
         if same && present.suspect.is_none() && !self.mesh.pairs().has(present.address) {
             return Err(Idle::Resumed(present.id));
         }
@@ -172,13 +168,6 @@ impl Directory {
             return Err(Refusal::NoPlace.into());
         }
         Ok(Change::Enter { login, address })
-    }
-
-    fn judge_renew<'a>(&self, session: SessionId, locations: &'a Locations) -> Result<Change<'a>, Idle> {
-        if self.known(session)?.locations == *locations {
-            return Err(Idle::Unchanged("the locations are the same"));
-        }
-        Ok(Change::Move { session, locations })
     }
 
     fn judge_suspect<'a>(&self, session: SessionId, reason: SuspectReason) -> Result<Change<'a>, Idle> {
@@ -239,6 +228,7 @@ impl Directory {
             epoch: Epoch(index),
             rewired: Epoch(index),
             locations: login.locations.clone(),
+            home: login.home,
             suspect: None,
         };
         let outcome = Outcome::LoggedIn(logged_in(&session, Entry::New, None));
@@ -255,6 +245,7 @@ impl Directory {
         if !mutant::is(Mutant::OldLocations) {
             session.locations = login.locations.clone();
         }
+        session.home = login.home;
         let was_suspect = session.suspect.take().is_some();
         let resumed = login.session == present;
         if !resumed {
@@ -277,14 +268,6 @@ impl Directory {
         self.by_key.insert(session.key, session.id);
         self.by_address.insert(session.address, session.id);
         self.sessions.insert(session.id, session);
-    }
-
-    fn move_to(&mut self, session: SessionId, locations: &Locations) -> (Outcome, Touched) {
-        let Some(session) = self.sessions.get_mut(&session) else {
-            return (Outcome::Refused(Refusal::NoSession), Touched::new());
-        };
-        session.locations = locations.clone();
-        (Outcome::Renewed, self.mesh.refresh(session.address))
     }
 
     fn suspect(&mut self, session: SessionId, reason: SuspectReason) -> (Outcome, Touched) {

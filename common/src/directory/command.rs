@@ -2,14 +2,14 @@
 
 use bincode::{Decode, Encode};
 
-use crate::id::{Address, Key, Name, SessionId};
+use crate::id::{Address, Key, Name, SessionId, SupernodeId};
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of every command in the log; a directory that reads another one stops rather than guesses
-pub const COMMAND_VERSION: u8 = 1;
+pub const COMMAND_VERSION: u8 = 2;
 
-/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 550
+/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 558
 pub const COMMAND_BYTES_MAX: usize = 1024;
 
 /// One entry of the log
@@ -22,13 +22,6 @@ pub enum Command {
     },
     /// A key enters under a name, which is its own from the first time on
     LogIn(LogIn),
-    /// A session goes on at other locations; a renewal that changes nothing is not logged
-    Renew {
-        /// Which
-        session: SessionId,
-        /// All of them
-        locations: Locations,
-    },
     /// A session's peer is taken out of the ring, while its name, address and session stay
     Suspect {
         /// Which; a session has one address, and a suspicion must not outlive it
@@ -85,6 +78,8 @@ pub struct LogIn {
     pub salt: [u8; 16],
     /// Where the peer can be dialled
     pub locations: Locations,
+    /// The supernode that the peer has logged in to, and that judges whether it is gone
+    pub home: SupernodeId,
 }
 
 /// Why a peer was suspected

@@ -2,15 +2,14 @@
 //!
 //! A [`Directory`] is fed by one log of [`Command`]s and nothing else; equal logs make equal directories, so that
 //! replicating it is replicating the log. Ask [`Directory::answer`] first: what it answers needs no place in the log.
-//! Otherwise make the command durable, then [`Directory::apply`] it, tell the outcome to whoever proposed it, and send
-//! each touched peer its [`Directory::neighbourhood`]. Which commands time demands is each supernode's own judgement, and
-//! stands with [`crate::supernode`].
+//! Otherwise propose the command to the log; once it is committed, [`Directory::apply`] it, tell the outcome to whoever
+//! proposed it, and send each touched peer its [`Directory::neighbourhood`]. Which commands time demands is each
+//! supernode's own judgement, and stands with [`crate::supernode`].
 //!
 //! | command | changes | touches |
 //! |---|---|---|
 //! | Configure | the degree | everybody |
 //! | LogIn | account and session; clears suspicion and pairs | x, its neighbours |
-//! | Renew | locations | x, its neighbours |
 //! | Suspect, Clear | whether the peer is in the ring | x, its neighbours |
 //! | UnreachablePair, ExpirePair | who is absent to whom | both, and whoever steps in |
 //! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |

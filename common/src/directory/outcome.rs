@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::command::SuspectReason;
 use super::pairs::Pair;
-use crate::id::{Address, Epoch, Key, Name, SessionId};
+use crate::id::{Address, Epoch, Key, Name, SessionId, SupernodeId};
 use crate::lift::{DEGREE_MAX, DEGREE_MIN};
 use crate::status::Status;
 use crate::wire::session::{Locations, Record};
@@ -28,8 +28,6 @@ pub enum Outcome {
     Configured,
     /// The session stands
     LoggedIn(LoggedIn),
-    /// The session has its new locations
-    Renewed,
     /// The peer is out of the ring
     Suspected {
         /// Where it was
@@ -174,6 +172,8 @@ pub struct Session {
     pub rewired: Epoch,
     /// Where the peer can be dialled
     pub locations: Locations,
+    /// The supernode that the peer has logged in to, and that judges whether it is gone
+    pub home: SupernodeId,
     /// Why it is out of the ring, if it is
     pub suspect: Option<SuspectReason>,
 }

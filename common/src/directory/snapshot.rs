@@ -11,14 +11,14 @@ use super::mesh::Mesh;
 use super::outcome::{Account, Session};
 use super::pairs::{Pair, Pairs};
 use super::{Directory, LIMITS, Limits};
-use crate::id::{Address, Epoch, Key, Name, SessionId};
+use crate::id::{Address, Epoch, Key, Name, SessionId, SupernodeId};
 use crate::lift;
 use crate::mutant::{self, Mutant};
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of a snapshot
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 
 /// Bytes that are no snapshot; no directory was made of them
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,7 @@ struct SessionItem {
     epoch: Epoch,
     rewired: Epoch,
     locations: Locations,
+    home: SupernodeId,
     suspect: Option<SuspectReason>,
 }
 
@@ -201,14 +202,15 @@ impl SessionItem {
             epoch: session.epoch,
             rewired: session.rewired,
             locations: session.locations.clone(),
+            home: session.home,
             suspect: session.suspect,
         }
     }
 
     fn into_session(self, key: Key) -> Session {
-        let Self { id, name, address, epoch, rewired, locations, suspect } = self;
+        let Self { id, name, address, epoch, rewired, locations, home, suspect } = self;
         let suspect = suspect.filter(|_| !mutant::is(Mutant::SuspectsForgotten));
-        Session { id, name, key, address, epoch, rewired, locations, suspect }
+        Session { id, name, key, address, epoch, rewired, locations, home, suspect }
     }
 }
 

@@ -1,13 +1,22 @@
 //! Logins: a key has one session, and its link decides whether a second login may have it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::Then;
-use super::*;
-use crate::directory::{Entry, LogIn, LoggedIn, Refusal as Refused};
-use crate::session::admission::{LoginRequest, Refusal};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+
+use super::connections::Connections;
+use super::judgement::Judgement;
+use super::proposals::{Proposals, Then};
+use crate::crypto::Signer;
+use crate::directory::{Command, Directory, Entry, LogIn, LoggedIn, Outcome, Refusal as DirectoryRefusal};
+use crate::id::{Key, SessionId, SupernodeId};
+use crate::link::LinkId;
+use crate::session::admission::{AdmissionConfig, LoginRequest, Refusal};
+use crate::status::Status;
+use crate::time::{Instant, earliest};
 use crate::wire::grant::Grant;
-use crate::wire::link::Probe;
 
 /// How long a second login waits for the first one's link to be found dead: the liveness core's 2 s, and some
 const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
@@ -17,31 +26,68 @@ const RETRY: Duration = Duration::from_secs(1);
 const HELD_RETRY: Duration = Duration::from_secs(10);
 
 /// A login whose key has a session on a link that may or may not be alive
-pub(super) struct Claim {
-    pub(super) link: LinkId,
-    pub(super) holder: LinkId,
-    pub(super) request: LoginRequest,
-    pub(super) until: Instant,
+struct Claim {
+    link: LinkId,
+    holder: LinkId,
+    request: LoginRequest,
+    until: Instant,
     /// Whether anything was heard from the holder since
-    pub(super) answered: bool,
+    answered: bool,
 }
 
-impl<S: Signer> Supernode<S> {
-    /// A key has one session: while the holder's link answers, a second login is refused; a dead link gives way
-    pub(super) fn handle_login(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
-        let session = self.directory.by_key(&request.key);
-        let holder = session.and_then(|session| self.home_of(session.id)).filter(|holder| *holder != link);
-        let Some(holder) = holder else { return self.propose_login(now, link, request) };
-        tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
-        self.probe(holder);
-        self.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
+/// The logins that wait for another link to be found dead: one a link at most
+#[derive(Default)]
+pub(super) struct Claims(Vec<Claim>);
+
+impl Claims {
+    /// Something was heard on `link`
+    pub(super) fn handle_heard(&mut self, link: LinkId) {
+        for claim in self.0.iter_mut().filter(|claim| claim.holder == link) {
+            claim.answered = true;
+        }
     }
 
-    pub(super) fn propose_login(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.0.iter().map(|claim| Some(claim.until)).fold(None, earliest)
+    }
+}
+
+/// Who this supernode is to those that log in
+pub(super) struct Credentials<S> {
+    pub(super) id: SupernodeId,
+    /// The network, the right to sign grants, the secret, the lease
+    pub(super) admission: Arc<AdmissionConfig>,
+    pub(super) signer: S,
+}
+
+/// What logging in may touch
+pub(super) struct Logins<'a, S> {
+    pub(super) credentials: &'a Credentials<S>,
+    pub(super) directory: &'a Directory,
+    pub(super) connections: &'a mut Connections,
+    pub(super) judgement: &'a mut Judgement,
+    pub(super) proposals: &'a mut Proposals,
+    pub(super) claims: &'a mut Claims,
+    /// Makes session ids and salts
+    pub(super) rng: &'a mut ChaCha20Rng,
+}
+
+impl<S: Signer> Logins<'_, S> {
+    /// A key has one session: while the holder's link answers, a second login is refused; a dead link gives way
+    pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
+        let session = self.directory.by_key(&request.key);
+        let holder = session.and_then(|session| self.connections.home_of(session.id)).filter(|holder| *holder != link);
+        let Some(holder) = holder else { return self.propose(now, link, request) };
+        tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
+        self.connections.probe(holder);
+        self.claims.0.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
+    }
+
+    fn propose(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
         let resumed = request.resume.filter(|session| self.is_resumable(*session, &request.key));
         if let Some(session) = resumed {
-            // Its peer is back: an end of it that waits for the disk is no longer true.
-            self.queue.withdraw(&Command::Expire { session });
+            // Its peer is back: an end of it that waits for the log is no longer true.
+            self.proposals.withdraw(&Command::Expire { session });
         }
         let command = Command::LogIn(LogIn {
             name: request.name,
@@ -49,40 +95,52 @@ impl<S: Signer> Supernode<S> {
             session: resumed.unwrap_or_else(|| SessionId(self.random())),
             salt: self.random(),
             locations: request.locations,
+            home: self.credentials.id,
         });
-        if let Some(outcome) = self.answer(&command) {
-            return self.after_login(now, link, outcome);
+        if let Some(outcome) = self.proposals.answer(self.directory, &command) {
+            return self.conclude(now, link, outcome);
         }
-        if self.queue.propose(command, Then::Admit(link)).is_err() {
-            let refusal = Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY);
-            self.refuse(now, link, refusal);
+        if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
+            self.refuse(now, link, Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY));
         }
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
     }
 
     fn refuse(&mut self, now: Instant, link: LinkId, refusal: Refusal) {
-        let Some(connection) = self.connections.get_mut(&link) else { return };
-        tracing::info!(event = "login_refused", key = %connection.key, status = %refusal.status, reason = %refusal.reason);
-        connection.admission.handle_refused(now, refusal);
-        self.drain(now, link);
+        let Some(key) = self.connections.key_on(link) else { return };
+        tracing::info!(event = "login_refused", %key, status = %refusal.status, reason = %refusal.reason);
+        self.connections.tell(link, |admission| admission.handle_refused(now, refusal));
     }
 
-    pub(super) fn refuse_late_claims(&mut self, now: Instant) {
-        for claim in self.claims.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
+    /// `link` has closed: who waited for that may log in, and nobody logs in on it
+    pub(super) fn handle_closed(&mut self, now: Instant, link: LinkId) {
+        for claim in self.claims.0.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
+            self.propose(now, claim.link, claim.request);
+        }
+        self.claims.0.retain(|claim| claim.link != link);
+    }
+
+    /// Ends the waits for other links whose time is over: an answering holder keeps its session, a silent one loses it
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        for claim in self.claims.0.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
             if claim.answered {
                 let reason = "another process with this key is logged in: stop it, or start with a home of your own";
                 self.refuse(now, claim.link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
                 continue;
             }
             tracing::info!(event = "home_lost", name = %claim.request.name, reason = "silent while its key logs in again");
-            let (link, status) = (claim.holder, Status::NotLoggedIn);
-            let reason = Reason::truncated("silent while its key logged in again");
-            self.outputs.push_back(Output::Close { link, status, reason });
-            self.propose_login(now, claim.link, claim.request);
+            self.connections.end(claim.holder, Status::NotLoggedIn, "silent while its key logged in again");
+            self.propose(now, claim.link, claim.request);
         }
     }
 
     /// The login on `link` came to this
-    pub(super) fn after_login(&mut self, now: Instant, link: LinkId, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, now: Instant, link: LinkId, outcome: Outcome) {
         match outcome {
             Outcome::LoggedIn(logged_in) => self.grant(now, link, &logged_in),
             Outcome::Refused(reason) => self.refuse(now, link, refusal(&reason)),
@@ -93,44 +151,49 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
+    /// The log has lost the login on `link`
+    pub(super) fn handle_lost(&mut self, now: Instant, link: LinkId) {
+        let reason = "the supernodes could not agree on the login in time, try again";
+        self.refuse(now, link, Refusal::new(Status::Unavailable, reason, RETRY));
+    }
+
     fn grant(&mut self, now: Instant, link: LinkId, logged_in: &LoggedIn) {
         let LoggedIn { session, record, entry, .. } = logged_in;
-        let held = self.home_of(*session).filter(|home| *home != link);
-        if held.is_some_and(|home| self.connections.contains_key(&home)) {
+        let held = self.connections.home_of(*session).filter(|home| *home != link);
+        if held.is_some_and(|home| self.connections.contains(home)) {
             let reason = "another process with this key has just logged in: stop it, or start with a home of your own";
             return self.refuse(now, link, Refusal::new(Status::Conflict, reason, RETRY));
         }
-        let Some(connection) = self.connections.get_mut(&link) else {
-            // It ended while the disk wrote: the peer is in the ring, and nobody would notice its absence.
-            self.suspicion.handle_heard(*session);
-            return self.suspicion.handle_home_lost(now, *session);
-        };
+        if !self.connections.contains(link) {
+            return self.leave_unclaimed(now, *session);
+        }
         let Some(rewire) = self.directory.neighbourhood(record.address) else {
             let again = Refusal::new(Status::Unavailable, "suspected a moment ago, try again", RETRY);
             return self.refuse(now, link, again);
         };
+        let Credentials { admission: rules, signer, .. } = self.credentials;
         let grant = Grant {
-            network: self.config.network,
+            network: rules.network,
             name: record.name.clone(),
             key: record.key,
             address: record.address,
             session: *session,
             epoch: record.epoch,
         };
-        connection.admission.handle_granted(&grant, rewire, &self.signer);
-        connection.home_of = Some(*session);
-        self.homes.insert(*session, link);
-        self.renew_lease(now, *session);
-        self.suspicion.handle_heard(*session);
+        self.connections.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
+        self.connections.settle_at(link, *session);
+        self.judgement.renew(now, *session, self.proposals);
+        self.judgement.handle_heard(*session);
         if *entry == Entry::Resumed {
             tracing::info!(event = "resumed", name = %record.name, address = %record.address);
         }
-        self.drain(now, link);
     }
 
-    /// Asks whoever is at the other end of `link`; any frame is an answer
-    pub(super) fn probe(&mut self, link: LinkId) {
-        self.send(link, Frame::Probe(Probe { sequence: 0 }));
+    /// The peer of a session whose home this is went away before it was granted: it is in the ring, and without a
+    /// suspicion nobody would notice its absence
+    pub(super) fn leave_unclaimed(&mut self, now: Instant, session: SessionId) {
+        self.judgement.handle_heard(session);
+        self.judgement.handle_home_lost(now, session);
     }
 
     /// Whether this is a session of `key`, and will still be when a login that is proposed now is applied: a new session
@@ -145,11 +208,11 @@ impl<S: Signer> Supernode<S> {
             Command::LogIn(login) => login.key == *key && login.session != session,
             _ => false,
         };
-        !self.queue.is_writing(&Command::Expire { session }) && !self.queue.commands().any(ends)
+        !self.proposals.is_under_way(&Command::Expire { session }) && !self.proposals.commands().any(ends)
     }
 }
 
-fn refusal(reason: &Refused) -> Refusal {
+fn refusal(reason: &DirectoryRefusal) -> Refusal {
     let retry_after = match reason.status() {
         Status::SlowDown | Status::Unavailable => RETRY,
         _ => Duration::ZERO,

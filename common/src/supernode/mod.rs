@@ -1,51 +1,61 @@
 //! A whole supernode without I/O: it logs peers in and out, judges who is gone, and rewires neighbourhoods.
 //!
-//! [`Supernode`] owns the directory and an admission a link. What changes the directory is appended to the log, and
-//! applied once it is durable; only then is anybody told:
+//! [`Supernode`] owns the directory and an admission a link. What changes the directory is proposed to the log, and
+//! applied once it is committed, whoever proposed it; only then is anybody told:
 //!
 //! ```text
-//! links ─► admissions ─► LoginRequest … ─┐                                    ┌─► granted, logged out
-//! leases, suspicion ─► Expire, Suspect … ┼─► Queue ─► disk ─► Directory::apply ┼─► rewires to whom it touched
-//! an operator ─► release ────────────────┘                                    └─► answers
+//! links ─► admissions ─► LoginRequest … ─┐                                         ┌─► granted, logged out
+//! leases, suspicion ─► Expire, Suspect … ┼─► Proposals ─► log ─► Directory::apply ─┼─► rewires to whom it touched
+//! an operator ─► release ────────────────┘        other supernodes ─┘              └─► answers
 //! ```
 //!
-//! One group of commands is on its way to the disk at a time: [`Output::Append`] is answered by
-//! [`Supernode::handle_durable`], and what was proposed meanwhile is the next group. A shell whose disk fails ends; the
-//! log then tells what was acknowledged, and perhaps more.
+//! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
+//! [`SupernodeOutput::Propose`] is answered by one [`LogEvent::Committed`] or [`LogEvent::Lost`] for each of them, and
+//! what was proposed meanwhile is the next group. Whoever waits for a command that is lost is told to try again, and what
+//! this supernode wants itself it proposes anew. A shell whose disk fails ends; the log then tells what was acknowledged,
+//! and perhaps more.
+//!
+//! A supernode answers a refusal, and a session that is taken up as it was, from its own directory, without the log:
+//! among several supernodes such an answer may be as old as what it has not heard yet.
 //!
 //! | what it holds | its bound |
 //! |---|---|
 //! | links, and logins that wait for another link to be found dead (one a link) | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
-//! | commands that wait for the disk | [`WAITING_MAX`], and one for each session, pair and operator's request |
+//! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
-mod applied;
+mod committed;
+mod connections;
 mod judgement;
+mod log;
 mod logins;
-mod queue;
+mod proposals;
 mod relay;
 mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
-pub use self::queue::WAITING_MAX;
+pub use self::log::{LogEvent, Proposal};
+pub use self::proposals::WAITING_MAX;
 
-use self::judgement::{Leases, PairTerms, Suspicion};
-use self::logins::Claim;
-use self::queue::{Queue, Then};
+use self::committed::Consequences;
+use self::connections::Connections;
+use self::judgement::{Judgement, RETRY, SuspicionOutput};
+use self::logins::{Claims, Credentials, Logins};
+use self::proposals::{Proposals, Then};
+use self::relay::Relay;
+use self::requests::Requests;
 use crate::crypto::Signer;
-use crate::directory::{Command, Directory, Outcome, Pair};
-use crate::id::{Key, Name, SessionId, ShortId};
+use crate::directory::{Applied, Command, Directory, Outcome};
+use crate::id::{Key, Name, SessionId, ShortId, SupernodeId};
 use crate::link::{LinkId, Opened};
-use crate::mutant::{self, Mutant};
-use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
+use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput, Refusal};
 use crate::status::Status;
 use crate::time::{Instant, Timers, earliest};
 use crate::wire::Frame;
@@ -53,7 +63,9 @@ use crate::wire::session::Reason;
 
 /// What a supernode is told at its start
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct SupernodeConfig {
+    /// The serial of its certificate: sessions that begin here are at home here
+    pub id: SupernodeId,
     /// The network, the right to sign grants, the secret, the lease
     pub admission: Arc<AdmissionConfig>,
     /// The degree that the network shall have; `None`: as the directory says
@@ -62,231 +74,279 @@ pub struct Config {
 
 /// What the shell is to do
 #[derive(Clone, Debug)]
-pub enum Output {
-    /// Send `frame` on `link`
+pub enum SupernodeOutput {
+    /// Send `frame` on `link`, which may have closed since
     Send {
-        /// Where; it may have closed since
+        /// Which link
         link: LinkId,
-        /// What
+        /// The frame
         frame: Frame,
     },
-    /// Send what is queued and a `Bye`, then close; answered by [`Supernode::handle_closed`]
+    /// Send what is queued and a `Bye`, then close `link`, which may have closed since; answered by
+    /// [`Supernode::handle_closed`]
     Close {
-        /// Which; it may have closed since
+        /// Which link
         link: LinkId,
         /// The `Bye`'s code
         status: Status,
         /// The `Bye`'s words
         reason: Reason,
     },
-    /// Make these durable, all or none; answered by [`Supernode::handle_durable`], before which there is no other one
-    Append(Vec<Command>),
+    /// Put these into the log, in this order; each is answered by a [`LogEvent::Committed`] or [`LogEvent::Lost`] with its
+    /// number, and before all are there is no other group
+    Propose(Vec<Proposal>),
     /// Keep this directory, so that the commands in it can go from the log; not answered
     Snapshot(Box<Directory>),
-    /// What came of a release; only an end, a release and a refusal are expected
+    /// What came of a release
     Released {
         /// Of [`Supernode::release`]
         ticket: u64,
-        /// Durable
-        outcome: Outcome,
+        /// Committed: an end, a release or a refusal; `None`: the log has lost it, and it may be asked for again
+        outcome: Option<Outcome>,
     },
 }
 
-/// One link
-struct Connection {
-    key: Key,
-    admission: Admission,
-    /// Whose home this has been, from the grant on: another link may have become it since
-    home_of: Option<SessionId>,
+/// What this supernode wants, and proposes anew after a while as the log has lost it
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    /// The configured degree
+    Degree,
+    /// What is judged of this session
+    Session(SessionId),
 }
 
 /// A running supernode
 pub struct Supernode<S> {
-    config: Arc<AdmissionConfig>,
-    signer: S,
-    /// What stands for this supernode on the path of a packet that it relayed
-    short_id: ShortId,
+    credentials: Credentials<S>,
+    /// The degree that the network shall have
+    degree: Option<u8>,
     /// Makes session ids and salts
     rng: ChaCha20Rng,
     directory: Directory,
-    queue: Queue,
-    leases: Leases,
-    pair_terms: PairTerms,
-    suspicion: Suspicion,
-    connections: BTreeMap<LinkId, Connection>,
-    /// Of the connections whose login is under way: few of many
-    deadlines: Timers<LinkId>,
-    /// The link of each session that has one; none of them has closed
-    homes: BTreeMap<SessionId, LinkId>,
-    claims: Vec<Claim>,
-    outputs: VecDeque<Output>,
+    proposals: Proposals,
+    judgement: Judgement,
+    connections: Connections,
+    claims: Claims,
+    /// One of each session at most, and the degree
+    again: Timers<Again>,
+    leader: Option<SupernodeId>,
 }
 
 impl<S: Signer> Supernode<S> {
-    /// Takes up what the log holds; every session has a whole lease from now, every pair a first term
+    /// Takes up what the log holds; every session at home here has a whole lease from now, every pair a first term
     ///
     /// `rng` makes session ids and salts: whoever can foretell it can choose places in the ring, and one that is the
     /// same as at an earlier start makes ids that are taken.
-    pub fn new(now: Instant, config: Config, signer: S, mut rng: ChaCha20Rng, directory: Directory) -> Self {
-        let Config { admission, degree } = config;
-        let lease = admission.lease;
-        let sessions: Vec<_> = directory.sessions().map(|s| (s.id, s.suspect.is_some())).collect();
+    pub fn new(now: Instant, config: SupernodeConfig, signer: S, mut rng: ChaCha20Rng, directory: Directory) -> Self {
+        let SupernodeConfig { id, admission, degree } = config;
+        let chance = || (rng.next_u32() >> 24) as u8;
+        let judgement = Judgement::new(now, id, admission.lease, &directory, chance);
         let mut supernode = Self {
-            short_id: short_id_of(&signer.key()),
-            queue: Queue::new(directory.applied()),
-            leases: Leases::new(now, lease, sessions.iter().map(|(id, _)| *id)),
-            pair_terms: PairTerms::new(now, directory.pairs(), || (rng.next_u32() >> 24) as u8),
-            suspicion: Suspicion::new(now, lease, sessions),
-            connections: BTreeMap::new(),
-            deadlines: Timers::default(),
-            homes: BTreeMap::new(),
-            claims: Vec::new(),
-            outputs: VecDeque::new(),
-            config: admission,
-            signer,
+            credentials: Credentials { id, admission, signer },
+            degree,
             rng,
             directory,
+            proposals: Proposals::default(),
+            judgement,
+            connections: Connections::default(),
+            claims: Claims::default(),
+            again: Timers::default(),
+            leader: None,
         };
-        supernode.configure(degree);
+        supernode.configure();
         supernode
     }
 
     /// Takes the configured degree for the network's, if one is configured
-    fn configure(&mut self, degree: Option<u8>) {
+    fn configure(&mut self) {
         let before = self.directory.degree();
-        let Some(degree) = degree.filter(|degree| *degree != before) else { return };
+        let Some(degree) = self.degree.filter(|degree| *degree != before) else { return };
         if self.directory.members().len() > 0 {
             tracing::warn!(event = "degree_changed", before, degree, reason = "configured so; everybody is rewired");
         }
-        self.propose(Command::Configure { degree });
+        self.proposals.push_own(&self.directory, Command::Configure { degree });
     }
 
     /// A link has opened, both hellos exchanged
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
-        let mut admission = Admission::new(self.config.clone(), remote_ip);
-        admission.handle_opened(now, key, own_nonce, hello, &self.signer);
-        self.connections.insert(link, Connection { key, admission, home_of: None });
-        self.drain(now, link);
+        let Credentials { admission: rules, signer, .. } = &self.credentials;
+        let mut admission = Admission::new(rules.clone(), remote_ip);
+        admission.handle_opened(now, key, own_nonce, hello, signer);
+        self.connections.open(link, key, admission);
+        self.grant_wishes(now);
     }
 
     /// A frame came on `link`: anything but a hello; one on a link that is not known is dropped
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
-        let Some(connection) = self.connections.get_mut(&link) else { return };
-        for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
-            claim.answered = true;
+        let signer = &self.credentials.signer;
+        if !self.connections.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
+            return;
         }
-        connection.admission.handle_frame(now, frame, &self.signer);
-        if let Some(session) = connection.admission.session() {
-            self.suspicion.handle_heard(session);
+        self.claims.handle_heard(link);
+        if let Some(session) = self.connections.session_on(link) {
+            self.judgement.handle_heard(session);
         }
-        self.drain(now, link);
+        self.grant_wishes(now);
     }
 
     /// `link` is gone, for `reason`
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
-        if let Some(connection) = self.connections.get_mut(&link) {
-            connection.admission.handle_closed(reason);
-            self.drain(now, link);
-        }
-        if let Some(Connection { home_of, .. }) = self.connections.remove(&link) {
-            self.deadlines.stop(&link);
-            self.leave_home(link, home_of);
-        }
-        for claim in self.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
-            self.propose_login(now, claim.link, claim.request);
-        }
-        self.claims.retain(|claim| claim.link != link);
+        self.connections.tell(link, |admission| admission.handle_closed(reason));
+        self.grant_wishes(now);
+        self.connections.close(link);
+        self.logins().handle_closed(now, link);
+        self.grant_wishes(now);
     }
 
-    /// Frees `name`, and ends its session; answered by [`Output::Released`] with this `ticket` once it is durable
+    /// The log says something: what of the last [`SupernodeOutput::Propose`] was committed or lost, what others proposed,
+    /// or who leads
+    pub fn handle_log(&mut self, now: Instant, event: LogEvent) {
+        match event {
+            LogEvent::Committed { index, command, number } => self.handle_committed(now, index, &command, number),
+            LogEvent::Lost { number } => self.handle_lost(now, number),
+            LogEvent::LeaderChanged(leader) => self.handle_leader(leader),
+            LogEvent::Grown => self.connections.output(SupernodeOutput::Snapshot(Box::new(self.directory.clone()))),
+        }
+        self.grant_wishes(now);
+    }
+
+    fn handle_committed(&mut self, now: Instant, index: u64, command: &Command, number: Option<u64>) {
+        let proposed = number.and_then(|number| self.proposals.take(number));
+        let then = proposed.map_or(Then::Nothing, |(_, then)| then);
+        let Applied { outcome, touched } = self.directory.apply(index, command);
+        if let Then::LoggedOut(link) = then {
+            // Before its session is forgotten, which would be told as a loss.
+            self.connections.tell(link, Admission::handle_logged_out);
+        }
+        self.consequences().follow(now, command, &outcome);
+        match then {
+            Then::Nothing => self.settle_unawaited(now, &outcome),
+            Then::LoggedOut(_) => {}
+            Then::Admit(link) => self.logins().conclude(now, link, outcome),
+            Then::Answer(ticket) => {
+                self.connections.output(SupernodeOutput::Released { ticket, outcome: Some(outcome) });
+            }
+        }
+        for address in touched {
+            self.connections.rewire(&self.directory, address);
+        }
+    }
+
+    /// A login that the log had lost, or that this supernode proposed before it started anew, is committed all the same
+    fn settle_unawaited(&mut self, now: Instant, outcome: &Outcome) {
+        let Outcome::LoggedIn(logged_in) = outcome else { return };
+        let session = self.directory.session(logged_in.session);
+        if let Some(session) = session.filter(|session| session.home == self.credentials.id)
+            && self.connections.home_of(session.id).is_none()
+        {
+            let session = session.id;
+            self.logins().leave_unclaimed(now, session);
+        }
+    }
+
+    /// Whoever waits is told to try again; what nobody waits for is proposed anew by whoever wanted it: an end each
+    /// second by its clock, an unreachable pair by the next dial that fails, a suspicion and the degree by `again`
+    fn handle_lost(&mut self, now: Instant, number: u64) {
+        let Some((command, then)) = self.proposals.take(number) else { return };
+        tracing::warn!(event = "proposal_lost", ?command, reason = "the log has no leader, or another one");
+        match then {
+            Then::Admit(link) => self.logins().handle_lost(now, link),
+            Then::LoggedOut(link) => self.lose_logout(now, link, &command),
+            Then::Answer(ticket) => self.connections.output(SupernodeOutput::Released { ticket, outcome: None }),
+            Then::Nothing => match command {
+                Command::Suspect { session, .. } | Command::Clear { session } => {
+                    self.again.set(now + RETRY, Again::Session(session));
+                }
+                Command::Configure { .. } => self.again.set(now + RETRY, Again::Degree),
+                _ => {}
+            },
+        }
+    }
+
+    /// A peer that wanted to go is gone, whatever the log says: what is left of its session ends as a lost one does
+    fn lose_logout(&mut self, now: Instant, link: LinkId, command: &Command) {
+        let refusal = Refusal::new(Status::Unavailable, "the supernodes could not agree on the logout in time", RETRY);
+        self.connections.tell(link, |admission| admission.handle_ended(&refusal));
+        if let Command::LogOut { session } = *command {
+            self.connections.unsettle(session);
+            self.judgement.handle_home_lost(now, session);
+        }
+    }
+
+    /// Proposals go to the log all the same, whoever leads: it passes them on, or loses them
+    fn handle_leader(&mut self, leader: Option<SupernodeId>) {
+        if leader != self.leader {
+            tracing::info!(event = "leader_changed", before = ?self.leader, leader = ?leader, reason = "the log says so");
+            self.leader = leader;
+        }
+    }
+
+    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Released`] with this `ticket`
     pub fn release(&mut self, name: Name, ticket: u64) {
-        self.queue.push(Command::Release { name }, Then::Answer(ticket));
+        self.proposals.push(Command::Release { name }, Then::Answer(ticket));
     }
 
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.propose_ends(now);
-        self.suspicion.handle_timeout(now);
-        while let Some(link) = self.deadlines.take_due(now) {
-            if let Some(connection) = self.connections.get_mut(&link) {
-                connection.admission.handle_timeout(now);
-            }
-            self.drain(now, link);
-        }
-        self.refuse_late_claims(now);
-    }
-
-    /// Sessions and pairs whose time is over, but those that the queue decides on: a slow disk must not fill it
-    fn propose_ends(&mut self, now: Instant) {
-        let (sessions, pairs) = (self.leases.expire(now), self.pair_terms.expire(now));
-        if sessions.is_empty() && pairs.is_empty() {
-            return;
-        }
-        let (mut decided, mut reuniting) = (BTreeSet::new(), BTreeSet::new());
-        for command in self.queue.commands() {
-            match command {
-                Command::Expire { session } => drop(decided.insert(*session)),
-                // Once granted it begins the lease anew; if it is refused, the lease ends a second later.
-                Command::LogIn(login) => drop(decided.insert(login.session)),
-                Command::ExpirePair { a, b } => drop(reuniting.insert(Pair::of(*a, *b))),
-                _ => {}
+        let (sessions, pairs) = self.judgement.expire(now);
+        self.proposals.push_ends(&self.directory, sessions, pairs);
+        self.judgement.handle_timeout(now);
+        while let Some(again) = self.again.take_due(now) {
+            match again {
+                Again::Degree => self.configure(),
+                Again::Session(session) => self.consequences().reconcile_session(session),
             }
         }
-        for session in sessions.into_iter().filter(|session| !decided.contains(session)) {
-            self.propose(Command::Expire { session });
-        }
-        for [a, b] in pairs.into_iter().filter(|pair| !reuniting.contains(pair)).map(Pair::ends) {
-            self.propose(Command::ExpirePair { a, b });
-        }
-    }
-
-    /// A session lasts one lease from now: an end of it that waits for the disk is no longer true
-    fn renew_lease(&mut self, now: Instant, session: SessionId) {
-        self.leases.renew(now, session);
-        self.queue.withdraw(&Command::Expire { session });
+        self.connections.handle_timeout(now);
+        self.grant_wishes(now);
+        self.logins().handle_timeout(now);
+        self.grant_wishes(now);
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let admissions = self.deadlines.next_timeout();
-        let claims = self.claims.iter().map(|claim| claim.until).min();
-        [self.leases.next_timeout(), self.pair_terms.next_timeout(), self.suspicion.next_timeout(), admissions, claims]
-            .into_iter()
-            .fold(None, earliest)
+        let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
+        earliest(earliest(self.judgement.next_timeout(), self.again.next_timeout()), logins)
     }
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group
     ///
-    /// An [`Output::Append`] holds everything proposed until then and comes first: the disk is what others wait for.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    /// A [`SupernodeOutput::Propose`] holds everything proposed until then and comes first: the log is what others wait
+    /// for.
+    pub fn poll_output(&mut self) -> Option<SupernodeOutput> {
         self.drain_suspicion();
-        self.queue.next_group().map(Output::Append).or_else(|| self.outputs.pop_front())
+        self.proposals.next_group().map(SupernodeOutput::Propose).or_else(|| self.connections.poll_output())
     }
 
-    /// Whether everything proposed is durable and applied: nobody who was promised an answer waits for the disk
+    /// Whether the log has said what became of everything proposed: nobody who was promised an answer waits for it
     pub fn is_idle(&self) -> bool {
-        self.queue.is_idle()
+        self.proposals.is_idle()
     }
 
     /// Its identity
     pub fn key(&self) -> Key {
-        self.signer.key()
+        self.credentials.signer.key()
     }
 
-    /// What is durable
+    /// What is committed, as far as this supernode has heard
     pub const fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// The home link of this session, while it has one
-    pub fn home_of(&self, session: SessionId) -> Option<LinkId> {
-        self.homes.get(&session).copied()
+    /// Who leads the log, as far as this supernode has heard; `None`: nobody
+    pub const fn leader(&self) -> Option<SupernodeId> {
+        self.leader
     }
 
-    /// How many sessions have a home link
+    /// The home link of this session, while it has one here
+    pub fn home_of(&self, session: SessionId) -> Option<LinkId> {
+        self.connections.home_of(session)
+    }
+
+    /// How many sessions have a home link here
     pub fn homes(&self) -> usize {
-        self.homes.len()
+        self.connections.homes()
     }
 
     /// How many links there are, logged in or not
@@ -294,88 +354,68 @@ impl<S: Signer> Supernode<S> {
         self.connections.len()
     }
 
-    /// The link of this session has closed; one that logs out is not lost, but is there until that is durable
-    fn leave_home(&mut self, link: LinkId, session: Option<SessionId>) {
-        if let Some(session) = session.filter(|session| self.home_of(*session) == Some(link))
-            && !mutant::is(Mutant::HomeLossIgnored)
-        {
-            self.homes.remove(&session);
-        }
-    }
-
-    /// Carries out what the admission of `link` wants
-    fn drain(&mut self, now: Instant, link: LinkId) {
-        use AdmissionOutput as Wish;
-        while let Some(wish) = self.connections.get_mut(&link).and_then(|c| c.admission.poll_output()) {
+    /// Carries out what the admissions want, until they want nothing more
+    fn grant_wishes(&mut self, now: Instant) {
+        while let Some((link, wish)) = self.connections.take_wish() {
             match wish {
-                Wish::Send(frame) => self.send(link, frame),
-                Wish::Close { status, reason } => self.outputs.push_back(Output::Close { link, status, reason }),
-                Wish::Propose(request) => self.handle_login(now, link, request),
-                Wish::Renew { session, epoch } => self.handle_renew(now, link, session, epoch),
-                Wish::LogOut { session } => self.handle_logout(link, session),
-                Wish::LookUp(look_up) => self.handle_look_up(link, &look_up),
-                Wish::Report(report) => self.handle_report(now, link, report),
-                Wish::Relay(packet) => self.handle_relay(link, &packet),
-                Wish::RelayRefused(packet) => self.refuse_relay(link, &packet),
-                Wish::Lost { session, reason } => self.handle_lost(now, link, session, &reason),
+                // Sent already: connections carry these out themselves.
+                AdmissionOutput::Send(_) | AdmissionOutput::Close { .. } => {}
+                AdmissionOutput::Propose(request) => self.logins().begin(now, link, request),
+                AdmissionOutput::Renew { session, epoch } => self.requests().renew(now, link, session, epoch),
+                AdmissionOutput::LogOut { session } => self.requests().log_out(link, session),
+                AdmissionOutput::LookUp(look_up) => self.requests().look_up(link, &look_up),
+                AdmissionOutput::Report(report) => self.requests().report(now, link, report),
+                AdmissionOutput::Relay(packet) => self.relay().pass_on(link, &packet),
+                AdmissionOutput::RelayRefused(packet) => self.relay().refuse(link, &packet),
+                AdmissionOutput::Lost { session, reason } => self.requests().lose_home(now, link, session, &reason),
             }
-        }
-        self.note_deadline(link);
-    }
-
-    /// After whatever may have changed when the admission of `link` has to be told the time
-    fn note_deadline(&mut self, link: LinkId) {
-        match self.connections.get(&link).and_then(|connection| connection.admission.next_timeout()) {
-            Some(deadline) => self.deadlines.set(deadline, link),
-            None => self.deadlines.stop(&link),
         }
     }
 
     /// Carries out what the suspicions want
     fn drain_suspicion(&mut self) {
-        use judgement::Output as Wish;
-        while let Some(wish) = self.suspicion.poll_output() {
+        while let Some(wish) = self.judgement.poll_output() {
             match wish {
-                Wish::Suspect { session, reason } => {
+                SuspicionOutput::Suspect { session, reason } => {
                     let name = self.directory.session(session).map(|session| session.name.to_string());
                     tracing::info!(event = "suspecting", name, reason = reason.text());
-                    self.propose(Command::Suspect { session, reason });
+                    self.proposals.push_own(&self.directory, Command::Suspect { session, reason });
                 }
-                Wish::Clear { session } => self.propose(Command::Clear { session }),
-                Wish::Probe { session } => {
-                    if let Some(home) = self.home_of(session) {
-                        self.probe(home);
+                SuspicionOutput::Clear { session } => {
+                    self.proposals.push_own(&self.directory, Command::Clear { session });
+                }
+                SuspicionOutput::Probe { session } => {
+                    if let Some(home) = self.connections.home_of(session) {
+                        self.connections.probe(home);
                     }
                 }
             }
         }
     }
 
-    /// Proposes a command of this supernode's own, which nobody waits for
-    fn propose(&mut self, command: Command) {
-        match self.answer(&command) {
-            Some(outcome) => tracing::debug!(event = "command_needless", ?command, ?outcome),
-            None => self.queue.push(command, Then::Nothing),
-        }
+    fn logins(&mut self) -> Logins<'_, S> {
+        let Self { credentials, directory, connections, judgement, proposals, claims, rng, .. } = self;
+        Logins { credentials, directory, connections, judgement, proposals, claims, rng }
     }
 
-    /// What the command comes to if it needs no place in the log
-    fn answer(&self, command: &Command) -> Option<Outcome> {
-        // What is on its way to the disk may change the answer.
-        self.directory.answer(command).filter(|_| self.queue.is_idle())
+    fn requests(&mut self) -> Requests<'_> {
+        let Self { directory, connections, judgement, proposals, .. } = self;
+        Requests { directory, connections, judgement, proposals }
     }
 
-    fn send(&mut self, link: LinkId, frame: Frame) {
-        self.outputs.push_back(Output::Send { link, frame });
+    fn relay(&mut self) -> Relay<'_> {
+        let short_id = short_id_of(&self.key());
+        let Self { directory, connections, .. } = self;
+        Relay { short_id, directory, connections }
     }
 
-    fn random<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.rng.fill_bytes(&mut bytes);
-        bytes
+    fn consequences(&mut self) -> Consequences<'_> {
+        let Self { credentials, directory, connections, judgement, proposals, rng, .. } = self;
+        Consequences { id: credentials.id, directory, connections, judgement, proposals, rng }
     }
 }
 
+/// What stands for a supernode on the path of a packet that it relayed
 fn short_id_of(key: &Key) -> ShortId {
     let [a, b, c, d, ..] = key.0;
     ShortId(u32::from_be_bytes([a, b, c, d]))

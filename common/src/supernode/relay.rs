@@ -1,20 +1,32 @@
 //! Packets of peers whose mesh is cut: passed on to the destination's home link, or given back.
 
-use super::*;
+use super::connections::Connections;
+use crate::directory::Directory;
+use crate::id::ShortId;
+use crate::link::LinkId;
+use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Cause, Payload, Undeliverable};
 use crate::wire::packet::{self, Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT};
-use crate::wire::{self, PacketBytes};
+use crate::wire::{self, Frame, PacketBytes};
 
-impl<S: Signer> Supernode<S> {
+/// What relaying may touch
+pub(super) struct Relay<'a> {
+    /// What stands for this supernode on the path of a packet that it relayed
+    pub(super) short_id: ShortId,
+    pub(super) directory: &'a Directory,
+    pub(super) connections: &'a mut Connections,
+}
+
+impl Relay<'_> {
     /// Passes a packet on to the home link of its destination, and says so in its path
-    pub(super) fn handle_relay(&mut self, link: LinkId, packet: &PacketBytes) {
+    pub(super) fn pass_on(&mut self, link: LinkId, packet: &PacketBytes) {
         let packet = packet.as_ref();
         let Header { source, destination, .. } = *packet.header();
-        if self.address_on(link) != Some(source) {
+        if self.connections.address_on(self.directory, link) != Some(source) {
             return tracing::info!(event = "relay_refused", %source, reason = "sent from another's address");
         }
-        match self.directory.by_address(destination).map(|session| self.home_of(session.id)) {
+        match self.directory.by_address(destination).map(|session| self.connections.home_of(session.id)) {
             Some(Some(home)) => {
                 let edit = Edit { way: Some((Mark::Relay, self.short_id)), ..Edit::default() };
                 let mut bytes = Vec::with_capacity(packet.bytes().len() + packet::ENTRY_BYTES);
@@ -22,7 +34,7 @@ impl<S: Signer> Supernode<S> {
                     return self.give_back(link, &packet, Status::Unavailable, Cause::TtlSpent);
                 }
                 if let Ok(packet) = PacketBytes::new(bytes) {
-                    self.send(home, Frame::Packet(packet));
+                    self.connections.send(home, Frame::Packet(packet));
                 }
             }
             Some(None) => self.give_back(link, &packet, Status::Unavailable, Cause::NoSession),
@@ -31,8 +43,8 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
-    /// A packet over the rate of relays
-    pub(super) fn refuse_relay(&mut self, link: LinkId, packet: &PacketBytes) {
+    /// Gives a packet over the rate of relays back
+    pub(super) fn refuse(&mut self, link: LinkId, packet: &PacketBytes) {
         self.give_back(link, &packet.as_ref(), Status::SlowDown, Cause::Congested);
     }
 
@@ -52,7 +64,7 @@ impl<S: Signer> Supernode<S> {
         let payload = wire::encode(&Payload::Undeliverable(report)).ok();
         let bytes = payload.and_then(|payload| packet::new_packet(&header, &payload).ok());
         if let Some(packet) = bytes.and_then(|bytes| PacketBytes::new(bytes).ok()) {
-            self.send(link, Frame::Packet(packet));
+            self.connections.send(link, Frame::Packet(packet));
         }
     }
 }

@@ -54,6 +54,10 @@ pub struct StatusAnswer {
     pub epoch: u64,
     /// Commands in the log, ever
     pub log_index: u64,
+    /// Of its certificate: by it supernodes know each other
+    pub serial: u64,
+    /// The serial of the supernode that leads the log; none if nobody does
+    pub leader: Option<u64>,
     /// Names that have an owner
     pub names: u64,
     /// Peers that are logged in

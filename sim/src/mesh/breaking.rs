@@ -22,7 +22,7 @@ impl World {
             Fault::Reset(choice) => self.break_link(choice, false),
             Fault::Crash(node, pause) => {
                 if self.kill(node, false) {
-                    let is_supernode = node.0 < self.config.supernodes;
+                    let is_supernode = self.config.is_supernode(node);
                     self.net.count(if is_supernode { Effect::SupernodeCrash } else { Effect::Crash });
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
                 }
@@ -87,7 +87,7 @@ impl World {
                 disk.is_full = false;
                 disk.read_all();
             }
-            if id.0 >= self.config.supernodes && !self.node(id).wants_session {
+            if !self.config.is_supernode(id) && !self.node(id).wants_session {
                 self.handle_deed(id, users::Deed::LogIn);
             }
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::faults::Effect;
+use super::log::Replica;
+use super::node::NodeId;
 
 /// How often the oracles look at everything
 const STEP: Duration = Duration::from_secs(1);
@@ -16,7 +18,7 @@ pub struct Config {
     /// Of everything that is drawn
     pub seed: u64,
     pub peers: u32,
-    /// How many supernodes: one, until they replicate
+    /// How many supernodes: one, until a peer can have its home at any of several
     pub supernodes: u32,
     pub degree: u8,
     /// How long a session lasts without a renewal
@@ -64,6 +66,21 @@ impl Config {
             outside: 0.0,
             story: None,
         }
+    }
+
+    /// The machines that are supernodes
+    pub fn supernodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.supernodes).map(NodeId)
+    }
+
+    /// Whether this machine is a supernode
+    pub const fn is_supernode(&self, node: NodeId) -> bool {
+        node.0 < self.supernodes
+    }
+
+    /// The supernode that leads the log
+    pub const fn leader(&self) -> NodeId {
+        NodeId(Replica::LEADER.0 as u32)
     }
 
     pub const fn machines(&self) -> u32 {

@@ -44,7 +44,7 @@ fn place_at(location: &Location) -> Option<(NodeId, u16)> {
 impl World {
     /// The port that the process on this machine listens on
     pub(super) fn port_of(&self, node: NodeId) -> u16 {
-        let is_supernode = node.0 < self.config.supernodes;
+        let is_supernode = self.config.is_supernode(node);
         if is_supernode { PORT } else { PORT + (self.node(node).life % PORTS) as u16 }
     }
 

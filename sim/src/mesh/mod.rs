@@ -17,6 +17,7 @@ mod clock;
 pub mod config;
 pub mod faults;
 mod links;
+pub mod log;
 pub mod net;
 pub mod node;
 pub mod oracle;

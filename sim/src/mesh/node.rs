@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use kith_common::crypto::{self, Signature, Signer, Verifier};
-use kith_common::directory::Command;
 use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
 use kith_common::link::liveness::Liveness;
 use kith_common::link::{HelloTemplate, NewRoutes};
@@ -15,11 +14,14 @@ use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
 use kith_common::peer::Peer;
 use kith_common::routing::RouteCache;
 use kith_common::routing::forward::{Allowance, Limbo};
+use kith_common::session::admission::AdmissionConfig;
 use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
+use kith_common::wire::grant::{Certificate, SignedCertificate};
 use kith_common::wire::session::Record;
 
 use super::clock::Clock;
+use super::log::Replica;
 use super::net::{ConnId, Side};
 use super::queue::Event;
 
@@ -87,6 +89,16 @@ impl Signer for Identity {
     }
 }
 
+/// A supernode's rules for logins, with the certificate that its network gave it
+pub fn admission_of(seed: u64, supernode: Replica, lease: Duration, signed: &Signed) -> AdmissionConfig {
+    let network_key = Identity::derive(seed, u32::MAX, 0, signed);
+    let key = Identity::derive(seed, supernode.0 as u32, 0, signed).key();
+    let certificate = Certificate { network_key: network_key.key(), supernode: key, serial: supernode.id().0 };
+    let certificate = SignedCertificate::sign(&certificate, &network_key)
+        .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
+    AdmissionConfig { network: crypto::network_id(&network_key.key()), certificate, secret: None, lease }
+}
+
 /// What a peer's disk holds
 #[derive(Debug)]
 pub struct PeerDisk {
@@ -138,22 +150,13 @@ impl PeerDisk {
     }
 }
 
-/// What a supernode's disk holds
-#[derive(Debug, Default)]
-pub struct SupernodeDisk {
-    /// The last snapshot, and how many commands are in it
-    pub snapshot: Option<Vec<u8>>,
-    /// Commands after it, each as it would be on a disk
-    pub log: Vec<Vec<u8>>,
-    /// The group that is being written
-    pub writing: Vec<Command>,
-}
-
 /// What a disk was asked for
 #[derive(Clone, Debug)]
 pub enum DiskDone {
     /// The group of commands under way
     Appended,
+    /// What other supernodes have put into the log
+    Learnt,
     /// This message is to be kept
     Keep(Box<Keeping>),
 }
@@ -226,8 +229,8 @@ pub enum Process {
 pub enum Disk {
     /// A peer's
     Peer(Box<PeerDisk>),
-    /// A supernode's
-    Supernode(Box<SupernodeDisk>),
+    /// A supernode's, which is the log's
+    Supernode,
 }
 
 /// One machine
@@ -299,7 +302,7 @@ impl Node {
     pub fn peer_disk(&mut self) -> Option<&mut PeerDisk> {
         match &mut self.disk {
             Disk::Peer(disk) => Some(disk),
-            Disk::Supernode(_) => None,
+            Disk::Supernode => None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Processes: how they start and end, and what their cores want done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use kith_common::directory::{Command, Directory};
+use kith_common::directory::Directory;
 use kith_common::link::{HelloTemplate, LinkEnd};
 use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer};
@@ -11,7 +12,7 @@ use kith_common::routing::forward::Limbo;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
-use kith_common::supernode::{self, Supernode};
+use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_common::time::Instant;
 use kith_common::wire::session::{Locations, Reason, Role};
 use rand_chacha::ChaCha20Rng;
@@ -20,16 +21,20 @@ use rand_chacha::rand_core::SeedableRng;
 use super::clock::Clock;
 use super::faults::Effect;
 use super::links::location_of;
+use super::log::Replica;
 use super::net::Side;
-use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess};
+use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
 use super::queue::Event;
 use super::watch::Observation;
 use super::world::{WRITE, World};
 
 /// Outputs that one input may make in all, before it is taken for an endless loop
 const OUTPUTS_MAX: usize = 100_000;
-/// Commands after which a supernode of the simulation takes a snapshot: often, so that restarts read some
-const SNAPSHOT_EVERY: usize = 64;
+
+/// A supernode's number in the log
+const fn replica(supernode: NodeId) -> Replica {
+    Replica(supernode.index())
+}
 
 impl World {
     /// Starts the machine's process from what its disk holds
@@ -45,7 +50,7 @@ impl World {
         node.armed = None;
         let process = match node.disk {
             Disk::Peer(_) => Process::Peer(Box::new(self.start_peer(id))),
-            Disk::Supernode(_) => Process::Supernode(Box::new(self.start_supernode(id, seed))),
+            Disk::Supernode => Process::Supernode(Box::new(self.start_supernode(id, seed))),
         };
         let node = self.node_mut(id);
         node.process = Some(process);
@@ -53,7 +58,9 @@ impl World {
             peer.core.log_out(Instant::ZERO);
         }
         self.watch.see(now, id, &Observation::Started);
-        self.show_directory(id);
+        if self.config.is_supernode(id) {
+            self.greet(id);
+        }
         self.settle(id);
         if self.node(id).peer().is_some() && self.node(id).life == 1 {
             let wait = self.user_chance.wait(self.config.deed_every);
@@ -69,7 +76,7 @@ impl World {
         let now = self.now();
         let rng = self.random();
         let listen_port = self.port_of(id);
-        let supernodes = (0..self.config.supernodes).map(|number| location_of(NodeId(number))).collect();
+        let supernodes = self.config.supernodes().map(location_of).collect();
         let node = self.node_mut(id);
         let (name, local) = (node.name.clone(), node.clock.local(now));
         let Some(disk) = node.peer_disk() else { unreachable!("peers have peers' disks") };
@@ -88,40 +95,20 @@ impl World {
 
     fn start_supernode(&mut self, id: NodeId, seed: u64) -> SupernodeProcess {
         let rng = self.random();
-        let (admission, degree) = (self.admission.clone(), Some(self.config.degree));
+        let degree = Some(self.config.degree);
+        let admission = Arc::new(admission_of(seed, replica(id), self.config.lease, &self.signed));
         let network = admission.network;
         let local = self.local(id);
-        let directory = self.read_directory(id);
-        let config = supernode::Config { admission, degree };
+        let directory = self.log.restore(replica(id));
+        let directory = directory.unwrap_or_else(|fault| {
+            self.watch.fail(self.queue.now(), "disk", fault);
+            Directory::new()
+        });
+        let config = SupernodeConfig { id: replica(id).id(), admission, degree };
         let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0, &self.signed), rng, directory);
         let boot = self.node(id).life.into();
         let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network), grant: None };
         SupernodeProcess { core, hello }
-    }
-
-    /// The directory that the disk's snapshot and log make
-    fn read_directory(&mut self, id: NodeId) -> Directory {
-        let Disk::Supernode(disk) = &self.node(id).disk else { unreachable!("supernodes have supernodes' disks") };
-        let restored = disk.snapshot.as_deref().map(Directory::restore);
-        let mut fault = None;
-        let mut directory = match restored {
-            Some(Ok(directory)) => directory,
-            Some(Err(error)) => {
-                fault = Some(format!("the snapshot cannot be read: {error}"));
-                Directory::new()
-            }
-            None => Directory::new(),
-        };
-        for bytes in &disk.log {
-            match Command::from_bytes(bytes) {
-                Ok(command) => drop(directory.apply(directory.applied() + 1, &command)),
-                Err(error) => fault = Some(format!("a command cannot be read: {error}")),
-            }
-        }
-        if let Some(fault) = fault {
-            self.watch.fail(self.queue.now(), "disk", fault);
-        }
-        directory
     }
 
     /// The process ends at once; its streams end with a word of the system's, or (`dark`) without
@@ -134,11 +121,10 @@ impl World {
         node.is_up = !dark;
         let ends = std::mem::take(&mut node.ends);
         // What was being written may have got there, or not.
-        if let Disk::Supernode(disk) = &mut node.disk {
-            let group = std::mem::take(&mut disk.writing);
-            if self.chance.happens(0.5) {
-                self.append(id, &group);
-            }
+        if self.config.is_supernode(id) {
+            let survives = self.chance.happens(0.5);
+            let crashed = self.log.crash(replica(id), survives);
+            self.expect_disk(crashed);
         }
         for end in ends.into_values() {
             if dark {
@@ -154,19 +140,9 @@ impl World {
         true
     }
 
-    fn append(&mut self, id: NodeId, group: &[Command]) {
-        let mut fault = None;
-        if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
-            for command in group {
-                match command.to_bytes() {
-                    Ok(bytes) => disk.log.push(bytes),
-                    Err(error) => fault = Some(format!("a command cannot be written: {error}")),
-                }
-            }
-        }
-        if let Some(fault) = fault {
-            self.watch.fail(self.queue.now(), "disk", fault);
-        }
+    /// A disk of this world does what it is asked for, or the world is wrong
+    fn expect_disk<T>(&mut self, done: Result<T, String>) -> Option<T> {
+        done.map_err(|fault| self.watch.fail(self.queue.now(), "disk", fault)).ok()
     }
 
     /// The cores' timers go off
@@ -289,30 +265,22 @@ impl World {
         }
     }
 
-    fn on_supernode(&mut self, id: NodeId, output: supernode::Output) {
-        use supernode::Output;
+    fn on_supernode(&mut self, id: NodeId, output: SupernodeOutput) {
         match output {
-            Output::Send { link, frame } => self.send_frame(id, link.0, &frame),
-            Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
-            Output::Append(commands) => {
-                if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
-                    disk.writing = commands;
-                }
+            SupernodeOutput::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            SupernodeOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            SupernodeOutput::Propose(group) => {
+                self.log.propose(replica(id), group);
                 self.write(id, DiskDone::Appended);
             }
-            Output::Snapshot(directory) => match directory.snapshot() {
-                Ok(bytes) => {
-                    if let Disk::Supernode(disk) = &mut self.node_mut(id).disk {
-                        disk.snapshot = Some(bytes);
-                        disk.log.clear();
-                    }
-                }
-                Err(error) => self.watch.fail(self.queue.now(), "disk", format!("no snapshot: {error}")),
-            },
-            Output::Released { ticket, .. } => {
+            SupernodeOutput::Snapshot(directory) => {
+                let kept = self.log.keep(replica(id), &directory);
+                self.expect_disk(kept);
+            }
+            SupernodeOutput::Released { ticket, outcome } => {
                 // If the disk was lost again meanwhile, the name may be the key's that was on it.
                 let (name, number) = (self.node(NodeId(ticket as u32)).name.clone(), (ticket >> 32) as u32);
-                if self.releasing.get(&name) == Some(&number) {
+                if outcome.is_some() && self.releasing.get(&name) == Some(&number) {
                     self.releasing.remove(&name);
                 }
             }
@@ -339,6 +307,7 @@ impl World {
         }
         match done {
             DiskDone::Appended => self.appended(node),
+            DiskDone::Learnt => self.learn(node),
             DiskDone::Keep(keeping) => {
                 let Keeping { ticket, id, offer } = *keeping;
                 let local = self.local(node);
@@ -358,14 +327,31 @@ impl World {
         self.settle(node);
     }
 
+    /// A group is on its proposer's disk: others hear of it when their disks have it too
     fn appended(&mut self, node: NodeId) {
+        let life = self.node(node).life;
+        self.log.commit(replica(node), life);
+        self.learn(node);
+        for other in self.config.supernodes().filter(|other| *other != node) {
+            self.write(other, DiskDone::Learnt);
+        }
+    }
+
+    /// A supernode that starts is told who leads, and what was committed without it
+    fn greet(&mut self, node: NodeId) {
         let local = self.local(node);
-        let Disk::Supernode(disk) = &mut self.node_mut(node).disk else { return };
-        let group = std::mem::take(&mut disk.writing);
-        self.append(node, &group);
-        let is_due = matches!(&self.node(node).disk, Disk::Supernode(disk) if disk.log.len() >= SNAPSHOT_EVERY);
         if let Some(supernode) = self.node_mut(node).supernode_mut() {
-            supernode.core.handle_durable(local, is_due);
+            supernode.core.handle_log(local, LogEvent::LeaderChanged(Some(Replica::LEADER.id())));
+        }
+        self.learn(node);
+    }
+
+    fn learn(&mut self, node: NodeId) {
+        let (local, life) = (self.local(node), self.node(node).life);
+        let learnt = self.log.learn(replica(node), life);
+        let events = self.expect_disk(learnt).unwrap_or_default();
+        if let Some(supernode) = self.node_mut(node).supernode_mut() {
+            events.into_iter().for_each(|event| supernode.core.handle_log(local, event));
         }
         self.show_directory(node);
     }
@@ -382,18 +368,18 @@ impl World {
     /// The operator gives a name free, as its owner has lost its key
     pub fn release(&mut self, of: NodeId) {
         let name = self.node(of).name.clone();
-        let first = NodeId(0);
+        let leader = self.config.leader();
         let Some(number) = self.releasing.get(&name).copied() else { return };
         // Until the supernode has said that it is done: it may die before.
         self.queue.after(Duration::from_secs(5), Event::Release(of));
-        if !self.node(first).runs() {
+        if !self.node(leader).runs() {
             return;
         }
         self.watch.see(self.queue.now(), of, &Observation::Released);
-        if let Some(supernode) = self.node_mut(first).supernode_mut() {
+        if let Some(supernode) = self.node_mut(leader).supernode_mut() {
             supernode.core.release(name, u64::from(number) << 32 | u64::from(of.0));
         }
-        self.settle(first);
+        self.settle(leader);
     }
 
     /// Ends a link under both sides, or (`half`) under one of them only

@@ -108,8 +108,7 @@ fn wait_for_trials(world: &mut World) {
 }
 
 fn pairs(world: &World) -> Vec<Pair> {
-    let supernode = world.node(NodeId(0)).supernode();
-    supernode.map(|supernode| supernode.core.directory().pairs().collect()).unwrap_or_default()
+    world.directory().map(|directory| directory.pairs().collect()).unwrap_or_default()
 }
 
 fn plan(world: &mut World, begin: Instant, end: Instant) {

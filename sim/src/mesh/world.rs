@@ -1,20 +1,18 @@
 //! The world: machines, the network between them, and what happens next.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kith_common::crypto::{self, Signer};
+use kith_common::directory::Directory;
 use kith_common::id::{Key, Name};
-use kith_common::session::admission::AdmissionConfig;
 use kith_common::time::Instant;
-use kith_common::wire::grant::{Certificate, SignedCertificate};
 
 use super::clock::Clock;
 use super::config::Config;
 use super::faults::Effect;
+use super::log::IdealLog;
 use super::net::Network;
-use super::node::{Disk, Identity, Node, NodeId, PeerDisk, Signed};
+use super::node::{Disk, Node, NodeId, PeerDisk, Signed};
 use super::oracle::Oracle;
 use super::queue::{Event, Queue};
 use super::users;
@@ -33,14 +31,14 @@ pub struct World {
     pub config: Config,
     /// Machines, supernodes first
     pub nodes: Vec<Node>,
+    /// What supernodes agree on
+    pub log: IdealLog,
     /// What connects them
     pub net: Network,
     /// What happens next
     pub queue: Queue,
     /// Who looks at it
     pub watch: Watch,
-    /// The network's rules for logins
-    pub admission: Arc<AdmissionConfig>,
     /// What was signed in it
     pub signed: Signed,
     /// By key, whose machine it is
@@ -63,26 +61,15 @@ impl World {
         let seed = config.seed;
         let machines = config.machines();
         let signed = Signed::default();
-        let network_key = Identity::derive(seed, u32::MAX, 0, &signed);
-        let supernode = Identity::derive(seed, 0, 0, &signed);
-        let certificate = Certificate { network_key: network_key.key(), supernode: supernode.key(), serial: 1 };
-        let certificate = SignedCertificate::sign(&certificate, &network_key)
-            .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
-        let admission = Arc::new(AdmissionConfig {
-            network: crypto::network_id(&network_key.key()),
-            certificate,
-            secret: None,
-            lease: config.lease,
-        });
         let now = Instant::ZERO;
         let mut clocks = Chance::new(seed, Draws::Clocks);
         let nodes = (0..machines).map(|number| new_node(&config, number, now, &signed, &mut clocks)).collect();
         let mut world = Self {
             nodes,
+            log: IdealLog::new(config.supernodes as usize),
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
             watch: Watch::new(&config, oracles),
-            admission,
             signed,
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
@@ -117,6 +104,16 @@ impl World {
     /// What a machine's clock says
     pub fn local(&self, id: NodeId) -> Instant {
         self.node(id).clock.local(self.now())
+    }
+
+    /// Machines of supernodes
+    pub fn supernodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().take(self.config.supernodes as usize)
+    }
+
+    /// The directory of the supernode that leads the log, while it runs
+    pub fn directory(&self) -> Option<&Directory> {
+        self.node(self.config.leader()).supernode().map(|supernode| supernode.core.directory())
     }
 
     /// Machines of peers
@@ -189,8 +186,8 @@ impl World {
 
 fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, chance: &mut Chance) -> Node {
     let id = NodeId(number);
-    let disk = if number < config.supernodes {
-        Disk::Supernode(Box::default())
+    let disk = if config.is_supernode(id) {
+        Disk::Supernode
     } else {
         Disk::Peer(Box::new(PeerDisk::new(config.seed, id, 0, signed)))
     };

@@ -36,8 +36,7 @@ pub struct Component {
 
 /// The links that the tables would make if nobody were kept apart
 fn kept_apart(world: &World) -> BTreeMap<NodeId, Vec<NodeId>> {
-    let Some(supernode) = world.node(NodeId(0)).supernode() else { return BTreeMap::new() };
-    let directory = supernode.core.directory();
+    let Some(directory) = world.directory() else { return BTreeMap::new() };
     let none: BTreeSet<(Address, Address)> = BTreeSet::new();
     let graph = lift::graph(&directory.ring().collect(), &Maps::of_degree(directory.degree()), &none);
     let places = world.peers().filter_map(|node| Some((node.peer()?.core.own()?.address, node.id)));

@@ -28,8 +28,7 @@ impl Oracle for Degree {
     }
 
     fn whole(&mut self, world: &World) -> Result<(), String> {
-        let Some(supernode) = world.node(crate::mesh::node::NodeId(0)).supernode() else { return Ok(()) };
-        let directory = supernode.core.directory();
+        let Some(directory) = world.directory() else { return Ok(()) };
         let tables = directory.ring().filter_map(|address| directory.neighbourhood(address));
         let (peers, links) = tables.fold((0, 0), |(peers, links), rewire| (peers + 1, links + rewire.neighbours.len()));
         // Each unreachable pair may make two peers look for another neighbour.

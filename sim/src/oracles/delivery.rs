@@ -12,7 +12,7 @@ use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{Header, PacketRef, emit_forwarded, new_packet};
 
 use super::truth::is_logged_in;
-use crate::mesh::node::{Identity, NodeId};
+use crate::mesh::node::Identity;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
@@ -67,10 +67,10 @@ pub(super) fn walk(
 ) -> Result<usize, String> {
     let now = world.now();
     let name = |place: Address| peers.get(&place).and_then(|(peer, _)| peer.own()).map(|own| own.name.to_string());
-    let supernode = world.node(NodeId(0)).supernode();
-    let pairs = supernode.map_or(0, |supernode| supernode.core.directory().pairs().count());
+    let directory = world.directory();
+    let pairs = directory.map_or(0, |directory| directory.pairs().count());
     let pairs_of = |place: Address| {
-        let pairs = supernode.into_iter().flat_map(|supernode| supernode.core.directory().pairs());
+        let pairs = directory.into_iter().flat_map(|directory| directory.pairs());
         pairs.filter(|pair| pair.ends().contains(&place)).count()
     };
     let called = |place: Address| name(place).unwrap_or_else(|| place.to_string());

@@ -11,6 +11,7 @@ use kith_common::peer::Output;
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
+use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -27,11 +28,19 @@ const MEAN_MIN: Duration = Duration::from_millis(1_200);
 const UNANSWERED: Duration = Duration::from_millis(4_900);
 
 /// Each peer's tries since its supernode last answered, and what all waited
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dials {
+    supernodes: u32,
     tries: BTreeMap<NodeId, (u32, Instant)>,
     waits: u32,
     waited: Duration,
+}
+
+impl Dials {
+    /// Nobody has dialled
+    pub fn new(config: &Config) -> Self {
+        Self { supernodes: config.supernodes, tries: BTreeMap::new(), waits: 0, waited: Duration::ZERO }
+    }
 }
 
 impl Oracle for Dials {
@@ -50,7 +59,7 @@ impl Oracle for Dials {
             Observation::Started | Observation::Killed => {
                 self.tries.remove(&node);
             }
-            Observation::Opened { other: NodeId(0), .. } => {
+            Observation::Opened { other, .. } if other.0 < self.supernodes => {
                 self.tries.remove(&node);
             }
             Observation::Peer(Output::LoggedOut { .. }) => {

@@ -32,9 +32,11 @@ impl Oracle for Guests {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
         let before = std::mem::take(&mut self.since);
-        let home = NodeId(0);
-        let is_cut = |node: NodeId| world.net.is_blocked(node, home) || world.net.is_blocked(home, node);
-        let is_here = world.node(home).runs();
+        // Whichever is its home, it could have asked it.
+        let is_cut = |node: NodeId| {
+            world.config.supernodes().any(|home| world.net.is_blocked(node, home) || world.net.is_blocked(home, node))
+        };
+        let is_here = world.supernodes().all(Node::runs);
         let could_have = |node: &&Node| is_here && is_logged_in(node) && !is_settled(node) && !is_cut(node.id);
         for node in world.peers().filter(could_have) {
             let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();

@@ -9,18 +9,27 @@ use kith_common::id::{Key, Name};
 use kith_common::time::Instant;
 
 use super::truth::is_logged_in;
+use crate::mesh::config::Config;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// The owner of each name
-#[derive(Debug, Default)]
+/// The owner of each name, as the leader's directory says
+#[derive(Debug)]
 pub struct Holders {
+    leader: NodeId,
     owners: BTreeMap<Name, Key>,
     /// How often the operator asked to give each free, less how often somebody else took it: who gets no answer asks again
     released: BTreeMap<Name, usize>,
+}
+
+impl Holders {
+    /// Nobody has a name
+    pub fn new(config: &Config) -> Self {
+        Self { leader: config.leader(), owners: BTreeMap::new(), released: BTreeMap::new() }
+    }
 }
 
 impl Oracle for Holders {
@@ -33,7 +42,7 @@ impl Oracle for Holders {
             Observation::Released => {
                 *self.released.entry(name_of(node.0)).or_default() += 1;
             }
-            Observation::Applied(directory) => {
+            Observation::Applied(directory) if node == self.leader => {
                 let mut places = BTreeMap::new();
                 for (name, account) in directory.accounts() {
                     let owner = *self.owners.entry(name.clone()).or_insert(account.key);
@@ -59,7 +68,9 @@ impl Oracle for Holders {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let Some(supernode) = world.node(NodeId(0)).supernode() else { return Ok(()) };
+        if world.directory().is_none() {
+            return Ok(());
+        }
         let mut holders = BTreeMap::new();
         for node in world.peers().filter(|node| is_logged_in(node)) {
             let Some(own) = node.peer().and_then(|peer| peer.core.own()) else { continue };
@@ -69,9 +80,12 @@ impl Oracle for Holders {
         }
         // Nobody is at home here under two sessions, and no session has two homes: both would be two links of one peer.
         let mut homes = BTreeMap::new();
-        for session in supernode.core.directory().sessions() {
-            let Some(home) = supernode.core.home_of(session.id) else { continue };
-            if let Some(other) = homes.insert(home, &session.name) {
+        let supernodes = world.supernodes().filter_map(|node| Some((node.id, &node.supernode()?.core)));
+        for (node, session, core) in
+            supernodes.flat_map(|(id, core)| core.directory().sessions().map(move |s| (id, s, core)))
+        {
+            let Some(home) = core.home_of(session.id) else { continue };
+            if let Some(other) = homes.insert((node, home), &session.name) {
                 return Err(format!("{} and {other} are at home on one link", session.name));
             }
         }

@@ -15,6 +15,7 @@ use kith_common::wire::Frame;
 use super::register::Register;
 use crate::mesh::config::Config;
 use crate::mesh::faults::Fault;
+use crate::mesh::log::Replica;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -26,9 +27,10 @@ const NOTICE: Duration = Duration::from_secs(6);
 /// A write that a slow disk has begun may last this long after the disk is well again
 const SLOW_WRITE: Duration = Duration::from_secs(60);
 
-/// The sessions that peers want to go on with, and the peers without a link
+/// The sessions that peers want to go on with at one supernode, and the peers without a link there
 #[derive(Debug)]
 pub struct Homes {
+    supernode: NodeId,
     /// In its first lease a supernode suspects nobody by itself
     lease: Duration,
     register: Register,
@@ -42,9 +44,10 @@ pub struct Homes {
 }
 
 impl Homes {
-    /// Nobody has come yet
-    pub fn new(config: &Config) -> Self {
+    /// Nobody has come to this supernode yet
+    pub fn of(supernode: NodeId, config: &Config) -> Self {
         Self {
+            supernode,
             lease: config.lease,
             register: Register::default(),
             resumed: BTreeMap::new(),
@@ -73,20 +76,19 @@ impl Oracle for Homes {
     }
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
-        if let Fault::SlowDisk(NodeId(0), _) = fault {
-            self.slow = Some(now);
-        }
-        if let Fault::Jump(NodeId(0), _) | Fault::SlowDisk(NodeId(0), _) = fault {
-            self.held = now;
+        match fault {
+            Fault::SlowDisk(node, _) if *node == self.supernode => (self.slow, self.held) = (Some(now), now),
+            Fault::Jump(node, _) if *node == self.supernode => self.held = now,
+            _ => {}
         }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if node != self.supernode {
+            return Ok(());
+        }
         if let Observation::Applied(directory) = seen {
             return self.apply(directory);
-        }
-        if node != NodeId(0) {
-            return Ok(());
         }
         self.register.see(seen);
         match seen {
@@ -118,7 +120,7 @@ impl Oracle for Homes {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let (node, now) = (world.node(NodeId(0)), world.now());
+        let (node, now) = (world.node(self.supernode), world.now());
         let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
         if !node.runs() || node.write > crate::mesh::world::WRITE || (is_writing && was_slow) {
@@ -127,7 +129,9 @@ impl Oracle for Homes {
         let Some(supernode) = node.supernode() else { return Ok(()) };
         let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.register.other(*link)).collect();
         let before = std::mem::take(&mut self.absent);
-        for session in supernode.core.directory().sessions().filter(|session| session.suspect.is_none()) {
+        let id = Replica(self.supernode.index()).id();
+        let own = supernode.core.directory().sessions().filter(|session| session.home == id);
+        for session in own.filter(|session| session.suspect.is_none()) {
             if let Some(home) = supernode.core.home_of(session.id)
                 && !node.ends.contains_key(&home.0)
             {

@@ -26,9 +26,10 @@ const LATE: Duration = Duration::from_secs(15);
 /// A renewal may come while the disk writes that the session has ended
 const CROSSING: Duration = Duration::from_secs(5);
 
-/// When each session was renewed, as a supernode sees it
+/// When each session was renewed, as one supernode sees it
 #[derive(Debug)]
 pub struct Leases {
+    supernode: NodeId,
     lease: Duration,
     register: Register,
     /// When each was last told that it has a whole lease
@@ -44,9 +45,10 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Nobody has renewed anything
-    pub fn new(config: &Config) -> Self {
+    /// Nobody has renewed anything at this supernode
+    pub fn of(supernode: NodeId, config: &Config) -> Self {
         Self {
+            supernode,
             lease: config.lease,
             register: Register::default(),
             told: BTreeMap::new(),
@@ -82,20 +84,21 @@ impl Oracle for Leases {
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
         match fault {
-            Fault::Jump(NodeId(0), _) => self.moved = now,
-            Fault::Resume(NodeId(0)) | Fault::SlowDisk(NodeId(0), _) => self.held = now,
+            Fault::Jump(node, _) if *node == self.supernode => self.moved = now,
+            Fault::Resume(node) | Fault::SlowDisk(node, _) if *node == self.supernode => self.held = now,
             _ => {}
         }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        match seen {
-            Observation::Applied(directory) => return self.apply(now, directory),
-            Observation::Released => drop(self.left.insert(name_of(node.0), now)),
-            _ => {}
+        if let Observation::Released = seen {
+            self.left.insert(name_of(node.0), now);
         }
-        if node != NodeId(0) {
+        if node != self.supernode {
             return Ok(());
+        }
+        if let Observation::Applied(directory) = seen {
+            return self.apply(now, directory);
         }
         self.register.see(seen);
         match seen {
@@ -117,7 +120,7 @@ impl Oracle for Leases {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let (supernode, now) = (world.node(NodeId(0)), world.now());
+        let (supernode, now) = (world.node(self.supernode), world.now());
         if !supernode.runs() || supernode.write > crate::mesh::world::WRITE {
             self.held = now;
         }

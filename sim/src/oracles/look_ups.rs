@@ -15,12 +15,20 @@ use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 
-/// What the directory says, and who has asked
-#[derive(Debug, Default)]
+/// What one supernode's directory says, and who has asked it
+#[derive(Debug)]
 pub struct LookUps {
+    supernode: NodeId,
     /// Where everybody is who has a session and is no suspect
     places: BTreeMap<Name, Address>,
     asked: BTreeMap<(u64, u64), Name>,
+}
+
+impl LookUps {
+    /// Nobody has asked this supernode
+    pub const fn of(supernode: NodeId) -> Self {
+        Self { supernode, places: BTreeMap::new(), asked: BTreeMap::new() }
+    }
 }
 
 impl Oracle for LookUps {
@@ -29,7 +37,7 @@ impl Oracle for LookUps {
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        if node != NodeId(0) {
+        if node != self.supernode {
             return Ok(());
         }
         match seen {

@@ -64,16 +64,17 @@ mod truth;
 mod under_way;
 
 use crate::mesh::config::Config;
+use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 
 /// All oracles, for a run like this
 pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
-    vec![
+    let all: Vec<Box<dyn Oracle>> = vec![
         Box::new(epochs::Epochs::default()),
         Box::new(forwarding::Forwarding::default()),
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(fates::Fates::new(config)),
-        Box::new(holders::Holders::default()),
+        Box::new(holders::Holders::new(config)),
         Box::new(stale_links::StaleLinks::default()),
         Box::new(isolation::Isolation::default()),
         Box::new(component::Component::default()),
@@ -82,19 +83,26 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(storms::Storms::new(config)),
         Box::new(choices::Choices::default()),
         Box::new(crossing::Crossing::default()),
-        Box::new(homes::Homes::new(config)),
         Box::new(redials::Redials::default()),
         Box::new(guests::Guests::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),
         Box::new(answers::Answers::default()),
-        Box::new(dials::Dials::default()),
-        Box::new(leases::Leases::new(config)),
-        Box::new(look_ups::LookUps::default()),
+        Box::new(dials::Dials::new(config)),
         Box::new(pairs::Pairs::new(config)),
         Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
         Box::new(delivery::Delivery),
         Box::new(hops::Hops),
+    ];
+    all.into_iter().chain(config.supernodes().flat_map(|supernode| of_supernode(supernode, config))).collect()
+}
+
+/// Those that judge one supernode
+fn of_supernode(supernode: NodeId, config: &Config) -> [Box<dyn Oracle>; 3] {
+    [
+        Box::new(homes::Homes::of(supernode, config)),
+        Box::new(leases::Leases::of(supernode, config)),
+        Box::new(look_ups::LookUps::of(supernode)),
     ]
 }

@@ -51,6 +51,9 @@ pub struct Pairs {
     /// When each name last logged in, which brings it together with everybody
     logins: BTreeMap<Name, Instant>,
     disturbed: Option<Instant>,
+    /// Whoever of the supernodes wakes first proposes that a pair is brought together
+    supernodes: u32,
+    leader: Option<NodeId>,
     /// Ways outside a healthy core are broken for ever
     is_outside: bool,
 }
@@ -58,7 +61,8 @@ pub struct Pairs {
 impl Pairs {
     /// Nobody is kept apart
     pub fn new(config: &Config) -> Self {
-        Self { is_outside: config.core() < config.machines(), ..Self::default() }
+        let is_outside = config.core() < config.machines();
+        Self { is_outside, supernodes: config.supernodes, leader: Some(config.leader()), ..Self::default() }
     }
 
     fn part(&mut self, now: Instant, pair: Pair) {
@@ -118,18 +122,20 @@ impl Oracle for Pairs {
     fn fault(&mut self, now: Instant, fault: &Fault) {
         self.disturbed = Some(now);
         // It wakes late, or early.
-        if let Fault::Jump(NodeId(0), _) | Fault::Pause(NodeId(0), _) | Fault::SlowDisk(NodeId(0), _) = fault {
+        if let Fault::Jump(node, _) | Fault::Pause(node, _) | Fault::SlowDisk(node, _) = fault
+            && node.0 < self.supernodes
+        {
             self.terms.values_mut().for_each(|term| term.least = Duration::ZERO);
         }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started if node == NodeId(0) => self.terms.clear(),
-            Observation::Received { frame: Frame::Login(login), .. } if node == NodeId(0) => {
+            Observation::Started if node.0 < self.supernodes => self.terms.clear(),
+            Observation::Received { frame: Frame::Login(login), .. } if node.0 < self.supernodes => {
                 self.logins.insert(login.name.clone(), now);
             }
-            Observation::Applied(directory) => return self.look(now, directory),
+            Observation::Applied(directory) if Some(node) == self.leader => return self.look(now, directory),
             _ => {}
         }
         Ok(())
@@ -140,7 +146,7 @@ impl Oracle for Pairs {
             self.disturbed = Some(world.now());
         }
         let is_late = |term: &Term| term.ended.is_none() && world.now() - term.since > term.most + LATE;
-        if world.node(NodeId(0)).runs()
+        if world.node(world.config.leader()).runs()
             && let Some((pair, term)) = self.terms.iter().find(|(_, term)| is_late(term))
         {
             let passed = world.now() - term.since;
@@ -150,8 +156,7 @@ impl Oracle for Pairs {
     }
 
     fn whole(&mut self, world: &World) -> Result<(), String> {
-        let Some(supernode) = world.node(NodeId(0)).supernode() else { return Ok(()) };
-        let directory = supernode.core.directory();
+        let Some(directory) = world.directory() else { return Ok(()) };
         let outside = world.peers().filter(|node| node.id.0 >= world.config.core() && is_logged_in(node));
         let places = outside.filter_map(|node| Some((node.id, node.peer()?.core.own()?.address)));
         let places: Vec<(NodeId, Address)> = places.collect();

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kith_common::time::Instant;
 
+use super::per_node::PerNode;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -15,10 +16,12 @@ use crate::mesh::watch::Observation;
 /// Entries of the log that are remembered
 const ENTRIES_MAX: usize = 64;
 
-/// What the directory was at each of the last entries of the log
+/// What the directory was at each of the last entries of the log, at whichever supernode
 #[derive(Debug, Default)]
 pub struct Restarts {
     known: BTreeMap<u64, u64>,
+    /// The last entry that each supernode was at
+    last: PerNode<u64>,
 }
 
 impl Oracle for Restarts {
@@ -26,13 +29,14 @@ impl Oracle for Restarts {
         "restarts"
     }
 
-    fn see(&mut self, _: Instant, _: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         let Observation::Applied(directory) = seen else { return Ok(()) };
         let bytes = directory.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         let (applied, is) = (directory.applied(), hasher.finish());
-        if let Some((last, _)) = self.known.last_key_value().filter(|(last, _)| **last > applied) {
+        let last = std::mem::replace(self.last.of(node), applied);
+        if last > applied {
             return Err(format!("the directory has come back at entry {applied}, and was at {last}"));
         }
         if self.known.insert(applied, is).is_some_and(|was| was != is) {

@@ -11,7 +11,6 @@ use kith_common::ring::Ring;
 use kith_common::routing::neighbourhood::LinkStatus;
 
 use super::truth::{is_alive, is_logged_in};
-use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
@@ -24,8 +23,7 @@ impl Oracle for Tables {
     }
 
     fn whole(&mut self, world: &World) -> Result<(), String> {
-        let Some(supernode) = world.node(NodeId(0)).supernode() else { return Err("no supernode runs".into()) };
-        let directory = supernode.core.directory();
+        let Some(directory) = world.directory() else { return Err("no supernode leads".into()) };
         let wanted = world.peers().filter(|node| node.wants_session && node.id.0 < world.config.core());
         let wanted: BTreeMap<&Name, _> = wanted.map(|node| (&node.name, node)).collect();
         let ring: Ring = directory.ring().collect();

@@ -1,21 +1,26 @@
-//! The thread that owns the log: a disk makes whoever waits for it wait.
+//! The log behind the core's port, for one supernode: one file, in a thread that waits for the disk.
+//!
+//! This supernode alone leads it, nothing that it holds is another's, and nothing is lost without its end: a disk that
+//! fails is an error, after which the supernode must stop.
 
 use std::sync::mpsc as blocking;
 use std::thread;
 
-use kith_common::directory::{Command, Directory};
+use kith_common::directory::Directory;
+use kith_common::id::SupernodeId;
+use kith_common::supernode::{LogEvent, Proposal};
 use tokio::sync::mpsc;
 
 use crate::store::{Store, StoreError};
 
 /// What the journal's thread is asked to do
 enum Job {
-    Append(Vec<Command>),
+    Append(Vec<Proposal>),
     Snapshot(Box<Directory>),
 }
 
-/// A group of commands is on disk, and whether a snapshot is due; or the disk has failed and this supernode must stop
-pub(crate) type Durable = Result<bool, StoreError>;
+/// What the core is to be told, in this order; or the disk has failed and this supernode must stop
+pub(crate) type Told = Result<Vec<LogEvent>, StoreError>;
 
 /// The way to the thread; it holds one group, as the core has no more under way, and the snapshot that came with one
 pub(super) struct Journal {
@@ -23,22 +28,26 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Starts the thread that owns `store`
+    /// Starts the thread that owns the `store` of supernode `id`
     ///
     /// # Errors
     /// [`std::io::Error`] if the system has no thread to give.
-    pub(super) fn start(store: Store) -> std::io::Result<(Self, mpsc::Receiver<Durable>)> {
+    pub(super) fn start(store: Store, id: SupernodeId) -> std::io::Result<(Self, mpsc::Receiver<Told>)> {
         let (jobs, inbox) = blocking::channel();
-        // One group is written at a time, so there is never more than one answer under way.
-        let (done, durable) = mpsc::channel(2);
-        thread::Builder::new().name("journal".into()).spawn(move || write(store, &inbox, &done))?;
-        Ok((Self { jobs }, durable))
+        // One group is written at a time, so there is never more than one answer under way, and who leads.
+        let (teller, told) = mpsc::channel(2);
+        thread::Builder::new().name("journal".into()).spawn(move || {
+            if teller.blocking_send(Ok(vec![LogEvent::LeaderChanged(Some(id))])).is_ok() {
+                write(store, &inbox, &teller);
+            }
+        })?;
+        Ok((Self { jobs }, told))
     }
 
-    /// Makes a group of commands durable; answered over the channel of [`Journal::start`]
-    pub(super) fn append(&self, commands: Vec<Command>) {
+    /// Makes a group of commands durable, all or none; answered over the channel of [`Journal::start`]
+    pub(super) fn append(&self, group: Vec<Proposal>) {
         // The thread ends only after it has said why; the driver stops then.
-        let _ = self.jobs.send(Job::Append(commands));
+        let _ = self.jobs.send(Job::Append(group));
     }
 
     /// Keeps a directory, so that the commands in it can go from the log
@@ -47,16 +56,27 @@ impl Journal {
     }
 }
 
-fn write(mut store: Store, jobs: &blocking::Receiver<Job>, done: &mpsc::Sender<Durable>) {
+fn write(mut store: Store, jobs: &blocking::Receiver<Job>, teller: &mpsc::Sender<Told>) {
     while let Ok(job) = jobs.recv() {
-        let answer = match job {
-            Job::Append(commands) => Some(store.append(&commands).map(|_| store.is_snapshot_due())),
+        let told = match job {
+            Job::Append(group) => Some(append(&mut store, group)),
             Job::Snapshot(directory) => store.snapshot(&directory).err().map(Err),
         };
-        let Some(answer) = answer else { continue };
-        let failed = answer.is_err();
-        if done.blocking_send(answer).is_err() || failed {
+        let Some(told) = told else { continue };
+        let failed = told.is_err();
+        if teller.blocking_send(told).is_err() || failed {
             return;
         }
     }
+}
+
+/// The store numbers the commands: what is told of them has its indices
+fn append(store: &mut Store, group: Vec<Proposal>) -> Told {
+    let indices = store.append(group.iter().map(|proposal| &proposal.command))?;
+    let committed = indices.zip(group).map(|(index, Proposal { number, command })| {
+        let number = Some(number);
+        LogEvent::Committed { index, command, number }
+    });
+    let grown = store.is_snapshot_due().then_some(LogEvent::Grown);
+    Ok(committed.chain(grown).collect())
 }

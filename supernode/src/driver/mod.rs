@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
-use kith_common::id::Key;
+use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
-use kith_common::supernode::{Config, Output, Supernode};
+use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::Request;
@@ -20,7 +20,7 @@ use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle, Stopped};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
-use self::journal::{Durable, Journal};
+use self::journal::{Journal, Told};
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
@@ -29,6 +29,7 @@ const BATCH_MAX: usize = 256;
 /// What a supernode is made of
 pub(crate) struct Parts {
     pub(crate) clock: Clock,
+    pub(crate) id: SupernodeId,
     pub(crate) identity: Identity,
     pub(crate) admission: Arc<AdmissionConfig>,
     pub(crate) directory: Directory,
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
 /// A running supernode
 pub(crate) struct Driver {
     clock: Clock,
+    id: SupernodeId,
     key: Key,
     admission: Arc<AdmissionConfig>,
     core: Supernode<Identity>,
@@ -78,14 +80,14 @@ impl Driver {
     ///
     /// # Errors
     /// [`std::io::Error`] if the system has no thread to give for the log.
-    pub(crate) fn new(parts: Parts) -> std::io::Result<(Self, mpsc::Receiver<Durable>)> {
-        let Parts { clock, identity, admission, directory, store, links, listen, degree, rng } = parts;
-        let (journal, durable) = Journal::start(store)?;
+    pub(crate) fn new(parts: Parts) -> std::io::Result<(Self, mpsc::Receiver<Told>)> {
+        let Parts { clock, id, identity, admission, directory, store, links, listen, degree, rng } = parts;
+        let (journal, told) = Journal::start(store, id)?;
         let key = identity.key();
-        let config = Config { admission: admission.clone(), degree };
+        let config = SupernodeConfig { id, admission: admission.clone(), degree };
         let core = Supernode::new(clock.now(), config, identity, rng, directory);
         let (askers, next_ticket, fatal) = (BTreeMap::new(), 0, None);
-        Ok((Self { clock, key, admission, core, journal, links, listen, askers, next_ticket, fatal }, durable))
+        Ok((Self { clock, id, key, admission, core, journal, links, listen, askers, next_ticket, fatal }, told))
     }
 
     /// Runs until `shutdown`; what was proposed by then is made durable first
@@ -95,7 +97,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
-        mut durable: mpsc::Receiver<Durable>,
+        mut told: mpsc::Receiver<Told>,
         mut control: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
@@ -119,10 +121,11 @@ impl Driver {
                         self.handle_event(event);
                     }
                 }
-                outcome = durable.recv() => {
-                    let Some(outcome) = outcome else { return Err(DriverError::LogEnded) };
-                    let is_snapshot_due = outcome?;
-                    self.core.handle_durable(clock.now(), is_snapshot_due);
+                events = told.recv() => {
+                    let Some(events) = events else { return Err(DriverError::LogEnded) };
+                    for event in events? {
+                        self.core.handle_log(clock.now(), event);
+                    }
                 }
                 Some(request) = control.recv() => self.handle_request(request),
                 () = clock.sleep_until(wake) => self.core.handle_timeout(clock.now()),
@@ -150,20 +153,20 @@ impl Driver {
     async fn flush(&mut self) -> Result<(), DriverError> {
         while let Some(output) = self.core.poll_output() {
             let command = match output {
-                Output::Send { link, frame } => LinkCommand::Send { link, frame },
-                Output::Close { link, status, reason } => {
+                SupernodeOutput::Send { link, frame } => LinkCommand::Send { link, frame },
+                SupernodeOutput::Close { link, status, reason } => {
                     LinkCommand::Close { link, status, reason: reason.to_string() }
                 }
-                Output::Append(commands) => {
-                    self.journal.append(commands);
+                SupernodeOutput::Propose(group) => {
+                    self.journal.append(group);
                     continue;
                 }
-                Output::Snapshot(directory) => {
+                SupernodeOutput::Snapshot(directory) => {
                     self.journal.snapshot(directory);
                     continue;
                 }
-                Output::Released { ticket, outcome } => {
-                    self.answer_release(ticket, &outcome);
+                SupernodeOutput::Released { ticket, outcome } => {
+                    self.answer_release(ticket, outcome.as_ref());
                     continue;
                 }
             };

@@ -1,16 +1,17 @@
 //! The verbs of the control socket.
 
 use kith_common::directory::{Outcome, Session, SuspectReason};
-use kith_common::id::Name;
+use kith_common::id::{Key, Name};
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_runtime::control;
+use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RingAnswer, StatusAnswer, TableEntry,
+    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, Request, RingAnswer, StatusAnswer, TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
-use super::*;
+use super::Driver;
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
@@ -34,6 +35,8 @@ impl Driver {
             lease_s: self.admission.lease.as_secs(),
             epoch: directory.epoch().0,
             log_index: directory.applied(),
+            serial: self.id.0,
+            leader: self.core.leader().map(|leader| leader.0),
             names: directory.accounts().len() as u64,
             members: directory.members().len() as u64,
             suspects: directory.suspects().count() as u64,
@@ -113,9 +116,13 @@ impl Driver {
         self.next_ticket += 1;
     }
 
-    /// The release that was asked for with `ticket` is durable, or refused
-    pub(super) fn answer_release(&mut self, ticket: u64, outcome: &Outcome) {
+    /// The release that was asked for with `ticket` is durable, refused, or lost
+    pub(super) fn answer_release(&mut self, ticket: u64, outcome: Option<&Outcome>) {
         let Some(reply) = self.askers.remove(&ticket) else { return };
+        let Some(outcome) = outcome else {
+            let reason = "the supernodes could not agree on it in time; try again";
+            return reply.refuse(Status::Unavailable, reason, None);
+        };
         match outcome {
             Outcome::Ended(_) => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: true }),
             Outcome::Released => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false }),

@@ -31,7 +31,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 pub const FILE_NAME: &str = "directory.redb";
 
 /// The form of the tables; another one is refused
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
 pub const SNAPSHOT_EVERY: u64 = 4096;
@@ -72,7 +72,9 @@ pub enum Fault {
     #[error("it is damaged ({0}); put back a copy of it, or move it away to begin without any names")]
     Damaged(String),
     /// Another version of the program wrote it; nothing was changed
-    #[error("another version of kith-supernode wrote it ({0}); start that version")]
+    #[error(
+        "another version of kith-supernode wrote it ({0}); start that version, or move the file away to begin without any names"
+    )]
     Version(String),
     /// The disk or the system refused; the last batch may or may not be in the log, and was not acknowledged
     #[error("{0}; the supernode cannot go on without its log")]
@@ -132,11 +134,12 @@ impl Store {
         self.last
     }
 
-    /// Makes `commands` durable, all or none, with one wait for the disk; returns their indices
+    /// Makes `commands` durable, all or none, with one wait for the disk; returns their indices, which it gives: the next
+    /// ones after [`Self::last`]
     ///
     /// # Errors
     /// [`StoreError`]: they may or may not be in the log, and must not be acknowledged or applied; the supernode must end.
-    pub fn append(&mut self, commands: &[Command]) -> Result<Range<u64>, StoreError> {
+    pub fn append<'a>(&mut self, commands: impl IntoIterator<Item = &'a Command>) -> Result<Range<u64>, StoreError> {
         self.guard(|store| store.try_append(commands))
     }
 
@@ -159,22 +162,24 @@ impl Store {
         result.map_err(|fault| StoreError { path: self.path.clone(), fault })
     }
 
-    fn try_append(&mut self, commands: &[Command]) -> Result<Range<u64>, Fault> {
+    fn try_append<'a>(&mut self, commands: impl IntoIterator<Item = &'a Command>) -> Result<Range<u64>, Fault> {
         let first = self.last + 1;
-        let indices = first..first + commands.len() as u64;
-        if commands.is_empty() {
-            return Ok(indices);
+        let mut commands = commands.into_iter().peekable();
+        if commands.peek().is_none() {
+            return Ok(first..first);
         }
         let transaction = write(&self.db)?;
+        let mut end = first;
         {
             let mut log = transaction.open_table(LOG)?;
-            for (index, command) in indices.clone().zip(commands) {
-                log.insert(index, checked(index, &command.to_bytes()?).as_slice())?;
+            for command in commands {
+                log.insert(end, checked(end, &command.to_bytes()?).as_slice())?;
+                end += 1;
             }
         }
         transaction.commit()?;
-        self.last = indices.end - 1;
-        Ok(indices)
+        self.last = end - 1;
+        Ok(first..end)
     }
 
     fn try_snapshot(&mut self, directory: &Directory) -> Result<(), Fault> {

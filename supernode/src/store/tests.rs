@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use kith_common::directory::{LogIn, SuspectReason};
-use kith_common::id::{Key, SessionId};
+use kith_common::id::{Key, SessionId, SupernodeId};
 use kith_common::wire::bounded::Bounded;
 use redb::StorageBackend;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ fn login(i: u32) -> Command {
     key[..4].copy_from_slice(&i.to_be_bytes());
     let locations = Bounded::truncated([format!("/ip4/10.0.0.1/tcp/{i}").try_into().unwrap()]);
     let name = format!("peer-{i}").parse().unwrap();
-    Command::LogIn(LogIn { name, key: Key(key), session: session(i), salt: [3; 16], locations })
+    Command::LogIn(LogIn { name, key: Key(key), session: session(i), salt: [3; 16], locations, home: SupernodeId(1) })
 }
 
 fn logins(range: Range<u32>) -> Vec<Command> {
@@ -151,9 +151,12 @@ fn log_of_another_version_is_refused() {
     let home = home();
     written(&home);
     tamper(&home, |transaction| {
-        transaction.open_table(META).unwrap().insert("format", 2).unwrap();
+        transaction.open_table(META).unwrap().insert("format", 1).unwrap();
     });
-    assert!(matches!(fault(&home), Fault::Version(_)));
+    let refused = Store::open(home.path()).unwrap_err();
+    assert!(matches!(refused.fault(), Fault::Version(_)));
+    let way_out = "(format 1, this is format 2); start that version, or move the file away to begin without any names";
+    assert!(refused.to_string().ends_with(way_out), "{refused}");
     tamper(&home, |transaction| {
         transaction.open_table(META).unwrap().insert("format", FORMAT).unwrap();
         transaction.open_table(LOG).unwrap().insert(31, checked(31, &[9, 9]).as_slice()).unwrap();

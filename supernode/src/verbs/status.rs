@@ -38,7 +38,12 @@ fn readable(answer: &StatusAnswer) -> String {
     );
     line("links", format!("{}, {}", count(answer.connections, "link"), count(answer.homes, "session")));
     line("lease", format!("{} s", answer.lease_s));
-    line("log", count(answer.log_index, "command"));
+    let leader = match answer.leader {
+        Some(leader) if leader == answer.serial => "led by this supernode".to_owned(),
+        Some(leader) => format!("led by supernode {leader}"),
+        None => "led by nobody".to_owned(),
+    };
+    line("log", format!("{}, {leader}", count(answer.log_index, "command")));
     line("network", answer.network.clone());
     line("secret", if answer.secret_required { "required".into() } else { "none: everybody may log in".into() });
     line("peer id", answer.peer_id.clone());

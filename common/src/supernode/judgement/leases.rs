@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use super::RETRY;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};
 
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
 pub(super) const LEASE: Duration = Duration::from_secs(30);
-
-/// When an end that did not become a command, as the log was busy or another supernode led, is named again
-pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// The deadlines of sessions, volatile and monotonic: a supernode that starts gives every session in the directory a
 /// whole term, since it cannot know how long it was away

@@ -2,13 +2,127 @@
 //!
 //! Leases, suspicions and terms of pairs go by this supernode's own clock and links, and start anew with it. What they
 //! come to is proposed to the log like anybody's command; until it is committed the directory says what is so.
+//!
+//! | what | of which sessions | at a start |
+//! |---|---|---|
+//! | leases, suspicions | those at home here; others are their homes' business | one whole lease, in which reports alone count |
+//! | terms of pairs | all of them: whoever is first to propose that a pair is brought together has done it for all | a first term |
 
 mod leases;
 mod pair_terms;
 mod suspicion;
 
+use std::time::Duration;
+
 pub use pair_terms::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 
-pub(super) use leases::Leases;
-pub(super) use pair_terms::PairTerms;
-pub(super) use suspicion::{Output, Suspicion};
+use self::leases::Leases;
+use self::pair_terms::PairTerms;
+use self::suspicion::Suspicion;
+use super::proposals::Proposals;
+use crate::directory::{Command, Directory, Pair};
+use crate::id::{SessionId, SupernodeId};
+use crate::time::{Instant, earliest};
+
+pub(super) use self::suspicion::SuspicionOutput;
+
+/// When something that did not become a command, as the log was busy, has lost it, or another supernode led, is named again
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// The judgement of one supernode
+///
+/// It holds sessions and pairs of the directory only, whose bounds are its own.
+pub(super) struct Judgement {
+    leases: Leases,
+    pair_terms: PairTerms,
+    suspicion: Suspicion,
+}
+
+impl Judgement {
+    /// At a start: nobody has a home link yet, `chance` is drawn anew for each pair
+    pub(super) fn new(
+        now: Instant,
+        id: SupernodeId,
+        lease: Duration,
+        directory: &Directory,
+        chance: impl FnMut() -> u8,
+    ) -> Self {
+        let own = directory.sessions().filter(|session| session.home == id);
+        let own: Vec<(SessionId, bool)> = own.map(|session| (session.id, session.suspect.is_some())).collect();
+        Self {
+            leases: Leases::new(now, lease, own.iter().map(|(session, _)| *session)),
+            pair_terms: PairTerms::new(now, directory.pairs(), chance),
+            suspicion: Suspicion::new(now, lease, own),
+        }
+    }
+
+    /// The session lasts one lease from now: an end of it that waits for the log is no longer true
+    pub(super) fn renew(&mut self, now: Instant, session: SessionId, proposals: &mut Proposals) {
+        self.leases.renew(now, session);
+        proposals.withdraw(&Command::Expire { session });
+    }
+
+    /// The session is granted, or any frame came on its home link: its peer is here
+    pub(super) fn handle_heard(&mut self, session: SessionId) {
+        self.suspicion.handle_heard(session);
+    }
+
+    /// The session has lost its home link
+    pub(super) fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
+        self.suspicion.handle_home_lost(now, session);
+    }
+
+    /// A neighbour says that its link to the peer of `session` is down
+    pub(super) fn handle_report(&mut self, now: Instant, session: SessionId) {
+        self.suspicion.handle_report(now, session);
+    }
+
+    /// The session is over, or at home elsewhere
+    pub(super) fn end(&mut self, session: SessionId) {
+        self.leases.end(session);
+        self.suspicion.handle_ended(session);
+    }
+
+    /// Whether its peer is a suspect by this judgement; `None` for a session that is not judged here
+    pub(super) fn is_suspect(&self, session: SessionId) -> Option<bool> {
+        self.suspicion.is_suspect(session)
+    }
+
+    /// The directory has parted `pair`: for how long, half of it by `chance`
+    pub(super) fn part(&mut self, now: Instant, pair: Pair, chance: u8) -> Duration {
+        self.pair_terms.begin(now, pair, chance)
+    }
+
+    /// The directory has brought `pair` together as its time was over: its trial begins
+    pub(super) fn reunite(&mut self, now: Instant, pair: Pair) {
+        self.pair_terms.end(now, pair);
+    }
+
+    /// Forgets pairs that the directory has brought together for another reason than their time
+    pub(super) fn forget_pairs(&mut self, directory: &Directory) {
+        if self.pair_terms.len() > directory.pairs_len() {
+            self.pair_terms.keep(|pair| directory.are_apart(pair));
+        }
+    }
+
+    /// Sessions and pairs whose time is over; each is named again after [`RETRY`] until the directory has followed
+    pub(super) fn expire(&mut self, now: Instant) -> (Vec<SessionId>, Vec<Pair>) {
+        (self.leases.expire(now), self.pair_terms.expire(now))
+    }
+
+    /// Time has passed
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.suspicion.handle_timeout(now);
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::expire`]
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let others = earliest(self.pair_terms.next_timeout(), self.suspicion.next_timeout());
+        earliest(self.leases.next_timeout(), others)
+    }
+
+    /// What the suspicions want
+    pub(super) fn poll_output(&mut self) -> Option<SuspicionOutput> {
+        self.suspicion.poll_output()
+    }
+}

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::leases::{LEASE, RETRY};
+use super::RETRY;
+use super::leases::LEASE;
 use crate::directory::{PAIRS_MAX, Pair};
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};

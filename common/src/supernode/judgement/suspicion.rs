@@ -23,7 +23,7 @@ const REPORT_MEMORY: Duration = Duration::from_secs(5);
 
 /// What the shell is to do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum SuspicionOutput {
     /// Propose [`Command::Suspect`](crate::directory::Command::Suspect)
     Suspect {
         /// Whose peer
@@ -74,7 +74,7 @@ pub(crate) struct Suspicion {
     grace: Instant,
     states: BTreeMap<SessionId, State>,
     deadlines: Timers<SessionId>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<SuspicionOutput>,
 }
 
 impl Suspicion {
@@ -99,7 +99,7 @@ impl Suspicion {
             Some(State::Lost { .. } | State::Suspect) | None => None,
         };
         if self.states.get(&session) == Some(&State::Suspect) && !mutant::is(Mutant::SuspectNeverCleared) {
-            self.outputs.push_back(Output::Clear { session });
+            self.outputs.push_back(SuspicionOutput::Clear { session });
         }
         self.set(session, State::Home { reported });
     }
@@ -128,7 +128,7 @@ impl Suspicion {
         match self.states.get(&session) {
             Some(State::Home { .. }) => {
                 self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
-                self.outputs.push_back(Output::Probe { session });
+                self.outputs.push_back(SuspicionOutput::Probe { session });
             }
             Some(State::Lost { .. }) => self.suspect(session, SuspectReason::Reported),
             Some(State::Asked { .. } | State::Suspect) | None => (),
@@ -155,13 +155,13 @@ impl Suspicion {
     }
 
     /// The next thing to do
-    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self) -> Option<SuspicionOutput> {
         self.outputs.pop_front()
     }
 
     fn suspect(&mut self, session: SessionId, reason: SuspectReason) {
         self.set(session, State::Suspect);
-        self.outputs.push_back(Output::Suspect { session, reason });
+        self.outputs.push_back(SuspicionOutput::Suspect { session, reason });
     }
 
     fn set(&mut self, session: SessionId, state: State) {
@@ -186,7 +186,7 @@ mod tests {
         Instant::from_micros(millis * 1000)
     }
 
-    fn drain(suspicion: &mut Suspicion) -> Vec<Output> {
+    fn drain(suspicion: &mut Suspicion) -> Vec<SuspicionOutput> {
         std::iter::from_fn(|| suspicion.poll_output()).collect()
     }
 
@@ -206,7 +206,7 @@ mod tests {
         suspicion.handle_timeout(at(2999));
         assert_eq!(drain(&mut suspicion), []);
         suspicion.handle_timeout(at(3000));
-        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: HomeLost }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: HomeLost }]);
         assert_eq!(suspicion.next_timeout(), None);
     }
 
@@ -224,12 +224,12 @@ mod tests {
         let mut suspicion = settled();
         suspicion.handle_home_lost(at(1000), A);
         suspicion.handle_report(at(1001), A);
-        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: Reported }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: Reported }]);
 
         suspicion.handle_report(at(2000), B);
-        assert_eq!(drain(&mut suspicion), [Output::Probe { session: B }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Probe { session: B }]);
         suspicion.handle_home_lost(at(2001), B);
-        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: B, reason: Reported }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: Reported }]);
     }
 
     #[test]
@@ -238,7 +238,8 @@ mod tests {
         suspicion.handle_report(at(2000), A);
         suspicion.handle_heard(A);
         suspicion.handle_home_lost(at(2002), A);
-        let expected = [Output::Probe { session: A }, Output::Suspect { session: A, reason: Reported }];
+        let expected =
+            [SuspicionOutput::Probe { session: A }, SuspicionOutput::Suspect { session: A, reason: Reported }];
         assert_eq!(drain(&mut suspicion), expected);
     }
 
@@ -248,7 +249,7 @@ mod tests {
         suspicion.handle_report(at(2000), A);
         suspicion.handle_heard(A);
         suspicion.handle_home_lost(at(7001), A);
-        assert_eq!(drain(&mut suspicion), [Output::Probe { session: A }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Probe { session: A }]);
         assert_eq!(suspicion.next_timeout(), Some(at(9001)));
     }
 
@@ -257,7 +258,7 @@ mod tests {
         let mut suspicion = settled();
         suspicion.handle_report(at(1000), A);
         suspicion.handle_report(at(1001), A);
-        assert_eq!(drain(&mut suspicion), [Output::Probe { session: A }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Probe { session: A }]);
         suspicion.handle_heard(A);
         suspicion.handle_timeout(at(9000));
         assert_eq!(drain(&mut suspicion), []);
@@ -268,7 +269,7 @@ mod tests {
         let mut suspicion = settled();
         suspicion.handle_report(at(1000), A);
         suspicion.handle_timeout(at(2500));
-        let expected = [Output::Probe { session: A }, Output::Suspect { session: A, reason: Silent }];
+        let expected = [SuspicionOutput::Probe { session: A }, SuspicionOutput::Suspect { session: A, reason: Silent }];
         assert_eq!(drain(&mut suspicion), expected);
     }
 
@@ -277,7 +278,7 @@ mod tests {
         let mut suspicion = Suspicion::new(at(0), LEASE, [(A, true)]);
         suspicion.handle_heard(A);
         suspicion.handle_heard(A);
-        assert_eq!(drain(&mut suspicion), [Output::Clear { session: A }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Clear { session: A }]);
     }
 
     #[test]
@@ -285,13 +286,13 @@ mod tests {
         let mut suspicion = Suspicion::new(at(0), LEASE, [(A, false), (B, false)]);
         assert_eq!(suspicion.next_timeout(), None);
         suspicion.handle_report(at(1000), A);
-        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: A, reason: Reported }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: Reported }]);
 
         suspicion.handle_heard(B);
         suspicion.handle_home_lost(at(2000), B);
         assert_eq!(suspicion.next_timeout(), Some(at(30_000)));
         suspicion.handle_timeout(at(30_000));
-        assert_eq!(drain(&mut suspicion), [Output::Suspect { session: B, reason: HomeLost }]);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: HomeLost }]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ fn durable_without_a_group_changes_nothing() {
     let mut bench = Bench::of(1);
     assert_eq!(bench.durable(), [""; 0]);
     bench.ask(2, 2);
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
+    bench.core.handle_log(bench.now, LogEvent::Lost { number: 99 });
     assert_eq!(bench.drain(), ["append LogIn", "2: Challenge"]);
     assert_eq!(bench.core.directory().members().len(), 1);
 }
@@ -45,7 +46,8 @@ fn snapshot_holds_what_was_durable_and_the_disk_goes_on_first() {
     bench.drain();
     bench.ask(2, 2);
     bench.drain();
-    bench.core.handle_durable(bench.now, true);
+    bench.commit();
+    bench.core.handle_log(bench.now, LogEvent::Grown);
     assert_eq!(bench.drain(), ["append LogIn", "1: Granted", "1: Rewire", "snapshot at 1"]);
 }
 
@@ -74,12 +76,12 @@ fn release_ends_the_session_and_frees_the_name() {
     let ended = Ended { session: bench.session(1), name: name(1), key: ed(1).key(), address: bench.address(1) };
     bench.core.release(name(1), 41);
     assert_eq!(bench.drain(), ["append Release"]);
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
     let outputs = bench.outputs();
     let lines: Vec<_> = outputs.iter().map(line).collect();
     assert_eq!(lines, ["1: Refused 403 for 0 ms", "1: Close 403", "released 41: Ended", "2: Rewire"]);
     let answer = outputs.iter().find_map(|output| match output {
-        Output::Released { outcome, .. } => Some(outcome),
+        SupernodeOutput::Released { outcome, .. } => outcome.as_ref(),
         _ => None,
     });
     assert_eq!(answer, Some(&Outcome::Ended(ended)));
@@ -94,9 +96,9 @@ fn release_without_a_session_or_a_name_is_answered_too() {
     bench.core.release(name(1), 1);
     bench.core.release(name(1), 2);
     bench.drain();
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
     let answers = bench.outputs().into_iter().filter_map(|output| match output {
-        Output::Released { ticket, outcome } => Some((ticket, outcome)),
+        SupernodeOutput::Released { ticket, outcome } => Some((ticket, outcome?)),
         _ => None,
     });
     let expected = [(1, Outcome::Released), (2, Outcome::Refused(Refusal::UnknownName))];
@@ -119,7 +121,7 @@ fn tables_go_to_everybody_whom_a_change_touched() {
     let mut bench = Bench::of(3);
     bench.ask(4, 4);
     bench.drain();
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
     let outputs = bench.outputs();
     let new = bench.address(4);
     let told = rewires(&outputs);
@@ -240,7 +242,7 @@ fn unreachable_pair_is_parted_until_its_term_ends() {
     let (a, b) = (bench.address(1), bench.address(2));
     bench.report(1, Report::Unreachable(b));
     assert_eq!(bench.drain(), ["append UnreachablePair"]);
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
     let told = rewires(&bench.outputs());
     let others = |link| {
         let (_, rewire) = told.iter().find(|(at, _)| *at == link).unwrap();

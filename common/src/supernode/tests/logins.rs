@@ -139,7 +139,7 @@ fn peer_whose_link_ends_while_the_disk_writes_its_login_is_suspected() {
 fn login_into_a_full_queue_is_refused_with_429() {
     let mut bench = Bench::of(1);
     for _ in 0..WAITING_MAX {
-        bench.core.queue.push(Command::Configure { degree: 16 }, Then::Nothing);
+        bench.core.proposals.push(Command::Configure { degree: 16 }, Then::Nothing);
     }
     bench.ask(2, 2);
     assert_eq!(bench.drain().last().unwrap(), "2: Refused 429 for 1000 ms");

@@ -1,6 +1,7 @@
 //! A supernode input by input: what it says is compared as a transcript, one line an output.
 
 mod durable;
+mod log;
 mod logins;
 mod relay;
 mod requests;
@@ -12,6 +13,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::crypto::Handshake;
+use crate::directory::LogIn;
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
 use crate::testing::{Ed, certificate_of, ed, network_of, peer_name as name};
@@ -24,6 +26,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const LONG_LEASE: Duration = Duration::from_secs(3600);
 const SUPERNODE: u8 = 200;
 const NETWORK: u8 = 201;
+const HOME: SupernodeId = SupernodeId(1);
 const OWN_NONCE: [u8; 32] = [SUPERNODE; 32];
 
 fn admission(lease: Duration) -> Arc<AdmissionConfig> {
@@ -59,16 +62,19 @@ fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
 }
 
 /// One line, `link: what`, for what goes over a link
-fn line(output: &Output) -> String {
+fn line(output: &SupernodeOutput) -> String {
     match output {
-        Output::Send { link, frame } => format!("{}: {}", link.0, frame_line(frame)),
-        Output::Close { link, status, .. } => format!("{}: Close {}", link.0, status.code()),
-        Output::Append(commands) => {
-            let names: Vec<_> = commands.iter().map(command_name).collect();
+        SupernodeOutput::Send { link, frame } => format!("{}: {}", link.0, frame_line(frame)),
+        SupernodeOutput::Close { link, status, .. } => format!("{}: Close {}", link.0, status.code()),
+        SupernodeOutput::Propose(proposals) => {
+            let names: Vec<_> = proposals.iter().map(|proposal| command_name(&proposal.command)).collect();
             format!("append {}", names.join(" "))
         }
-        Output::Snapshot(directory) => format!("snapshot at {}", directory.applied()),
-        Output::Released { ticket, outcome } => format!("released {ticket}: {}", first_word(&format!("{outcome:?}"))),
+        SupernodeOutput::Snapshot(directory) => format!("snapshot at {}", directory.applied()),
+        SupernodeOutput::Released { ticket, outcome } => {
+            let outcome = outcome.as_ref().map_or("lost".to_owned(), |outcome| first_word(&format!("{outcome:?}")));
+            format!("released {ticket}: {outcome}")
+        }
     }
 }
 
@@ -88,10 +94,13 @@ fn first_word(debug: &str) -> String {
     debug.split(['(', ' ']).next().unwrap_or_default().to_owned()
 }
 
-/// A supernode, the time, and everything it has said since it was last asked
+/// A supernode, the time, and a log that holds one group and says nothing by itself
 struct Bench {
     core: Supernode<Ed>,
     now: Instant,
+    group: Vec<Proposal>,
+    /// The log's last index
+    index: u64,
 }
 
 impl Bench {
@@ -111,12 +120,13 @@ impl Bench {
     }
 
     fn over(directory: Directory, lease: Duration, degree: Option<u8>) -> Self {
-        let config = Config { admission: admission(lease), degree };
+        let config = SupernodeConfig { id: HOME, admission: admission(lease), degree };
         let now = Instant::ZERO;
         // Another one at each start, as a daemon has: session ids must not come back.
         let rng = ChaCha20Rng::seed_from_u64(directory.applied());
+        let index = directory.applied();
         let core = Supernode::new(now, config, ed(SUPERNODE), rng, directory);
-        Self { core, now }
+        Self { core, now, group: Vec::new(), index }
     }
 
     fn open(&mut self, link: u64, peer: u8) {
@@ -176,17 +186,45 @@ impl Bench {
         assert_eq!(self.drain(), [""; 0]);
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.core.poll_output()).collect()
+    fn outputs(&mut self) -> Vec<SupernodeOutput> {
+        let outputs: Vec<_> = std::iter::from_fn(|| self.core.poll_output()).collect();
+        for output in &outputs {
+            if let SupernodeOutput::Propose(proposals) = output {
+                assert!(self.group.is_empty(), "{proposals:?} before all of {:?} was answered", self.group);
+                self.group.clone_from(proposals);
+            }
+        }
+        outputs
     }
 
     fn drain(&mut self) -> Vec<String> {
         self.outputs().iter().map(line).collect()
     }
 
-    /// The group under way is on disk
+    /// The log commits the group under way
+    fn commit(&mut self) {
+        for Proposal { number, command } in std::mem::take(&mut self.group) {
+            self.commit_one(command, Some(number));
+        }
+    }
+
+    /// The log commits this command
+    fn commit_one(&mut self, command: Command, number: Option<u64>) {
+        self.index += 1;
+        self.core.handle_log(self.now, LogEvent::Committed { index: self.index, command, number });
+    }
+
+    /// The log loses the group under way
+    fn lose(&mut self) -> Vec<String> {
+        for Proposal { number, .. } in std::mem::take(&mut self.group) {
+            self.core.handle_log(self.now, LogEvent::Lost { number });
+        }
+        self.drain()
+    }
+
+    /// The log commits the group under way, and what follows is said
     fn durable(&mut self) -> Vec<String> {
-        self.core.handle_durable(self.now, false);
+        self.commit();
         self.drain()
     }
 
@@ -229,9 +267,9 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// The tables among `outputs`, with the links that they go to
-fn rewires(outputs: &[Output]) -> Vec<(u64, Rewire)> {
-    let rewire = |output: &Output| match output {
-        Output::Send { link, frame: Frame::Rewire(rewire) } => Some((link.0, rewire.clone())),
+fn rewires(outputs: &[SupernodeOutput]) -> Vec<(u64, Rewire)> {
+    let rewire = |output: &SupernodeOutput| match output {
+        SupernodeOutput::Send { link, frame: Frame::Rewire(rewire) } => Some((link.0, rewire.clone())),
         _ => None,
     };
     outputs.iter().filter_map(rewire).collect()

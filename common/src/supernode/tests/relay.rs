@@ -11,8 +11,8 @@ fn packet(source: Address, destination: Address, ttl: u8) -> Frame {
 
 /// Packets among what the core says, with the links that they go to
 fn packets(bench: &mut Bench) -> Vec<(u64, PacketBytes)> {
-    let packet = |output: Output| match output {
-        Output::Send { link, frame: Frame::Packet(packet) } => Some((link.0, packet)),
+    let packet = |output: SupernodeOutput| match output {
+        SupernodeOutput::Send { link, frame: Frame::Packet(packet) } => Some((link.0, packet)),
         _ => None,
     };
     bench.outputs().into_iter().filter_map(packet).collect()

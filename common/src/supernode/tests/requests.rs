@@ -17,8 +17,8 @@ fn look_ups_are_answered_by_name_and_by_short_id() {
     let outputs = bench.outputs();
     let lines: Vec<_> = outputs.iter().map(line).collect();
     assert_eq!(lines, ["1: Found 1 200", "1: Found 2 200", "1: Found 3 404", "1: Found 4 404"]);
-    let found = |output: &Output| match output {
-        Output::Send { frame: Frame::Found(found), .. } => found.record.as_ref().map(|record| record.key),
+    let found = |output: &SupernodeOutput| match output {
+        SupernodeOutput::Send { frame: Frame::Found(found), .. } => found.record.as_ref().map(|record| record.key),
         _ => None,
     };
     assert_eq!(outputs.iter().filter_map(found).collect::<Vec<_>>(), [ed(2).key(); 2]);
@@ -44,7 +44,10 @@ fn renewal_begins_the_lease_anew() {
     bench.frame(1, Frame::Renew(Renew { session, epoch }));
     let renewed = Frame::Renewed(Renewed { session, epoch });
     let outputs = bench.outputs();
-    assert!(matches!(&outputs[..], [Output::Send { link: LinkId(1), frame }] if *frame == renewed), "{outputs:?}");
+    assert!(
+        matches!(&outputs[..], [SupernodeOutput::Send { link: LinkId(1), frame }] if *frame == renewed),
+        "{outputs:?}"
+    );
     assert_eq!(bench.wait(LEASE - millis(1)), [""; 0]);
     assert_eq!(bench.wait(millis(1)), ["append Expire"]);
 }

@@ -16,7 +16,7 @@ fn lost_home_link_and_a_report_take_a_peer_out_of_the_ring() {
     assert_eq!(bench.drain(), [""; 0]);
     bench.report(2, Report::LinkDown(gone));
     assert_eq!(bench.drain(), ["append Suspect"]);
-    bench.core.handle_durable(bench.now, false);
+    bench.commit();
     let told = rewires(&bench.outputs());
     assert_eq!(told.iter().map(|(link, _)| *link).collect::<std::collections::BTreeSet<_>>(), [2, 3].into());
     assert!(told.iter().all(|(_, rewire)| rewire.neighbours.iter().all(|record| record.address != gone)));
@@ -108,7 +108,7 @@ fn directory_follows_what_was_heard_whatever_the_log_said() {
     let mut bench = Bench::of(2);
     let session = bench.session(1);
     let reason = SuspectReason::HomeLost;
-    bench.core.queue.push(Command::Suspect { session, reason }, Then::Nothing);
+    bench.core.proposals.push(Command::Suspect { session, reason }, Then::Nothing);
     assert_eq!(bench.drain(), ["append Suspect"]);
     assert_eq!(bench.durable(), ["append Clear", "2: Rewire"]);
     bench.settle();

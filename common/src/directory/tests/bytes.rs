@@ -1,0 +1,103 @@
+//! What the log and its snapshots are on a disk.
+
+use super::*;
+use crate::wire::WireError;
+
+#[test]
+fn command_bytes_are_as_published() {
+    let id = SessionId([0xab; 16]);
+    let login = LogIn {
+        name: "alice".parse().unwrap(),
+        key: Key([0x11; 32]),
+        session: id,
+        salt: [0x22; 16],
+        locations: at_port(7401),
+        home: SupernodeId(3),
+    };
+    let ab = "ab".repeat(16);
+    let location = "01001600".to_owned() + "2f6970342f31302e302e302e312f7463702f37343031";
+    let vectors = [
+        (Command::Configure { degree: 16 }, "020000000010".to_owned()),
+        (
+            Command::LogIn(login),
+            format!("02010000000500616c696365{}{ab}{}{location}0300000000000000", "11".repeat(32), "22".repeat(16)),
+        ),
+        (Command::Suspect { session: id, reason: SuspectReason::Reported }, format!("0202000000{ab}00000000")),
+        (Command::Suspect { session: id, reason: SuspectReason::HomeLost }, format!("0202000000{ab}01000000")),
+        (Command::Suspect { session: id, reason: SuspectReason::Silent }, format!("0202000000{ab}02000000")),
+        (Command::Clear { session: id }, format!("0203000000{ab}")),
+        (
+            Command::UnreachablePair { reporter: Address(1), other: Address(2) },
+            "020400000001000000000000000200000000000000".to_owned(),
+        ),
+        (Command::ExpirePair { a: Address(1), b: Address(2) }, "020500000001000000000000000200000000000000".to_owned()),
+        (Command::LogOut { session: id }, format!("0206000000{ab}")),
+        (Command::Expire { session: id }, format!("0207000000{ab}")),
+        (Command::Release { name: "alice".parse().unwrap() }, "02080000000500616c696365".to_owned()),
+    ];
+    for (command, expected) in vectors {
+        let bytes = command.to_bytes().unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected, "{command:?}");
+        assert_eq!(Command::from_bytes(&bytes), Ok(command));
+    }
+}
+
+#[test]
+fn damaged_commands_are_refused_with_their_fault() {
+    let bytes = Command::Configure { degree: 16 }.to_bytes().unwrap();
+    assert_eq!(Command::from_bytes(&[]), Err(CommandError::Bytes(WireError::Malformed)));
+    assert_eq!(Command::from_bytes(&[&[1], &bytes[1..]].concat()), Err(CommandError::Version(1)));
+    assert_eq!(Command::from_bytes(&bytes[..5]), Err(CommandError::Bytes(WireError::Malformed)));
+    assert_eq!(Command::from_bytes(&[&bytes[..], &[0]].concat()), Err(CommandError::Bytes(WireError::Trailing)));
+    assert_eq!(Command::from_bytes(&[COMMAND_VERSION; 2000]), Err(CommandError::Bytes(WireError::TooLong)));
+}
+
+#[test]
+fn longest_command_is_within_its_bound() {
+    let text = "x".repeat(100);
+    let login = LogIn {
+        name: "n".repeat(63).parse().unwrap(),
+        locations: Bounded::truncated(std::iter::repeat_n(Location::truncated(&text), 9)),
+        ..login(1, 1)
+    };
+    let bytes = Command::LogIn(login.clone()).to_bytes().unwrap();
+    assert!(bytes.len() <= COMMAND_BYTES_MAX);
+    assert_eq!(Command::from_bytes(&bytes), Ok(Command::LogIn(login)));
+}
+
+#[test]
+fn snapshot_bytes_are_as_published() {
+    let mut directory = Directory::new();
+    directory.feed(Command::LogIn(LogIn { name: "alice".parse().unwrap(), ..login(0, 0) }));
+    directory.feed(suspect(0));
+    let hex: String = directory.snapshot().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let place = address(&directory, 0);
+    let place: String = place.0.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (zero, one, two) = ("00".repeat(8), format!("01{}", "00".repeat(7)), format!("02{}", "00".repeat(7)));
+    let expected = [
+        format!("02 2900 {two} {two} 10 {one} {one} {zero}"),
+        format!("2700 0500616c696365 00000000{}", "ee".repeat(28)),
+        format!("5300 {} 0500616c696365 {place} {one} {two}", "00".repeat(16)),
+        format!("01001300{} {one} 01 00000000", "2f6970342f31302e302e302e312f7463702f30"),
+    ];
+    assert_eq!(hex, expected.concat().replace(' ', ""));
+}
+
+#[test]
+fn damaged_snapshots_are_refused() {
+    let mut directory = of(6);
+    let (a, b) = (address(&directory, 0), address(&directory, 1));
+    directory.feed(Command::UnreachablePair { reporter: a, other: b });
+    let bytes = directory.snapshot().unwrap();
+    for len in 0..bytes.len() {
+        assert!(Directory::restore(&bytes[..len]).is_err(), "cut after {len} bytes");
+    }
+    let longer = [&bytes[..], &[0, 0]].concat();
+    assert_eq!(Directory::restore(&longer).err(), Some(RestoreError::Bytes(WireError::Trailing)));
+    let newer = [&[9], &bytes[1..]].concat();
+    assert_eq!(Directory::restore(&newer).err(), Some(RestoreError::Version(9)));
+    let small = Limits { sessions: 5, ..LIMITS };
+    let over = RestoreError::Inconsistent("more than a directory holds");
+    assert_eq!(Directory::restore_within(small, &bytes).err(), Some(over));
+}

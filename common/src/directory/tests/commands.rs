@@ -1,0 +1,294 @@
+//! What each command does.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::lift;
+use crate::ring::Ring;
+
+#[test]
+fn first_key_owns_the_name_and_others_conflict() {
+    let mut directory = Directory::new();
+    let entered: Vec<Outcome> =
+        (0..20).map(|i| directory.feed(Command::LogIn(LogIn { name: name(99), ..login(i, 0) }))).collect();
+    assert!(matches!(entered.first(), Some(Outcome::LoggedIn(_))));
+    assert!(entered.iter().skip(1).all(|outcome| *outcome == refused(Refusal::NameTaken)));
+    assert_eq!(Refusal::NameTaken.status(), Status::Conflict);
+    assert_eq!((directory.accounts().len(), directory.sessions().len()), (1, 1));
+}
+
+#[test]
+fn name_stays_its_keys_after_logout_until_it_is_released() {
+    let mut directory = of(1);
+    directory.feed(Command::LogOut { session: session(0, 0) });
+    let other = LogIn { name: name(0), ..login(1, 0) };
+    assert_eq!(directory.feed(Command::LogIn(other.clone())), refused(Refusal::NameTaken));
+    assert_eq!(directory.feed(Command::Release { name: name(0) }), Outcome::Released);
+    assert_eq!(directory.enter(other).entry, Entry::New);
+    assert_eq!(directory.feed(Command::Release { name: name(5) }), refused(Refusal::UnknownName));
+}
+
+#[test]
+fn release_ends_the_session() {
+    let mut directory = of(3);
+    let gone = address(&directory, 1);
+    let outcome = directory.feed(Command::Release { name: name(1) });
+    assert_eq!(outcome, Outcome::Ended(Ended { session: session(1, 0), name: name(1), key: key(1), address: gone }));
+    assert_eq!(directory.look_up(&name(1)), Err(Status::NotFound));
+    assert_eq!(directory.members().len(), 2);
+}
+
+#[test]
+fn look_up_tells_unknown_from_gone() {
+    let mut directory = of(2);
+    assert_eq!(directory.look_up(&name(0)).map(|record| record.key), Ok(key(0)));
+    assert_eq!(directory.look_up(&name(7)), Err(Status::NotFound));
+    directory.feed(suspect(0));
+    assert_eq!(directory.look_up(&name(0)), Err(Status::Gone));
+    directory.feed(Command::Clear { session: session(0, 0) });
+    assert!(directory.look_up(&name(0)).is_ok());
+    directory.feed(Command::Expire { session: session(0, 0) });
+    assert_eq!(directory.look_up(&name(0)), Err(Status::Gone));
+}
+
+#[test]
+fn rejoin_within_the_lease_keeps_the_address_in_a_new_session() {
+    let mut directory = of(5);
+    let place = address(&directory, 2);
+    directory.feed(suspect(2));
+    let rejoined = directory.enter(LogIn { salt: [9; 16], locations: at_port(77), ..login(2, 1) });
+    assert_eq!((rejoined.entry, rejoined.replaced), (Entry::Rejoined, Some(session(2, 0))));
+    assert_eq!(rejoined.record.address, place);
+    assert_eq!((rejoined.record.epoch, rejoined.record.locations), (directory.epoch(), at_port(77)));
+    assert_eq!(directory.session(session(2, 0)), None);
+    assert_eq!(directory.suspects().count(), 0);
+    assert_eq!(directory.feed(Command::Expire { session: session(2, 0) }), refused(Refusal::NoSession));
+}
+
+#[test]
+fn rejoin_after_the_lease_may_be_elsewhere() {
+    let mut directory = of(5);
+    let place = address(&directory, 2);
+    directory.feed(Command::Expire { session: session(2, 0) });
+    let entered = directory.enter(LogIn { salt: [9; 16], ..login(2, 1) });
+    assert_eq!(entered.entry, Entry::New);
+    assert_ne!(entered.record.address, place);
+}
+
+#[test]
+fn session_taken_up_again_as_it_was_needs_no_place_in_the_log() {
+    let mut directory = of(5);
+    let began = directory.session(session(2, 0)).unwrap().epoch;
+    let resumed = directory.answer(&Command::LogIn(login(2, 0)));
+    let Some(Outcome::LoggedIn(LoggedIn { entry: Entry::Resumed, record, replaced: None, .. })) = resumed else {
+        panic!("{resumed:?}")
+    };
+    assert_eq!(record.epoch, began);
+
+    directory.feed(suspect(2));
+    let again = Command::LogIn(login(2, 0));
+    assert_eq!(directory.answer(&again), None);
+    let Outcome::LoggedIn(resumed) = directory.feed(again) else { panic!() };
+    assert_eq!((resumed.entry, resumed.record.epoch), (Entry::Resumed, began));
+    assert!(directory.neighbourhood(resumed.record.address).is_some());
+}
+
+#[test]
+fn key_in_session_cannot_enter_under_another_name() {
+    let mut directory = of(1);
+    let other = LogIn { name: name(8), ..login(0, 1) };
+    assert_eq!(directory.feed(Command::LogIn(other.clone())), refused(Refusal::KeyInSession(name(0))));
+    assert_eq!(directory.account(&name(8)), None);
+    directory.feed(Command::LogOut { session: session(0, 0) });
+    directory.enter(other);
+    assert_eq!(directory.account(&name(0)).map(|account| account.session), Some(None));
+}
+
+#[test]
+fn session_id_of_another_key_is_refused() {
+    let mut directory = of(1);
+    let thief = LogIn { session: session(0, 0), ..login(1, 0) };
+    assert_eq!(directory.feed(Command::LogIn(thief)), refused(Refusal::SessionIdTaken));
+}
+
+#[test]
+fn suspect_keeps_name_address_and_session_but_leaves_the_ring() {
+    let mut directory = of(8);
+    let place = address(&directory, 3);
+    let applied = directory.apply(9, &suspect(3));
+    assert_eq!(applied.outcome, Outcome::Suspected { address: place });
+    assert!(applied.touched.contains(&place));
+    assert_eq!((directory.ring().count(), directory.members().len(), directory.suspects().count()), (7, 8, 1));
+    assert_eq!(directory.neighbourhood(place), None);
+    assert!(directory.ring().all(|peer| !directory.are_neighbours(peer, place)));
+    assert_eq!(directory.feed(suspect(3)), Outcome::Unchanged("it is suspected already"));
+    assert_eq!(directory.feed(Command::Clear { session: session(3, 0) }), Outcome::Cleared { address: place });
+    assert_eq!(directory.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch(11)));
+}
+
+#[test]
+fn new_address_keeps_away_from_suspects_too() {
+    let mut directory = of(40);
+    (0..20).for_each(|i| drop(directory.feed(suspect(i))));
+    let members: Ring = directory.members().collect();
+    let entered = directory.enter(login(40, 0));
+    assert_eq!(entered.record.address, lift::choose_address(&key(40), &[7; 16], &members));
+}
+
+#[test]
+fn login_from_elsewhere_is_logged_and_neighbours_are_told() {
+    let mut directory = of(4);
+    let same = Command::LogIn(login(1, 0));
+    assert!(matches!(directory.answer(&same), Some(Outcome::LoggedIn(LoggedIn { entry: Entry::Resumed, .. }))));
+    let moved = Command::LogIn(LogIn { locations: at_port(99), ..login(1, 0) });
+    assert_eq!(directory.answer(&moved), None);
+    let applied = directory.apply(5, &moved);
+    assert!(matches!(applied.outcome, Outcome::LoggedIn(LoggedIn { entry: Entry::Resumed, .. })));
+    let place = address(&directory, 1);
+    let tables = applied.touched.iter().filter(|peer| **peer != place).map(|peer| directory.neighbourhood(*peer));
+    assert!(tables.flatten().all(|rewire| {
+        let told = rewire.neighbours.iter().find(|record| record.address == place);
+        rewire.epoch == Epoch(5) && told.is_some_and(|record| record.locations == at_port(99))
+    }));
+    let stranger = Command::LogOut { session: session(1, 9) };
+    assert_eq!(directory.feed(stranger), refused(Refusal::NoSession));
+    assert_eq!(Refusal::NoSession.status(), Status::NotLoggedIn);
+}
+
+#[test]
+fn session_is_at_home_where_its_peer_logged_in_last() {
+    let mut directory = of(3);
+    assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(HOME));
+    let elsewhere = LogIn { home: SupernodeId(2), ..login(1, 0) };
+    assert_eq!(directory.answer(&Command::LogIn(elsewhere.clone())), None);
+    assert_eq!(directory.enter(elsewhere).entry, Entry::Resumed);
+    assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
+    let restored = Directory::restore(&directory.snapshot().unwrap()).unwrap();
+    assert_eq!(restored.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
+}
+
+#[test]
+fn unreachable_pair_is_absent_to_each_other_until_one_logs_in_again() {
+    let mut directory = of(12);
+    let (a, b) = (address(&directory, 0), directory.mesh.neighbours(address(&directory, 0))[0]);
+    let part = Command::UnreachablePair { reporter: a, other: b };
+    assert_eq!(directory.feed(part.clone()), Outcome::Parted { dropped: vec![] });
+    assert!(!directory.are_neighbours(a, b) && !directory.are_neighbours(b, a));
+    assert_eq!(directory.feed(part), Outcome::Unchanged("the pair is known"));
+    directory.enter(login(0, 1));
+    assert!(directory.are_neighbours(a, b));
+    assert_eq!(directory.pairs().count(), 0);
+}
+
+#[test]
+fn unreachable_pair_expires_by_command() {
+    let mut directory = of(12);
+    let (a, b) = (address(&directory, 0), directory.mesh.neighbours(address(&directory, 0))[0]);
+    directory.feed(Command::UnreachablePair { reporter: a, other: b });
+    assert_eq!(directory.feed(Command::ExpirePair { a: b, b: a }), Outcome::Reunited);
+    assert!(directory.are_neighbours(a, b));
+    assert_eq!(directory.feed(Command::ExpirePair { a, b }), Outcome::Unchanged("the pair is gone already"));
+}
+
+#[test]
+fn unreachable_pair_of_one_peer_or_of_nobody_is_refused() {
+    let mut directory = of(2);
+    let a = address(&directory, 0);
+    let alone = Command::UnreachablePair { reporter: a, other: a };
+    assert_eq!(directory.feed(alone), refused(Refusal::SamePeer));
+    let nobody = Command::UnreachablePair { reporter: a, other: Address(1) };
+    assert_eq!(directory.feed(nobody), refused(Refusal::UnknownAddress));
+}
+
+#[test]
+fn full_directory_refuses_and_names_of_old_still_enter() {
+    let limits = Limits { accounts: 3, sessions: 2, pairs: 2 };
+    let mut directory = Directory::with_limits(limits);
+    (0..2).for_each(|i| drop(directory.enter(login(i, 0))));
+    assert_eq!(directory.feed(Command::LogIn(login(2, 0))), refused(Refusal::SessionsFull));
+    assert_eq!(directory.account(&name(2)), None);
+    directory.feed(Command::LogOut { session: session(0, 0) });
+    directory.enter(login(2, 0));
+    directory.feed(Command::LogOut { session: session(2, 0) });
+    assert_eq!(directory.feed(Command::LogIn(login(3, 0))), refused(Refusal::AccountsFull));
+    assert_eq!(directory.enter(login(0, 1)).entry, Entry::New);
+    assert_eq!((Refusal::AccountsFull.status(), Refusal::SessionsFull.status()), (Status::SlowDown, Status::SlowDown));
+}
+
+#[test]
+fn pair_over_the_bound_drops_the_oldest() {
+    let mut directory = Directory::with_limits(Limits { pairs: 2, ..LIMITS });
+    (0..6).for_each(|i| drop(directory.enter(login(i, 0))));
+    let pair = |i: u32, directory: &Directory| [address(directory, i), address(directory, i + 1)];
+    for i in [4, 0] {
+        let [reporter, other] = pair(i, &directory);
+        directory.feed(Command::UnreachablePair { reporter, other });
+    }
+    let [oldest, [reporter, other]] = [pair(4, &directory), pair(2, &directory)];
+    let outcome = directory.feed(Command::UnreachablePair { reporter, other });
+    assert_eq!(outcome, Outcome::Parted { dropped: vec![Pair::of(oldest[0], oldest[1])] });
+    assert_eq!(directory.pairs().count(), 2);
+}
+
+#[test]
+fn pairs_of_one_peer_are_bounded_and_its_oldest_is_dropped() {
+    let peers = PAIRS_PER_PEER_MAX as u32 + 2;
+    let mut directory = of(peers);
+    let first = address(&directory, 0);
+    let mut outcomes = Vec::new();
+    for i in 1..peers {
+        let other = address(&directory, i);
+        outcomes.push(directory.feed(Command::UnreachablePair { reporter: other, other: first }));
+    }
+    let dropped = vec![Pair::of(first, address(&directory, 1))];
+    assert_eq!(outcomes.pop(), Some(Outcome::Parted { dropped }));
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Parted { dropped: vec![] }));
+}
+
+#[test]
+fn command_of_an_index_that_was_applied_changes_nothing() {
+    let mut directory = of(3);
+    let before = directory.snapshot();
+    let applied = directory.apply(3, &Command::LogOut { session: session(0, 0) });
+    assert_eq!(applied, Applied { outcome: Outcome::Stale, touched: BTreeSet::new() });
+    assert_eq!(directory.snapshot(), before);
+}
+
+#[test]
+fn epoch_is_the_index_of_the_last_command_that_changed_a_table() {
+    let mut directory = of(3);
+    assert_eq!(directory.epoch(), Epoch(3));
+    directory.feed(Command::LogOut { session: session(7, 7) });
+    assert_eq!((directory.applied(), directory.epoch()), (4, Epoch(3)));
+    directory.apply(90, &suspect(0));
+    assert_eq!((directory.applied(), directory.epoch()), (90, Epoch(90)));
+}
+
+#[test]
+fn degree_is_the_logs_and_its_change_touches_everybody() {
+    let mut directory = of(9);
+    assert_eq!(directory.feed(Command::Configure { degree: 5 }), refused(Refusal::Degree(5)));
+    assert_eq!(directory.feed(Command::Configure { degree: 16 }), Outcome::Unchanged("that is the degree"));
+    let applied = directory.apply(50, &Command::Configure { degree: 4 });
+    assert_eq!((applied.outcome, applied.touched.len(), directory.degree()), (Outcome::Configured, 9, 4));
+    let place = address(&directory, 0);
+    assert_eq!(directory.neighbourhood(place).map(|rewire| (rewire.degree, rewire.members)), Some((4, 9)));
+}
+
+#[test]
+fn peer_is_found_by_the_upper_half_of_its_address() {
+    let directory = of(30);
+    for session in directory.sessions() {
+        assert_eq!(directory.by_short(session.address.short()), Some(session));
+    }
+    assert_eq!(directory.by_short(ShortId(0)), None);
+}
+
+#[test]
+fn join_among_a_thousand_touches_a_neighbourhood_only() {
+    let mut directory = of(1000);
+    for i in 1000..1100 {
+        let applied = directory.apply(u64::from(i) + 1, &Command::LogIn(login(i, 0)));
+        assert!((8..=48).contains(&applied.touched.len()), "{}", applied.touched.len());
+    }
+}

@@ -1,0 +1,159 @@
+//! An ideal log behind the supernodes' port: one order for all of them, whoever proposes, and a disk for each.
+//!
+//! It is what replication has to come to, without the replication: a group of commands is in the order from the moment
+//! when it is on its proposer's disk, and each supernode learns of it, in this order, when the world lets it look. The
+//! first supernode leads for ever. What was on its way to a disk when its supernode was killed may have got there.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use kith_common::directory::{Command, Directory};
+use kith_common::id::SupernodeId;
+use kith_common::supernode::{LogEvent, Proposal};
+
+/// Commands after which a supernode of the simulation takes a snapshot: often, so that restarts read some
+const SNAPSHOT_EVERY: usize = 64;
+
+/// A supernode of this log, counted from 0
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replica(pub usize);
+
+impl Replica {
+    /// Who leads
+    pub const LEADER: Self = Self(0);
+
+    /// By its certificate, whose serials are counted from 1
+    pub const fn id(self) -> SupernodeId {
+        SupernodeId(self.0 as u64 + 1)
+    }
+}
+
+/// A command in the order
+#[derive(Debug)]
+struct Entry {
+    command: Command,
+    /// Who proposed it, in which life, by which number of its own; `None`: a life that is over
+    proposer: Option<(Replica, u32, u64)>,
+}
+
+/// What one supernode's disk holds
+#[derive(Debug, Default)]
+struct Disk {
+    snapshot: Option<Vec<u8>>,
+    /// The commands after the snapshot, each with its index, as they would be on a disk
+    log: Vec<(u64, Vec<u8>)>,
+    /// The last index on it
+    last: u64,
+    /// The group that is being written
+    under_way: Vec<Proposal>,
+}
+
+/// The order, as far as some disk still lacks it, and all disks
+#[derive(Debug)]
+pub struct IdealLog {
+    entries: VecDeque<Entry>,
+    /// The last index that every disk has: of the entry before the first
+    forgotten: u64,
+    disks: Vec<Disk>,
+}
+
+impl IdealLog {
+    /// An empty log of so many supernodes
+    pub fn new(replicas: usize) -> Self {
+        let disks = (0..replicas).map(|_| Disk::default()).collect();
+        Self { entries: VecDeque::new(), forgotten: 0, disks }
+    }
+
+    /// Begins to write a group on the proposer's disk, which has nothing else to write
+    pub fn propose(&mut self, at: Replica, group: Vec<Proposal>) {
+        self.disks[at.0].under_way = group;
+    }
+
+    /// The group is on the proposer's disk, so it is in the order; it is for each supernode to [`Self::learn`]
+    pub fn commit(&mut self, at: Replica, life: u32) {
+        for Proposal { number, command } in std::mem::take(&mut self.disks[at.0].under_way) {
+            self.entries.push_back(Entry { command, proposer: Some((at, life, number)) });
+        }
+    }
+
+    /// A supernode is killed, whose group may have got to its disk (`survives`) or not
+    ///
+    /// # Errors
+    /// In words, if a command cannot be written.
+    pub fn crash(&mut self, at: Replica, survives: bool) -> Result<(), String> {
+        let group = std::mem::take(&mut self.disks[at.0].under_way);
+        if survives {
+            self.entries.extend(group.into_iter().map(|Proposal { command, .. }| Entry { command, proposer: None }));
+            self.write(at)?;
+        }
+        Ok(())
+    }
+
+    /// What a supernode has not been told of, in the order, and on its disk from now on; its own commands have their
+    /// numbers in the life that proposed them
+    ///
+    /// # Errors
+    /// In words, if a command cannot be written.
+    pub fn learn(&mut self, at: Replica, life: u32) -> Result<Vec<LogEvent>, String> {
+        let before = self.disks[at.0].last;
+        let number = |entry: &Entry| match entry.proposer {
+            Some((replica, of, number)) if (replica, of) == (at, life) => Some(number),
+            _ => None,
+        };
+        let told = (before + 1..).zip(self.entries.iter().skip((before - self.forgotten) as usize));
+        let committed = |(index, entry): (u64, &Entry)| {
+            let (command, number) = (entry.command.clone(), number(entry));
+            LogEvent::Committed { index, command, number }
+        };
+        let mut events: Vec<LogEvent> = told.map(committed).collect();
+        self.write(at)?;
+        if !events.is_empty() && self.disks[at.0].log.len() >= SNAPSHOT_EVERY {
+            events.push(LogEvent::Grown);
+        }
+        Ok(events)
+    }
+
+    /// Puts what a disk lacks of the order on it
+    fn write(&mut self, at: Replica) -> Result<(), String> {
+        let disk = &mut self.disks[at.0];
+        for entry in self.entries.iter().skip((disk.last - self.forgotten) as usize) {
+            let bytes = entry.command.to_bytes().map_err(|error| format!("a command cannot be written: {error}"))?;
+            disk.last += 1;
+            disk.log.push((disk.last, bytes));
+        }
+        let everywhere = self.disks.iter().map(|disk| disk.last).min().unwrap_or_default();
+        self.entries.drain(..(everywhere - self.forgotten) as usize);
+        self.forgotten = everywhere;
+        Ok(())
+    }
+
+    /// Keeps a directory that a supernode made of what it was told, and cuts the commands in it from its disk
+    ///
+    /// # Errors
+    /// In words, if it cannot be written.
+    pub fn keep(&mut self, at: Replica, directory: &Directory) -> Result<(), String> {
+        let bytes = directory.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
+        let disk = &mut self.disks[at.0];
+        disk.snapshot = Some(bytes);
+        disk.log.retain(|(index, _)| *index > directory.applied());
+        Ok(())
+    }
+
+    /// The directory that a supernode finds on its disk at a start
+    ///
+    /// # Errors
+    /// In words, if snapshot or log cannot be read.
+    pub fn restore(&self, at: Replica) -> Result<Directory, String> {
+        let disk = &self.disks[at.0];
+        let restored = disk.snapshot.as_deref().map(Directory::restore).transpose();
+        let restored = restored.map_err(|error| format!("the snapshot cannot be read: {error}"))?;
+        let mut directory = restored.unwrap_or_default();
+        for (index, bytes) in &disk.log {
+            let command = Command::from_bytes(bytes).map_err(|error| format!("a command cannot be read: {error}"))?;
+            directory.apply(*index, &command);
+        }
+        Ok(directory)
+    }
+}
