@@ -14,10 +14,8 @@ pub mod queue;
 pub mod reason;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use crate::id::{Address, Key, Name, NetworkId};
-use crate::routing::Routes;
+use crate::id::{Key, NetworkId};
 use crate::status::Status;
 use crate::wire::grant::SignedGrant;
 use crate::wire::session::{Hello, Location, Purpose, Reason, Role};
@@ -104,19 +102,6 @@ pub struct Opened {
     pub attempt: Option<u64>,
     /// The other side's IP address
     pub remote_ip: Option<IpAddr>,
-}
-
-/// A snapshot of the routes
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewRoutes {
-    /// Whom to forward to
-    pub routes: Arc<Routes>,
-    /// The links to neighbours that are up; packets over any other link are for this node or dropped
-    pub links: Vec<(Address, LinkId)>,
-    /// This node's place
-    pub address: Address,
-    /// This node's name, for reports on traced packets
-    pub name: Name,
 }
 
 #[cfg(test)]

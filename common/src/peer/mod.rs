@@ -47,8 +47,11 @@ use crate::session::membership::{Membership, MembershipConfig, Standing};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
 use crate::wire::bounded::Bytes;
-use crate::wire::content::{Content, DATA_BYTES_MAX, Undeliverable};
+use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
 use crate::wire::session::Record;
+
+/// What a peer takes of what arrives: the forwarder is to deliver packets of these kinds
+pub const PAYLOADS: [PayloadKind; 3] = [PayloadKind::Message, PayloadKind::Undeliverable, PayloadKind::Hop];
 
 /// What a peer is told before it starts
 #[derive(Clone, Debug)]

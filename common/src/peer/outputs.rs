@@ -1,9 +1,10 @@
 //! What a peer wants done, and has to tell.
 
 use crate::id::{Name, NetworkId};
-use crate::link::{Dial, HelloTemplate, LinkId, NewRoutes};
+use crate::link::{Dial, HelloTemplate, LinkId};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
+use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
 use crate::wire::Frame;

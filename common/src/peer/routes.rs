@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::id::Address;
-use crate::link::NewRoutes;
 use crate::mail::Own;
+use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Neighbourhood;
 use crate::routing::{RouteCache, Routes};
 use crate::time::Instant;
 use crate::wire::PacketBytes;
 use crate::wire::content::Choice;
-use crate::wire::packet::{self, Header};
+use crate::wire::packet;
 
 /// The last snapshot
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Snapshot {
         let routes = Arc::new(Routes::new(own.address, degree, members, self.generation, neighbourhood.views()));
         self.routes = Some(Arc::clone(&routes));
         let links = neighbourhood.live_links().collect();
-        Some(Box::new(NewRoutes { routes, links, address: own.address, name: own.name.clone() }))
+        Some(Box::new(NewRoutes { routes, links, name: own.name.clone() }))
     }
 
     /// To whom a packet of this peer's own goes and why, as it is to leave; `None` if there is nobody to choose
@@ -60,8 +60,8 @@ impl Snapshot {
         packet: &PacketBytes,
         avoid: &[Address],
     ) -> Option<(Address, Choice, PacketBytes)> {
-        let Header { destination, id, .. } = *packet.as_ref().header();
-        let (to, choice, edit) = self.routes.as_ref()?.first_hop(&mut self.cache, destination, id, avoid, now)?;
+        let routes = self.routes.as_ref()?;
+        let (to, choice, edit) = routes.first_hop(&mut self.cache, &packet.as_ref(), avoid, &[], now)?;
         let mut bytes = Vec::with_capacity(packet.as_ref().bytes().len() + packet::ENTRY_BYTES);
         packet::emit_forwarded(&packet.as_ref(), &edit, &mut bytes).ok()?;
         Some((to, choice, PacketBytes::new(bytes).ok()?))

@@ -3,12 +3,12 @@
 use super::ball::Cost;
 use super::cache::RouteCache;
 use super::routes::{NeighbourView, Ranked, Routes};
-use super::trail::{Arrival, Trail};
+use super::trail::{Arrival, DropReason, Trail};
 use crate::id::{Address, ShortId};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::content::{Cause, Choice};
-use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Mark, PacketRef};
+use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Header, Mark, PacketRef};
 
 /// What becomes of a packet
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,25 +33,6 @@ pub enum Decision {
     Drop(DropReason),
 }
 
-/// Why a packet was dropped: what it says cannot be true, so nobody would be told the right thing
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DropReason {
-    /// No forwarder is on its way, and its source is not the neighbour that it came from; or it says that it is our own
-    ForgedSource,
-    /// The last forwarder on its way is not the neighbour that it came from
-    ForgedWay,
-}
-
-impl DropReason {
-    /// For counters and logs
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ForgedSource => "forged source",
-            Self::ForgedWay => "forged way",
-        }
-    }
-}
-
 /// Peers that find the destination gone after which a packet searches no more: one may have lost its own link only
 const FINDINGS_MAX: usize = 2;
 /// Dead forwarders that a packet notes at most: what [`DEAD_MAX`] leaves besides the destination
@@ -70,6 +51,44 @@ impl Routes {
         from: Option<Address>,
         now: Instant,
     ) -> Decision {
+        self.decide_avoiding(cache, packet, from, &[], now)
+    }
+
+    /// The source's own decision: where `packet`, which starts here, goes first
+    ///
+    /// Never by the first hops in `ended`, and by none of those in `avoid` if others do. `None` if there is no way, or
+    /// the packet is for this peer itself. What comes back can always be emitted.
+    #[inline]
+    pub(crate) fn first_hop(
+        &self,
+        cache: &mut RouteCache,
+        packet: &PacketRef<'_>,
+        avoid: &[Address],
+        ended: &[Address],
+        now: Instant,
+    ) -> Option<(Address, Choice, Edit)> {
+        // Most packets avoid nobody, and then nothing is allocated.
+        let mut avoid = [avoid, ended].concat();
+        loop {
+            if let Decision::Forward { to, edit, choice } = self.decide_avoiding(cache, packet, None, &avoid, now) {
+                return Some((to, choice, edit));
+            }
+            if avoid.len() == ended.len() {
+                return None;
+            }
+            avoid = ended.to_vec();
+        }
+    }
+
+    #[inline]
+    fn decide_avoiding(
+        &self,
+        cache: &mut RouteCache,
+        packet: &PacketRef<'_>,
+        from: Option<Address>,
+        avoid: &[Address],
+        now: Instant,
+    ) -> Decision {
         let header = packet.header();
         let trail = Trail::read(packet, self.own().short());
         let arrival = match trail.arrival(header.source, self.own(), from) {
@@ -85,37 +104,12 @@ impl Routes {
         if arrival == Arrival::Again {
             return Decision::Undeliverable { cause: Cause::NoCandidate };
         }
-        let mut search = Search::new(self, trail, header.destination, header.source, header.flow());
+        let mut search = Search::new(self, trail, header, avoid);
         match search.next_hop(cache, arrival, now) {
             Next::Hop(view, choice) => Decision::Forward { to: view.address, edit: search.edit(arrival), choice },
             Next::DestinationDown => Decision::Undeliverable { cause: Cause::DestinationDown },
             Next::Nobody => search.back(arrival),
         }
-    }
-
-    /// The source's own decision for a packet `id` to `destination`, by none of the first hops in `avoid` if others do
-    ///
-    /// `None` if there is no way, or it is this peer itself. The edit is to be made to the packet that goes out, which is
-    /// then not asked about again: [`Routes::decide`] would note the same dead twice.
-    pub fn first_hop(
-        &self,
-        cache: &mut RouteCache,
-        destination: Address,
-        id: u64,
-        avoid: &[Address],
-        now: Instant,
-    ) -> Option<(Address, Choice, Edit)> {
-        if destination == self.own() {
-            return None;
-        }
-        for avoid in [avoid, &[]] {
-            let search = Search::new(self, Trail::default(), destination, self.own(), id as u32);
-            let mut search = Search { avoid, ..search };
-            if let Next::Hop(view, choice) = search.next_hop(cache, Arrival::Own, now) {
-                return Some((view.address, choice, search.edit(Arrival::Own)));
-            }
-        }
-        None
     }
 }
 
@@ -154,8 +148,9 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     #[inline]
-    fn new(routes: &'a Routes, trail: Trail<'a>, destination: Address, source: Address, flow: u32) -> Self {
-        Self { routes, trail, destination, source, flow, avoid: &[], dead: Vec::new(), is_back: false, moved: None }
+    fn new(routes: &'a Routes, trail: Trail<'a>, header: &Header, avoid: &'a [Address]) -> Self {
+        let (destination, source, flow) = (header.destination, header.source, header.flow());
+        Self { routes, trail, destination, source, flow, avoid, dead: Vec::new(), is_back: false, moved: None }
     }
 
     #[inline]

@@ -28,8 +28,9 @@ mod routes;
 mod trail;
 
 pub use cache::{COLD_DECISIONS_PER_SECOND, DESTINATIONS_MAX, RouteCache};
-pub use decide::{Decision, DropReason};
+pub use decide::Decision;
 pub use routes::{NeighbourView, Routes};
+pub use trail::DropReason;
 
 #[cfg(test)]
 mod tests;

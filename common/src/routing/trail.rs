@@ -1,9 +1,17 @@
 //! What a packet remembers of its way.
 
-use super::decide::DropReason;
 use crate::id::{Address, ShortId};
 use crate::mutant::{self, Mutant};
 use crate::wire::packet::{ENTRY_BYTES, Mark, PacketRef, entry_of_bytes};
+
+/// Why a packet was dropped: what it says cannot be true, so nobody would be told the right thing
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// No forwarder is on its way, and its source is not the neighbour that it came from; or it says that it is our own
+    ForgedSource,
+    /// The last forwarder on its way is not the neighbour that it came from
+    ForgedWay,
+}
 
 /// How a packet came to be here
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

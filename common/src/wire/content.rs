@@ -6,7 +6,7 @@ use super::WireError;
 use super::bounded::{Bounded, Bytes, Text};
 use super::codec;
 use super::grant::{Grant, GrantError, SignedGrant};
-use super::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
+use super::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX, PacketRef};
 use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Address, MessageId, Name, ShortId};
 use crate::status::Status;
@@ -30,6 +30,31 @@ pub enum Payload {
     Hop(Hop),
     /// Bytes for whoever listens; the end-to-end layer's, and the benchmark's
     Datagram(Bytes<PAYLOAD_BYTES_MAX_OF_DATAGRAM>),
+}
+
+/// Which [`Payload`] a packet carries, by the `u32` that its bytes begin with
+///
+/// A node hands what arrives for it to whoever takes packets of that kind, and looks no further into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum PayloadKind {
+    Message = 0,
+    Undeliverable = 1,
+    Hop = 2,
+    Datagram = 3,
+}
+
+impl PayloadKind {
+    /// Every kind, each at its number
+    pub const ALL: [Self; 4] = [Self::Message, Self::Undeliverable, Self::Hop, Self::Datagram];
+
+    /// What `packet` says that it carries; `None` if no payload begins like that
+    #[inline]
+    pub fn of(packet: &PacketRef<'_>) -> Option<Self> {
+        let [kind, 0, 0, 0] = packet.payload().first_chunk::<4>()? else { return None };
+        Self::ALL.get(usize::from(*kind)).copied()
+    }
 }
 
 /// A datagram's bytes: a payload less the variant and the count

@@ -9,14 +9,12 @@ use kith_common::fuzzing::{self, Mutator};
 use kith_common::id::Key;
 use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::status::Status;
+use kith_common::wire::Frame;
 use kith_common::wire::grant::SignedGrant;
 use kith_common::wire::session::{Location, Locations, Purpose, Role};
-use kith_common::wire::{Frame, Priority};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
-use kith_runtime::link::{
-    self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, SendBytes,
-};
+use kith_runtime::link::{self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId};
 use kith_runtime::location;
 use libp2p::core::upgrade::OutboundConnectionUpgrade;
 use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
@@ -141,8 +139,7 @@ impl Hostile {
     }
 
     pub(crate) fn send(&self, link: LinkId, frames: Vec<u8>) {
-        let priority = Priority::Data;
-        self.command(LinkCommand::SendBytes(SendBytes { link, priority, frames, queued: None }));
+        self.command(LinkCommand::SendBytes { link, frames });
     }
 
     fn next(&mut self, limit: Duration) -> Option<LinkEvent> {

@@ -21,10 +21,12 @@ impl Driver {
             }
             LinkEvent::Frame { link, frame } => self.peer.handle_frame(now, link, frame),
             LinkEvent::Deliver(delivery) => {
-                for packet in delivery.packets() {
+                for packet in delivery.packets.iter() {
                     self.peer.handle_packet(now, delivery.link, delivery.from, &packet);
                 }
             }
+            // The peer hands its own packets to links itself.
+            LinkEvent::Originated(_) => {}
             LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
                 self.gauges.remove(&link);

@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use kith_common::id::{Address, Key};
+use kith_common::id::Key;
 use kith_common::link::open::{self, SendError};
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
-use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep_until, timeout, timeout_at};
 
@@ -28,34 +27,20 @@ use super::{Direction, LinkEvent, LinkId, Opened, reader, writer};
 /// The byte stream, shared by reader and writer; borrowed only within a poll
 pub(crate) type Stream = Rc<RefCell<Box<dyn Duplex>>>;
 
-/// Local senders of one link that may wait for room in its queue
-pub(crate) const WAITING_MAX: usize = 16;
-
 /// What the tasks of one link share
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) key: Key,
-    /// The neighbour's address, if the present routes have it
-    pub(crate) address: Cell<Option<Address>>,
     /// Borrowed within one call, never across an await
     pub(crate) core: RefCell<open::Link>,
     /// Wakes the writer
     pub(crate) written: Wake,
-    /// Whether the reader of the current batch has this link on its list to wake
+    /// Whether the current batch has this link on its list to wake
     pub(crate) touched: Cell<bool>,
-    /// Local senders that wait for room
-    pub(crate) waiting: RefCell<Vec<Waiting>>,
     pub(crate) gauges: Arc<LinkGauges>,
     /// When the supervisor's timer goes off
     armed: Cell<Option<Instant>>,
     supervised: Wake,
-}
-
-/// A local sender that waits for room in the queue
-pub(crate) struct Waiting {
-    pub(crate) priority: kith_common::wire::Priority,
-    pub(crate) frames: Vec<u8>,
-    pub(crate) queued: oneshot::Sender<()>,
 }
 
 /// All that a finished handshake knows
@@ -71,11 +56,9 @@ impl Link {
         Self {
             id: opened.link,
             key: opened.key,
-            address: Cell::new(None),
             core: RefCell::new(open::Link::new(&hub.rules, hub.clock.now(), hub.next_seed())),
             written: Wake::default(),
             touched: Cell::new(false),
-            waiting: RefCell::new(Vec::new()),
             gauges: Arc::clone(&opened.gauges),
             armed: Cell::new(None),
             supervised: Wake::default(),
@@ -248,8 +231,6 @@ async fn end(hub: &Hub, link: &Link, reader: JoinHandle<()>, writer: JoinHandle<
         // Cancelled, finished, or a panic that the runtime has reported: gone in each case.
         drop(task.await);
     };
-    // Dropping them tells the senders.
-    link.waiting.borrow_mut().clear();
     abort(reader).await;
     let farewell = link.core.borrow_mut().begin_farewell(hub.clock.now());
     let Some(by) = farewell else { return abort(writer).await };

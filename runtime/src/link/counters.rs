@@ -33,6 +33,8 @@ counters! {
     writes,
     /// Packets for this node
     delivered,
+    /// Packets of this node's own, handed to a first hop
+    originated,
     /// Packets passed on
     forwarded,
     /// Packets given back to where they came from
@@ -59,6 +61,8 @@ counters! {
     dropped_no_link,
     /// Dropped: they came over a link that is not a neighbour's
     dropped_not_neighbour,
+    /// Dropped: for this node, which takes nothing of their kind
+    dropped_no_receiver,
     /// Dropped: what it says of its source or of its way cannot be true
     dropped_forged,
     /// Dropped: a packet about a packet, over its rate or without a way

@@ -1,178 +1,155 @@
-//! Packets on the link thread: each is decided by the routes' snapshot and appended to the next hop's queue in place.
+//! Packets on the link thread: each is decided by the forwarder and appended to the next hop's queue in place.
 //!
-//! [`forward`](kith_common::routing::forward) says what becomes of a packet; here is what that does to links. On the way
-//! through there is no allocation, no channel and no clock for a packet: the clock is read, the snapshot fetched, and
-//! each next hop's writer woken once a batch.
+//! The [`Forwarder`](forward::Forwarder) says what becomes of a packet, of one that came over a link as of one of this
+//! node's own; here is what that does to links. On the way through there is no allocation, no channel and no clock for a
+//! packet: the clock is read, and each next hop's writer woken, once a batch.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use kith_common::id::{Address, Name};
+use kith_common::id::Address;
 use kith_common::link::open::SendError;
-use kith_common::routing::forward::{self, Allowance, Count, Here, Limbo, Links};
-use kith_common::routing::{RouteCache, Routes};
+use kith_common::routing::forward::{self, Allowance, Count, Links, NewRoutes};
 use kith_common::time::Instant;
-use kith_common::wire::content::Undeliverable;
+use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{Class, Edit, PacketRef};
-use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, finish_frame, parse_frame_header};
+use tokio::task::spawn_local;
 
 use super::connection::Link;
 use super::hub::Hub;
-use super::{LinkEvent, LinkId};
+use super::packets::Packets;
+use super::{LinkEvent, LinkId, Originated, Outgoing};
 
-/// The routes of the moment, with the links that they lead over
-pub(crate) struct Snapshot {
-    pub(crate) routes: Arc<Routes>,
-    pub(crate) address: Address,
-    pub(crate) name: Name,
-    /// In the order of addresses
-    pub(crate) targets: Vec<(Address, Rc<Link>)>,
-}
-
-impl Snapshot {
-    #[inline]
-    fn here(&self) -> Here<'_> {
-        Here { routes: &self.routes, address: self.address, name: &self.name }
-    }
-}
+/// Decides for all links
+pub(crate) type Forwarder = forward::Forwarder<Rc<Link>>;
 
 /// Packets for this node, as they came over one link
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The link that they came over
+    /// The link that they came over; of those that waited for other routes it is not known, and 0
     pub link: LinkId,
     /// The neighbour on that link; `None`: it is no neighbour's, so only a supernode's may be believed
     pub from: Option<Address>,
-    frames: Vec<u8>,
+    /// What all of them carry
+    pub kind: PayloadKind,
+    /// In the order that they came
+    pub packets: Packets,
 }
 
-impl Delivery {
-    /// The packets, in the order that they came
-    pub fn packets(&self) -> impl Iterator<Item = PacketRef<'_>> {
-        let mut rest = self.frames.as_slice();
-        std::iter::from_fn(move || {
-            let (head, after) = rest.split_first_chunk::<FRAME_HEADER_BYTES>()?;
-            let (_, len) = parse_frame_header(*head).ok()?;
-            let body = after.get(..len)?;
-            rest = after.get(len..)?;
-            PacketRef::parse(body).ok()
-        })
-    }
-}
-
-impl std::fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery").field("link", &self.link).field("packets", &self.packets().count()).finish()
-    }
-}
-
-/// What forwarding remembers from packet to packet, one for all links
-#[derive(Default)]
-pub(crate) struct Memory {
-    /// A destination is worked out once, whoever asks for it
-    pub(crate) cache: RouteCache,
-    pub(crate) limbo: Limbo,
-}
-
-/// Decides the packets of one link, a batch at a time
-pub(crate) struct Forwarder {
-    /// Where they come from; `None`: from limbo
+/// What one packet after the other is decided with, until all of a batch are
+pub(crate) struct Batch {
+    /// Where they come from; `None`: from here, or from limbo
     link: Option<Rc<Link>>,
     /// Its neighbour's address in the present routes
     from: Option<Address>,
     /// Reports that it may cause
     allowance: Allowance,
     now: Instant,
-    /// Held for a whole batch, so that one batch is decided by one set of routes
-    snapshot: Option<Rc<Snapshot>>,
-    batch: Batch,
+    effects: Effects,
 }
 
 /// What became of a batch of packets, gathered until all of them are decided
 #[derive(Default)]
-struct Batch {
+struct Effects {
     bytes: usize,
     /// Whose writers are to be woken
     touched: Vec<Rc<Link>>,
-    /// For this node: frames of data, and of signals
-    data: Vec<u8>,
-    data_packets: u64,
-    signals: Vec<u8>,
+    /// For this node, by kind
+    data: Arrivals,
+    signals: Arrivals,
     /// This node's own packets that came back
     returned: Vec<Undeliverable>,
+    /// This node's own packets that started
+    originated: Option<Vec<(u64, Originated)>>,
     /// Counted here and added to the counters at once
     forwarded: u64,
 }
 
-impl Forwarder {
-    /// For the packets of `link`
-    pub(crate) fn new(link: &Rc<Link>, now: Instant) -> Self {
+/// Packets for this node, by kind, with how many they are
+type Arrivals = [(Packets, u64); PayloadKind::ALL.len()];
+
+impl Batch {
+    /// For the packets of `link`, one batch after the other
+    pub(crate) fn over(link: &Rc<Link>, now: Instant) -> Self {
         Self::of(Some(Rc::clone(link)), now)
     }
 
     fn of(link: Option<Rc<Link>>, now: Instant) -> Self {
-        Self { link, from: None, allowance: Allowance::new(), now, snapshot: None, batch: Batch::default() }
+        Self { link, from: None, allowance: Allowance::new(), now, effects: Effects::default() }
     }
 
     /// A batch of so many bytes begins
     pub(crate) fn begin(&mut self, hub: &Hub, now: Instant, bytes: usize) {
         self.now = now;
-        self.batch.bytes = bytes;
-        self.snapshot = hub.snapshot.borrow().clone();
-        self.from = self.link.as_ref().and_then(|link| link.address.get());
+        self.effects.bytes = bytes;
+        self.refresh(hub);
+    }
+
+    /// The routes may have changed within the batch
+    pub(crate) fn refresh(&mut self, hub: &Hub) {
+        self.from = self.link.as_ref().and_then(|link| hub.forwarder.borrow().neighbour_on(link.id));
     }
 
     /// What becomes of one packet
     #[inline]
     pub(crate) fn handle_packet(&mut self, hub: &Hub, packet: &PacketRef<'_>) {
-        let Some(snapshot) = &self.snapshot else { return hub.counters.dropped_not_neighbour.add(1) };
-        let Memory { cache, limbo } = &mut *hub.memory.borrow_mut();
-        let mut links = Outlet { hub, targets: &snapshot.targets, batch: &mut self.batch };
-        let allowance = Some(&mut self.allowance);
-        forward::forward(&snapshot.here(), cache, limbo, &mut links, packet, self.from, allowance, self.now);
+        let Self { from, allowance, now, effects, .. } = self;
+        let mut links = Outlet { hub, effects };
+        hub.forwarder.borrow_mut().handle_packet(&mut links, packet, *from, Some(allowance), *now);
     }
 
     /// The batch is done: whom it concerns is woken, and the driver gets what is for it
     pub(crate) async fn finish(&mut self, hub: &Hub) {
         self.wake_touched();
-        self.snapshot = None;
-        hub.counters.forwarded.add(std::mem::take(&mut self.batch.forwarded));
+        hub.counters.forwarded.add(std::mem::take(&mut self.effects.forwarded));
+        if let Some(originated) = self.effects.originated.take() {
+            self.emit(hub, LinkEvent::Originated(originated)).await;
+        }
         let link = self.link.as_ref().map_or(LinkId(0), |link| link.id);
-        if !self.batch.data.is_empty() {
-            // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
-            let packets = std::mem::take(&mut self.batch.data_packets);
-            let delivery = Delivery { link, from: self.from, frames: std::mem::take(&mut self.batch.data) };
-            match hub.try_emit(LinkEvent::Deliver(delivery)) {
-                None => hub.counters.delivered.add(packets),
-                Some(_) => hub.counters.dropped_delivery.add(packets),
+        for kind in PayloadKind::ALL {
+            if let Some((packets, count)) = take(&mut self.effects.data, kind) {
+                // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
+                let delivery = Delivery { link, from: self.from, kind, packets };
+                match hub.try_emit(LinkEvent::Deliver(delivery)) {
+                    None => hub.counters.delivered.add(count),
+                    Some(_) => hub.counters.dropped_delivery.add(count),
+                }
             }
         }
         // Signals are the fates of other packets, few and small: for them, and for what came back, the link waits.
-        if !self.batch.signals.is_empty() {
-            let delivery = Delivery { link, from: self.from, frames: std::mem::take(&mut self.batch.signals) };
-            hub.counters.delivered.add(delivery.packets().count() as u64);
-            self.emit(hub, LinkEvent::Deliver(delivery)).await;
+        for kind in PayloadKind::ALL {
+            if let Some((packets, count)) = take(&mut self.effects.signals, kind) {
+                hub.counters.delivered.add(count);
+                let delivery = Delivery { link, from: self.from, kind, packets };
+                self.emit(hub, LinkEvent::Deliver(delivery)).await;
+            }
         }
-        for undeliverable in std::mem::take(&mut self.batch.returned) {
+        for undeliverable in std::mem::take(&mut self.effects.returned) {
             self.emit(hub, LinkEvent::Undeliverable(undeliverable)).await;
+        }
+    }
+
+    /// As [`Self::finish`], for whoever cannot wait for the driver
+    fn finish_apart(mut self, hub: &Rc<Hub>) {
+        self.wake_touched();
+        let hub = Rc::clone(hub);
+        if let Some(originated) = self.effects.originated.take() {
+            // At once if there is room, so that it comes before whatever the packets cause.
+            self.effects.originated = match hub.try_emit(LinkEvent::Originated(originated)) {
+                Some(LinkEvent::Originated(originated)) => Some(originated),
+                _ => None,
+            };
+        }
+        if !self.effects.are_done() {
+            spawn_local(async move { self.finish(&hub).await });
         }
     }
 
     /// Wakes the writers of all links that got something
     pub(crate) fn wake_touched(&mut self) {
-        for link in self.batch.touched.drain(..) {
+        for link in self.effects.touched.drain(..) {
             link.touched.set(false);
             link.written.wake();
         }
-    }
-
-    /// All that waits for a snapshot goes by the one of this batch
-    fn release_limbo(&mut self, hub: &Hub) {
-        let Memory { cache, limbo } = &mut *hub.memory.borrow_mut();
-        let here = self.snapshot.as_ref().map(|snapshot| snapshot.here());
-        let targets = self.snapshot.as_ref().map_or(&[][..], |snapshot| &*snapshot.targets);
-        let mut links = Outlet { hub, targets, batch: &mut self.batch };
-        forward::release_limbo(here.as_ref(), cache, limbo, &mut links, self.now);
     }
 
     async fn emit(&self, hub: &Hub, event: LinkEvent) {
@@ -187,25 +164,37 @@ impl Forwarder {
     }
 }
 
-/// The links of one snapshot, with what the present batch does to them
+impl Effects {
+    fn are_done(&self) -> bool {
+        let has_arrivals = [&self.data, &self.signals].into_iter().flatten().any(|(_, count)| *count > 0);
+        self.forwarded == 0 && self.originated.is_none() && self.returned.is_empty() && !has_arrivals
+    }
+}
+
+fn take(arrivals: &mut Arrivals, kind: PayloadKind) -> Option<(Packets, u64)> {
+    arrivals.get_mut(kind as usize).filter(|(_, count)| *count > 0).map(std::mem::take)
+}
+
+/// The links, with what the present batch does to them
 struct Outlet<'a> {
     hub: &'a Hub,
-    /// In the order of addresses
-    targets: &'a [(Address, Rc<Link>)],
-    batch: &'a mut Batch,
+    effects: &'a mut Effects,
 }
 
 impl Links for Outlet<'_> {
+    type Link = Rc<Link>;
+
+    fn link(&self, _: Address, link: LinkId) -> Option<Rc<Link>> {
+        self.hub.link(link)
+    }
+
     #[inline]
-    fn push(&mut self, to: Address, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), forward::PushError> {
-        let found = self.targets.binary_search_by_key(&to, |target| target.0).ok();
-        let target = found.and_then(|at| self.targets.get(at)).map(|target| &target.1);
-        let Some(link) = target else { return Err(forward::PushError::NoLink) };
+    fn push(&mut self, link: &Rc<Link>, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), forward::PushError> {
         let pushed = link.core.borrow_mut().forward(packet, edit, &self.hub.chunks);
         match pushed {
             Ok(()) => {
                 if !link.touched.replace(true) {
-                    self.batch.touched.push(Rc::clone(link));
+                    self.effects.touched.push(Rc::clone(link));
                 }
                 Ok(())
             }
@@ -217,42 +206,41 @@ impl Links for Outlet<'_> {
     }
 
     #[inline]
-    fn deliver(&mut self, packet: &PacketRef<'_>) {
-        let batch = &mut *self.batch;
-        let frames = match packet.header().class {
-            Class::Signal => &mut batch.signals,
-            Class::Data => &mut batch.data,
+    fn deliver(&mut self, kind: PayloadKind, packet: &PacketRef<'_>) {
+        let Effects { data, signals, bytes, .. } = &mut *self.effects;
+        let by_kind = match packet.header().class {
+            Class::Signal => signals,
+            Class::Data => data,
         };
-        if frames.capacity() == 0 {
+        let Some((packets, count)) = by_kind.get_mut(kind as usize) else { return };
+        if packets.capacity() == 0 {
             // Packets for this node rarely come alone.
-            frames.reserve_exact(batch.bytes);
+            packets.reserve(*bytes);
         }
-        let start = frames.len();
-        frames.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-        frames.extend_from_slice(packet.bytes());
-        if finish_frame(FrameKind::Packet, start, frames).is_err() {
+        match packets.push(packet.bytes()) {
+            Ok(()) => *count += 1,
             // Not for a packet that came in a frame.
-            frames.truncate(start);
-            return self.hub.counters.dropped_delivery.add(1);
+            Err(_) => self.hub.counters.dropped_delivery.add(1),
         }
-        batch.data_packets += u64::from(packet.header().class == Class::Data);
     }
 
     fn returned(&mut self, report: Undeliverable) {
-        self.batch.returned.push(report);
+        self.effects.returned.push(report);
     }
 
     #[inline]
     fn count(&mut self, count: Count) {
         let counters = &self.hub.counters;
         let counter = match count {
-            Count::Forwarded => return self.batch.forwarded += 1,
+            Count::Forwarded => return self.effects.forwarded += 1,
+            Count::Originated => &counters.originated,
             Count::GivenBack => &counters.given_back,
             Count::Undeliverable => &counters.undeliverable,
             Count::DroppedDataQueue => &counters.dropped_data_queue,
             Count::DroppedSignalQueue => &counters.dropped_signal_queue,
             Count::DroppedNoLink => &counters.dropped_no_link,
             Count::DroppedNotNeighbour => &counters.dropped_not_neighbour,
+            Count::DroppedNoReceiver => &counters.dropped_no_receiver,
             Count::DroppedForged => &counters.dropped_forged,
             Count::DroppedReports => &counters.dropped_reports,
         };
@@ -264,11 +252,24 @@ impl Links for Outlet<'_> {
     }
 }
 
-/// Packets in limbo go on their way by the new routes
-pub(crate) async fn release_limbo(hub: Rc<Hub>) {
-    let now = hub.clock.now();
-    let mut forwarder = Forwarder::of(None, now);
-    forwarder.begin(&hub, now, 0);
-    forwarder.release_limbo(&hub);
-    forwarder.finish(&hub).await;
+/// Decides by other routes from now on; packets in limbo go on their way by them
+pub(crate) fn set_routes(hub: &Rc<Hub>, routes: Option<NewRoutes>) {
+    let mut batch = Batch::of(None, hub.clock.now());
+    let mut links = Outlet { hub, effects: &mut batch.effects };
+    hub.forwarder.borrow_mut().set_routes(&mut links, routes, batch.now);
+    batch.finish_apart(hub);
+}
+
+/// Sends packets of this node's own, and answers for each
+pub(crate) fn originate(hub: &Rc<Hub>, outgoing: &Outgoing) {
+    let mut batch = Batch::of(None, hub.clock.now());
+    let mut links = Outlet { hub, effects: &mut batch.effects };
+    let mut forwarder = hub.forwarder.borrow_mut();
+    let mut start = |packet: PacketRef<'_>| {
+        (packet.header().id, forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now))
+    };
+    let originated = outgoing.packets.iter().map(&mut start).collect();
+    drop(forwarder);
+    batch.effects.originated = Some(originated);
+    batch.finish_apart(hub);
 }

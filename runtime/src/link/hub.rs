@@ -25,13 +25,13 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::buffers::Buffers;
-use super::connection::{Link, WAITING_MAX, Waiting};
+use super::connection::Link;
 use super::counters::Counters;
-use super::forward::{Memory, Snapshot, release_limbo};
+use super::forward::{self, Forwarder};
 use super::tls::Tls;
 use super::transport::{Arrival, Transport};
 use super::wake::Wake;
-use super::{Config, HelloTemplate, LinkCommand, LinkEvent, LinkId, NewRoutes, SendBytes, dial};
+use super::{Config, HelloTemplate, LinkCommand, LinkEvent, LinkId, dial};
 use crate::clock::Clock;
 
 /// The link thread's state; every `RefCell` is borrowed within one call, never across an await
@@ -46,9 +46,7 @@ pub(crate) struct Hub {
     pub(crate) chunks: Chunks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hello: RefCell<HelloTemplate>,
-    /// `None` while this node is logged out
-    pub(crate) snapshot: RefCell<Option<Rc<Snapshot>>>,
-    pub(crate) memory: RefCell<Memory>,
+    pub(crate) forwarder: RefCell<Forwarder>,
     admission: RefCell<Admission>,
     /// Those that commands can name; bounded by the admission
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
@@ -117,6 +115,8 @@ impl Hub {
         counters: Arc<Counters>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
+        let mut forwarder = Forwarder::new();
+        config.payloads.iter().for_each(|kind| forwarder.register(*kind));
         Self {
             key,
             clock: config.clock,
@@ -132,8 +132,7 @@ impl Hub {
             chunks: Chunks::default(),
             counters,
             hello: RefCell::new(config.hello),
-            snapshot: RefCell::default(),
-            memory: RefCell::default(),
+            forwarder: RefCell::new(forwarder),
             admission: RefCell::new(Admission::new(config.limits)),
             links: RefCell::default(),
             running: Cell::new(0),
@@ -196,7 +195,7 @@ impl Hub {
         }
     }
 
-    fn link(&self, id: LinkId) -> Option<Rc<Link>> {
+    pub(crate) fn link(&self, id: LinkId) -> Option<Rc<Link>> {
         self.links.borrow().get(&id).cloned()
     }
 
@@ -209,57 +208,22 @@ impl Hub {
                     link.send(self, &frame);
                 }
             }
-            LinkCommand::SendBytes(bytes) => self.send_bytes(bytes),
+            LinkCommand::SendBytes { link, frames } => {
+                if let Some(link) = self.link(link).filter(|link| !link.is_ending()) {
+                    match link.core.borrow_mut().send_bytes(Priority::Data, frames) {
+                        Ok(()) => link.written.wake(),
+                        Err(_) => self.count_full(Priority::Data),
+                    }
+                }
+            }
+            LinkCommand::Originate(outgoing) => forward::originate(self, &outgoing),
             LinkCommand::Close { link, status, reason } => {
                 if let Some(link) = self.link(link) {
                     link.close(CloseReason::Local { status, reason: Reason::truncated(&reason) });
                 }
             }
-            LinkCommand::Routes(routes) => self.set_routes(routes.map(|routes| *routes)),
+            LinkCommand::Routes(routes) => forward::set_routes(self, routes.map(|routes| *routes)),
             LinkCommand::Shutdown => {}
-        }
-    }
-
-    fn send_bytes(&self, bytes: SendBytes) {
-        let SendBytes { link, priority, frames, queued } = bytes;
-        let Some(link) = self.link(link).filter(|link| !link.is_ending()) else { return };
-        let mut waiting = link.waiting.borrow_mut();
-        // Those who wait go first.
-        let pushed = if waiting.is_empty() { link.core.borrow_mut().send_bytes(priority, frames) } else { Err(frames) };
-        match (pushed, queued) {
-            (Ok(()), queued) => {
-                link.written.wake();
-                if let Some(queued) = queued {
-                    // A sender that no longer listens has its frames sent all the same.
-                    queued.send(()).ok();
-                }
-            }
-            (Err(frames), Some(queued)) if waiting.len() < WAITING_MAX => {
-                waiting.push(Waiting { priority, frames, queued });
-            }
-            (Err(_), _) => self.count_full(priority),
-        }
-    }
-
-    fn set_routes(self: &Rc<Self>, routes: Option<NewRoutes>) {
-        let links = self.links.borrow();
-        // A link that the new routes leave out is no neighbour's any more, though it may still be open.
-        for link in links.values() {
-            link.address.set(None);
-        }
-        let snapshot = routes.map(|NewRoutes { routes, links: ids, address, name }| {
-            let mut targets: Vec<_> =
-                // One that is gone by now is left out: its packets go to limbo until the driver has heard of it.
-                ids.into_iter().filter_map(|(to, id)| Some((to, Rc::clone(links.get(&id)?)))).collect();
-            targets.sort_by_key(|target| target.0);
-            for (address, link) in &targets {
-                link.address.set(Some(*address));
-            }
-            Rc::new(Snapshot { routes, address, name, targets })
-        });
-        *self.snapshot.borrow_mut() = snapshot;
-        if !self.memory.borrow().limbo.is_empty() {
-            spawn_local(release_limbo(Rc::clone(self)));
         }
     }
 }

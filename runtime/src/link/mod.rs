@@ -29,6 +29,7 @@ mod dial;
 mod forward;
 mod handshake;
 mod hub;
+mod packets;
 mod reader;
 mod tls;
 mod transport;
@@ -44,14 +45,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
+use kith_common::id::Address;
 use kith_common::link::liveness;
-pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, NewRoutes};
+pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId};
+use kith_common::peer;
+pub use kith_common::routing::forward::{NewRoutes, Originated};
 use kith_common::status::Status;
-use kith_common::wire::content::Undeliverable;
+use kith_common::wire::Frame;
+use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::session::Location;
-use kith_common::wire::{Frame, Priority};
 use libp2p::Multiaddr;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 pub use counters::{Counter, Counters, Counts, LinkGauges};
@@ -59,6 +63,7 @@ pub use forward::Delivery;
 pub use kith_common::link::limits::{Deadlines, Limits};
 pub use kith_common::link::queue::QueueBounds;
 pub use kith_common::link::reason::{CloseReason, DialError, Slow};
+pub use packets::Packets;
 pub use tls::TlsError;
 
 use crate::clock::Clock;
@@ -78,6 +83,8 @@ pub struct Config {
     pub hello: HelloTemplate,
     /// Whether packets are forwarded here (a peer), or go up as frames (a supernode)
     pub forwarding: bool,
+    /// What this node takes of what arrives for it; packets with any other payload are dropped and counted
+    pub payloads: Vec<PayloadKind>,
     /// Bounds on connections
     pub limits: Limits,
     /// Bounds on what waits to be written
@@ -99,6 +106,7 @@ impl Config {
             listen: Vec::new(),
             hello,
             forwarding: true,
+            payloads: peer::PAYLOADS.to_vec(),
             limits: Limits::default(),
             queues: QueueBounds::default(),
             deadlines: Deadlines::default(),
@@ -111,7 +119,7 @@ impl Config {
     /// A supernode's: nothing listens yet
     pub fn of_supernode(hello: HelloTemplate, clock: Clock, seed: u64) -> Self {
         let (limits, queues) = (Limits::of_supernode(), QueueBounds::of_supernode());
-        Self { forwarding: false, limits, queues, ..Self::of_peer(hello, clock, seed) }
+        Self { forwarding: false, payloads: Vec::new(), limits, queues, ..Self::of_peer(hello, clock, seed) }
     }
 }
 
@@ -129,8 +137,15 @@ pub enum LinkCommand {
         /// What
         frame: Frame,
     },
-    /// Queue frames that are bytes already
-    SendBytes(SendBytes),
+    /// Queue frames that are bytes already; a full queue drops them with a count
+    SendBytes {
+        /// Over which link
+        link: LinkId,
+        /// Whole frames, one after the other
+        frames: Vec<u8>,
+    },
+    /// Send packets of this node's own; answered by [`LinkEvent::Originated`]
+    Originate(Outgoing),
     /// Say why, once everything before is written, and end the link
     Close {
         /// Which
@@ -146,18 +161,17 @@ pub enum LinkCommand {
     Shutdown,
 }
 
-/// Frames that are bytes already
+/// Packets that start here
+///
+/// Users' messages take this door, and whatever else this node sends. Nothing waits for room: the answer says of each
+/// packet if its first hop's queue was full, and whoever sends more than a few keeps a window, as the next queue on the
+/// way drops as well.
 #[derive(Debug)]
-pub struct SendBytes {
-    /// Over which link
-    pub link: LinkId,
-    /// In which queue they wait
-    pub priority: Priority,
-    /// Whole frames, one after the other; at most 64 KiB together, for the sake of what comes behind them
-    pub frames: Vec<u8>,
-    /// Told once they are queued, which is how a sender goes no faster than its link: with it a full queue keeps the
-    /// frames until there is room (16 a link), without it drops them. Dropped when the link ends.
-    pub queued: Option<oneshot::Sender<()>>,
+pub struct Outgoing {
+    /// At most 64 KiB together, for the sake of what comes behind them
+    pub packets: Packets,
+    /// First hops to take only if no other has a way
+    pub avoid: Vec<Address>,
 }
 
 /// What the link thread tells the driver
@@ -187,8 +201,10 @@ pub enum LinkEvent {
         /// What
         frame: Frame,
     },
-    /// Packets for this node
+    /// Packets for this node, of a kind that it takes
     Deliver(Delivery),
+    /// What became of the packets of one [`LinkCommand::Originate`], by their ids and in their order
+    Originated(Vec<(u64, Originated)>),
     /// A packet of this node's own came back, and nobody is left to try
     Undeliverable(Undeliverable),
     /// A link is gone

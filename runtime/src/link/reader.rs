@@ -17,13 +17,13 @@ use tokio::task::yield_now;
 use super::LinkEvent;
 use super::buffers::Buffers;
 use super::connection::{Link, Stream};
-use super::forward::Forwarder;
+use super::forward::Batch;
 use super::hub::Hub;
 
 /// Reads until the stream ends or the link is to end
 pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
-    let forwarder = Forwarder::new(&link, hub.clock.now());
-    let mut reader = Reader { inbound: Inbound::default(), forwarder, hub, link, stream };
+    let batch = Batch::over(&link, hub.clock.now());
+    let mut reader = Reader { inbound: Inbound::default(), batch, hub, link, stream };
     while !reader.link.is_ending() {
         if let Err(reason) = reader.read_batch().await {
             return reader.link.close(reason);
@@ -41,7 +41,7 @@ struct Reader {
     /// What is left of the last batch: at most a part of one frame
     inbound: Inbound,
     /// What becomes of its packets
-    forwarder: Forwarder,
+    batch: Batch,
 }
 
 impl Reader {
@@ -61,12 +61,12 @@ impl Reader {
         let now = self.hub.clock.now();
         self.link.on_received(now, bytes);
         self.hub.counters.bytes_in.add(bytes as u64);
-        self.forwarder.begin(&self.hub, now, self.inbound.len());
+        self.batch.begin(&self.hub, now, self.inbound.len());
         // Even if the link is to end, what came before the fault is dealt with.
         let handled = self.handle_frames(now).await;
         self.link.on_rest(now, self.inbound.is_partial(), self.inbound.moved);
         self.inbound.release(&self.hub.buffers);
-        self.forwarder.finish(&self.hub).await;
+        self.batch.finish(&self.hub).await;
         handled
     }
 
@@ -83,7 +83,7 @@ impl Reader {
             let received = self.link.core.borrow_mut().handle_frame(now, kind, body, &self.hub.chunks);
             match received {
                 Received::Packet(packet) => {
-                    self.forwarder.handle_packet(&self.hub, &packet);
+                    self.batch.handle_packet(&self.hub, &packet);
                     continue;
                 }
                 Received::Frame(frame) => self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await,
@@ -108,9 +108,10 @@ impl Reader {
     async fn hand_up(&mut self, event: LinkEvent) {
         let Some(event) = self.hub.try_emit(event) else { return };
         self.link.set_stalled(true);
-        self.forwarder.wake_touched();
+        self.batch.wake_touched();
         self.hub.emit(event).await;
         self.link.set_stalled(false);
+        self.batch.refresh(&self.hub);
     }
 }
 

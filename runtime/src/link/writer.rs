@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::connection::{Link, Stream, Waiting};
+use super::connection::{Link, Stream};
 use super::handshake::Duplex;
 use super::hub::Hub;
 
@@ -16,8 +16,6 @@ pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
         let taken = link.take_batch(&hub);
         match taken {
             Some(batch) => {
-                // Before the write, so that there is a next batch when it is done.
-                admit_waiting(&link);
                 if let Err(error) = write_batch(&hub, &link, &stream, batch).await {
                     return link.close(error.into());
                 }
@@ -66,22 +64,4 @@ fn poll_write_all(stream: &mut dyn Duplex, bytes: &mut &[u8], cx: &mut Context<'
 async fn shut_down(stream: &Stream) {
     // Whatever comes of it, the link is ending for a reason of its own already.
     poll_fn(|cx| Pin::new(&mut **stream.borrow_mut()).poll_shutdown(cx)).await.ok();
-}
-
-/// Room was made: local senders come in, in their order
-fn admit_waiting(link: &Link) {
-    let mut waiting = link.waiting.borrow_mut();
-    while !waiting.is_empty() {
-        let next = waiting.remove(0);
-        match link.core.borrow_mut().send_bytes(next.priority, next.frames) {
-            // A sender that no longer listens has its frames sent all the same.
-            Ok(()) => {
-                next.queued.send(()).ok();
-            }
-            Err(frames) => {
-                waiting.insert(0, Waiting { frames, ..next });
-                return;
-            }
-        }
-    }
 }

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use kith_common::crypto::{self, Signature, Signer, Verifier};
-use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
+use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::link::liveness::Liveness;
-use kith_common::link::{HelloTemplate, NewRoutes};
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
 use kith_common::peer::Peer;
-use kith_common::routing::RouteCache;
-use kith_common::routing::forward::{Allowance, Limbo};
-use kith_common::session::admission::AdmissionConfig;
+use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
@@ -23,6 +20,7 @@ use kith_common::wire::session::Record;
 use super::clock::Clock;
 use super::log::Replica;
 use super::net::{ConnId, Side};
+use super::packets::Target;
 use super::queue::Event;
 
 /// A machine's number; supernodes come first
@@ -193,19 +191,8 @@ pub struct PeerProcess {
     pub core: Peer<Identity>,
     /// What its hellos say
     pub hello: HelloTemplate,
-    /// What it forwards by
-    pub routes: Option<NewRoutes>,
-    /// What its forwarder remembers
-    pub cache: RouteCache,
-    /// Packets whose next hop has just gone
-    pub limbo: Limbo,
-}
-
-impl PeerProcess {
-    /// The neighbour on this link, by the present routes
-    pub fn neighbour_on(&self, link: u64) -> Option<Address> {
-        self.routes.as_ref()?.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address)
-    }
+    /// Decides its packets
+    pub forwarder: Forwarder<Target>,
 }
 
 /// A running supernode

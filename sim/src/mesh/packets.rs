@@ -1,19 +1,23 @@
 //! Packets at a peer: decided by the product's own forwarder, carried by the simulated links.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::id::Address;
-use kith_common::link::{LinkId, NewRoutes};
-use kith_common::routing::forward::{self, Count, Here, Links, PushError};
-use kith_common::wire::content::Undeliverable;
+use kith_common::link::LinkId;
+use kith_common::routing::forward::{Count, Forwarder, Links, NewRoutes, PushError};
+use kith_common::time::Instant;
+use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{self, Edit, PacketRef};
 use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, Priority, finish_frame};
 
 use super::faults::Effect;
 use super::net::Network;
-use super::node::{Node, NodeId};
+use super::node::{End, Node, NodeId};
 use super::watch::{Observation, Watch};
 use super::world::World;
+
+/// A neighbour, and the link to it
+pub(super) type Target = (Address, LinkId);
 
 /// What the forwarder wants done, once it is done
 #[derive(Default)]
@@ -24,9 +28,8 @@ struct Wishes {
 }
 
 struct SimLinks<'a> {
-    targets: &'a [(Address, LinkId)],
-    is_open: &'a dyn Fn(u64) -> bool,
-    now: kith_common::time::Instant,
+    ends: &'a mut BTreeMap<u64, End>,
+    now: Instant,
     node: NodeId,
     address: Address,
     net: &'a mut Network,
@@ -35,9 +38,17 @@ struct SimLinks<'a> {
 }
 
 impl Links for SimLinks<'_> {
-    fn push(&mut self, to: Address, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), PushError> {
-        let target = self.targets.iter().find(|(address, _)| *address == to).map(|(_, link)| link.0);
-        let link = target.filter(|link| (self.is_open)(*link)).ok_or(PushError::NoLink)?;
+    type Link = Target;
+
+    fn link(&self, neighbour: Address, link: LinkId) -> Option<Target> {
+        self.ends.contains_key(&link.0).then_some((neighbour, link))
+    }
+
+    fn push(&mut self, (to, link): &Target, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), PushError> {
+        let (to, link) = (*to, link.0);
+        if !self.ends.contains_key(&link) {
+            return Err(PushError::NoLink);
+        }
         if self.net.drops() {
             self.net.count(Effect::Drop);
             return Err(PushError::Full);
@@ -62,7 +73,7 @@ impl Links for SimLinks<'_> {
         Ok(())
     }
 
-    fn deliver(&mut self, packet: &PacketRef<'_>) {
+    fn deliver(&mut self, _: PayloadKind, packet: &PacketRef<'_>) {
         self.wishes.delivered.push(packet.bytes().to_vec());
     }
 
@@ -84,73 +95,44 @@ impl World {
     pub fn forward(&mut self, id: NodeId, link: u64, packet: &PacketBytes) {
         let packet = packet.as_ref();
         self.watch.see(self.queue.now(), id, &Observation::Arrived { packet: &packet });
-        let from = self.node(id).peer().and_then(|peer| peer.neighbour_on(link));
-        let wishes = self.with_forwarder(
-            id,
-            |parts, links| {
-                let Parts { here, cache, limbo, allowance, now } = parts;
-                match here {
-                    Some(here) => forward::forward(here, cache, limbo, links, &packet, from, allowance, now),
-                    None => links.count(Count::DroppedNotNeighbour),
-                }
-            },
-            Some(link),
-        );
-        self.carry_out(id, link, from, wishes);
+        let now = self.local(id);
+        self.drive_forwarder(id, LinkId(link), |forwarder, links| {
+            let from = forwarder.neighbour_on(LinkId(link));
+            // Copied out and back: the forwarder is lent all links, this one among them.
+            let mut allowance = links.ends.get(&link).map(|end| end.reports);
+            forwarder.handle_packet(links, &packet, from, allowance.as_mut(), now);
+            if let (Some(allowance), Some(end)) = (allowance, links.ends.get_mut(&link)) {
+                end.reports = allowance;
+            }
+        });
     }
 
     /// The peer forwards by other routes from now on
     pub fn set_routes(&mut self, id: NodeId, routes: Option<NewRoutes>) {
-        let Some(peer) = self.node_mut(id).peer_mut() else { return };
-        peer.routes = routes;
-        if peer.limbo.is_empty() {
-            return;
-        }
-        let wishes = self.with_forwarder(
-            id,
-            |parts, links| {
-                let Parts { here, cache, limbo, now, .. } = parts;
-                forward::release_limbo(here, cache, limbo, links, now);
-            },
-            None,
-        );
-        self.carry_out(id, 0, None, wishes);
+        let now = self.local(id);
+        self.drive_forwarder(id, LinkId(0), |forwarder, links| forwarder.set_routes(links, routes, now));
     }
 
-    fn with_forwarder(
+    /// Lets the peer's forwarder do something with what came over `link`, and then does what that wants
+    fn drive_forwarder(
         &mut self,
         id: NodeId,
-        run: impl FnOnce(Parts<'_>, &mut SimLinks<'_>),
-        link: Option<u64>,
-    ) -> Wishes {
-        let (local, true_now) = (self.local(id), self.queue.now());
+        link: LinkId,
+        run: impl FnOnce(&mut Forwarder<Target>, &mut SimLinks<'_>),
+    ) {
+        let now = self.queue.now();
         let Self { nodes, net, watch, .. } = self;
         let Node { process, ends, .. } = &mut nodes[id.index()];
-        let Some(super::node::Process::Peer(peer)) = process else { return Wishes::default() };
-        let super::node::PeerProcess { routes, cache, limbo, .. } = &mut **peer;
-        let mut allowance = link.and_then(|link| ends.get(&link)).map(|end| end.reports);
-        let here =
-            routes.as_ref().map(|routes| Here { routes: &routes.routes, address: routes.address, name: &routes.name });
-        let is_open = |link: u64| ends.contains_key(&link);
-        let mut links = SimLinks {
-            targets: routes.as_ref().map_or(&[], |routes| &routes.links),
-            is_open: &is_open,
-            now: true_now,
-            node: id,
-            address: routes.as_ref().map_or(Address(0), |routes| routes.address),
-            net,
-            watch,
-            wishes: Wishes::default(),
-        };
-        run(Parts { here: here.as_ref(), cache, limbo, allowance: allowance.as_mut(), now: local }, &mut links);
-        let wishes = links.wishes;
-        if let (Some(allowance), Some(end)) = (allowance, link.and_then(|link| ends.get_mut(&link))) {
-            end.reports = allowance;
-        }
-        wishes
+        let Some(super::node::Process::Peer(peer)) = process else { return };
+        let forwarder = &mut peer.forwarder;
+        let address = forwarder.routes().map_or(Address(0), |routes| routes.own());
+        let mut links = SimLinks { ends, now, node: id, address, net, watch, wishes: Wishes::default() };
+        run(forwarder, &mut links);
+        let (wishes, from) = (links.wishes, forwarder.neighbour_on(link));
+        self.carry_out(id, link, from, wishes);
     }
 
-    fn carry_out(&mut self, id: NodeId, link: u64, from: Option<Address>, wishes: Wishes) {
+    fn carry_out(&mut self, id: NodeId, link: LinkId, from: Option<Address>, wishes: Wishes) {
         for (link, body, priority) in wishes.pushed {
             self.send_bytes(id, link, body, priority, true);
         }
@@ -159,7 +141,7 @@ impl World {
             let Ok(packet) = PacketRef::parse(&bytes) else { continue };
             self.watch.see(self.queue.now(), id, &Observation::Delivered { packet: &packet });
             if let Some(peer) = self.node_mut(id).peer_mut() {
-                peer.core.handle_packet(local, LinkId(link), from, &packet);
+                peer.core.handle_packet(local, link, from, &packet);
             }
         }
         for report in wishes.returned {
@@ -168,13 +150,4 @@ impl World {
             }
         }
     }
-}
-
-struct Parts<'a> {
-    /// None: it is logged out
-    here: Option<&'a Here<'a>>,
-    cache: &'a mut kith_common::routing::RouteCache,
-    limbo: &'a mut forward::Limbo,
-    allowance: Option<&'a mut forward::Allowance>,
-    now: kith_common::time::Instant,
 }

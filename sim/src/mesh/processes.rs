@@ -7,8 +7,7 @@ use kith_common::directory::Directory;
 use kith_common::link::{HelloTemplate, LinkEnd};
 use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer};
-use kith_common::routing::RouteCache;
-use kith_common::routing::forward::Limbo;
+use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
@@ -90,7 +89,11 @@ impl World {
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
-        PeerProcess { core, hello, routes: None, cache: RouteCache::new(), limbo: Limbo::new() }
+        let mut forwarder = Forwarder::new();
+        for kind in peer::PAYLOADS {
+            forwarder.register(kind);
+        }
+        PeerProcess { core, hello, forwarder }
     }
 
     fn start_supernode(&mut self, id: NodeId, seed: u64) -> SupernodeProcess {

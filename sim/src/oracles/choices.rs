@@ -7,8 +7,8 @@
 //! Peers with a link that is down are asked what they would do with packets that could come, as few that do come meet it.
 
 use kith_common::id::{Address, ShortId};
-use kith_common::link::NewRoutes;
 use kith_common::peer::Output;
+use kith_common::routing::forward::NewRoutes;
 use kith_common::routing::{Decision, RouteCache, Routes};
 use kith_common::time::Instant;
 use kith_common::wire::content::Cause;
@@ -80,13 +80,14 @@ impl Oracle for Choices {
         let present = || world.peers().filter(|node| is_logged_in(node));
         self.steps += 1;
         for node in present().filter(|node| (node.id.index() + self.steps).is_multiple_of(TURNS)) {
-            let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else {
-                continue;
-            };
-            if !peer.core.neighbourhood().live_links().eq(routes.links.iter().copied()) {
+            let Some(peer) = node.peer() else { continue };
+            let Some(routes) = peer.forwarder.routes() else { continue };
+            let mut links: Vec<_> = peer.forwarder.links().collect();
+            links.sort_unstable();
+            if !peer.core.neighbourhood().live_links().eq(links) {
                 return Err(format!("{} forwards over other links than those that are up", node.name));
             }
-            if peer.core.neighbourhood().views() != routes.routes.views() {
+            if peer.core.neighbourhood().views() != routes.views() {
                 return Err(format!("{} forwards by other tables than those that its neighbours told last", node.name));
             }
         }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId};
-use kith_common::link::NewRoutes;
 use kith_common::mail::Reason;
 use kith_common::peer::Output;
 use kith_common::routing::NeighbourView;
+use kith_common::routing::forward::NewRoutes;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
@@ -61,7 +61,8 @@ impl Resends {
         sent.hops.push((destination, hop));
         sent.tried.insert(hop);
         let [first, second] = sent.hops[..] else { return Ok(()) };
-        let is_up = |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.address);
+        let is_up =
+            |view: &&NeighbourView| view.up && view.table.iter().any(|(to, up)| *up && *to != routes.routes.own());
         let views = routes.routes.views();
         let others = views.iter().filter(is_up).count();
         // A destination that is taken for gone is looked for by any way that is left.

@@ -14,8 +14,10 @@ pub(super) fn is_logged_in(node: &Node) -> bool {
 
 /// Whether it forwards over links to all in its table, and to nobody else
 pub(super) fn is_settled(node: &Node) -> bool {
-    let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.routes.as_ref()?))) else { return false };
-    let views = routes.routes.views();
+    let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.forwarder.routes()?))) else {
+        return false;
+    };
+    let views = routes.views();
     views.len() == peer.core.neighbourhood().wanted() && views.iter().all(|view| view.up)
 }
 

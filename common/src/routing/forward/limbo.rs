@@ -14,7 +14,7 @@ pub const LIMBO_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Packets that wait for new routes; one for all links, at most [`LIMBO_BYTES_MAX`] in it
 #[derive(Default)]
-pub struct Limbo {
+pub(super) struct Limbo {
     waiting: Vec<Waiting>,
     bytes: usize,
 }
@@ -30,13 +30,8 @@ pub(super) struct Waiting {
 
 impl Limbo {
     /// Nothing waits
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
-    }
-
-    /// Whether nothing waits, so that nothing is to be released
-    pub const fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// Keeps a packet; false if there is no room
@@ -86,7 +81,7 @@ mod tests {
         let kept = (0..10).filter(|_| limbo.keep(Instant::ZERO, Address(2), &packet)).count();
         assert_eq!(kept, 5);
         assert_eq!(limbo.take().len(), 5);
-        assert!(limbo.is_empty());
+        assert!(limbo.waiting.is_empty());
         assert!(limbo.keep(Instant::ZERO, Address(2), &packet), "taking makes room");
     }
 }

@@ -1,18 +1,19 @@
 //! Packets about packets: to the source, of one that goes no further, and of each hop of one that is traced.
 
-use super::{Allowance, Count, Here, Links};
+use super::snapshot::Snapshot;
+use super::{Allowance, Count, Links};
 use crate::id::Address;
-use crate::routing::{Decision, RouteCache};
+use crate::routing::RouteCache;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::Bounded;
-use crate::wire::content::{Cause, Choice, Hop, PathHop, Payload, Undeliverable};
+use crate::wire::content::{Cause, Choice, Hop, PathHop, Payload, PayloadKind, Undeliverable};
 use crate::wire::encode;
 use crate::wire::packet::{Class, Header, Mark, PacketRef, TTL_DEFAULT, new_packet};
 
 /// Tells the source of one packet what became of it; made only when there is something to tell
-pub(super) struct Reporter<'a, L> {
-    pub(super) here: &'a Here<'a>,
+pub(super) struct Reporter<'a, L: Links> {
+    pub(super) here: &'a Snapshot<L::Link>,
     pub(super) cache: &'a mut RouteCache,
     pub(super) links: &'a mut L,
     pub(super) allowance: Option<&'a mut Allowance>,
@@ -33,13 +34,13 @@ impl<L: Links> Reporter<'_, L> {
     #[cold]
     pub(super) fn report_undeliverable(mut self, packet: &PacketRef<'_>, cause: Cause) {
         let header = packet.header();
-        let is_own = header.source == self.here.address;
+        let is_own = header.source == self.here.address();
         if !is_own && (is_report(packet) || !self.may_report()) {
             return self.links.count(Count::DroppedReports);
         }
         let hop = |(mark, short)| PathHop { short, relay: mark == Mark::Relay, name: None };
         // The way so far does not have this node yet, which is where it ends.
-        let end = (!is_own).then_some((Mark::Way, self.here.address.short()));
+        let end = (!is_own).then_some((Mark::Way, self.here.address().short()));
         let undeliverable = Undeliverable {
             packet: header.id,
             destination: header.destination,
@@ -58,14 +59,14 @@ impl<L: Links> Reporter<'_, L> {
     #[cold]
     pub(super) fn report_hop(mut self, packet: &PacketRef<'_>, next: Address, choice: Choice) {
         let header = packet.header();
-        if is_report(packet) || header.source == self.here.address {
+        if is_report(packet) || header.source == self.here.address() {
             return;
         }
         if !self.may_report() {
             return self.links.count(Count::DroppedReports);
         }
         let index = u8::try_from(packet.way().count()).unwrap_or(u8::MAX);
-        let (name, address) = (self.here.name.clone(), self.here.address);
+        let (name, address) = (self.here.name.clone(), self.here.address());
         let hop = Hop { packet: header.id, index, name, address, next, choice };
         self.send(header.source, &Payload::Hop(hop));
     }
@@ -78,7 +79,7 @@ impl<L: Links> Reporter<'_, L> {
     fn send(self, to: Address, payload: &Payload) {
         let header = Header {
             destination: to,
-            source: self.here.address,
+            source: self.here.address(),
             id: self.links.packet_id(),
             ttl: TTL_DEFAULT,
             class: Class::Signal,
@@ -86,9 +87,9 @@ impl<L: Links> Reporter<'_, L> {
             traced: false,
         };
         let Self { here, cache, links, now, .. } = self;
-        let mut push = |packet: &PacketRef<'_>| match here.routes.decide(cache, packet, None, now) {
-            Decision::Forward { to, mut edit, .. } => links.push(to, packet, &mut edit).is_ok(),
-            _ => false,
+        let mut push = |packet: &PacketRef<'_>| {
+            let first_hop = here.routes.first_hop(cache, packet, &[], &[], now);
+            first_hop.is_some_and(|(to, _, mut edit)| here.push(links, to, packet, &mut edit).is_ok())
         };
         let report = encode(payload).and_then(|payload| new_packet(&header, &payload));
         let sent = report.is_ok_and(|bytes| PacketRef::parse(&bytes).is_ok_and(|packet| push(&packet)));
@@ -100,10 +101,8 @@ impl<L: Links> Reporter<'_, L> {
 
 /// Whether a packet tells its receiver of another packet: nothing is told about those
 pub(super) fn is_report(packet: &PacketRef<'_>) -> bool {
-    const UNDELIVERABLE: [u8; 4] = 1_u32.to_le_bytes();
-    const HOP: [u8; 4] = 2_u32.to_le_bytes();
-    let variant = packet.payload().first_chunk::<4>();
-    packet.header().class == Class::Signal && variant.is_some_and(|variant| [UNDELIVERABLE, HOP].contains(variant))
+    let is_about_a_packet = matches!(PayloadKind::of(packet), Some(PayloadKind::Undeliverable | PayloadKind::Hop));
+    packet.header().class == Class::Signal && is_about_a_packet
 }
 
 #[cfg(test)]

@@ -1,30 +1,32 @@
 //! Kith's own chain: five nodes in a row, on real links, with real routes.
 //!
 //! A node is its link layer and a driver that does what a peer's does with it: give commands, take events. The
-//! forwarders' drivers have nothing to do, as packets never leave the link layer there.
+//! forwarders' drivers have nothing to do, as packets never leave the link layer there. The ends send by the door that
+//! users' messages take: each packet of theirs is decided by their own routes and answered, so the sender's share of
+//! what is measured is that of a peer, signatures left out.
 //!
-//! Queues on the way are bounded and drop what does not fit, so the ends keep a window, as any protocol on top of
-//! datagrams has to: the receiver says how many messages have come, and the sender is never further ahead than a queue
-//! is long.
+//! Queues, the sender's own among them, are bounded and drop what does not fit, so the ends keep a window, as any
+//! protocol on top of datagrams has to: the receiver says how many messages have come, and the sender is never further
+//! ahead than a queue is long. Nothing else holds it back.
 
-use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_common::id::Name;
 use kith_common::routing::{NeighbourView, Routes};
-use kith_common::wire::packet::{ENTRY_BYTES, PacketRef};
+use kith_common::wire::FRAME_HEADER_BYTES;
+use kith_common::wire::content::PayloadKind;
+use kith_common::wire::packet::{Class, ENTRY_BYTES, PacketRef};
 use kith_common::wire::session::{Location, Purpose, Role};
-use kith_common::wire::{FRAME_HEADER_BYTES, Priority};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{
     self, Config, Delivery, Dial, Direction, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, NewRoutes,
-    SendBytes,
+    Originated, Outgoing, Packets,
 };
 use kith_runtime::location;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{Answer, Ask, LAST, PLACES, ROUND_TRIP_LIMIT, RoundTrips, SETTLE_LIMIT, answer, fail, read_asks};
@@ -39,8 +41,6 @@ const ACKS_A_WINDOW: u64 = 2;
 const CHUNK_BYTES: usize = 60 * 1024;
 /// From the order to connect until both links are up
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Chunks that the link may not have had room for yet: as many as it lets wait, less some
-const CHUNKS_QUEUED_MAX: usize = 8;
 /// One process of the chain
 pub(super) fn play(place: usize) -> ExitCode {
     // glibc gives freed memory back beyond 128 KiB, and takes it again for the next chunk, a page fault at a time; once
@@ -81,6 +81,8 @@ struct Node {
     /// The last message that came back
     returned: Option<(u32, u64)>,
     received: Received,
+    /// Packets for which there was no first hop
+    unsent: u64,
 }
 
 struct Sending {
@@ -88,8 +90,6 @@ struct Sending {
     acknowledged: u64,
     window: u64,
     at_a_time: usize,
-    /// What the link was given and may not have had room for yet, oldest first
-    queued: VecDeque<oneshot::Receiver<()>>,
 }
 
 /// What came to the receiver
@@ -105,11 +105,22 @@ impl Node {
     async fn start(place: usize) -> Result<Self, String> {
         let hello = HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None };
         let listen = ANY_PORT.parse().map_err(text)?;
-        let config = Config { listen: vec![listen], ..Config::of_peer(hello, Clock::start(), place as u64) };
+        let payloads = vec![PayloadKind::Datagram];
+        let config = Config { listen: vec![listen], payloads, ..Config::of_peer(hello, Clock::start(), place as u64) };
         let (links, events) = link::spawn(config, &Identity::generate()).map_err(text)?;
         let (received, sending) = (Received::default(), None);
-        let mut node =
-            Self { place, links, events, before: None, after: None, run: 0, sending, returned: None, received };
+        let mut node = Self {
+            place,
+            links,
+            events,
+            before: None,
+            after: None,
+            run: 0,
+            sending,
+            returned: None,
+            received,
+            unsent: 0,
+        };
         let listening = async {
             loop {
                 if let LinkEvent::Listening(at) = node.event().await? {
@@ -146,6 +157,9 @@ impl Node {
         match event.ok_or("the link thread has ended")? {
             LinkEvent::Opened(opened) if opened.direction == Direction::Outgoing => self.after = Some(opened.link),
             LinkEvent::Opened(opened) => self.before = Some(opened.link),
+            LinkEvent::Originated(originated) => {
+                self.unsent += originated.iter().filter(|(_, came_of)| *came_of == Originated::NoWay).count() as u64;
+            }
             LinkEvent::Deliver(delivery) if self.place == LAST => self.receive(&delivery).await?,
             LinkEvent::Deliver(delivery) => self.take_back(&delivery).await?,
             LinkEvent::DialFailed { reason, .. } => return Err(reason.to_string()),
@@ -186,7 +200,6 @@ impl Node {
         let routes = NewRoutes {
             routes: Arc::new(routes(self.place)),
             links: before.into_iter().chain(after).collect(),
-            address: address(self.place),
             name: name(self.place),
         };
         self.links.send(LinkCommand::Routes(Some(Box::new(routes)))).await.map_err(text)?;
@@ -199,26 +212,16 @@ impl Node {
         let on_the_way = messages.frame_bytes() + (PLACES - 2) * ENTRY_BYTES;
         let window = (WINDOW_BYTES / on_the_way).max(1);
         let at_a_time = (CHUNK_BYTES / messages.frame_bytes()).clamp(1, window);
-        let (window, queued) = (window as u64, VecDeque::new());
-        self.sending = Some(Sending { messages, acknowledged: 0, window, at_a_time, queued });
+        self.sending = Some(Sending { messages, acknowledged: 0, window: window as u64, at_a_time });
         self.send_on().await?;
         Ok(Answer::Done)
     }
 
     /// Sends as much as the window lets through
     async fn send_on(&mut self) -> Result<(), String> {
-        let (Some(sending), Some(link)) = (&mut self.sending, self.after) else { return Ok(()) };
+        let Some(sending) = &mut self.sending else { return Ok(()) };
         while sending.messages.sent + sending.at_a_time as u64 <= sending.acknowledged + sending.window {
-            if sending.queued.len() == CHUNKS_QUEUED_MAX
-                && let Some(oldest) = sending.queued.pop_front()
-            {
-                oldest.await.map_err(text)?;
-            }
-            let (queued, is_queued) = oneshot::channel();
-            sending.queued.push_back(is_queued);
-            let frames = sending.messages.chunk(sending.at_a_time);
-            let bytes = SendBytes { link, priority: Priority::Data, frames, queued: Some(queued) };
-            self.links.send(LinkCommand::SendBytes(bytes)).await.map_err(text)?;
+            originate(&self.links, sending.messages.chunk(sending.at_a_time)).await?;
         }
         Ok(())
     }
@@ -230,7 +233,7 @@ impl Node {
 
     /// At the sender: an acknowledgement, or a message that comes back
     async fn take_back(&mut self, delivery: &Delivery) -> Result<(), String> {
-        for packet in delivery.packets() {
+        for packet in delivery.packets.iter() {
             let Some((run, number)) = stamp(&packet) else { continue };
             match &mut self.sending {
                 Some(sending) if run == self.run => sending.acknowledged = sending.acknowledged.max(number),
@@ -241,20 +244,14 @@ impl Node {
     }
 
     async fn receive(&mut self, delivery: &Delivery) -> Result<(), String> {
-        for packet in delivery.packets() {
+        for packet in delivery.packets.iter() {
             if self.received.echo {
-                let back = frame(LAST, 0, packet.payload()).map_err(text)?;
-                self.send_back(Priority::Data, back).await?;
+                originate(&self.links, frame(LAST, 0, Class::Data, packet.payload()).map_err(text)?).await?;
             } else if let Some(acknowledgement) = self.received.count(&packet) {
-                self.send_back(Priority::Signal, acknowledgement).await?;
+                originate(&self.links, acknowledgement).await?;
             }
         }
         Ok(())
-    }
-
-    async fn send_back(&self, priority: Priority, frames: Vec<u8>) -> Result<(), String> {
-        let link = self.before.ok_or("there is nobody before")?;
-        self.links.send(LinkCommand::SendBytes(SendBytes { link, priority, frames, queued: None })).await.map_err(text)
     }
 
     async fn count(&mut self, warm_ms: u64, measured_ms: u64) -> Result<Answer, String> {
@@ -281,14 +278,11 @@ impl Node {
     }
 
     async fn round_trips(&mut self, bytes: usize, measured: Duration) -> Result<Answer, String> {
-        let link = self.after.ok_or("there is nobody after")?;
         self.run += 1;
         let (mut times, start) = (Vec::new(), Instant::now());
         while start.elapsed() < measured && times.len() < RoundTrips::MAX {
             let (expected, sent) = ((self.run, times.len() as u64), Instant::now());
-            let frames = message(expected.0, expected.1, bytes).map_err(text)?;
-            let bytes = SendBytes { link, priority: Priority::Data, frames, queued: None };
-            self.links.send(LinkCommand::SendBytes(bytes)).await.map_err(text)?;
+            originate(&self.links, message(expected.0, expected.1, bytes).map_err(text)?).await?;
             let back = async {
                 while self.returned != Some(expected) {
                     let event = self.event().await?;
@@ -310,12 +304,14 @@ impl Node {
             counts.dropped_delivery,
             counts.dropped_no_link,
             counts.dropped_not_neighbour,
+            counts.dropped_no_receiver,
             counts.dropped_forged,
             counts.dropped_reports,
             counts.undeliverable,
             counts.given_back,
             counts.decode_errors,
             self.received.arrivals.out_of_order,
+            self.unsent,
         ];
         Answer::Faults { forwarded: counts.forwarded, dropped: dropped.iter().sum() }
     }
@@ -330,8 +326,16 @@ impl Received {
             return None;
         }
         self.bytes = 0;
-        payload(run, self.arrivals.messages, STAMP_BYTES).and_then(|payload| frame(LAST, 0, &payload)).ok()
+        payload(run, self.arrivals.messages, STAMP_BYTES)
+            .and_then(|payload| frame(LAST, 0, Class::Signal, &payload))
+            .ok()
     }
+}
+
+/// Sends packets of this node's own, given as frames
+async fn originate(links: &LinkHandle, frames: Vec<u8>) -> Result<(), String> {
+    let outgoing = Outgoing { packets: Packets::of_frames(frames), avoid: Vec::new() };
+    links.send(LinkCommand::Originate(outgoing)).await.map_err(text)
 }
 
 fn name(place: usize) -> Name {
@@ -364,7 +368,7 @@ mod tests {
     use kith_common::wire::packet::emit_forwarded;
 
     fn way(from: usize, to: usize) -> Vec<usize> {
-        let mut body = frame(from, to, b"x").unwrap().split_off(FRAME_HEADER_BYTES);
+        let mut body = frame(from, to, Class::Data, b"x").unwrap().split_off(FRAME_HEADER_BYTES);
         let (mut before, mut at, mut places) = (from, if from < to { from + 1 } else { from - 1 }, Vec::new());
         loop {
             places.push(at);

@@ -6,7 +6,7 @@
 use kith_common::id::Address;
 use kith_common::wire::bounded::Bytes;
 use kith_common::wire::content::Payload;
-use kith_common::wire::packet::{HEADER_BYTES, Header, PacketRef, new_packet};
+use kith_common::wire::packet::{Class, HEADER_BYTES, Header, PacketRef, new_packet};
 use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, WireError, encode, finish_frame};
 
 /// What a payload has before its bytes: the variant and the count
@@ -81,7 +81,7 @@ impl Arrivals {
 
 /// The frame of one message to the receiver
 pub(super) fn message(run: u32, number: u64, bytes: usize) -> Result<Vec<u8>, WireError> {
-    frame(0, super::ask::LAST, &payload(run, number, bytes)?)
+    frame(0, super::ask::LAST, Class::Data, &payload(run, number, bytes)?)
 }
 
 /// The bytes of a datagram with a run, a number, and zeros up to `bytes`
@@ -99,8 +99,8 @@ pub(super) fn stamp(packet: &PacketRef<'_>) -> Option<(u32, u64)> {
 }
 
 /// A frame from one place to another
-pub(super) fn frame(from: usize, to: usize, payload: &[u8]) -> Result<Vec<u8>, WireError> {
-    let header = Header::new(address(from), address(to), 0);
+pub(super) fn frame(from: usize, to: usize, class: Class, payload: &[u8]) -> Result<Vec<u8>, WireError> {
+    let header = Header { class, ..Header::new(address(from), address(to), 0) };
     let mut frame = vec![0; FRAME_HEADER_BYTES];
     frame.extend(new_packet(&header, payload)?);
     finish_frame(FrameKind::Packet, 0, &mut frame)?;

@@ -1,9 +1,9 @@
 //! Packets on their way: real routes, real links.
 
 use kith_common::routing::{NeighbourView, Routes};
-use kith_common::wire::content::{Cause, Choice, Payload};
+use kith_common::wire::content::{Cause, Choice, Payload, PayloadKind};
 use kith_common::wire::packet::{Class, Header, Mark, PAYLOAD_BYTES_MAX, PacketRef, new_packet};
-use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, decode, finish_frame};
+use kith_common::wire::{PacketBytes, decode};
 
 use super::*;
 
@@ -31,7 +31,7 @@ async fn set_routes(node: &Node, own: Address, neighbours: &[(Address, LinkId, &
     };
     let routes = Arc::new(Routes::new(own, 4, 3, next_generation(), neighbours.iter().map(view).collect()));
     let links = neighbours.iter().map(|(address, link, _)| (*address, *link)).collect();
-    let routes = NewRoutes { routes, links, address: own, name: name(own) };
+    let routes = NewRoutes { routes, links, name: name(own) };
     node.command(LinkCommand::Routes(Some(Box::new(routes)))).await;
 }
 
@@ -60,31 +60,26 @@ impl Chain {
         set_routes(&a, A, &[(B, ab.0, &[A, C])]).await;
         set_routes(&b, B, &[(A, ab.1, &[B]), (C, bc.0, &[B])]).await;
         set_routes(&c, C, &[(B, bc.1, &[A, C])]).await;
-        let chain = Self { a, b, c, ab, bc };
+        let mut chain = Self { a, b, c, ab, bc };
         chain.settle().await;
         chain
     }
 
     /// Until every node has carried out its commands
-    async fn settle(&self) {
-        for node in [&self.a, &self.b, &self.c] {
-            let (queued, is_queued) = oneshot::channel();
-            let link = if std::ptr::eq(node, &self.b) {
-                self.ab.1
-            } else if std::ptr::eq(node, &self.a) {
-                self.ab.0
-            } else {
-                self.bc.1
-            };
-            let bytes = SendBytes { link, priority: Priority::Data, frames: Vec::new(), queued: Some(queued) };
-            node.command(LinkCommand::SendBytes(bytes)).await;
-            is_queued.await.unwrap();
+    async fn settle(&mut self) {
+        for node in [&mut self.a, &mut self.b, &mut self.c] {
+            node.originate(Packets::default()).await;
         }
     }
 }
 
 fn header(destination: Address, id: u64, class: Class) -> Header {
     Header { destination, source: A, id, ttl: 64, class, congested: false, traced: false }
+}
+
+/// The payload of a message, as far as anybody here looks into it
+fn message(bytes: &[u8]) -> Vec<u8> {
+    [&[PayloadKind::Message as u8, 0, 0, 0], bytes].concat()
 }
 
 fn packet(header: &Header, payload: &[u8]) -> Frame {
@@ -99,7 +94,7 @@ async fn delivered(node: &mut Node, count: usize) -> Vec<PacketBytes> {
             LinkEvent::Deliver(delivery) => Some(delivery.clone()),
             _ => None,
         });
-        packets.extend(delivery.await.packets().map(|packet| PacketBytes::new(packet.bytes().to_vec()).unwrap()));
+        packets.extend(delivery.await.packets.iter().map(|packet| PacketBytes::new(packet.bytes().to_vec()).unwrap()));
     }
     packets
 }
@@ -114,22 +109,17 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
     let (count, per_batch) = (20_000, 500);
     let ids: Vec<u64> = (0..count).collect();
     for ids in ids.chunks(per_batch) {
-        let mut frames = Vec::new();
+        let mut packets = Packets::default();
         for id in ids {
-            let start = frames.len();
-            frames.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-            frames.extend(new_packet(&header(C, *id, Class::Data), &id.to_le_bytes()).unwrap());
-            finish_frame(FrameKind::Packet, start, &mut frames).unwrap();
+            packets.push(&new_packet(&header(C, *id, Class::Data), &message(&id.to_le_bytes())).unwrap()).unwrap();
         }
-        let (queued, is_queued) = oneshot::channel();
-        let bytes = SendBytes { link: chain.ab.0, priority: Priority::Data, frames, queued: Some(queued) };
-        chain.a.command(LinkCommand::SendBytes(bytes)).await;
-        is_queued.await.unwrap();
+        let sent = Originated::Sent { first_hop: B, choice: Choice::KnowsDestination };
+        assert_eq!(chain.a.originate(packets).await, ids.iter().map(|id| (*id, sent)).collect::<Vec<_>>());
         // No faster than they arrive: the middle drops what does not fit into its queue.
         for (id, packet) in ids.iter().zip(delivered(&mut chain.c, ids.len()).await) {
             let packet = packet.as_ref();
-            assert_eq!((packet.header().id, packet.payload()), (*id, &id.to_le_bytes()[..]));
-            assert_eq!(packet.header().ttl, 63);
+            assert_eq!((packet.header().id, packet.payload()), (*id, &message(&id.to_le_bytes())[..]));
+            assert_eq!(packet.header().ttl, 62);
             assert_eq!(packet.way().collect::<Vec<_>>(), [(Mark::Way, B.short())]);
         }
     }
@@ -137,6 +127,7 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
     assert_eq!((counts.forwarded, counts.dropped_data_queue), (count, 0));
     assert!(counts.writes < count / 10, "writes are batches: {counts:?}");
     chain.c.counted(|counts| counts.delivered == count).await;
+    assert_eq!(chain.a.counts().originated, count);
 }
 
 /// A packet that ends at its first forwarder
@@ -147,13 +138,14 @@ fn spent(id: u64, class: Class) -> Header {
 #[tokio::test]
 async fn packets_longer_than_a_batch_pass_among_small_ones() {
     let mut chain = Chain::start().await;
-    let lens = [0, PAYLOAD_BYTES_MAX, 1, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX, 64, 30_000, PAYLOAD_BYTES_MAX];
+    const MAX: usize = PAYLOAD_BYTES_MAX - 4;
+    let lens = [0, MAX, 1, MAX, MAX, 64, 30_000, MAX];
     for (id, len) in (0..).zip(lens) {
-        chain.a.send(chain.ab.0, packet(&header(C, id, Class::Data), &vec![id as u8; len])).await;
+        chain.a.send(chain.ab.0, packet(&header(C, id, Class::Data), &message(&vec![id as u8; len]))).await;
     }
     for (id, (len, packet)) in (0..).zip(lens.into_iter().zip(delivered(&mut chain.c, lens.len()).await)) {
         assert_eq!(packet.as_ref().header().id, id);
-        assert!(packet.as_ref().payload() == vec![id as u8; len], "{id}");
+        assert!(packet.as_ref().payload() == message(&vec![id as u8; len]), "{id}");
     }
 }
 
@@ -218,12 +210,12 @@ async fn first_forwarder_refuses_a_source_that_is_not_its_neighbours() {
 async fn traced_packet_is_reported_by_each_forwarder() {
     let mut chain = Chain::start().await;
     let traced = Header { traced: true, ..header(C, 9, Class::Signal) };
-    chain.a.send(chain.ab.0, packet(&traced, b"where")).await;
+    chain.a.send(chain.ab.0, packet(&traced, &message(b"where"))).await;
     let [report] = &delivered(&mut chain.a, 1).await[..] else { panic!("one report") };
     let Payload::Hop(hop) = payload(report) else { panic!("{report:?}") };
     assert_eq!((hop.packet, hop.index, hop.address, hop.next), (9, 0, B, C));
     assert_eq!((hop.choice, hop.name), (Choice::Destination, name(B)));
-    assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().payload(), b"where");
+    assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().payload(), message(b"where"));
 }
 
 #[tokio::test]
@@ -253,10 +245,10 @@ async fn packet_whose_next_hop_has_just_gone_takes_the_new_routes() {
     chain.b.command(LinkCommand::Close { link: chain.bc.0, status, reason }).await;
     chain.b.closed(chain.bc.0).await;
     let before = chain.b.counts().frames_in;
-    chain.a.send(chain.ab.0, packet(&header(C, 9, Class::Data), b"late")).await;
+    chain.a.send(chain.ab.0, packet(&header(C, 9, Class::Data), &message(b"late"))).await;
     chain.b.counted(|counts| counts.frames_in > before).await;
     set_routes(&chain.b, B, &[(A, chain.ab.1, &[B]), (C, near.link, &[B])]).await;
-    assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().payload(), b"late");
+    assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().payload(), message(b"late"));
 }
 
 #[tokio::test]
@@ -295,7 +287,7 @@ async fn supernode_gets_packets_as_frames() {
     let mut a = Node::start(1).await;
     let mut supernode = Node::start_with(2, |config| config.forwarding = false).await;
     let (near, far) = link(&mut a, &mut supernode).await;
-    let sent = packet(&header(C, 1, Class::Data), b"x");
+    let sent = packet(&header(C, 1, Class::Data), &message(b"x"));
     let Frame::Packet(bytes) = sent.clone() else { panic!("a packet") };
     a.send(near.link, sent.clone()).await;
     a.send(near.link, Frame::Relay(bytes.clone())).await;
@@ -304,5 +296,42 @@ async fn supernode_gets_packets_as_frames() {
     // Its packets for the peer come over a link that is no neighbour's.
     set_routes(&a, C, &[]).await;
     supernode.send(far.link, Frame::Packet(bytes)).await;
-    assert_eq!(delivered(&mut a, 1).await[0].as_ref().payload(), b"x");
+    assert_eq!(delivered(&mut a, 1).await[0].as_ref().payload(), message(b"x"));
+}
+
+#[tokio::test]
+async fn own_packet_that_finds_no_room_or_no_way_is_answered_by_its_id() {
+    let mut b = Node::start_with(2, |config| {
+        config.liveness.down_after = DEADLINE;
+        config.queues.data = 400 * 1024;
+    })
+    .await;
+    let (_sink, to) = Raw::open(3, &mut b).await;
+    set_routes(&b, B, &[(C, to, &[B])]).await;
+    let own = |destination, id| {
+        let header = Header { source: B, ..header(destination, id, Class::Data) };
+        new_packet(&header, &message(&[7; 30_000])).unwrap()
+    };
+    let (first_hop, choice) = (C, Choice::Destination);
+    for id in 0.. {
+        let mut packets = Packets::default();
+        packets.push(&own(C, id)).unwrap();
+        packets.push(&own(NOBODY, id + 1_000_000)).unwrap();
+        let originated = b.originate(packets).await;
+        assert_eq!(originated[1], (id + 1_000_000, Originated::NoWay));
+        if originated[0] == (id, Originated::Full { first_hop, choice }) {
+            break;
+        }
+        assert_eq!(originated[0], (id, Originated::Sent { first_hop, choice }));
+    }
+    assert_eq!(b.counts().dropped_data_queue, 1);
+}
+
+#[tokio::test]
+async fn arrival_of_a_kind_that_the_node_does_not_take_is_dropped_and_counted() {
+    let mut chain = Chain::start().await;
+    chain.a.send(chain.ab.0, packet(&header(C, 1, Class::Data), &[PayloadKind::Datagram as u8, 0, 0, 0])).await;
+    chain.a.send(chain.ab.0, packet(&header(C, 2, Class::Data), &message(b"x"))).await;
+    assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().header().id, 2);
+    assert_eq!(chain.c.counts().dropped_no_receiver, 1);
 }

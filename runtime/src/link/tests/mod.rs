@@ -94,6 +94,16 @@ impl Node {
         self.command(LinkCommand::Send { link, frame }).await;
     }
 
+    /// Sends packets of the node's own, and waits for what became of each
+    async fn originate(&mut self, packets: Packets) -> Vec<(u64, Originated)> {
+        self.command(LinkCommand::Originate(Outgoing { packets, avoid: Vec::new() })).await;
+        self.wait(|event| match event {
+            LinkEvent::Originated(originated) => Some(originated.clone()),
+            _ => None,
+        })
+        .await
+    }
+
     async fn opened(&mut self) -> Opened {
         self.wait(|event| match event {
             LinkEvent::Opened(opened) => Some(opened.as_ref().clone()),

@@ -83,26 +83,6 @@ async fn write_that_is_not_taken_ends_the_link() {
 }
 
 #[tokio::test]
-async fn sender_that_waits_for_room_loses_nothing() {
-    let (mut a, mut b) = (Node::start(1).await, Node::start_with(2, |config| config.forwarding = false).await);
-    let (near, far) = link(&mut a, &mut b).await;
-    let counting = tokio::spawn(async move {
-        for id in 0..2000 {
-            assert_eq!(b.frame(far.link).await, packet(id, 3000));
-        }
-    });
-    for ids in (0..2000).collect::<Vec<u64>>().chunks(20) {
-        let (queued, is_queued) = oneshot::channel();
-        let frames = ids.iter().flat_map(|id| packet(*id, 3000).to_bytes().unwrap()).collect();
-        let bytes = SendBytes { link: near.link, priority: Priority::Data, frames, queued: Some(queued) };
-        a.command(LinkCommand::SendBytes(bytes)).await;
-        tokio::time::timeout(DEADLINE, is_queued).await.unwrap().unwrap();
-    }
-    tokio::time::timeout(DEADLINE, counting).await.unwrap().unwrap();
-    assert_eq!(a.counts().dropped_data_queue, 0);
-}
-
-#[tokio::test]
 async fn driver_that_takes_no_events_can_still_give_commands() {
     let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
     let (near, far) = link(&mut a, &mut b).await;

@@ -1,8 +1,10 @@
 //! One node's forwarder among links that only remember what was done to them.
 
+mod originating;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -19,6 +21,9 @@ const NOBODY: Address = Address(0x4000_0000_0000_0000);
 /// Members that are no neighbours of here
 const FAR: Address = Address(0x5000_0000_0000_0000);
 
+/// How the payload of a message begins
+const MESSAGE: &[u8] = &[0, 0, 0, 0];
+
 const NOW: Instant = Instant::from_micros(5_000_000);
 
 /// What was done to the links of one node
@@ -29,31 +34,37 @@ struct Recorder {
     congested: BTreeSet<Address>,
     trailer_full: BTreeSet<Address>,
     pushed: Vec<(Address, Vec<u8>)>,
-    delivered: Vec<u64>,
+    delivered: Vec<(PayloadKind, u64)>,
     returned: Vec<Undeliverable>,
     counts: BTreeMap<Count, u64>,
     ids: u64,
 }
 
 impl Links for Recorder {
-    fn push(&mut self, to: Address, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), PushError> {
+    type Link = Address;
+
+    fn link(&self, neighbour: Address, _: LinkId) -> Option<Address> {
+        Some(neighbour)
+    }
+
+    fn push(&mut self, to: &Address, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), PushError> {
         let refusals = [
             (&self.ended, PushError::NoLink),
             (&self.full, PushError::Full),
             (&self.trailer_full, PushError::TrailerFull),
         ];
-        if let Some((_, refusal)) = refusals.into_iter().find(|(at, _)| at.contains(&to)) {
+        if let Some((_, refusal)) = refusals.into_iter().find(|(at, _)| at.contains(to)) {
             return Err(refusal);
         }
-        edit.congested |= self.congested.contains(&to);
+        edit.congested |= self.congested.contains(to);
         let mut bytes = Vec::new();
         emit_forwarded(packet, edit, &mut bytes).unwrap();
-        self.pushed.push((to, bytes));
+        self.pushed.push((*to, bytes));
         Ok(())
     }
 
-    fn deliver(&mut self, packet: &PacketRef<'_>) {
-        self.delivered.push(packet.header().id);
+    fn deliver(&mut self, kind: PayloadKind, packet: &PacketRef<'_>) {
+        self.delivered.push((kind, packet.header().id));
     }
 
     fn returned(&mut self, report: Undeliverable) {
@@ -70,12 +81,9 @@ impl Links for Recorder {
     }
 }
 
-/// A node with neighbours, and what it remembers
+/// A node that takes messages and reports
 struct Node {
-    routes: Routes,
-    name: Name,
-    cache: RouteCache,
-    limbo: Limbo,
+    forwarder: Forwarder<Address>,
     allowance: Allowance,
     links: Recorder,
 }
@@ -83,9 +91,26 @@ struct Node {
 impl Node {
     /// Linked to [`A`] and [`C`]
     fn new() -> Self {
-        let routes = routes(1, &[A, C]);
-        let (cache, limbo, allowance) = (RouteCache::new(), Limbo::new(), Allowance::new());
-        Self { routes, name: "here".parse().unwrap(), cache, limbo, allowance, links: Recorder::default() }
+        let mut forwarder = Forwarder::new();
+        for kind in [PayloadKind::Message, PayloadKind::Undeliverable, PayloadKind::Hop] {
+            forwarder.register(kind);
+        }
+        let mut node = Self { forwarder, allowance: Allowance::new(), links: Recorder::default() };
+        node.set_routes(routes(1, &[A, C]), NOW);
+        node
+    }
+
+    /// New routes, with a link to each neighbour
+    fn set_routes(&mut self, routes: Routes, now: Instant) {
+        let links = routes.views().iter().zip(1..).map(|(view, link)| (view.address, LinkId(link))).collect();
+        let routes = NewRoutes { routes: Arc::new(routes), links, name: "here".parse().unwrap() };
+        self.forwarder.set_routes(&mut self.links, Some(routes), now);
+    }
+
+    /// The same routes once more
+    fn release(&mut self, now: Instant) {
+        let routes = self.forwarder.routes().unwrap().clone();
+        self.set_routes(routes, now);
     }
 
     fn forward(&mut self, bytes: &[u8], from: impl Into<Option<Address>>) {
@@ -94,14 +119,22 @@ impl Node {
 
     fn forward_at(&mut self, bytes: &[u8], from: Option<Address>, now: Instant) {
         let packet = PacketRef::parse(bytes).unwrap();
-        let here = Here { routes: &self.routes, address: HERE, name: &self.name };
-        let Self { cache, limbo, links, allowance, .. } = self;
-        forward(&here, cache, limbo, links, &packet, from, Some(allowance), now);
+        let Self { forwarder, links, allowance } = self;
+        forwarder.handle_packet(links, &packet, from, Some(allowance), now);
     }
 
-    fn release(&mut self, now: Instant) {
-        let here = Here { routes: &self.routes, address: HERE, name: &self.name };
-        release_limbo(Some(&here), &mut self.cache, &mut self.limbo, &mut self.links, now);
+    fn originate(&mut self, header: &Header, avoid: &[Address]) -> Originated {
+        let bytes = new_packet(header, b"own").unwrap();
+        self.forwarder.originate(&mut self.links, &PacketRef::parse(&bytes).unwrap(), avoid, NOW)
+    }
+
+    fn is_limbo_empty(&mut self) -> bool {
+        let waiting = self.forwarder.limbo.take();
+        let is_empty = waiting.is_empty();
+        for Waiting { since, from, bytes } in waiting {
+            assert!(self.forwarder.limbo.keep(since, from, &PacketRef::parse(&bytes).unwrap()));
+        }
+        is_empty
     }
 
     /// What was queued since the last look, and for whom
@@ -166,10 +199,10 @@ fn packet_is_marked_by_a_congested_link() {
 #[test]
 fn packet_for_this_node_is_delivered_and_over_a_strangers_link_nothing_else_is() {
     let mut node = Node::new();
-    node.forward(&packet(&header(HERE), b"in", &[]), A);
+    node.forward(&packet(&header(HERE), MESSAGE, &[]), A);
     let relayed = Header { source: FAR, id: 10, ..header(HERE) };
-    node.forward(&packet(&relayed, b"in", &[(Mark::Relay, NOBODY)]), None);
-    assert_eq!(node.links.delivered, [9, 10]);
+    node.forward(&packet(&relayed, MESSAGE, &[(Mark::Relay, NOBODY)]), None);
+    assert_eq!(node.links.delivered, [(PayloadKind::Message, 9), (PayloadKind::Message, 10)]);
     node.forward(&packet(&header(C), b"through", &[]), None);
     node.assert_counts(&[(Count::DroppedNotNeighbour, 1)]);
     assert!(node.links.pushed.is_empty());
@@ -178,7 +211,7 @@ fn packet_for_this_node_is_delivered_and_over_a_strangers_link_nothing_else_is()
 #[test]
 fn packet_that_nobody_takes_is_given_back() {
     let mut node = Node::new();
-    node.routes = routes(1, &[A]);
+    node.set_routes(routes(2, &[A]), NOW);
     node.forward(&packet(&header(FAR), b"?", &[]), A);
     let [(to, bytes)] = &node.pushed()[..] else { panic!("one packet") };
     let tried: Vec<_> = PacketRef::parse(bytes).unwrap().entries().filter(|(mark, _)| *mark == Mark::Tried).collect();
@@ -203,18 +236,17 @@ fn packet_whose_next_hop_has_just_gone_waits_for_new_routes() {
     for id in [7, 8] {
         node.forward(&packet(&Header { id, ..header(C) }, b"late", &[]), A);
     }
-    assert!(!node.limbo.is_empty() && node.links.pushed.is_empty());
+    assert!(!node.is_limbo_empty() && node.links.pushed.is_empty());
     node.assert_counts(&[]);
     // By a third, which has a link to the destination.
     let knows =
         NeighbourView { address: FAR, up: true, name: "far".parse().unwrap(), table: [(HERE, true), (C, true)].into() };
     let views = routes(2, &[A]).views().iter().cloned().chain([knows]).collect();
-    node.routes = Routes::new(HERE, 4, 4, 2, views);
-    node.release(NOW + LIMBO_AGE_MAX);
+    node.set_routes(Routes::new(HERE, 4, 4, 2, views), NOW + LIMBO_AGE_MAX);
     let id = |bytes: &[u8]| PacketRef::parse(bytes).unwrap().header().id;
     let pushed: Vec<_> = node.pushed().iter().map(|(to, bytes)| (*to, id(bytes))).collect();
     assert_eq!(pushed, [(FAR, 7), (FAR, 8)]);
-    assert!(node.limbo.is_empty());
+    assert!(node.is_limbo_empty());
     node.assert_counts(&[(Count::Forwarded, 2)]);
 }
 
@@ -224,10 +256,10 @@ fn packet_that_was_in_limbo_for_too_long_is_dropped() {
     node.links.ended.insert(C);
     node.forward(&packet(&header(C), b"late", &[]), A);
     node.release(NOW + LIMBO_AGE_MAX);
-    assert!(!node.limbo.is_empty(), "the next routes lead over the same link");
+    assert!(!node.is_limbo_empty(), "the next routes lead over the same link");
     node.links.ended.clear();
     node.release(NOW + LIMBO_AGE_MAX + Duration::from_micros(1));
-    assert!(node.limbo.is_empty() && node.links.pushed.is_empty());
+    assert!(node.is_limbo_empty() && node.links.pushed.is_empty());
     node.assert_counts(&[(Count::DroppedNoLink, 1)]);
 }
 
@@ -236,8 +268,8 @@ fn packets_in_limbo_are_dropped_without_routes() {
     let mut node = Node::new();
     node.links.ended.insert(C);
     node.forward(&packet(&header(C), b"late", &[]), A);
-    release_limbo(None, &mut node.cache, &mut node.limbo, &mut node.links, NOW);
-    assert!(node.limbo.is_empty());
+    node.forwarder.set_routes(&mut node.links, None, NOW);
+    assert!(node.is_limbo_empty());
     node.assert_counts(&[(Count::DroppedNoLink, 1)]);
 }
 

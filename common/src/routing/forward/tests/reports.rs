@@ -76,7 +76,7 @@ fn report_that_finds_no_way_is_dropped() {
     node.links.full.insert(A);
     node.forward(&packet(&spent(header(NOBODY)), b"lost", &[]), A);
     node.assert_counts(&[(Count::Undeliverable, 2), (Count::DroppedReports, 2)]);
-    assert!(node.limbo.is_empty() && node.links.returned.is_empty());
+    assert!(node.is_limbo_empty() && node.links.returned.is_empty());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn reports_are_bounded_by_the_allowance() {
 #[test]
 fn own_packet_that_came_back_is_told_to_this_node_whatever_is_allowed() {
     let mut node = Node::new();
-    node.routes = routes(1, &[A]);
+    node.set_routes(routes(2, &[A]), NOW);
     while node.allowance.take(NOW) {}
     let own = Header { source: HERE, traced: true, ..header(FAR) };
     node.forward(&packet(&own, b"mine", &[(Mark::Tried, A)]), A);
@@ -177,7 +177,7 @@ fn traced_packet_is_reported_with_its_next_hop() {
 #[test]
 fn traced_packet_that_is_given_back_is_reported_too() {
     let mut node = Node::new();
-    node.routes = routes(1, &[A]);
+    node.set_routes(routes(2, &[A]), NOW);
     node.forward(&packet(&Header { traced: true, ..header(FAR) }, b"?", &[]), A);
     node.links.pushed.remove(0);
     let (_, Payload::Hop(hop)) = node.report() else { panic!("a hop") };
