@@ -31,7 +31,7 @@ use self::memory::{Memory, Recalled, Written};
 use crate::id::{Address, Name};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 use crate::wire::session::{Found, LookUp, Record, Subject};
 
 /// A record younger than this is as good as asking: about two leases
@@ -57,7 +57,8 @@ pub struct Resolver {
     floods: Floods,
     questions: BTreeMap<Subject, Question>,
     queries: BTreeMap<u64, Subject>,
-    timers: BTreeSet<(Instant, u64)>,
+    /// Of each query, when it has waited for long enough
+    timers: Timers<u64>,
     next_flood: Instant,
     /// Names that users look up: each is a question, or its answer is among the outputs
     looking_up: BTreeSet<Name>,
@@ -68,7 +69,6 @@ pub struct Resolver {
 struct Question {
     query: u64,
     stage: Stage,
-    deadline: Instant,
     local: Option<Local>,
 }
 
@@ -89,7 +89,7 @@ impl Resolver {
             floods: Floods::default(),
             questions: BTreeMap::new(),
             queries: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             next_flood: Instant::ZERO,
             looking_up: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -155,7 +155,7 @@ impl Resolver {
             tracing::info!(?subject, reason = "too many questions are open", "look-up refused");
             return self.resolved(subject, true, Err(Status::SlowDown));
         }
-        let question = Question { query: 0, stage: Stage::WaitingToFlood, deadline: now, local };
+        let question = Question { query: 0, stage: Stage::WaitingToFlood, local };
         self.questions.insert(subject.clone(), question);
         if self.home {
             self.ask_supernode(now, subject);
@@ -209,8 +209,7 @@ impl Resolver {
 
     /// Turns elsewhere with questions that were not answered in time
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((deadline, query)) = self.timers.first().copied().filter(|(deadline, _)| *deadline <= now) {
-            self.timers.remove(&(deadline, query));
+        while let Some(query) = self.timers.take_due(now) {
             let Some(subject) = self.queries.get(&query).cloned() else { continue };
             self.on_timer(now, subject);
         }
@@ -218,7 +217,7 @@ impl Resolver {
 
     /// When to call [`Resolver::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(deadline, _)| *deadline)
+        self.timers.next_timeout()
     }
 
     /// The next thing to do
@@ -287,10 +286,10 @@ impl Resolver {
         let query = self.rng.next_u64();
         if let Some(question) = self.questions.get_mut(&subject) {
             self.queries.remove(&question.query);
-            self.timers.remove(&(question.deadline, question.query));
-            (question.query, question.stage, question.deadline) = (query, stage, deadline);
+            self.timers.stop(&question.query);
+            (question.query, question.stage) = (query, stage);
             self.queries.insert(query, subject);
-            self.timers.insert((deadline, query));
+            self.timers.set(deadline, query);
         }
         query
     }
@@ -370,7 +369,7 @@ impl Resolver {
     fn finish(&mut self, subject: Subject, answer: Result<Answer, Status>) {
         if let Some(question) = self.questions.remove(&subject) {
             self.queries.remove(&question.query);
-            self.timers.remove(&(question.deadline, question.query));
+            self.timers.stop(&question.query);
         }
         self.resolved(subject, true, answer);
     }

@@ -51,8 +51,9 @@ impl<T: Clone + Ord> Timers<T> {
         self.first().map(|(moment, _)| moment)
     }
 
-    pub(crate) fn contains(&self, item: &T) -> bool {
-        self.moments.contains_key(item)
+    /// When `item` is due, if it is to be
+    pub(crate) fn moment(&self, item: &T) -> Option<Instant> {
+        self.moments.get(item).copied()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,6 +99,6 @@ mod tests {
         timers.set(at(3), 'a');
         timers.stop(&'a');
         timers.stop(&'b');
-        assert!(!timers.contains(&'a') && timers.take_due(at(9)).is_none() && timers.next_timeout().is_none());
+        assert!(timers.moment(&'a').is_none() && timers.take_due(at(9)).is_none() && timers.next_timeout().is_none());
     }
 }

@@ -35,7 +35,7 @@ use crate::id::{Address, Key, MessageId, Name};
 use crate::mutant::{self, Mutant};
 use crate::names;
 use crate::status::Status;
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 use crate::wire::bounded::Bytes;
 use crate::wire::content::{Cause, Content, DATA_BYTES_MAX, Message, PathHop, Reply, Undeliverable};
 use crate::wire::grant::Grant;
@@ -114,7 +114,7 @@ pub(super) enum Ignored {
 pub(super) struct Outbox {
     sends: BTreeMap<MessageId, Send>,
     /// Each send's next moment
-    timers: BTreeSet<(Instant, MessageId)>,
+    timers: Timers<MessageId>,
     /// Which send a packet belongs to
     packets: BTreeMap<u64, MessageId>,
     /// Who waits for a name
@@ -269,15 +269,14 @@ impl Outbox {
 
     /// Sends again whatever was waited for long enough, and ends what has had its time
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        while let Some((wakes, id)) = self.timers.first().copied().filter(|(wakes, _)| *wakes <= now) {
-            self.timers.remove(&(wakes, id));
+        while let Some(id) = self.timers.take_due(now) {
             self.on_timer(now, id);
         }
     }
 
     /// When to call [`Outbox::handle_timeout`]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(wakes, _)| *wakes)
+        self.timers.next_timeout()
     }
 
     /// The next thing to do
@@ -288,7 +287,7 @@ impl Outbox {
     fn accept(&mut self, now: Instant, message: Message) {
         let (id, name) = (message.id, message.to.clone());
         let send = Send::new(now, message);
-        self.timers.insert((send.wakes, id));
+        self.timers.set(send.deadline(), id);
         self.sends.insert(id, send);
         self.resolve(id, name, false);
     }
@@ -372,7 +371,8 @@ impl Outbox {
     fn on_no_help(&mut self, now: Instant, id: MessageId, trouble: Trouble) {
         let Some(send) = self.sends.get_mut(&id) else { return };
         send.unhelped += 1;
-        if send.unhelped >= UNHELPED_MAX || send.wakes >= send.deadline() {
+        let is_last = self.timers.moment(&id).is_some_and(|wakes| wakes >= send.deadline());
+        if send.unhelped >= UNHELPED_MAX || is_last {
             self.finish(now, &id, Status::Unavailable, trouble.into());
         }
     }
@@ -406,10 +406,7 @@ impl Outbox {
     fn next_transmission(&mut self, now: Instant, id: MessageId, reason: &'static str) -> Option<(u8, Address)> {
         let send = self.sends.get_mut(&id)?;
         let target = send.target?;
-        let wakes = send.next_wake(now);
-        self.timers.remove(&(send.wakes, id));
-        self.timers.insert((wakes, id));
-        send.wakes = wakes;
+        self.timers.set(send.next_wake(now), id);
         send.first_hop = None;
         send.relaying = None;
         if send.is_exhausted() {
@@ -463,7 +460,7 @@ impl Outbox {
         (path, body): (Vec<PathHop>, Bytes<DATA_BYTES_MAX>),
     ) {
         let Some(send) = self.sends.remove(id) else { return };
-        self.timers.remove(&(send.wakes, *id));
+        self.timers.stop(id);
         for sent in &send.packets {
             self.packets.remove(&sent.packet);
         }

@@ -13,8 +13,6 @@ use crate::wire::content::{Cause, Message, Undeliverable};
 pub(super) struct Send {
     pub(super) message: Message,
     pub(super) started: Instant,
-    /// When the clock brings the next transmission, or the end
-    pub(super) wakes: Instant,
     /// `None`: the first look-up runs
     pub(super) target: Option<Target>,
     /// A new look-up runs, because of this
@@ -67,7 +65,6 @@ impl Send {
         Self {
             message,
             started: now,
-            wakes: now + SEND_TIMEOUT,
             target: None,
             looking_up: None,
             relaying: None,

@@ -54,7 +54,7 @@ impl PairTerms {
         while let Some((_, passed)) = self.trials.first().filter(|(until, _)| *until < now) {
             self.forget(*passed);
         }
-        let is_again = self.trials.contains(&pair) && !mutant::is(Mutant::PairTermNeverGrows);
+        let is_again = self.trials.moment(&pair).is_some() && !mutant::is(Mutant::PairTermNeverGrows);
         let last = self.longest.get(&pair).filter(|_| is_again);
         let longest = last.map_or(PAIR_TERM_MIN * 2, |last| (*last * 2).min(PAIR_TERM_MAX));
         let term = longest / 2 + longest / 2 * u32::from(chance) / 255;
