@@ -31,6 +31,8 @@ mod packets;
 mod paths;
 mod replies;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod traces;
 
 use std::collections::VecDeque;

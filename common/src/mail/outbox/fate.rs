@@ -46,7 +46,7 @@ pub enum Reason {
     NoFirstHop,
     /// It left and was not given back, so it may have arrived; now there is no way, or nobody, for this reason
     Uncertain(Status),
-    /// [`IN_FLIGHT_MAX`] sends had no fate yet
+    /// [`IN_FLIGHT_MAX`](super::IN_FLIGHT_MAX) sends had no fate yet
     OutboxFull,
     /// A reply was offered to be sent like a request
     NotARequest,
