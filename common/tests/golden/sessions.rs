@@ -1,10 +1,12 @@
-//! The cores of a session say what the transcript of the login says they say.
+//! The cores say what the transcripts of a login and of a link say they say.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kith_common::crypto::Signer;
 use kith_common::id::Key;
+use kith_common::link::{Direction, LinkId};
+use kith_common::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig, NeighbourhoodOutput, Opened};
 use kith_common::session::Secret;
 use kith_common::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
 use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
@@ -13,7 +15,7 @@ use kith_common::wire::Frame;
 use kith_common::wire::session::Hello;
 
 use super::signed::{
-    PEER_NONCE, SECRET, SUPERNODE_NONCE, alice_grant, alice_pen, certificate, login_frames, network, rewire_of_alice,
+    ALICE, BOB, PEER_NONCE, SECRET, SUPERNODE_NONCE, Who, alice_pen, certificate, link_frames, login_frames, network,
     supernode_pen,
 };
 use super::values::name;
@@ -83,11 +85,11 @@ fn supernode_says_what_the_transcript_says() {
     assert_eq!(sent(&mut admission), Some(said(3)));
     admission.handle_frame(NOW, said(4), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Propose(login)) if login.key == alice));
-    admission.handle_granted(&alice_grant(), rewire_of_alice(), &pen);
+    admission.handle_granted(&ALICE.grant(), BOB.rewire(), &pen);
     assert_eq!(sent(&mut admission), Some(said(5)));
     admission.handle_frame(NOW, said(6), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Renew { .. })));
-    admission.handle_renewed(rewire_of_alice().epoch);
+    admission.handle_renewed(BOB.rewire().epoch);
     assert_eq!(sent(&mut admission), Some(said(7)));
     admission.handle_frame(NOW, said(8), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::LookUp(_))));
@@ -99,4 +101,34 @@ fn supernode_says_what_the_transcript_says() {
     let closed = admission.poll_output();
     assert_eq!(closed, Some(AdmissionOutput::Close { status: bye.status, reason: bye.reason }));
     assert_eq!(admission.violations(), 0);
+}
+
+/// Both ends of the link in the transcript: what one is sent there, it answers with what it says there
+#[test]
+fn neighbours_say_what_the_transcript_says() {
+    let linked = |number: usize| link_frames().swap_remove(number - 1).1;
+    let sides: [(Who, Who, Direction, [usize; 2], [usize; 2]); 2] =
+        [(BOB, ALICE, Direction::Outgoing, [3, 5], [4, 6]), (ALICE, BOB, Direction::Incoming, [4, 6], [3, 5])];
+    for (own, other, direction, says, hears) in sides {
+        let mut links = Neighbourhood::new(own.pen().key(), NeighbourhoodConfig::default(), 7);
+        let sent = |links: &mut Neighbourhood| {
+            std::iter::from_fn(|| links.poll_output()).find_map(|output| match output {
+                NeighbourhoodOutput::Send { frame, .. } => Some(frame),
+                _ => None,
+            })
+        };
+        links.handle_login(NOW, &own.grant(), &other.rewire());
+        assert_eq!(sent(&mut links), None);
+        let (link, key, grant) = (LinkId(1), other.pen().key(), Some(other.grant()));
+        links.handle_link_opened(NOW, Opened { link, key, direction, boot: other.boot, grant });
+        assert_eq!(sent(&mut links), Some(linked(says[0])), "a table says that the link is accepted");
+        links.handle_frame(NOW, link, linked(hears[0]));
+        assert_eq!(sent(&mut links), None, "what is gained waits a moment");
+        let told = links.next_timeout().unwrap();
+        assert_eq!(told - NOW, Duration::from_millis(50));
+        links.handle_timeout(told);
+        assert_eq!(sent(&mut links), Some(linked(says[1])), "and is told then");
+        links.handle_frame(told, link, linked(hears[1]));
+        assert_eq!(sent(&mut links), None);
+    }
 }

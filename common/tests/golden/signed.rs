@@ -51,16 +51,16 @@ pub(crate) fn network() -> NetworkId {
 
 /// One of the two peers of the vectors
 #[derive(Clone, Copy)]
-struct Who {
+pub(crate) struct Who {
     name: &'static str,
     seed: [u8; 32],
     session: SessionId,
     epoch: Epoch,
-    boot: u64,
+    pub(crate) boot: u64,
     nonce: [u8; 32],
 }
 
-const ALICE: Who = Who {
+pub(crate) const ALICE: Who = Who {
     name: "alice",
     seed: ALICE_SEED,
     session: SessionId([0xa5; 16]),
@@ -68,11 +68,11 @@ const ALICE: Who = Who {
     boot: 1,
     nonce: [0xa2; 32],
 };
-const BOB: Who =
+pub(crate) const BOB: Who =
     Who { name: "bob", seed: BOB_SEED, session: SessionId([0xb5; 16]), epoch: Epoch(2), boot: 4, nonce: [0xb2; 32] };
 
 impl Who {
-    fn pen(&self) -> Ed {
+    pub(crate) fn pen(&self) -> Ed {
         Ed::from_seed(self.seed)
     }
 
@@ -85,7 +85,7 @@ impl Who {
         lift::choose_address(&self.pen().key(), &[0x5a; 16], &Ring::from_iter([bob]))
     }
 
-    fn grant(&self) -> Grant {
+    pub(crate) fn grant(&self) -> Grant {
         let Self { session, epoch, .. } = *self;
         let (network, key, address) = (network(), self.pen().key(), self.address());
         Grant { network, name: name(self.name), key, address, session, epoch }
@@ -93,6 +93,17 @@ impl Who {
 
     fn signed_grant(&self) -> SignedGrant {
         SignedGrant::sign(&self.grant(), &supernode_pen(), certificate()).unwrap()
+    }
+
+    /// The table that has this peer alone
+    pub(crate) fn rewire(&self) -> Rewire {
+        Rewire { epoch: Epoch(3), members: 2, degree: 16, neighbours: Bounded::truncated([self.record()]) }
+    }
+
+    fn record(&self) -> Record {
+        let (name, key, address, epoch) = (name(self.name), self.pen().key(), self.address(), self.epoch);
+        let locations = Locations::truncated([Location::truncated("/ip4/192.0.2.8/tcp/7401")]);
+        Record { name, key, address, epoch, locations }
     }
 
     fn hello(&self) -> Frame {
@@ -130,10 +141,6 @@ pub(crate) fn certificate() -> SignedCertificate {
     SignedCertificate::sign(&certificate, &network_pen()).unwrap()
 }
 
-pub(crate) fn alice_grant() -> Grant {
-    ALICE.grant()
-}
-
 pub(crate) fn handshake() -> Handshake {
     Handshake {
         peer_nonce: PEER_NONCE,
@@ -143,15 +150,6 @@ pub(crate) fn handshake() -> Handshake {
         network: network(),
         version: VERSION,
     }
-}
-
-fn record_of_bob() -> Record {
-    let locations = Locations::truncated([Location::truncated("/ip4/192.0.2.8/tcp/7401")]);
-    Record { name: name("bob"), key: bob_pen().key(), address: BOB.address(), epoch: BOB.epoch, locations }
-}
-
-pub(crate) fn rewire_of_alice() -> Rewire {
-    Rewire { epoch: Epoch(3), members: 2, degree: 16, neighbours: Bounded::truncated([record_of_bob()]) }
 }
 
 fn forwarded(packet: &[u8], edit: &Edit) -> Vec<u8> {
@@ -288,9 +286,9 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         listen_port: 7401,
         resume: None,
     };
-    let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: rewire_of_alice() };
+    let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: BOB.rewire() };
     let look_up = LookUp { query: QUERY, ttl: 0, subject: Subject::Name(name("bob")) };
-    let found = Found { query: QUERY, status: Status::Delivered, record: Some(record_of_bob()) };
+    let found = Found { query: QUERY, status: Status::Delivered, record: Some(BOB.record()) };
     let bye = Bye { status: Status::Delivered, reason: Reason::truncated("logged out") };
     vec![
         ("login 01 peer: Hello", Frame::Hello(hello(Role::Peer, PEER_NONCE, None))),
@@ -310,7 +308,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
     ]
 }
 
-fn link_frames() -> Vec<(&'static str, Frame)> {
+pub(crate) fn link_frames() -> Vec<(&'static str, Frame)> {
     let [message, receipt] = messages();
     let bye = Bye { status: Status::Gone, reason: Reason::truncated("this peer logs out") };
     vec![
@@ -363,7 +361,7 @@ fn packets() -> Vec<Value> {
 
 /// Every value that is really signed, or stands in a transcript
 pub(crate) fn signed_values() -> Vec<Value> {
-    let record = value("record of bob", record_of_bob());
+    let record = value("record of bob", BOB.record());
     let frames = login_frames().into_iter().chain(link_frames());
     let frames = frames.map(|(name, said)| frame(name, said)).chain([record]).collect();
     [keys(), grants(), handshakes(), signed_messages(), frames, packets()].into_iter().flatten().collect()
