@@ -103,32 +103,33 @@ fn supernode_says_what_the_transcript_says() {
     assert_eq!(admission.violations(), 0);
 }
 
-/// Both ends of the link in the transcript: what one is sent there, it answers with what it says there
+/// Plays one end of the link in the transcript: a table and a delta are said, and a table and a delta are heard
+fn play(own: &Who, other: &Who, direction: Direction, says: [usize; 2], hears: [usize; 2]) {
+    let linked = |number: usize| link_frames().swap_remove(number - 1).1;
+    let mut links = Neighbourhood::new(own.pen().key(), NeighbourhoodConfig::default(), 7);
+    let sent = |links: &mut Neighbourhood| {
+        std::iter::from_fn(|| links.poll_output()).find_map(|output| match output {
+            NeighbourhoodOutput::Send { frame, .. } => Some(frame),
+            _ => None,
+        })
+    };
+    links.handle_login(NOW, &own.grant(), &other.rewire());
+    assert_eq!(sent(&mut links), None);
+    let (link, key, grant) = (LinkId(1), other.pen().key(), Some(other.grant()));
+    links.handle_link_opened(NOW, Opened { link, key, direction, boot: other.boot, grant });
+    assert_eq!(sent(&mut links), Some(linked(says[0])), "a table says that the link is accepted");
+    links.handle_frame(NOW, link, linked(hears[0]));
+    assert_eq!(sent(&mut links), None, "what is gained waits a moment");
+    let told = links.next_timeout().unwrap();
+    assert_eq!(told - NOW, Duration::from_millis(50));
+    links.handle_timeout(told);
+    assert_eq!(sent(&mut links), Some(linked(says[1])), "and is told then");
+    links.handle_frame(told, link, linked(hears[1]));
+    assert_eq!(sent(&mut links), None);
+}
+
 #[test]
 fn neighbours_say_what_the_transcript_says() {
-    let linked = |number: usize| link_frames().swap_remove(number - 1).1;
-    let sides: [(Who, Who, Direction, [usize; 2], [usize; 2]); 2] =
-        [(BOB, ALICE, Direction::Outgoing, [3, 5], [4, 6]), (ALICE, BOB, Direction::Incoming, [4, 6], [3, 5])];
-    for (own, other, direction, says, hears) in sides {
-        let mut links = Neighbourhood::new(own.pen().key(), NeighbourhoodConfig::default(), 7);
-        let sent = |links: &mut Neighbourhood| {
-            std::iter::from_fn(|| links.poll_output()).find_map(|output| match output {
-                NeighbourhoodOutput::Send { frame, .. } => Some(frame),
-                _ => None,
-            })
-        };
-        links.handle_login(NOW, &own.grant(), &other.rewire());
-        assert_eq!(sent(&mut links), None);
-        let (link, key, grant) = (LinkId(1), other.pen().key(), Some(other.grant()));
-        links.handle_link_opened(NOW, Opened { link, key, direction, boot: other.boot, grant });
-        assert_eq!(sent(&mut links), Some(linked(says[0])), "a table says that the link is accepted");
-        links.handle_frame(NOW, link, linked(hears[0]));
-        assert_eq!(sent(&mut links), None, "what is gained waits a moment");
-        let told = links.next_timeout().unwrap();
-        assert_eq!(told - NOW, Duration::from_millis(50));
-        links.handle_timeout(told);
-        assert_eq!(sent(&mut links), Some(linked(says[1])), "and is told then");
-        links.handle_frame(told, link, linked(hears[1]));
-        assert_eq!(sent(&mut links), None);
-    }
+    play(&BOB, &ALICE, Direction::Outgoing, [3, 5], [4, 6]);
+    play(&ALICE, &BOB, Direction::Incoming, [4, 6], [3, 5]);
 }
