@@ -4,7 +4,7 @@ use std::io;
 use std::time::SystemTime;
 
 use kith_common::id::NetworkId;
-use kith_common::peer::{self, Peer};
+use kith_common::peer::{Peer, PeerConfig};
 use kith_common::session::Secret;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::wire::session::{Locations, Role};
@@ -88,7 +88,7 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError>
         external: Locations::truncated(config.external.clone()),
         listen_port,
     };
-    let peer = peer::Config { session, neighbourhood: Default::default(), boot };
+    let peer = PeerConfig { session, neighbourhood: Default::default(), boot };
     let driver = Driver::new(Parts {
         peer: Peer::new(clock.now(), peer, identity, rng, remembered),
         functions: functions(&config, clock, links.clone()),

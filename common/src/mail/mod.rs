@@ -326,8 +326,8 @@ impl Mail {
         }
     }
 
-    fn on_outbox<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, wish: outbox::Output) {
-        use outbox::Output as Wish;
+    fn on_outbox<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, wish: outbox::OutboxOutput) {
+        use outbox::OutboxOutput as Wish;
         let (id, destination) = match wish {
             Wish::Resolve { name, fresh } => {
                 return self.outputs.push_back(MailOutput::Resolve { subject: Subject::Name(name), fresh });

@@ -1,7 +1,7 @@
 //! What links tell, each handed to the core that it concerns.
 
 use super::dials::DialFor;
-use super::{Home, Output, Peer};
+use super::{Home, Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::Address;
 use crate::link::{HelloTemplate, LinkEnd, LinkId, Opened};
@@ -68,7 +68,7 @@ impl<S: Signer> Peer<S> {
         self.mail.handle_packet(now, &lent, origin, packet);
     }
 
-    /// A link is gone, not by an [`Output::Close`], or by one: then this changes nothing
+    /// A link is gone, not by an [`PeerOutput::Close`], or by one: then this changes nothing
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, end: &LinkEnd) {
         if let Some(home) = self.home.take_if(|home| home.link == link) {
             return match end {
@@ -134,7 +134,7 @@ impl<S: Signer> Peer<S> {
 
     /// Links learn what to say of this peer from now on
     pub(super) fn tell_hello(&mut self) {
-        self.outputs.push_back(Output::SetHello(HelloTemplate {
+        self.outputs.push_back(PeerOutput::SetHello(HelloTemplate {
             role: Role::Peer,
             boot: self.boot,
             network: self.session.network(),
@@ -145,15 +145,15 @@ impl<S: Signer> Peer<S> {
     /// Links forward by the present tables from now on
     pub(super) fn publish_routes(&mut self) {
         let routes = self.routes.take(self.mail.own(), &self.neighbourhood);
-        self.outputs.push_back(Output::Routes(routes));
+        self.outputs.push_back(PeerOutput::Routes(routes));
     }
 
     pub(super) fn send_frame(&mut self, link: LinkId, frame: Frame) {
-        self.outputs.push_back(Output::Send { link, frame });
+        self.outputs.push_back(PeerOutput::Send { link, frame });
     }
 
     pub(super) fn close(&mut self, link: LinkId, status: Status, reason: &str) {
-        self.outputs.push_back(Output::Close { link, status, reason: Reason::truncated(reason) });
+        self.outputs.push_back(PeerOutput::Close { link, status, reason: Reason::truncated(reason) });
     }
 
     /// The link to this neighbour, if it is up

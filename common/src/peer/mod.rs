@@ -5,15 +5,15 @@
 //! packets ──► those that end here ────┤          ├─► neighbourhood ► links to hold, tables to tell ─► routes
 //! users ────► send, look up, log in ──┼─► Peer ──┼─► mail ─────────► packets, receipts, fates
 //! in-box, functions ► their answers ──┤          ├─► names ────────► look-ups, floods
-//! clock ────► timeouts ───────────────┘          └─► Output
+//! clock ────► timeouts ───────────────┘          └─► PeerOutput
 //! ```
 //!
 //! Here is only the wiring: what each core wants is done here, handed to another core, or passed on to the shell. Cores
 //! know nothing of each other; what one may read of another is lent to it with the input.
 //!
-//! The shell dials and carries frames, forwards packets for others by [`Output::Routes`], keeps messages on disk,
-//! evaluates functions, and shows people what became of what they asked for. It answers [`Output::Keep`] and
-//! [`Output::Evaluate`], each by its ticket and once; the reply to the sender leaves then.
+//! The shell dials and carries frames, forwards packets for others by [`PeerOutput::Routes`], keeps messages on disk,
+//! evaluates functions, and shows people what became of what they asked for. It answers [`PeerOutput::Keep`] and
+//! [`PeerOutput::Evaluate`], each by its ticket and once; the reply to the sender leaves then.
 //!
 //! Every core inside has bounds of its own; the wiring holds nothing that grows.
 
@@ -32,7 +32,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-pub use self::outputs::Output;
+pub use self::outputs::PeerOutput;
 
 use self::dials::Dials;
 use self::routes::Snapshot;
@@ -55,7 +55,7 @@ pub const PAYLOADS: [PayloadKind; 3] = [PayloadKind::Message, PayloadKind::Undel
 
 /// What a peer is told before it starts
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct PeerConfig {
     /// Its name, its supernodes, and what it says to them
     pub session: MembershipConfig,
     /// Time limits of its links
@@ -84,22 +84,22 @@ pub struct Peer<S> {
     home: Option<Home>,
     dials: Dials,
     routes: Snapshot,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<PeerOutput>,
 }
 
 impl<S: Signer> Peer<S> {
     /// A peer that begins to look for a supernode at `now`
     ///
     /// Ids and jitter come from `rng`. `remembered` are names from the disk, each with its age, as
-    /// [`Output::Save`] and [`Output::Erase`] keep them there.
+    /// [`PeerOutput::Save`] and [`PeerOutput::Erase`] keep them there.
     pub fn new(
         now: Instant,
-        config: Config,
+        config: PeerConfig,
         signer: S,
         mut rng: ChaCha20Rng,
         remembered: impl IntoIterator<Item = (Record, Duration)>,
     ) -> Self {
-        let Config { session, neighbourhood, boot } = config;
+        let PeerConfig { session, neighbourhood, boot } = config;
         let mut names = Resolver::new(rng.next_u64());
         names.restore(now, remembered);
         Self {
@@ -116,7 +116,7 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    /// Begins a send: data, a signal or a call; [`Output::Done`] follows, within
+    /// Begins a send: data, a signal or a call; [`PeerOutput::Done`] follows, within
     /// [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it takes to name those on its path
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said.
@@ -127,7 +127,7 @@ impl<S: Signer> Peer<S> {
         self.mail.send(now, to, content, traced)
     }
 
-    /// Asks anew where `name` is; answered by one [`Output::LookedUp`] for all who have asked for it by then
+    /// Asks anew where `name` is; answered by one [`PeerOutput::LookedUp`] for all who have asked for it by then
     pub fn look_up(&mut self, now: Instant, name: Name) {
         let local = self.local(&name);
         self.names.look_up(now, name, local);
@@ -138,7 +138,7 @@ impl<S: Signer> Peer<S> {
         self.session.handle_login(now);
     }
 
-    /// Somebody wants to be logged out; [`Output::LoggedOut`] follows within
+    /// Somebody wants to be logged out; [`PeerOutput::LoggedOut`] follows within
     /// [`LOGOUT_WAIT`](crate::session::LOGOUT_WAIT) unless that is so already
     pub fn log_out(&mut self, now: Instant) {
         self.session.handle_logout(now);
@@ -149,13 +149,13 @@ impl<S: Signer> Peer<S> {
         self.mail.handle_undeliverable(now, report);
     }
 
-    /// The answer to [`Output::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
+    /// The answer to [`PeerOutput::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
     pub fn handle_kept(&mut self, now: Instant, ticket: u64, kept: Result<Kept, NotStored>) {
         let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
         self.mail.handle_kept(now, &lent, ticket, kept);
     }
 
-    /// The answer to [`Output::Evaluate`]: with 200 the result, else the reason
+    /// The answer to [`PeerOutput::Evaluate`]: with 200 the result, else the reason
     pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Bytes<DATA_BYTES_MAX>) {
         let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
         self.mail.handle_evaluated(now, &lent, ticket, status, body);
@@ -219,7 +219,7 @@ impl<S: Signer> Peer<S> {
         &self.neighbourhood
     }
 
-    /// The routes that [`Output::Routes`] said last; `None` without a session
+    /// The routes that [`PeerOutput::Routes`] said last; `None` without a session
     pub const fn routes(&self) -> Option<&Arc<Routes>> {
         self.routes.routes()
     }

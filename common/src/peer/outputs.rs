@@ -13,7 +13,7 @@ use crate::wire::session::{Reason, Record};
 
 /// Something for the shell to do or to tell, in this order
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum PeerOutput {
     /// Hellos say this from now on
     SetHello(HelloTemplate),
     /// Make a link; answered by `handle_opened` or `handle_dial_failed` with its attempt

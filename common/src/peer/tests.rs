@@ -252,10 +252,10 @@ fn one_call_more_than_functions_may_owe_is_refused_with_429() {
     for _ in 0..=EVALUATING_MAX {
         world.core(B).handle_packet(now, link, Some(address(A)), &packet.as_ref());
     }
-    let outputs: Vec<Output> = std::iter::from_fn(|| world.core(B).poll_output(now)).collect();
-    let evaluated = outputs.iter().filter(|output| matches!(output, Output::Evaluate { .. })).count();
+    let outputs: Vec<PeerOutput> = std::iter::from_fn(|| world.core(B).poll_output(now)).collect();
+    let evaluated = outputs.iter().filter(|output| matches!(output, PeerOutput::Evaluate { .. })).count();
     assert_eq!((evaluated, outputs.len()), (EVALUATING_MAX, EVALUATING_MAX + 1));
-    assert!(matches!(outputs.last(), Some(Output::Send { frame: Frame::Packet(_), .. })));
+    assert!(matches!(outputs.last(), Some(PeerOutput::Send { frame: Frame::Packet(_), .. })));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn name_that_is_not_here_is_404() {
     let (link, _) = world.link_between(B, A);
     let now = world.now;
     world.core(B).handle_packet(now, link, Some(address(A)), &packet.as_ref());
-    let Some(Output::Send { frame: Frame::Packet(reply), .. }) = world.core(B).poll_output(now) else { panic!() };
+    let Some(PeerOutput::Send { frame: Frame::Packet(reply), .. }) = world.core(B).poll_output(now) else { panic!() };
     assert_eq!(status_of(&reply.as_ref()), Status::NotFound);
     let fate = world.send(A, 9, PING).fate;
     assert_eq!((fate.status, fate.reason), (Status::NotFound, Reason::LookUp));

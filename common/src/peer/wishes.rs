@@ -1,7 +1,7 @@
 //! What the cores inside want, carried out or passed on.
 
 use super::dials::DialFor;
-use super::{Output, Peer};
+use super::{Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::{Address, Name};
 use crate::link::Dial;
@@ -17,7 +17,7 @@ use crate::wire::{Frame, PacketBytes};
 
 impl<S: Signer> Peer<S> {
     /// The next thing to do; drain until `None` after every input, or after a few that came together
-    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+    pub fn poll_output(&mut self, now: Instant) -> Option<PeerOutput> {
         loop {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
@@ -50,21 +50,21 @@ impl<S: Signer> Peer<S> {
             Wish::Dial { dial, supernode } => self.dial_home(now, dial, &supernode),
             Wish::Send { dial, frame } => self.send_home(dial, frame),
             Wish::Close { dial, status, reason } => self.close_home(dial, status, &reason),
-            Wish::PinNetwork(network) => self.outputs.push_back(Output::PinNetwork(network)),
+            Wish::PinNetwork(network) => self.outputs.push_back(PeerOutput::PinNetwork(network)),
             Wish::LoggedIn { grant, signed, rewire, .. } => self.on_logged_in(now, &grant, signed, &rewire),
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
             // Why it is ignored, if it is, is traced by the resolver.
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
             Wish::Lost { reason } => {
                 self.on_home(now, false);
-                self.outputs.push_back(Output::HomeLost { reason });
+                self.outputs.push_back(PeerOutput::HomeLost { reason });
             }
             // The session itself traces it with its reason.
             Wish::Refused { .. } => {}
             Wish::LoggedOut { reason } => {
                 tracing::info!(event = "logged_out", %reason);
                 self.on_logged_out(now);
-                self.outputs.push_back(Output::LoggedOut { reason });
+                self.outputs.push_back(PeerOutput::LoggedOut { reason });
             }
         }
     }
@@ -75,7 +75,7 @@ impl<S: Signer> Peer<S> {
             Wish::Dial { key, locations, .. } => {
                 let attempt = self.dials.begin(DialFor::Neighbour(key));
                 let (key, locations, purpose) = (Some(key), locations.into_vec(), Purpose::Neighbour);
-                self.outputs.push_back(Output::Dial(Dial { attempt, key, locations, purpose }));
+                self.outputs.push_back(PeerOutput::Dial(Dial { attempt, key, locations, purpose }));
             }
             Wish::Send { link, frame } => self.send_frame(link, frame),
             Wish::Close { link, status, reason } => self.close(link, status, &reason.to_string()),
@@ -85,7 +85,7 @@ impl<S: Signer> Peer<S> {
                 }
             }
             Wish::RoutesChanged => self.routes.mark_stale(),
-            Wish::Event(event) => self.outputs.push_back(Output::Event(event)),
+            Wish::Event(event) => self.outputs.push_back(PeerOutput::Event(event)),
         }
     }
 
@@ -102,9 +102,9 @@ impl<S: Signer> Peer<S> {
                 Some(home) => self.send_frame(home, Frame::Relay(packet)),
                 None => self.mail.handle_unsent(now, packet),
             },
-            Wish::Keep { ticket, message } => self.outputs.push_back(Output::Keep { ticket, message }),
-            Wish::Evaluate { ticket, call } => self.outputs.push_back(Output::Evaluate { ticket, call }),
-            Wish::Done(outcome) => self.outputs.push_back(Output::Done(outcome)),
+            Wish::Keep { ticket, message } => self.outputs.push_back(PeerOutput::Keep { ticket, message }),
+            Wish::Evaluate { ticket, call } => self.outputs.push_back(PeerOutput::Evaluate { ticket, call }),
+            Wish::Done(outcome) => self.outputs.push_back(PeerOutput::Done(outcome)),
         }
     }
 
@@ -114,7 +114,7 @@ impl<S: Signer> Peer<S> {
             Wish::Resolved { subject, fresh, answer } => {
                 self.mail.handle_resolved(now, &subject, fresh, answer.as_ref().map_err(|status| *status));
             }
-            Wish::LookedUp { name, answer } => self.outputs.push_back(Output::LookedUp { name, answer }),
+            Wish::LookedUp { name, answer } => self.outputs.push_back(PeerOutput::LookedUp { name, answer }),
             Wish::Ask(look_up) => {
                 if let Some(home) = self.home_link() {
                     self.send_frame(home, Frame::LookUp(look_up));
@@ -122,7 +122,7 @@ impl<S: Signer> Peer<S> {
             }
             Wish::Flood { except, look_up } => {
                 let links = self.neighbourhood.live_links().filter(|(to, _)| Some(*to) != except);
-                let sends = links.map(|(_, link)| Output::Send { link, frame: Frame::LookUp(look_up.clone()) });
+                let sends = links.map(|(_, link)| PeerOutput::Send { link, frame: Frame::LookUp(look_up.clone()) });
                 self.outputs.extend(sends);
             }
             Wish::Answer { to, found } => {
@@ -130,8 +130,8 @@ impl<S: Signer> Peer<S> {
                     self.send_frame(link, Frame::Found(found));
                 }
             }
-            Wish::Save(record) => self.outputs.push_back(Output::Save(record)),
-            Wish::Erase(name) => self.outputs.push_back(Output::Erase(name)),
+            Wish::Save(record) => self.outputs.push_back(PeerOutput::Save(record)),
+            Wish::Erase(name) => self.outputs.push_back(PeerOutput::Erase(name)),
         }
     }
 
@@ -153,7 +153,7 @@ impl<S: Signer> Peer<S> {
             Ok(location) => {
                 let attempt = self.dials.begin(DialFor::Home(home_dial));
                 let dial = Dial { attempt, key: None, locations: vec![location], purpose: Purpose::Home };
-                self.outputs.push_back(Output::Dial(dial));
+                self.outputs.push_back(PeerOutput::Dial(dial));
             }
             Err(reason) => self.session.handle_dial_failed(now, home_dial, Status::Malformed, reason),
         }
@@ -179,7 +179,7 @@ impl<S: Signer> Peer<S> {
         self.remember(now, rewire);
         self.neighbourhood.handle_login(now, grant, rewire);
         self.on_home(now, true);
-        self.outputs.push_back(Output::LoggedIn);
+        self.outputs.push_back(PeerOutput::LoggedIn);
     }
 
     fn on_rewired(&mut self, now: Instant, rewire: &Rewire) {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_runtime::link::{LinkCommand, Stopped};
 
@@ -23,31 +23,33 @@ impl Driver {
     }
 
     /// Carries out what is to be done here, and returns what is to be done by the links
-    fn on_output(&mut self, now: Instant, output: Output) -> Option<LinkCommand> {
+    fn on_output(&mut self, now: Instant, output: PeerOutput) -> Option<LinkCommand> {
         match output {
-            Output::SetHello(hello) => return Some(LinkCommand::SetHello(hello)),
-            Output::Dial(dial) => return Some(LinkCommand::Dial(dial)),
-            Output::Send { link, frame } => return Some(LinkCommand::Send { link, frame }),
-            Output::Close { link, status, reason } => {
+            PeerOutput::SetHello(hello) => return Some(LinkCommand::SetHello(hello)),
+            PeerOutput::Dial(dial) => return Some(LinkCommand::Dial(dial)),
+            PeerOutput::Send { link, frame } => return Some(LinkCommand::Send { link, frame }),
+            PeerOutput::Close { link, status, reason } => {
                 return Some(LinkCommand::Close { link, status, reason: reason.to_string() });
             }
-            Output::Routes(routes) => return Some(LinkCommand::Routes(routes)),
-            Output::Keep { ticket, message } => {
+            PeerOutput::Routes(routes) => return Some(LinkCommand::Routes(routes)),
+            PeerOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }
-            Output::Evaluate { ticket, call } => {
+            PeerOutput::Evaluate { ticket, call } => {
                 let outcome = self.functions.evaluate(&call, SystemTime::now());
                 self.peer.handle_evaluated(now, ticket, outcome.status, outcome.body);
             }
-            Output::PinNetwork(network) => self.inbox.pin(network),
-            Output::Save(record) => self.inbox.save(record),
-            Output::Erase(name) => self.inbox.erase(name),
-            Output::Done(outcome) => self.on_done(outcome),
-            Output::LookedUp { name, answer } => self.on_looked_up(&name, answer.as_ref().map_err(|status| *status)),
+            PeerOutput::PinNetwork(network) => self.inbox.pin(network),
+            PeerOutput::Save(record) => self.inbox.save(record),
+            PeerOutput::Erase(name) => self.inbox.erase(name),
+            PeerOutput::Done(outcome) => self.on_done(outcome),
+            PeerOutput::LookedUp { name, answer } => {
+                self.on_looked_up(&name, answer.as_ref().map_err(|status| *status))
+            }
             // The peer traces both with their reasons.
-            Output::LoggedIn | Output::HomeLost { .. } => {}
-            Output::LoggedOut { .. } => self.on_logged_out(),
-            Output::Event(event) => super::trace::trace(&event),
+            PeerOutput::LoggedIn | PeerOutput::HomeLost { .. } => {}
+            PeerOutput::LoggedOut { .. } => self.on_logged_out(),
+            PeerOutput::Event(event) => super::trace::trace(&event),
         }
         None
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kith_common::directory::Directory;
 use kith_common::link::{HelloTemplate, LinkEnd};
 use kith_common::mail::{Kept, NotStored};
-use kith_common::peer::{self, Peer};
+use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::membership::MembershipConfig;
@@ -85,7 +85,7 @@ impl World {
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session =
             MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
-        let config = peer::Config { session, neighbourhood: NeighbourhoodConfig::default(), boot };
+        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
@@ -218,24 +218,23 @@ impl World {
         }
     }
 
-    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
-        use peer::Output;
+    fn on_peer(&mut self, id: NodeId, output: PeerOutput) {
         self.watch.see(self.queue.now(), id, &Observation::Peer(&output));
         match output {
-            Output::SetHello(hello) => {
+            PeerOutput::SetHello(hello) => {
                 if let Some(peer) = self.node_mut(id).peer_mut() {
                     peer.hello = hello;
                 }
             }
-            Output::Dial(dial) => self.dial(id, &dial),
-            Output::Send { link, frame } => self.send_frame(id, link.0, &frame),
-            Output::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
-            Output::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
-            Output::Keep { ticket, message } => {
+            PeerOutput::Dial(dial) => self.dial(id, &dial),
+            PeerOutput::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            PeerOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            PeerOutput::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
+            PeerOutput::Keep { ticket, message } => {
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };
                 self.write(id, DiskDone::Keep(Box::new(keeping)));
             }
-            Output::Evaluate { ticket, call } => {
+            PeerOutput::Evaluate { ticket, call } => {
                 let local = self.local(id);
                 let body = call.arguments.iter().flat_map(|argument| argument.iter().copied()).collect::<Vec<u8>>();
                 if let Some(peer) = self.node_mut(id).peer_mut() {
@@ -243,28 +242,28 @@ impl World {
                     peer.core.handle_evaluated(local, ticket, Status::Delivered, body);
                 }
             }
-            Output::PinNetwork(network) => {
+            PeerOutput::PinNetwork(network) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.network = Some(network);
                 }
             }
-            Output::Save(record) => {
+            PeerOutput::Save(record) => {
                 let now = self.now();
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.names.insert(record.name.clone(), (record, now));
                 }
             }
-            Output::Erase(name) => {
+            PeerOutput::Erase(name) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.names.remove(&name);
                 }
             }
-            Output::Done(_)
-            | Output::LookedUp { .. }
-            | Output::LoggedIn
-            | Output::HomeLost { .. }
-            | Output::LoggedOut { .. }
-            | Output::Event(_) => {}
+            PeerOutput::Done(_)
+            | PeerOutput::LookedUp { .. }
+            | PeerOutput::LoggedIn
+            | PeerOutput::HomeLost { .. }
+            | PeerOutput::LoggedOut { .. }
+            | PeerOutput::Event(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::Direction;
 use kith_common::mail::Fate;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -233,14 +233,14 @@ impl Story {
     }
 
     /// What a peer's core tells; what it wants done is seen when it is done
-    fn wish(&self, node: NodeId, output: &Output) -> Option<String> {
+    fn wish(&self, node: NodeId, output: &PeerOutput) -> Option<String> {
         Some(match output {
-            Output::Event(event) => self.event(node, event),
-            Output::LoggedIn => "is logged in".into(),
-            Output::HomeLost { reason } => format!("has lost its supernode: {reason}"),
-            Output::LoggedOut { reason } => format!("is logged out: {reason}"),
-            Output::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
-            Output::Done(outcome) => {
+            PeerOutput::Event(event) => self.event(node, event),
+            PeerOutput::LoggedIn => "is logged in".into(),
+            PeerOutput::HomeLost { reason } => format!("has lost its supernode: {reason}"),
+            PeerOutput::LoggedOut { reason } => format!("is logged out: {reason}"),
+            PeerOutput::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
+            PeerOutput::Done(outcome) => {
                 let Fate { id, to, status, reason, transmissions, .. } = &outcome.fate;
                 format!("message {id} to {to}: {status}, {reason}; {transmissions} transmissions")
             }

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use kith_common::directory::Directory;
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::{Direction, LinkEnd};
-use kith_common::peer;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::forward::Count;
 use kith_common::status::Status;
 use kith_common::time::Instant;
@@ -55,7 +55,7 @@ pub enum Observation<'a> {
         frame: &'a Frame,
     },
     /// A peer's core wants or tells this
-    Peer(&'a peer::Output),
+    Peer(&'a PeerOutput),
     /// A packet came to a peer
     Arrived {
         /// As it came
@@ -198,7 +198,7 @@ impl Watch {
         if self.is_over() {
             return;
         }
-        if let Observation::Peer(peer::Output::Done(outcome)) = seen {
+        if let Observation::Peer(PeerOutput::Done(outcome)) = seen {
             *self.fates.entry(outcome.fate.status).or_default() += 1;
         }
         if let Some(story) = &mut self.story {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::names::{FRESH, Source};
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -63,11 +63,11 @@ impl Knowledge {
                 self.near.clear();
                 (self.is_home_up, self.waiting) = (false, BTreeMap::new());
             }
-            Observation::Peer(Output::LoggedIn) => self.is_home_up = true,
-            Observation::Peer(Output::HomeLost { .. } | Output::LoggedOut { .. }) => {
+            Observation::Peer(PeerOutput::LoggedIn) => self.is_home_up = true,
+            Observation::Peer(PeerOutput::HomeLost { .. } | PeerOutput::LoggedOut { .. }) => {
                 (self.is_home_up, self.waiting) = (false, BTreeMap::new());
             }
-            Observation::Peer(Output::Done(outcome)) => drop(self.waiting.remove(&outcome.fate.id)),
+            Observation::Peer(PeerOutput::Done(outcome)) => drop(self.waiting.remove(&outcome.fate.id)),
             Observation::Received { frame: Frame::Found(found), .. } => {
                 self.heard.extend(found.record.iter().map(|record| (record.name.clone(), now)));
             }
@@ -78,7 +78,9 @@ impl Knowledge {
                 let new: Vec<Name> = new.cloned().collect();
                 self.near.extend(new);
             }
-            Observation::Peer(Output::Event(Event::GuestAccepted { name, .. })) => drop(self.near.insert(name.clone())),
+            Observation::Peer(PeerOutput::Event(Event::GuestAccepted { name, .. })) => {
+                self.near.insert(name.clone());
+            }
             Observation::Asked { id, to, .. } => self.send(now, *id, to),
             Observation::Sent { frame: Frame::LookUp(LookUp { subject: Subject::Name(name), .. }), .. } => {
                 self.asked.insert(name.clone(), now);
@@ -127,7 +129,7 @@ impl Oracle for Answers {
                     }
                 }
             }
-            Observation::Peer(Output::LookedUp { name, answer: Ok(answer) })
+            Observation::Peer(PeerOutput::LookedUp { name, answer: Ok(answer) })
                 if answer.source == Source::Memory && !answer.stale =>
             {
                 let left = self.left.get(&(name.clone(), answer.address)).copied();

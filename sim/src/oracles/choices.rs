@@ -7,7 +7,7 @@
 //! Peers with a link that is down are asked what they would do with packets that could come, as few that do come meet it.
 
 use kith_common::id::{Address, ShortId};
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::forward::NewRoutes;
 use kith_common::routing::{Decision, RouteCache, Routes};
 use kith_common::time::Instant;
@@ -49,7 +49,7 @@ impl Oracle for Choices {
             Observation::Started | Observation::Killed => {
                 *self.routes.of(node) = None;
             }
-            Observation::Peer(Output::Routes(routes)) => {
+            Observation::Peer(PeerOutput::Routes(routes)) => {
                 self.arrived = None;
                 *self.routes.of(node) = routes.as_deref().cloned();
             }

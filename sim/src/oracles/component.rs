@@ -9,7 +9,7 @@ use std::time::Duration;
 use kith_common::directory::Pair;
 use kith_common::id::Address;
 use kith_common::lift::{self, Maps};
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::truth::{is_alive, is_logged_in, live_links};
@@ -78,7 +78,7 @@ impl Oracle for Component {
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        if let Observation::Peer(Output::LoggedIn | Output::LoggedOut { .. }) = seen {
+        if let Observation::Peer(PeerOutput::LoggedIn | PeerOutput::LoggedOut { .. }) = seen {
             self.logged_in_since.remove(&node);
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::link::Direction;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{CloseReason, Event};
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
@@ -47,7 +47,9 @@ impl Oracle for Crossing {
             Observation::Closed { link, .. } => {
                 self.links.remove(&(node, *link));
             }
-            Observation::Peer(Output::Event(Event::LinkClosed { link, reason: CloseReason::Duplicate, .. })) => {
+            Observation::Peer(PeerOutput::Event(Event::LinkClosed {
+                link, reason: CloseReason::Duplicate, ..
+            })) => {
                 let Some((other, direction)) = self.links.get(&(node, link.0)).copied() else { return Ok(()) };
                 self.closed.insert((node, other), (now, direction));
                 // The other side's words for the same dial are the opposite ones.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
@@ -62,10 +62,10 @@ impl Oracle for Dials {
             Observation::Opened { other, .. } if other.0 < self.supernodes => {
                 self.tries.remove(&node);
             }
-            Observation::Peer(Output::LoggedOut { .. }) => {
+            Observation::Peer(PeerOutput::LoggedOut { .. }) => {
                 self.tries.remove(&node);
             }
-            Observation::Peer(Output::Dial(dial)) if dial.purpose == Purpose::Home => {
+            Observation::Peer(PeerOutput::Dial(dial)) if dial.purpose == Purpose::Home => {
                 let (tries, last) = self.tries.get(&node).copied().unwrap_or((0, now));
                 self.tries.insert(node, (tries + 1, now));
                 if tries < GROWN {

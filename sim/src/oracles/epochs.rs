@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kith_common::id::Epoch;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 
@@ -35,7 +35,7 @@ impl Oracle for Epochs {
                 self.has_logged_in.insert(node, true);
                 Ok(())
             }
-            Observation::Peer(Output::Event(Event::Rewired { epoch, .. })) => {
+            Observation::Peer(PeerOutput::Event(Event::Rewired { epoch, .. })) => {
                 let before = self.tables.insert(node, *epoch).unwrap_or_default();
                 // A login repeats the table of the epoch that it found; a rewire must bring a newer one.
                 let may_repeat = self.has_logged_in.insert(node, false).unwrap_or_default();

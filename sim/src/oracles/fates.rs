@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::mail::{Fate, IN_FLIGHT_MAX, SEND_TIMEOUT};
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::content::Content;
@@ -171,7 +171,7 @@ impl Oracle for Fates {
                     return Err("two messages with one id".into());
                 }
             }
-            Observation::Peer(Output::Done(outcome)) => return self.judge(now, node, &outcome.fate),
+            Observation::Peer(PeerOutput::Done(outcome)) => return self.judge(now, node, &outcome.fate),
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
                 let source = packet.header().source;

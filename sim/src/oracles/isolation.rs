@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Report;
@@ -66,7 +66,7 @@ impl Oracle for Isolation {
         match seen {
             Observation::Sent { frame: Frame::Report(Report::Isolated), .. } => drop(self.told.insert(node, now)),
             // Between two steps somebody may be killed or leave, and log in anew.
-            Observation::Started | Observation::Peer(Output::LoggedOut { .. }) => {
+            Observation::Started | Observation::Peer(PeerOutput::LoggedOut { .. }) => {
                 self.linked.remove(&node);
                 self.silent.remove(&node);
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, Key};
 use kith_common::link::LinkId;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{CloseReason, Event};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -79,7 +79,7 @@ impl Oracle for MakeBeforeBreak {
                 self.tables.of(node).want(now, &granted.rewire);
             }
             Observation::Received { frame: Frame::Rewire(rewire), .. } => self.tables.of(node).want(now, rewire),
-            Observation::Peer(Output::Event(event)) => match event {
+            Observation::Peer(PeerOutput::Event(event)) => match event {
                 Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => {
                     self.tables.of(node).awaited.remove(address);
                 }

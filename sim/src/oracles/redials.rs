@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::id::Key;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{LinkStatus, NeighbourhoodConfig};
 use kith_common::time::Instant;
 
@@ -38,7 +38,7 @@ impl Oracle for Redials {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        if let Observation::Peer(Output::Dial(dial)) = seen
+        if let Observation::Peer(PeerOutput::Dial(dial)) = seen
             && let Some(key) = dial.key
         {
             self.dialled.insert((node, key), now);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kith_common::id::{Address, MessageId};
 use kith_common::mail::Reason;
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 use kith_common::routing::NeighbourView;
 use kith_common::routing::forward::NewRoutes;
 use kith_common::time::Instant;
@@ -93,7 +93,7 @@ impl Oracle for Resends {
                 *self.routes.of(node) = None;
                 self.sent.of(node).clear();
             }
-            Observation::Peer(Output::Routes(routes)) => {
+            Observation::Peer(PeerOutput::Routes(routes)) => {
                 // By other routes the out-box may begin anew: who failed once is better than nobody.
                 self.sent.of(node).values_mut().for_each(|sent| sent.hops.clear());
                 *self.routes.of(node) = routes.as_deref().cloned();
@@ -104,7 +104,7 @@ impl Oracle for Resends {
             Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
                 return self.transmit(node, *link, packet);
             }
-            Observation::Peer(Output::Done(outcome)) => {
+            Observation::Peer(PeerOutput::Done(outcome)) => {
                 let fate = &outcome.fate;
                 self.sent.of(node).remove(&fate.id);
                 // Looking a name up takes 8 s at most, so that there are 2 s for two transmissions.

@@ -1,6 +1,6 @@
 //! How many sends of each peer have no fate yet.
 
-use kith_common::peer::Output;
+use kith_common::peer::PeerOutput;
 
 use super::per_node::PerNode;
 use crate::mesh::node::NodeId;
@@ -16,7 +16,7 @@ impl UnderWay {
         match seen {
             Observation::Started | Observation::Killed => *sends = 0,
             Observation::Asked { .. } => *sends += 1,
-            Observation::Peer(Output::Done(_)) => *sends = sends.saturating_sub(1),
+            Observation::Peer(PeerOutput::Done(_)) => *sends = sends.saturating_sub(1),
             _ => {}
         }
     }

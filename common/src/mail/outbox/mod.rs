@@ -56,7 +56,7 @@ const _: () = assert!(names::ANSWER_TIMEOUT.as_millis() < SEND_TIMEOUT.as_millis
 
 /// What the out-box wants of the mail around it
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum OutboxOutput {
     /// Find out where `name` is; answer with [`Outbox::handle_resolved`]
     Resolve {
         name: Name,
@@ -119,7 +119,7 @@ pub(super) struct Outbox {
     packets: BTreeMap<u64, MessageId>,
     /// Who waits for a name
     waiting: BTreeSet<(Name, MessageId)>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<OutboxOutput>,
 }
 
 impl Outbox {
@@ -164,7 +164,7 @@ impl Outbox {
         }
     }
 
-    /// The answer to [`Output::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
+    /// The answer to [`OutboxOutput::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
     pub(super) fn handle_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<Target, Status>) {
         for id in self.waiting_for(name) {
             let Some(send) = self.sends.get(&id) else { continue };
@@ -178,12 +178,12 @@ impl Outbox {
         }
     }
 
-    /// The answer to [`Output::Transmit`] and [`Output::Relay`]: this packet was made, and is on its way to a first hop
-    pub(super) fn handle_packed(&mut self, output: &Output, packet: u64) {
+    /// The answer to [`OutboxOutput::Transmit`] and [`OutboxOutput::Relay`]: this packet was made, and is on its way to a first hop
+    pub(super) fn handle_packed(&mut self, output: &OutboxOutput, packet: u64) {
         let (id, transmission, destination, is_relay) = match output {
-            Output::Transmit { id, transmission, destination, .. } => (id, *transmission, *destination, false),
-            Output::Relay { id, transmission, destination } => (id, *transmission, *destination, true),
-            Output::Resolve { .. } | Output::Done(_) => return,
+            OutboxOutput::Transmit { id, transmission, destination, .. } => (id, *transmission, *destination, false),
+            OutboxOutput::Relay { id, transmission, destination } => (id, *transmission, *destination, true),
+            OutboxOutput::Resolve { .. } | OutboxOutput::Done(_) => return,
         };
         let Some(send) = self.sends.get_mut(id) else { return };
         send.packets.push(Sent { packet, transmission, destination, is_relay });
@@ -280,7 +280,7 @@ impl Outbox {
     }
 
     /// The next thing to do
-    pub(super) fn poll_output(&mut self) -> Option<Output> {
+    pub(super) fn poll_output(&mut self) -> Option<OutboxOutput> {
         self.outputs.pop_front()
     }
 
@@ -296,12 +296,12 @@ impl Outbox {
         tracing::info!(%id, %to, %status, %reason, "send refused");
         let (path, body) = Default::default();
         let fate = Fate { id, to, status, path, elapsed: Duration::ZERO, transmissions: 0, reason, body };
-        self.outputs.push_back(Output::Done(fate));
+        self.outputs.push_back(OutboxOutput::Done(fate));
     }
 
     fn resolve(&mut self, id: MessageId, name: Name, fresh: bool) {
         self.waiting.insert((name.clone(), id));
-        self.outputs.push_back(Output::Resolve { name, fresh });
+        self.outputs.push_back(OutboxOutput::Resolve { name, fresh });
     }
 
     fn waiting_for(&self, name: &Name) -> Vec<MessageId> {
@@ -389,7 +389,7 @@ impl Outbox {
     fn transmit(&mut self, now: Instant, id: MessageId, reason: &'static str) {
         let Some((transmission, destination)) = self.next_transmission(now, id, reason) else { return };
         let avoid = self.sends.get(&id).map(|send| send.avoid.clone()).unwrap_or_default();
-        self.outputs.push_back(Output::Transmit { id, transmission, destination, avoid });
+        self.outputs.push_back(OutboxOutput::Transmit { id, transmission, destination, avoid });
     }
 
     fn relay(&mut self, now: Instant, id: MessageId) {
@@ -399,7 +399,7 @@ impl Outbox {
         if let Some(send) = self.sends.get_mut(&id) {
             send.relaying = trouble;
         }
-        self.outputs.push_back(Output::Relay { id, transmission, destination });
+        self.outputs.push_back(OutboxOutput::Relay { id, transmission, destination });
     }
 
     /// Counts a transmission and sets its timer; past [`TRANSMISSIONS_MAX`] only the deadline is left to wait for
@@ -468,7 +468,7 @@ impl Outbox {
         self.waiting.remove(&(to.clone(), *id));
         let (elapsed, transmissions) = (now - send.started, send.transmissions);
         tracing::debug!(%id, %to, %status, transmissions, elapsed_us = elapsed.as_micros() as u64, %reason, "send ended");
-        let fate = Output::Done(Fate { id: *id, to, status, path, elapsed, transmissions, reason, body });
+        let fate = OutboxOutput::Done(Fate { id: *id, to, status, path, elapsed, transmissions, reason, body });
         self.outputs.extend(mutant::is(Mutant::FateTwice).then(|| fate.clone()));
         self.outputs.push_back(fate);
     }

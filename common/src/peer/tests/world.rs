@@ -235,43 +235,43 @@ impl World {
         }
     }
 
-    fn on_output(&mut self, n: u8, output: Output) {
+    fn on_output(&mut self, n: u8, output: PeerOutput) {
         let now = self.now;
         let node = self.peers.get_mut(&n).unwrap();
         match output {
-            Output::SetHello(hello) => node.hello = hello,
-            Output::Dial(dial) => self.dial(n, &dial),
-            Output::Send { link, frame } => {
+            PeerOutput::SetHello(hello) => node.hello = hello,
+            PeerOutput::Dial(dial) => self.dial(n, &dial),
+            PeerOutput::Send { link, frame } => {
                 if matches!(frame, Frame::Packet(_) | Frame::Relay(_) | Frame::Found(_)) {
                     node.told.sent.push((link, frame.clone()));
                 }
                 self.queue.push_back(Delivery::Frame(far(link), frame));
             }
-            Output::Close { link, status, reason } => {
+            PeerOutput::Close { link, status, reason } => {
                 node.told.words.push("close");
                 self.end(far(link), LinkEnd::Bye(status, reason));
             }
-            Output::Routes(routes) => {
+            PeerOutput::Routes(routes) => {
                 node.told.words.push(if routes.is_some() { "routes" } else { "no routes" });
                 node.routes = routes.map(|routes| *routes);
             }
-            Output::Keep { ticket, message } => {
+            PeerOutput::Keep { ticket, message } => {
                 node.told.kept.push((ticket, message));
                 if !node.is_disk_stuck {
                     node.core.handle_kept(now, ticket, Ok(Kept::New { sequence: ticket }));
                 }
             }
-            Output::Evaluate { ticket, call } => {
+            PeerOutput::Evaluate { ticket, call } => {
                 let body = call.function.as_bytes().to_vec().try_into().unwrap();
                 node.core.handle_evaluated(now, ticket, Status::Delivered, body);
             }
-            Output::PinNetwork(network) => assert_eq!(network, self::network()),
-            Output::Done(outcome) => node.told.done.push(outcome),
-            Output::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
-            Output::LoggedIn => node.told.words.push("logged in"),
-            Output::HomeLost { .. } => node.told.words.push("home lost"),
-            Output::LoggedOut { .. } => node.told.words.push("logged out"),
-            Output::Save(_) | Output::Erase(_) | Output::Event(_) => {}
+            PeerOutput::PinNetwork(network) => assert_eq!(network, self::network()),
+            PeerOutput::Done(outcome) => node.told.done.push(outcome),
+            PeerOutput::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
+            PeerOutput::LoggedIn => node.told.words.push("logged in"),
+            PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
+            PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
+            PeerOutput::Save(_) | PeerOutput::Erase(_) | PeerOutput::Event(_) => {}
         }
     }
 
@@ -382,7 +382,7 @@ impl Node {
             external: Default::default(),
             listen_port: 7401,
         };
-        let config = Config { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
+        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
         let rng = ChaCha20Rng::from_seed([n; 32]);
         Self {
             core: Peer::new(Instant::ZERO, config, ed(n), rng, []),

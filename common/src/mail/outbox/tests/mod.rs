@@ -32,23 +32,23 @@ fn report(packet: u64, destination: Address, status: Status, cause: Cause) -> Un
     Undeliverable { packet, destination, status, cause, path: Bounded::new() }
 }
 
-fn drain(outbox: &mut Outbox) -> Vec<Output> {
+fn drain(outbox: &mut Outbox) -> Vec<OutboxOutput> {
     std::iter::from_fn(|| outbox.poll_output()).collect()
 }
 
 /// The shortest form of an output, for tables
-fn told(output: &Output) -> String {
+fn told(output: &OutboxOutput) -> String {
     match output {
-        Output::Resolve { name, fresh: false } => format!("resolve {name}"),
-        Output::Resolve { name, fresh: true } => format!("resolve {name} anew"),
-        Output::Transmit { transmission, destination, avoid, .. } => {
+        OutboxOutput::Resolve { name, fresh: false } => format!("resolve {name}"),
+        OutboxOutput::Resolve { name, fresh: true } => format!("resolve {name} anew"),
+        OutboxOutput::Transmit { transmission, destination, avoid, .. } => {
             let avoid: Vec<String> = avoid.iter().map(|hop| (hop.0 >> 32).to_string()).collect();
             format!("transmit {transmission} to {} not {}", &destination.to_string()[..1], avoid.join(","))
         }
-        Output::Relay { transmission, destination, .. } => {
+        OutboxOutput::Relay { transmission, destination, .. } => {
             format!("relay {transmission} to {}", &destination.to_string()[..1])
         }
-        Output::Done(fate) => format!("{} {} after {}", fate.status.code(), fate.reason, fate.transmissions),
+        OutboxOutput::Done(fate) => format!("{} {} after {}", fate.status.code(), fate.reason, fate.transmissions),
     }
 }
 
@@ -78,7 +78,7 @@ impl One {
     fn told(&mut self) -> Vec<String> {
         let outputs = drain(&mut self.outbox);
         for output in &outputs {
-            if let Output::Transmit { transmission, .. } | Output::Relay { transmission, .. } = output {
+            if let OutboxOutput::Transmit { transmission, .. } | OutboxOutput::Relay { transmission, .. } = output {
                 self.outbox.handle_packed(output, (*transmission).into());
             }
         }
@@ -130,7 +130,7 @@ fn reply_of_the_receiver_is_the_fate() {
         reason: Reason::Replied,
         body: vec![1, 2].try_into().unwrap(),
     };
-    assert_eq!(drain(&mut one.outbox), [Output::Done(expected)]);
+    assert_eq!(drain(&mut one.outbox), [OutboxOutput::Done(expected)]);
     assert!(one.outbox.is_empty());
     assert_eq!(one.outbox.next_timeout(), None);
 }

@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    fn pack(&mut self, output: &Output) {
+    fn pack(&mut self, output: &OutboxOutput) {
         self.packets += 1;
         self.outbox.handle_packed(output, self.packets);
         self.unanswered = Some(self.packets);
@@ -98,13 +98,13 @@ impl World {
     fn drain(&mut self) {
         while let Some(output) = self.outbox.poll_output() {
             match output {
-                Output::Transmit { transmission, ref avoid, .. } => {
+                OutboxOutput::Transmit { transmission, ref avoid, .. } => {
                     assert!(transmission <= TRANSMISSIONS_MAX && avoid.len() <= usize::from(TRANSMISSIONS_MAX));
                     self.pack(&output);
                 }
-                Output::Relay { .. } => self.pack(&output),
-                Output::Resolve { .. } => {}
-                Output::Done(fate) => {
+                OutboxOutput::Relay { .. } => self.pack(&output),
+                OutboxOutput::Resolve { .. } => {}
+                OutboxOutput::Done(fate) => {
                     assert!(fate.elapsed <= SEND_TIMEOUT + Duration::from_secs(2), "only a late clock makes it longer");
                     self.ended[usize::from(fate.id.0[0])] += 1;
                 }
