@@ -217,7 +217,6 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// The whole program
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next();

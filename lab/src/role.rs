@@ -106,11 +106,9 @@ pub(crate) fn without_settings(command: &mut Command) {
 /// What a supernode of the lab is started with
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SupernodeArgs<'a> {
-    /// Its home directory
     pub home: &'a Path,
     /// Where it listens: [`ANY_PORT`], or what it got at its first start
     pub listen: &'a str,
-    /// The network's degree
     pub degree: u8,
     /// How long a peer that says nothing keeps its place
     pub lease: Duration,
@@ -123,7 +121,6 @@ pub(crate) struct SupernodeArgs<'a> {
 /// What a peer of the lab is started with
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerArgs<'a> {
-    /// Its home directory
     pub home: &'a Path,
     /// The name to log in under
     pub name: &'a str,

@@ -21,7 +21,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// One page
 struct Page {
     /// Relative to the repository
     path: PathBuf,

@@ -155,7 +155,6 @@ pub(crate) struct Config {
     pub hello_timeout: Duration,
     /// How long a looked-up peer is remembered when no supernode answers
     pub lookup_remembered: Duration,
-    /// Events to log
     pub log: logging::Filter,
     /// How to write them
     pub log_format: logging::Format,

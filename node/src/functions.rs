@@ -38,7 +38,6 @@ impl Outcome {
     }
 }
 
-/// The built-in functions
 pub(crate) struct Functions {
     status: Box<dyn Fn() -> String + Send + Sync>,
 }

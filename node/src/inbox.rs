@@ -49,7 +49,6 @@ pub const META_BYTES_MAX: usize = 4_096;
 pub struct Incoming {
     /// From whom it is, and what it says
     pub message: Arrival,
-    /// When it came
     pub received: SystemTime,
 }
 
@@ -65,7 +64,6 @@ pub struct Stored {
 /// Which messages to list
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// Only this sender's
     pub from: Option<Name>,
     /// Only those with a larger sequence
     pub after: u64,

@@ -26,7 +26,6 @@ const SOCKET_PATH_FILE: &str = "control.path";
 /// The two kinds of daemon that live in a home
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// The command's name
     pub program: &'static str,
     /// The home's name beneath the user's own
     pub directory: &'static str,
@@ -66,34 +65,19 @@ pub enum HomeError {
     /// Another daemon runs in it
     #[error("{program} already runs in {}{}; stop it, or give another --home", home.display(), pid_text(*pid))]
     Locked {
-        /// The home
         home: PathBuf,
-        /// Whose daemon
         program: String,
         /// Its process, if it could be read
         pid: Option<u32>,
     },
     /// The other kind of daemon lives in it
     #[error("{} is the home of a {program}; give another one with --home DIR", home.display())]
-    OtherRole {
-        /// The home
-        home: PathBuf,
-        /// Whose
-        program: String,
-    },
+    OtherRole { home: PathBuf, program: String },
     /// Even the fallback is too long
     #[error("the socket's path {} is over {SOCKET_PATH_BYTES_MAX} bytes; set $XDG_RUNTIME_DIR to a short one", .0.display())]
     SocketPath(PathBuf),
-    /// The system refused
     #[error("cannot {action} {}: {error}", path.display())]
-    Io {
-        /// What was tried
-        action: &'static str,
-        /// On what
-        path: PathBuf,
-        /// Why not
-        error: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, error: io::Error },
 }
 
 fn pid_text(pid: Option<u32>) -> String {
@@ -144,7 +128,6 @@ impl Home {
         &self.path
     }
 
-    /// Whose home
     pub fn role(&self) -> Role {
         self.role
     }
@@ -317,7 +300,6 @@ impl ControlSocket {
         self.listener.try_clone()
     }
 
-    /// Where it is
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

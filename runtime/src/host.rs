@@ -34,12 +34,7 @@ pub enum DaemonError<E> {
     Home(#[from] HomeError),
     /// The system refused something that a daemon needs
     #[error("cannot {action}: {error}")]
-    Io {
-        /// What
-        action: &'static str,
-        /// Why not
-        error: io::Error,
-    },
+    Io { action: &'static str, error: io::Error },
     /// The driver did not start, or gave up
     #[error(transparent)]
     Driver(E),
@@ -51,7 +46,6 @@ pub enum ListenError {
     /// It has said nothing for 5 s
     #[error("the system does not say where it listens")]
     Silent,
-    /// It has ended
     #[error("the link thread has ended")]
     Ended,
     /// It has said something else first
@@ -99,7 +93,6 @@ impl Shutdown {
 pub struct Seat<R> {
     /// From the control socket
     pub requests: mpsc::Receiver<ControlRequest<R>>,
-    /// When to end
     pub shutdown: Shutdown,
 }
 

@@ -37,33 +37,20 @@ pub enum IdentityError {
     /// The operating system refused
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was tried
         action: &'static str,
-        /// On what
         path: PathBuf,
         /// What came of it
         source: io::Error,
     },
     /// Others may read the key, so it may be known already
     #[error("the key {path} can be read by others (mode {mode:04o}); if nobody has: chmod 600 {path}")]
-    KeyIsOpen {
-        /// The key's file
-        path: PathBuf,
-        /// Its permissions
-        mode: u32,
-    },
+    KeyIsOpen { path: PathBuf, mode: u32 },
     /// The key's file holds something else
     #[error("{path} is not a Kith key ({KEY_DIGITS} hexadecimal digits); move it away to get a new identity")]
-    NotAKey {
-        /// The key's file
-        path: PathBuf,
-    },
+    NotAKey { path: PathBuf },
     /// The boot file holds something else
     #[error("{path} is not a number of starts; write one larger than any before, for example: date +%s > {path}")]
-    NotABoot {
-        /// The boot file
-        path: PathBuf,
-    },
+    NotABoot { path: PathBuf },
 }
 
 impl Identity {
@@ -115,12 +102,10 @@ impl Identity {
         sync_directory(home)
     }
 
-    /// The libp2p form
     pub fn keypair(&self) -> Keypair {
         self.pair.clone().into()
     }
 
-    /// The libp2p name
     pub fn peer_id(&self) -> PeerId {
         PublicKey::from(self.pair.public()).to_peer_id()
     }

@@ -15,7 +15,6 @@ pub const SUPERNODE_PORT: u16 = 7400;
 /// A text is not a location; the text says what is wrong and what would be right
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// Nothing was written
     #[error("a location is empty; write host:port, for example supernode-1:7400")]
     Empty,
     /// The part after the colon
@@ -27,7 +26,6 @@ pub enum LocationError {
     /// Begins with a slash and cannot be read
     #[error("{text:?} is not a multiaddr ({fault}); write for example /dns4/supernode-1/tcp/7400")]
     Multiaddr {
-        /// What was written
         text: String,
         /// What the parser says
         fault: String,

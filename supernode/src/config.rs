@@ -92,11 +92,9 @@ pub(crate) struct Config {
     pub lease: Duration,
     /// None for a network without one
     pub secret: Option<Secret>,
-    /// Links at most
     pub links_max: usize,
     /// Links to one IP address at most
     pub links_per_ip_max: usize,
-    /// Events to log
     pub log: logging::Filter,
     /// How to write them
     pub log_format: logging::Format,

@@ -43,7 +43,6 @@ impl Network {
         Ok(Self { id, certificate })
     }
 
-    /// The network's id
     pub fn id(&self) -> NetworkId {
         self.id
     }

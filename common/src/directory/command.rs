@@ -26,14 +26,10 @@ pub enum Command {
     Suspect {
         /// Which; a session has one address, and a suspicion must not outlive it
         session: SessionId,
-        /// For people
         reason: SuspectReason,
     },
     /// A suspect is heard again and returns to the ring
-    Clear {
-        /// Which
-        session: SessionId,
-    },
+    Clear { session: SessionId },
     /// Two peers cannot connect: each is absent to the other until one logs in again, or the pair expires
     UnreachablePair {
         /// Who dialled
@@ -42,27 +38,13 @@ pub enum Command {
         other: Address,
     },
     /// Two peers may try to connect again
-    ExpirePair {
-        /// One of them
-        a: Address,
-        /// The other one
-        b: Address,
-    },
+    ExpirePair { a: Address, b: Address },
     /// A peer says goodbye
-    LogOut {
-        /// Its session
-        session: SessionId,
-    },
+    LogOut { session: SessionId },
     /// A lease has ended
-    Expire {
-        /// Of this session
-        session: SessionId,
-    },
+    Expire { session: SessionId },
     /// A name belongs to nobody again; its session, if there is one, ends
-    Release {
-        /// Which
-        name: Name,
-    },
+    Release { name: Name },
 }
 
 /// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session

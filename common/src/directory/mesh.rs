@@ -15,7 +15,7 @@ use crate::ring::Ring;
 
 type Touched = BTreeSet<Address>;
 
-/// Who is linked to whom
+/// The links between members
 #[derive(Clone, Debug)]
 pub(super) struct Mesh {
     degree: u8,

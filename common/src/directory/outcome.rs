@@ -26,16 +26,13 @@ pub struct Applied {
 pub enum Outcome {
     /// The network's degree has changed
     Configured,
-    /// The session stands
     LoggedIn(LoggedIn),
     /// The peer is out of the ring
     Suspected {
-        /// Where it was
         address: Address,
     },
     /// The peer is in the ring again
     Cleared {
-        /// Where it is
         address: Address,
     },
     /// The two are absent to each other
@@ -60,7 +57,6 @@ pub enum Outcome {
 /// A session that stands
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedIn {
-    /// Its id
     pub session: SessionId,
     /// Name, key, address, the epoch at which it began, and its locations
     pub record: Record,
@@ -84,11 +80,8 @@ pub enum Entry {
 /// A session that is over
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its id
     pub session: SessionId,
-    /// Its name
     pub name: Name,
-    /// Its key
     pub key: Key,
     /// The place that is free now
     pub address: Address,
@@ -149,7 +142,6 @@ impl Refusal {
 /// A name and whose it is
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The owner
     pub key: Key,
     /// Its session, if it is logged in
     pub session: Option<SessionId>,
@@ -158,13 +150,9 @@ pub struct Account {
 /// One stay of one peer
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its id
     pub id: SessionId,
-    /// Under which name
     pub name: Name,
-    /// Whose
     pub key: Key,
-    /// At which place
     pub address: Address,
     /// When it began
     pub epoch: Epoch,

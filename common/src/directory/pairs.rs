@@ -27,7 +27,6 @@ impl Pair {
         Self { low: a.min(b), high: a.max(b) }
     }
 
-    /// Both addresses
     pub const fn ends(self) -> [Address; 2] {
         [self.low, self.high]
     }
@@ -70,7 +69,7 @@ impl Pairs {
         self.of(address).next().is_some()
     }
 
-    /// Who is absent to `address`
+    /// The members that are absent to `address`
     pub(super) fn of(&self, address: Address) -> impl Iterator<Item = Address> + '_ {
         self.absent.range((address, Address(0))..=(address, Address(u64::MAX))).map(|(_, other)| *other)
     }

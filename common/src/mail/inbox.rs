@@ -69,7 +69,6 @@ impl Kept {
 pub enum NotStored {
     /// The disk or its quota is full
     DiskFull,
-    /// The disk fails
     DiskFailed,
 }
 

@@ -140,7 +140,7 @@ impl Mail {
         }
     }
 
-    /// Who this peer is; `None` without a session
+    /// This peer in its session; `None` without one
     pub const fn own(&self) -> Option<&Own> {
         self.own.as_ref()
     }
@@ -241,7 +241,7 @@ impl Mail {
 
     /// A packet of this peer's own is with somebody who cannot pass it on, or came back with nobody left to try
     pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
-        // Why it is ignored, if it is, is traced by the out-box.
+        // The out-box traces it with its reason if it ignores the frame.
         let _ = self.outbox.handle_undeliverable(now, report);
     }
 

@@ -55,13 +55,10 @@ pub enum MailOutput {
 pub struct Arrival {
     /// The sender's id for it
     pub id: MessageId,
-    /// The sender's name
     pub from: Name,
-    /// The sender's key
     pub key: Key,
     /// The sender's place now
     pub address: Address,
-    /// What it says
     pub bytes: Bytes<DATA_BYTES_MAX>,
 }
 

@@ -84,7 +84,6 @@ impl Seen {
         self.order.len()
     }
 
-    /// Whether none is
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

@@ -29,26 +29,19 @@ pub enum NamesOutput {
     Flood {
         /// Where the question came from
         except: Option<Address>,
-        /// The question
         look_up: LookUp,
     },
     /// To this neighbour
-    Answer {
-        /// Who asked
-        to: Address,
-        /// What was found
-        found: Found,
-    },
+    Answer { to: Address, found: Found },
     /// Write it to disk, with the time of day, under its name
     Save(Record),
     /// Erase the record of this name from the disk
     Erase(Name),
 }
 
-/// Who knew
+/// Where an answer comes from
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The directory
     Supernode,
     /// The own table, or a neighbour's
     Tables,
@@ -61,13 +54,10 @@ pub enum Source {
 /// What is known of a peer
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its name
     pub name: Name,
-    /// Its place
     pub address: Address,
     /// All that the directory knows; a neighbour's table holds only the two above
     pub record: Option<Record>,
-    /// Who knew
     pub source: Source,
     /// Whether it may be out of date: no supernode could be asked
     pub stale: bool,
@@ -88,9 +78,7 @@ impl Answer {
 /// What the asker's own tables say
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
-    /// The name
     pub name: Name,
-    /// The place
     pub address: Address,
     /// Of a neighbour, what its rewire said
     pub record: Option<Record>,
@@ -99,7 +87,6 @@ pub struct Local {
 /// Where an answer comes from
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answerer {
-    /// The home supernode
     Supernode,
     /// The neighbour at this address
     Neighbour(Address),

@@ -42,7 +42,7 @@ pub(super) struct Floods {
 #[derive(Debug)]
 struct Route {
     subject: Subject,
-    /// Whom the answer goes to; `None`: it went, or the question is our own
+    /// The neighbour that the answer goes to; `None`: it went, or the question is our own
     back: Option<Address>,
 }
 
@@ -75,7 +75,7 @@ impl Floods {
         self.expiries.push_back((now + ROUTE_LIFETIME, query));
     }
 
-    /// Who waits for an answer, and what was asked
+    /// The neighbour that waits for an answer, and what was asked
     pub(super) fn asker(&self, query: u64) -> Result<(Address, &Subject), Ignored> {
         let route = self.routes.get(&query).ok_or(Ignored::Unknown)?;
         Ok((route.back.ok_or(Ignored::Duplicate)?, &route.subject))

@@ -16,7 +16,6 @@ pub const REMEMBER_HEARSAY: Duration = Duration::from_secs(60);
 /// An unchanged record is written to disk this often at most; so much of its 24 hours may be lost by a restart
 pub const WRITE_EVERY: Duration = Duration::from_secs(3600);
 
-/// A remembered record
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recalled {
     pub(super) record: Record,

@@ -113,7 +113,6 @@ impl Resolver {
         self.memory.len()
     }
 
-    /// Whether none is
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

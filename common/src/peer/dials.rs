@@ -9,7 +9,6 @@ use crate::id::Key;
 pub(super) enum DialFor {
     /// The session's attempt
     Home(u64),
-    /// A neighbour
     Neighbour(Key),
 }
 

@@ -45,7 +45,7 @@ impl<S: Signer> Peer<S> {
             Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
             Frame::Found(found) => {
                 if let Some(from) = self.neighbour_on(link) {
-                    // Why it is ignored, if it is, is traced by the resolver.
+                    // The resolver traces it with its reason if it ignores the frame.
                     let _ = self.names.handle_found(now, Answerer::Neighbour(from), &found);
                 }
             }
@@ -112,7 +112,7 @@ impl<S: Signer> Peer<S> {
             Subject::Name(name) => self.neighbourhood.find(name).and_then(|(_, record)| record),
             Subject::ShortId(_) => None,
         };
-        // Why it goes no farther, if it does not, is traced by the resolver.
+        // The resolver traces it with its reason if the question goes no farther.
         let _ = self.names.handle_look_up(now, from, look_up, known.or_else(|| self.own_record(&look_up.subject)));
     }
 

@@ -72,7 +72,6 @@ struct Home {
     attempt: u64,
 }
 
-/// A peer
 #[derive(Debug)]
 pub struct Peer<S> {
     signer: S,
@@ -181,9 +180,7 @@ impl<S: Signer> Peer<S> {
     }
 }
 
-/// Readings
 impl<S: Signer> Peer<S> {
-    /// Its identity
     pub fn key(&self) -> Key {
         self.signer.key()
     }
@@ -224,12 +221,10 @@ impl<S: Signer> Peer<S> {
         self.routes.routes()
     }
 
-    /// Messages under way
     pub const fn mail(&self) -> &Mail {
         &self.mail
     }
 
-    /// Names remembered
     pub const fn names(&self) -> &Resolver {
         &self.names
     }

@@ -20,14 +20,11 @@ pub enum PeerOutput {
     Dial(Dial),
     /// Send `frame` on `link`; a link that is gone drops it
     Send {
-        /// Where
         link: LinkId,
-        /// What
         frame: Frame,
     },
     /// Say why, once everything before is sent, and end the link
     Close {
-        /// Which
         link: LinkId,
         /// The reason as a code
         status: Status,
@@ -40,14 +37,12 @@ pub enum PeerOutput {
     Keep {
         /// Repeated in the answer
         ticket: u64,
-        /// What
         message: Arrival,
     },
     /// Evaluate a function; answered by `handle_evaluated`
     Evaluate {
         /// Repeated in the answer
         ticket: u64,
-        /// Which, of what
         call: Call,
     },
     /// Keep this network's id: from now on no other is accepted
@@ -69,14 +64,11 @@ pub enum PeerOutput {
     LoggedIn,
     /// The link to the supernode is lost; another one is looked for
     HomeLost {
-        /// Why
         reason: Reason,
     },
     /// There is no session any more, and none is looked for
     LoggedOut {
-        /// How it ended
         reason: Reason,
     },
-    /// Trace this
     Event(Event),
 }

@@ -12,7 +12,6 @@ use crate::wire::PacketBytes;
 use crate::wire::content::Choice;
 use crate::wire::packet;
 
-/// The last snapshot
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// `None` while there is no session

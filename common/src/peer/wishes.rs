@@ -53,7 +53,7 @@ impl<S: Signer> Peer<S> {
             Wish::PinNetwork(network) => self.outputs.push_back(PeerOutput::PinNetwork(network)),
             Wish::LoggedIn { grant, signed, rewire, .. } => self.on_logged_in(now, &grant, signed, &rewire),
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
-            // Why it is ignored, if it is, is traced by the resolver.
+            // The resolver traces it with its reason if it ignores the frame.
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
             Wish::Lost { reason } => {
                 self.on_home(now, false);

@@ -14,7 +14,6 @@ use crate::wire::Frame;
 use crate::wire::link::Probe;
 use crate::wire::session::Reason;
 
-/// One link
 struct Connection {
     key: Key,
     admission: Admission,

@@ -76,22 +76,10 @@ pub struct SupernodeConfig {
 #[derive(Clone, Debug)]
 pub enum SupernodeOutput {
     /// Send `frame` on `link`, which may have closed since
-    Send {
-        /// Which link
-        link: LinkId,
-        /// The frame
-        frame: Frame,
-    },
+    Send { link: LinkId, frame: Frame },
     /// Send what is queued and a `Bye`, then close `link`, which may have closed since; answered by
     /// [`Supernode::handle_closed`]
-    Close {
-        /// Which link
-        link: LinkId,
-        /// The `Bye`'s code
-        status: Status,
-        /// The `Bye`'s words
-        reason: Reason,
-    },
+    Close { link: LinkId, status: Status, reason: Reason },
     /// Put these into the log, in this order; each is answered by a [`LogEvent::Committed`] or [`LogEvent::Lost`] with its
     /// number, and before all are there is no other group
     Propose(Vec<Proposal>),
@@ -115,7 +103,6 @@ enum Again {
     Session(SessionId),
 }
 
-/// A running supernode
 pub struct Supernode<S> {
     credentials: Credentials<S>,
     /// The degree that the network shall have
@@ -324,7 +311,6 @@ impl<S: Signer> Supernode<S> {
         self.proposals.is_idle()
     }
 
-    /// Its identity
     pub fn key(&self) -> Key {
         self.credentials.signer.key()
     }

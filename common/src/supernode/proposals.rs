@@ -10,7 +10,7 @@ use crate::link::LinkId;
 /// Commands of others that wait for the log at most: a second of what one disk does; the next one is refused
 pub const WAITING_MAX: usize = 4_096;
 
-/// Who waits for a command
+/// What waits for a command
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     /// Nobody

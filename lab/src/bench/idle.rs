@@ -21,7 +21,6 @@ const QUIET_AFTER: Duration = Duration::from_secs(5);
 /// How the bench is run
 #[derive(Clone, Debug)]
 pub(crate) struct IdleOptions {
-    /// The mesh
     pub lab: Options,
     /// How long is measured
     pub measured: Duration,
@@ -32,7 +31,6 @@ pub(crate) struct IdleOptions {
 /// One process at rest
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Rest {
-    /// Its name
     pub name: String,
     /// Resident memory in KiB at the end
     pub rss_kib: u64,

@@ -41,7 +41,6 @@ const TIMELINE_MAX: usize = 40;
 /// How a demo is run
 #[derive(Clone, Debug)]
 pub(crate) struct DemoOptions {
-    /// The mesh
     pub lab: Options,
     /// How often a forwarder is killed
     pub runs: usize,

@@ -11,18 +11,14 @@ use crate::flow::{self, Summary};
 /// One thing that had to hold
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Step {
-    /// What
     pub name: &'static str,
-    /// Whether it held
     pub held: bool,
-    /// What was seen
     pub detail: String,
 }
 
 /// One kill of a forwarder
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Run {
-    /// Who was killed
     pub victim: String,
     /// The path of the last message before the kill
     pub path_before: Vec<String>,
@@ -30,9 +26,7 @@ pub(crate) struct Run {
     pub path_after: Vec<String>,
     /// The longest time without an arrival, beyond the sending interval, in milliseconds
     pub outage_ms: u64,
-    /// Messages sent
     pub messages: usize,
-    /// Messages that arrived
     pub delivered: usize,
     /// Messages that were sent more than once
     pub resent: usize,
@@ -66,14 +60,12 @@ impl Run {
     }
 }
 
-/// A whole demo
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     /// What the mesh and the choices were drawn from
     pub seed: u64,
     /// Peers in the mesh
     pub peers: usize,
-    /// The network's degree
     pub degree: u8,
     /// Everything that had to hold, in the order in which it was seen
     pub steps: Vec<Step>,

@@ -32,7 +32,6 @@ use crate::inbox::worker::{InboxWorker, Outcome};
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
 const BATCH_MAX: usize = 64;
 
-/// A running peer
 pub(crate) struct Driver {
     clock: Clock,
     name: Name,

@@ -212,7 +212,7 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
         }
         Job::Save(record) => batch.save.push(*record),
         Job::Erase(name) => batch.erase.push(name),
-        // Why it failed is traced by the in-box; without a pin the next start asks again.
+        // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
         // An asker that has hung up needs no answer.
         Job::List(selection, answer) => _ = answer.send(inbox.list(&selection)),

@@ -16,7 +16,6 @@ pub struct Answer<T> {
     pub line: Line,
     /// What became of the request
     pub status: Status,
-    /// What it says
     pub answer: T,
 }
 

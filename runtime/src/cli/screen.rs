@@ -123,9 +123,7 @@ pub fn escaped(text: &str) -> String {
 pub struct Failure {
     /// The status for programs
     pub status: Status,
-    /// The exit code
     pub exit: u8,
-    /// What went wrong
     pub error: String,
     /// What to type next
     pub hint: Option<String>,

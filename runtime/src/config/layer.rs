@@ -59,7 +59,6 @@ macro_rules! layer {
 /// Where a fault is; written as editors and terminals understand it, `file:line`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file
     pub path: PathBuf,
     /// From 1
     pub line: usize,
@@ -76,16 +75,10 @@ impl fmt::Display for Place {
 pub enum ConfigError {
     /// The file cannot be read
     #[error("cannot read {}: {error}", path.display())]
-    Read {
-        /// The file
-        path: PathBuf,
-        /// Why not
-        error: io::Error,
-    },
+    Read { path: PathBuf, error: io::Error },
     /// The file is not TOML
     #[error("{place}: {fault}")]
     Syntax {
-        /// Where
         place: Place,
         /// What the parser says
         fault: String,
@@ -93,21 +86,16 @@ pub enum ConfigError {
     /// No setting has this name
     #[error("{place}: unknown key \"{key}\"; {}", suggestion(*nearest, keys))]
     UnknownKey {
-        /// Where
         place: Place,
-        /// The key
         key: String,
         /// The right key that looks most like it, if one does
         nearest: Option<&'static str>,
-        /// All right keys
         keys: &'static [&'static str],
     },
     /// A setting's value is not one
     #[error("{place}: bad value for \"{key}\": {fault}")]
     BadValue {
-        /// Where
         place: Place,
-        /// The key
         key: String,
         /// What is wrong and what would be right
         fault: String,
@@ -115,7 +103,6 @@ pub enum ConfigError {
     /// The settings do not go together, or one is missing
     #[error("{key}: {fault}")]
     Undecided {
-        /// The key
         key: &'static str,
         /// What is wrong and what would be right
         fault: String,

@@ -17,12 +17,10 @@ pub struct Endpoint<const PORT: u16> {
 }
 
 impl<const PORT: u16> Endpoint<PORT> {
-    /// For a transport
     pub fn multiaddr(&self) -> &Multiaddr {
         &self.multiaddr
     }
 
-    /// For the wire
     pub fn location(&self) -> &Location {
         &self.wire
     }
@@ -52,7 +50,6 @@ impl<const PORT: u16> fmt::Display for Endpoint<PORT> {
 pub struct Listen(Multiaddr);
 
 impl Listen {
-    /// For a transport
     pub fn multiaddr(&self) -> &Multiaddr {
         &self.0
     }
@@ -125,7 +122,6 @@ impl<const MIN: u64, const MAX: u64> Within<MIN, MAX> {
         })
     }
 
-    /// The number
     pub const fn number(self) -> u64 {
         self.0
     }

@@ -23,19 +23,13 @@ pub enum ClientError {
     /// Nobody listens in that home
     #[error("no daemon runs in {home}")]
     NoDaemon {
-        /// The home
         home: String,
         /// What to type
         hint: String,
     },
     /// The daemon of the other kind lives there
     #[error("{home} is the home of a {program}")]
-    OtherRole {
-        /// The home
-        home: String,
-        /// Whose
-        program: String,
-    },
+    OtherRole { home: String, program: String },
     /// The request was not sent: a daemon would refuse it
     #[error("the request has {0} bytes, more than {REQUEST_BYTES_MAX}")]
     TooLong(usize),
@@ -53,7 +47,6 @@ pub enum ClientError {
         /// In the daemon's words
         refusal: Refusal,
     },
-    /// The system refused
     #[error("cannot talk to the daemon: {0}")]
     Io(#[from] io::Error),
 }

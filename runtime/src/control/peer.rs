@@ -29,20 +29,16 @@ pub const READ_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
-    /// How it is
     Status,
     /// The links it has and wants
     Neighbours,
     /// Who and where somebody is
     Lookup {
-        /// Whom
         name: Name,
     },
     /// Deliver a message; answered when its fate is known
     Send {
-        /// To whom
         name: Name,
-        /// What
         #[serde(flatten)]
         body: Body,
     },
@@ -62,19 +58,15 @@ pub enum Request {
     },
     /// Is somebody there
     Ping {
-        /// Who
         name: Name,
     },
     /// By which way a packet goes
     Trace {
-        /// To whom
         name: Name,
     },
     /// Evaluate a function at another peer
     Call {
-        /// Where
         name: Name,
-        /// Which
         function: String,
         /// Its arguments, at most 64
         #[serde(default)]
@@ -114,7 +106,6 @@ impl Body {
         String::from_utf8(bytes).map_or_else(|error| Self::Data(error.into_bytes()), Self::Text)
     }
 
-    /// The bytes
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -183,9 +174,7 @@ impl fmt::Display for State {
 /// Answers `status`: 200 logged in, 503 searching or joining, 401 logged out, else what the supernode refused with
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
-    /// Its own name
     pub name: Name,
-    /// Its public key
     pub key: String,
     /// The same as libp2p writes it
     pub peer_id: String,
@@ -209,21 +198,15 @@ pub struct StatusAnswer {
     pub links_up: u64,
     /// Links that its table asks for
     pub links: u64,
-    /// Unread messages
     pub inbox_messages: u64,
-    /// Their bytes
     pub inbox_bytes: u64,
     /// Since the daemon's start
     pub uptime_s: u64,
-    /// Of the daemon
     pub version: String,
-    /// The daemon's process
     pub pid: u32,
-    /// Where it listens
     pub listen: Vec<String>,
 }
 
-/// Answers `neighbours`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighboursAnswer {
     /// Of the newest table
@@ -235,7 +218,6 @@ pub struct NeighboursAnswer {
 /// A link that is there, or is wanted
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbour {
-    /// Whose
     pub name: Name,
     /// Its place on the ring
     pub address: String,
@@ -247,7 +229,6 @@ pub struct Neighbour {
     pub reason: Option<String>,
     /// Smoothed round-trip time, once measured
     pub rtt_us: Option<u64>,
-    /// Who dialled
     pub direction: Option<Direction>,
     /// Where the other side is
     pub location: Option<String>,
@@ -288,18 +269,13 @@ impl fmt::Display for LinkState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// We
     Outgoing,
-    /// They
     Incoming,
 }
 
-/// Answers `lookup`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookupAnswer {
-    /// Who
     pub name: Name,
-    /// Its public key
     pub key: String,
     /// The same as libp2p writes it
     pub peer_id: String,
@@ -309,17 +285,14 @@ pub struct LookupAnswer {
     pub locations: Vec<String>,
     /// Whether it may have changed since: no supernode answers
     pub stale: bool,
-    /// Who knew
     pub source: Source,
 }
 
-/// Who knew the answer of a look-up
+/// Where the answer of a look-up comes from
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// The directory
     Supernode,
-    /// Peers near by
     Neighbours,
     /// This peer, from an earlier look-up
     Memory,
@@ -328,9 +301,7 @@ pub enum Source {
 /// Answers `send`: the message's fate. 200 it is on the receiver's disk
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendAnswer {
-    /// The message's
     pub id: Id,
-    /// To whom
     pub to: Name,
     /// Links it crossed; 0 if it is not known
     pub hops: u64,
@@ -351,7 +322,6 @@ pub struct SendAnswer {
 pub struct InboxLine {
     /// Its number in this in-box; later ones are larger
     pub sequence: u64,
-    /// The message's
     pub id: Id,
     /// The sender; its signature was checked
     pub from: Name,
@@ -359,31 +329,26 @@ pub struct InboxLine {
     pub address: String,
     /// When it came, RFC 3339, UTC
     pub at: String,
-    /// Its length
     pub bytes: u64,
     /// What it says: `text`, or `data` where it is not UTF-8
     #[serde(flatten)]
     pub body: Body,
 }
 
-/// Ends `inbox`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboxAnswer {
     /// How many lines were before
     pub messages: u64,
 }
 
-/// Answers `read`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadAnswer {
     /// How many were still there
     pub removed: u64,
 }
 
-/// Answers `ping`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PingAnswer {
-    /// Who
     pub name: Name,
     /// Links on the way there; 0 if there was no answer
     pub hops: u64,
@@ -395,10 +360,8 @@ pub struct PingAnswer {
     pub reason: Option<String>,
 }
 
-/// Answers `trace`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceAnswer {
-    /// To whom
     pub name: Name,
     /// In order, the destination last
     pub hops: Vec<TraceHop>,
@@ -411,7 +374,6 @@ pub struct TraceAnswer {
 pub struct TraceHop {
     /// From 1
     pub index: u64,
-    /// Who
     pub name: String,
     /// Its place on the ring
     pub address: String,
@@ -437,12 +399,9 @@ pub fn explain(choice: Choice, destination: &Name) -> (&'static str, String) {
     }
 }
 
-/// Answers `call`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallAnswer {
-    /// Where
     pub name: Name,
-    /// Which
     pub function: String,
     /// What it returned, if that is UTF-8
     pub result: Option<Content>,
@@ -458,7 +417,6 @@ pub struct CallAnswer {
 /// Answers `logout` and `login`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionAnswer {
-    /// Who
     pub name: Name,
     /// Where the login stands now
     pub state: State,

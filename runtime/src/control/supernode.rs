@@ -17,25 +17,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
-    /// How it is
     Status,
     /// Every name and how its owner is
     Peers,
     /// Who and where somebody is
     Lookup {
-        /// Whom
         name: Name,
     },
     /// Everybody in the ring, in its order, with their tables
     Ring,
     /// Give a name free; a session under it ends
     Release {
-        /// Which
         name: Name,
     },
 }
 
-/// Answers `status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
     /// The network's id, 64 hexadecimal digits
@@ -44,9 +40,7 @@ pub struct StatusAnswer {
     pub key: String,
     /// The same as libp2p writes it
     pub peer_id: String,
-    /// Where it listens
     pub listen: Vec<String>,
-    /// The network's degree
     pub degree: u8,
     /// How long a session lasts without a renewal
     pub lease_s: u64,
@@ -68,19 +62,15 @@ pub struct StatusAnswer {
     pub unreachable_pairs: u64,
     /// Sessions with a link here
     pub homes: u64,
-    /// Links
     pub connections: u64,
     /// Whether peers must know the network's secret
     pub secret_required: bool,
     /// Since the daemon's start
     pub uptime_s: u64,
-    /// Of the daemon
     pub version: String,
-    /// The daemon's process
     pub pid: u32,
 }
 
-/// Answers `peers`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeersAnswer {
     /// In the order of names
@@ -90,7 +80,6 @@ pub struct PeersAnswer {
 /// A name and its owner
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// The name
     pub name: Name,
     /// Its owner's public key
     pub key: String,
@@ -132,7 +121,6 @@ impl fmt::Display for MemberState {
     }
 }
 
-/// Answers `ring`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingAnswer {
     /// Of the last change to anybody's table
@@ -144,9 +132,7 @@ pub struct RingAnswer {
 /// One peer's place and table
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceOnRing {
-    /// Whose
     pub name: Name,
-    /// Where
     pub address: String,
     /// When the table last changed
     pub table_epoch: u64,
@@ -157,13 +143,10 @@ pub struct PlaceOnRing {
 /// One neighbour in a table
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
-    /// Who
     pub name: Name,
-    /// Where
     pub address: String,
 }
 
-/// Answers `release`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseAnswer {
     /// Whether a session ended with it

@@ -66,7 +66,6 @@ pub struct Table {
     pub degrees: Vec<(u8, Figure)>,
     /// Packets for each figure
     pub packets: usize,
-    /// The first seed
     pub seed: u64,
     pub seeds: u64,
 }

@@ -37,7 +37,6 @@ pub struct Dials {
 }
 
 impl Dials {
-    /// Nobody has dialled
     pub fn new(config: &Config) -> Self {
         Self { supernodes: config.supernodes, tries: BTreeMap::new(), waits: 0, waited: Duration::ZERO }
     }

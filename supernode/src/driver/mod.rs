@@ -41,7 +41,6 @@ pub(crate) struct Parts {
     pub(crate) rng: ChaCha20Rng,
 }
 
-/// A running supernode
 pub(crate) struct Driver {
     clock: Clock,
     id: SupernodeId,

@@ -53,7 +53,6 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// What went wrong
     pub const fn fault(&self) -> &Fault {
         &self.fault
     }
@@ -87,7 +86,6 @@ pub enum Fault {
     Stopped,
 }
 
-/// The open log
 #[derive(Debug)]
 pub struct Store {
     db: Database,

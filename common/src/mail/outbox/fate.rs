@@ -11,7 +11,6 @@ use crate::wire::content::{Cause, DATA_BYTES_MAX, PathHop};
 /// What became of a send
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Of the message
     pub id: MessageId,
     /// For whom it was
     pub to: Name,
@@ -32,9 +31,7 @@ pub struct Fate {
 /// How a fate is known
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The receiver replied
     Replied,
-    /// Nobody replied
     NoReply,
     /// The directory, or whoever else was asked for the name, said so
     LookUp,

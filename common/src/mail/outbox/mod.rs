@@ -88,7 +88,7 @@ pub(super) enum OutboxOutput {
 pub(super) struct Target {
     /// Where packets go
     pub(super) address: Address,
-    /// Whose reply counts; `None`: whoever shows a grant of that name
+    /// The key whose reply counts; `None`: any that shows a grant of that name
     pub(super) key: Option<Key>,
 }
 
@@ -115,9 +115,9 @@ pub(super) struct Outbox {
     sends: BTreeMap<MessageId, Send>,
     /// Each send's next moment
     timers: Timers<MessageId>,
-    /// Which send a packet belongs to
+    /// The send that a packet belongs to
     packets: BTreeMap<u64, MessageId>,
-    /// Who waits for a name
+    /// The sends that wait for a name
     waiting: BTreeSet<(Name, MessageId)>,
     outputs: VecDeque<OutboxOutput>,
 }

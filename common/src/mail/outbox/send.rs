@@ -29,7 +29,7 @@ pub(super) struct Send {
     pub(super) unhelped: u8,
     /// Packets that were not given back: each may have arrived
     pub(super) packets: Vec<Sent>,
-    /// Who was handed the last transmission
+    /// The neighbour that was handed the last transmission
     pub(super) first_hop: Option<Address>,
     /// All who were handed one, as long as anybody else is left
     pub(super) avoid: Vec<Address>,

@@ -1,4 +1,4 @@
-//! Who is in the network, and what each can sign.
+//! The members of the network, and what each can sign.
 
 use crate::crypto::Signer;
 use crate::id::{Address, Epoch, NetworkId, SessionId};

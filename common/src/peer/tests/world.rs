@@ -41,7 +41,7 @@ pub(super) struct Node {
     cache: RouteCache,
 }
 
-/// Who is at an end of a link
+/// The node at an end of a link
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Peer(u8),
@@ -64,7 +64,7 @@ pub(super) struct World {
     pub(super) lossy: BTreeSet<(u8, u8)>,
     /// Whether the supernode answers dials
     pub(super) is_home_up: bool,
-    /// Whom the supernode knows, beside the peers
+    /// The records that the supernode knows beside those of the peers
     pub(super) strangers: Vec<Record>,
     /// What the supernode was asked and told
     pub(super) look_ups: Vec<Subject>,

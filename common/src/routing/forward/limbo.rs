@@ -21,7 +21,6 @@ pub(super) struct Limbo {
 
 /// A packet in limbo
 pub(super) struct Waiting {
-    /// When it came
     pub(super) since: Instant,
     /// The neighbour that it came from
     pub(super) from: Address,
@@ -29,7 +28,6 @@ pub(super) struct Waiting {
 }
 
 impl Limbo {
-    /// Nothing waits
     pub(super) fn new() -> Self {
         Self::default()
     }

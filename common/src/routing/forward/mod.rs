@@ -57,7 +57,6 @@ pub trait Links {
     /// A packet of this node's own came back, and nobody is left to try
     fn returned(&mut self, report: Undeliverable);
 
-    /// Counts one packet
     fn count(&mut self, count: Count);
 
     /// The id of a report: random, so that many to one source spread over the ways to it
@@ -80,7 +79,6 @@ pub enum PushError {
 pub enum Count {
     /// Started here, and handed to a first hop; a node's own reports are not counted
     Originated,
-    /// Passed on
     Forwarded,
     /// Given back to where it came from
     GivenBack,
@@ -107,14 +105,12 @@ pub enum Count {
 pub enum Originated {
     /// It waits in the queue of this neighbour
     Sent {
-        /// The neighbour
         first_hop: Address,
         /// The reason for it
         choice: Choice,
     },
     /// Dropped and counted: the queue of this neighbour, whom routing chose, is full
     Full {
-        /// The neighbour
         first_hop: Address,
         /// The reason for it
         choice: Choice,
@@ -296,7 +292,6 @@ impl<L> Forwarder<L> {
     }
 }
 
-/// Readings
 impl<L> Forwarder<L> {
     /// The routes of the moment; `None`: logged out
     pub fn routes(&self) -> Option<&Routes> {

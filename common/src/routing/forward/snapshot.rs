@@ -42,7 +42,6 @@ impl<L> Snapshot<L> {
         Self { routes, name, targets, neighbours }
     }
 
-    /// This node's place
     pub(super) fn address(&self) -> Address {
         self.routes.own()
     }

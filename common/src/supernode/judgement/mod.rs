@@ -110,7 +110,6 @@ impl Judgement {
         (self.leases.expire(now), self.pair_terms.expire(now))
     }
 
-    /// Time has passed
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.suspicion.handle_timeout(now);
     }

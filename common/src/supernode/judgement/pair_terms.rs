@@ -87,7 +87,7 @@ impl PairTerms {
         self.deadlines.len()
     }
 
-    /// Whose terms have ended; each is named again every second until [`Self::end`] or [`Self::begin`]
+    /// The pairs whose terms have ended; each is named again every second until [`Self::end`] or [`Self::begin`]
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Pair> {
         let ended: Vec<Pair> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
         ended.iter().for_each(|pair| self.deadlines.set(now + RETRY, *pair));

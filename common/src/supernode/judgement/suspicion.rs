@@ -28,7 +28,6 @@ pub(crate) enum SuspicionOutput {
     Suspect {
         /// Whose peer
         session: SessionId,
-        /// Why
         reason: SuspectReason,
     },
     /// Propose [`Command::Clear`](crate::directory::Command::Clear)
@@ -65,7 +64,7 @@ impl State {
     }
 }
 
-/// Which sessions' peers are suspected; it holds sessions of the directory only, whose bound is its own
+/// The sessions whose peers are suspected; they are sessions of the directory, whose bound holds here, too
 ///
 /// Drain [`Suspicion::poll_output`] after every input.
 #[derive(Clone, Debug)]
@@ -141,7 +140,6 @@ impl Suspicion {
         self.states.remove(&session);
     }
 
-    /// Time has passed
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(session) = self.deadlines.take_due(now) {
             let asked = matches!(self.states.get(&session), Some(State::Asked { .. }));

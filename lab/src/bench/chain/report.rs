@@ -9,7 +9,6 @@ use super::stage::Faults;
 /// What one chain did at one size: medians of its turns
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
-    /// Messages per second
     pub messages_per_s: f64,
     /// Megabytes (10⁶) of payload per second
     pub megabytes_per_s: f64,
@@ -72,7 +71,6 @@ impl Row {
     }
 }
 
-/// A whole bench
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// A row for each size
