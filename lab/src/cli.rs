@@ -23,7 +23,7 @@ use crate::soak::{self, SoakOptions};
 use crate::state::Process;
 use crate::{draw, output, programs, watch};
 
-/// From `start NAME` until everybody holds their links
+/// The time that `start NAME` has until all peers hold their links
 const SETTLED_LIMIT: Duration = Duration::from_secs(30);
 /// A follower looks for more of a log this often
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);

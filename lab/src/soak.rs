@@ -27,9 +27,9 @@ pub(crate) struct SoakOptions {
 /// What came of one choice of victims
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// From the kill to the last pair's first delivery
+    /// The time from the kill to the last pair's first delivery
     pub delivered: Result<Duration, String>,
-    /// From the kill to the last dead link's end
+    /// The time from the kill to the last dead link's end
     pub healed: Result<Duration, String>,
 }
 

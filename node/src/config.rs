@@ -129,7 +129,7 @@ impl Settings {
 pub(crate) struct Config {
     /// Where it keeps its things
     pub home: Home,
-    /// Under which it logs in
+    /// The name that it logs in with
     pub name: Name,
     /// To log in to, in the order in which they are tried; at least one, at most [`SUPERNODES_MAX`]
     pub supernodes: Vec<Location>,

@@ -37,12 +37,12 @@ pub(crate) enum PeerError {
         "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
     )]
     OtherNetwork {
-        /// By the settings
+        /// The network that the settings name
         configured: NetworkId,
-        /// By its first login
+        /// The network of its first login
         pinned: NetworkId,
     },
-    /// Without randomness there are no nonces
+    /// The system gives no randomness, so there are no nonces
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// It has no links

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     /// 200; 400 for arguments where there should be none; 404 for an unknown function; 413 for a result over
     /// [`DATA_BYTES_MAX`]
     pub status: Status,
-    /// With 200 the result, else the reason
+    /// The result if the status is 200, else the reason
     pub body: Bytes<DATA_BYTES_MAX>,
 }
 

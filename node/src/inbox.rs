@@ -47,7 +47,7 @@ pub const META_BYTES_MAX: usize = 4_096;
 /// A verified message on its way into the in-box
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// From whom it is, and what it says
+    /// The message, with its sender
     pub message: Arrival,
     pub received: SystemTime,
 }
@@ -67,7 +67,7 @@ pub struct Selection {
     pub from: Option<Name>,
     /// Only those with a larger sequence
     pub after: u64,
-    /// At most so many; never more than [`LIST_MAX`]
+    /// How many to list, never more than [`LIST_MAX`]
     pub limit: Option<usize>,
 }
 

@@ -91,7 +91,7 @@ impl Shutdown {
 /// What a driver gets
 #[derive(Debug)]
 pub struct Seat<R> {
-    /// From the control socket
+    /// What comes over the control socket
     pub requests: mpsc::Receiver<ControlRequest<R>>,
     pub shutdown: Shutdown,
 }

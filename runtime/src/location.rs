@@ -33,7 +33,7 @@ pub enum LocationError {
     /// A multiaddr of another form
     #[error("{0} is not a host and a TCP port; write for example /ip4/10.0.0.7/tcp/7400")]
     Form(Multiaddr),
-    /// Over what the wire carries
+    /// It is longer than the wire carries
     #[error("{0} is longer than 100 characters")]
     TooLong(Multiaddr),
 }

@@ -24,7 +24,7 @@ pub enum Draws {
     Sessions = 7,
     /// The peers that die
     Dead = 8,
-    /// From whom to whom packets go
+    /// The sources and destinations of packets
     Packets = 9,
     /// The joins and leaves that are counted
     Changes = 10,
@@ -37,7 +37,7 @@ pub enum Draws {
 pub struct Chance(ChaCha8Rng);
 
 impl Chance {
-    /// From its beginning
+    /// A stream of numbers at its beginning
     pub fn new(seed: u64, draws: Draws) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(draws as u64);

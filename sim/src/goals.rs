@@ -52,12 +52,12 @@ impl Figure {
         Self { measured, bounds95: None, goal: None, missed: false }
     }
 
-    /// With this goal, if there is one
+    /// Sets the goal, if there is one
     pub fn aim(self, goal: Option<Goal>) -> Self {
         Self { goal, missed: goal.is_some_and(|goal| !goal.holds(self.measured)), ..self }
     }
 
-    /// In other units: so many times as much
+    /// Changes the unit: `factor` times as much
     pub fn times(self, factor: f64) -> Self {
         let bounds95 = self.bounds95.map(|bounds| bounds.map(|bound| bound * factor));
         Self { measured: self.measured * factor, bounds95, ..self }

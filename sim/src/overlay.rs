@@ -15,7 +15,7 @@ pub type Peer = u32;
 
 /// Peers whose tables one thread computes in a row
 const CHUNK: usize = 4096;
-/// Of a peer that no way leads to
+/// The distance of a peer that no way leads to
 const UNREACHED: u8 = u8::MAX;
 
 /// An overlay at rest: everybody knows its table, its neighbours' tables, and which of the links in them are down

@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Delivered,
-    /// With status 503, for this reason
+    /// It came back with 503, for this reason
     CameBack(Cause),
     /// Dropped as forged, or sent over a link that is not there: a fault of the product
     Lost,
@@ -35,7 +35,7 @@ pub struct Walk {
 /// One packet to send
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trip {
-    /// From this living peer
+    /// A living peer
     pub from: Peer,
     pub to: Peer,
     /// The packet's id, which breaks ties

@@ -36,7 +36,7 @@ pub(crate) enum SupernodeError {
     /// The system has no thread for the log
     #[error("cannot start the log's thread: {0}")]
     Thread(io::Error),
-    /// Without randomness anybody could choose places on the ring
+    /// The system gives no randomness, so anybody could choose places on the ring
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// It has no links

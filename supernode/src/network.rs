@@ -52,7 +52,7 @@ impl Network {
         SupernodeId(FIRST_SERIAL)
     }
 
-    /// To be shown in challenges and grants
+    /// The certificate that challenges and grants show
     pub fn certificate(&self) -> &SignedCertificate {
         &self.certificate
     }

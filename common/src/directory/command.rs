@@ -50,7 +50,7 @@ pub enum Command {
 /// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogIn {
-    /// To be known by
+    /// The name that the session is known by
     pub name: Name,
     /// Who; the supernode has checked its signature
     pub key: Key,

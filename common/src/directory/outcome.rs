@@ -69,7 +69,7 @@ pub struct LoggedIn {
 /// How a peer entered
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// At a new address
+    /// It is new, and so is its address
     New,
     /// At the address that its key had, as the lease of the session before lasted
     Rejoined,

@@ -74,6 +74,6 @@ impl Arrival {
 pub struct Outcome {
     /// Its end, with the names of those on its path as far as they could be found
     pub fate: Fate,
-    /// Of a traced send, what its packets met
+    /// What the packets of a traced send met
     pub trace: Option<Trace>,
 }

@@ -17,7 +17,7 @@ pub const SEEN_MAX: usize = 65_536;
 pub struct Fingerprint(pub [u8; 16]);
 
 impl Fingerprint {
-    /// Of the message that `sender` gave this id
+    /// The fingerprint of the message that `sender` gave this id
     pub fn of(sender: &Key, id: &MessageId) -> Self {
         let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = crypto::sha256(&[&sender.0, &id.0]);
         Self(half)

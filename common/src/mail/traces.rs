@@ -32,7 +32,7 @@ pub struct TracedPacket {
 pub struct TracedHop {
     /// As it was told
     pub hop: Hop,
-    /// From the packet's start to the report's arrival
+    /// The time from the packet's start to the report's arrival
     pub rtt: Duration,
 }
 

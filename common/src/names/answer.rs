@@ -23,15 +23,15 @@ pub enum NamesOutput {
         /// 404, 410, 429 or 503 if there is none
         answer: Result<Answer, Status>,
     },
-    /// To the supernode
+    /// Ask the supernode
     Ask(LookUp),
-    /// To every neighbour but `except`
+    /// Ask every neighbour but `except`
     Flood {
         /// Where the question came from
         except: Option<Address>,
         look_up: LookUp,
     },
-    /// To this neighbour
+    /// Answer this neighbour's question
     Answer { to: Address, found: Found },
     /// Write it to disk, with the time of day, under its name
     Save(Record),
@@ -80,7 +80,7 @@ impl Answer {
 pub struct Local {
     pub name: Name,
     pub address: Address,
-    /// Of a neighbour, what its rewire said
+    /// What the rewire said of it, if it is a neighbour
     pub record: Option<Record>,
 }
 

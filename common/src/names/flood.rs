@@ -35,7 +35,7 @@ pub(super) struct Floods {
     /// What each neighbour may still ask
     askers: BTreeMap<Address, Bucket>,
     routes: BTreeMap<u64, Route>,
-    /// In the order of expiry
+    /// Queries in the order in which their routes expire
     expiries: VecDeque<(Instant, u64)>,
 }
 

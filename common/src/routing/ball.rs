@@ -35,7 +35,7 @@ impl Cost {
         Self(u32::try_from((cost + 2 * HOP) >> 20).unwrap_or(u32::MAX))
     }
 
-    /// In hundredths of a hop, for people
+    /// The cost in hundredths of a hop, for people
     pub(super) fn hundredths(self) -> u32 {
         ((u64::from(self.0) * 100) >> 12) as u32
     }

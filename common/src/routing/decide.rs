@@ -16,7 +16,7 @@ pub enum Decision {
     /// It is for this peer
     Deliver,
     Forward {
-        /// To this neighbour, whose link is up
+        /// A neighbour whose link is up
         to: Address,
         edit: Edit,
         choice: Choice,

@@ -28,7 +28,7 @@ pub struct Routes {
     members: u64,
     depth: u8,
     generation: u64,
-    /// In the order of addresses
+    /// Sorted by address
     views: Vec<NeighbourView>,
     gaps: Gaps,
     reach: Later,

@@ -18,7 +18,7 @@ pub enum DropReason {
 pub(super) enum Arrival {
     /// It is this peer's own, on its way out
     Own,
-    /// For the first time, from this peer
+    /// The packet is here for the first time, and came from this peer
     First(Address),
     /// Given back by this neighbour
     Returned(Address),

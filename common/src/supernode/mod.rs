@@ -87,7 +87,7 @@ pub enum SupernodeOutput {
     Snapshot(Box<Directory>),
     /// What came of a release
     Released {
-        /// Of [`Supernode::release`]
+        /// The ticket that [`Supernode::release`] gave
         ticket: u64,
         /// Committed: an end, a release or a refusal; `None`: the log has lost it, and it may be asked for again
         outcome: Option<Outcome>,

@@ -22,7 +22,7 @@ const _: () = assert!(BODY_BYTES_MAX + 1024 <= PAYLOAD_BYTES_MAX);
 /// The payload of a packet
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Payload {
-    /// From one peer to another, signed
+    /// What one peer says to another, signed
     Message(Box<SignedMessage>),
     /// From a forwarder to the source: a hint what became of a packet, unsigned
     Undeliverable(Undeliverable),
@@ -83,7 +83,7 @@ pub enum Content {
     Reply(Reply),
 }
 
-/// For the peer itself
+/// A signal, for the peer itself
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Signal {
     /// Answered by a [`Reply`] at once

@@ -9,9 +9,9 @@ use crate::id::{Address, Epoch, Name};
 /// A neighbour's whole table; sent when a link opens and whenever its members change
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Table {
-    /// Of the rewire that made it
+    /// The epoch of the rewire that made it
     pub epoch: Epoch,
-    /// In the order of addresses
+    /// Sorted by address
     pub entries: Bounded<TableEntry, NEIGHBOURS_MAX>,
 }
 

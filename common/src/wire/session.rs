@@ -160,7 +160,7 @@ pub struct Found {
     pub query: u64,
     /// 200, 404, 410, 429 or 503
     pub status: Status,
-    /// With 200: the peer
+    /// The peer that was sought, if the status is 200
     pub record: Option<Record>,
 }
 

@@ -31,7 +31,7 @@ use kith_lab::{Lab, Options, Progress, log};
 const BINARY: &str = env!("CARGO_BIN_EXE_kith-lab");
 /// For what takes as long as it takes: only a hang exceeds it
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of each log, when a test fails
+/// Lines of each log that are shown when a test fails
 const TAIL_LINES: usize = 12;
 
 /// A lab in a directory of its own; both go when it is dropped, and after a failure the logs' ends are shown

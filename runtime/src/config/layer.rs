@@ -60,7 +60,7 @@ macro_rules! layer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub path: PathBuf,
-    /// From 1
+    /// Counted from 1
     pub line: usize,
 }
 

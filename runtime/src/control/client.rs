@@ -44,7 +44,7 @@ pub enum ClientError {
     Refused {
         /// Never a success
         status: Status,
-        /// In the daemon's words
+        /// What the daemon answered
         refusal: Refusal,
     },
     #[error("cannot talk to the daemon: {0}")]

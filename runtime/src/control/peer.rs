@@ -60,7 +60,7 @@ pub enum Request {
     Ping {
         name: Name,
     },
-    /// By which way a packet goes
+    /// Find the way that a packet goes
     Trace {
         name: Name,
     },
@@ -156,7 +156,7 @@ pub enum State {
     Searching,
     /// A supernode answers
     Joining,
-    /// By its own wish
+    /// As it wished
     LoggedOut,
 }
 
@@ -188,7 +188,7 @@ pub struct StatusAnswer {
     pub supernode: Option<String>,
     /// The network's id, once it is known
     pub network: Option<String>,
-    /// Of its newest table
+    /// The epoch of its newest table
     pub epoch: u64,
     /// Members of the mesh, as far as it knows
     pub members: u64,
@@ -200,7 +200,6 @@ pub struct StatusAnswer {
     pub links: u64,
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
-    /// Since the daemon's start
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
@@ -209,9 +208,9 @@ pub struct StatusAnswer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighboursAnswer {
-    /// Of the newest table
+    /// The epoch of the newest table
     pub epoch: u64,
-    /// In the order of addresses
+    /// Sorted by address
     pub neighbours: Vec<Neighbour>,
 }
 
@@ -232,7 +231,7 @@ pub struct Neighbour {
     pub direction: Option<Direction>,
     /// Where the other side is
     pub location: Option<String>,
-    /// In this state
+    /// How long it has been in this state
     pub since_s: u64,
     /// Received over this link
     pub bytes_in: u64,
@@ -309,7 +308,7 @@ pub struct SendAnswer {
     pub path: Vec<String>,
     /// Whether a supernode carried it
     pub relayed: bool,
-    /// From the request to the receipt
+    /// The time from the request to the receipt
     pub elapsed_us: u64,
     /// Transmissions, the first included
     pub attempts: u64,
@@ -363,7 +362,7 @@ pub struct PingAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceAnswer {
     pub name: Name,
-    /// In order, the destination last
+    /// The hops in order, the destination last
     pub hops: Vec<TraceHop>,
     /// Why it did not arrive
     pub reason: Option<String>,
@@ -372,7 +371,7 @@ pub struct TraceAnswer {
 /// One peer on the way
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceHop {
-    /// From 1
+    /// Counted from 1
     pub index: u64,
     pub name: String,
     /// Its place on the ring
@@ -408,7 +407,7 @@ pub struct CallAnswer {
     /// What it returned, in hexadecimal digits, if it is not
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_data: Option<String>,
-    /// From the request to the reply
+    /// The time from the request to the reply
     pub elapsed_us: u64,
     /// Why there is no result
     pub reason: Option<String>,

@@ -44,11 +44,11 @@ pub struct StatusAnswer {
     pub degree: u8,
     /// How long a session lasts without a renewal
     pub lease_s: u64,
-    /// Of the last change to anybody's table
+    /// The epoch of the last change to a table
     pub epoch: u64,
     /// Commands in the log, ever
     pub log_index: u64,
-    /// Of its certificate: by it supernodes know each other
+    /// The number of its certificate, by which supernodes know each other
     pub serial: u64,
     /// The serial of the supernode that leads the log; none if nobody does
     pub leader: Option<u64>,
@@ -65,7 +65,6 @@ pub struct StatusAnswer {
     pub connections: u64,
     /// Whether peers must know the network's secret
     pub secret_required: bool,
-    /// Since the daemon's start
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
@@ -73,7 +72,7 @@ pub struct StatusAnswer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeersAnswer {
-    /// In the order of names
+    /// Sorted by name
     pub peers: Vec<Member>,
 }
 
@@ -103,7 +102,7 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberState {
-    /// In the ring
+    /// It is in the ring
     LoggedIn,
     /// Silent: out of the ring until it is heard or its lease ends
     Suspect,
@@ -123,9 +122,9 @@ impl fmt::Display for MemberState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingAnswer {
-    /// Of the last change to anybody's table
+    /// The epoch of the last change to a table
     pub epoch: u64,
-    /// In the order of addresses
+    /// Sorted by address
     pub ring: Vec<PlaceOnRing>,
 }
 
@@ -136,7 +135,7 @@ pub struct PlaceOnRing {
     pub address: String,
     /// When the table last changed
     pub table_epoch: u64,
-    /// In the order of addresses
+    /// Sorted by address
     pub neighbours: Vec<TableEntry>,
 }
 

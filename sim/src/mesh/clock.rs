@@ -11,7 +11,7 @@ const PPM: i128 = 1_000_000;
 pub struct Clock {
     /// A true moment, and what the clock said then
     base: (Instant, Instant),
-    /// By how many millionths it runs fast
+    /// How many millionths it runs fast
     fast_ppm: i64,
 }
 
@@ -35,12 +35,12 @@ impl Clock {
         self.base.0 + Duration::from_micros(((shown * PPM + rate - 1) / rate) as u64)
     }
 
-    /// From `now` on it says `by` more
+    /// Makes it say `by` more from `now` on
     pub fn jump(&mut self, now: Instant, by: Duration) {
         self.base = (now, self.local(now) + by);
     }
 
-    /// From `now` on it runs at another rate
+    /// Makes it run at another rate from `now` on
     pub fn set_rate(&mut self, now: Instant, fast_ppm: i64) {
         self.base = (now, self.local(now));
         self.fast_ppm = fast_ppm;

@@ -15,7 +15,7 @@ const MACHINES_A_STEP: u32 = 1_000;
 /// One run; the same config gives the same run
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Of everything that is drawn
+    /// The seed of everything that is drawn
     pub seed: u64,
     pub peers: u32,
     /// How many supernodes: one, until a peer can have its home at any of several

@@ -24,7 +24,7 @@ impl Replica {
     /// Who leads
     pub const LEADER: Self = Self(0);
 
-    /// By its certificate, whose serials are counted from 1
+    /// The number of its certificate: serials are counted from 1
     pub const fn id(self) -> SupernodeId {
         SupernodeId(self.0 as u64 + 1)
     }

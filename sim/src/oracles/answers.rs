@@ -103,7 +103,7 @@ impl Knowledge {
 #[derive(Debug, Default)]
 pub struct Answers {
     knowledge: PerNode<Knowledge>,
-    /// In the directory's order
+    /// The sessions in the directory's order
     sessions: Vec<(Name, Address)>,
     places: BTreeMap<Name, Address>,
     left: BTreeMap<(Name, Address), Instant>,

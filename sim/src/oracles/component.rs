@@ -29,7 +29,7 @@ const TRIAL: Duration = Duration::from_secs(12);
 #[derive(Debug, Default)]
 pub struct Component {
     disturbed: Instant,
-    /// Since when some have not been reached
+    /// Since when some have been out of reach of others
     split: Option<Instant>,
     logged_in_since: BTreeMap<NodeId, Instant>,
 }

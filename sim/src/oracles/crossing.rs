@@ -29,7 +29,7 @@ pub struct Crossing {
     links: BTreeMap<(NodeId, u64), (NodeId, Direction)>,
     /// By who closed and whom to: when, and whether it was its own dial
     closed: BTreeMap<(NodeId, NodeId), (Instant, Direction)>,
-    /// Since when there is more than one link
+    /// When a second link came, for pairs that have more than one
     doubled: BTreeMap<(NodeId, NodeId), Instant>,
 }
 

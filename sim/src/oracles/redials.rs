@@ -23,7 +23,7 @@ const SPARE: Duration = Duration::from_secs(8);
 /// For so long a neighbour may be down without a plan to dial it: none but steps
 const UNPLANNED: Duration = Duration::from_secs(2);
 
-/// Since when nobody has dialled whom
+/// The last dial of each neighbour, and the neighbours that are down without one
 #[derive(Debug, Default)]
 pub struct Redials {
     dialled: BTreeMap<(NodeId, Key), Instant>,

@@ -42,14 +42,14 @@ pub(super) enum Stroke {
 pub(super) struct Line {
     pub(super) color: RGBColor,
     pub(super) stroke: Stroke,
-    /// From left to right
+    /// The points from left to right
     pub(super) points: Vec<(f64, f64)>,
     /// Written at its right end
     pub(super) name: Option<String>,
 }
 
 pub(super) struct Axis {
-    /// With the unit
+    /// What it shows, with the unit
     pub(super) title: String,
     pub(super) range: Range<f64>,
     /// About so many numbers

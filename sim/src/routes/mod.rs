@@ -112,7 +112,7 @@ pub struct Figures {
     pub seeds: u64,
     /// Packets, over all seeds
     pub packets: u64,
-    /// Of those delivered
+    /// The hops of packets that arrived
     pub hops: Hops,
     /// The least possible mean distance in any graph of this size and degree
     pub moore: f64,
@@ -152,7 +152,7 @@ pub struct Hops {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivered {
-    /// Of so many
+    /// How many were sent
     pub packets: u64,
     /// Delivered within 32, 64 and 128 hops
     pub within: [Share; 3],

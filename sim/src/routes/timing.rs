@@ -19,9 +19,9 @@ const REPEATS: u32 = 1000;
 /// How long one decision takes, of a living peer for a destination that is not its neighbour
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
 pub struct Timing {
-    /// With a destination not asked for before: microseconds, median
+    /// The median for a destination that was not asked for before, in microseconds
     pub cold_micros: f64,
-    /// With one that is in the cache: nanoseconds, median
+    /// The median for a destination in the cache, in nanoseconds
     pub warm_nanos: f64,
 }
 

@@ -12,13 +12,12 @@ use crate::wire::content::{Cause, DATA_BYTES_MAX, PathHop};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
     pub id: MessageId,
-    /// For whom it was
     pub to: Name,
     /// What became of it
     pub status: Status,
     /// The way that it took, both ends left out, as the receiver saw it; empty without a reply
     pub path: Vec<PathHop>,
-    /// From the send to this
+    /// The time from the send to this
     pub elapsed: Duration,
     /// How often it was transmitted or relayed
     pub transmissions: u8,

@@ -41,7 +41,7 @@ pub(super) fn record(n: u8) -> Record {
     Record { name: name(n), key: ed(n).key(), address: address(n), epoch: Epoch(1), locations }
 }
 
-/// Of a packet of `source`'s, whoever sends it
+/// The header of a packet of `source`'s, whichever peer sends it on
 pub(super) fn header(source: u8, destination: u8, class: Class) -> Header {
     let (source, destination) = (address(source), address(destination));
     Header { class, ..Header::new(source, destination, 77) }

@@ -129,7 +129,7 @@ pub struct Forwarder<L> {
     snapshot: Option<Snapshot<L>>,
     cache: RouteCache,
     limbo: Limbo,
-    /// By number, whether somebody has registered for a kind
+    /// Whether something has registered for each kind, by the kind's number
     is_received: [bool; PayloadKind::ALL.len()],
 }
 

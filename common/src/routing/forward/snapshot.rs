@@ -24,9 +24,9 @@ pub struct NewRoutes {
 pub(super) struct Snapshot<L> {
     pub(super) routes: Arc<Routes>,
     pub(super) name: Name,
-    /// In the order of addresses
+    /// Sorted by address
     targets: Vec<(Address, L)>,
-    /// In the order of links
+    /// Sorted by link
     neighbours: Vec<(LinkId, Address)>,
 }
 

@@ -81,7 +81,7 @@ reasons! {
         Duplicate = "another link with this peer is in use",
         /// It opened and then said nothing
         NoTable = "no table came",
-        /// Over the bound of links
+        /// There are as many links as there may be
         TooMany = "too many links",
         /// We have no session
         NotLoggedIn = "this peer is not logged in",

@@ -295,7 +295,7 @@ impl Pair {
         self.queue.insert((self.now + wait, self.sequence), happening);
     }
 
-    /// At which supernode the peer's link ends
+    /// The supernode at the other end of the peer's link
     pub(super) fn home(&self) -> Option<&str> {
         let dial = self.peer.home()?;
         self.links.values().find(|link| link.dial == dial).map(|link| link.supernode.as_str())

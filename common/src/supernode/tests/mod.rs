@@ -22,7 +22,7 @@ use crate::wire::session::{Hello, Locations, Login, Logout, Purpose, Renew, Repo
 use crate::wire::{Bye, VERSION};
 
 const LEASE: Duration = Duration::from_secs(30);
-/// For tests in which nobody renews
+/// Longer than any test, for those in which nobody renews
 const LONG_LEASE: Duration = Duration::from_secs(3600);
 const SUPERNODE: u8 = 200;
 const NETWORK: u8 = 201;

@@ -96,7 +96,7 @@ struct Sending {
 #[derive(Default)]
 struct Received {
     arrivals: Arrivals,
-    /// Since the last acknowledgement
+    /// Bytes since the last acknowledgement
     bytes: usize,
     echo: bool,
 }

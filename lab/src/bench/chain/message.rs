@@ -60,9 +60,9 @@ impl Messages {
 #[derive(Default)]
 pub(super) struct Arrivals {
     run: u32,
-    /// Of the present run
+    /// Messages of the present run
     pub(super) messages: u64,
-    /// Of all runs
+    /// Messages out of order, over all runs
     pub(super) out_of_order: u64,
 }
 

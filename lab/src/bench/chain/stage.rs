@@ -20,7 +20,7 @@ const WARM_PART: u32 = 5;
 /// The processes of one chain; they end when it is dropped, or when this process ends in whatever way
 pub(super) struct Stage {
     kind: Kind,
-    /// From the sender to the receiver
+    /// The actors in order, from the sender to the receiver
     actors: Vec<Actor>,
 }
 

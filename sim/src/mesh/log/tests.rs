@@ -20,7 +20,7 @@ use crate::chance::{Chance, Draws};
 use crate::mesh::node::{Identity, Signed, admission_of};
 
 const LEASE: Duration = Duration::from_secs(30);
-/// For tests in which nobody renews
+/// Longer than any test, for those in which nobody renews
 const LONG_LEASE: Duration = Duration::from_secs(3600);
 const REPLICAS: [Replica; 3] = [Replica(0), Replica(1), Replica(2)];
 
