@@ -158,10 +158,10 @@ impl<S: Signer> Peer<S> {
 
     /// The link to this neighbour, if it is up
     pub(super) fn link_to(&self, neighbour: Address) -> Option<LinkId> {
-        self.neighbourhood.live_links().find(|(address, _)| *address == neighbour).map(|(_, link)| link)
+        self.neighbourhood.link_to(neighbour)
     }
 
     fn neighbour_on(&self, link: LinkId) -> Option<Address> {
-        self.neighbourhood.live_links().find(|(_, of)| *of == link).map(|(address, _)| address)
+        self.neighbourhood.neighbour_on(link)
     }
 }

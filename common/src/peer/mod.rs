@@ -11,9 +11,10 @@
 //! Here is only the wiring: what each core wants is done here, handed to another core, or passed on to the shell. Cores
 //! know nothing of each other; what one may read of another is lent to it with the input.
 //!
-//! The shell dials and carries frames, forwards packets for others by [`PeerOutput::Routes`], keeps messages on disk,
-//! evaluates functions, and shows people what became of what they asked for. It answers [`PeerOutput::Keep`] and
-//! [`PeerOutput::Evaluate`], each by its ticket and once; the reply to the sender leaves then.
+//! The shell dials and carries frames, keeps messages on disk, evaluates functions, and shows people what became of what
+//! they asked for. It has a forwarder, which decides by [`PeerOutput::Routes`] what becomes of others' packets and of
+//! those that [`PeerOutput::Transmit`] hands to it. It answers [`PeerOutput::Keep`] and [`PeerOutput::Evaluate`], each by
+//! its ticket and once; the reply to the sender leaves then.
 //!
 //! Every core inside has bounds of its own; the wiring holds nothing that grows.
 
@@ -42,10 +43,12 @@ use crate::link::LinkId;
 use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
 use crate::names::Resolver;
 use crate::routing::Routes;
+use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
 use crate::session::membership::{Membership, MembershipConfig, Standing};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
+use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
 use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
 use crate::wire::session::Record;
@@ -141,6 +144,19 @@ impl<S: Signer> Peer<S> {
     /// [`LOGOUT_WAIT`](crate::session::LOGOUT_WAIT) unless that is so already
     pub fn log_out(&mut self, now: Instant) {
         self.session.handle_logout(now);
+    }
+
+    /// The answer to [`PeerOutput::Transmit`]: the packet with this id was handed to a neighbour
+    ///
+    /// One that met a full queue there is lost as it might be at any other hop: hurrying would add to the jam, and the
+    /// next transmission, at its time, goes by another neighbour.
+    pub fn handle_sent(&mut self, now: Instant, packet: u64, first_hop: &FirstHop) {
+        self.mail.handle_sent(now, packet, first_hop.to, first_hop.choice);
+    }
+
+    /// The answer to [`PeerOutput::Transmit`]: there was nobody to hand this packet to
+    pub fn handle_unsent(&mut self, now: Instant, packet: PacketBytes) {
+        self.mail.handle_unsent(now, packet);
     }
 
     /// A packet of this peer's own came back inside the forwarder, and nobody is left to try

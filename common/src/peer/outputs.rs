@@ -1,15 +1,15 @@
 //! What a peer wants done, and has to tell.
 
-use crate::id::{Name, NetworkId};
+use crate::id::{Address, Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
 use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
-use crate::wire::Frame;
 use crate::wire::content::Call;
 use crate::wire::session::{Reason, Record};
+use crate::wire::{Frame, PacketBytes};
 
 /// Something for the shell to do or to tell, in this order
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub enum PeerOutput {
     Send {
         link: LinkId,
         frame: Frame,
+    },
+    /// Send this packet by the forwarder's [`originate`](crate::routing::forward::Forwarder::originate); answered, then or
+    /// later, by `handle_sent` with the packet's id, or by `handle_unsent` with the packet itself
+    Transmit {
+        /// Of this peer's own
+        packet: PacketBytes,
+        /// First hops to take only if no other has a way
+        avoid: Vec<Address>,
     },
     /// Say why, once everything before is sent, and end the link
     Close {

@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::id::Address;
 use crate::mail::Own;
+use crate::routing::Routes;
 use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Neighbourhood;
-use crate::routing::{RouteCache, Routes};
-use crate::time::Instant;
-use crate::wire::PacketBytes;
-use crate::wire::content::Choice;
-use crate::wire::packet;
 
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -18,12 +13,11 @@ pub(super) struct Snapshot {
     routes: Option<Arc<Routes>>,
     is_stale: bool,
     generation: u64,
-    cache: RouteCache,
 }
 
 impl Snapshot {
     pub(super) fn new() -> Self {
-        Self { routes: None, is_stale: false, generation: 0, cache: RouteCache::new() }
+        Self { routes: None, is_stale: false, generation: 0 }
     }
 
     pub(super) const fn routes(&self) -> Option<&Arc<Routes>> {
@@ -50,19 +44,5 @@ impl Snapshot {
         self.routes = Some(Arc::clone(&routes));
         let links = neighbourhood.live_links().collect();
         Some(Box::new(NewRoutes { routes, links, name: own.name.clone() }))
-    }
-
-    /// To whom a packet of this peer's own goes and why, as it is to leave; `None` if there is nobody to choose
-    pub(super) fn first_hop(
-        &mut self,
-        now: Instant,
-        packet: &PacketBytes,
-        avoid: &[Address],
-    ) -> Option<(Address, Choice, PacketBytes)> {
-        let routes = self.routes.as_ref()?;
-        let (to, choice, edit) = routes.first_hop(&mut self.cache, &packet.as_ref(), avoid, &[], now)?;
-        let mut bytes = Vec::with_capacity(packet.as_ref().bytes().len() + packet::ENTRY_BYTES);
-        packet::emit_forwarded(&packet.as_ref(), &edit, &mut bytes).ok()?;
-        Some((to, choice, PacketBytes::new(bytes).ok()?))
     }
 }

@@ -2,6 +2,7 @@
 
 mod members;
 mod supernode;
+mod wires;
 mod world;
 
 use self::members::*;
@@ -255,7 +256,7 @@ fn one_call_more_than_functions_may_owe_is_refused_with_429() {
     let outputs: Vec<PeerOutput> = std::iter::from_fn(|| world.core(B).poll_output(now)).collect();
     let evaluated = outputs.iter().filter(|output| matches!(output, PeerOutput::Evaluate { .. })).count();
     assert_eq!((evaluated, outputs.len()), (EVALUATING_MAX, EVALUATING_MAX + 1));
-    assert!(matches!(outputs.last(), Some(PeerOutput::Send { frame: Frame::Packet(_), .. })));
+    assert!(matches!(outputs.last(), Some(PeerOutput::Transmit { .. })));
 }
 
 #[test]
@@ -266,7 +267,7 @@ fn name_that_is_not_here_is_404() {
     let (link, _) = world.link_between(B, A);
     let now = world.now;
     world.core(B).handle_packet(now, link, Some(address(A)), &packet.as_ref());
-    let Some(PeerOutput::Send { frame: Frame::Packet(reply), .. }) = world.core(B).poll_output(now) else { panic!() };
+    let Some(PeerOutput::Transmit { packet: reply, .. }) = world.core(B).poll_output(now) else { panic!() };
     assert_eq!(status_of(&reply.as_ref()), Status::NotFound);
     let fate = world.send(A, 9, PING).fate;
     assert_eq!((fate.status, fate.reason), (Status::NotFound, Reason::LookUp));

@@ -3,7 +3,7 @@
 use super::dials::DialFor;
 use super::{Peer, PeerOutput};
 use crate::crypto::Signer;
-use crate::id::{Address, Name};
+use crate::id::Name;
 use crate::link::Dial;
 use crate::mail::{Lent, MailOutput, Own};
 use crate::names::{Answerer, Local, NamesOutput};
@@ -11,9 +11,9 @@ use crate::routing::neighbourhood::NeighbourhoodOutput;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;
 use crate::time::Instant;
+use crate::wire::Frame;
 use crate::wire::grant::{Grant, SignedGrant};
 use crate::wire::session::{Location, Purpose, Rewire, Subject};
-use crate::wire::{Frame, PacketBytes};
 
 impl<S: Signer> Peer<S> {
     /// The next thing to do; drain until `None` after every input, or after a few that came together
@@ -97,7 +97,7 @@ impl<S: Signer> Peer<S> {
                 self.names.handle_ask(now, Subject::Name(name), fresh, local);
             }
             Wish::Resolve { subject, fresh } => self.names.handle_ask(now, subject, fresh, None),
-            Wish::Transmit { packet, avoid } => self.transmit(now, packet, &avoid),
+            Wish::Transmit { packet, avoid } => self.outputs.push_back(PeerOutput::Transmit { packet, avoid }),
             Wish::Relay { packet } => match self.home_link() {
                 Some(home) => self.send_frame(home, Frame::Relay(packet)),
                 None => self.mail.handle_unsent(now, packet),
@@ -132,19 +132,6 @@ impl<S: Signer> Peer<S> {
             }
             Wish::Save(record) => self.outputs.push_back(PeerOutput::Save(record)),
             Wish::Erase(name) => self.outputs.push_back(PeerOutput::Erase(name)),
-        }
-    }
-
-    /// Gives a packet of this peer's own to the neighbour that routing chooses
-    fn transmit(&mut self, now: Instant, packet: PacketBytes, avoid: &[Address]) {
-        let first_hop = self.routes.first_hop(now, &packet, avoid);
-        let linked = first_hop.and_then(|(to, choice, packet)| Some((to, choice, packet, self.link_to(to)?)));
-        match linked {
-            Some((first_hop, choice, edited, link)) => {
-                self.send_frame(link, Frame::Packet(edited));
-                self.mail.handle_sent(now, packet.as_ref().header().id, first_hop, choice);
-            }
-            None => self.mail.handle_unsent(now, packet),
         }
     }
 

@@ -59,7 +59,7 @@ impl Routes {
     /// Never by the first hops in `ended`, and by none of those in `avoid` if others do. `None` if there is no way, or
     /// the packet is for this peer itself. What comes back can always be emitted.
     #[inline]
-    pub(crate) fn first_hop(
+    pub(super) fn first_hop(
         &self,
         cache: &mut RouteCache,
         packet: &PacketRef<'_>,

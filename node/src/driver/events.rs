@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use kith_common::link::LinkEnd;
+use kith_common::wire::PacketBytes;
 use kith_common::wire::session::Reason;
-use kith_runtime::link::{CloseReason, LinkEvent};
+use kith_runtime::link::{CloseReason, LinkEvent, Originated};
 
 use super::Driver;
 
@@ -25,8 +26,14 @@ impl Driver {
                     self.peer.handle_packet(now, delivery.link, delivery.from, &packet);
                 }
             }
-            // The peer hands its own packets to links itself.
-            LinkEvent::Originated(_) => {}
+            LinkEvent::Originated(Originated { sent, unsent }) => {
+                for (packet, first_hop) in sent {
+                    self.peer.handle_sent(now, packet, &first_hop);
+                }
+                for packet in unsent.iter().filter_map(|packet| PacketBytes::new(packet.bytes().to_vec()).ok()) {
+                    self.peer.handle_unsent(now, packet);
+                }
+            }
             LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
                 self.gauges.remove(&link);

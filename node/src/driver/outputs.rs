@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
-use kith_runtime::link::{LinkCommand, Stopped};
+use kith_runtime::link::{LinkCommand, Outgoing, Packets, Stopped};
 
 use super::{Driver, DriverError};
 use crate::inbox::Incoming;
@@ -28,6 +28,9 @@ impl Driver {
             PeerOutput::SetHello(hello) => return Some(LinkCommand::SetHello(hello)),
             PeerOutput::Dial(dial) => return Some(LinkCommand::Dial(dial)),
             PeerOutput::Send { link, frame } => return Some(LinkCommand::Send { link, frame }),
+            PeerOutput::Transmit { packet, avoid } => {
+                return Some(LinkCommand::Originate(Outgoing { packets: Packets::from(&packet), avoid }));
+            }
             PeerOutput::Close { link, status, reason } => {
                 return Some(LinkCommand::Close { link, status, reason: reason.to_string() });
             }

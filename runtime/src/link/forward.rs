@@ -59,7 +59,7 @@ struct Effects {
     /// This node's own packets that came back
     returned: Vec<Undeliverable>,
     /// This node's own packets that started
-    originated: Option<Vec<(u64, Originated)>>,
+    originated: Option<Originated>,
     /// Counted here and added to the counters at once
     forwarded: u64,
 }
@@ -265,10 +265,14 @@ pub(crate) fn originate(hub: &Rc<Hub>, outgoing: &Outgoing) {
     let mut batch = Batch::of(None, hub.clock.now());
     let mut links = Outlet { hub, effects: &mut batch.effects };
     let mut forwarder = hub.forwarder.borrow_mut();
-    let mut start = |packet: PacketRef<'_>| {
-        (packet.header().id, forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now))
-    };
-    let originated = outgoing.packets.iter().map(&mut start).collect();
+    let mut originated = Originated::default();
+    for packet in outgoing.packets.iter() {
+        match forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now) {
+            Some(first_hop) => originated.sent.push((packet.header().id, first_hop)),
+            // Not too long: it came in a frame.
+            None => _ = originated.unsent.push(packet.bytes()),
+        }
+    }
     drop(forwarder);
     batch.effects.originated = Some(originated);
     batch.finish_apart(hub);

@@ -49,7 +49,7 @@ use kith_common::id::Address;
 use kith_common::link::liveness;
 pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId};
 use kith_common::peer;
-pub use kith_common::routing::forward::{NewRoutes, Originated};
+pub use kith_common::routing::forward::{FirstHop, NewRoutes};
 use kith_common::status::Status;
 use kith_common::wire::Frame;
 use kith_common::wire::content::{PayloadKind, Undeliverable};
@@ -174,6 +174,15 @@ pub struct Outgoing {
     pub avoid: Vec<Address>,
 }
 
+/// What became of packets that start here, each group in the order that they were given
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Originated {
+    /// Where those went for whom there was a first hop, by their ids
+    pub sent: Vec<(u64, FirstHop)>,
+    /// Those for whom there was none
+    pub unsent: Packets,
+}
+
 /// What the link thread tells the driver
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "frames are moved once; a box would cost more than the copy")]
@@ -203,8 +212,8 @@ pub enum LinkEvent {
     },
     /// Packets for this node, of a kind that it takes
     Deliver(Delivery),
-    /// What became of the packets of one [`LinkCommand::Originate`], by their ids and in their order
-    Originated(Vec<(u64, Originated)>),
+    /// What became of the packets of one [`LinkCommand::Originate`]
+    Originated(Originated),
     /// A packet of this node's own came back, and nobody is left to try
     Undeliverable(Undeliverable),
     /// A link is gone

@@ -107,6 +107,19 @@ impl World {
         });
     }
 
+    /// What becomes of a packet that starts at a peer
+    pub fn originate(&mut self, id: NodeId, packet: PacketBytes, avoid: &[Address]) {
+        let (now, mut first_hop) = (self.local(id), None);
+        self.drive_forwarder(id, LinkId(0), |forwarder, links| {
+            first_hop = forwarder.originate(links, &packet.as_ref(), avoid, now);
+        });
+        let Some(peer) = self.node_mut(id).peer_mut() else { return };
+        match first_hop {
+            Some(first_hop) => peer.core.handle_sent(now, packet.as_ref().header().id, &first_hop),
+            None => peer.core.handle_unsent(now, packet),
+        }
+    }
+
     /// The peer forwards by other routes from now on
     pub fn set_routes(&mut self, id: NodeId, routes: Option<NewRoutes>) {
         let now = self.local(id);

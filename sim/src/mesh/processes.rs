@@ -228,6 +228,7 @@ impl World {
             }
             PeerOutput::Dial(dial) => self.dial(id, &dial),
             PeerOutput::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            PeerOutput::Transmit { packet, avoid } => self.originate(id, packet, &avoid),
             PeerOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
             PeerOutput::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
             PeerOutput::Keep { ticket, message } => {

@@ -49,7 +49,7 @@ pub enum Observation<'a> {
         link: u64,
         frame: &'a Frame,
     },
-    /// A frame of this process's own left; packets that it forwards are `Forwarded`
+    /// A frame of this process's own left; packets that a peer's forwarder decides are `Forwarded`
     Sent {
         link: u64,
         frame: &'a Frame,
@@ -61,7 +61,7 @@ pub enum Observation<'a> {
         /// As it came
         packet: &'a PacketRef<'a>,
     },
-    /// A packet was passed on or given back
+    /// A packet was sent, passed on or given back
     Forwarded {
         here: Address,
         to: Address,
@@ -98,6 +98,20 @@ pub enum Observation<'a> {
     Applied(&'a Directory),
     /// The operator gives this machine's name free
     Released,
+}
+
+impl Observation<'_> {
+    /// A packet that starts here, to whom it went, and what was changed: a message, or a report on another packet
+    pub fn own_packet(&self) -> Option<(&PacketRef<'_>, Address, &Edit)> {
+        match self {
+            Self::Forwarded { here, to, packet, edit, .. }
+                if packet.header().source == *here && packet.entries().len() == 0 =>
+            {
+                Some((packet, *to, edit))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What an oracle saw that must not be

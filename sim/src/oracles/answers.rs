@@ -86,9 +86,8 @@ impl Knowledge {
                 self.asked.insert(name.clone(), now);
                 self.waiting.retain(|_, waiting| waiting != name);
             }
-            Observation::Sent { frame: Frame::Packet(packet), .. } if !self.waiting.is_empty() => {
-                let packet = packet.as_ref();
-                if let Some((_, name)) = self.waiting.iter().find(|(id, _)| carries(&packet, id)) {
+            Observation::Forwarded { packet, .. } if !self.waiting.is_empty() && seen.own_packet().is_some() => {
+                if let Some((_, name)) = self.waiting.iter().find(|(id, _)| carries(packet, id)) {
                     let heard = self.heard.get(name);
                     return Err(format!("sent to {name}, last heard of {heard:?}, without asking where it is now"));
                 }

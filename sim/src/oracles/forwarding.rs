@@ -135,15 +135,10 @@ impl Oracle for Forwarding {
                 let packet = packet.as_ref();
                 self.begin(now, &packet, None);
             }
-            Observation::Forwarded { here, to, packet, after, .. } => {
-                let header = packet.header();
-                // A node's own packet: reports leave by the forwarder, from where they are made.
-                if header.source == *here && packet.entries().len() == 0 {
-                    self.begin(now, packet, Some(*to));
-                    return Ok(());
-                }
-                return self.pass(*here, *to, packet, after);
-            }
+            Observation::Forwarded { here, to, packet, after, .. } => match seen.own_packet() {
+                Some(_) => self.begin(now, packet, Some(*to)),
+                None => return self.pass(*here, *to, packet, after),
+            },
             Observation::Duplicated { packet } => {
                 if let Some(book) = self.books.get_mut(&key(packet.header())) {
                     book.is_doubled = true;

@@ -12,7 +12,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::routing::NeighbourView;
 use kith_common::routing::forward::NewRoutes;
 use kith_common::time::Instant;
-use kith_common::wire::Frame;
+use kith_common::wire::packet::{Edit, PacketRef};
 
 use super::per_node::PerNode;
 use crate::mesh::faults::Fault;
@@ -49,12 +49,9 @@ impl Resends {
     }
 
     /// A message's second packet to a place goes by another neighbour than its first one
-    fn transmit(&mut self, node: NodeId, link: u64, packet: &kith_common::wire::PacketBytes) -> Result<(), String> {
+    fn transmit(&mut self, node: NodeId, hop: Address, packet: &PacketRef<'_>, edit: &Edit) -> Result<(), String> {
         let Some(routes) = self.routes.of(node) else { return Ok(()) };
-        let hop = routes.links.iter().find(|(_, id)| id.0 == link).map(|(address, _)| *address);
-        let Some(hop) = hop else { return Ok(()) };
-        let packet = packet.as_ref();
-        let Some((id, sent)) = self.sent.of(node).iter_mut().find(|(id, _)| carries(&packet, id)) else {
+        let Some((id, sent)) = self.sent.of(node).iter_mut().find(|(id, _)| carries(packet, id)) else {
             return Ok(());
         };
         let destination = packet.header().destination;
@@ -66,7 +63,7 @@ impl Resends {
         let views = routes.routes.views();
         let others = views.iter().filter(is_up).count();
         // A destination that is taken for gone is looked for by any way that is left.
-        let is_missed = packet.entries().len() > 0;
+        let is_missed = !edit.dead.is_empty();
         // And whoever has become a neighbour is sent to without a detour.
         let has_more = others >= NEIGHBOURS_MIN && sent.tried.len() < others;
         if first == second && first.1 != destination && !is_missed && has_more {
@@ -101,8 +98,10 @@ impl Oracle for Resends {
             Observation::Asked { id, .. } => {
                 self.sent.of(node).insert(*id, Sent::default());
             }
-            Observation::Sent { link, frame: Frame::Packet(packet) } if !self.is_disturbed(now, node) => {
-                return self.transmit(node, *link, packet);
+            Observation::Forwarded { .. } if !self.is_disturbed(now, node) => {
+                if let Some((packet, to, edit)) = seen.own_packet() {
+                    return self.transmit(node, to, packet, edit);
+                }
             }
             Observation::Peer(PeerOutput::Done(outcome)) => {
                 let fate = &outcome.fate;

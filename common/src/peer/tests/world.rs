@@ -8,14 +8,15 @@ use rand_chacha::rand_core::SeedableRng;
 use super::super::*;
 use super::members::*;
 use super::supernode;
+use super::wires::Wires;
+use crate::id::Address;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
-use crate::routing::forward::NewRoutes;
-use crate::routing::{Decision, RouteCache};
+use crate::routing::forward::Forwarder;
 use crate::wire::bounded::Bounded;
-use crate::wire::content::{Hop, Message, PathHop, Payload, Reply};
-use crate::wire::packet::{self, Class, Edit, Header, PacketRef};
+use crate::wire::content::{Message, PathHop, Reply};
+use crate::wire::packet::{self, Class, Edit, PacketRef};
 use crate::wire::session::{Purpose, Reason, Report, Role, Subject};
 use crate::wire::{Frame, PacketBytes};
 
@@ -37,8 +38,7 @@ pub(super) struct Node {
     /// Messages are not answered until the test does it
     pub(super) is_disk_stuck: bool,
     hello: HelloTemplate,
-    routes: Option<NewRoutes>,
-    cache: RouteCache,
+    forwarder: Forwarder<LinkId>,
 }
 
 /// The node at an end of a link
@@ -242,18 +242,21 @@ impl World {
             PeerOutput::SetHello(hello) => node.hello = hello,
             PeerOutput::Dial(dial) => self.dial(n, &dial),
             PeerOutput::Send { link, frame } => {
-                if matches!(frame, Frame::Packet(_) | Frame::Relay(_) | Frame::Found(_)) {
+                if matches!(frame, Frame::Relay(_) | Frame::Found(_)) {
                     node.told.sent.push((link, frame.clone()));
                 }
                 self.queue.push_back(Delivery::Frame(far(link), frame));
             }
+            PeerOutput::Transmit { packet, avoid } => self.originate(n, packet, &avoid),
             PeerOutput::Close { link, status, reason } => {
                 node.told.words.push("close");
                 self.end(far(link), LinkEnd::Bye(status, reason));
             }
             PeerOutput::Routes(routes) => {
                 node.told.words.push(if routes.is_some() { "routes" } else { "no routes" });
-                node.routes = routes.map(|routes| *routes);
+                self.drive(n, LinkId(u64::MAX), |forwarder, wires| {
+                    forwarder.set_routes(wires, routes.map(|routes| *routes), now);
+                });
             }
             PeerOutput::Keep { ticket, message } => {
                 node.told.kept.push((ticket, message));
@@ -340,28 +343,46 @@ impl World {
         {
             return;
         }
+        self.drive(n, link, |forwarder, wires| {
+            let from = forwarder.neighbour_on(link);
+            forwarder.handle_packet(wires, &packet.as_ref(), from, None, now);
+        });
+    }
+
+    /// Lets a peer's forwarder do something with what came over `link`; what it sent for that
+    fn drive(
+        &mut self,
+        n: u8,
+        link: LinkId,
+        run: impl FnOnce(&mut Forwarder<LinkId>, &mut Wires),
+    ) -> Vec<(LinkId, PacketBytes)> {
+        let now = self.now;
         let node = self.peers.get_mut(&n).unwrap();
-        let links = node.routes.iter().flat_map(|routes| &routes.links);
-        let from = links.clone().find(|(_, of)| *of == link).map(|(from, _)| *from);
-        let (Some(routes), Some(from)) = (&node.routes, from) else {
-            return node.core.handle_packet(now, link, None, &packet.as_ref());
-        };
-        match routes.routes.decide(&mut node.cache, &packet.as_ref(), Some(from), now) {
-            Decision::Deliver => node.core.handle_packet(now, link, Some(from), &packet.as_ref()),
-            Decision::Forward { to, edit, choice } => {
-                let index = packet.as_ref().way().count() as u8;
-                let (id, next, name) = (packet.as_ref().header().id, to, routes.name.clone());
-                let hop = Hop { packet: id, index, name, address: address(n), next, choice };
-                let onward = links.clone().find(|(of, _)| *of == to).map(|(_, link)| *link).expect("a live link");
-                self.pass(onward, &packet.as_ref(), &edit);
-                if packet.as_ref().header().traced {
-                    // All tests have the source next to whoever reports.
-                    let report = Header { source: address(n), destination: from, ..*packet.as_ref().header() };
-                    let report = super::members::packet(&Header { traced: false, ..report }, &Payload::Hop(hop));
-                    self.pass(link, &report.as_ref(), &Edit::default());
-                }
-            }
-            other => panic!("{n} cannot forward: {other:?}"),
+        let mut wires = Wires::default();
+        run(&mut node.forwarder, &mut wires);
+        let from = node.forwarder.neighbour_on(link);
+        for packet in &wires.delivered {
+            node.core.handle_packet(now, link, from, &packet.as_ref());
+        }
+        for report in &wires.returned {
+            node.core.handle_undeliverable(now, report);
+        }
+        for (link, packet) in &wires.pushed {
+            self.queue.push_back(Delivery::Frame(far(*link), Frame::Packet(packet.clone())));
+        }
+        wires.pushed
+    }
+
+    fn originate(&mut self, n: u8, packet: PacketBytes, avoid: &[Address]) {
+        let (now, mut first_hop) = (self.now, None);
+        let sent = self.drive(n, LinkId(u64::MAX), |forwarder, wires| {
+            first_hop = forwarder.originate(wires, &packet.as_ref(), avoid, now);
+        });
+        let node = self.peers.get_mut(&n).unwrap();
+        node.told.sent.extend(sent.into_iter().map(|(link, packet)| (link, Frame::Packet(packet))));
+        match first_hop {
+            Some(first_hop) => node.core.handle_sent(now, packet.as_ref().header().id, &first_hop),
+            None => node.core.handle_unsent(now, packet),
         }
     }
 
@@ -384,13 +405,14 @@ impl Node {
         };
         let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
         let rng = ChaCha20Rng::from_seed([n; 32]);
+        let mut forwarder = Forwarder::new();
+        PAYLOADS.into_iter().for_each(|kind| forwarder.register(kind));
         Self {
             core: Peer::new(Instant::ZERO, config, ed(n), rng, []),
             told: Told::default(),
             is_disk_stuck: false,
             hello: HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None },
-            routes: None,
-            cache: RouteCache::new(),
+            forwarder,
         }
     }
 }

@@ -100,23 +100,15 @@ pub enum Count {
     DroppedReports,
 }
 
-/// What became of a packet that starts here
+/// Where a packet that starts here went first
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Originated {
-    /// It waits in the queue of this neighbour
-    Sent {
-        first_hop: Address,
-        /// The reason for it
-        choice: Choice,
-    },
-    /// Dropped and counted: the queue of this neighbour, whom routing chose, is full
-    Full {
-        first_hop: Address,
-        /// The reason for it
-        choice: Choice,
-    },
-    /// There is nobody to hand it to; nothing was sent or counted
-    NoWay,
+pub struct FirstHop {
+    /// The neighbour
+    pub to: Address,
+    /// The reason for it
+    pub choice: Choice,
+    /// Whether its queue was full: the packet is dropped and counted, as at any other hop
+    pub is_full: bool,
 }
 
 /// Decides the packets of one node
@@ -196,37 +188,36 @@ impl<L> Forwarder<L> {
 
     /// Sends `packet`, which starts here, by none of the first hops in `avoid` if others do
     ///
-    /// A first hop whose link has ended since the routes were made is passed over. There is no way for a packet to this
-    /// node itself, nor for one whose source is not this node's present address: nobody would believe it.
+    /// A first hop whose link has ended since the routes were made is passed over. `None`: there is nobody to hand it to,
+    /// and nothing was sent or counted. That is so of a packet to this node itself as well, and of one whose source is
+    /// not this node's present address, which nobody would believe.
     pub fn originate(
         &mut self,
         links: &mut impl Links<Link = L>,
         packet: &PacketRef<'_>,
         avoid: &[Address],
         now: Instant,
-    ) -> Originated {
-        let Self { snapshot: Some(here), cache, .. } = self else { return Originated::NoWay };
-        if packet.header().source != here.address() {
-            return Originated::NoWay;
-        }
+    ) -> Option<FirstHop> {
+        let Self { snapshot, cache, .. } = self;
+        let here = snapshot.as_ref().filter(|here| here.address() == packet.header().source)?;
         let mut ended = Vec::new();
-        while let Some((first_hop, choice, mut edit)) = here.routes.first_hop(cache, packet, avoid, &ended, now) {
-            match here.push(links, first_hop, packet, &mut edit) {
+        loop {
+            let (to, choice, mut edit) = here.routes.first_hop(cache, packet, avoid, &ended, now)?;
+            match here.push(links, to, packet, &mut edit) {
                 Ok(()) => {
-                    trace_originated(packet, first_hop, choice);
+                    trace_originated(packet, to, choice);
                     links.count(Count::Originated);
-                    return Originated::Sent { first_hop, choice };
+                    return Some(FirstHop { to, choice, is_full: false });
                 }
-                Err(PushError::NoLink) => ended.push(first_hop),
+                Err(PushError::NoLink) => ended.push(to),
                 Err(PushError::Full) => {
                     links.count(full(packet));
-                    return Originated::Full { first_hop, choice };
+                    return Some(FirstHop { to, choice, is_full: true });
                 }
                 // Only of a packet that has been elsewhere, or that notes more dead than fit.
-                Err(PushError::TrailerFull) => break,
+                Err(PushError::TrailerFull) => return None,
             }
         }
-        Originated::NoWay
     }
 
     /// `since` is when the packet came: `now`, unless it was in limbo

@@ -66,6 +66,17 @@ impl Neighbourhood {
         self.live.iter().map(|(address, link)| (*address, *link))
     }
 
+    /// The link in use of this neighbour, if one is up
+    pub fn link_to(&self, neighbour: Address) -> Option<LinkId> {
+        self.live.get(&neighbour).copied()
+    }
+
+    /// The neighbour whose link in use this is
+    pub fn neighbour_on(&self, link: LinkId) -> Option<Address> {
+        let address = self.links.get(&link)?.address();
+        self.link_to(address).filter(|live| *live == link).map(|_| address)
+    }
+
     /// Every neighbour for people, in the order of addresses
     pub fn neighbours(&self) -> Vec<NeighbourStatus> {
         let wanted = self.neighbours.values().map(|neighbour| self.status_of(neighbour));

@@ -23,7 +23,7 @@ use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{
     self, Config, Delivery, Dial, Direction, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, NewRoutes,
-    Originated, Outgoing, Packets,
+    Outgoing, Packets,
 };
 use kith_runtime::location;
 use tokio::sync::mpsc;
@@ -158,7 +158,7 @@ impl Node {
             LinkEvent::Opened(opened) if opened.direction == Direction::Outgoing => self.after = Some(opened.link),
             LinkEvent::Opened(opened) => self.before = Some(opened.link),
             LinkEvent::Originated(originated) => {
-                self.unsent += originated.iter().filter(|(_, came_of)| *came_of == Originated::NoWay).count() as u64;
+                self.unsent += originated.unsent.iter().count() as u64;
             }
             LinkEvent::Deliver(delivery) if self.place == LAST => self.receive(&delivery).await?,
             LinkEvent::Deliver(delivery) => self.take_back(&delivery).await?,

@@ -113,8 +113,9 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
         for id in ids {
             packets.push(&new_packet(&header(C, *id, Class::Data), &message(&id.to_le_bytes())).unwrap()).unwrap();
         }
-        let sent = Originated::Sent { first_hop: B, choice: Choice::KnowsDestination };
-        assert_eq!(chain.a.originate(packets).await, ids.iter().map(|id| (*id, sent)).collect::<Vec<_>>());
+        let first_hop = FirstHop { to: B, choice: Choice::KnowsDestination, is_full: false };
+        let sent = ids.iter().map(|id| (*id, first_hop)).collect();
+        assert_eq!(chain.a.originate(packets).await, Originated { sent, unsent: Packets::default() });
         // No faster than they arrive: the middle drops what does not fit into its queue.
         for (id, packet) in ids.iter().zip(delivered(&mut chain.c, ids.len()).await) {
             let packet = packet.as_ref();
@@ -312,17 +313,18 @@ async fn own_packet_that_finds_no_room_or_no_way_is_answered_by_its_id() {
         let header = Header { source: B, ..header(destination, id, Class::Data) };
         new_packet(&header, &message(&[7; 30_000])).unwrap()
     };
-    let (first_hop, choice) = (C, Choice::Destination);
+    let (to, choice) = (C, Choice::Destination);
     for id in 0.. {
         let mut packets = Packets::default();
         packets.push(&own(C, id)).unwrap();
-        packets.push(&own(NOBODY, id + 1_000_000)).unwrap();
-        let originated = b.originate(packets).await;
-        assert_eq!(originated[1], (id + 1_000_000, Originated::NoWay));
-        if originated[0] == (id, Originated::Full { first_hop, choice }) {
+        packets.push(&own(NOBODY, id)).unwrap();
+        let Originated { sent, unsent } = b.originate(packets).await;
+        let destinations: Vec<_> = unsent.iter().map(|packet| packet.header().destination).collect();
+        assert_eq!(destinations, [NOBODY]);
+        if sent == [(id, FirstHop { to, choice, is_full: true })] {
             break;
         }
-        assert_eq!(originated[0], (id, Originated::Sent { first_hop, choice }));
+        assert_eq!(sent, [(id, FirstHop { to, choice, is_full: false })]);
     }
     assert_eq!(b.counts().dropped_data_queue, 1);
 }

@@ -95,7 +95,7 @@ impl Node {
     }
 
     /// Sends packets of the node's own, and waits for what became of each
-    async fn originate(&mut self, packets: Packets) -> Vec<(u64, Originated)> {
+    async fn originate(&mut self, packets: Packets) -> Originated {
         self.command(LinkCommand::Originate(Outgoing { packets, avoid: Vec::new() })).await;
         self.wait(|event| match event {
             LinkEvent::Originated(originated) => Some(originated.clone()),

@@ -123,7 +123,7 @@ impl Node {
         forwarder.handle_packet(links, &packet, from, Some(allowance), now);
     }
 
-    fn originate(&mut self, header: &Header, avoid: &[Address]) -> Originated {
+    fn originate(&mut self, header: &Header, avoid: &[Address]) -> Option<FirstHop> {
         let bytes = new_packet(header, b"own").unwrap();
         self.forwarder.originate(&mut self.links, &PacketRef::parse(&bytes).unwrap(), avoid, NOW)
     }

@@ -6,8 +6,8 @@ fn own(destination: Address) -> Header {
     Header { source: HERE, ..header(destination) }
 }
 
-const fn sent(first_hop: Address) -> Originated {
-    Originated::Sent { first_hop, choice: Choice::Destination }
+const fn sent(to: Address) -> Option<FirstHop> {
+    Some(FirstHop { to, choice: Choice::Destination, is_full: false })
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn with_two_ways() -> Node {
 }
 
 #[track_caller]
-fn first_hop(originated: Originated) -> Address {
-    let Originated::Sent { first_hop, choice } = originated else { panic!("{originated:?}") };
+fn first_hop(first_hop: Option<FirstHop>) -> Address {
+    let Some(FirstHop { to, choice, is_full: false }) = first_hop else { panic!("{first_hop:?}") };
     assert_eq!(choice, Choice::KnowsDestination);
-    first_hop
+    to
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn own_packet_passes_over_a_link_that_has_just_ended() {
     assert_eq!(first_hop(node.originate(&own(FAR), &[])), C);
     assert_eq!(first_hop(node.originate(&own(FAR), &[C])), C, "better one to avoid than none");
     node.links.ended.insert(C);
-    assert_eq!(node.originate(&own(FAR), &[]), Originated::NoWay);
+    assert_eq!(node.originate(&own(FAR), &[]), None);
     assert!(node.is_limbo_empty(), "whoever sends it may send it elsewhere");
     node.assert_counts(&[(Count::Originated, 2)]);
 }
@@ -75,7 +75,7 @@ fn own_packet_passes_over_a_link_that_has_just_ended() {
 fn own_packet_that_meets_a_full_queue_is_dropped_and_its_sender_told_where() {
     let mut node = Node::new();
     node.links.full.insert(C);
-    assert_eq!(node.originate(&own(C), &[]), Originated::Full { first_hop: C, choice: Choice::Destination });
+    assert_eq!(node.originate(&own(C), &[]), Some(FirstHop { to: C, choice: Choice::Destination, is_full: true }));
     node.originate(&Header { class: Class::Signal, ..own(C) }, &[]);
     assert!(node.pushed().is_empty() && node.links.returned.is_empty());
     node.assert_counts(&[(Count::DroppedDataQueue, 1), (Count::DroppedSignalQueue, 1)]);
@@ -84,11 +84,11 @@ fn own_packet_that_meets_a_full_queue_is_dropped_and_its_sender_told_where() {
 #[test]
 fn own_packet_without_a_way_stays_here() {
     let mut node = Node::new();
-    assert_eq!(node.originate(&own(HERE), &[]), Originated::NoWay);
-    assert_eq!(node.originate(&header(C), &[]), Originated::NoWay, "it has another's source");
-    assert_eq!(node.originate(&Header { ttl: 0, ..own(C) }, &[]), Originated::NoWay);
+    assert_eq!(node.originate(&own(HERE), &[]), None);
+    assert_eq!(node.originate(&header(C), &[]), None, "it has another's source");
+    assert_eq!(node.originate(&Header { ttl: 0, ..own(C) }, &[]), None);
     node.forwarder.set_routes(&mut node.links, None, NOW);
-    assert_eq!(node.originate(&own(C), &[]), Originated::NoWay);
+    assert_eq!(node.originate(&own(C), &[]), None);
     assert!(node.pushed().is_empty() && node.links.delivered.is_empty());
     node.assert_counts(&[]);
 }
