@@ -225,14 +225,6 @@ impl Link {
         })
     }
 
-    /// Queues whole frames that are bytes already; gives them back if the class is at its bound
-    ///
-    /// # Errors
-    /// The frames.
-    pub fn send_bytes(&mut self, priority: Priority, frames: Vec<u8>) -> Result<(), Vec<u8>> {
-        self.queue.push_bytes(priority, frames)
-    }
-
     /// Whether there is something to write
     pub const fn has_frames(&self) -> bool {
         !self.queue.is_empty()

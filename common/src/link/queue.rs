@@ -123,18 +123,6 @@ impl Queue {
         Ok(())
     }
 
-    /// Appends whole frames that are bytes already; gives them back if the class is at its bound
-    pub fn push_bytes(&mut self, priority: Priority, frames: Vec<u8>) -> Result<(), Vec<u8>> {
-        let class = self.class(priority);
-        if frames.is_empty() || class.bytes + frames.len() > class.max {
-            return if frames.is_empty() { Ok(()) } else { Err(frames) };
-        }
-        class.bytes += frames.len();
-        class.chunks.push_back(frames);
-        self.wants_answer = true;
-        Ok(())
-    }
-
     /// Appends the last frame of the link behind everything else, bounds or not
     pub fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
         let bytes = frame.to_bytes()?;
@@ -295,7 +283,6 @@ mod tests {
             assert_eq!(queue.is_congested(), pushed >= 3, "{pushed}");
         }
         assert_eq!(pushed, 4);
-        assert_eq!(queue.push_bytes(Priority::Data, vec![0; 100]), Err(vec![0; 100]));
         queue.push(&probe(1), &chunks).unwrap();
         queue.take_batch(&chunks);
         assert!(!queue.is_congested());

@@ -1,5 +1,7 @@
 //! Nodes that mean no good: over true links, with true handshakes, and with true grants where they have one.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,14 +16,15 @@ use kith_common::wire::grant::SignedGrant;
 use kith_common::wire::session::{Location, Locations, Purpose, Role};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
-use kith_runtime::link::{self, CloseReason, Config, Dial, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId};
-use kith_runtime::location;
-use libp2p::core::upgrade::OutboundConnectionUpgrade;
+use kith_runtime::link::{CloseReason, HelloTemplate, LinkId};
 use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::identity::Keypair;
+use libp2p::tcp::tokio::TcpStream;
+use libp2p::tls::TlsStream;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
+use self::links::{Event, Links};
 use super::PATIENCE;
 
 /// Frames in one connection, so that those behind the one that breaks it are few
@@ -46,7 +49,7 @@ impl Mutants {
         let mut bytes = Vec::new();
         for _ in 0..count {
             let mutant = self.mutator.mutate(&self.corpus);
-            // What one `SendBytes` may hold
+            // A write that the system takes at once
             if bytes.len() + mutant.len() <= 60_000 {
                 bytes.extend(mutant);
             }
@@ -91,10 +94,7 @@ pub(crate) struct LoggedIn {
 pub(crate) struct Hostile {
     identity: Identity,
     clock: Clock,
-    links: LinkHandle,
-    events: Receiver<LinkEvent>,
-    runtime: Runtime,
-    port: u16,
+    links: Links,
     at_once: usize,
     attempts: u64,
     /// How links have ended that nobody has asked for yet
@@ -106,46 +106,26 @@ impl Hostile {
     pub(crate) fn new(seed: u8, at_once: usize) -> Self {
         let identity = Identity::from_seed([seed; 32]);
         let clock = Clock::start();
-        let mut config = Config::of_peer(hello(None), clock, u64::from(seed));
-        // Somewhere to be dialled, as whoever has a grant must be.
-        config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
-        // It is for the other side to end a link that is silent.
-        config.liveness.down_after = 60 * PATIENCE;
-        let (links, events) = link::spawn(config, &identity).expect("links");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut hostile =
-            Self { identity, clock, links, events, runtime, port: 0, at_once, attempts: 0, ended: BTreeMap::new() };
-        let Some(LinkEvent::Listening(address)) = hostile.next(PATIENCE) else { panic!("it does not listen") };
-        hostile.port = location::port_of(&address).expect("a port");
-        hostile
+        let links = Links::new(identity.keypair(), clock, hello(None));
+        Self { identity, clock, links, at_once, attempts: 0, ended: BTreeMap::new() }
     }
 
     pub(crate) fn key(&self) -> Key {
         self.identity.key()
     }
 
-    fn command(&self, command: LinkCommand) {
-        self.links.blocking_send(command).expect("the links go on");
-    }
-
     fn dial(&mut self, to: SocketAddr, purpose: Purpose) {
         self.attempts += 1;
-        let locations = vec![location_of(to)];
-        self.command(LinkCommand::Dial(Dial { attempt: self.attempts, key: None, locations, purpose }));
+        self.links.dial(self.attempts, to, purpose);
     }
 
-    fn close(&self, link: LinkId) {
-        self.command(LinkCommand::Close { link, status: Status::Delivered, reason: "enough".into() });
+    pub(crate) fn send(&self, link: LinkId, bytes: Vec<u8>) {
+        self.links.write(link, bytes);
     }
 
-    pub(crate) fn send(&self, link: LinkId, frames: Vec<u8>) {
-        self.command(LinkCommand::SendBytes { link, frames });
-    }
-
-    fn next(&mut self, limit: Duration) -> Option<LinkEvent> {
-        let next = async { timeout(limit, self.events.recv()).await };
-        let event = self.runtime.block_on(next).ok()?.expect("the links go on");
-        if let LinkEvent::Closed { link, reason } = &event {
+    fn next(&mut self, limit: Duration) -> Option<Event> {
+        let event = self.links.next(limit)?;
+        if let Event::Closed { link, reason } = &event {
             self.ended.insert(*link, reason.clone());
         }
         Some(event)
@@ -164,21 +144,21 @@ impl Hostile {
                 (wanted, dialling) = (wanted - 1, dialling + 1);
             }
             match self.next(UNBROKEN) {
-                Some(LinkEvent::Opened(opened)) if opened.attempt.is_some() => {
+                Some(Event::Opened(opened)) if opened.attempt.is_some() => {
                     dialling -= 1;
                     self.send(opened.link, mutants.take(FRAMES_A_LINK));
                     poured.frames += FRAMES_A_LINK;
                     poured.links += 1;
                     open.insert(opened.link, Some(Instant::now()));
                 }
-                Some(LinkEvent::DialFailed { .. }) => (wanted, dialling) = (wanted + 1, dialling - 1),
+                Some(Event::DialFailed { .. }) => (wanted, dialling) = (wanted + 1, dialling - 1),
                 // Links that others opened to here count for nothing.
-                Some(LinkEvent::Closed { link, reason }) if open.remove(&link).is_some() => poured.count(&reason),
+                Some(Event::Closed { link, reason }) if open.remove(&link).is_some() => poured.count(&reason),
                 _ => {}
             }
             for (link, since) in &mut open {
                 if since.take_if(|since| since.elapsed() > UNBROKEN).is_some() {
-                    self.close(*link);
+                    self.links.close(*link);
                 }
             }
         }
@@ -193,7 +173,7 @@ impl Hostile {
             network: None,
             secret: None,
             external: Locations::default(),
-            listen_port: self.port,
+            listen_port: self.links.port,
         };
         let mut session = Membership::new(config, 1, self.clock.now());
         let (mut home, end) = (None, Instant::now() + PATIENCE);
@@ -204,10 +184,10 @@ impl Hostile {
                 match (output, home) {
                     (MembershipOutput::Dial { .. }, _) => self.dial(supernode, Purpose::Home),
                     (MembershipOutput::Send { frame, .. }, Some(link)) => {
-                        self.command(LinkCommand::Send { link, frame })
+                        self.links.write(link, frame.to_bytes().expect("a frame"));
                     }
                     (MembershipOutput::LoggedIn { signed, rewire, .. }, Some(home)) => {
-                        self.command(LinkCommand::SetHello(hello(Some(signed))));
+                        self.links.set_hello(hello(Some(signed)));
                         let neighbours = rewire.neighbours.iter();
                         let neighbours = neighbours.filter_map(|record| record.locations.first().map(socket));
                         return LoggedIn { home, neighbours: neighbours.collect() };
@@ -217,11 +197,11 @@ impl Hostile {
             }
             let now = self.clock.now();
             match self.next(Duration::from_millis(20)) {
-                Some(LinkEvent::Opened(opened)) if opened.attempt.is_some() => {
+                Some(Event::Opened(opened)) if opened.attempt.is_some() => {
                     home = Some(opened.link);
                     session.handle_opened(now, 1, opened.key, opened.own_nonce, &opened.hello);
                 }
-                Some(LinkEvent::Frame { link, frame }) if home == Some(link) => {
+                Some(Event::Frame { link, frame }) if home == Some(link) => {
                     session.handle_frame(now, 1, frame, &self.identity);
                 }
                 _ => {}
@@ -235,8 +215,8 @@ impl Hostile {
         loop {
             assert!(Instant::now() < end, "no link");
             match self.next(UNBROKEN) {
-                Some(LinkEvent::Opened(opened)) if opened.attempt == Some(self.attempts) => return opened.link,
-                Some(LinkEvent::DialFailed { reason, .. }) => panic!("no link: {reason}"),
+                Some(Event::Opened(opened)) if opened.attempt == Some(self.attempts) => return opened.link,
+                Some(Event::DialFailed { reason, .. }) => panic!("no link: {reason}"),
                 _ => {}
             }
         }
@@ -257,7 +237,7 @@ impl Hostile {
     /// Sends mutants over a link that is open already, and ends it if they have not
     pub(crate) fn pour_over(&mut self, mutants: &mut Mutants, link: LinkId) -> CloseReason {
         self.send(link, mutants.take(FRAMES_A_LINK));
-        self.close(link);
+        self.links.close(link);
         self.wait_closed(link)
     }
 }
@@ -279,22 +259,15 @@ fn socket(location: &Location) -> SocketAddr {
 /// A TLS connection by libp2p's own hand, with nothing behind it: bytes go out as they are given
 pub(crate) struct RawLink {
     runtime: Runtime,
-    stream: Box<dyn Duplex>,
+    stream: TlsStream<TcpStream>,
 }
-
-trait Duplex: libp2p::futures::AsyncRead + libp2p::futures::AsyncWrite + Unpin {}
-
-impl<T: libp2p::futures::AsyncRead + libp2p::futures::AsyncWrite + Unpin> Duplex for T {}
 
 impl RawLink {
     pub(crate) fn connect(to: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let stream = runtime.block_on(async {
-            let tcp = tokio::net::TcpStream::connect(to).await.expect("connected");
-            let tls = libp2p::tls::Config::new(&libp2p::identity::Keypair::generate_ed25519()).expect("TLS");
-            tls.upgrade_outbound(libp2p::tcp::tokio::TcpStream(tcp), "").await.expect("a handshake").1
-        });
-        Self { runtime, stream: Box::new(stream) }
+        let pair = Keypair::generate_ed25519();
+        let (_, stream) = runtime.block_on(links::connect(&pair, to)).expect("a handshake");
+        Self { runtime, stream }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {

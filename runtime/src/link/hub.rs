@@ -208,14 +208,6 @@ impl Hub {
                     link.send(self, &frame);
                 }
             }
-            LinkCommand::SendBytes { link, frames } => {
-                if let Some(link) = self.link(link).filter(|link| !link.is_ending()) {
-                    match link.core.borrow_mut().send_bytes(Priority::Data, frames) {
-                        Ok(()) => link.written.wake(),
-                        Err(_) => self.count_full(Priority::Data),
-                    }
-                }
-            }
             LinkCommand::Originate(outgoing) => forward::originate(self, &outgoing),
             LinkCommand::Close { link, status, reason } => {
                 if let Some(link) = self.link(link) {

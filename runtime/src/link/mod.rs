@@ -137,13 +137,6 @@ pub enum LinkCommand {
         /// What
         frame: Frame,
     },
-    /// Queue frames that are bytes already; a full queue drops them with a count
-    SendBytes {
-        /// Over which link
-        link: LinkId,
-        /// Whole frames, one after the other
-        frames: Vec<u8>,
-    },
     /// Send packets of this node's own; answered by [`LinkEvent::Originated`]
     Originate(Outgoing),
     /// Say why, once everything before is written, and end the link
