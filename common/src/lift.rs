@@ -1,4 +1,4 @@
-//! LIFT: who links to whom, as a pure function of the ring's members.
+//! LIFT: the links between members, as a pure function of the ring.
 //!
 //! The ring has a few public *maps* of its points onto each other, the same for everybody and for ever. Two members are
 //! linked if they are neighbours on the ring, or if one owns the image of the other under some map. So every supernode
@@ -58,6 +58,8 @@ impl Map {
     fn generate(j: u8) -> Self {
         let mut rng = ChaCha20Rng::from_seed(crypto::sha256(&[b"kith/lift/1", &[j]]));
         let mut blocks: [u8; 256] = std::array::from_fn(|block| block as u8);
+        // Fisher and Yates's shuffle. The remainder favours small numbers by less than 2⁻⁵⁵, and is part of the
+        // protocol.
         for i in (1..256).rev() {
             let other = rng.next_u64() % (i as u64 + 1);
             blocks.swap(i, other as usize);
@@ -91,6 +93,7 @@ impl Map {
             // What is left of the interval, less one, and how much of it is in this block.
             let left = interval.last.wrapping_sub(first);
             let here = left.min(WITHIN_BLOCK - (first & WITHIN_BLOCK));
+            // Turned back, the piece may run over the end of its block, where it goes on at the block's beginning.
             let start = self.invert(first);
             let head = here.min(WITHIN_BLOCK - (start & WITHIN_BLOCK));
             found(Interval { first: start, last: start + head });
@@ -145,7 +148,7 @@ pub trait Absent {
     /// Whether the two cannot connect
     fn is_absent(&self, a: Address, b: Address) -> bool;
 
-    /// Everybody who is absent to `address`
+    /// All members that are absent to `address`
     fn absent_to(&self, address: Address) -> impl Iterator<Item = Address>;
 }
 
@@ -180,11 +183,12 @@ pub fn neighbours(ring: &Ring, maps: &Maps, x: Address, absent: &impl Absent) ->
     let mut found: Vec<Address> = chosen(ring, maps, x, absent).collect();
     let beside = [ring.predecessor(x), ring.successor(x)];
     found.extend(beside.into_iter().flatten());
+    // Who chooses x is found backwards: whatever maps into x's cell has x as the owner of its image.
     for map in maps.iter() {
         map.invert_interval(cell, |interval| found.extend(ring.within(interval)));
     }
-    // The cells know nearest owners only. Whoever chooses x for want of a nearer one cannot connect to one of the two
-    // beside x: no other member lies between x and the point, or next to it.
+    // The cells know nearest owners only. A member that chooses x for want of a nearer one cannot connect to one of the
+    // two beside x: no other member lies between x and the point, or next to it.
     for member in beside.into_iter().flatten() {
         let patched =
             absent.absent_to(member).filter(|y| ring.contains(*y) && !mutant::is(Mutant::SecondNearestForgotten));
@@ -221,7 +225,7 @@ pub fn graph(ring: &Ring, maps: &Maps, absent: &impl Absent) -> BTreeMap<Address
 
 /// The address for a login with `key`: of 32 candidates the one whose nearest member is farthest (tie: the first)
 ///
-/// `ring` is everybody who holds an address, suspects too. The salt is chosen after the key was seen, so that nobody
+/// `ring` has all that hold an address, suspects too. The salt is chosen after the key was seen, so that nobody
 /// can grind a place, and goes into the log, so that every replica computes the same.
 pub fn choose_address(key: &Key, salt: &[u8; 16], ring: &Ring) -> Address {
     let room = |candidate: Address| ring.owner(candidate.0).map(|owner| crate::ring::distance(owner.0, candidate.0));

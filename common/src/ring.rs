@@ -1,4 +1,4 @@
-//! The ring of 64-bit places: who is where, and who owns which points.
+//! The ring of 64-bit places: its members, and the points that each of them owns.
 //!
 //! Clockwise is increasing, and the ring wraps. Everything here is a function of the members alone.
 
@@ -72,6 +72,7 @@ impl FromIterator<Address> for Ring {
         let mut members: Vec<Address> = addresses.into_iter().collect();
         members.sort_unstable();
         members.dedup();
+        // Half full, so that neither an insertion nor a removal changes the blocks at once.
         let block = |members: &[Address]| Block {
             begin: members.first().map_or(0, |first| first.0),
             members: members.to_vec(),
@@ -100,6 +101,8 @@ impl Ring {
         block.members.insert(place, address);
         self.len += 1;
         if block.members.len() > BLOCK_MAX {
+            // The new block begins at its first member: what is asked for between the two halves belongs to the old
+            // one.
             let members = block.members.split_off(BLOCK_MAX / 2);
             let begin = members.first().map_or(block.begin, |first| first.0);
             self.blocks.insert(at + 1, Block { begin, members });
@@ -249,6 +252,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn clockwise(mut self) -> impl Iterator<Item = Address> + use<'a> {
         from_fn(move || {
+            // The count ends the walk: the ring itself has no end to come to.
             self.left = self.left.checked_sub(1)?;
             if self.place == self.members.len() {
                 self.enter(if self.block + 1 < self.ring.blocks.len() { self.block + 1 } else { 0 });

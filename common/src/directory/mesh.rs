@@ -1,4 +1,4 @@
-//! The ring as the directory sees it, and whose table a change of it touches.
+//! The ring as the directory sees it, and the tables that a change of it touches.
 //!
 //! Without unreachable pairs a join or leave of x changes the tables of x, of N(x) and of x's ring neighbours: an edge
 //! between two others goes only if x took an end of it over, and x takes places over from its ring neighbours alone.
@@ -20,7 +20,7 @@ type Touched = BTreeSet<Address>;
 pub(super) struct Mesh {
     degree: u8,
     maps: Maps,
-    /// Everybody with a session: a new address keeps away from suspects too
+    /// All that have a session: a new address keeps away from suspects, too, as they may come back
     members: Ring,
     /// The members that are no suspects
     ring: Ring,
@@ -49,7 +49,7 @@ impl Mesh {
         &self.pairs
     }
 
-    /// Everybody that `x` is linked to, in the order of addresses; nobody if it is not in the ring
+    /// All that `x` is linked to, in the order of addresses; none if it is not in the ring
     pub(super) fn neighbours(&self, x: Address) -> Vec<Address> {
         if !self.ring.contains(x) {
             return Vec::new();
@@ -87,6 +87,8 @@ impl Mesh {
         if !self.ring.insert(x) {
             return Touched::new();
         }
+        // Its new neighbours are known only while it is there, so it enters first; if pairs may have changed other
+        // tables, it steps out once more for the comparison.
         let mut touched = self.around(x);
         let compared = self.paired_neighbours(x);
         if !compared.is_empty() {
@@ -111,7 +113,7 @@ impl Mesh {
         touched
     }
 
-    /// Whoever has `x` in its table, as what tables say of `x` has changed
+    /// All that have `x` in their tables, as what tables say of `x` has changed
     pub(super) fn refresh(&self, x: Address) -> Touched {
         self.neighbours(x).into_iter().collect()
     }

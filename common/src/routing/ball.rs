@@ -1,6 +1,6 @@
 //! The ball of a destination: the points that a few maps or inverse maps lead to from it.
 //!
-//! Whoever owns a point of the ball has a link one hop nearer to the destination, so a peer's expected hops are those
+//! The owner of a point of the ball has a link one hop nearer to the destination, so a peer's expected hops are those
 //! of the nearest point and a little for the way to it along the ring.
 
 use crate::id::{Address, Point};
@@ -30,7 +30,7 @@ impl Cost {
     /// Through a neighbour that should have one and misses it: to be asked before anybody searches on
     pub(super) const MISSED: Self = Self(7 << 10);
 
-    /// Of a packet that is two hops before a peer with `cost` in [`HOP`]s
+    /// The cost of a packet that is two hops before a peer with `cost` in [`HOP`]s
     fn two_hops_before(cost: u64) -> Self {
         Self(u32::try_from((cost + 2 * HOP) >> 20).unwrap_or(u32::MAX))
     }
@@ -45,6 +45,8 @@ impl Cost {
 pub(super) fn depth(degree: u8, members: u64) -> u8 {
     let moves = 2 * Maps::of_degree(degree).len() as u64;
     let (mut shell, mut points, mut depth) = (moves, 1 + moves, 1);
+    // A peer's own table and its neighbours' reach about d² members, so a shell with one point for each d² of them is
+    // met.
     while shell * u64::from(degree).pow(2) < members && depth < DEPTH_MAX {
         shell *= moves - 1;
         points += shell;
@@ -124,6 +126,7 @@ impl<'a> Field<'a> {
         let begin = usize::from(self.buckets.get(bucket_of(point)).copied().unwrap_or_default());
         let rest = self.places.get(begin..).unwrap_or_default();
         let ahead = begin + rest.iter().take_while(|place| place.0 < point).count();
+        // The ring has no ends: before the first place is the last one, and after the last the first.
         let behind = ahead.checked_sub(1).unwrap_or(self.places.len().saturating_sub(1));
         let ahead = if ahead == self.places.len() { 0 } else { ahead };
         if let Some(place) = self.places.get(ahead) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::routes::{Ranked, Routes};
 use crate::id::Address;
 use crate::mutant::{self, Mutant};
+use crate::rate::Bucket;
 use crate::time::Instant;
 use crate::wire::session::NEIGHBOURS_MAX;
 
@@ -17,18 +18,19 @@ pub const DESTINATIONS_MAX: usize = 1 << SLOT_BITS;
 pub const COLD_DECISIONS_PER_SECOND: u32 = 500;
 
 const SLOT_BITS: u32 = 11;
-const BURST: Duration = Duration::from_secs(1);
-const COLD_EVERY: Duration = Duration::from_micros(1_000_000 / COLD_DECISIONS_PER_SECOND as u64);
+/// A second's claims at once, and one more every 2 ms
+const FULL: Bucket =
+    Bucket::new(COLD_DECISIONS_PER_SECOND, Duration::from_micros(1_000_000 / COLD_DECISIONS_PER_SECOND as u64));
 
 /// Ranked next hops by destination, and what each neighbour may still claim
 ///
-/// Owned by whoever forwards. It holds what it was told under the last snapshot only, and at most
+/// Its owner is the one that forwards. It holds what it was told under the last snapshot only, and at most
 /// [`DESTINATIONS_MAX`] rankings of half a kilobyte.
 #[derive(Debug)]
 pub struct RouteCache {
     slots: Vec<Option<Entry>>,
-    /// When each neighbour's claims will be worked off; strangers share one
-    budgets: BTreeMap<Option<Address>, Instant>,
+    /// What each neighbour may still claim; strangers share one budget
+    budgets: BTreeMap<Option<Address>, Bucket>,
     cold: u64,
 }
 
@@ -70,7 +72,8 @@ impl RouteCache {
         }
     }
 
-    /// Whether a cold decision for a packet from `from` is within its budget, which pays for it; `None`: this peer's own
+    /// Whether a cold decision for a packet from `from` is within its budget, which pays for it; `None`: this peer's
+    /// own
     pub(super) fn claim(&mut self, routes: &Routes, from: Option<Address>, now: Instant) -> bool {
         self.cold += 1;
         let Some(from) = from else { return true };
@@ -78,17 +81,12 @@ impl RouteCache {
         if self.budgets.len() > NEIGHBOURS_MAX {
             self.budgets.retain(|who, _| who.is_none_or(|who| routes.view(who).is_some()));
         }
-        let worked_off = self.budgets.entry(neighbour).or_insert(now);
-        let start = (*worked_off).max(now);
-        if start.since(now) + COLD_EVERY > BURST {
-            return false;
-        }
-        *worked_off = start + COLD_EVERY;
-        true
+        let budget = self.budgets.entry(neighbour).or_insert(FULL);
+        budget.take(now).is_ok()
     }
 }
 
-/// Given addresses are spread well, but a liar's need not be
+/// The addresses that supernodes give are spread well, but those in a liar's packets need not be
 #[inline]
 const fn slot(destination: Address) -> usize {
     (destination.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)) as usize
@@ -131,7 +129,7 @@ mod tests {
     #[test]
     fn budgets_of_former_neighbours_are_forgotten() {
         let (mut cache, routes) = (RouteCache::new(), routes());
-        cache.budgets = (0..100).map(|n| (Some(Address(n)), Instant::ZERO)).collect();
+        cache.budgets = (0..100).map(|n| (Some(Address(n)), FULL)).collect();
         cache.claim(&routes, Some(Address(3 << 60)), Instant::ZERO);
         assert_eq!(cache.budgets.len(), 1);
     }

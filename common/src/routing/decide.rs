@@ -21,7 +21,7 @@ pub enum Decision {
         edit: Edit,
         choice: Choice,
     },
-    /// Nobody is left to try here: it goes back to whoever it came from
+    /// Nobody is left to try here: it goes back to the peer that it came from
     Back {
         /// To this peer, whose link was up when it was last heard of
         to: Address,
@@ -101,6 +101,8 @@ impl Routes {
         if header.ttl == 0 || trail.trailer.len() == ENTRIES_MAX {
             return Decision::Undeliverable { cause: Cause::TtlSpent };
         }
+        // Its sender should have seen on the trailer that it was here: sent on, it could go in circles until its TTL
+        // ends.
         if arrival == Arrival::Again {
             return Decision::Undeliverable { cause: Cause::NoCandidate };
         }
@@ -136,13 +138,13 @@ struct Search<'a> {
     destination: Address,
     source: Address,
     flow: u32,
-    /// First hops not to take
+    /// First hops that the source does not want to take again
     avoid: &'a [Address],
-    /// Found dead here
+    /// Peers that were found dead here, and are noted on the packet when it goes on
     dead: Vec<ShortId>,
-    /// Somebody gave it back
+    /// Whether a neighbour gave the packet back
     is_back: bool,
-    /// … who has another address now than this one
+    /// The address at which our table has the neighbour that gave it back, if it has another one now
     moved: Option<Address>,
 }
 
@@ -157,9 +159,9 @@ impl<'a> Search<'a> {
     fn next_hop(&mut self, cache: &mut RouteCache, arrival: Arrival, now: Instant) -> Next<'a> {
         let destination = self.destination;
         let view = self.routes.view(destination);
-        // Whoever gives a packet back and is not among the tried has another address now than our table says. The old
-        // one is noted, so that the packet does not go there again when somebody else has given it back. The note may be
-        // of a link that was down and is up by now: then another way is as good.
+        // A neighbour that gives a packet back and is not among the tried has another address now than our table says.
+        // The old one is noted, so that the packet does not go there again when somebody else has given it back. The
+        // note may be of a link that was down and is up by now: then another way is as good.
         let returned_by = if let Arrival::Returned(from) = arrival { Some(from) } else { None };
         self.is_back = returned_by.is_some();
         self.moved = returned_by.filter(|from| !self.trail.has_visited(from.short()));
@@ -171,7 +173,7 @@ impl<'a> Search<'a> {
         if let Some(view) = view.filter(|view| view.up && !is_gone && !self.avoid.contains(&destination)) {
             return Next::Hop(view, Choice::Destination);
         }
-        // Once: not when the packet comes back.
+        // Each peer adds its finding once: when the packet comes back, it was added before.
         if has_moved || !self.is_back && self.routes.misses(destination, view) {
             self.note_destination();
         }
@@ -222,6 +224,8 @@ impl<'a> Search<'a> {
         if !matches!(pick, Pick::Unsure) {
             return pick;
         }
+        // A ranking keeps the three best second hops of each neighbour. This packet had all three of one, so a ranking
+        // is made for it alone, and not kept.
         let (trail, source) = (self.trail, self.source.short());
         let (ranked, _) = self.rank(cache, from, now, |second| second != source && trail.is_new(second));
         self.pick_from(&ranked)
@@ -237,6 +241,7 @@ impl<'a> Search<'a> {
         eligible: impl Fn(ShortId) -> bool,
     ) -> (Box<[Ranked]>, bool) {
         let whole = self.routes.depth();
+        // A small ball still leads nearer to the destination, only by worse ways, and costs next to nothing.
         let depth = if cache.claim(self.routes, from, now) { whole } else { 1 };
         (self.routes.rank(self.destination, depth, eligible), depth == whole)
     }
@@ -259,8 +264,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether enough peers found that the destination is not there: those who noted it, and neighbours who have not had
-    /// the packet, so that nobody counts twice
+    /// Whether enough peers found that the destination is not there: those that noted it on the packet, and neighbours
+    /// that have not had the packet, so that no peer counts twice
     ///
     /// What neighbours' tables say may be a moment old, so one must have found it at first hand.
     fn is_given_up(&self, ranked: &[Ranked]) -> bool {
@@ -274,6 +279,7 @@ impl<'a> Search<'a> {
     fn cheapest<'r>(&self, ranked: &'r [Ranked]) -> (Option<(&'r Ranked, Cost)>, bool) {
         let (mut best, mut unsure): (Option<(&Ranked, Cost)>, bool) = (None, false);
         for entry in ranked {
+            // Entries are sorted by the least that they can cost, so nothing better follows.
             if best.is_some_and(|(_, cost)| cost < entry.cost_min()) {
                 break;
             }
@@ -303,6 +309,7 @@ impl<'a> Search<'a> {
         if view.address == self.source || was_there || self.avoid.contains(&view.address) {
             return false;
         }
+        // Our table may still call it up; the peers that the packet met since know better.
         if self.is_back && (self.moved == Some(view.address) || self.trail.has_noted(short)) {
             return false;
         }
@@ -324,7 +331,11 @@ impl<'a> Search<'a> {
         known.find(|(second, _)| usable(second)).map(|(_, cost)| *cost)
     }
 
+    /// Whether `view` comes before `rival` in the order that this packet's flow makes of equal ways
+    ///
+    /// All packets of a flow take the same one, so that they keep their order; different flows spread over all of them.
     fn wins_tie(&self, view: &NeighbourView, rival: &Ranked) -> bool {
+        // The finaliser of a common hash: flows that differ in one bit must draw different lots.
         let lot = |address: Address| {
             let mixed = (address.0 ^ u64::from(self.flow)).wrapping_mul(0xff51_afd7_ed55_8ccd);
             (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
@@ -354,6 +365,7 @@ impl<'a> Search<'a> {
                 let mark = if mutant::is(Mutant::StaysOnWay) { Mark::Way } else { Mark::Tried };
                 (Some(from), Edit { way: Some((mark, own)), ..Edit::default() })
             }
+            // This peer sent it on and has nobody else to try: it takes itself off the way.
             Arrival::Returned(_) if self.source != self.routes.own() => {
                 let view = match self.trail.before {
                     None => self.routes.view(self.source),

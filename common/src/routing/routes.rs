@@ -16,7 +16,8 @@ pub struct NeighbourView {
     pub up: bool,
     /// What people call it
     pub name: Name,
-    /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first [`NEIGHBOURS_MAX`] count
+    /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first
+    /// [`NEIGHBOURS_MAX`] count
     pub table: Arc<[(Address, bool)]>,
 }
 
@@ -37,17 +38,17 @@ pub struct Routes {
 /// The members that two hops lead to
 #[derive(Clone, Debug, Default)]
 struct Reach {
-    /// Everybody to whom a neighbour has a link that is up, in the order of addresses, this peer left out
+    /// All to which a neighbour has a link that is up, in the order of addresses, this peer left out
     seconds: Vec<Address>,
     /// For each view, which of `seconds` it has a link to
     by_view: Vec<Vec<u16>>,
 }
 
-/// Worked out for the first packet that needs it: while a mesh is being rewired most snapshots are replaced before
+/// Worked out for the first packet that needs it: while a mesh is rewired, most snapshots are replaced before one comes
 #[derive(Clone, Debug, Default)]
 struct Later(OnceLock<Reach>);
 
-/// What is worked out from the rest makes no difference
+/// Two snapshots are equal if what they were made of is: this follows from it
 impl PartialEq for Later {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -65,6 +66,7 @@ impl Reach {
         let mut seconds: Vec<Address> = views.iter().flat_map(live).collect();
         seconds.sort_unstable();
         seconds.dedup();
+        // Indices of two bytes instead of addresses: a snapshot is kept for every change of a table.
         let index = |to: Address| seconds.binary_search(&to).ok().and_then(|at| u16::try_from(at).ok());
         let by_view = views.iter().map(|view| live(view).into_iter().filter_map(index).collect()).collect();
         Self { seconds, by_view }
@@ -232,6 +234,8 @@ impl Gaps {
 impl NeighbourView {
     /// Whether it says that it should have a link to `destination` and has none; a silent one says nothing
     fn misses(&self, destination: Address) -> bool {
+        // Either its table has the destination with a link that is down, or the destination would lie between it and
+        // those beside it on the ring, where a member would have to be its neighbour.
         match self.table.iter().find(|(to, _)| *to == destination) {
             Some((_, up)) => self.up && !up,
             None => {
@@ -245,7 +249,7 @@ impl NeighbourView {
 
 const NONE: (ShortId, Cost) = (ShortId(0), Cost::MAX);
 
-/// Puts `second` into its place among the cheapest; whether somebody fell out at the end
+/// Puts `second` into its place among the cheapest; whether one fell out at the end
 fn keep_cheapest(cheapest: &mut [(ShortId, Cost); SECONDS], mut second: (ShortId, Cost)) -> bool {
     for kept in cheapest {
         if second.1 < kept.1 {

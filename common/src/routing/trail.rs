@@ -22,7 +22,7 @@ pub(super) enum Arrival {
     First(Address),
     /// Given back by this neighbour
     Returned(Address),
-    /// It was here, and whoever sent it should have seen that
+    /// It was here before, and the peer that sent it should have seen that
     Again,
 }
 
@@ -70,10 +70,13 @@ impl<'a> Trail<'a> {
     pub(super) fn arrival(&self, source: Address, own: Address, from: Option<Address>) -> Result<Arrival, DropReason> {
         let Some(from) = from else { return Ok(Arrival::Own) };
         match self.last {
+            // A packet that its source sent out has notes of the dead or the tried on it when it comes back, and no
+            // way.
             None if source == own && !self.trailer.is_empty() => Ok(Arrival::Returned(from)),
             None if source != from => Err(DropReason::ForgedSource),
             Some(_) if source == own => Err(DropReason::ForgedSource),
             Some(_) if self.returned => Ok(Arrival::Returned(from)),
+            // A relay is a supernode, which no table has: only the last peer on the way can be held to its link.
             Some((Mark::Way, last)) if last != from.short() => Err(DropReason::ForgedWay),
             _ if self.visited => Ok(Arrival::Again),
             _ => Ok(Arrival::First(from)),
