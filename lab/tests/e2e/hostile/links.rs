@@ -33,6 +33,7 @@ use tokio::time::timeout;
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What happens to links
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 pub(super) enum Event {
     Opened(Box<Opened>),
     DialFailed {
