@@ -319,6 +319,40 @@ fn packages_in_cargo_commands_are_there() {
     assert_eq!(faults, [""; 0], "packages that are not there");
 }
 
+/// All sources, one after the other
+fn sources() -> String {
+    let (mut sources, mut folders) = (String::new(), vec![root()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                sources += &fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    sources
+}
+
+/// Examples of the style are code of this repository, line by line; what is left out is marked by `…`
+#[test]
+fn examples_of_the_style_are_code_that_there_is() {
+    let (pages, sources) = (pages(), sources());
+    let page = pages.iter().find(|page| page.path == Path::new("CONTRIBUTING.md")).unwrap();
+    let mut faults = Vec::new();
+    for (number, part) in page.parts() {
+        if let Part::Code { language: "rust", line } = part
+            && !line.contains('…')
+            && !sources.contains(line.trim())
+        {
+            faults.push(format!("{number}: {line}"));
+        }
+    }
+    assert_eq!(faults, [""; 0], "lines that stand in no source");
+}
+
 #[test]
 fn lines_are_taken_apart_as_a_shell_does() {
     let words = |line: &str| commands(line);
