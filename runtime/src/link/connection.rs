@@ -142,6 +142,22 @@ impl Link {
         self.rearm();
     }
 
+    /// When to ask again, or why the link is to end
+    fn handle_timeout(&self, hub: &Hub) -> Result<Option<Instant>, CloseReason> {
+        let mut core = self.core.borrow_mut();
+        // Who wants the end does not mind what is due.
+        if !core.is_ending() {
+            core.handle_timeout(hub.clock.now(), &hub.chunks);
+        }
+        if let Some(reason) = core.ending() {
+            return Err(reason.clone());
+        }
+        if core.has_frames() {
+            self.written.wake();
+        }
+        Ok(core.next_timeout())
+    }
+
     /// Wakes the supervisor if its timer is too late for what came up; mostly it is not, and this costs nothing
     fn rearm(&self) {
         let next = self.core.borrow().next_timeout();
@@ -196,21 +212,13 @@ async fn guarded(link: Rc<Link>, task: impl Future<Output = ()>) {
 /// Keeps the deadlines until there is a reason to end the link
 async fn supervise(hub: &Hub, link: &Link) -> CloseReason {
     loop {
-        let mut core = link.core.borrow_mut();
-        // Before the clock: who wants the end does not mind what is due.
-        if !core.is_ending() {
-            core.handle_timeout(hub.clock.now(), &hub.chunks);
+        match link.handle_timeout(hub) {
+            Ok(next) => {
+                link.armed.set(next);
+                wait(hub, link, next).await;
+            }
+            Err(reason) => return reason,
         }
-        if let Some(reason) = core.ending() {
-            return reason.clone();
-        }
-        if core.has_frames() {
-            link.written.wake();
-        }
-        let next = core.next_timeout();
-        drop(core);
-        link.armed.set(next);
-        wait(hub, link, next).await;
     }
 }
 
