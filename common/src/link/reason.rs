@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::LinkEnd;
 use crate::status::Status;
 use crate::wire::session::Reason;
 use crate::wire::{FrameKind, WireError};
@@ -81,6 +82,14 @@ impl CloseReason {
             Self::Slow(Slow::ControlQueue) => "control_queue_full",
             Self::Slow(Slow::Hello) => "slow_hello",
             Self::Internal => "internal",
+        }
+    }
+
+    /// What the cores above are told
+    pub fn link_end(&self) -> LinkEnd {
+        match self {
+            Self::Bye { status, reason } => LinkEnd::Bye(*status, reason.clone()),
+            other => LinkEnd::Lost(Reason::truncated(&other.to_string())),
         }
     }
 

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use kith_common::link::LinkEnd;
 use kith_common::wire::PacketBytes;
-use kith_common::wire::session::Reason;
-use kith_runtime::link::{CloseReason, LinkEvent, Originated};
+use kith_runtime::link::{LinkEvent, Originated};
 
 use super::Driver;
 
@@ -37,7 +35,7 @@ impl Driver {
             LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
                 self.gauges.remove(&link);
-                self.peer.handle_closed(now, link, &end_of(reason));
+                self.peer.handle_closed(now, link, &reason.link_end());
             }
             LinkEvent::Listening(address) => self.listen_also(address.to_string()),
             LinkEvent::ListenerClosed { reason } => tracing::error!(event = "listener_closed", reason),
@@ -49,12 +47,5 @@ impl Driver {
         if !self.listen.contains(&address) {
             self.listen.push(address);
         }
-    }
-}
-
-fn end_of(reason: CloseReason) -> LinkEnd {
-    match reason {
-        CloseReason::Bye { status, reason } => LinkEnd::Bye(status, reason),
-        other => LinkEnd::Lost(Reason::truncated(&other.to_string())),
     }
 }

@@ -20,6 +20,7 @@ mod links;
 pub mod log;
 pub mod net;
 pub mod node;
+mod opening;
 pub mod oracle;
 mod packets;
 mod processes;

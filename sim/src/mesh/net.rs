@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use kith_common::id::Key;
 use kith_common::time::Instant;
-use kith_common::wire::Priority;
-use kith_common::wire::session::{Hello, Purpose};
+use kith_common::wire::session::Purpose;
 
 use super::faults::Effect;
 use super::node::NodeId;
@@ -47,10 +46,10 @@ impl Side {
 /// What a stream carries
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// The first frame
-    Hello(Box<Hello>),
-    /// A later frame, whole
-    Frame(Vec<u8>),
+    /// Whole frames
+    Bytes(Vec<u8>),
+    /// Frames that no process of ours would send
+    Babble(Vec<u8>),
     /// The end
     Fin,
 }
@@ -62,6 +61,8 @@ pub enum EndState {
     Opening,
     /// A link of its process
     Open(u64),
+    /// … which is over, and says its last words
+    Leaving(u64),
     /// Nobody is there any more
     Closed,
 }
@@ -80,8 +81,8 @@ pub struct ConnEnd {
 #[derive(Debug, Default)]
 struct Direction {
     last_arrival: Instant,
+    /// What is written and does not get through at present: a batch, and the end
     stalled: VecDeque<Item>,
-    bytes: [usize; 3],
 }
 
 /// A dial or a stream
@@ -100,8 +101,6 @@ pub struct Conn {
     pub port: u16,
     /// Its bytes vanish
     pub black: bool,
-    /// In the dialler's hello
-    pub nonce: [u8; 32],
 }
 
 impl Conn {
@@ -166,14 +165,6 @@ const RTO_MIN: Duration = Duration::from_millis(200);
 const SYN_RTO: Duration = Duration::from_secs(1);
 /// How late the answer to a dial is on average when others shall overtake it
 const LATE_ANSWER: Duration = Duration::from_secs(1);
-/// Bytes that a stalled stream holds back before its sender finds its queue full: control, signals, data, as the peer's
-/// link layer has them
-const STALLED_BYTES_MAX: [usize; 3] = [256 * 1024, 128 * 1024, 1024 * 1024];
-
-/// A stream's queue is at its bound
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full(pub Priority);
-
 /// All streams
 #[derive(Debug)]
 pub struct Network {
@@ -257,16 +248,7 @@ impl Network {
         let (to, port) = to;
         let to = ConnEnd { node: to, life: u32::MAX, state: EndState::Opening };
         let (attempt, key, purpose) = dial;
-        let conn = Conn {
-            ends: [from, to],
-            directions: Default::default(),
-            attempt,
-            key,
-            purpose,
-            port,
-            black: false,
-            nonce: [0; 32],
-        };
+        let conn = Conn { ends: [from, to], directions: Default::default(), attempt, key, purpose, port, black: false };
         self.conns.push(Some(Box::new(conn)));
         self.live += 1;
         self.most = self.most.max(self.live);
@@ -303,56 +285,32 @@ impl Network {
         }
     }
 
-    /// Puts `item` on its way from `side`
-    ///
-    /// # Errors
-    /// [`Full`] if it was dropped, as too much waits for the way to be free.
-    pub fn send(
-        &mut self,
-        queue: &mut Queue,
-        id: ConnId,
-        side: Side,
-        item: Item,
-        priority: Priority,
-    ) -> Result<(), Full> {
-        let Some(conn) = self.conn(id) else { return Ok(()) };
+    /// Puts `item` on its way from `side`; whether it is under way, and does not wait for the way to be free
+    pub fn send(&mut self, queue: &mut Queue, id: ConnId, side: Side, item: Item) -> bool {
+        let Some(conn) = self.conn(id) else { return true };
         if conn.black {
             // That the side which knows says so is no effect.
-            if let Item::Frame(_) = item {
+            if let Item::Bytes(_) = item {
                 self.count(Effect::HalfOpen);
             }
-            return Ok(());
+            return true;
         }
         let (from, to) = (conn.end(side).node, conn.end(side.other()).node);
         let waits = !conn.directions[side.index()].stalled.is_empty();
-        if let Some(effect) = self.blocking(from, to) {
+        let blocking = self.blocking(from, to);
+        if let Some(effect) = blocking {
             self.count(effect);
-            return self.stall(id, side, item, priority);
         }
-        if waits {
-            return self.stall(id, side, item, priority);
+        if waits || blocking.is_some() {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.directions[side.index()].stalled.push_back(item);
+            }
+            self.stalled.insert((id, side));
+            return false;
         }
         let delay = self.delay(from, to);
         self.schedule(queue, id, side, item, delay);
-        Ok(())
-    }
-
-    fn stall(&mut self, id: ConnId, side: Side, item: Item, priority: Priority) -> Result<(), Full> {
-        let Some(conn) = self.conn_mut(id) else { return Ok(()) };
-        let direction = &mut conn.directions[side.index()];
-        let len = if let Item::Frame(bytes) = &item { bytes.len() } else { 0 };
-        let (class, max) = match priority {
-            Priority::Control => (0, STALLED_BYTES_MAX[0]),
-            Priority::Signal => (1, STALLED_BYTES_MAX[1]),
-            Priority::Data => (2, STALLED_BYTES_MAX[2]),
-        };
-        if direction.bytes[class] + len > max {
-            return Err(Full(priority));
-        }
-        direction.bytes[class] += len;
-        direction.stalled.push_back(item);
-        self.stalled.insert((id, side));
-        Ok(())
+        true
     }
 
     fn schedule(&mut self, queue: &mut Queue, id: ConnId, side: Side, item: Item, delay: Duration) {
@@ -375,11 +333,10 @@ impl Network {
             }
             let delay = self.delay(from, to) + RTO_MIN + Duration::from_micros(self.chance.below(1_000_000));
             let Some(conn) = self.conn_mut(id) else { continue };
-            let direction = &mut conn.directions[side.index()];
-            direction.bytes = [0; 3];
-            for item in std::mem::take(&mut direction.stalled) {
+            for item in std::mem::take(&mut conn.directions[side.index()].stalled) {
                 self.schedule(queue, id, side, item, delay);
             }
+            queue.after(Duration::ZERO, Event::Written(id, side));
         }
     }
 
@@ -395,9 +352,7 @@ impl Network {
     /// What one end's machine still had to send is lost with it
     pub fn forget_stalled(&mut self, id: ConnId, side: Side) {
         let Some(conn) = self.conn_mut(id) else { return };
-        let direction = &mut conn.directions[side.index()];
-        direction.stalled.clear();
-        direction.bytes = [0; 3];
+        conn.directions[side.index()].stalled.clear();
         self.stalled.remove(&(id, side));
     }
 

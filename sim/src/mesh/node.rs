@@ -1,7 +1,7 @@
 //! A machine: its clock, its disk, its process, and the links of that process.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use kith_common::crypto::{self, Signature, Signer, Verifier};
 use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::link::HelloTemplate;
-use kith_common::link::liveness::Liveness;
+use kith_common::link::open::Link;
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
 use kith_common::peer::Peer;
 use kith_common::routing::forward::{Allowance, Forwarder};
@@ -22,6 +22,7 @@ use kith_common::wire::session::Record;
 use super::clock::Clock;
 use super::log::Replica;
 use super::net::{ConnId, Side};
+use super::opening::Greeter;
 use super::packets::Target;
 use super::queue::Event;
 
@@ -179,12 +180,16 @@ pub struct End {
     pub conn: ConnId,
     /// At which end
     pub side: Side,
-    /// Whether the other side still answers
-    pub liveness: Liveness,
+    /// What it does
+    pub core: Link,
     /// When its timer goes off, in true time
     pub armed: Option<Instant>,
     /// Reports that its packets may cause
     pub reports: Allowance,
+    /// Whether the stream has taken a batch that does not get through at present
+    pub is_stuck: bool,
+    /// Of a link that is over: when its last words have had their time, by its machine's clock
+    pub leave_at: Option<Instant>,
 }
 
 /// A running peer
@@ -246,6 +251,12 @@ pub struct Node {
     pub backlog: Option<VecDeque<Event>>,
     /// Its links
     pub ends: BTreeMap<u64, End>,
+    /// Links that are over, and say their last words
+    pub leaving: BTreeMap<u64, End>,
+    /// Links that the process has done something to at this moment
+    pub touched: BTreeSet<u64>,
+    /// Streams that are no links yet
+    pub greeters: BTreeMap<(ConnId, Side), Greeter>,
     /// The last link's number
     pub links: u64,
     /// When its cores' timer goes off, in true time

@@ -1,14 +1,16 @@
 //! Packets at a peer: decided by the product's own forwarder, carried by the simulated links.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kith_common::id::Address;
 use kith_common::link::LinkId;
+use kith_common::link::chunks::Chunks;
+use kith_common::link::open::SendError;
 use kith_common::routing::forward::{Count, Forwarder, Links, NewRoutes, PushError};
 use kith_common::time::Instant;
 use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{self, Edit, PacketRef};
-use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, Priority, finish_frame};
+use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, finish_frame};
 
 use super::faults::Effect;
 use super::net::Network;
@@ -22,13 +24,14 @@ pub(super) type Target = (Address, LinkId);
 /// What the forwarder wants done, once it is done
 #[derive(Default)]
 struct Wishes {
-    pushed: VecDeque<(u64, Vec<u8>, Priority)>,
     delivered: Vec<Vec<u8>>,
     returned: Vec<Undeliverable>,
 }
 
 struct SimLinks<'a> {
     ends: &'a mut BTreeMap<u64, End>,
+    touched: &'a mut BTreeSet<u64>,
+    chunks: &'a Chunks,
     now: Instant,
     node: NodeId,
     address: Address,
@@ -46,30 +49,31 @@ impl Links for SimLinks<'_> {
 
     fn push(&mut self, (to, link): &Target, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), PushError> {
         let (to, link) = (*to, link.0);
-        if !self.ends.contains_key(&link) {
+        let Some(end) = self.ends.get_mut(&link).filter(|end| !end.core.is_ending()) else {
             return Err(PushError::NoLink);
-        }
+        };
         if self.net.drops() {
             self.net.count(Effect::Drop);
             return Err(PushError::Full);
         }
-        let mut body = vec![0; FRAME_HEADER_BYTES];
-        packet::emit_forwarded(packet, edit, &mut body).map_err(|_| PushError::TrailerFull)?;
-        if finish_frame(FrameKind::Packet, 0, &mut body).is_err() {
+        end.core.forward(packet, edit, self.chunks).map_err(|error| match error {
+            SendError::Ending => PushError::NoLink,
+            SendError::Full(_) => PushError::Full,
+            SendError::Wire(_) => PushError::TrailerFull,
+        })?;
+        self.touched.insert(link);
+        // Once more, for the oracles: what the queue has of it is among other frames.
+        let mut after = vec![0; FRAME_HEADER_BYTES];
+        packet::emit_forwarded(packet, edit, &mut after).map_err(|_| PushError::TrailerFull)?;
+        if finish_frame(FrameKind::Packet, 0, &mut after).is_err() {
             return Err(PushError::TrailerFull);
         }
-        self.watch.see(
-            self.now,
-            self.node,
-            &Observation::Forwarded { here: self.address, to, packet, edit, after: &body },
-        );
-        let priority = packet.header().class.priority();
-        if self.net.duplicates() {
+        let seen = Observation::Forwarded { here: self.address, to, packet, edit, after: &after };
+        self.watch.see(self.now, self.node, &seen);
+        if self.net.duplicates() && end.core.forward(packet, edit, self.chunks).is_ok() {
             self.net.count(Effect::Duplication);
             self.watch.see(self.now, self.node, &Observation::Duplicated { packet });
-            self.wishes.pushed.push_back((link, body.clone(), priority));
         }
-        self.wishes.pushed.push_back((link, body, priority));
         Ok(())
     }
 
@@ -134,21 +138,19 @@ impl World {
         run: impl FnOnce(&mut Forwarder<Target>, &mut SimLinks<'_>),
     ) {
         let now = self.queue.now();
-        let Self { nodes, net, watch, .. } = self;
-        let Node { process, ends, .. } = &mut nodes[id.index()];
+        let Self { nodes, net, watch, chunks, .. } = self;
+        let Node { process, ends, touched, .. } = &mut nodes[id.index()];
         let Some(super::node::Process::Peer(peer)) = process else { return };
         let forwarder = &mut peer.forwarder;
         let address = forwarder.routes().map_or(Address(0), |routes| routes.own());
-        let mut links = SimLinks { ends, now, node: id, address, net, watch, wishes: Wishes::default() };
+        let mut links =
+            SimLinks { ends, touched, chunks, now, node: id, address, net, watch, wishes: Wishes::default() };
         run(forwarder, &mut links);
         let (wishes, from) = (links.wishes, forwarder.neighbour_on(link));
         self.carry_out(id, link, from, wishes);
     }
 
     fn carry_out(&mut self, id: NodeId, link: LinkId, from: Option<Address>, wishes: Wishes) {
-        for (link, body, priority) in wishes.pushed {
-            self.send_bytes(id, link, body, priority, true);
-        }
         let local = self.local(id);
         for bytes in wishes.delivered {
             let Ok(packet) = PacketRef::parse(&bytes) else { continue };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_common::directory::Directory;
-use kith_common::link::{HelloTemplate, LinkEnd};
+use kith_common::link::HelloTemplate;
+use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
 use kith_common::routing::forward::Forwarder;
@@ -13,16 +14,16 @@ use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_common::time::Instant;
-use kith_common::wire::session::{Locations, Reason, Role};
+use kith_common::wire::session::{Locations, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::clock::Clock;
 use super::faults::Effect;
-use super::links::location_of;
 use super::log::Replica;
 use super::net::Side;
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
+use super::opening::location_of;
 use super::queue::Event;
 use super::watch::Observation;
 use super::world::{WRITE, World};
@@ -122,21 +123,22 @@ impl World {
         }
         node.backlog = None;
         node.is_up = !dark;
-        let ends = std::mem::take(&mut node.ends);
+        let ends = std::mem::take(&mut node.ends).into_values().chain(std::mem::take(&mut node.leaving).into_values());
+        let ends: Vec<_> = ends.collect();
+        node.touched.clear();
+        node.greeters.clear();
         // What was being written may have got there, or not.
         if self.config.is_supernode(id) {
             let survives = self.chance.happens(0.5);
             let crashed = self.log.crash(replica(id), survives);
             self.expect_disk(crashed);
         }
-        for end in ends.into_values() {
+        for end in ends {
             if dark {
                 self.net.forget_stalled(end.conn, end.side);
                 self.net.close_end(end.conn, end.side);
             } else {
-                let fin = super::net::Item::Fin;
-                let _ = self.net.send(&mut self.queue, end.conn, end.side, fin, kith_common::wire::Priority::Control);
-                self.net.close_end(end.conn, end.side);
+                self.hang_up(end.conn, end.side);
             }
         }
         self.watch.see(self.queue.now(), id, &Observation::Killed);
@@ -194,6 +196,7 @@ impl World {
                 break;
             }
         }
+        self.attend_touched(id);
         self.rearm(id);
     }
 
@@ -409,7 +412,7 @@ impl World {
     /// A stream has broken under one end: a paused process finds that later
     pub fn handle_broken(&mut self, node: NodeId, life: u32, link: u64) {
         if self.node(node).life == life && self.takes(node, &Event::Broken { node, life, link }) {
-            self.close_link(node, link, &LinkEnd::Lost(Reason::truncated("connection reset")));
+            self.close_link(node, link, CloseReason::Reset(std::io::ErrorKind::ConnectionReset));
         }
     }
 }

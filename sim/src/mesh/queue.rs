@@ -35,6 +35,10 @@ pub enum Event {
     Refused(ConnId),
     /// A dial has taken its time
     DialTimeout(ConnId),
+    /// A hello has taken its time
+    HelloTimeout(ConnId, Side),
+    /// A stream that was stuck takes bytes again from this end
+    Written(ConnId, Side),
     /// Bytes, or the end of a stream, reach one end
     Arrive(ConnId, Side, Item),
     /// A stream has broken under one end

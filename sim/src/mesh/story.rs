@@ -113,7 +113,7 @@ impl Story {
     /// Names are told by frames, and links when they open
     fn learn(&mut self, node: NodeId, seen: &Observation<'_>) {
         match seen {
-            Observation::Opened { link, other, .. } => drop(self.links.insert((node, *link), *other)),
+            Observation::Opened { opened, other, .. } => drop(self.links.insert((node, opened.link.0), *other)),
             Observation::Asked { id, .. } => {
                 self.messages.truncate(MESSAGES_MAX - 1);
                 self.messages.push_front(*id);
@@ -136,11 +136,13 @@ impl Story {
         Some(match seen {
             Observation::Started => "starts".into(),
             Observation::Killed => "is killed".into(),
-            Observation::Opened { link, direction: Direction::Outgoing, .. } => {
-                format!("{} is open, as dialled", self.link(node, *link))
+            Observation::Opened { opened, .. } => {
+                let how = if opened.direction == Direction::Outgoing { "as dialled" } else { "dialled by them" };
+                format!("{} is open, {how}", self.link(node, opened.link.0))
             }
-            Observation::Opened { link, .. } => format!("{} is open, dialled by them", self.link(node, *link)),
-            Observation::Closed { link, why } => format!("{} is over: {}", self.link(node, *link), why.reason()),
+            Observation::Closed { link, reason } => format!("{} is over: {reason}", self.link(node, *link)),
+            Observation::Undecodable { link, .. } => format!("{} ◄ what does not decode", self.link(node, *link)),
+            Observation::Written { .. } => return None,
             Observation::Received { link, frame } => format!("{} ◄ {}", self.link(node, *link), self.frame(frame)?),
             Observation::Sent { link, frame } => format!("{} ► {}", self.link(node, *link), self.frame(frame)?),
             Observation::Peer(output) => self.wish(node, output)?,

@@ -5,8 +5,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kith_common::directory::Directory;
-use kith_common::id::{Address, MessageId, Name};
-use kith_common::link::{Direction, LinkEnd};
+use kith_common::id::{Address, Key, MessageId, Name};
+use kith_common::link::Opened;
+use kith_common::link::reason::CloseReason;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::forward::Count;
 use kith_common::status::Status;
@@ -33,17 +34,27 @@ pub enum Observation<'a> {
     Killed,
     /// A link is there
     Opened {
-        /// Its number at this end
-        link: u64,
-        /// The machine at the other end
+        /// As the process is told
+        opened: &'a Opened,
+        /// Who is at the other end
         other: NodeId,
-        direction: Direction,
+        /// Who was to answer the dial
+        wanted: Option<Key>,
     },
     /// A link is over at this end
     Closed {
-        /// Its number at this end
         link: u64,
-        why: &'a LinkEnd,
+        reason: &'a CloseReason,
+    },
+    /// A frame came that does not decode, the n-th of its link
+    Undecodable {
+        link: u64,
+        errors: u32,
+    },
+    /// Whole frames are given to a link's stream
+    Written {
+        link: u64,
+        frames: &'a [u8],
     },
     Received {
         link: u64,
@@ -199,7 +210,7 @@ impl Watch {
             Event::Wake { node, .. } | Event::LinkWake { node, .. } | Event::User(node) => node.hash(&mut self.hash),
             Event::Arrive(conn, side, item) => {
                 (conn, side).hash(&mut self.hash);
-                if let Item::Frame(bytes) = item {
+                if let Item::Bytes(bytes) | Item::Babble(bytes) = item {
                     bytes.hash(&mut self.hash);
                 }
             }

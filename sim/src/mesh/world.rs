@@ -1,10 +1,11 @@
 //! The world: machines, the network between them, and what happens next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
 use kith_common::id::{Key, Name};
+use kith_common::link::chunks::Chunks;
 use kith_common::time::Instant;
 
 use super::clock::Clock;
@@ -37,6 +38,8 @@ pub struct World {
     pub net: Network,
     /// What happens next
     pub queue: Queue,
+    /// Spare buffers of all links
+    pub chunks: Chunks,
     /// Who looks at it
     pub watch: Watch,
     /// What was signed in it
@@ -69,6 +72,7 @@ impl World {
             log: IdealLog::new(config.supernodes as usize),
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
+            chunks: Chunks::default(),
             watch: Watch::new(&config, oracles),
             signed,
             owners: BTreeMap::new(),
@@ -157,8 +161,10 @@ impl World {
             Event::LinkWake { node, life, link } => self.wake_link(node, life, link),
             Event::Syn(conn, tries) => self.handle_syn(conn, tries),
             Event::Connected(conn) => self.handle_connected(conn),
-            Event::Refused(conn) => self.fail_dial(conn, "connection refused"),
-            Event::DialTimeout(conn) => self.fail_dial(conn, "no answer within 5 s"),
+            Event::Refused(conn) => self.handle_refused(conn),
+            Event::DialTimeout(conn) => self.handle_dial_timeout(conn),
+            Event::HelloTimeout(conn, side) => self.handle_hello_timeout(conn, side),
+            Event::Written(conn, side) => self.handle_written(conn, side),
             Event::Arrive(conn, side, item) => self.handle_arrival(conn, side, item),
             Event::Broken { node, life, link } => self.handle_broken(node, life, link),
             Event::Disk { node, life, done } => self.handle_disk(node, life, done),
@@ -204,6 +210,9 @@ fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, chance:
         is_up: true,
         backlog: None,
         ends: BTreeMap::new(),
+        leaving: BTreeMap::new(),
+        touched: BTreeSet::new(),
+        greeters: BTreeMap::new(),
         links: 0,
         armed: None,
         wants_session: true,

@@ -23,13 +23,25 @@ use crate::mesh::world::World;
 /// Two closes so close together are about two links that were there at once: the longest way and back
 const AT_ONCE: Duration = Duration::from_millis(200);
 
+/// What both ends of a link have in common: the dialler's nonce, then the listener's
+type Nonces = [[u8; 32]; 2];
+
+/// One link of several was closed
+#[derive(Debug)]
+struct Closed {
+    at: Instant,
+    closed: Nonces,
+    /// The only other one with the same peer, whose dial had crossed the first one's
+    kept: Nonces,
+}
+
 /// Links, and who closed which as one too many
 #[derive(Debug, Default)]
 pub struct Crossing {
-    links: BTreeMap<(NodeId, u64), (NodeId, Direction)>,
-    /// By who closed and whom to: when, and whether it was its own dial
-    closed: BTreeMap<(NodeId, NodeId), (Instant, Direction)>,
-    /// When a second link came, for pairs that have more than one
+    links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces)>,
+    /// By who closed and whom to
+    closed: BTreeMap<(NodeId, NodeId), Closed>,
+    /// Since when there is more than one link
     doubled: BTreeMap<(NodeId, NodeId), Instant>,
 }
 
@@ -41,23 +53,38 @@ impl Oracle for Crossing {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => self.links.retain(|(at, _), _| *at != node),
-            Observation::Opened { link, other, direction } => {
-                self.links.insert((node, *link), (*other, *direction));
+            Observation::Opened { opened, other, .. } => {
+                let mut nonces = [opened.own_nonce, opened.hello.nonce];
+                if opened.direction == Direction::Incoming {
+                    nonces.reverse();
+                }
+                self.links.insert((node, opened.link.0), (*other, opened.direction, nonces));
             }
             Observation::Closed { link, .. } => {
                 self.links.remove(&(node, *link));
             }
             Observation::Peer(PeerOutput::Event(Event::LinkClosed {
-                link, reason: CloseReason::Duplicate, ..
+                link: link_id,
+                reason: CloseReason::Duplicate,
+                ..
             })) => {
-                let Some((other, direction)) = self.links.get(&(node, link.0)).copied() else { return Ok(()) };
-                self.closed.insert((node, other), (now, direction));
-                // The other side's words for the same dial are the opposite ones.
-                let opposite = self.closed.get(&(other, node)).copied();
-                if opposite.is_some_and(|(at, its)| now - at <= AT_ONCE && its == direction) {
+                let Some((other, direction, closed)) = self.links.get(&(node, link_id.0)).copied() else {
+                    return Ok(());
+                };
+                let others =
+                    self.links.iter().filter(|((at, id), link)| *at == node && *id != link_id.0 && link.0 == other);
+                let others: Vec<(Direction, Nonces)> = others.map(|(_, link)| (link.1, link.2)).collect();
+                // Two dials of one side did not cross: which of them is the newer one each side judges by itself.
+                let [(its_direction, kept)] = others[..] else { return Ok(()) };
+                if its_direction == direction {
+                    return Ok(());
+                }
+                let its = self.closed.get(&(other, node)).filter(|its| now - its.at <= AT_ONCE);
+                if its.is_some_and(|its| its.kept == closed && its.closed == kept) {
                     let other = name_of(other.0);
                     return Err(format!("closed one of two links with {other}, which has just closed the other one"));
                 }
+                self.closed.insert((node, other), Closed { at: now, closed, kept });
             }
             _ => {}
         }

@@ -20,7 +20,7 @@ impl Register {
     pub(super) fn see(&mut self, seen: &Observation<'_>) {
         match seen {
             Observation::Started => *self = Self::default(),
-            Observation::Opened { link, other, .. } => drop(self.others.insert(*link, name_of(other.0))),
+            Observation::Opened { opened, other, .. } => drop(self.others.insert(opened.link.0, name_of(other.0))),
             _ => {}
         }
     }

@@ -1,0 +1,260 @@
+//! Links that are not open yet: dials, and the hellos on streams that stand.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use kith_common::id::Key;
+use kith_common::link::limits::Deadlines;
+use kith_common::link::open::{Link, Rules};
+use kith_common::link::opening::{Greeting, Opening, check_key};
+use kith_common::link::reason::{CloseReason, DialError};
+use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
+use kith_common::routing::forward::Allowance;
+use kith_common::wire::session::Location;
+use kith_common::wire::{Bye, Frame, WireError, next_frame};
+
+use super::net::{ConnEnd, ConnId, EndState, Item, Side};
+use super::node::{End, NodeId, Process};
+use super::queue::Event;
+use super::watch::Observation;
+use super::world::World;
+
+/// The port that supernodes listen on; peers take one that is free, as they start
+const PORT: u16 = 4001;
+/// Ports of peers, one after the other
+const PORTS: u32 = 4_096;
+/// Starts after which a peer finds its port taken: so it is mostly found where it was, and somebody with a new key too
+const STARTS_PER_PORT: u32 = 2;
+
+/// A stream that stands, before the other side's hello
+#[derive(Debug)]
+pub struct Greeter {
+    opening: Opening,
+    /// The other side's key, as the handshake proved
+    key: Key,
+}
+
+/// The IP address of a machine
+pub(super) fn ip_of(node: NodeId) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 + node.0)
+}
+
+/// Where a supernode can be dialled
+pub(super) fn location_of(supernode: NodeId) -> String {
+    format!("/ip4/{}/tcp/{PORT}", ip_of(supernode))
+}
+
+/// Which machine this leads to, and to which port of it
+fn place_at(location: &Location) -> Option<(NodeId, u16)> {
+    let (ip, port) = (location.split('/').nth(2)?, location.split('/').nth(4)?);
+    let ip: Ipv4Addr = ip.parse().ok()?;
+    Some((NodeId(ip.to_bits().checked_sub(0x0a00_0000)?), port.parse().ok()?))
+}
+
+impl World {
+    /// The port that the process on this machine listens on
+    pub(super) fn port_of(&self, node: NodeId) -> u16 {
+        let turn = self.node(node).life / STARTS_PER_PORT % PORTS;
+        if self.config.is_supernode(node) { PORT } else { PORT + turn as u16 }
+    }
+
+    /// Carries out a process's wish for a link
+    pub fn dial(&mut self, node: NodeId, dial: &Dial) {
+        let life = self.node(node).life;
+        let machines = self.nodes.len() as u32;
+        let to = dial.locations.iter().filter_map(place_at).find(|(to, _)| to.0 < machines);
+        let Some(to) = to else { return self.tell_dial_failed(node, dial.attempt, &DialError::NoLocation) };
+        let from = ConnEnd { node, life, state: EndState::Opening };
+        let conn = self.net.dial(&mut self.queue, from, to, (dial.attempt, dial.key, dial.purpose));
+        self.queue.after(Deadlines::default().dial, Event::DialTimeout(conn));
+    }
+
+    /// A dial's SYN leaves
+    pub fn handle_syn(&mut self, conn: ConnId, tries: u32) {
+        let Some(to) = self.net.conn(conn).map(|conn| conn.end(Side::Listener).node) else { return };
+        let node = self.node(to);
+        let (is_up, runs, port) = (node.is_up, node.process.is_some(), self.port_of(to));
+        let listens = runs && self.net.conn(conn).is_some_and(|conn| conn.port == port);
+        self.net.handle_syn(&mut self.queue, conn, tries, is_up, listens);
+    }
+
+    /// The stream stands, and its handshake is done: both sides wait for a hello, and the dialler says its own
+    pub fn handle_connected(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conn(id) else { return };
+        let (dialler, listener, wanted, purpose) =
+            (*conn.end(Side::Dialler), conn.end(Side::Listener).node, conn.key, conn.purpose);
+        if !self.takes(dialler.node, &Event::Connected(id)) {
+            return;
+        }
+        let life = self.node(listener).life;
+        let Some((own, template)) = self.speaker(dialler.node, dialler.life) else { return self.net.remove(id) };
+        let Some((proved, answers)) = self.speaker(listener, life) else {
+            return self.fail_dial(id, &DialError::Handshake("the other side is gone".into()));
+        };
+        if let Some(conn) = self.net.conn_mut(id) {
+            conn.end_mut(Side::Listener).life = life;
+        }
+        if let Err(error) = check_key(&own, wanted.as_ref(), &proved) {
+            return self.fail_dial(id, &error);
+        }
+        let (deadlines, nonces) = (Deadlines::default(), [self.chance.bytes(), self.chance.bytes()]);
+        let (opening, hello) = Opening::dial(self.local(dialler.node), template, purpose, nonces[0], &deadlines);
+        self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved });
+        let opening = Opening::listen(self.local(listener), answers, nonces[1], &deadlines);
+        self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own });
+        self.say(id, Side::Dialler, &hello);
+    }
+
+    /// Who speaks at an end, and what its hellos say; `None`: that process runs no more
+    fn speaker(&self, node: NodeId, life: u32) -> Option<(Key, HelloTemplate)> {
+        let node = self.node(node);
+        match node.process.as_ref().filter(|_| node.life == life)? {
+            Process::Peer(peer) => Some((peer.core.key(), peer.hello.clone())),
+            Process::Supernode(supernode) => Some((supernode.core.key(), supernode.hello.clone())),
+        }
+    }
+
+    fn await_hello(&mut self, id: ConnId, side: Side, node: NodeId, greeter: Greeter) {
+        let at = self.node(node).clock.truly(greeter.opening.next_timeout());
+        self.node_mut(node).greeters.insert((id, side), greeter);
+        self.queue.at(at, Event::HelloTimeout(id, side));
+    }
+
+    /// Sends a frame that is no link's
+    fn say(&mut self, id: ConnId, side: Side, frame: &Frame) {
+        match frame.to_bytes() {
+            Ok(bytes) => drop(self.net.send(&mut self.queue, id, side, Item::Bytes(bytes))),
+            Err(error) => self.watch.fail(self.queue.now(), "wire", format!("{:?}: {error}", frame.kind())),
+        }
+    }
+
+    /// Nobody listens there
+    pub fn handle_refused(&mut self, id: ConnId) {
+        let Some(end) = self.net.conn(id).map(|conn| *conn.end(Side::Dialler)) else { return };
+        if self.node(end.node).life != end.life || self.takes(end.node, &Event::Refused(id)) {
+            self.fail_dial(id, &DialError::Connect("connection refused".into()));
+        }
+    }
+
+    /// A dial has had its time, unless the stream stands
+    pub fn handle_dial_timeout(&mut self, id: ConnId) {
+        let Some(end) = self.net.conn(id).map(|conn| *conn.end(Side::Dialler)) else { return };
+        let stands = self.node(end.node).greeters.contains_key(&(id, Side::Dialler));
+        if stands || end.state != EndState::Opening {
+            return;
+        }
+        if self.node(end.node).life != end.life || self.takes(end.node, &Event::DialTimeout(id)) {
+            self.fail_dial(id, &DialError::TimedOut { stage: "connecting", after: Deadlines::default().dial });
+        }
+    }
+
+    /// A hello has had its time
+    pub fn handle_hello_timeout(&mut self, id: ConnId, side: Side) {
+        let Some(end) = self.net.conn(id).map(|conn| *conn.end(side)) else { return };
+        if !self.node(end.node).greeters.contains_key(&(id, side))
+            || !self.takes(end.node, &Event::HelloTimeout(id, side))
+        {
+            return;
+        }
+        let (now, clock) = (self.local(end.node), self.node(end.node).clock);
+        let Some(greeter) = self.node(end.node).greeters.get(&(id, side)) else { return };
+        let (over, due) = (greeter.opening.handle_timeout(now), greeter.opening.next_timeout());
+        match over {
+            Err(reason) => self.part(id, side, &reason),
+            // The clock has been set back since this was planned.
+            Ok(()) if due > now => self.queue.at(clock.truly(due), Event::HelloTimeout(id, side)),
+            Ok(()) => {}
+        }
+    }
+
+    /// What comes first on a stream decides whether it becomes a link
+    pub(super) fn handle_first(&mut self, id: ConnId, side: Side, bytes: &[u8]) {
+        let Some(end) = self.net.conn(id).map(|conn| *conn.end(side)) else { return };
+        let Some(greeter) = self.node_mut(end.node).greeters.remove(&(id, side)) else { return self.reset(id, side) };
+        let first = next_frame(bytes).and_then(|frame| frame.ok_or(WireError::Malformed));
+        let said =
+            first.map_err(CloseReason::Protocol).and_then(|(kind, body)| greeter.opening.handle_frame(kind, body));
+        match said {
+            Ok((greeting, answer)) => {
+                if let Some(hello) = answer {
+                    self.say(id, side, &hello);
+                }
+                self.open(id, side, greeter.key, greeting);
+            }
+            Err(reason) => self.part(id, side, &reason),
+        }
+    }
+
+    /// The other side's hello is here
+    fn open(&mut self, id: ConnId, side: Side, key: Key, greeting: Greeting) {
+        let Some(conn) = self.net.conn(id) else { return };
+        let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, conn.key);
+        let attempt = (side == Side::Dialler).then_some(conn.attempt);
+        let rules = if self.config.is_supernode(end.node) { Rules::of_supernode() } else { Rules::of_peer() };
+        let (now, seed) = (self.local(end.node), self.chance.number());
+        let core = Link::new(&rules, now, seed);
+        let node = self.node_mut(end.node);
+        node.links += 1;
+        let link = node.links;
+        let end_of_link =
+            End { conn: id, side, core, armed: None, reports: Allowance::new(), is_stuck: false, leave_at: None };
+        node.ends.insert(link, end_of_link);
+        if let Some(conn) = self.net.conn_mut(id) {
+            conn.end_mut(side).state = EndState::Open(link);
+        }
+        self.net.note_opened(id, end.node);
+        let direction = if side == Side::Dialler { Direction::Outgoing } else { Direction::Incoming };
+        let remote_ip = Some(IpAddr::V4(ip_of(other)));
+        let Greeting { theirs: hello, own_nonce } = greeting;
+        let opened = Opened { link: LinkId(link), direction, key, hello, own_nonce, attempt, remote_ip };
+        let wanted = wanted.filter(|_| side == Side::Dialler);
+        self.watch.see(self.queue.now(), end.node, &Observation::Opened { opened: &opened, other, wanted });
+        match &mut self.node_mut(end.node).process {
+            Some(Process::Peer(peer)) => peer.core.handle_opened(now, &opened),
+            Some(Process::Supernode(supernode)) => supernode.core.handle_opened(now, &opened),
+            None => {}
+        }
+        self.settle(end.node);
+        self.attend(end.node, link);
+    }
+
+    /// There will be no link: the other side hears why
+    fn part(&mut self, id: ConnId, side: Side, reason: &CloseReason) {
+        let Some(end) = self.net.conn(id).map(|conn| *conn.end(side)) else { return };
+        self.node_mut(end.node).greeters.remove(&(id, side));
+        if let Some((status, reason)) = reason.farewell() {
+            self.say(id, side, &Frame::Bye(Bye { status, reason }));
+        }
+        if side == Side::Dialler {
+            return self.fail_dial(id, &DialError::Hello(reason.clone()));
+        }
+        self.hang_up(id, side);
+    }
+
+    /// The stream of a link that is not open has ended
+    pub(super) fn handle_lost_opening(&mut self, id: ConnId, side: Side) {
+        self.part(id, side, &CloseReason::Reset(std::io::ErrorKind::UnexpectedEof));
+    }
+
+    /// No link comes of a dial
+    fn fail_dial(&mut self, id: ConnId, error: &DialError) {
+        let Some(conn) = self.net.conn(id) else { return };
+        let (end, attempt) = (*conn.end(Side::Dialler), conn.attempt);
+        if end.state != EndState::Opening {
+            return;
+        }
+        self.node_mut(end.node).greeters.remove(&(id, Side::Dialler));
+        // Whoever is at the other end learns of it by the end of the stream.
+        self.hang_up(id, Side::Dialler);
+        if self.node(end.node).life == end.life {
+            self.tell_dial_failed(end.node, attempt, error);
+        }
+    }
+
+    fn tell_dial_failed(&mut self, node: NodeId, attempt: u64, error: &DialError) {
+        let now = self.local(node);
+        if let Some(peer) = self.node_mut(node).peer_mut() {
+            peer.core.handle_dial_failed(now, attempt, error.status(), &error.to_string());
+        }
+        self.settle(node);
+    }
+}
