@@ -1,7 +1,15 @@
 //! Faults as they happen, and as they end.
 
+use std::time::Duration;
+
+use kith_common::link::HelloTemplate;
+use kith_common::link::open::DECODE_ERRORS_MAX;
+use kith_common::wire::session::{Purpose, Role};
+use kith_common::wire::{Frame, FrameKind};
+
 use super::faults::{Effect, Fault};
 use super::net::Weather;
+use super::net::{Item, Side};
 use super::node::{Disk, NodeId, PeerDisk};
 use super::queue::Event;
 use super::users;
@@ -57,8 +65,24 @@ impl World {
                     disk.is_full = is_full;
                 }
             }
+            Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
         }
+    }
+
+    /// One end of a link hears what only a broken build, or an attacker, would say at the other
+    fn babble(&mut self, choice: u64) {
+        let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();
+        let Some(id) = open.get((choice % open.len().max(1) as u64) as usize).copied() else { return };
+        // Bits above those that chose the link, or few links would leave no choice.
+        let side = if choice >> 60 & 1 == 0 { Side::Dialler } else { Side::Listener };
+        let hello = HelloTemplate { role: Role::Peer, boot: 0, network: None, grant: None };
+        let hello = Frame::Hello(hello.hello(Purpose::Neighbour, self.chance.bytes())).to_bytes();
+        // A table whose only byte is none of a table's, as often as a link bears.
+        let bad = [FrameKind::Table as u8, 1, 0, 0, 0xff].repeat(DECODE_ERRORS_MAX as usize);
+        let bytes = hello.ok().filter(|_| choice >> 61 & 1 == 0).unwrap_or(bad);
+        self.net.count(Effect::Babble);
+        self.queue.after(Duration::ZERO, Event::Arrive(id, side, Item::Babble(bytes)));
     }
 
     /// A cut ends

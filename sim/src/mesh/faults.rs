@@ -67,6 +67,8 @@ effects! {
     SlowDisk = "slow-disk",
     /// Messages that a full disk refused
     FullDisk = "full-disk",
+    /// Links on which frames came that no process of ours would send
+    Babble = "babble",
 }
 
 impl fmt::Display for Effect {
@@ -110,6 +112,8 @@ pub enum Fault {
     /// The disk takes nothing, or takes again
     FullDisk(NodeId, bool),
     Weather(Weather),
+    /// On a link, chosen by this number, frames come that no process of ours would send
+    Babble(u64),
 }
 
 /// The machines that may break, and how
@@ -140,6 +144,7 @@ const DRAWN: &[Effect] = &[
     Effect::Jump,
     Effect::SlowDisk,
     Effect::FullDisk,
+    Effect::Babble,
 ];
 
 impl Plan {
@@ -177,6 +182,7 @@ impl Plan {
         let mut plan = |fault| queue.at(at, Event::Fault(Box::new(fault)));
         match kind {
             Effect::HalfOpen => (0..4).for_each(|_| plan(Fault::HalfOpen(chance.below(u64::MAX)))),
+            Effect::Babble => plan(Fault::Babble(chance.below(u64::MAX))),
             Effect::Reset => plan(Fault::Reset(chance.below(u64::MAX))),
             Effect::OneWay | Effect::Partition | Effect::Asymmetric | Effect::Bridge => {
                 plan(Fault::Cut(number, self.cut(chance, kind)));

@@ -173,9 +173,10 @@ impl World {
         let Some(end) = machine.ends.get_mut(&link).or_else(|| machine.leaving.get_mut(&link)) else { return };
         while !end.is_stuck {
             let Some(batch) = end.core.take_batch(now, chunks) else { return };
-            watch.see(queue.now(), node, &Observation::Written { link, frames: &batch });
             // Copied, as what is under way would keep large chunks from others.
-            end.is_stuck = !net.send(queue, end.conn, end.side, Item::Bytes(batch.as_slice().into()));
+            let is_taken = net.send(queue, end.conn, end.side, Item::Bytes(batch.as_slice().into()));
+            end.is_stuck = !is_taken;
+            watch.see(queue.now(), node, &Observation::Written { link, frames: &batch, is_taken });
             chunks.put(batch);
             if !end.is_stuck {
                 end.core.on_written(now, false);

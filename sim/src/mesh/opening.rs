@@ -82,7 +82,8 @@ impl World {
         let Some(conn) = self.net.conn(id) else { return };
         let (dialler, listener, wanted, purpose) =
             (*conn.end(Side::Dialler), conn.end(Side::Listener).node, conn.key, conn.purpose);
-        if !self.takes(dialler.node, &Event::Connected(id)) {
+        // Who has given up has said so to the other side.
+        if dialler.state != EndState::Opening || !self.takes(dialler.node, &Event::Connected(id)) {
             return;
         }
         let life = self.node(listener).life;

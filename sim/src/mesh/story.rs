@@ -94,6 +94,7 @@ impl Story {
             }
             Fault::FullDisk(node, true) => format!("the disk of {} is full", name(node)),
             Fault::FullDisk(node, false) => format!("the disk of {} has room again", name(node)),
+            Fault::Babble(_) => "somebody hears frames that no process of ours would send".into(),
             Fault::Weather(weather) => {
                 let [loss, twice, drop, late] =
                     [weather.loss, weather.duplication, weather.drop, weather.reordering].map(|share| 100.0 * share);

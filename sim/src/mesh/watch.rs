@@ -55,6 +55,8 @@ pub enum Observation<'a> {
     Written {
         link: u64,
         frames: &'a [u8],
+        /// Whether they are under way, and do not wait for it to be free
+        is_taken: bool,
     },
     Received {
         link: u64,

@@ -16,6 +16,10 @@
 //! | [`storms`] | no machine sends more frames a second than healthy ones ever do | each event |
 //! | [`choices`] | forwarders choose by the rules, by what their peer knows | each event, each step |
 //! | [`crossing`] | two peers keep one link, the same on both sides | each event, each step |
+//! | [`link_order`] | a link writes the lower class first, and its good-bye behind all that was queued | each event |
+//! | [`link_ends`] | a good-bye, a second hello or too many bad frames end a link at once | each event |
+//! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
+//! | [`openings`] | a link opens with whom was wanted, by fresh hellos, and soon or not at all | each event, each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
@@ -48,10 +52,14 @@ pub mod homes;
 pub mod hops;
 pub mod isolation;
 pub mod leases;
+pub mod link_ends;
+pub mod link_order;
 pub mod look_ups;
 pub mod make_before_break;
+pub mod openings;
 pub mod pairs;
 mod per_node;
+pub mod probing;
 pub mod questions;
 pub mod redials;
 mod register;
@@ -82,6 +90,10 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
         Box::new(bounds::Bounds::default()),
         Box::new(storms::Storms::new(config)),
         Box::new(choices::Choices::default()),
+        Box::new(link_order::LinkOrder::default()),
+        Box::new(link_ends::LinkEnds::default()),
+        Box::new(probing::Probing::default()),
+        Box::new(openings::Openings::default()),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
         Box::new(guests::Guests::default()),
