@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::crypto::{self, Signature, Signer, Verifier};
+use crate::crypto::{self, Handshake, Signature, Signer, Verifier};
 use crate::id::{Key, Name, NetworkId};
 use crate::time::Instant;
+use crate::wire::VERSION;
 use crate::wire::grant::{Certificate, SignedCertificate};
 
 /// A private key that a test chooses
@@ -49,6 +50,18 @@ pub fn network_of(network: u8) -> NetworkId {
 pub fn certificate_of(network: u8, supernode: u8) -> SignedCertificate {
     let certificate = Certificate { network_key: ed(network).key(), supernode: ed(supernode).key(), serial: 1 };
     SignedCertificate::sign(&certificate, &ed(network)).unwrap()
+}
+
+/// What a peer and a supernode sign when they meet; each key, and each nonce, is one repeated byte
+pub fn handshake_of(network: u8, [peer, supernode]: [u8; 2], [peer_nonce, supernode_nonce]: [u8; 2]) -> Handshake {
+    Handshake {
+        peer_nonce: [peer_nonce; 32],
+        supernode_nonce: [supernode_nonce; 32],
+        peer: ed(peer).key(),
+        supernode: ed(supernode).key(),
+        network: network_of(network),
+        version: VERSION,
+    }
 }
 
 pub fn name(text: &str) -> Name {

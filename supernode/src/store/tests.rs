@@ -344,16 +344,30 @@ fn log_cut_off_at_any_write_holds_all_that_was_acknowledged() {
     }
 }
 
+/// A second batch on its way to the disk: all operations, how many are the first one's, and the state before and after
+struct Second {
+    ops: Vec<Op>,
+    begun: usize,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Second {
+    fn written() -> Self {
+        let disk = Disk::default();
+        let (mut store, mut directory) = disk.open().unwrap();
+        append(&mut store, &mut directory, &logins(0..20));
+        let (begun, before) = (disk.ops().len(), bytes_of(&directory));
+        append(&mut store, &mut directory, &logins(20..40));
+        let after = bytes_of(&directory);
+        std::mem::forget(store);
+        Self { ops: disk.ops(), begun, before, after }
+    }
+}
+
 #[test]
 fn writes_that_reach_the_disk_out_of_order_lose_nothing_acknowledged() {
-    let disk = Disk::default();
-    let (mut store, mut directory) = disk.open().unwrap();
-    append(&mut store, &mut directory, &logins(0..20));
-    let (begun, before) = (disk.ops().len(), bytes_of(&directory));
-    append(&mut store, &mut directory, &logins(20..40));
-    let after = bytes_of(&directory);
-    std::mem::forget(store);
-    let ops = disk.ops();
+    let Second { ops, begun, before, after } = Second::written();
     let first_sync = begun + ops[begun..].iter().position(|op| matches!(op, Op::Sync)).unwrap();
     for lost in begun..first_sync {
         let arrived = |(at, op): (usize, &Op)| (at != lost || matches!(op, Op::Len(_))).then(|| op.clone());
@@ -365,14 +379,7 @@ fn writes_that_reach_the_disk_out_of_order_lose_nothing_acknowledged() {
 
 #[test]
 fn last_write_torn_in_the_middle_loses_nothing_acknowledged() {
-    let disk = Disk::default();
-    let (mut store, mut directory) = disk.open().unwrap();
-    append(&mut store, &mut directory, &logins(0..20));
-    let (begun, before) = (disk.ops().len(), bytes_of(&directory));
-    append(&mut store, &mut directory, &logins(20..40));
-    let after = bytes_of(&directory);
-    std::mem::forget(store);
-    let ops = disk.ops();
+    let Second { ops, begun, before, after } = Second::written();
     for torn in begun..ops.len() {
         let Op::Write(at, data) = &ops[torn] else { continue };
         for part in [1, data.len() / 2, data.len() - 1] {

@@ -24,14 +24,7 @@ fn drain(admission: &mut Admission) -> Vec<AdmissionOutput> {
 }
 
 fn handshake() -> Handshake {
-    Handshake {
-        peer_nonce: [PEER_NONCE; 32],
-        supernode_nonce: [OWN_NONCE; 32],
-        peer: ed(PEER).key(),
-        supernode: ed(SUPERNODE).key(),
-        network: network_of(NETWORK),
-        version: VERSION,
-    }
+    handshake_of(NETWORK, [PEER, SUPERNODE], [PEER_NONCE, OWN_NONCE])
 }
 
 fn login() -> Login {

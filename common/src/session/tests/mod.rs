@@ -14,7 +14,7 @@ use super::*;
 use crate::crypto::{self, Ed25519, Signature, Signer};
 use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
 use crate::status::Status;
-use crate::testing::{certificate_of, ed, name, network_of};
+use crate::testing::{certificate_of, ed, handshake_of, name, network_of};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{Hello, Purpose, Reason, Rewire, Role};

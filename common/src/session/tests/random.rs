@@ -10,7 +10,7 @@ use crate::wire::grant::SignedGrant;
 use crate::wire::session::{
     Challenge, Found, Granted, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject,
 };
-use crate::wire::{Bye, Frame, VERSION, link};
+use crate::wire::{Bye, Frame, link};
 
 /// One byte a choice: small numbers meet each other, so that sessions and epochs sometimes match
 fn frame() -> impl Strategy<Value = Frame> {
@@ -44,14 +44,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 const NONCE: u8 = 0;
 
 fn handshake() -> crypto::Handshake {
-    crypto::Handshake {
-        peer_nonce: [NONCE; 32],
-        supernode_nonce: [NONCE; 32],
-        peer: ed(PEER).key(),
-        supernode: ed(SUPERNODE).key(),
-        network: network_of(NETWORK),
-        version: VERSION,
-    }
+    handshake_of(NETWORK, [PEER, SUPERNODE], [NONCE, NONCE])
 }
 
 /// Good for byte 0, wrong in a part for others

@@ -12,14 +12,13 @@ use std::time::Duration;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::crypto::Handshake;
 use crate::directory::LogIn;
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
-use crate::testing::{Ed, certificate_of, ed, network_of, peer_name as name};
+use crate::testing::{Ed, certificate_of, ed, handshake_of, network_of, peer_name as name};
+use crate::wire::Bye;
 use crate::wire::link::ProbeReply;
 use crate::wire::session::{Hello, Locations, Login, Logout, Purpose, Renew, Report, Rewire, Role};
-use crate::wire::{Bye, VERSION};
 
 const LEASE: Duration = Duration::from_secs(30);
 /// Longer than any test, for those in which nobody renews
@@ -43,14 +42,7 @@ fn login(peer: u8, resume: Option<SessionId>) -> Frame {
 }
 
 fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
-    let handshake = Handshake {
-        peer_nonce: [peer; 32],
-        supernode_nonce: OWN_NONCE,
-        peer: ed(peer).key(),
-        supernode: ed(SUPERNODE).key(),
-        network: network_of(NETWORK),
-        version: VERSION,
-    };
+    let handshake = handshake_of(NETWORK, [peer, SUPERNODE], [peer, SUPERNODE]);
     Frame::Login(Login {
         signature: ed(peer).sign(&handshake.login_bytes(&name)),
         name,

@@ -9,7 +9,7 @@ use crate::session::membership::{Membership, MembershipConfig, MembershipOutput,
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Class, Header, new_packet};
 use crate::wire::session::{Challenge, Found, Granted, LoggedOut, Login, Logout, Refused, Renew, Renewed};
-use crate::wire::{Bye, Frame, PacketBytes, VERSION, link};
+use crate::wire::{Bye, Frame, PacketBytes, link};
 
 /// Brings a peer into a state
 type Start = fn() -> Membership;
@@ -33,14 +33,7 @@ fn drain(peer: &mut Membership) -> Vec<MembershipOutput> {
 }
 
 fn handshake() -> Handshake {
-    Handshake {
-        peer_nonce: [OWN_NONCE; 32],
-        supernode_nonce: [THEIR_NONCE; 32],
-        peer: ed(PEER).key(),
-        supernode: ed(SUPERNODE).key(),
-        network: network_of(NETWORK),
-        version: VERSION,
-    }
+    handshake_of(NETWORK, [PEER, SUPERNODE], [OWN_NONCE, THEIR_NONCE])
 }
 
 fn challenge(secret_required: bool) -> Challenge {
