@@ -1,5 +1,6 @@
 //! Makes links: dials one node at all of its locations, and lets in who dials this one.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,72 +16,104 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::buffers::Buffered;
-use super::connection::{self, Established};
+use super::connection::{self, Established, Room};
 use super::handshake::{Duplex, greet_as_dialler, greet_as_listener, part};
-use super::hub::{Hub, Slot};
+use super::registry::Slot;
+use super::shared::Shared;
 use super::tls::HandshakeError;
-use super::{Dial, Direction, LinkEvent, Opened};
+use super::tls::Tls;
+use super::transport::Transport;
+use super::{Dial, Direction, HelloTemplate, LinkEvent, Opened};
 use crate::location::from_wire;
 
 /// A location gets this head start before the next is tried beside it (RFC 8305 has 250 ms)
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Where links are made: what dials and lets in
+pub(crate) struct Gate {
+    room: Rc<Room>,
+    key: Key,
+    tls: Tls,
+    pub(crate) transport: Transport,
+    /// Borrowed within one call, never across an await
+    hello: RefCell<HelloTemplate>,
+}
+
+impl Gate {
+    /// Must be called within the link thread's runtime
+    pub(crate) fn new(room: Rc<Room>, key: Key, tls: Tls, hello: HelloTemplate) -> Self {
+        Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello) }
+    }
+
+    /// Hellos say this from now on
+    pub(crate) fn set_hello(&self, hello: HelloTemplate) {
+        *self.hello.borrow_mut() = hello;
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.room.shared
+    }
+}
+
 /// Dials, and either opens the link or says why not
-pub(crate) async fn dial(hub: Rc<Hub>, dial: Dial) {
+pub(crate) async fn dial(gate: Rc<Gate>, dial: Dial) {
     let attempt = dial.attempt;
-    match establish(&hub, dial).await {
-        Ok(established) => connection::run(hub, established).await,
+    match establish(&gate, dial).await {
+        Ok(established) => connection::run(Rc::clone(&gate.room), established).await,
         Err(reason) => {
             tracing::info!(event = "dial_failed", attempt, reason = reason.word(), detail = %reason);
-            hub.emit(LinkEvent::DialFailed { attempt, reason }).await;
+            gate.shared().emit(LinkEvent::DialFailed { attempt, reason }).await;
         }
     }
 }
 
 /// Lets in one connection; whoever it is has no link until it said hello
-pub(crate) async fn admit(hub: Rc<Hub>, stream: impl Duplex + 'static, ip: Option<IpAddr>) {
-    let slot = match Slot::pending(&hub, ip) {
+pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) {
+    let slot = match Slot::pending(&gate.room.registry, ip) {
         Ok(slot) => slot,
         Err(refusal) => {
-            hub.counters.refused_connections.add(1);
+            gate.shared().counters.refused_connections.add(1);
             tracing::debug!(event = "connection_refused", ip = ?ip, reason = %refusal);
             return;
         }
     };
-    match accept(&hub, stream, ip).await {
+    match accept(&gate, stream, ip).await {
         Ok(established) => {
             drop(slot);
-            connection::run(hub, established).await;
+            connection::run(Rc::clone(&gate.room), established).await;
         }
         Err(reason) => {
-            hub.counters.failed_handshakes.add(1);
+            gate.shared().counters.failed_handshakes.add(1);
             tracing::info!(event = "handshake_failed", ip = ?ip, reason = reason.word(), detail = %reason);
         }
     }
 }
 
-async fn accept(hub: &Rc<Hub>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
-    let stream = Buffered::new(stream, Rc::clone(&hub.buffers));
-    let accepted = timeout(hub.rules.deadlines.handshake, hub.tls.accept(stream)).await;
-    let (mut stream, key) = handshake_result(hub, None, accepted)?;
-    let template = hub.hello.borrow().clone();
+async fn accept(gate: &Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
+    let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
+    let accepted = timeout(gate.shared().rules.deadlines.handshake, gate.tls.accept(stream)).await;
+    let (mut stream, key) = handshake_result(gate, None, accepted)?;
+    let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
-    let admit = || Slot::incoming(hub, ip).map_err(too_many);
-    let greeting = greet_as_listener(&mut stream, &hub.clock, template, &hub.rules.deadlines, admit).await;
-    let (greeting, slot) = or_part(hub, &mut stream, greeting).await?;
-    Ok(established(hub, Box::new(stream), key, greeting, slot, Source { attempt: None, location: None, ip }))
+    let admit = || Slot::incoming(&gate.room.registry, ip).map_err(too_many);
+    let greeting =
+        greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
+    let (greeting, slot) = or_part(gate, &mut stream, greeting).await?;
+    Ok(established(gate, Box::new(stream), key, greeting, slot, Source { attempt: None, location: None, ip }))
 }
 
-async fn establish(hub: &Rc<Hub>, dial: Dial) -> Result<Established, DialError> {
-    let _dialling = Slot::dial(hub).map_err(DialError::TooManyLinks)?;
-    let Connected { mut stream, key, location, ip } = connect_any(hub, &dial).await?;
-    let template = hub.hello.borrow().clone();
-    let greeting = greet_as_dialler(&mut stream, &hub.clock, template, dial.purpose, &hub.rules.deadlines).await;
-    let greeting = or_part(hub, &mut stream, greeting).await?;
+async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError> {
+    let _dialling = Slot::dial(&gate.room.registry).map_err(DialError::TooManyLinks)?;
+    let Connected { mut stream, key, location, ip } = connect_any(gate, &dial).await?;
+    let template = gate.hello.borrow().clone();
+    let greeting =
+        greet_as_dialler(&mut stream, &gate.shared().clock, template, dial.purpose, &gate.shared().rules.deadlines)
+            .await;
+    let greeting = or_part(gate, &mut stream, greeting).await?;
     // Links may have come in since the dial began, so the place is taken now.
-    let slot = Slot::outgoing(hub).map_err(DialError::TooManyLinks)?;
+    let slot = Slot::outgoing(&gate.room.registry).map_err(DialError::TooManyLinks)?;
     let source = Source { attempt: Some(dial.attempt), location: Some(location), ip };
-    Ok(established(hub, stream, key, greeting, slot, source))
+    Ok(established(gate, stream, key, greeting, slot, source))
 }
 
 /// Where a link came from
@@ -91,7 +124,7 @@ struct Source {
 }
 
 fn established(
-    hub: &Hub,
+    gate: &Gate,
     stream: Box<dyn Duplex>,
     key: Key,
     greeting: Greeting,
@@ -100,7 +133,7 @@ fn established(
 ) -> Established {
     let direction = if source.attempt.is_some() { Direction::Outgoing } else { Direction::Incoming };
     let opened = kith_common::link::Opened {
-        link: hub.next_link(),
+        link: gate.room.registry.next_link(),
         direction,
         key,
         hello: greeting.theirs,
@@ -113,11 +146,11 @@ fn established(
 }
 
 /// The other side is told why before this node lets go of it.
-async fn or_part<T>(hub: &Hub, stream: &mut impl Duplex, result: Result<T, CloseReason>) -> Result<T, DialError> {
+async fn or_part<T>(gate: &Gate, stream: &mut impl Duplex, result: Result<T, CloseReason>) -> Result<T, DialError> {
     match result {
         Ok(value) => Ok(value),
         Err(reason) => {
-            part(stream, &reason, hub.rules.deadlines.bye).await;
+            part(stream, &reason, gate.shared().rules.deadlines.bye).await;
             Err(DialError::Hello(reason))
         }
     }
@@ -128,13 +161,13 @@ fn too_many(refusal: Refusal) -> CloseReason {
 }
 
 fn handshake_result<S>(
-    hub: &Hub,
+    gate: &Gate,
     wanted: Option<&Key>,
     result: Result<Result<(S, Key), HandshakeError>, tokio::time::error::Elapsed>,
 ) -> Result<(S, Key), DialError> {
-    let after = hub.rules.deadlines.handshake;
+    let after = gate.shared().rules.deadlines.handshake;
     match result {
-        Ok(Ok((stream, key))) => check_key(&hub.key, wanted, &key).map(|()| (stream, key)),
+        Ok(Ok((stream, key))) => check_key(&gate.key, wanted, &key).map(|()| (stream, key)),
         Ok(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
         Ok(Err(HandshakeError::Failed(reason))) => Err(DialError::Handshake(reason)),
         Err(_) => Err(DialError::TimedOut { stage: "handshake", after }),
@@ -149,13 +182,13 @@ struct Connected {
 }
 
 /// Tries all locations, each a head start after the one before; the first handshake wins
-async fn connect_any(hub: &Rc<Hub>, dial: &Dial) -> Result<Connected, DialError> {
+async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialError> {
     let mut attempts = JoinSet::new();
     for (i, location) in (0..).zip(&dial.locations) {
-        let (hub, location, wanted) = (Rc::clone(hub), location.clone(), dial.key);
+        let (gate, location, wanted) = (Rc::clone(gate), location.clone(), dial.key);
         attempts.spawn_local(async move {
             sleep(HEAD_START * i).await;
-            connect(&hub, location, wanted).await
+            connect(&gate, location, wanted).await
         });
     }
     let mut failure = DialError::NoLocation;
@@ -170,16 +203,16 @@ async fn connect_any(hub: &Rc<Hub>, dial: &Dial) -> Result<Connected, DialError>
     Err(failure)
 }
 
-async fn connect(hub: &Rc<Hub>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
+async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
-    let after = hub.rules.deadlines.dial;
-    let dialled = timeout(after, hub.transport.dial(at)).await;
+    let after = gate.shared().rules.deadlines.dial;
+    let dialled = timeout(after, gate.transport.dial(at)).await;
     let dialled = dialled.map_err(|_| DialError::TimedOut { stage: "connecting", after })?;
     let stream = dialled.map_err(|error| DialError::Connect(format!("{location}: {error}")))?;
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
-    let stream = Buffered::new(stream, Rc::clone(&hub.buffers));
-    let connected = timeout(hub.rules.deadlines.handshake, hub.tls.connect(stream, wanted)).await;
-    let (stream, key) = handshake_result(hub, wanted.as_ref(), connected)?;
+    let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
+    let connected = timeout(gate.shared().rules.deadlines.handshake, gate.tls.connect(stream, wanted)).await;
+    let (stream, key) = handshake_result(gate, wanted.as_ref(), connected)?;
     Ok(Connected { stream: Box::new(stream), key, location, ip })
 }
 

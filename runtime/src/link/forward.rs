@@ -4,6 +4,7 @@
 //! node's own; here is what that does to links. On the way through there is no allocation, no channel and no clock for a
 //! packet: the clock is read, and each next hop's writer woken, once a batch.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use kith_common::id::Address;
@@ -14,13 +15,54 @@ use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{Class, Edit, PacketRef};
 use tokio::task::spawn_local;
 
-use super::connection::Link;
-use super::hub::Hub;
 use super::packets::Packets;
+use super::registry::Registry;
+use super::shared::Shared;
+use super::state::Link;
 use super::{LinkEvent, LinkId, Originated, Outgoing};
 
-/// Decides for all links
-pub(crate) type Forwarder = forward::Forwarder<Rc<Link>>;
+/// Decides for all links of the thread
+pub(crate) struct Forwarding {
+    pub(crate) shared: Rc<Shared>,
+    registry: Rc<Registry>,
+    /// Borrowed within one call, never across an await
+    forwarder: RefCell<forward::Forwarder<Rc<Link>>>,
+}
+
+impl Forwarding {
+    /// Takes what comes for this node with payloads of these kinds
+    pub(crate) fn new(shared: Rc<Shared>, registry: Rc<Registry>, payloads: &[PayloadKind]) -> Self {
+        let mut forwarder = forward::Forwarder::new();
+        payloads.iter().for_each(|kind| forwarder.register(*kind));
+        Self { shared, registry, forwarder: RefCell::new(forwarder) }
+    }
+
+    /// Decides by other routes from now on; packets in limbo go on their way by them
+    pub(crate) fn set_routes(this: &Rc<Self>, routes: Option<NewRoutes>) {
+        let mut batch = Batch::of(None, this.shared.clock.now());
+        let mut links = Outlet { forwarding: this, effects: &mut batch.effects };
+        this.forwarder.borrow_mut().set_routes(&mut links, routes, batch.now);
+        batch.finish_apart(this);
+    }
+
+    /// Sends packets of this node's own, and answers for each
+    pub(crate) fn originate(this: &Rc<Self>, outgoing: &Outgoing) {
+        let mut batch = Batch::of(None, this.shared.clock.now());
+        let mut links = Outlet { forwarding: this, effects: &mut batch.effects };
+        let mut forwarder = this.forwarder.borrow_mut();
+        let mut originated = Originated::default();
+        for packet in outgoing.packets.iter() {
+            match forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now) {
+                Some(first_hop) => originated.sent.push((packet.header().id, first_hop)),
+                // Not too long: it came in a frame.
+                None => _ = originated.unsent.push(packet.bytes()),
+            }
+        }
+        drop(forwarder);
+        batch.effects.originated = Some(originated);
+        batch.finish_apart(this);
+    }
+}
 
 /// Packets for this node, as they came over one link
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,69 +120,69 @@ impl Batch {
     }
 
     /// A batch of so many bytes begins
-    pub(crate) fn begin(&mut self, hub: &Hub, now: Instant, bytes: usize) {
+    pub(crate) fn begin(&mut self, forwarding: &Forwarding, now: Instant, bytes: usize) {
         self.now = now;
         self.effects.bytes = bytes;
-        self.refresh(hub);
+        self.refresh(forwarding);
     }
 
     /// The routes may have changed within the batch
-    pub(crate) fn refresh(&mut self, hub: &Hub) {
-        self.from = self.link.as_ref().and_then(|link| hub.forwarder.borrow().neighbour_on(link.id));
+    pub(crate) fn refresh(&mut self, forwarding: &Forwarding) {
+        self.from = self.link.as_ref().and_then(|link| forwarding.forwarder.borrow().neighbour_on(link.id));
     }
 
     /// What becomes of one packet
     #[inline]
-    pub(crate) fn handle_packet(&mut self, hub: &Hub, packet: &PacketRef<'_>) {
+    pub(crate) fn handle_packet(&mut self, forwarding: &Forwarding, packet: &PacketRef<'_>) {
         let Self { from, allowance, now, effects, .. } = self;
-        let mut links = Outlet { hub, effects };
-        hub.forwarder.borrow_mut().handle_packet(&mut links, packet, *from, Some(allowance), *now);
+        let mut links = Outlet { forwarding, effects };
+        forwarding.forwarder.borrow_mut().handle_packet(&mut links, packet, *from, Some(allowance), *now);
     }
 
     /// The batch is done: whom it concerns is woken, and the driver gets what is for it
-    pub(crate) async fn finish(&mut self, hub: &Hub) {
+    pub(crate) async fn finish(&mut self, forwarding: &Forwarding) {
         self.wake_touched();
-        hub.counters.forwarded.add(std::mem::take(&mut self.effects.forwarded));
+        forwarding.shared.counters.forwarded.add(std::mem::take(&mut self.effects.forwarded));
         if let Some(originated) = self.effects.originated.take() {
-            self.emit(hub, LinkEvent::Originated(originated)).await;
+            self.emit(forwarding, LinkEvent::Originated(originated)).await;
         }
         let link = self.link.as_ref().map_or(LinkId(0), |link| link.id);
         for kind in PayloadKind::ALL {
             if let Some((packets, count)) = take(&mut self.effects.data, kind) {
                 // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
                 let delivery = Delivery { link, from: self.from, kind, packets };
-                match hub.try_emit(LinkEvent::Deliver(delivery)) {
-                    None => hub.counters.delivered.add(count),
-                    Some(_) => hub.counters.dropped_delivery.add(count),
+                match forwarding.shared.try_emit(LinkEvent::Deliver(delivery)) {
+                    None => forwarding.shared.counters.delivered.add(count),
+                    Some(_) => forwarding.shared.counters.dropped_delivery.add(count),
                 }
             }
         }
         // Signals are the fates of other packets, few and small: for them, and for what came back, the link waits.
         for kind in PayloadKind::ALL {
             if let Some((packets, count)) = take(&mut self.effects.signals, kind) {
-                hub.counters.delivered.add(count);
+                forwarding.shared.counters.delivered.add(count);
                 let delivery = Delivery { link, from: self.from, kind, packets };
-                self.emit(hub, LinkEvent::Deliver(delivery)).await;
+                self.emit(forwarding, LinkEvent::Deliver(delivery)).await;
             }
         }
         for undeliverable in std::mem::take(&mut self.effects.returned) {
-            self.emit(hub, LinkEvent::Undeliverable(undeliverable)).await;
+            self.emit(forwarding, LinkEvent::Undeliverable(undeliverable)).await;
         }
     }
 
     /// As [`Self::finish`], for whoever cannot wait for the driver
-    fn finish_apart(mut self, hub: &Rc<Hub>) {
+    fn finish_apart(mut self, forwarding: &Rc<Forwarding>) {
         self.wake_touched();
-        let hub = Rc::clone(hub);
+        let forwarding = Rc::clone(forwarding);
         if let Some(originated) = self.effects.originated.take() {
             // At once if there is room, so that it comes before whatever the packets cause.
-            self.effects.originated = match hub.try_emit(LinkEvent::Originated(originated)) {
+            self.effects.originated = match forwarding.shared.try_emit(LinkEvent::Originated(originated)) {
                 Some(LinkEvent::Originated(originated)) => Some(originated),
                 _ => None,
             };
         }
         if !self.effects.are_done() {
-            spawn_local(async move { self.finish(&hub).await });
+            spawn_local(async move { self.finish(&forwarding).await });
         }
     }
 
@@ -152,12 +194,12 @@ impl Batch {
         }
     }
 
-    async fn emit(&self, hub: &Hub, event: LinkEvent) {
-        let Some(event) = hub.try_emit(event) else { return };
+    async fn emit(&self, forwarding: &Forwarding, event: LinkEvent) {
+        let Some(event) = forwarding.shared.try_emit(event) else { return };
         if let Some(link) = &self.link {
             link.set_stalled(true);
         }
-        hub.emit(event).await;
+        forwarding.shared.emit(event).await;
         if let Some(link) = &self.link {
             link.set_stalled(false);
         }
@@ -177,7 +219,7 @@ fn take(arrivals: &mut Arrivals, kind: PayloadKind) -> Option<(Packets, u64)> {
 
 /// The links, with what the present batch does to them
 struct Outlet<'a> {
-    hub: &'a Hub,
+    forwarding: &'a Forwarding,
     effects: &'a mut Effects,
 }
 
@@ -185,12 +227,12 @@ impl Links for Outlet<'_> {
     type Link = Rc<Link>;
 
     fn link(&self, _: Address, link: LinkId) -> Option<Rc<Link>> {
-        self.hub.link(link)
+        self.forwarding.registry.link(link)
     }
 
     #[inline]
     fn push(&mut self, link: &Rc<Link>, packet: &PacketRef<'_>, edit: &mut Edit) -> Result<(), forward::PushError> {
-        let pushed = link.core.borrow_mut().forward(packet, edit, &self.hub.chunks);
+        let pushed = link.core.borrow_mut().forward(packet, edit, &self.forwarding.shared.chunks);
         match pushed {
             Ok(()) => {
                 if !link.touched.replace(true) {
@@ -220,7 +262,7 @@ impl Links for Outlet<'_> {
         match packets.push(packet.bytes()) {
             Ok(()) => *count += 1,
             // Not for a packet that came in a frame.
-            Err(_) => self.hub.counters.dropped_delivery.add(1),
+            Err(_) => self.forwarding.shared.counters.dropped_delivery.add(1),
         }
     }
 
@@ -230,7 +272,7 @@ impl Links for Outlet<'_> {
 
     #[inline]
     fn count(&mut self, count: Count) {
-        let counters = &self.hub.counters;
+        let counters = &self.forwarding.shared.counters;
         let counter = match count {
             Count::Forwarded => return self.effects.forwarded += 1,
             Count::Originated => &counters.originated,
@@ -248,32 +290,6 @@ impl Links for Outlet<'_> {
     }
 
     fn packet_id(&mut self) -> u64 {
-        self.hub.next_seed()
+        self.forwarding.shared.next_seed()
     }
-}
-
-/// Decides by other routes from now on; packets in limbo go on their way by them
-pub(crate) fn set_routes(hub: &Rc<Hub>, routes: Option<NewRoutes>) {
-    let mut batch = Batch::of(None, hub.clock.now());
-    let mut links = Outlet { hub, effects: &mut batch.effects };
-    hub.forwarder.borrow_mut().set_routes(&mut links, routes, batch.now);
-    batch.finish_apart(hub);
-}
-
-/// Sends packets of this node's own, and answers for each
-pub(crate) fn originate(hub: &Rc<Hub>, outgoing: &Outgoing) {
-    let mut batch = Batch::of(None, hub.clock.now());
-    let mut links = Outlet { hub, effects: &mut batch.effects };
-    let mut forwarder = hub.forwarder.borrow_mut();
-    let mut originated = Originated::default();
-    for packet in outgoing.packets.iter() {
-        match forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now) {
-            Some(first_hop) => originated.sent.push((packet.header().id, first_hop)),
-            // Not too long: it came in a frame.
-            None => _ = originated.unsent.push(packet.bytes()),
-        }
-    }
-    drop(forwarder);
-    batch.effects.originated = Some(originated);
-    batch.finish_apart(hub);
 }

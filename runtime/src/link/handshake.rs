@@ -1,5 +1,7 @@
 //! From a byte stream to a link: the hellos, and how to part when there will be no link.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use kith_common::link::HelloTemplate;
@@ -18,6 +20,9 @@ use crate::clock::Clock;
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+/// The byte stream, shared by reader and writer; borrowed only within a poll
+pub(crate) type Stream = Rc<RefCell<Box<dyn Duplex>>>;
 
 /// The dialler's half: speaks first
 pub(crate) async fn greet_as_dialler(

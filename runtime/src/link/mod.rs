@@ -31,6 +31,9 @@ mod handshake;
 mod hub;
 mod packets;
 mod reader;
+mod registry;
+mod shared;
+mod state;
 mod tls;
 mod transport;
 mod wake;
@@ -41,7 +44,6 @@ mod tests;
 
 use std::io;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
@@ -310,16 +312,16 @@ pub fn spawn(config: Config, identity: &Identity) -> Result<(LinkHandle, mpsc::R
     std::thread::Builder::new().name("kith-links".into()).spawn(move || {
         runtime.block_on(LocalSet::new().run_until(async move {
             let listen = config.listen.clone();
-            let hub = Rc::new(hub::Hub::new(config, key, tls, counters, events));
+            let hub = hub::Hub::new(config, key, tls, counters, events);
             let listening = listen.iter().try_for_each(|address| {
-                let listening = hub.transport.listen(address);
+                let listening = hub.listen(address);
                 listening.map_err(|reason| SpawnError::Listen { address: address.clone(), reason })
             });
             let goes_on = listening.is_ok();
             // If nobody waits for the answer, nobody holds a handle, and the commands end at once.
             drop(started.send(listening));
             if goes_on {
-                hub::run(hub, commands_in).await;
+                hub.run(commands_in).await;
             }
         }));
     })?;

@@ -16,14 +16,14 @@ use tokio::task::yield_now;
 
 use super::LinkEvent;
 use super::buffers::Buffers;
-use super::connection::{Link, Stream};
-use super::forward::Batch;
-use super::hub::Hub;
+use super::forward::{Batch, Forwarding};
+use super::handshake::{Duplex, Stream};
+use super::state::Link;
 
 /// Reads until the stream ends or the link is to end
-pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
-    let batch = Batch::over(&link, hub.clock.now());
-    let mut reader = Reader { inbound: Inbound::default(), batch, hub, link, stream };
+pub(crate) async fn read(forwarding: Rc<Forwarding>, link: Rc<Link>, stream: Stream) {
+    let batch = Batch::over(&link, forwarding.shared.clock.now());
+    let mut reader = Reader { inbound: Inbound::default(), batch, forwarding, link, stream };
     while !reader.link.is_ending() {
         if let Err(reason) = reader.read_batch().await {
             return reader.link.close(reason);
@@ -35,7 +35,7 @@ pub(crate) async fn read(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
 const BATCH_BYTES: usize = CHUNK_BYTES - CHUNK_BYTES / 16;
 
 struct Reader {
-    hub: Rc<Hub>,
+    forwarding: Rc<Forwarding>,
     link: Rc<Link>,
     stream: Stream,
     /// What is left of the last batch: at most a part of one frame
@@ -46,10 +46,10 @@ struct Reader {
 
 impl Reader {
     async fn read_batch(&mut self) -> Result<(), CloseReason> {
-        let Self { hub, stream, inbound, .. } = self;
+        let Self { forwarding, stream, inbound, .. } = self;
         let mut waited = false;
         let filled = poll_fn(|cx| {
-            let filled = inbound.poll_fill(&mut **stream.borrow_mut(), &hub.buffers, cx);
+            let filled = inbound.poll_fill(&mut **stream.borrow_mut(), &forwarding.shared.buffers, cx);
             waited |= filled.is_pending();
             filled
         });
@@ -58,15 +58,15 @@ impl Reader {
             // More was there at once: the writers that the last batch woke come first, or their queues overflow.
             yield_now().await;
         }
-        let now = self.hub.clock.now();
+        let now = self.forwarding.shared.clock.now();
         self.link.on_received(now, bytes);
-        self.hub.counters.bytes_in.add(bytes as u64);
-        self.batch.begin(&self.hub, now, self.inbound.len());
+        self.forwarding.shared.counters.bytes_in.add(bytes as u64);
+        self.batch.begin(&self.forwarding, now, self.inbound.len());
         // Even if the link is to end, what came before the fault is dealt with.
         let handled = self.handle_frames(now).await;
         self.link.on_rest(now, self.inbound.is_partial(), self.inbound.moved);
-        self.inbound.release(&self.hub.buffers);
-        self.batch.finish(&self.hub).await;
+        self.inbound.release(&self.forwarding.shared.buffers);
+        self.batch.finish(&self.forwarding).await;
         handled
     }
 
@@ -80,10 +80,10 @@ impl Reader {
                 Err(error) => break Err(CloseReason::Protocol(error)),
             };
             frames += 1;
-            let received = self.link.core.borrow_mut().handle_frame(now, kind, body, &self.hub.chunks);
+            let received = self.link.core.borrow_mut().handle_frame(now, kind, body, &self.forwarding.shared.chunks);
             match received {
                 Received::Packet(packet) => {
-                    self.batch.handle_packet(&self.hub, &packet);
+                    self.batch.handle_packet(&self.forwarding, &packet);
                     continue;
                 }
                 Received::Frame(frame) => self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await,
@@ -95,23 +95,23 @@ impl Reader {
                 break Ok(());
             }
         };
-        self.hub.counters.frames_in.add(frames);
+        self.forwarding.shared.counters.frames_in.add(frames);
         result
     }
 
     fn count_undecodable(&self, error: WireError, errors: u32) {
-        self.hub.counters.decode_errors.add(1);
+        self.forwarding.shared.counters.decode_errors.add(1);
         tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
     }
 
     /// Gives the driver an event; this link waits for it, the others go on
     async fn hand_up(&mut self, event: LinkEvent) {
-        let Some(event) = self.hub.try_emit(event) else { return };
+        let Some(event) = self.forwarding.shared.try_emit(event) else { return };
         self.link.set_stalled(true);
         self.batch.wake_touched();
-        self.hub.emit(event).await;
+        self.forwarding.shared.emit(event).await;
         self.link.set_stalled(false);
-        self.batch.refresh(&self.hub);
+        self.batch.refresh(&self.forwarding);
     }
 }
 
@@ -132,7 +132,7 @@ impl Inbound {
     /// byte
     fn poll_fill(
         &mut self,
-        stream: &mut dyn super::handshake::Duplex,
+        stream: &mut dyn Duplex,
         buffers: &Buffers,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
@@ -194,11 +194,7 @@ impl Inbound {
 }
 
 /// Fills the buffer; ready when it is full, pending when nothing more is there; an end is an error
-fn poll_read_all(
-    stream: &mut dyn super::handshake::Duplex,
-    buffer: &mut ReadBuf<'_>,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+fn poll_read_all(stream: &mut dyn Duplex, buffer: &mut ReadBuf<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     while buffer.remaining() > 0 {
         let before = buffer.filled().len();
         match Pin::new(&mut *stream).poll_read(cx, buffer) {

@@ -6,17 +6,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::connection::{Link, Stream};
-use super::handshake::Duplex;
-use super::hub::Hub;
+use super::handshake::{Duplex, Stream};
+use super::shared::Shared;
+use super::state::Link;
 
 /// Writes until the stream fails, or until the link has said its last words
-pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
+pub(crate) async fn write(shared: Rc<Shared>, link: Rc<Link>, stream: Stream) {
     loop {
-        let taken = link.take_batch(&hub);
+        let taken = link.take_batch(&shared);
         match taken {
             Some(batch) => {
-                if let Err(error) = write_batch(&hub, &link, &stream, batch).await {
+                if let Err(error) = write_batch(&shared, &link, &stream, batch).await {
                     return link.close(error.into());
                 }
             }
@@ -26,14 +26,14 @@ pub(crate) async fn write(hub: Rc<Hub>, link: Rc<Link>, stream: Stream) {
     }
 }
 
-async fn write_batch(hub: &Hub, link: &Link, stream: &Stream, batch: Vec<u8>) -> io::Result<()> {
+async fn write_batch(shared: &Shared, link: &Link, stream: &Stream, batch: Vec<u8>) -> io::Result<()> {
     let waited = write_all(stream, &batch).await?;
     // Without a wait no time has passed that could count.
-    link.on_written(hub.clock.now(), waited);
-    hub.counters.writes.add(1);
-    hub.counters.bytes_out.add(batch.len() as u64);
+    link.on_written(shared.clock.now(), waited);
+    shared.counters.writes.add(1);
+    shared.counters.bytes_out.add(batch.len() as u64);
     link.gauges.bytes_out.add(batch.len() as u64);
-    hub.chunks.put(batch);
+    shared.chunks.put(batch);
     Ok(())
 }
 
