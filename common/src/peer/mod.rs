@@ -216,11 +216,6 @@ impl<S: Signer> Peer<S> {
         self.session.network()
     }
 
-    /// Frames of supernodes that came in a wrong state
-    pub const fn violations(&self) -> u64 {
-        self.session.violations()
-    }
-
     /// The supernode's link, while there is a session on it
     pub fn home_link(&self) -> Option<LinkId> {
         let attempt = self.session.home()?;

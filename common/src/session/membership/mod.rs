@@ -458,12 +458,7 @@ impl Membership {
     }
 
     fn search(&mut self, now: Instant, setback: Setback, again: Again) -> Duration {
-        let wait = match again {
-            Again::Quickly => self.backoff.quick(now),
-            Again::Soon => self.backoff.next(now),
-            Again::Slowly => self.backoff.slow(),
-            Again::After(wish) => self.backoff.after(wish),
-        };
+        let wait = again.wait(now, &mut self.backoff);
         tracing::info!(
             status = setback.status.code(), reason = %setback.reason, wait_ms = wait.as_millis() as u64,
             tries = self.tries, "no session, trying again"

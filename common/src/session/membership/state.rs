@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::proof::Greeting;
 use crate::id::{NetworkId, SessionId};
+use crate::session::retry::Backoff;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::Reason;
@@ -83,6 +84,16 @@ pub(super) enum Again {
 }
 
 impl Again {
+    /// How long the next try waits
+    pub(super) fn wait(self, now: Instant, backoff: &mut Backoff) -> Duration {
+        match self {
+            Self::Quickly => backoff.quick(now),
+            Self::Soon => backoff.next(now),
+            Self::Slowly => backoff.slow(),
+            Self::After(wish) => backoff.after(wish),
+        }
+    }
+
     /// After a supernode said no; `resumed` says that the login had offered a session, which is forgotten now
     pub(super) const fn after_no(status: Status, retry_after: Duration, resumed: bool) -> Self {
         match status {
