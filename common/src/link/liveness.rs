@@ -1,8 +1,8 @@
 //! Whether the other end of a link still answers.
 //!
-//! One [`Liveness`] a link. Whoever is silent after it was sent something is asked with probes, every
-//! [`Config::probe_every`]; after [`Config::down_after`] without a byte the link is down. An idle link is asked now and
-//! then. Any byte received is an answer, so a busy link in both directions costs no probe at all.
+//! One `Liveness` a link. Whoever is silent after it was sent something is asked with probes, every
+//! [`LivenessConfig::probe_every`]; after [`LivenessConfig::down_after`] without a byte the link is down. An idle link is
+//! asked now and then. Any byte received is an answer, so a busy link in both directions costs no probe at all.
 //!
 //! ```text
 //! frame sent ──0.4 s──► probe ──0.4 s──► probe ──0.4 s──► probe ──0.4 s──► probe ──0.4 s──► down
@@ -20,7 +20,7 @@ use crate::wire::link::Probe;
 
 /// When to ask, and when to give up
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct LivenessConfig {
     /// From the first unanswered frame to the first probe, and from one probe to the next (0.4 s: four of them fit
     /// below `down_after`, so a lost segment and its retransmission do not end a link)
     pub probe_every: Duration,
@@ -32,7 +32,7 @@ pub struct Config {
     pub late_after: Duration,
 }
 
-impl Default for Config {
+impl Default for LivenessConfig {
     fn default() -> Self {
         Self {
             probe_every: Duration::from_millis(400),
@@ -44,11 +44,11 @@ impl Default for Config {
 }
 
 /// Probes whose replies are still of use; older ones are forgotten, so a reply to them gives no round trip
-pub const PROBES_MAX: usize = 8;
+pub(super) const PROBES_MAX: usize = 8;
 
 /// What is to be done
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(super) enum Output {
     /// Send this on the link
     SendProbe(Probe),
     /// The link is down: close it. Nothing follows
@@ -74,8 +74,8 @@ enum State {
 
 /// Liveness of one link
 #[derive(Debug)]
-pub struct Liveness {
-    config: Config,
+pub(super) struct Liveness {
+    config: LivenessConfig,
     rng: ChaCha8Rng,
     state: State,
     sequence: u32,
@@ -86,7 +86,7 @@ pub struct Liveness {
 
 impl Liveness {
     /// A link that opened at `now`; `seed` spreads the idle probes
-    pub fn new(config: Config, now: Instant, seed: u64) -> Self {
+    pub(super) fn new(config: LivenessConfig, now: Instant, seed: u64) -> Self {
         let mut liveness = Self {
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -103,7 +103,7 @@ impl Liveness {
     /// Bytes came, whichever
     ///
     /// After [`Output::Down`] nothing changes any more.
-    pub fn on_received(&mut self, now: Instant) {
+    pub(super) fn on_received(&mut self, now: Instant) {
         if self.state != State::Down {
             self.state = State::Quiet { probe_at: self.idle_probe_at(now) };
         }
@@ -112,7 +112,7 @@ impl Liveness {
     /// A frame was sent, any but a probe (counted already) or a probe's reply
     ///
     /// Replies must not count: each would be answered by a probe of ours, and two idle peers would never be quiet.
-    pub fn on_sent(&mut self, now: Instant) {
+    pub(super) fn on_sent(&mut self, now: Instant) {
         if let State::Quiet { .. } = self.state {
             self.state = State::Asking { since: now, probe_at: now + self.config.probe_every };
         }
@@ -121,7 +121,7 @@ impl Liveness {
     /// A probe was answered (its bytes count by [`on_received`](Self::on_received), which comes as well)
     ///
     /// A sequence that was never sent, or too long ago, is ignored.
-    pub fn handle_probe_reply(&mut self, now: Instant, sequence: u32) {
+    pub(super) fn handle_probe_reply(&mut self, now: Instant, sequence: u32) {
         let Some(at) = self.probes.iter().position(|probe| probe.0 == sequence) else { return };
         // Those before it were lost or will come late: neither is a measure.
         let answered = self.probes.drain(..=at).next_back();
@@ -131,7 +131,7 @@ impl Liveness {
     }
 
     /// Time has passed
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         let due = self.next_timeout().filter(|due| *due <= now);
         let Some(due) = due else { return };
         let is_late = now - due > self.config.late_after && !mutant::is(Mutant::HeldUpBlamesOther);
@@ -148,7 +148,7 @@ impl Liveness {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` once the link is down
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Quiet { probe_at } => Some(probe_at),
             State::Asking { since, probe_at } => Some(probe_at.min(since + self.down_after())),
@@ -157,12 +157,12 @@ impl Liveness {
     }
 
     /// What is to be done next; drain after every input
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     /// The smoothed round trip, once a probe was answered
-    pub fn rtt(&self) -> Option<Duration> {
+    pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt
     }
 
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn link() -> Liveness {
-        Liveness::new(Config::default(), ms(0), 7)
+        Liveness::new(LivenessConfig::default(), ms(0), 7)
     }
 
     fn drain(link: &mut Liveness) -> Vec<Output> {
@@ -251,7 +251,7 @@ mod tests {
     fn idle_link_is_probed_every_ten_seconds_give_or_take_a_fifth() {
         let mut gaps = Vec::new();
         for seed in 0..50 {
-            let mut link = Liveness::new(Config::default(), ms(0), seed);
+            let mut link = Liveness::new(LivenessConfig::default(), ms(0), seed);
             let due = link.next_timeout().unwrap();
             link.handle_timeout(due);
             assert_eq!(drain(&mut link), [probe(1)]);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn forgotten_probe_gives_no_round_trip() {
-        let config = Config { down_after: Duration::from_secs(3_600), ..Config::default() };
+        let config = LivenessConfig { down_after: Duration::from_secs(3_600), ..LivenessConfig::default() };
         let mut link = Liveness::new(config, ms(0), 7);
         link.on_sent(ms(0));
         assert_eq!(run(&mut link, ms(400 * (PROBES_MAX as u64 + 1))).len(), PROBES_MAX + 1);
@@ -333,7 +333,7 @@ mod tests {
             steps in prop::collection::vec((0u8..4, 0u64..700), 1..300),
             seed: u64,
         ) {
-            let mut link = Liveness::new(Config::default(), ms(0), seed);
+            let mut link = Liveness::new(LivenessConfig::default(), ms(0), seed);
             let (mut now, mut received) = (ms(0), ms(0));
             for (kind, step) in steps {
                 now = now + Duration::from_millis(step);

@@ -13,7 +13,7 @@
 
 use super::chunks::Chunks;
 use super::limits::Deadlines;
-use super::liveness::{self, Liveness};
+use super::liveness::{self, Liveness, LivenessConfig};
 use super::queue::{PushError, Queue, QueueBounds};
 use super::reason::{CloseReason, Slow};
 use crate::mutant::{self, Mutant};
@@ -35,7 +35,7 @@ pub struct Rules {
     /// Bounds on time
     pub deadlines: Deadlines,
     /// When to probe, and when to give up
-    pub liveness: liveness::Config,
+    pub liveness: LivenessConfig,
 }
 
 impl Rules {
@@ -45,7 +45,7 @@ impl Rules {
             forwarding: true,
             queues: QueueBounds::default(),
             deadlines: Deadlines::default(),
-            liveness: liveness::Config::default(),
+            liveness: LivenessConfig::default(),
         }
     }
 

@@ -38,7 +38,7 @@ impl QueueBounds {
 
 /// A frame was not queued; the queue is as before
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError {
+pub(super) enum PushError {
     /// The class is at its bound
     Full,
     /// The frame has no bytes
@@ -54,7 +54,7 @@ struct Class {
 
 /// The frames that wait for one link's writer
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     control: Class,
     signal: Class,
     data: Class,
@@ -62,16 +62,16 @@ pub struct Queue {
 }
 
 /// What the writer takes at a time
-pub struct Batch {
+pub(super) struct Batch {
     /// Whole frames
-    pub bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Whether a frame among those queued since the last batch is one that a living neighbour answers sooner or later
-    pub wants_answer: bool,
+    pub(super) wants_answer: bool,
 }
 
 impl Queue {
     /// An empty one
-    pub fn new(bounds: QueueBounds) -> Self {
+    pub(super) fn new(bounds: QueueBounds) -> Self {
         let class = |max| Class { max, ..Class::default() };
         Self {
             control: class(bounds.control),
@@ -82,17 +82,17 @@ impl Queue {
     }
 
     /// Whether data that comes now is to be marked
-    pub const fn is_congested(&self) -> bool {
+    pub(super) const fn is_congested(&self) -> bool {
         self.data.bytes > self.data.max / 2
     }
 
     /// Whether nothing waits
-    pub const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.control.bytes + self.signal.bytes + self.data.bytes == 0
     }
 
     /// Appends a frame
-    pub fn push(&mut self, frame: &Frame, chunks: &Chunks) -> Result<(), PushError> {
+    pub(super) fn push(&mut self, frame: &Frame, chunks: &Chunks) -> Result<(), PushError> {
         // Probes keep count of their own answers; if a reply asked for one, two idle nodes would never fall silent.
         let is_probe = matches!(frame.kind(), FrameKind::Probe | FrameKind::ProbeReply);
         let is_probe = is_probe && !(mutant::is(Mutant::ReplyWantsAnswer) && frame.kind() == FrameKind::ProbeReply);
@@ -105,7 +105,12 @@ impl Queue {
 
     /// Appends a packet with one hop less and `edit` made to it
     #[inline]
-    pub fn push_forwarded(&mut self, packet: &PacketRef<'_>, edit: &Edit, chunks: &Chunks) -> Result<(), PushError> {
+    pub(super) fn push_forwarded(
+        &mut self,
+        packet: &PacketRef<'_>,
+        edit: &Edit,
+        chunks: &Chunks,
+    ) -> Result<(), PushError> {
         let grows = packet::ENTRY_BYTES * (edit.dead.len() + 1);
         let needed = FRAME_HEADER_BYTES + packet.bytes().len() + grows;
         let class = self.class(packet.header().class.priority());
@@ -124,7 +129,7 @@ impl Queue {
     }
 
     /// Appends the last frame of the link behind everything else, bounds or not
-    pub fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
+    pub(super) fn push_last(&mut self, frame: &Frame) -> Result<(), WireError> {
         let bytes = frame.to_bytes()?;
         if mutant::is(Mutant::FarewellDropsRest) {
             for class in [&mut self.control, &mut self.signal, &mut self.data] {
@@ -143,7 +148,7 @@ impl Queue {
 
     /// The next bytes to write: the first chunk of the first class that has one, with as many whole chunks of the
     /// classes after it as fit into one write
-    pub fn take_batch(&mut self, chunks: &Chunks) -> Option<Batch> {
+    pub(super) fn take_batch(&mut self, chunks: &Chunks) -> Option<Batch> {
         let mut bytes: Option<Vec<u8>> = None;
         let mut classes = [&mut self.control, &mut self.signal, &mut self.data];
         if mutant::is(Mutant::ClassOutOfOrder) {

@@ -48,7 +48,7 @@ use std::sync::Arc;
 
 use kith_common::crypto::Signer;
 use kith_common::id::Address;
-use kith_common::link::liveness;
+use kith_common::link::liveness::LivenessConfig;
 pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId};
 use kith_common::peer;
 pub use kith_common::routing::forward::{FirstHop, NewRoutes};
@@ -94,7 +94,7 @@ pub struct Config {
     /// Bounds on time
     pub deadlines: Deadlines,
     /// When to probe, and when to give up
-    pub liveness: liveness::Config,
+    pub liveness: LivenessConfig,
     /// The process's clock
     pub clock: Clock,
     /// Of the random numbers that need not be secret: jitter, ids of reports
@@ -112,7 +112,7 @@ impl Config {
             limits: Limits::default(),
             queues: QueueBounds::default(),
             deadlines: Deadlines::default(),
-            liveness: liveness::Config::default(),
+            liveness: LivenessConfig::default(),
             clock,
             seed,
         }

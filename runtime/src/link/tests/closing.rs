@@ -35,7 +35,7 @@ async fn killed_neighbour_is_noticed_at_once() {
     // No bye, no close_notify: as the system does it for a process that was killed.
     drop(raw);
     assert!(matches!(a.closed(link).await, CloseReason::Reset(_)));
-    assert!(began.elapsed() < liveness::Config::default().down_after, "found by the reset and by no probe");
+    assert!(began.elapsed() < LivenessConfig::default().down_after, "found by the reset and by no probe");
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn neighbour_that_answers_nothing_is_found_by_probes() {
     let mut a = Node::start_with(1, |config| {
         let ms = Duration::from_millis;
         config.liveness =
-            liveness::Config { probe_every: ms(20), down_after: ms(100), idle_after: ms(50), late_after: ms(10_000) };
+            LivenessConfig { probe_every: ms(20), down_after: ms(100), idle_after: ms(50), late_after: ms(10_000) };
     })
     .await;
     let (mut raw, link) = Raw::open(2, &mut a).await;
