@@ -1,6 +1,6 @@
 # An image with the two static binaries and nothing else to speak of: about 30 MB, no shell, no root.
 #
-#   docker build -t kith .                            builds from source: needs the Rust image and crates.io
+#   docker build -t kith .                            builds from source: needs the Rust image and the crates' registry
 #   .ci/static && docker build --target prebuilt .    takes the binaries that this machine has built
 #
 # `prebuilt` stands first because the old builder (without BuildKit) runs every stage up to the one it is asked for:
