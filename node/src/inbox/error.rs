@@ -6,7 +6,9 @@ use kith_common::mail::NotStored;
 use kith_common::status::Status;
 
 use super::META_BYTES_MAX;
-use super::tables::FORMAT;
+
+/// The form of the file; another one is refused
+pub(super) const FORMAT: u64 = 1;
 
 /// Why the in-box cannot do what it should; nothing has been kept, removed or changed
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

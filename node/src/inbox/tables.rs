@@ -10,12 +10,11 @@ use kith_common::mail::{Arrival, Fingerprint, Kept, Plan, SEEN_MAX, Seen, Totals
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
-use super::error::Fault;
+use super::error::{FORMAT, Fault};
 use super::{Incoming, Stored};
 
 /// What redb may hold in memory: an idle peer is small, and old messages are rarely read
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
-pub(super) const FORMAT: u64 = 1;
 pub(super) const FORMAT_KEY: &str = "format";
 
 /// id, sender's name, sender's key, sender's address, microseconds since 1970, bytes
