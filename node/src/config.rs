@@ -110,7 +110,7 @@ impl Settings {
         Self {
             listen: "0.0.0.0:0".parse().ok(),
             external: Some(Vec::new()),
-            inbox_bytes_max: Some(Within::clamped(64 << 20)),
+            inbox_bytes_max: Some(Within::clamped(crate::inbox::BYTES_MAX_DEFAULT)),
             links_max: Some(Within::clamped(64)),
             links_per_ip_max: Some(Within::clamped(256)),
             dial_timeout_ms: Some(Within::clamped(5000)),
