@@ -27,22 +27,29 @@ struct Page {
     text: String,
 }
 
-/// Every page of the repository
-fn pages() -> Vec<Page> {
-    let (root, mut pages, mut folders) = (root(), Vec::new(), vec![root()]);
+/// The files of the repository whose names end so, with their texts, in the order of their paths
+fn files(ending: &str) -> Vec<(PathBuf, String)> {
+    let (mut files, mut folders) = (Vec::new(), vec![root()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
                 folders.push(path);
-            } else if name.ends_with(".md") {
+            } else if name.ends_with(ending) {
                 let text = fs::read_to_string(&path).unwrap();
-                pages.push(Page { path: path.strip_prefix(&root).unwrap().to_owned(), text });
+                files.push((path, text));
             }
         }
     }
-    pages.sort_by(|a, b| a.path.cmp(&b.path));
+    files.sort();
+    files
+}
+
+/// Every page of the repository
+fn pages() -> Vec<Page> {
+    let page = |(path, text): (PathBuf, String)| Page { path: path.strip_prefix(root()).unwrap().to_owned(), text };
+    let pages: Vec<Page> = files(".md").into_iter().map(page).collect();
     assert!(pages.len() > 5, "the pages are elsewhere");
     pages
 }
@@ -321,19 +328,7 @@ fn packages_in_cargo_commands_are_there() {
 
 /// All sources, one after the other
 fn sources() -> String {
-    let (mut sources, mut folders) = (String::new(), vec![root()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
-                folders.push(path);
-            } else if name.ends_with(".rs") {
-                sources += &fs::read_to_string(&path).unwrap();
-            }
-        }
-    }
-    sources
+    files(".rs").into_iter().map(|(_, text)| text).collect()
 }
 
 /// Examples of the style are code of this repository, line by line; what is left out is marked by `…`
