@@ -7,7 +7,7 @@ use crate::session::admission::{
     RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST, Refusal,
 };
 use crate::wire::grant::SignedGrant;
-use crate::wire::packet::{Class, Header, new_packet};
+use crate::wire::packet::{Header, new_packet};
 use crate::wire::session::{
     Found, Granted, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject,
 };
@@ -391,15 +391,7 @@ fn reports_over_the_rate_are_dropped_and_counted() {
 
 #[test]
 fn relays_over_the_rate_are_given_back() {
-    let header = Header {
-        destination: Address(1),
-        source: Address(2),
-        id: 3,
-        ttl: 4,
-        class: Class::Data,
-        congested: false,
-        traced: false,
-    };
+    let header = Header { ttl: 4, ..Header::new(Address(2), Address(1), 3) };
     let packet = || PacketBytes::new(new_packet(&header, b"payload").unwrap()).unwrap();
     let mut admission = logged_in();
     for _ in 0..RELAYS_BURST {

@@ -7,7 +7,7 @@ use super::*;
 use crate::crypto::Handshake;
 use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, SUPERNODES_MAX, Standing};
 use crate::wire::grant::SignedGrant;
-use crate::wire::packet::{Class, Header, new_packet};
+use crate::wire::packet::{Header, new_packet};
 use crate::wire::session::{Challenge, Found, Granted, LoggedOut, Login, Logout, Refused, Renew, Renewed};
 use crate::wire::{Bye, Frame, PacketBytes, link};
 
@@ -147,15 +147,7 @@ fn searching(peer: &Membership) -> (Status, String, Duration) {
 }
 
 fn samples() -> Vec<Frame> {
-    let header = Header {
-        destination: Address(1),
-        source: Address(2),
-        id: 3,
-        ttl: 4,
-        class: Class::Data,
-        congested: false,
-        traced: false,
-    };
+    let header = Header { ttl: 4, ..Header::new(Address(2), Address(1), 3) };
     let packet = PacketBytes::new(new_packet(&header, b"").unwrap()).unwrap();
     vec![
         Frame::Hello(hello(Role::Supernode, None, 1)),
