@@ -1,6 +1,6 @@
 //! What a peer does: flags over `KITH_…` over the file over the defaults, decided once.
 //!
-//! [`Settings`] is what people may write; [`Config`] is what holds. `config/node.toml` has every setting with its
+//! [`Settings`] is what people may write; [`DaemonConfig`] is what holds. `config/node.toml` has every setting with its
 //! default and reason, and a test keeps the two the same.
 
 use std::path::{Path, PathBuf};
@@ -126,7 +126,7 @@ impl Settings {
 
 /// What a peer does
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct DaemonConfig {
     /// Where it keeps its things
     pub home: Home,
     /// The name that it logs in with
@@ -160,7 +160,7 @@ pub(crate) struct Config {
     pub log_format: logging::Format,
 }
 
-impl Config {
+impl DaemonConfig {
     /// Decides from flags and environment, the file `config` (else the home's own, if there is one) and the defaults
     ///
     /// # Errors

@@ -12,10 +12,10 @@ use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
 use kith_runtime::host::{DaemonError, ListenError, NoRandomness, Seat, host, listening, system_rng};
 use kith_runtime::identity::{Identity, IdentityError, next_boot};
-use kith_runtime::link::{self, HelloTemplate, LinkHandle, SpawnError};
+use kith_runtime::link::{self, HelloTemplate, LinkConfig, LinkHandle, SpawnError};
 use rand_chacha::rand_core::Rng;
 
-use crate::config::Config;
+use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::functions::Functions;
 use crate::inbox::{InboxError, InboxFile, worker};
@@ -60,13 +60,13 @@ pub(crate) enum PeerError {
 ///
 /// # Errors
 /// [`DaemonError`]
-pub(crate) fn run(config: Config) -> Result<(), DaemonError<PeerError>> {
+pub(crate) fn run(config: DaemonConfig) -> Result<(), DaemonError<PeerError>> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
     host(&home, &log, format, |seat| serve(config, seat))
 }
 
 /// Runs a peer until its seat says that it is over
-async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError> {
+async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), PeerError> {
     let clock = Clock::start();
     let home = config.home.path();
     let identity = Identity::load_or_create(home)?;
@@ -104,7 +104,7 @@ async fn serve(config: Config, mut seat: Seat<Request>) -> Result<(), PeerError>
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login
-fn network(config: &Config, inbox: &mut InboxFile) -> Result<Option<NetworkId>, PeerError> {
+fn network(config: &DaemonConfig, inbox: &mut InboxFile) -> Result<Option<NetworkId>, PeerError> {
     let pinned = worker::pinned(inbox)?;
     match (config.network, pinned) {
         (Some(configured), Some(pinned)) if configured != pinned => Err(PeerError::OtherNetwork { configured, pinned }),
@@ -112,8 +112,8 @@ fn network(config: &Config, inbox: &mut InboxFile) -> Result<Option<NetworkId>, 
     }
 }
 
-fn link_config(config: &Config, hello: HelloTemplate, clock: Clock, seed: u64) -> link::Config {
-    let mut link = link::Config::of_peer(hello, clock, seed);
+fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: u64) -> LinkConfig {
+    let mut link = LinkConfig::of_peer(hello, clock, seed);
     link.listen = vec![config.listen.clone()];
     link.limits.links_max = config.links_max;
     link.limits.links_per_ip_max = config.links_per_ip_max;
@@ -124,7 +124,7 @@ fn link_config(config: &Config, hello: HelloTemplate, clock: Clock, seed: u64) -
 }
 
 /// What other peers may ask of this one: that it is here, and since when
-fn functions(config: &Config, clock: Clock, links: LinkHandle) -> Functions {
+fn functions(config: &DaemonConfig, clock: Clock, links: LinkHandle) -> Functions {
     let name = config.name.clone();
     Functions::new(move || {
         let counts = links.counters().counts();

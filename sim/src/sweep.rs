@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::arguments;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Effect;
 use crate::mesh::watch::Violation;
 use crate::mesh::{self, Report, users};
@@ -79,13 +79,13 @@ impl Options {
     ///
     /// # Errors
     /// In words, if a kind of fault does not exist.
-    pub fn config(&self, seed: u64) -> Result<Config, String> {
+    pub fn config(&self, seed: u64) -> Result<MeshConfig, String> {
         let kinds = match self.only.as_deref() {
             None => Effect::ALL.iter().copied().collect(),
             Some("none") => Default::default(),
             Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
         };
-        Ok(Config {
+        Ok(MeshConfig {
             supernodes: self.supernodes,
             degree: self.degree,
             faults: Duration::from_secs_f64(self.minutes * 60.0),
@@ -94,7 +94,7 @@ impl Options {
             burst: self.burst,
             outside: self.outside,
             story: self.trace.clone(),
-            ..Config::new(seed, self.peers as u32)
+            ..MeshConfig::new(seed, self.peers as u32)
         })
     }
 
@@ -191,7 +191,7 @@ impl Summary {
 }
 
 /// One run that all oracles watch
-pub fn run(config: &Config) -> Report {
+pub fn run(config: &MeshConfig) -> Report {
     mesh::run(config, oracles::all(config))
 }
 

@@ -6,19 +6,19 @@
 use std::time::Duration;
 
 use kith_sim::mesh::Report;
-use kith_sim::mesh::config::Config;
+use kith_sim::mesh::config::MeshConfig;
 use kith_sim::mesh::faults::Effect;
 use kith_sim::sweep::run;
 
-fn config(peers: u32, degree: u8, minutes: u64, seed: u64) -> Config {
-    Config { degree, faults: Duration::from_secs(60 * minutes), ..Config::new(seed, peers) }
+fn config(peers: u32, degree: u8, minutes: u64, seed: u64) -> MeshConfig {
+    MeshConfig { degree, faults: Duration::from_secs(60 * minutes), ..MeshConfig::new(seed, peers) }
 }
 
 #[track_caller]
-fn clean(config: &Config) -> Report {
+fn clean(config: &MeshConfig) -> Report {
     let report = run(config);
     if let Some(violation) = &report.violation {
-        let Config { peers, degree, seed, .. } = config;
+        let MeshConfig { peers, degree, seed, .. } = config;
         let minutes = config.faults.as_secs() / 60;
         panic!(
             "{violation}\nkith-sim mesh --peers {peers} --degree {degree} --minutes {minutes} --seed {seed} --trace all"
@@ -50,7 +50,7 @@ fn receipt_for_who_is_hard_to_reach_is_relayed() {
 #[test]
 fn own_question_that_comes_round_goes_no_further() {
     for seed in [1, 2] {
-        clean(&Config { deed_every: Duration::from_secs(3), ..config(12, 4, 5, seed) });
+        clean(&MeshConfig { deed_every: Duration::from_secs(3), ..config(12, 4, 5, seed) });
     }
 }
 
@@ -59,7 +59,7 @@ fn own_question_that_comes_round_goes_no_further() {
 #[test]
 fn relay_to_who_has_just_left_is_not_taken_for_an_unknown_name() {
     let kinds = [Effect::Pause, Effect::SlowDisk, Effect::SupernodeCrash].into();
-    clean(&Config { kinds, deed_every: Duration::from_secs(2), ..config(14, 4, 6, 58) });
+    clean(&MeshConfig { kinds, deed_every: Duration::from_secs(2), ..config(14, 4, 6, 58) });
 }
 
 /// A cut had parted every pair across it, and the halves stayed apart for ten minutes though it lasted for seconds.
@@ -73,7 +73,7 @@ fn halves_find_each_other_soon_after_a_short_cut() {
 fn session_that_was_taken_up_again_is_not_ended_by_an_older_expiry() {
     clean(&config(8, 4, 8, 100_240));
     let kinds = [Effect::SlowDisk, Effect::Pause, Effect::Asymmetric].into();
-    clean(&Config { kinds, ..config(8, 4, 8, 1_632) });
+    clean(&MeshConfig { kinds, ..config(8, 4, 8, 1_632) });
 }
 
 /// A peer logged in to go on with a session whose end was on its way to a slow disk, and got a new session with the id of
@@ -88,7 +88,7 @@ fn session_that_is_ending_is_not_taken_up() {
 #[test]
 fn link_that_closes_while_its_logout_is_written_is_no_home() {
     let kinds = [Effect::Jump, Effect::Skew, Effect::SlowDisk].into();
-    clean(&Config { kinds, ..config(14, 4, 6, 16) });
+    clean(&MeshConfig { kinds, ..config(14, 4, 6, 16) });
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn one_seed_is_one_run() {
     let config = config(20, 6, 3, 4);
     let (once, again) = (clean(&config), clean(&config));
     assert_eq!((once.hash, once.events, &once.effects), (again.hash, again.events, &again.effects));
-    let other = clean(&Config { seed: 5, ..config });
+    let other = clean(&MeshConfig { seed: 5, ..config });
     assert_ne!(once.hash, other.hash, "the hash stands for what happened");
 }
 
@@ -104,6 +104,6 @@ fn one_seed_is_one_run() {
 #[test]
 fn healthy_core_is_served_beside_ways_that_stay_cut() {
     for seed in 0..4 {
-        clean(&Config { outside: 0.25, ..config(16, 4, 3, seed) });
+        clean(&MeshConfig { outside: 0.25, ..config(16, 4, 3, seed) });
     }
 }

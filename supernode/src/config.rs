@@ -81,7 +81,7 @@ impl Settings {
 
 /// What a supernode does
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct DaemonConfig {
     /// Where it keeps its things
     pub home: Home,
     /// Port 0 lets the system choose
@@ -100,7 +100,7 @@ pub(crate) struct Config {
     pub log_format: logging::Format,
 }
 
-impl Config {
+impl DaemonConfig {
     /// Decides from flags and environment, the file `config` (else the home's own, if there is one) and the defaults
     ///
     /// # Errors
@@ -139,10 +139,10 @@ mod tests {
 
     use super::*;
 
-    fn decide(text: &str) -> Result<Config, String> {
+    fn decide(text: &str) -> Result<DaemonConfig, String> {
         let home = Home::resolve(SUPERNODE, Some(Path::new("/srv/s"))).unwrap();
         let settings = parse(Path::new("s.toml"), text).map_err(|error| error.to_string())?;
-        Config::decide(home, settings).map_err(|error| error.to_string())
+        DaemonConfig::decide(home, settings).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -11,12 +11,12 @@ use kith_runtime::clock::Clock;
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, ListenError, NoRandomness, Seat, host, listening, system_rng};
 use kith_runtime::identity::{Identity, IdentityError, next_boot};
-use kith_runtime::link::{self, HelloTemplate, LinkEvent, SpawnError};
+use kith_runtime::link::{self, HelloTemplate, LinkConfig, LinkEvent, SpawnError};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
-use crate::config::Config;
+use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::network::{Network, NetworkError};
 use crate::store::{Store, StoreError};
@@ -54,19 +54,22 @@ pub(crate) enum SupernodeError {
 ///
 /// # Errors
 /// [`DaemonError`]; what was acknowledged is on disk.
-pub(crate) fn run(config: Config, salt_seed: Option<u64>) -> Result<(), DaemonError<SupernodeError>> {
+pub(crate) fn run(config: DaemonConfig, salt_seed: Option<u64>) -> Result<(), DaemonError<SupernodeError>> {
     let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
     host(&home, &log, format, |seat| serve(config, salt_seed, seat))
 }
 
-async fn serve(config: Config, salt_seed: Option<u64>, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
+async fn serve(config: DaemonConfig, salt_seed: Option<u64>, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
     let (parts, events) = parts(&config, salt_seed).await?;
     let (driver, told) = Driver::new(parts).map_err(SupernodeError::Thread)?;
     let shutdown = async move { seat.shutdown.wait().await };
     Ok(driver.run(events, told, seat.requests, shutdown).await?)
 }
 
-async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::Receiver<LinkEvent>), SupernodeError> {
+async fn parts(
+    config: &DaemonConfig,
+    salt_seed: Option<u64>,
+) -> Result<(Parts, mpsc::Receiver<LinkEvent>), SupernodeError> {
     let clock = Clock::start();
     let home = config.home.path();
     let identity = Identity::load_or_create(home)?;
@@ -77,7 +80,7 @@ async fn parts(config: &Config, salt_seed: Option<u64>) -> Result<(Parts, mpsc::
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network.id()), grant: None };
     let mut rng = rng(salt_seed)?;
-    let mut link = link::Config::of_supernode(hello, clock, rng.next_u64());
+    let mut link = LinkConfig::of_supernode(hello, clock, rng.next_u64());
     link.listen = vec![config.listen.clone()];
     link.limits.links_max = config.links_max;
     link.limits.links_per_ip_max = config.links_per_ip_max;

@@ -75,8 +75,8 @@ impl HelloTemplate {
 /// The wish for a link
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// The asker's number for it
-    pub attempt: u64,
+    /// The asker's number for it, which the outcome names
+    pub number: u64,
     /// Who must answer; `None`: anybody
     pub key: Option<Key>,
     /// Where; each is tried a quarter of a second after the one before
@@ -98,8 +98,8 @@ pub struct Opened {
     pub hello: Hello,
     /// The nonce in this node's own hello
     pub own_nonce: [u8; 32],
-    /// Of the dial that made it
-    pub attempt: Option<u64>,
+    /// The number of the dial that made it; `None` on the side that was dialled
+    pub dial: Option<u64>,
     /// The other side's IP address
     pub remote_ip: Option<IpAddr>,
 }

@@ -7,7 +7,7 @@ use crate::id::Key;
 /// What a dial is for
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DialFor {
-    /// The session's attempt
+    /// The home link, by the session's own number
     Home(u64),
     Neighbour(Key),
 }
@@ -32,8 +32,8 @@ impl Dials {
         self.out.remove(&number)
     }
 
-    /// The session gives this attempt up
-    pub(super) fn give_home_up(&mut self, attempt: u64) {
-        self.out.retain(|_, dial| !matches!(dial, DialFor::Home(of) if *of == attempt));
+    /// The session gives this dial up
+    pub(super) fn give_home_up(&mut self, dial: u64) {
+        self.out.retain(|_, wanted| !matches!(wanted, DialFor::Home(of) if *of == dial));
     }
 }

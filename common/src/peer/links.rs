@@ -1,7 +1,7 @@
 //! What links tell, each handed to the core that it concerns.
 
 use super::dials::DialFor;
-use super::{Home, Peer, PeerOutput};
+use super::{HomeLink, Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::Address;
 use crate::link::{HelloTemplate, LinkEnd, LinkId, Opened};
@@ -18,8 +18,8 @@ use crate::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject};
 impl<S: Signer> Peer<S> {
     /// A link is there: of a dial of ours, or somebody else's
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
-        match opened.attempt.map(|attempt| self.dials.end(attempt)) {
-            Some(Some(DialFor::Home(attempt))) => self.handle_home_opened(now, attempt, opened),
+        match opened.dial.map(|dial| self.dials.end(dial)) {
+            Some(Some(DialFor::Home(dial))) => self.handle_home_opened(now, dial, opened),
             Some(Some(DialFor::Neighbour(_))) => self.handle_neighbour_opened(now, opened),
             Some(None) => self.close(opened.link, Status::Gone, "given up meanwhile"),
             None if opened.hello.purpose == Purpose::Neighbour => self.handle_neighbour_opened(now, opened),
@@ -28,9 +28,9 @@ impl<S: Signer> Peer<S> {
     }
 
     /// A dial made no link; `status` is 503, 426 if the other side speaks another version, or what it said
-    pub fn handle_dial_failed(&mut self, now: Instant, attempt: u64, status: Status, reason: &str) {
-        match self.dials.end(attempt) {
-            Some(DialFor::Home(attempt)) => self.session.handle_dial_failed(now, attempt, status, reason),
+    pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
+        match self.dials.end(dial) {
+            Some(DialFor::Home(dial)) => self.session.handle_dial_failed(now, dial, status, reason),
             Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
             None => {}
         }
@@ -39,7 +39,7 @@ impl<S: Signer> Peer<S> {
     /// Any frame but hellos, byes, probes and packets, which are the link layer's
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         if let Some(home) = self.home.filter(|home| home.link == link) {
-            return self.session.handle_frame(now, home.attempt, frame, &self.signer);
+            return self.session.handle_frame(now, home.dial, frame, &self.signer);
         }
         match frame {
             Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
@@ -74,10 +74,10 @@ impl<S: Signer> Peer<S> {
             return match end {
                 LinkEnd::Bye(status, reason) => {
                     let reason = format!("the other side closed: {status}: {reason}");
-                    self.session.handle_closed(now, home.attempt, *status, &reason);
+                    self.session.handle_closed(now, home.dial, *status, &reason);
                 }
                 LinkEnd::Lost(reason) => {
-                    self.session.handle_closed(now, home.attempt, Status::Unavailable, reason);
+                    self.session.handle_closed(now, home.dial, Status::Unavailable, reason);
                 }
             };
         }
@@ -88,9 +88,9 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn handle_home_opened(&mut self, now: Instant, attempt: u64, opened: &Opened) {
-        self.home = Some(Home { link: opened.link, attempt });
-        self.session.handle_opened(now, attempt, opened.key, opened.own_nonce, &opened.hello);
+    fn handle_home_opened(&mut self, now: Instant, dial: u64, opened: &Opened) {
+        self.home = Some(HomeLink { link: opened.link, dial });
+        self.session.handle_opened(now, dial, opened.key, opened.own_nonce, &opened.hello);
     }
 
     fn handle_neighbour_opened(&mut self, now: Instant, opened: &Opened) {

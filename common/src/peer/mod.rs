@@ -69,10 +69,10 @@ pub struct PeerConfig {
 
 /// The link to the supernode
 #[derive(Clone, Copy, Debug)]
-struct Home {
+struct HomeLink {
     link: LinkId,
     /// The session's number for it
-    attempt: u64,
+    dial: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub struct Peer<S> {
     neighbourhood: Neighbourhood,
     names: Resolver,
     mail: Mail,
-    home: Option<Home>,
+    home: Option<HomeLink>,
     dials: Dials,
     routes: Snapshot,
     outputs: VecDeque<PeerOutput>,
@@ -218,8 +218,8 @@ impl<S: Signer> Peer<S> {
 
     /// The supernode's link, while there is a session on it
     pub fn home_link(&self) -> Option<LinkId> {
-        let attempt = self.session.home()?;
-        self.home.filter(|home| home.attempt == attempt).map(|home| home.link)
+        let dial = self.session.home()?;
+        self.home.filter(|home| home.dial == dial).map(|home| home.link)
     }
 
     /// Its links and its neighbours' tables

@@ -16,7 +16,7 @@ use crate::wire::{Frame, PacketBytes};
 pub enum PeerOutput {
     /// Hellos say this from now on
     SetHello(HelloTemplate),
-    /// Make a link; answered by `handle_opened` or `handle_dial_failed` with its attempt
+    /// Make a link; answered by `handle_opened` or `handle_dial_failed` with its number
     Dial(Dial),
     /// Send `frame` on `link`; a link that is gone drops it
     Send {

@@ -73,9 +73,9 @@ impl<S: Signer> Peer<S> {
         use NeighbourhoodOutput as Wish;
         match wish {
             Wish::Dial { key, locations, .. } => {
-                let attempt = self.dials.begin(DialFor::Neighbour(key));
+                let dial = self.dials.begin(DialFor::Neighbour(key));
                 let (key, locations, purpose) = (Some(key), locations.into_vec(), Purpose::Neighbour);
-                self.outputs.push_back(PeerOutput::Dial(Dial { attempt, key, locations, purpose }));
+                self.outputs.push_back(PeerOutput::Dial(Dial { number: dial, key, locations, purpose }));
             }
             Wish::Send { link, frame } => self.send_frame(link, frame),
             Wish::Close { link, status, reason } => self.close(link, status, &reason.to_string()),
@@ -138,23 +138,23 @@ impl<S: Signer> Peer<S> {
     fn dial_home(&mut self, now: Instant, home_dial: u64, supernode: &str) {
         match Location::try_from(supernode.to_owned()) {
             Ok(location) => {
-                let attempt = self.dials.begin(DialFor::Home(home_dial));
-                let dial = Dial { attempt, key: None, locations: vec![location], purpose: Purpose::Home };
+                let dial = self.dials.begin(DialFor::Home(home_dial));
+                let dial = Dial { number: dial, key: None, locations: vec![location], purpose: Purpose::Home };
                 self.outputs.push_back(PeerOutput::Dial(dial));
             }
             Err(reason) => self.session.handle_dial_failed(now, home_dial, Status::Malformed, reason),
         }
     }
 
-    fn send_home(&mut self, attempt: u64, frame: Frame) {
-        if let Some(home) = self.home.filter(|home| home.attempt == attempt) {
+    fn send_home(&mut self, dial: u64, frame: Frame) {
+        if let Some(home) = self.home.filter(|home| home.dial == dial) {
             self.send_frame(home.link, frame);
         }
     }
 
-    fn close_home(&mut self, attempt: u64, status: Status, reason: &str) {
-        self.dials.give_home_up(attempt);
-        if let Some(home) = self.home.take_if(|home| home.attempt == attempt) {
+    fn close_home(&mut self, dial: u64, status: Status, reason: &str) {
+        self.dials.give_home_up(dial);
+        if let Some(home) = self.home.take_if(|home| home.dial == dial) {
             self.close(home.link, status, reason);
         }
     }

@@ -80,7 +80,7 @@ impl Mark {
 pub struct Header {
     pub destination: Address,
     pub source: Address,
-    /// Chosen by the source, new for every attempt
+    /// Chosen by the source, new for every transmission
     pub id: u64,
     /// Hops left
     pub ttl: u8,

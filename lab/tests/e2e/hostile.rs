@@ -96,7 +96,7 @@ pub(crate) struct Hostile {
     clock: Clock,
     links: Links,
     at_once: usize,
-    attempts: u64,
+    dials: u64,
     /// How links have ended that nobody has asked for yet
     ended: BTreeMap<LinkId, CloseReason>,
 }
@@ -107,7 +107,7 @@ impl Hostile {
         let identity = Identity::from_seed([seed; 32]);
         let clock = Clock::start();
         let links = Links::new(identity.keypair(), clock, hello(None));
-        Self { identity, clock, links, at_once, attempts: 0, ended: BTreeMap::new() }
+        Self { identity, clock, links, at_once, dials: 0, ended: BTreeMap::new() }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -115,8 +115,8 @@ impl Hostile {
     }
 
     fn dial(&mut self, to: SocketAddr, purpose: Purpose) {
-        self.attempts += 1;
-        self.links.dial(self.attempts, to, purpose);
+        self.dials += 1;
+        self.links.dial(self.dials, to, purpose);
     }
 
     pub(crate) fn send(&self, link: LinkId, bytes: Vec<u8>) {
@@ -144,7 +144,7 @@ impl Hostile {
                 (wanted, dialling) = (wanted - 1, dialling + 1);
             }
             match self.next(UNBROKEN) {
-                Some(Event::Opened(opened)) if opened.attempt.is_some() => {
+                Some(Event::Opened(opened)) if opened.dial.is_some() => {
                     dialling -= 1;
                     self.send(opened.link, mutants.take(FRAMES_A_LINK));
                     poured.frames += FRAMES_A_LINK;
@@ -197,7 +197,7 @@ impl Hostile {
             }
             let now = self.clock.now();
             match self.next(Duration::from_millis(20)) {
-                Some(Event::Opened(opened)) if opened.attempt.is_some() => {
+                Some(Event::Opened(opened)) if opened.dial.is_some() => {
                     home = Some(opened.link);
                     session.handle_opened(now, 1, opened.key, opened.own_nonce, &opened.hello);
                 }
@@ -215,7 +215,7 @@ impl Hostile {
         loop {
             assert!(Instant::now() < end, "no link");
             match self.next(UNBROKEN) {
-                Some(Event::Opened(opened)) if opened.attempt == Some(self.attempts) => return opened.link,
+                Some(Event::Opened(opened)) if opened.dial == Some(self.dials) => return opened.link,
                 Some(Event::DialFailed { reason, .. }) => panic!("no link: {reason}"),
                 _ => {}
             }

@@ -19,8 +19,8 @@ fn home() -> Home {
     Home::resolve(PEER, Some(Path::new("/srv/alice"))).unwrap()
 }
 
-fn decided(text: &str) -> Result<Config, ConfigError> {
-    Config::decide(home(), from_text(text).unwrap(), "host")
+fn decided(text: &str) -> Result<DaemonConfig, ConfigError> {
+    DaemonConfig::decide(home(), from_text(text).unwrap(), "host")
 }
 
 /// The file with its examples set: lines that begin with `#` and a key.
@@ -60,7 +60,7 @@ fn flags_override_the_file_which_overrides_the_defaults() {
     let path = directory.path().join("node.toml");
     fs::write(&path, "supernodes = [\"a\", \"b:1\"]\nlinks_max = 8\nname = \"file\"\n").unwrap();
     let flags = Settings { name: "flag".parse().ok(), ..Settings::default() };
-    let config = Config::load(home(), flags, Some(&path)).unwrap();
+    let config = DaemonConfig::load(home(), flags, Some(&path)).unwrap();
     assert_eq!((config.name.as_str(), config.links_max, config.links_per_ip_max), ("flag", 8, 256));
     assert_eq!(
         config.supernodes.iter().map(|at| at.to_string()).collect::<Vec<_>>(),
@@ -73,10 +73,10 @@ fn file_in_the_home_is_read_if_it_is_there_and_a_named_one_must_be() {
     let directory = tempfile::tempdir().unwrap();
     let home = Home::resolve(PEER, Some(directory.path())).unwrap();
     let flags = || Settings { supernodes: Some(vec!["a".parse().unwrap()]), ..Settings::default() };
-    assert_eq!(Config::load(home.clone(), flags(), None).unwrap().links_max, 64);
+    assert_eq!(DaemonConfig::load(home.clone(), flags(), None).unwrap().links_max, 64);
     fs::write(home.file("node.toml"), "links_max = 8").unwrap();
-    assert_eq!(Config::load(home.clone(), flags(), None).unwrap().links_max, 8);
-    let error = Config::load(home.clone(), flags(), Some(&home.file("none.toml"))).unwrap_err();
+    assert_eq!(DaemonConfig::load(home.clone(), flags(), None).unwrap().links_max, 8);
+    let error = DaemonConfig::load(home.clone(), flags(), Some(&home.file("none.toml"))).unwrap_err();
     assert!(matches!(error, ConfigError::Read { .. }));
 }
 
@@ -133,7 +133,8 @@ fn text_that_is_not_toml_is_refused_with_its_line() {
 
 #[test]
 fn name_not_given_is_the_hosts() {
-    let name = |host: &str| Config::decide(home(), from_text("supernodes = [\"a\"]").unwrap(), host).map(|c| c.name);
+    let name =
+        |host: &str| DaemonConfig::decide(home(), from_text("supernodes = [\"a\"]").unwrap(), host).map(|c| c.name);
     assert_eq!(name("d3b07384d113").unwrap().as_str(), "d3b07384d113");
     assert_eq!(name("Ada.local").unwrap().as_str(), "ada");
     assert!(name("my_host").unwrap_err().to_string().contains("--name NAME"));
@@ -166,7 +167,7 @@ fn secret_is_read_from_a_file_beside_the_configuration() {
     let path = directory.path().join("node.toml");
     fs::write(&path, "supernodes = [\"a\"]\nsecret_file = \"secret\"").unwrap();
     fs::write(directory.path().join("secret"), "open sesame\n").unwrap();
-    let config = Config::load(home(), Settings::default(), Some(&path)).unwrap();
+    let config = DaemonConfig::load(home(), Settings::default(), Some(&path)).unwrap();
     assert_eq!(config.secret.as_ref().unwrap().as_bytes(), b"open sesame");
     assert!(!format!("{config:?}").contains("sesame"));
 }

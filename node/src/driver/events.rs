@@ -15,8 +15,8 @@ impl Driver {
                 self.gauges.insert(opened.link, Arc::clone(&opened.gauges));
                 self.peer.handle_opened(now, &opened);
             }
-            LinkEvent::DialFailed { attempt, reason } => {
-                self.peer.handle_dial_failed(now, attempt, reason.status(), &reason.to_string());
+            LinkEvent::DialFailed { dial, reason } => {
+                self.peer.handle_dial_failed(now, dial, reason.status(), &reason.to_string());
             }
             LinkEvent::Frame { link, frame } => self.peer.handle_frame(now, link, frame),
             LinkEvent::Deliver(delivery) => {

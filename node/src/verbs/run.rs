@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kith_runtime::cli::{Failure, Stop};
 use kith_runtime::home::Home;
 
-use crate::config::{Config, Settings};
+use crate::config::{DaemonConfig, Settings};
 use crate::daemon;
 
 /// Join the mesh and stay: the daemon that all other verbs talk to
@@ -27,7 +27,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self, home: &Home) -> Result<u8, Stop> {
-        let config = Config::load(home.clone(), self.settings, self.config.as_deref()).map_err(Failure::from)?;
+        let config = DaemonConfig::load(home.clone(), self.settings, self.config.as_deref()).map_err(Failure::from)?;
         daemon::run(config).map_err(Failure::from)?;
         Ok(0)
     }

@@ -45,7 +45,7 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     registry.add(&link);
     tracing::info!(
         event = "link_opened", link = link.id.0, peer = %link.key, direction = ?opened.direction,
-        purpose = ?opened.hello.purpose, attempt = opened.attempt
+        purpose = ?opened.hello.purpose, dial = opened.dial
     );
     let dialled = opened.direction == Direction::Outgoing;
     if !shared.emit(LinkEvent::Opened(Box::new(opened))).await {

@@ -57,12 +57,12 @@ impl Gate {
 
 /// Dials, and either opens the link or says why not
 pub(crate) async fn dial(gate: Rc<Gate>, dial: Dial) {
-    let attempt = dial.attempt;
+    let number = dial.number;
     match establish(&gate, dial).await {
         Ok(established) => connection::run(Rc::clone(&gate.room), established).await,
         Err(reason) => {
-            tracing::info!(event = "dial_failed", attempt, reason = reason.word(), detail = %reason);
-            gate.shared().emit(LinkEvent::DialFailed { attempt, reason }).await;
+            tracing::info!(event = "dial_failed", dial = number, reason = reason.word(), detail = %reason);
+            gate.shared().emit(LinkEvent::DialFailed { dial: number, reason }).await;
         }
     }
 }
@@ -99,7 +99,7 @@ async fn accept(gate: &Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAdd
     let greeting =
         greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
     let (greeting, slot) = or_part(gate, &mut stream, greeting).await?;
-    Ok(established(gate, Box::new(stream), key, greeting, slot, Source { attempt: None, location: None, ip }))
+    Ok(established(gate, Box::new(stream), key, greeting, slot, Source { dial: None, location: None, ip }))
 }
 
 async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError> {
@@ -112,13 +112,13 @@ async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError
     let greeting = or_part(gate, &mut stream, greeting).await?;
     // Links may have come in since the dial began, so the place is taken now.
     let slot = Slot::outgoing(&gate.room.registry).map_err(DialError::TooManyLinks)?;
-    let source = Source { attempt: Some(dial.attempt), location: Some(location), ip };
+    let source = Source { dial: Some(dial.number), location: Some(location), ip };
     Ok(established(gate, stream, key, greeting, slot, source))
 }
 
 /// Where a link came from
 struct Source {
-    attempt: Option<u64>,
+    dial: Option<u64>,
     location: Option<Location>,
     ip: Option<IpAddr>,
 }
@@ -131,14 +131,14 @@ fn established(
     slot: Slot,
     source: Source,
 ) -> Established {
-    let direction = if source.attempt.is_some() { Direction::Outgoing } else { Direction::Incoming };
+    let direction = if source.dial.is_some() { Direction::Outgoing } else { Direction::Incoming };
     let opened = kith_common::link::Opened {
         link: gate.room.registry.next_link(),
         direction,
         key,
         hello: greeting.theirs,
         own_nonce: greeting.own_nonce,
-        attempt: source.attempt,
+        dial: source.dial,
         remote_ip: source.ip,
     };
     let opened = Opened { opened, location: source.location, gauges: Default::default() };
@@ -183,17 +183,17 @@ struct Connected {
 
 /// Tries all locations, each a head start after the one before; the first handshake wins
 async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialError> {
-    let mut attempts = JoinSet::new();
+    let mut connections = JoinSet::new();
     for (i, location) in (0..).zip(&dial.locations) {
         let (gate, location, wanted) = (Rc::clone(gate), location.clone(), dial.key);
-        attempts.spawn_local(async move {
+        connections.spawn_local(async move {
             sleep(HEAD_START * i).await;
             connect(&gate, location, wanted).await
         });
     }
     let mut failure = DialError::NoLocation;
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt {
+    while let Some(connected) = connections.join_next().await {
+        match connected {
             // Returning drops the others, and what they had of a connection with them.
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => failure = worse(failure, error),

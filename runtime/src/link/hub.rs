@@ -24,7 +24,7 @@ use super::registry::Registry;
 use super::shared::Shared;
 use super::tls::Tls;
 use super::transport::Arrival;
-use super::{Config, LinkCommand, LinkEvent};
+use super::{LinkCommand, LinkConfig, LinkEvent};
 
 /// The rooms of the link thread, each lent only what it needs of those below it; nothing but the thread's start knows it
 pub(crate) struct Hub {
@@ -37,13 +37,13 @@ pub(crate) struct Hub {
 impl Hub {
     /// Must be called within the link thread's runtime
     pub(crate) fn new(
-        config: Config,
+        config: LinkConfig,
         key: Key,
         tls: Tls,
         counters: Arc<Counters>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let Config { forwarding, queues, deadlines, liveness, .. } = config;
+        let LinkConfig { forwarding, queues, deadlines, liveness, .. } = config;
         let rules = Rules { forwarding, queues, deadlines, liveness };
         let shared = Rc::new(Shared::new(config.clock, rules, config.seed, counters, events));
         let registry = Rc::new(Registry::new(config.limits));

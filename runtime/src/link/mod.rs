@@ -19,7 +19,7 @@
 //! The thread tells of each link once that it [opened](LinkEvent::Opened) and once that it
 //! [closed](LinkEvent::Closed), with everything else about it in between. A command for a link that is gone does
 //! nothing: `Closed` is on its way, or was. A [`LinkCommand::Dial`] is answered by `Opened` or
-//! [`DialFailed`](LinkEvent::DialFailed) with its `attempt`, unless the thread ends. When the thread has ended, the
+//! [`DialFailed`](LinkEvent::DialFailed) with its `dial`, unless the thread ends. When the thread has ended, the
 //! events end.
 
 mod buffers;
@@ -78,7 +78,7 @@ const EVENTS_MAX: usize = 4096;
 
 /// How the link thread is set up
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct LinkConfig {
     /// Where to listen; port 0 lets the system choose
     pub listen: Vec<Multiaddr>,
     /// What hellos say at first
@@ -101,7 +101,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-impl Config {
+impl LinkConfig {
     /// A peer's: nothing listens yet
     pub fn of_peer(hello: HelloTemplate, clock: Clock, seed: u64) -> Self {
         Self {
@@ -194,7 +194,7 @@ pub enum LinkEvent {
     /// No link came of a dial
     DialFailed {
         /// Of the dial
-        attempt: u64,
+        dial: u64,
         /// Why
         reason: DialError,
     },
@@ -300,7 +300,7 @@ impl LinkHandle {
 ///
 /// # Errors
 /// [`SpawnError`] says what failed.
-pub fn spawn(config: Config, identity: &Identity) -> Result<(LinkHandle, mpsc::Receiver<LinkEvent>), SpawnError> {
+pub fn spawn(config: LinkConfig, identity: &Identity) -> Result<(LinkHandle, mpsc::Receiver<LinkEvent>), SpawnError> {
     let tls = tls::Tls::new(&identity.keypair())?;
     let key = identity.key();
     let counters = Arc::new(Counters::default());

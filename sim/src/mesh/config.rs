@@ -14,7 +14,7 @@ const MACHINES_A_STEP: u32 = 1_000;
 
 /// One run; the same config gives the same run
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct MeshConfig {
     /// The seed of everything that is drawn
     pub seed: u64,
     pub peers: u32,
@@ -40,13 +40,13 @@ pub struct Config {
     pub story: Option<String>,
 }
 
-impl Default for Config {
+impl Default for MeshConfig {
     fn default() -> Self {
         Self::new(1, 50)
     }
 }
 
-impl Config {
+impl MeshConfig {
     /// A run of this seed with so many peers: every kind of fault, for ten minutes
     ///
     /// Some seeds are dense and some are sparse in faults: in a storm nothing heals, and in a calm nothing meets.

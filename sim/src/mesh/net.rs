@@ -92,7 +92,7 @@ pub struct Conn {
     ends: [ConnEnd; 2],
     directions: [Direction; 2],
     /// The dialler's number for it
-    pub attempt: u64,
+    pub dial: u64,
     /// Who must answer
     pub key: Option<Key>,
     /// What it is for
@@ -247,8 +247,8 @@ impl Network {
         let id = ConnId(self.conns.len());
         let (to, port) = to;
         let to = ConnEnd { node: to, life: u32::MAX, state: EndState::Opening };
-        let (attempt, key, purpose) = dial;
-        let conn = Conn { ends: [from, to], directions: Default::default(), attempt, key, purpose, port, black: false };
+        let (dial, key, purpose) = dial;
+        let conn = Conn { ends: [from, to], directions: Default::default(), dial, key, purpose, port, black: false };
         self.conns.push(Some(Box::new(conn)));
         self.live += 1;
         self.most = self.most.max(self.live);

@@ -62,9 +62,9 @@ impl World {
         let life = self.node(node).life;
         let machines = self.nodes.len() as u32;
         let to = dial.locations.iter().filter_map(place_at).find(|(to, _)| to.0 < machines);
-        let Some(to) = to else { return self.tell_dial_failed(node, dial.attempt, &DialError::NoLocation) };
+        let Some(to) = to else { return self.tell_dial_failed(node, dial.number, &DialError::NoLocation) };
         let from = ConnEnd { node, life, state: EndState::Opening };
-        let conn = self.net.dial(&mut self.queue, from, to, (dial.attempt, dial.key, dial.purpose));
+        let conn = self.net.dial(&mut self.queue, from, to, (dial.number, dial.key, dial.purpose));
         self.queue.after(Deadlines::default().dial, Event::DialTimeout(conn));
     }
 
@@ -189,7 +189,7 @@ impl World {
     fn open(&mut self, id: ConnId, side: Side, key: Key, greeting: Greeting) {
         let Some(conn) = self.net.conn(id) else { return };
         let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, conn.key);
-        let attempt = (side == Side::Dialler).then_some(conn.attempt);
+        let dial = (side == Side::Dialler).then_some(conn.dial);
         let rules = if self.config.is_supernode(end.node) { Rules::of_supernode() } else { Rules::of_peer() };
         let (now, seed) = (self.local(end.node), self.chance.number());
         let core = Link::new(&rules, now, seed);
@@ -206,7 +206,7 @@ impl World {
         let direction = if side == Side::Dialler { Direction::Outgoing } else { Direction::Incoming };
         let remote_ip = Some(IpAddr::V4(ip_of(other)));
         let Greeting { theirs: hello, own_nonce } = greeting;
-        let opened = Opened { link: LinkId(link), direction, key, hello, own_nonce, attempt, remote_ip };
+        let opened = Opened { link: LinkId(link), direction, key, hello, own_nonce, dial, remote_ip };
         let wanted = wanted.filter(|_| side == Side::Dialler);
         self.watch.see(self.queue.now(), end.node, &Observation::Opened { opened: &opened, other, wanted });
         match &mut self.node_mut(end.node).process {
@@ -239,7 +239,7 @@ impl World {
     /// No link comes of a dial
     fn fail_dial(&mut self, id: ConnId, error: &DialError) {
         let Some(conn) = self.net.conn(id) else { return };
-        let (end, attempt) = (*conn.end(Side::Dialler), conn.attempt);
+        let (end, dial) = (*conn.end(Side::Dialler), conn.dial);
         if end.state != EndState::Opening {
             return;
         }
@@ -247,14 +247,14 @@ impl World {
         // Whoever is at the other end learns of it by the end of the stream.
         self.hang_up(id, Side::Dialler);
         if self.node(end.node).life == end.life {
-            self.tell_dial_failed(end.node, attempt, error);
+            self.tell_dial_failed(end.node, dial, error);
         }
     }
 
-    fn tell_dial_failed(&mut self, node: NodeId, attempt: u64, error: &DialError) {
+    fn tell_dial_failed(&mut self, node: NodeId, dial: u64, error: &DialError) {
         let now = self.local(node);
         if let Some(peer) = self.node_mut(node).peer_mut() {
-            peer.core.handle_dial_failed(now, attempt, error.status(), &error.to_string());
+            peer.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
         }
         self.settle(node);
     }

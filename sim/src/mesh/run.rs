@@ -12,7 +12,7 @@ use kith_common::supernode::PAIR_TERM_MAX;
 use kith_common::time::Instant;
 
 use super::acting::FATE_WAIT;
-use super::config::Config;
+use super::config::MeshConfig;
 use super::faults::{Effect, Plan};
 use super::node::NodeId;
 use super::oracle::Oracle;
@@ -54,12 +54,12 @@ pub struct Report {
 }
 
 /// Runs a world to its end; a core that panics is a violation like others
-pub fn run(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Report {
+pub fn run(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
     // The world of a run that panics is thrown away, so nobody sees it half changed.
     catch_unwind(AssertUnwindSafe(|| run_world(config, oracles))).unwrap_or_else(|panic| Report::of_panic(&*panic))
 }
 
-fn run_world(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Report {
+fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
     let mut world = World::new(config.clone(), oracles);
     let begin = Instant::ZERO + config.calm;
     let end = begin + config.faults;

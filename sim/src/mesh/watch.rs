@@ -16,7 +16,7 @@ use kith_common::wire::Frame;
 use kith_common::wire::content::Content;
 use kith_common::wire::packet::{Edit, PacketRef};
 
-use super::config::Config;
+use super::config::MeshConfig;
 use super::faults::Fault;
 use super::net::Item;
 use super::node::NodeId;
@@ -156,7 +156,7 @@ pub struct Watch {
 
 impl Watch {
     /// Of a run like this
-    pub fn new(config: &Config, oracles: Vec<Box<dyn Oracle>>) -> Self {
+    pub fn new(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Self {
         Self {
             oracles,
             story: config.story.clone().map(|about| Story::new(about, config.supernodes)),

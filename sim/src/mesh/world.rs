@@ -9,7 +9,7 @@ use kith_common::link::chunks::Chunks;
 use kith_common::time::Instant;
 
 use super::clock::Clock;
-use super::config::Config;
+use super::config::MeshConfig;
 use super::faults::Effect;
 use super::log::IdealLog;
 use super::net::Network;
@@ -29,7 +29,7 @@ const INSTANT_EVENTS_MAX: usize = 10_000;
 /// Everything that there is
 pub struct World {
     /// What was asked for
-    pub config: Config,
+    pub config: MeshConfig,
     /// Machines, supernodes first
     pub nodes: Vec<Node>,
     /// What supernodes agree on
@@ -60,7 +60,7 @@ pub struct World {
 
 impl World {
     /// Nothing runs yet; everything will start at once, and these oracles watch it
-    pub fn new(config: Config, oracles: Vec<Box<dyn Oracle>>) -> Self {
+    pub fn new(config: MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Self {
         let seed = config.seed;
         let machines = config.machines();
         let signed = Signed::default();
@@ -190,7 +190,7 @@ impl World {
     }
 }
 
-fn new_node(config: &Config, number: u32, now: Instant, signed: &Signed, chance: &mut Chance) -> Node {
+fn new_node(config: &MeshConfig, number: u32, now: Instant, signed: &Signed, chance: &mut Chance) -> Node {
     let id = NodeId(number);
     let disk = if config.is_supernode(id) {
         Disk::Supernode

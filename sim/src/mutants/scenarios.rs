@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::sweep;
 
 /// A kind of run, and how many seeds of it
@@ -56,7 +56,7 @@ impl Scenario {
     ///
     /// # Errors
     /// As [`Self::options`].
-    pub fn config(&self, seed: u64) -> Result<Config, String> {
+    pub fn config(&self, seed: u64) -> Result<MeshConfig, String> {
         self.options()?.config(seed)
     }
 

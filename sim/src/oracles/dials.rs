@@ -11,7 +11,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -37,7 +37,7 @@ pub struct Dials {
 }
 
 impl Dials {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &MeshConfig) -> Self {
         Self { supernodes: config.supernodes, tries: BTreeMap::new(), waits: 0, waited: Duration::ZERO }
     }
 }

@@ -24,7 +24,7 @@ use kith_common::time::Instant;
 use kith_common::wire::content::Content;
 
 use super::under_way::UnderWay;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -73,7 +73,7 @@ pub struct Fates {
 
 impl Fates {
     /// Nothing is known yet
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &MeshConfig) -> Self {
         Self { core: config.core(), ..Self::default() }
     }
 

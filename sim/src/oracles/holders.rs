@@ -9,7 +9,7 @@ use kith_common::id::{Key, Name};
 use kith_common::time::Instant;
 
 use super::truth::is_logged_in;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
@@ -27,7 +27,7 @@ pub struct Holders {
 
 impl Holders {
     /// Nobody has a name
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &MeshConfig) -> Self {
         Self { leader: config.leader(), owners: BTreeMap::new(), released: BTreeMap::new() }
     }
 }

@@ -13,7 +13,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::register::Register;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::log::Replica;
 use crate::mesh::node::NodeId;
@@ -45,7 +45,7 @@ pub struct Homes {
 
 impl Homes {
     /// Nobody has come to this supernode yet
-    pub fn of(supernode: NodeId, config: &Config) -> Self {
+    pub fn of(supernode: NodeId, config: &MeshConfig) -> Self {
         Self {
             supernode,
             lease: config.lease,

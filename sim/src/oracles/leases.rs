@@ -12,7 +12,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::register::Register;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -46,7 +46,7 @@ pub struct Leases {
 
 impl Leases {
     /// Nobody has renewed anything at this supernode
-    pub fn of(supernode: NodeId, config: &Config) -> Self {
+    pub fn of(supernode: NodeId, config: &MeshConfig) -> Self {
         Self {
             supernode,
             lease: config.lease,

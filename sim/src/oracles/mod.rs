@@ -71,12 +71,12 @@ pub mod tables;
 mod truth;
 mod under_way;
 
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 
 /// All oracles, for a run like this
-pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
+pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
     let all: Vec<Box<dyn Oracle>> = vec![
         Box::new(epochs::Epochs::default()),
         Box::new(forwarding::Forwarding::default()),
@@ -111,7 +111,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Oracle>> {
 }
 
 /// Those that judge one supernode
-fn of_supernode(supernode: NodeId, config: &Config) -> [Box<dyn Oracle>; 3] {
+fn of_supernode(supernode: NodeId, config: &MeshConfig) -> [Box<dyn Oracle>; 3] {
     [
         Box::new(homes::Homes::of(supernode, config)),
         Box::new(leases::Leases::of(supernode, config)),

@@ -14,7 +14,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::truth::is_logged_in;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -60,7 +60,7 @@ pub struct Pairs {
 
 impl Pairs {
     /// Nobody is kept apart
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &MeshConfig) -> Self {
         let is_outside = config.core() < config.machines();
         Self { is_outside, supernodes: config.supernodes, leader: Some(config.leader()), ..Self::default() }
     }

@@ -8,7 +8,7 @@ use kith_common::mail::IN_FLIGHT_MAX;
 use kith_common::time::Instant;
 
 use super::per_node::PerNode;
-use crate::mesh::config::Config;
+use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -34,7 +34,7 @@ pub struct Storms {
 
 impl Storms {
     /// Nobody has sent anything
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &MeshConfig) -> Self {
         let supernode = SPARE + SUPERNODE_MAX * u64::from(config.machines());
         let peer = PEER_MAX * config.step().as_secs();
         Self { sent: PerNode::default(), supernodes: config.supernodes, most: [supernode, peer] }

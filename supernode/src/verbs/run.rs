@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kith_runtime::cli::{Failure, Stop};
 use kith_runtime::home::Home;
 
-use crate::config::{Config, Settings};
+use crate::config::{DaemonConfig, Settings};
 use crate::daemon;
 
 /// Be the supernode: log peers in and out and keep their neighbourhoods, until a signal
@@ -31,7 +31,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self, home: &Home) -> Result<u8, Stop> {
-        let config = Config::load(home.clone(), self.settings, self.config.as_deref()).map_err(Failure::from)?;
+        let config = DaemonConfig::load(home.clone(), self.settings, self.config.as_deref()).map_err(Failure::from)?;
         daemon::run(config, self.salt_seed).map_err(Failure::from)?;
         Ok(0)
     }

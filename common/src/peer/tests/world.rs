@@ -283,7 +283,7 @@ impl World {
             Purpose::Home => self.is_home_up.then_some(End::Supernode(from)),
             Purpose::Neighbour => self.peers.keys().find(|n| Some(ed(**n).key()) == dial.key).copied().map(End::Peer),
         };
-        let Some(to) = to else { return self.queue.push_back(Delivery::DialFailed(from, dial.attempt)) };
+        let Some(to) = to else { return self.queue.push_back(Delivery::DialFailed(from, dial.number)) };
         let near = LinkId(self.links.keys().next_back().map_or(0, |last| last.0 + 1));
         self.links.extend([(near, End::Peer(from)), (far(near), to)]);
         let (own_nonce, remote_ip) = ([near.0 as u8; 32], None);
@@ -297,12 +297,12 @@ impl World {
         };
         if let End::Peer(n) = to {
             let (link, direction, key) = (far(near), Direction::Incoming, ed(from).key());
-            let (own_nonce, attempt) = (hello.nonce, None);
-            let opened = Opened { link, direction, key, hello: ours, own_nonce, attempt, remote_ip };
+            let (own_nonce, dial) = (hello.nonce, None);
+            let opened = Opened { link, direction, key, hello: ours, own_nonce, dial, remote_ip };
             self.queue.push_back(Delivery::Opened(n, Box::new(opened)));
         }
-        let (link, direction, attempt) = (near, Direction::Outgoing, Some(dial.attempt));
-        let opened = Opened { link, direction, key, hello, own_nonce, attempt, remote_ip };
+        let (link, direction, dial) = (near, Direction::Outgoing, Some(dial.number));
+        let opened = Opened { link, direction, key, hello, own_nonce, dial, remote_ip };
         self.queue.push_back(Delivery::Opened(from, Box::new(opened)));
         if let End::Supernode(_) = to {
             self.challenge(near, own_nonce, ed(from).key());
@@ -318,8 +318,8 @@ impl World {
         let now = self.now;
         match delivery {
             Delivery::Opened(n, opened) => self.core(n).handle_opened(now, &opened),
-            Delivery::DialFailed(n, attempt) => {
-                self.core(n).handle_dial_failed(now, attempt, Status::Unavailable, "nobody answers");
+            Delivery::DialFailed(n, dial) => {
+                self.core(n).handle_dial_failed(now, dial, Status::Unavailable, "nobody answers");
             }
             Delivery::Closed(link, end) => {
                 if let Some(End::Peer(n)) = self.links.remove(&link) {

@@ -130,7 +130,7 @@ impl Bench {
             key: ed(peer).key(),
             hello,
             own_nonce: OWN_NONCE,
-            attempt: None,
+            dial: None,
             remote_ip: None,
         };
         self.core.handle_opened(self.now, &opened);

@@ -22,7 +22,7 @@ use kith_common::wire::session::{Location, Purpose, Role};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{
-    self, Config, Delivery, Dial, Direction, HelloTemplate, LinkCommand, LinkEvent, LinkHandle, LinkId, NewRoutes,
+    self, Delivery, Dial, Direction, HelloTemplate, LinkCommand, LinkConfig, LinkEvent, LinkHandle, LinkId, NewRoutes,
     Outgoing, Packets,
 };
 use kith_runtime::location;
@@ -106,7 +106,8 @@ impl Node {
         let hello = HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None };
         let listen = ANY_PORT.parse().map_err(text)?;
         let payloads = vec![PayloadKind::Datagram];
-        let config = Config { listen: vec![listen], payloads, ..Config::of_peer(hello, Clock::start(), place as u64) };
+        let config =
+            LinkConfig { listen: vec![listen], payloads, ..LinkConfig::of_peer(hello, Clock::start(), place as u64) };
         let (links, events) = link::spawn(config, &Identity::generate()).map_err(text)?;
         let (received, sending) = (Received::default(), None);
         let mut node = Self {
@@ -184,7 +185,7 @@ impl Node {
     async fn connect(&mut self, next: Option<String>) -> Result<Answer, String> {
         if let Some(next) = next {
             let at: Location = location::to_wire(&next.parse().map_err(text)?).map_err(text)?;
-            let dial = Dial { attempt: 1, key: None, locations: vec![at], purpose: Purpose::Neighbour };
+            let dial = Dial { number: 1, key: None, locations: vec![at], purpose: Purpose::Neighbour };
             self.links.send(LinkCommand::Dial(dial)).await.map_err(text)?;
         }
         let connected = async {

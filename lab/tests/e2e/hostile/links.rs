@@ -91,10 +91,10 @@ impl Links {
     }
 
     /// Answered by [`Event::Opened`] with this number, or by [`Event::DialFailed`]
-    pub(super) fn dial(&self, attempt: u64, to: SocketAddr, purpose: Purpose) {
+    pub(super) fn dial(&self, dial: u64, to: SocketAddr, purpose: Purpose) {
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
-            if let Err(reason) = shared.run_dialled(attempt, to, purpose).await {
+            if let Err(reason) = shared.run_dialled(dial, to, purpose).await {
                 shared.tell(Event::DialFailed { reason });
             }
         });
@@ -147,7 +147,7 @@ impl Shared {
         (nonce, self.hello.lock().expect("no panic").clone())
     }
 
-    async fn run_dialled(&self, attempt: u64, to: SocketAddr, purpose: Purpose) -> Result<(), String> {
+    async fn run_dialled(&self, dial: u64, to: SocketAddr, purpose: Purpose) -> Result<(), String> {
         let opening = async {
             let (peer, stream) = connect(&self.pair, to).await?;
             let mut wire = Wire::new(stream);
@@ -159,7 +159,7 @@ impl Shared {
             Ok::<_, String>((key_of(&peer), wire, greeting))
         };
         let (key, wire, greeting) = timeout(OPEN_LIMIT, opening).await.map_err(text)??;
-        self.run(key, wire, greeting, Some(attempt)).await;
+        self.run(key, wire, greeting, Some(dial)).await;
         Ok(())
     }
 
@@ -182,13 +182,13 @@ impl Shared {
         Ok(())
     }
 
-    async fn run(&self, key: Key, mut wire: Wire, greeting: Greeting, attempt: Option<u64>) {
+    async fn run(&self, key: Key, mut wire: Wire, greeting: Greeting, dial: Option<u64>) {
         let link = LinkId(self.opened.fetch_add(1, Ordering::Relaxed) + 1);
         let (orders, orders_in) = unbounded_channel();
         self.orders.lock().expect("no panic").insert(link, orders);
-        let direction = if attempt.is_some() { Direction::Outgoing } else { Direction::Incoming };
+        let direction = if dial.is_some() { Direction::Outgoing } else { Direction::Incoming };
         let Greeting { theirs: hello, own_nonce } = greeting;
-        let opened = Opened { link, direction, key, hello, own_nonce, attempt, remote_ip: None };
+        let opened = Opened { link, direction, key, hello, own_nonce, dial, remote_ip: None };
         self.tell(Event::Opened(Box::new(opened)));
         let reason = self.talk(link, &mut wire, orders_in).await;
         self.orders.lock().expect("no panic").remove(&link);

@@ -51,7 +51,7 @@ impl Chain {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change_b: impl FnOnce(&mut Config)) -> Self {
+    async fn start_with(change_b: impl FnOnce(&mut LinkConfig)) -> Self {
         let (mut a, mut b, mut c) = (Node::start(1).await, Node::start_with(2, change_b).await, Node::start(3).await);
         let (near, far) = link(&mut a, &mut b).await;
         let ab = (near.link, far.link);

@@ -37,7 +37,7 @@ struct Node {
     events: mpsc::Receiver<LinkEvent>,
     location: Location,
     seen: VecDeque<LinkEvent>,
-    attempts: u64,
+    dials: u64,
 }
 
 impl Node {
@@ -45,14 +45,14 @@ impl Node {
         Self::start_with(seed, |_| {}).await
     }
 
-    async fn start_with(seed: u8, change: impl FnOnce(&mut Config)) -> Self {
+    async fn start_with(seed: u8, change: impl FnOnce(&mut LinkConfig)) -> Self {
         let identity = Identity::from_seed([seed; 32]);
-        let mut config = Config::of_peer(template(), Clock::start(), u64::from(seed));
+        let mut config = LinkConfig::of_peer(template(), Clock::start(), u64::from(seed));
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         change(&mut config);
         let (links, events) = spawn(config, &identity).unwrap();
         let location = Location::default();
-        let mut node = Self { identity, links, events, location, seen: VecDeque::new(), attempts: 0 };
+        let mut node = Self { identity, links, events, location, seen: VecDeque::new(), dials: 0 };
         node.location = node
             .wait(|event| match event {
                 LinkEvent::Listening(address) => Some(to_wire(address).unwrap()),
@@ -80,10 +80,10 @@ impl Node {
     }
 
     async fn dial(&mut self, key: Option<Key>, locations: Vec<Location>) -> u64 {
-        self.attempts += 1;
-        let (attempt, purpose) = (self.attempts, Purpose::Neighbour);
-        self.command(LinkCommand::Dial(Dial { attempt, key, locations, purpose })).await;
-        attempt
+        self.dials += 1;
+        let (dial, purpose) = (self.dials, Purpose::Neighbour);
+        self.command(LinkCommand::Dial(Dial { number: dial, key, locations, purpose })).await;
+        dial
     }
 
     async fn command(&self, command: LinkCommand) {
@@ -122,7 +122,7 @@ impl Node {
 
     async fn dial_failed(&mut self, of: u64) -> DialError {
         self.wait(|event| match event {
-            LinkEvent::DialFailed { attempt, reason } if *attempt == of => Some(reason.clone()),
+            LinkEvent::DialFailed { dial, reason } if *dial == of => Some(reason.clone()),
             _ => None,
         })
         .await
@@ -162,9 +162,9 @@ impl Node {
 
 /// A link from `a` to `b`, as both see it
 async fn link(a: &mut Node, b: &mut Node) -> (Opened, Opened) {
-    let attempt = a.dial(Some(b.identity.key()), vec![b.location.clone()]).await;
+    let dial = a.dial(Some(b.identity.key()), vec![b.location.clone()]).await;
     let (near, far) = (a.opened().await, b.opened().await);
-    assert_eq!(near.attempt, Some(attempt));
+    assert_eq!(near.dial, Some(dial));
     (near, far)
 }
 

@@ -15,7 +15,7 @@ async fn hellos_are_exchanged_and_both_sides_know_each_other() {
     assert_eq!((near.hello.nonce, far.hello.nonce), (far.own_nonce, near.own_nonce));
     assert_eq!((near.hello.purpose, far.hello.purpose), (Purpose::Neighbour, Purpose::Neighbour));
     assert_eq!(near.location, Some(b.location.clone()));
-    assert_eq!((far.attempt, far.remote_ip), (None, Some(IpAddr::V4(Ipv4Addr::LOCALHOST))));
+    assert_eq!((far.dial, far.remote_ip), (None, Some(IpAddr::V4(Ipv4Addr::LOCALHOST))));
 }
 
 #[tokio::test]
@@ -36,8 +36,8 @@ async fn frames_arrive_in_their_order() {
 async fn another_key_than_the_wanted_one_is_refused() {
     let (mut a, b) = (Node::start(1).await, Node::start(2).await);
     let stranger = Identity::from_seed([9; 32]).key();
-    let attempt = a.dial(Some(stranger), vec![b.location.clone()]).await;
-    assert_eq!(a.dial_failed(attempt).await, DialError::OtherKey);
+    let dial = a.dial(Some(stranger), vec![b.location.clone()]).await;
+    assert_eq!(a.dial_failed(dial).await, DialError::OtherKey);
     b.counted(|counts| counts.failed_handshakes == 1).await;
     assert_eq!(b.counts().opened, 0);
 }
@@ -48,20 +48,20 @@ async fn anybody_may_answer_a_dial_without_a_key_but_this_node_itself() {
     a.dial(None, vec![b.location.clone()]).await;
     assert_eq!(a.opened().await.key, b.identity.key());
     b.opened().await;
-    let attempt = a.dial(None, vec![a.location.clone()]).await;
-    assert_eq!(a.dial_failed(attempt).await, DialError::OwnKey);
+    let dial = a.dial(None, vec![a.location.clone()]).await;
+    assert_eq!(a.dial_failed(dial).await, DialError::OwnKey);
 }
 
 #[tokio::test]
 async fn location_where_nobody_listens_gives_way_to_the_next() {
     let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
     let nobody = Location::truncated("/ip4/127.0.0.1/tcp/1");
-    let attempt = a.dial(None, vec![nobody.clone()]).await;
-    assert!(matches!(a.dial_failed(attempt).await, DialError::Connect(_)));
-    let attempt = a.dial(None, Vec::new()).await;
-    assert_eq!(a.dial_failed(attempt).await, DialError::NoLocation);
-    let attempt = a.dial(None, vec![Location::truncated("nonsense")]).await;
-    assert!(matches!(a.dial_failed(attempt).await, DialError::Connect(_)));
+    let dial = a.dial(None, vec![nobody.clone()]).await;
+    assert!(matches!(a.dial_failed(dial).await, DialError::Connect(_)));
+    let dial = a.dial(None, Vec::new()).await;
+    assert_eq!(a.dial_failed(dial).await, DialError::NoLocation);
+    let dial = a.dial(None, vec![Location::truncated("nonsense")]).await;
+    assert!(matches!(a.dial_failed(dial).await, DialError::Connect(_)));
     a.dial(None, vec![nobody, b.location.clone()]).await;
     assert_eq!(a.opened().await.location, Some(b.location.clone()));
     b.opened().await;
@@ -73,8 +73,8 @@ async fn listener_that_says_nothing_fails_the_dial_in_time() {
     let location = Location::truncated(&format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port()));
     let short = Duration::from_millis(200);
     let mut a = Node::start_with(1, |config| config.deadlines.handshake = short).await;
-    let attempt = a.dial(None, vec![location]).await;
-    assert_eq!(a.dial_failed(attempt).await, DialError::TimedOut { stage: "handshake", after: short });
+    let dial = a.dial(None, vec![location]).await;
+    assert_eq!(a.dial_failed(dial).await, DialError::TimedOut { stage: "handshake", after: short });
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn listener_of_another_version_fails_the_dial_with_its_version() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let location = Location::truncated(&format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port()));
     let mut a = Node::start(1).await;
-    let attempt = a.dial(None, vec![location]).await;
+    let dial = a.dial(None, vec![location]).await;
     let tls = Tls::new(&Identity::from_seed([2; 32]).keypair()).unwrap();
     let (stream, _) = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
     let mut raw = Raw { stream };
@@ -93,7 +93,7 @@ async fn listener_of_another_version_fails_the_dial_with_its_version() {
     assert_eq!(raw.receive_bye().await, Some(Status::VersionNotSupported));
     drop(raw);
     let version = CloseReason::Protocol(kith_common::wire::WireError::Version(2));
-    assert_eq!(a.dial_failed(attempt).await, DialError::Hello(version));
+    assert_eq!(a.dial_failed(dial).await, DialError::Hello(version));
 }
 
 #[tokio::test]
@@ -102,23 +102,21 @@ async fn links_over_the_limit_are_refused_with_a_reason() {
     let (mut b, mut c, mut d) = (Node::start(2).await, Node::start(3).await, Node::start(4).await);
     link(&mut b, &mut a).await;
     link(&mut c, &mut a).await;
-    let attempt = d.dial(None, vec![a.location.clone()]).await;
+    let dial = d.dial(None, vec![a.location.clone()]).await;
     let refused = d.wait(|event| match event {
-        LinkEvent::DialFailed { attempt: of, reason: DialError::Hello(reason) } if *of == attempt => {
-            Some(reason.clone())
-        }
+        LinkEvent::DialFailed { dial: of, reason: DialError::Hello(reason) } if *of == dial => Some(reason.clone()),
         _ => None,
     });
     assert!(matches!(refused.await, CloseReason::Bye { status: Status::SlowDown, .. }));
     link(&mut a, &mut d).await;
-    let attempt = a.dial(None, vec![b.location.clone()]).await;
-    assert_eq!(a.dial_failed(attempt).await, DialError::TooManyLinks(3));
+    let dial = a.dial(None, vec![b.location.clone()]).await;
+    assert_eq!(a.dial_failed(dial).await, DialError::TooManyLinks(3));
 }
 
 #[tokio::test]
 async fn address_that_is_taken_is_told_at_the_start() {
     let a = Node::start(1).await;
-    let mut config = Config::of_peer(template(), Clock::start(), 1);
+    let mut config = LinkConfig::of_peer(template(), Clock::start(), 1);
     config.listen = vec![a.location.parse().unwrap()];
     let error = spawn(config, &Identity::generate()).unwrap_err();
     assert!(matches!(&error, SpawnError::Listen { .. }), "{error}");

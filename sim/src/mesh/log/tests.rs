@@ -190,7 +190,7 @@ impl Trio {
         let hello = Hello { role, purpose, boot: 1, nonce: peer_nonce, network: None, grant: None };
         let key = identity.key();
         let direction = Direction::Incoming;
-        let opened = Opened { link, direction, key, hello, own_nonce, attempt: None, remote_ip: None };
+        let opened = Opened { link, direction, key, hello, own_nonce, dial: None, remote_ip: None };
         let handshake = Handshake {
             peer_nonce,
             supernode_nonce: own_nonce,
