@@ -18,6 +18,10 @@ use crate::members::History;
 use crate::stats::{self, Mean};
 use crate::{arguments, output, routes};
 
+/// In a ring where nobody is dead everything arrives
+const DELIVERED: Goal = Goal::AtLeast(1.0);
+/// A packet that cannot be delivered comes back and says why
+const LOST: Goal = Goal::AtMost(0.0);
 /// The size at which forwarding load is measured, with enough packets for each peer
 const LOAD_PEERS: usize = 10_000;
 /// The busiest of a hundred peers, in multiples of the mean
@@ -95,10 +99,11 @@ pub enum Unit {
 }
 
 impl Table {
-    /// Whether a goal was missed
-    pub fn is_missed(&self) -> bool {
-        let mut cells = self.rows.iter().flat_map(|row| row.cells.iter().flatten());
-        cells.any(|figure| figure.missed) || self.degrees.iter().any(|(_, figure)| figure.missed)
+    /// How many goals there are, and how many of them were missed
+    pub fn goals(&self) -> (usize, usize) {
+        let cells = self.rows.iter().flat_map(|row| row.cells.iter().flatten());
+        let figures = || cells.clone().chain(self.degrees.iter().map(|(_, figure)| figure));
+        (figures().filter(|figure| figure.goal.is_some()).count(), figures().filter(|figure| figure.missed).count())
     }
 }
 
@@ -109,7 +114,7 @@ pub fn run(options: &Options) -> ExitCode {
     } else {
         report::markdown(&table).iter().for_each(|line| output::line(line));
     }
-    ExitCode::from(u8::from(table.is_missed()))
+    ExitCode::from(u8::from(table.goals().1 > 0))
 }
 
 /// Measures everything; each figure goes to standard error as it comes
@@ -169,7 +174,10 @@ impl Column<'_> {
             "hops, churned ring: p99 / longest of a seed, median / longest of all",
         ];
         let churned = self.healthy(rows, History::Churned);
-        self.dead();
+        let lost = joins.lost + churned.lost + self.dead();
+        let [delivered, lost] = arrivals([&joins, &churned], lost);
+        self.add("nobody dead: delivered (ring of joins / churned)", Unit::Share, &delivered);
+        self.add("packets lost without a word, of all above", Unit::Whole, &lost);
         self.churn(joins.hops.mean);
         let links = [joins.links, churned.links];
         let p99 = links.iter().map(|links| links.p99).max().unwrap_or_default();
@@ -200,16 +208,19 @@ impl Column<'_> {
         found
     }
 
-    fn dead(&mut self) {
+    /// Measures rings of which a part died at once; how many packets were lost without a word
+    fn dead(&mut self) -> u64 {
         let goals = goals::of_peers(self.peers);
         let healthy = of_routes(self.options, self.peers);
         let found = |dead| routes::measure(&routes::Options { dead, ..healthy.clone() }).0;
-        let [in_32, in_64, _] = found(0.3).all.within.map(Figure::from);
+        let (third, half) = (found(0.3), found(0.5));
+        let [in_32, in_64, _] = third.all.within.map(Figure::from);
         self.add("30 % dead: delivered in 32 hops", Unit::Share, &[in_32.aim(goals.dead_30[0])]);
         self.add("30 % dead: delivered in 64 hops", Unit::Share, &[in_64.aim(goals.dead_30[1])]);
-        let [in_32, _, in_128] = found(0.5).connected.within.map(Figure::from);
+        let [in_32, _, in_128] = half.connected.within.map(Figure::from);
         self.add("50 % dead: connected pairs, in 32 hops", Unit::Share, &[in_32.aim(goals.dead_50[0])]);
         self.add("50 % dead: connected pairs, in 128 hops", Unit::Share, &[in_128.aim(goals.dead_50[1])]);
+        third.lost + half.lost
     }
 
     fn churn(&mut self, fresh: Mean) {
@@ -253,6 +264,14 @@ impl Column<'_> {
             load.map(|load| [Figure::new(load.p99).aim(Some(LOAD_P99_MAX)), Figure::new(load.max).aim(Some(LOAD_MAX))]);
         self.add(name, Unit::Ratio, figures.as_ref().map_or(&[], |figures| figures));
     }
+}
+
+/// What arrived in whole rings, and what was lost in any
+///
+/// What does not arrive has no hops: without these a product that loses packets would have the better figures.
+fn arrivals(whole: [&routes::Figures; 2], lost: u64) -> [Vec<Figure>; 2] {
+    let delivered = whole.map(|found| Figure::from(found.all.within[routes::HOPS.len() - 1]).aim(Some(DELIVERED)));
+    [delivered.to_vec(), vec![Figure::new(lost as f64).aim(Some(LOST))]]
 }
 
 /// Says on standard error what was found just now

@@ -19,6 +19,8 @@ pub(super) fn markdown(table: &Table) -> Vec<String> {
     push_head(&mut lines, "degree", &degrees);
     let cells: Vec<String> = table.degrees.iter().map(|(_, figure)| cell(Unit::Mean, &[*figure])).collect();
     lines.push(format!("| mean hops of {largest} peers | {} |", cells.join(" | ")));
+    let (goals, missed) = table.goals();
+    lines.extend([String::new(), format!("{missed} of {goals} goals missed.")]);
     lines
 }
 

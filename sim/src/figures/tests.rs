@@ -1,4 +1,5 @@
 use super::*;
+use crate::stats::Share;
 
 fn options(peers: &[usize]) -> Options {
     Options {
@@ -29,7 +30,8 @@ fn table_has_every_figure_of_every_size() {
     assert_eq!(table.degrees.iter().map(|(degree, _)| *degree).collect::<Vec<_>>(), [8, 16, 24]);
     assert!(table.degrees.is_sorted_by(|(_, a), (_, b)| a.measured > b.measured));
     let lines = report::markdown(&table);
-    assert_eq!(lines.len(), table.rows.len() + 6);
+    assert_eq!(lines.len(), table.rows.len() + 8);
+    assert!(lines.last().is_some_and(|line| line.ends_with(" goals missed.")), "{lines:#?}");
     assert!(lines[0] == "| peers | 100 | 200 |" && lines.iter().all(|line| !line.contains("NaN")));
 }
 
@@ -40,7 +42,18 @@ fn goals_are_those_of_the_size() {
     assert!(mean.goal == Some(Goal::AtMost(2.88)) && !mean.missed, "{mean:?}");
     assert_eq!(table.degrees, [(16, mean)]);
     let mut missed = Table { rows: Vec::new(), ..table };
-    assert!(!missed.is_missed());
+    assert_eq!(missed.goals(), (1, 0));
     missed.degrees[0].1 = mean.aim(Some(Goal::AtMost(1.0)));
-    assert!(missed.is_missed());
+    assert_eq!(missed.goals(), (1, 1));
+}
+
+#[test]
+fn packets_that_do_not_arrive_in_a_whole_ring_miss_a_goal() {
+    let whole = routes::measure(&of_routes(&options(&[100]), 100)).0;
+    let missed = |figures: [Vec<Figure>; 2]| figures.concat().iter().filter(|figure| figure.missed).count();
+    assert_eq!(missed(arrivals([&whole, &whole], whole.lost)), 0);
+    // A tenth comes back, and one packet is gone.
+    let mut leaky = whole.clone();
+    leaky.all.within = [Share::of(9, 10); 3];
+    assert_eq!(missed(arrivals([&leaky, &whole], 1)), 2);
 }
