@@ -92,6 +92,7 @@ mutants! {
     BackoffNeverGrows "backoff-never-grows" = "the waits between dials to a supernode do not grow",
     NoJitter "no-jitter" = "all peers wait for the same time before they dial",
     HomeLossIgnored "home-loss-ignored" = "the supernode does not notice that a home link has closed",
+    LogoutForgotten "logout-forgotten" = "a peer that was logged out logs in again by itself",
     ResumeForgotten "resume-forgotten" = "a peer that comes back in time gets another session",
 
     // Directory.
@@ -120,6 +121,8 @@ mutants! {
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
+    WindowNotRestored "window-not-restored" = "a receiver that starts again knows none of the messages that it has kept",
+    BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",
     FloodPassesTwice "flood-passes-twice" = "a neighbour's question is passed on each time that it comes",

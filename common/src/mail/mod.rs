@@ -56,6 +56,7 @@ use self::replies::Replies;
 use self::traces::Traces;
 use crate::crypto::{Signer, Verifier};
 use crate::id::{Address, MessageId, Name, NetworkId, ShortId};
+use crate::mutant::{self, Mutant};
 use crate::names::Answer;
 use crate::routing::neighbourhood::Neighbourhood;
 use crate::status::Status;
@@ -415,6 +416,7 @@ impl Mail {
 
     fn on_data<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, bytes: Bytes<DATA_BYTES_MAX>) {
         let Grant { name: from, key, address, .. } = arrived.from.clone();
+        let bytes = if mutant::is(Mutant::BytesLost) { Bytes::default() } else { bytes };
         let message = Arrival { id: arrived.id, from, key, address, bytes };
         match self.arrivals.store(arrived) {
             Ok(ticket) => self.outputs.push_back(MailOutput::Keep { ticket, message }),

@@ -7,7 +7,7 @@ use kith_common::mail::SEND_TIMEOUT;
 
 use super::node::NodeId;
 use super::queue::Event;
-use super::users::{Deed, Habits};
+use super::users::{Deed, Habits, stamp};
 use super::watch::Observation;
 use super::world::World;
 
@@ -40,6 +40,8 @@ impl World {
         let local = self.local(node);
         match deed {
             Deed::Send { to, content, traced } => {
+                self.sends += 1;
+                let content = stamp(content, self.sends);
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
                 let sent = peer.core.send(local, to.clone(), content.clone(), traced);
                 if let Ok(id) = sent {
@@ -61,12 +63,14 @@ impl World {
             }
             Deed::LogOut(pause) => {
                 self.node_mut(node).wants_session = false;
+                self.watch.see(self.queue.now(), node, &Observation::Wants(false));
                 if let Some(peer) = self.node_mut(node).peer_mut() {
                     peer.core.log_out(local);
                 }
                 self.queue.after(pause, Event::Deed(node, Box::new(Deed::LogIn)));
             }
             Deed::LogIn => {
+                self.watch.see(self.queue.now(), node, &Observation::Wants(true));
                 if let Some(peer) = self.node_mut(node).peer_mut() {
                     peer.core.log_in(local);
                 }

@@ -144,6 +144,12 @@ impl PeerDisk {
         self.inbox.handle_stored(plan).pop().ok_or(NotStored::DiskFailed)
     }
 
+    /// A process opens the in-box as it lies on the disk, as [`Seen::restore`] would find it there
+    pub fn reopen(&mut self) {
+        let seen = Seen::restore(self.inbox.seen().iter().copied());
+        self.inbox = Inbox::new(INBOX_BYTES_MAX, seen, self.inbox.totals());
+    }
+
     /// Its owner reads all messages
     pub fn read_all(&mut self) {
         let Totals { messages, bytes, .. } = self.inbox.totals();

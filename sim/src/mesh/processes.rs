@@ -25,6 +25,7 @@ use super::net::Side;
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
 use super::opening::location_of;
 use super::queue::Event;
+use super::users;
 use super::watch::Observation;
 use super::world::{WRITE, World};
 
@@ -81,6 +82,7 @@ impl World {
         let (name, local) = (node.name.clone(), node.clock.local(now));
         let Some(disk) = node.peer_disk() else { unreachable!("peers have peers' disks") };
         disk.boot += 1;
+        disk.reopen();
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
@@ -240,9 +242,8 @@ impl World {
             }
             PeerOutput::Evaluate { ticket, call } => {
                 let local = self.local(id);
-                let body = call.arguments.iter().flat_map(|argument| argument.iter().copied()).collect::<Vec<u8>>();
                 if let Some(peer) = self.node_mut(id).peer_mut() {
-                    let body = body.try_into().unwrap_or_default();
+                    let body = users::echo(&call).try_into().unwrap_or_default();
                     peer.core.handle_evaluated(local, ticket, Status::Delivered, body);
                 }
             }

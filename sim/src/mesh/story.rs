@@ -161,6 +161,8 @@ impl Story {
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
             Observation::Applied(_) => return None,
             Observation::Released => "its name is given free".into(),
+            Observation::Wants(true) => "is to log in".into(),
+            Observation::Wants(false) => "is to log out".into(),
         })
     }
 

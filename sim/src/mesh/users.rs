@@ -80,6 +80,28 @@ fn call() -> Content {
     Content::Call(Call { function, arguments: Bounded::default() })
 }
 
+/// Makes the `number`-th content of a run differ from all others, its length unchanged if it is data
+pub(super) fn stamp(content: Content, number: u64) -> Content {
+    let number = number.to_le_bytes();
+    match content {
+        Content::Data(bytes) => {
+            let rest = bytes.iter().skip(number.len());
+            let stamped: Vec<u8> = number.iter().chain(rest).copied().collect();
+            Content::Data(Bytes::try_from(stamped).unwrap_or_default())
+        }
+        Content::Call(call) => {
+            let argument = Bytes::try_from(number.to_vec()).unwrap_or_default();
+            Content::Call(Call { arguments: Bounded::try_from(vec![argument]).unwrap_or_default(), ..call })
+        }
+        other => other,
+    }
+}
+
+/// The result of the only function that simulated peers have
+pub fn echo(call: &Call) -> Vec<u8> {
+    call.arguments.iter().flat_map(|argument| argument.iter().copied()).collect()
+}
+
 /// Mostly short, as messages are
 pub fn data(chance: &mut Chance) -> Content {
     let len = if chance.happens(0.02) { 20_000 } else { 20 + chance.below(200) };

@@ -111,6 +111,8 @@ pub enum Observation<'a> {
     Applied(&'a Directory),
     /// The operator gives this machine's name free
     Released,
+    /// Its user wants the peer to be logged in, or not
+    Wants(bool),
 }
 
 impl Observation<'_> {

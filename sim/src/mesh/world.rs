@@ -48,6 +48,8 @@ pub struct World {
     pub owners: BTreeMap<Key, NodeId>,
     /// Names that the operator was asked to release, each with the number of its machine's disk
     pub releasing: BTreeMap<Name, u32>,
+    /// What users have sent so far
+    pub sends: u64,
     /// Whether faults may happen
     pub is_fault_phase: bool,
     /// When everything was last made whole
@@ -77,6 +79,7 @@ impl World {
             signed,
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
+            sends: 0,
             is_fault_phase: false,
             whole_since: Some(now),
             chance: Chance::new(seed, Draws::Processes),

@@ -12,6 +12,8 @@
 //! | [`forwarding`] | no packet goes forward to who had it, nor beyond its hops; its way is true | each event |
 //! | [`holders`] | a place has one peer, a session one holder, a name one owner | each step, each log entry |
 //! | [`fates`] | each send has one fate, in time, and it is true | each event, each step |
+//! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
+//! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
 //! | [`bounds`] | queues, tables and caches stay within their bounds | each step |
 //! | [`storms`] | no machine sends more frames a second than healthy ones ever do | each event |
 //! | [`choices`] | forwarders choose by the rules, by what their peer knows | each event, each step |
@@ -39,9 +41,11 @@ pub mod answers;
 pub mod bounds;
 pub mod choices;
 pub mod component;
+pub mod contents;
 pub mod crossing;
 pub mod degree;
 pub mod delivery;
+pub mod departures;
 pub mod dials;
 pub mod epochs;
 pub mod fates;
@@ -82,6 +86,8 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(forwarding::Forwarding::default()),
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(fates::Fates::new(config)),
+        Box::new(contents::Contents::default()),
+        Box::new(departures::Departures::default()),
         Box::new(holders::Holders::new(config)),
         Box::new(stale_links::StaleLinks::default()),
         Box::new(isolation::Isolation::default()),

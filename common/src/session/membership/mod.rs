@@ -475,7 +475,7 @@ impl Membership {
         self.setback = Setback::new(Status::NotLoggedIn, reason);
         self.outputs.push_back(MembershipOutput::LoggedOut { reason: self.setback.reason.clone() });
         self.state = State::LoggedOut;
-        if login_again {
+        if login_again || mutant::is(Mutant::LogoutForgotten) {
             self.begin(now);
         }
     }

@@ -1,0 +1,55 @@
+//! What arrives is what was sent, to the byte, and the result of a call is that call's.
+//!
+//! Source: a message's id stands for one content (docs/protocol.md, "Messages and their fates"). All contents of a run
+//! differ ([`crate::mesh::users::stamp`]), so bytes of another message are seen as such.
+
+use std::collections::BTreeMap;
+
+use kith_common::id::{MessageId, Name};
+use kith_common::peer::PeerOutput;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::content::Content;
+
+use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::users::{echo, name_of};
+use crate::mesh::watch::Observation;
+
+/// Who sent each message, and what it says: a run's messages are some ten thousand, so none is forgotten
+#[derive(Debug, Default)]
+pub struct Contents {
+    sent: BTreeMap<MessageId, (Name, Content)>,
+}
+
+impl Oracle for Contents {
+    fn name(&self) -> &'static str {
+        "contents"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Asked { id, content, .. } => {
+                self.sent.insert(*id, (name_of(node.0), (*content).clone()));
+            }
+            Observation::Peer(PeerOutput::Keep { message, .. }) => match self.sent.get(&message.id) {
+                None => return Err(format!("message {} arrived, which nobody sent", message.id)),
+                Some((from, _)) if *from != message.from => {
+                    return Err(format!("message {} of {from} arrived as one of {}", message.id, message.from));
+                }
+                Some((_, Content::Data(bytes))) if *bytes == message.bytes => {}
+                Some((from, _)) => return Err(format!("message {} of {from} arrived with other bytes", message.id)),
+            },
+            Observation::Peer(PeerOutput::Done(outcome)) if outcome.fate.status == Status::Delivered => {
+                let fate = &outcome.fate;
+                if let Some((_, Content::Call(call))) = self.sent.get(&fate.id)
+                    && echo(call) != *fate.body
+                {
+                    return Err(format!("the result of call {} is another one's", fate.id));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Whoever has logged out stays out until its user wants it back.
+//!
+//! Source: a logout ends the session for everybody (docs/protocol.md, "Logout"): no grant comes after it, nobody holds
+//! a session under that name, and no retry of an earlier login brings one back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kith_common::peer::PeerOutput;
+use kith_common::time::Instant;
+
+use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// A logout that is not answered ends by itself, and the lease ends the session; the rest is for slow disks and clocks
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// Who is wanted in, and since when each of the others has been out by its own word
+#[derive(Debug, Default)]
+pub struct Departures {
+    unwanted: BTreeSet<NodeId>,
+    out: BTreeMap<NodeId, Instant>,
+}
+
+impl Oracle for Departures {
+    fn name(&self) -> &'static str {
+        "departures"
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            // A process that starts logs in, whatever the one before it was told.
+            Observation::Wants(true) | Observation::Started => {
+                self.unwanted.remove(&node);
+                self.out.remove(&node);
+            }
+            Observation::Wants(false) => drop(self.unwanted.insert(node)),
+            // Whoever was wanted back while it logged out goes in again at once.
+            Observation::Peer(PeerOutput::LoggedOut { .. }) if self.unwanted.contains(&node) => {
+                self.out.insert(node, now);
+            }
+            Observation::Peer(PeerOutput::LoggedIn) if self.out.contains_key(&node) => {
+                return Err("is logged in, though its user has logged it out".into());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let Some(directory) = world.directory() else { return Ok(()) };
+        // After its start a supernode gives every session that it finds one whole lease.
+        let patience = world.config.lease * 2 + SETTLED;
+        for (node, since) in &self.out {
+            let machine = world.node(*node);
+            let session = directory.account(&machine.name).and_then(|account| account.session);
+            if session.is_some() && world.now() - *since > patience && world.node(world.config.leader()).runs() {
+                return Err(format!("{} logged out {:?} ago, and has a session", machine.name, world.now() - *since));
+            }
+        }
+        Ok(())
+    }
+}
