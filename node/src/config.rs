@@ -3,17 +3,17 @@
 //! [`Settings`] is what people may write; [`DaemonConfig`] is what holds. `config/node.toml` has every setting with its
 //! default and reason, and a test keeps the two the same.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use kith_common::id::{Name, NetworkId};
 use kith_common::wire::session::{LOCATIONS_MAX, Location};
 use kith_runtime::config::{
-    ConfigError, Endpoint, Layer, Listen, Secret, Source, Within, load, missing, number, secret, text, texts, undecided,
+    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, load, missing, number, text, texts,
+    undecided,
 };
 use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
-use kith_runtime::logging;
 use libp2p::Multiaddr;
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
@@ -47,15 +47,6 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "text")]
     pub network: Option<NetworkId>,
 
-    /// The network's secret; others on this machine can see a flag, so prefer --secret-file
-    #[arg(long, env = "KITH_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
-    #[serde(deserialize_with = "text")]
-    pub secret: Option<Secret>,
-
-    /// File with the network's secret
-    #[arg(long, env = "KITH_SECRET_FILE", value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-
     /// Bytes of unread messages kept on disk [default: 67108864]
     #[arg(long, env = "KITH_INBOX_BYTES_MAX", value_name = "BYTES")]
     pub inbox_bytes_max: Option<Within<65_536, 1_099_511_627_776>>,
@@ -63,10 +54,6 @@ pub(crate) struct Settings {
     /// Links to other peers at most [default: 64]
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
     pub links_max: Option<Within<4, 64>>,
-
-    /// Links to one IP address at most, this machine's own aside [default: 256]
-    #[arg(long, env = "KITH_LINKS_PER_IP_MAX", value_name = "N")]
-    pub links_per_ip_max: Option<Within<1, 65_535>>,
 
     /// Milliseconds until a dial is given up [default: 5000]
     #[arg(long, env = "KITH_DIAL_TIMEOUT_MS", value_name = "MS")]
@@ -84,24 +71,16 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_LOOKUP_REMEMBERED_S", value_name = "S")]
     pub lookup_remembered_s: Option<Within<0, 31_536_000>>,
 
-    /// Events to log: warn, info, kith_node=debug [default: info]
-    #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
-    #[serde(deserialize_with = "text")]
-    pub log: Option<logging::Filter>,
-
-    /// How to write them [default: text]
-    #[arg(long, env = "KITH_LOG_FORMAT", value_name = "FORMAT")]
-    #[serde(deserialize_with = "text")]
-    pub log_format: Option<logging::Format>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub host: HostSettings,
 }
 
 kith_runtime::layer! {
     Settings {
-        name, supernodes, listen, external, network, secret, secret_file, inbox_bytes_max, links_max, links_per_ip_max,
-        dial_timeout_ms, handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s, log, log_format,
-    }
-    paths { secret_file }
-    one_of { secret, secret_file }
+        name, supernodes, listen, external, network, inbox_bytes_max, links_max, dial_timeout_ms, handshake_timeout_ms,
+        hello_timeout_ms, lookup_remembered_s,
+    } and host
 }
 
 impl Settings {
@@ -112,13 +91,11 @@ impl Settings {
             external: Some(Vec::new()),
             inbox_bytes_max: Some(Within::clamped(crate::inbox::BYTES_MAX_DEFAULT)),
             links_max: Some(Within::clamped(64)),
-            links_per_ip_max: Some(Within::clamped(256)),
             dial_timeout_ms: Some(Within::clamped(5000)),
             handshake_timeout_ms: Some(Within::clamped(5000)),
             hello_timeout_ms: Some(Within::clamped(5000)),
             lookup_remembered_s: Some(Within::clamped(24 * 3600)),
-            log: Some(logging::Filter::default()),
-            log_format: Some(logging::Format::default()),
+            host: HostSettings::defaults(),
             ..Self::default()
         }
     }
@@ -127,8 +104,7 @@ impl Settings {
 /// What a peer does
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonConfig {
-    /// Where it keeps its things
-    pub home: Home,
+    pub host: HostConfig,
     /// The name that it logs in with
     pub name: Name,
     /// To log in to, in the order in which they are tried; at least one, at most [`SUPERNODES_MAX`]
@@ -139,14 +115,10 @@ pub(crate) struct DaemonConfig {
     pub external: Vec<Location>,
     /// None means that of the first login
     pub network: Option<NetworkId>,
-    /// None for a network without one
-    pub secret: Option<Secret>,
     /// Bytes of unread messages on disk
     pub inbox_bytes_max: u64,
     /// Links to other peers
     pub links_max: usize,
-    /// Links to one IP address
-    pub links_per_ip_max: usize,
     /// Until a dial is given up
     pub dial_timeout: Duration,
     /// Until a TLS handshake is given up
@@ -155,9 +127,6 @@ pub(crate) struct DaemonConfig {
     pub hello_timeout: Duration,
     /// How long a looked-up peer is remembered when no supernode answers
     pub lookup_remembered: Duration,
-    pub log: logging::Filter,
-    /// How to write them
-    pub log_format: logging::Format,
 }
 
 impl DaemonConfig {
@@ -176,7 +145,6 @@ impl DaemonConfig {
             Some(name) => name.clone(),
             None => host_name(host)?,
         };
-        let secret = secret(settings.secret.as_ref(), settings.secret_file.as_deref())?;
         let network = settings.network;
         let supernodes = locations("supernodes", settings.supernodes.as_deref(), SUPERNODES_MAX)?;
         if supernodes.is_empty() {
@@ -188,22 +156,18 @@ impl DaemonConfig {
         let external = locations("external", settings.external.as_deref(), LOCATIONS_MAX)?;
         let settings = settings.over(Settings::defaults());
         Ok(Self {
-            home,
+            host: settings.host.decide(home)?,
             name,
             supernodes,
             listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
             external,
             network,
-            secret,
             inbox_bytes_max: number("inbox_bytes_max", settings.inbox_bytes_max)?,
             links_max: number("links_max", settings.links_max)? as usize,
-            links_per_ip_max: number("links_per_ip_max", settings.links_per_ip_max)? as usize,
             dial_timeout: Duration::from_millis(number("dial_timeout_ms", settings.dial_timeout_ms)?),
             handshake_timeout: Duration::from_millis(number("handshake_timeout_ms", settings.handshake_timeout_ms)?),
             hello_timeout: Duration::from_millis(number("hello_timeout_ms", settings.hello_timeout_ms)?),
             lookup_remembered: Duration::from_secs(number("lookup_remembered_s", settings.lookup_remembered_s)?),
-            log: settings.log.unwrap_or_default(),
-            log_format: settings.log_format.unwrap_or_default(),
         })
     }
 }

@@ -5,14 +5,12 @@ use std::time::SystemTime;
 
 use kith_common::id::NetworkId;
 use kith_common::peer::{Peer, PeerConfig};
-use kith_common::session::Secret;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::wire::session::{Locations, Role};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
-use kith_runtime::host::{DaemonError, ListenError, NoRandomness, Seat, host, listening, system_rng};
-use kith_runtime::identity::{Identity, IdentityError, next_boot};
-use kith_runtime::link::{self, HelloTemplate, LinkConfig, LinkHandle, SpawnError};
+use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
+use kith_runtime::link::{HelloTemplate, LinkConfig, LinkHandle};
 use rand_chacha::rand_core::Rng;
 
 use crate::config::DaemonConfig;
@@ -23,9 +21,8 @@ use crate::inbox::{InboxError, InboxFile, worker};
 /// Why a peer did not start, or gave up
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeerError {
-    /// It has no key
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Start(#[from] StartError),
     /// Its in-box cannot be used
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -42,15 +39,6 @@ pub(crate) enum PeerError {
         /// The network of its first login
         pinned: NetworkId,
     },
-    /// The system gives no randomness, so there are no nonces
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
-    /// It has no links
-    #[error(transparent)]
-    Links(#[from] SpawnError),
-    /// It is not known where its links listen
-    #[error(transparent)]
-    Listen(#[from] ListenError),
     /// It ran, and cannot go on
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -61,39 +49,35 @@ pub(crate) enum PeerError {
 /// # Errors
 /// [`DaemonError`]
 pub(crate) fn run(config: DaemonConfig) -> Result<(), DaemonError<PeerError>> {
-    let (home, log, format) = (config.home.clone(), config.log.clone(), config.log_format);
-    host(&home, &log, format, |seat| serve(config, seat))
+    host(&config.host.clone(), |seat| serve(config, seat))
 }
 
 /// Runs a peer until its seat says that it is over
 async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), PeerError> {
-    let clock = Clock::start();
-    let home = config.home.path();
-    let identity = Identity::load_or_create(home)?;
-    let boot = next_boot(home)?;
-    let mut inbox = InboxFile::open(&config.home.file("inbox.redb"), config.inbox_bytes_max)?;
+    let mut start = Start::of(&config.host)?;
+    let mut inbox = InboxFile::open(&config.host.home.file("inbox.redb"), config.inbox_bytes_max)?;
     let network = network(&config, &mut inbox)?;
-    let mut rng = system_rng()?;
     let remembered = inbox.names(SystemTime::now())?;
     let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
-    let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
-    let (links, mut events) = link::spawn(link_config(&config, hello, clock, rng.next_u64()), &identity)?;
-    let (listen, listen_port) = listening(&mut events).await?;
+    let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
+    let link = link_config(&config, hello, start.clock, start.rng.next_u64());
+    let Links { handle: links, events, listen, port: listen_port } = start.links(&config.host, link).await?;
     let session = MembershipConfig {
         name: config.name.clone(),
         supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
         network,
-        secret: config.secret.as_ref().map(|secret| Secret::new(secret.as_bytes().to_vec())),
+        secret: config.host.secret.clone(),
         external: Locations::truncated(config.external.clone()),
         listen_port,
     };
+    let Start { clock, identity, boot, rng } = start;
     let peer = PeerConfig { session, neighbourhood: Default::default(), boot };
     let driver = Driver::new(Parts {
         peer: Peer::new(clock.now(), peer, identity, rng, remembered),
         functions: functions(&config, clock, links.clone()),
         clock,
-        home: config.home,
+        home: config.host.home,
         name: config.name,
         links,
         listen,
@@ -116,7 +100,6 @@ fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: 
     let mut link = LinkConfig::of_peer(hello, clock, seed);
     link.listen = vec![config.listen.clone()];
     link.limits.links_max = config.links_max;
-    link.limits.links_per_ip_max = config.links_per_ip_max;
     link.deadlines.dial = config.dial_timeout;
     link.deadlines.handshake = config.handshake_timeout;
     link.deadlines.hello = config.hello_timeout;

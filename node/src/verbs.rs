@@ -13,7 +13,7 @@ mod status;
 mod trace;
 
 use kith_common::status::Status;
-use kith_runtime::cli::{Screen, Stop};
+use kith_runtime::cli::{Screen, Stop, Verbs};
 use kith_runtime::home::Home;
 
 /// What to do in a home
@@ -32,9 +32,8 @@ pub(crate) enum Verb {
     Login(login::Login),
 }
 
-impl Verb {
-    /// Does it; the exit code, or why it ended early
-    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+impl Verbs for Verb {
+    fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         match self {
             Self::Run(verb) => verb.run(home),
             Self::Status(verb) => verb.run(home, screen),

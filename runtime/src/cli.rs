@@ -1,4 +1,4 @@
-//! What the command lines of `kith` and `kith-supernode` share: exit codes, and how an end is told.
+//! The command lines of `kith` and `kith-supernode`, but for their verbs: homes, exit codes, and how an end is told.
 //!
 //! | exit code | when |
 //! |---|---|
@@ -14,38 +14,100 @@ mod screen;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Arg, Command, Parser};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use answer::{Answer, ask};
-pub use completions::Completions;
 pub use screen::{Failure, Screen, Stop, count, escaped, short, size, span, table, time};
 
+use self::completions::Completions;
 use self::screen::EXIT_USAGE;
-use crate::home::Role;
+use crate::home::{Home, Role};
 
-/// Parses the arguments of one of the programs, does what they say, and tells how it ended
-pub fn play<C: Parser>(
-    role: Role,
-    args: impl Iterator<Item = OsString>,
-    is_json: impl FnOnce(&C) -> bool,
-    run: impl FnOnce(C, &mut Screen) -> Result<u8, Stop>,
-) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let cli = without_empty_environment(C::command())
-        .try_get_matches_from(args)
-        .and_then(|matches| C::from_arg_matches(&matches));
-    match cli {
-        Ok(cli) => {
-            let mut screen = Screen::standard(is_json(&cli));
-            let end = run(cli, &mut screen);
-            finish(role.program, &mut screen, end)
+/// One of the two programs: what its command line says of it
+pub struct Program {
+    pub role: Role,
+    /// The first line of its help
+    pub about: &'static str,
+    /// The last lines of its help: what to type, and what exit codes mean
+    pub examples: &'static str,
+}
+
+/// What a program can do in a home, each verb a file of its own
+pub trait Verbs: Subcommand {
+    /// Does it; the exit code, or why it ended early
+    ///
+    /// # Errors
+    /// [`Stop`]
+    fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop>;
+}
+
+#[derive(Debug, Parser)]
+#[command(version = env!("CARGO_PKG_VERSION"), long_version = LONG_VERSION, max_term_width = 110)]
+struct Cli<V: Subcommand> {
+    /// Home directory of the daemon
+    #[arg(long, global = true, env = "KITH_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    /// Answer with one JSON object a line, errors too
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    verb: Verb<V>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb<V: Subcommand> {
+    #[command(flatten)]
+    InHome(V),
+    Completions(Completions),
+}
+
+const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 1)");
+const _: () = assert!(kith_common::wire::VERSION == 1, "write the new version into LONG_VERSION");
+
+impl Program {
+    /// The command line, for whoever checks what others write about it
+    pub fn command<V: Verbs>(&self) -> Command {
+        let home = format!("Home directory of the daemon [default: ~/{}]", self.role.directory);
+        Cli::<V>::command()
+            .name(self.role.program)
+            .about(self.about)
+            .after_long_help(self.examples)
+            .mut_arg("home", |arg| arg.help(home))
+    }
+
+    /// Runs the command `args` (its own name first) and returns its exit code
+    ///
+    /// The verb `run` comes back when the daemon has ended; a second signal ends the process itself.
+    pub fn main<V: Verbs>(&self, args: impl Iterator<Item = OsString>) -> ExitCode {
+        let args: Vec<OsString> = args.collect();
+        let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+        let program = self.role.program;
+        let command = without_empty_environment(self.command::<V>());
+        let cli = command.try_get_matches_from(args).and_then(|matches| Cli::<V>::from_arg_matches(&matches));
+        match cli {
+            Ok(cli) => {
+                let mut screen = Screen::standard(cli.json);
+                let end = self.run(cli, &mut screen);
+                finish(program, &mut screen, end)
+            }
+            Err(error) => usage(program, &error, wants_json),
         }
-        Err(error) => usage(role.program, &error, wants_json),
+    }
+
+    fn run<V: Verbs>(&self, cli: Cli<V>, screen: &mut Screen) -> Result<u8, Stop> {
+        match cli.verb {
+            Verb::Completions(verb) => verb.run(self.command::<V>(), screen),
+            Verb::InHome(verb) => {
+                verb.run(&Home::resolve(self.role, cli.home.as_deref()).map_err(Failure::from)?, screen)
+            }
+        }
     }
 }
 

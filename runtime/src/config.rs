@@ -1,13 +1,16 @@
 //! What people set, and how it is put together: flags over `KITH_…` over a file over defaults.
 //!
 //! Each daemon has settings of its own; here is what they have in common: layers, values that are right once they exist,
-//! and the errors that say what to write instead.
+//! the errors that say what to write instead, and the settings that both have.
 
+mod host;
 mod layer;
 mod value;
 
-use std::path::Path;
-
+/// For [`layer!`](crate::layer), whose callers need not name it themselves
+#[doc(hidden)]
+pub use ::toml;
+pub use host::{HostConfig, HostSettings};
 pub use layer::{ConfigError, Layer, Place, Source, load, nearest, parse, text, texts};
 pub use value::{Endpoint, Listen, Secret, Within};
 
@@ -30,24 +33,4 @@ pub fn number<const MIN: u64, const MAX: u64>(
     value: Option<Within<MIN, MAX>>,
 ) -> Result<u64, ConfigError> {
     value.map(Within::number).ok_or_else(|| missing(key))
-}
-
-/// The network's secret, from one of the two settings that can say it
-///
-/// # Errors
-/// [`ConfigError`] if both do, or the file cannot be read or holds none.
-pub fn secret(secret: Option<&Secret>, secret_file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
-    match (secret, secret_file) {
-        (Some(_), Some(_)) => Err(undecided("secret", "both secret and secret_file are set; leave one out")),
-        (None, Some(path)) => read_secret(path).map(Some),
-        (secret, None) => Ok(secret.cloned()),
-    }
-}
-
-/// The secret in a file, which ends with a new line or not
-fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
-    let text = std::fs::File::open(path)
-        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, 2 * Secret::BYTES_MAX as u64)))
-        .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-    text.parse().map_err(|fault: String| undecided("secret_file", format!("{}: {fault}", path.display())))
 }

@@ -3,25 +3,24 @@
 //! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
 //! the seat's requests and returns soon after [`Shutdown`] came: it has [`GRACE`], then the process goes without it.
 
+mod start;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
 use rustix::process::{Resource, Rlimit};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::Failure;
+use crate::config::HostConfig;
 use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
-use crate::home::{Home, HomeError};
-use crate::link::LinkEvent;
-use crate::{location, logging};
+use crate::home::HomeError;
+use crate::logging;
 
-/// How long the system may take to say where it listens
-const LISTEN_WAIT: Duration = Duration::from_secs(5);
+pub use start::{Links, Start, StartError};
 
 /// From the first signal to the end; the driver logs out in it
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -39,27 +38,6 @@ pub enum DaemonError<E> {
     #[error(transparent)]
     Driver(E),
 }
-
-/// The link thread does not say where it listens
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// It has said nothing for 5 s
-    #[error("the system does not say where it listens")]
-    Silent,
-    #[error("the link thread has ended")]
-    Ended,
-    /// It has said something else first
-    #[error("expected to listen, got {0}")]
-    Unexpected(String),
-    /// It listens somewhere that has no port
-    #[error("listening without a port")]
-    NoPort,
-}
-
-/// The system gives no randomness, without which there are no keys and no nonces
-#[derive(Debug, thiserror::Error)]
-#[error("the system gives no randomness: {0}")]
-pub struct NoRandomness(getrandom::Error);
 
 impl<E: std::error::Error> From<DaemonError<E>> for Failure {
     fn from(error: DaemonError<E>) -> Self {
@@ -96,27 +74,23 @@ pub struct Seat<R> {
     pub shutdown: Shutdown,
 }
 
-/// Runs `driver` as a daemon in `home` until it returns
+/// Runs `driver` as a daemon in its home until it returns
 ///
 /// SIGTERM and SIGINT ask it to end; a second one ends the process at once, with exit code 128 + its number.
 ///
 /// # Errors
 /// [`DaemonError`]; the home is free again.
-pub fn host<R, D, F, E>(
-    home: &Home,
-    log: &logging::Filter,
-    format: logging::Format,
-    driver: D,
-) -> Result<(), DaemonError<E>>
+pub fn host<R, D, F, E>(config: &HostConfig, driver: D) -> Result<(), DaemonError<E>>
 where
     R: DeserializeOwned + Send + 'static,
     D: FnOnce(Seat<R>) -> F,
     F: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
+    let home = &config.home;
     home.create()?;
     let lock = home.lock()?;
-    if let Err(reason) = logging::init(log, format) {
+    if let Err(reason) = logging::init(&config.log, config.log_format) {
         tracing::warn!(reason, "logging goes on as it was");
     }
     raise_file_limit();
@@ -171,33 +145,6 @@ async fn until_grace_is_over<E>(
             Ok(())
         }
     }
-}
-
-/// Waits until the system says where the links listen; the port is that of the first address
-///
-/// # Errors
-/// [`ListenError`] if it does not within 5 s; the link thread is left as it is.
-pub async fn listening(events: &mut mpsc::Receiver<LinkEvent>) -> Result<(Vec<String>, u16), ListenError> {
-    let first = tokio::time::timeout(LISTEN_WAIT, events.recv()).await;
-    match first {
-        Ok(Some(LinkEvent::Listening(address))) => {
-            let port = location::port_of(&address).ok_or(ListenError::NoPort)?;
-            Ok((vec![address.to_string()], port))
-        }
-        Ok(Some(event)) => Err(ListenError::Unexpected(format!("{event:?}"))),
-        Ok(None) => Err(ListenError::Ended),
-        Err(_) => Err(ListenError::Silent),
-    }
-}
-
-/// Randomness from the system
-///
-/// # Errors
-/// [`NoRandomness`] if it has none to give.
-pub fn system_rng() -> Result<ChaCha20Rng, NoRandomness> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(NoRandomness)?;
-    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 struct Signals {

@@ -33,6 +33,9 @@ pub enum LocationError {
     /// A multiaddr of another form
     #[error("{0} is not a host and a TCP port; write for example /ip4/10.0.0.7/tcp/7400")]
     Form(Multiaddr),
+    /// Names a host where an address of this machine belongs
+    #[error("{0:?} is not an IP address and a port; for example 0.0.0.0:7401 or [::]:0")]
+    NoIp(String),
     /// It is longer than the wire carries
     #[error("{0} is longer than 100 characters")]
     TooLong(Multiaddr),

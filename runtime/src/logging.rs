@@ -9,6 +9,19 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+/// A text does not say what to log, or how
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogTextError {
+    #[error("{0:?} is not a format of logs: text or json")]
+    Format(String),
+    #[error("{text:?} is not a filter of logs ({fault}); for example info or kith_node=debug")]
+    Filter {
+        text: String,
+        /// What the parser says
+        fault: String,
+    },
+}
+
 /// How an event is written
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -20,13 +33,13 @@ pub enum Format {
 }
 
 impl FromStr for Format {
-    type Err = String;
+    type Err = LogTextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, LogTextError> {
         match text {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err(format!("{text:?} is not a format of logs: text or json")),
+            _ => Err(LogTextError::Format(text.to_owned())),
         }
     }
 }
@@ -42,14 +55,12 @@ impl Default for Filter {
 }
 
 impl FromStr for Filter {
-    type Err = String;
+    type Err = LogTextError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, LogTextError> {
         match EnvFilter::builder().parse(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => {
-                Err(format!("{text:?} is not a filter of logs ({error}); for example info or kith_node=debug"))
-            }
+            Err(error) => Err(LogTextError::Filter { text: text.to_owned(), fault: error.to_string() }),
         }
     }
 }
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn filter_with_a_fault_is_refused() {
-        assert!("kith_node=loud".parse::<Filter>().unwrap_err().contains("kith_node=debug"));
+        assert!("kith_node=loud".parse::<Filter>().unwrap_err().to_string().contains("kith_node=debug"));
         assert_eq!(
             "kith_runtime::link=trace,info".parse::<Filter>().unwrap().to_string(),
             "kith_runtime::link=trace,info"

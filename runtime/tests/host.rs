@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use kith_runtime::config::HostSettings;
 use kith_runtime::control::peer::Request;
 use kith_runtime::home::{Home, PEER};
 use kith_runtime::host::{Seat, host};
-use kith_runtime::logging::{Filter, Format};
+use kith_runtime::logging::Format;
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOME: &str = "KITH_TEST_STUBBORN_DAEMON";
@@ -17,7 +18,8 @@ const HOME: &str = "KITH_TEST_STUBBORN_DAEMON";
 fn be_a_stubborn_daemon(home: &Path) {
     let home = Home::resolve(PEER, Some(home)).unwrap();
     let driver = |_seat: Seat<Request>| std::future::pending::<Result<(), std::io::Error>>();
-    host(&home, &Filter::default(), Format::Json, driver).unwrap();
+    let settings = HostSettings { log_format: Some(Format::Json), ..HostSettings::default() };
+    host(&settings.decide(home).unwrap(), driver).unwrap();
 }
 
 #[test]

@@ -2,15 +2,14 @@
 //!
 //! `config/supernode.toml` has every setting with its default and reason, and a test keeps the two the same.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
 use kith_runtime::config::{
-    ConfigError, Layer, Listen, Secret, Source, Within, load, missing, number, secret, text, undecided,
+    ConfigError, HostConfig, HostSettings, Layer, Listen, Source, Within, load, missing, number, text, undecided,
 };
 use kith_runtime::home::Home;
-use kith_runtime::logging;
 use libp2p::Multiaddr;
 
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
@@ -30,39 +29,16 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_LEASE_MS", value_name = "MS")]
     pub lease_ms: Option<Within<1_000, 3_600_000>>,
 
-    /// The network's secret; others on this machine can see a flag, so prefer --secret-file
-    #[arg(long, env = "KITH_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
-    #[serde(deserialize_with = "text")]
-    pub secret: Option<Secret>,
-
-    /// File with the network's secret
-    #[arg(long, env = "KITH_SECRET_FILE", value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-
     /// Links at most, peers that are logging in included [default: 4096]
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
     pub links_max: Option<Within<1, 65_536>>,
 
-    /// Links to one IP address at most, this machine's own aside [default: 256]
-    #[arg(long, env = "KITH_LINKS_PER_IP_MAX", value_name = "N")]
-    pub links_per_ip_max: Option<Within<1, 65_535>>,
-
-    /// Events to log: warn, info, kith_common=debug [default: info]
-    #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
-    #[serde(deserialize_with = "text")]
-    pub log: Option<logging::Filter>,
-
-    /// How to write them [default: text]
-    #[arg(long, env = "KITH_LOG_FORMAT", value_name = "FORMAT")]
-    #[serde(deserialize_with = "text")]
-    pub log_format: Option<logging::Format>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub host: HostSettings,
 }
 
-kith_runtime::layer! {
-    Settings { listen, degree, lease_ms, secret, secret_file, links_max, links_per_ip_max, log, log_format }
-    paths { secret_file }
-    one_of { secret, secret_file }
-}
+kith_runtime::layer! { Settings { listen, degree, lease_ms, links_max } and host }
 
 impl Settings {
     /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
@@ -71,9 +47,7 @@ impl Settings {
             listen: "0.0.0.0:7400".parse().ok(),
             lease_ms: Some(Within::clamped(30_000)),
             links_max: Some(Within::clamped(4_096)),
-            links_per_ip_max: Some(Within::clamped(256)),
-            log: Some(logging::Filter::default()),
-            log_format: Some(logging::Format::default()),
+            host: HostSettings::defaults(),
             ..Self::default()
         }
     }
@@ -82,22 +56,14 @@ impl Settings {
 /// What a supernode does
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonConfig {
-    /// Where it keeps its things
-    pub home: Home,
+    pub host: HostConfig,
     /// Port 0 lets the system choose
     pub listen: Multiaddr,
     /// Even, 4 to 40; `None` leaves it as it is in the network
     pub degree: Option<u8>,
     /// How long a session lasts without a renewal
     pub lease: Duration,
-    /// None for a network without one
-    pub secret: Option<Secret>,
     pub links_max: usize,
-    /// Links to one IP address at most
-    pub links_per_ip_max: usize,
-    pub log: logging::Filter,
-    /// How to write them
-    pub log_format: logging::Format,
 }
 
 impl DaemonConfig {
@@ -111,7 +77,6 @@ impl DaemonConfig {
     }
 
     fn decide(home: Home, settings: Settings) -> Result<Self, ConfigError> {
-        let secret = secret(settings.secret.as_ref(), settings.secret_file.as_deref())?;
         let settings = settings.over(Settings::defaults());
         let degree = settings.degree.map(|degree| degree.number() as u8);
         if degree.is_some_and(|degree| !lift::is_degree(degree)) {
@@ -119,15 +84,11 @@ impl DaemonConfig {
             return Err(undecided("degree", fault));
         }
         Ok(Self {
-            home,
+            host: settings.host.decide(home)?,
             listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
             degree,
             lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
-            secret,
             links_max: number("links_max", settings.links_max)? as usize,
-            links_per_ip_max: number("links_per_ip_max", settings.links_per_ip_max)? as usize,
-            log: settings.log.unwrap_or_default(),
-            log_format: settings.log_format.unwrap_or_default(),
         })
     }
 }
@@ -150,7 +111,7 @@ mod tests {
         let text = include_str!("../../config/supernode.toml");
         let file: Settings = parse(Path::new("supernode.toml"), text).unwrap();
         assert_eq!(file, Settings::defaults());
-        for key in Settings::KEYS {
+        for key in Settings::keys() {
             let is_there = |line: &str| line.trim_start_matches('#').starts_with(&format!("{key} = "));
             assert!(text.lines().any(is_there), "{key} is missing");
         }

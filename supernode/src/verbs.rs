@@ -7,7 +7,7 @@ mod ring;
 mod run;
 mod status;
 
-use kith_runtime::cli::{Screen, Stop};
+use kith_runtime::cli::{Screen, Stop, Verbs};
 use kith_runtime::home::Home;
 
 /// What to do in a home
@@ -21,9 +21,8 @@ pub(crate) enum Verb {
     Release(release::Release),
 }
 
-impl Verb {
-    /// Does it; the exit code, or why it ended early
-    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+impl Verbs for Verb {
+    fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         match self {
             Self::Run(verb) => verb.run(home),
             Self::Status(verb) => verb.run(home, screen),

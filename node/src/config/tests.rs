@@ -38,7 +38,7 @@ fn file_sets_the_defaults_and_nothing_else() {
 fn file_has_every_key_and_each_example_is_valid() {
     let text = with_examples(NODE_TOML);
     let mut keys: Vec<_> = text.parse::<toml::Table>().unwrap().keys().cloned().collect();
-    let mut expected = Settings::KEYS.to_vec();
+    let mut expected = Settings::keys();
     keys.sort();
     expected.sort();
     assert_eq!(keys, expected);
@@ -49,7 +49,7 @@ fn file_has_every_key_and_each_example_is_valid() {
 fn every_key_is_a_flag_and_a_variable_of_the_environment() {
     let command = <Settings as clap::Args>::augment_args(clap::Command::new("run"));
     let variables: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
-    let expected: Vec<_> = Settings::KEYS.iter().map(|key| format!("KITH_{}", key.to_uppercase())).collect();
+    let expected: Vec<_> = Settings::keys().iter().map(|key| format!("KITH_{}", key.to_uppercase())).collect();
     assert_eq!(variables, expected);
     assert!(command.get_arguments().all(|arg| arg.get_long().is_some()));
 }
@@ -61,7 +61,7 @@ fn flags_override_the_file_which_overrides_the_defaults() {
     fs::write(&path, "supernodes = [\"a\", \"b:1\"]\nlinks_max = 8\nname = \"file\"\n").unwrap();
     let flags = Settings { name: "flag".parse().ok(), ..Settings::default() };
     let config = DaemonConfig::load(home(), flags, Some(&path)).unwrap();
-    assert_eq!((config.name.as_str(), config.links_max, config.links_per_ip_max), ("flag", 8, 256));
+    assert_eq!((config.name.as_str(), config.links_max, config.host.links_per_ip_max), ("flag", 8, 256));
     assert_eq!(
         config.supernodes.iter().map(|at| at.to_string()).collect::<Vec<_>>(),
         ["/dns/a/tcp/7400", "/dns/b/tcp/1"]
@@ -168,7 +168,7 @@ fn secret_is_read_from_a_file_beside_the_configuration() {
     fs::write(&path, "supernodes = [\"a\"]\nsecret_file = \"secret\"").unwrap();
     fs::write(directory.path().join("secret"), "open sesame\n").unwrap();
     let config = DaemonConfig::load(home(), Settings::default(), Some(&path)).unwrap();
-    assert_eq!(config.secret.as_ref().unwrap().as_bytes(), b"open sesame");
+    assert_eq!(config.host.secret.as_ref().unwrap().as_bytes(), b"open sesame");
     assert!(!format!("{config:?}").contains("sesame"));
 }
 
@@ -179,7 +179,8 @@ fn secret_and_secret_file_together_are_refused() {
 
 #[test]
 fn secret_of_a_flag_hides_the_files_secret_file() {
-    let flags = Settings { secret: "open sesame".parse().ok(), ..Settings::default() };
+    let host = HostSettings { secret: "open sesame".parse().ok(), ..HostSettings::default() };
+    let flags = Settings { host, ..Settings::default() };
     let merged = flags.clone().over(from_text("secret_file = \"secret\"\nlinks_max = 8").unwrap());
     assert_eq!(merged, Settings { links_max: Some(Within::clamped(8)), ..flags });
 }

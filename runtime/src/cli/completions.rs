@@ -9,7 +9,7 @@ use super::screen::{Screen, Stop};
 ///
 /// For example in ~/.bashrc: source <(kith completions bash)
 #[derive(Debug, clap::Args)]
-pub struct Completions {
+pub(super) struct Completions {
     /// Which shell
     shell: Shell,
 }
@@ -19,7 +19,7 @@ impl Completions {
     ///
     /// # Errors
     /// [`Stop`] if nobody takes the output.
-    pub fn run(self, mut command: Command, screen: &mut Screen) -> Result<u8, Stop> {
+    pub(super) fn run(self, mut command: Command, screen: &mut Screen) -> Result<u8, Stop> {
         let mut script = Vec::new();
         let program = command.get_name().to_owned();
         // Not straight to standard output: the generator panics when that is closed.

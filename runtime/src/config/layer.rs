@@ -1,4 +1,4 @@
-//! Layers of settings: flags and environment over a file over the defaults. The peer's and the supernode's alike.
+//! Layers of settings: flags and environment over a file over the defaults.
 //!
 //! A layer is a struct of `Option`s, which clap fills from flags and environment and serde from the file; [`load`] puts
 //! them together. Whoever needs a value then decides it once, with a default for what nobody set.
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::de::{DeserializeOwned, Deserializer};
+use serde::de::Deserializer;
 use serde::{Deserialize, de};
 use toml::de::DeTable;
 
@@ -19,38 +19,47 @@ use crate::home::Home;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Settings, each of which may be there or not
-pub trait Layer: Default + DeserializeOwned {
+pub trait Layer: Default {
     /// The names of all settings, as they stand in a file
-    const KEYS: &'static [&'static str];
+    fn keys() -> Vec<&'static str>;
+
+    /// The settings that a file's text has
+    ///
+    /// # Errors
+    /// What is wrong with the first bad value.
+    fn read(text: &str) -> Result<Self, toml::de::Error>;
 
     /// These settings, and the lower layer's where these have none
+    #[must_use]
     fn over(self, lower: Self) -> Self;
 
     /// With relative paths in it resolved: those in a file are relative to it
+    #[must_use]
     fn resolved(self, directory: &Path) -> Self;
 }
 
-/// Implements [`Layer`] for a struct of `Option`s; one that leaves a field out does not compile
-///
-/// `paths` are resolved; of `one_of`, a layer that has one hides all of the lower layer's.
+/// Implements [`Layer`] for a struct of `Option`s and, last, a [`HostSettings`](super::HostSettings) that serde skips; one
+/// that leaves a field out does not compile
 #[macro_export]
 macro_rules! layer {
-    (
-        $settings:ident { $($key:ident),* $(,)? }
-        paths { $($path:ident),* $(,)? }
-        one_of { $($one:ident),* $(,)? }
-    ) => {
+    ($settings:ident { $($key:ident),* $(,)? } and $host:ident) => {
         impl $crate::config::Layer for $settings {
-            const KEYS: &'static [&'static str] = &[$(stringify!($key),)*];
+            fn keys() -> Vec<&'static str> {
+                [$(stringify!($key),)*].into_iter().chain($crate::config::HostSettings::KEYS).collect()
+            }
+
+            fn read(text: &str) -> Result<Self, $crate::config::toml::de::Error> {
+                // The text is read twice instead of flattened, since serde loses the lines of what it flattens.
+                let $host = $crate::config::toml::from_str(text)?;
+                Ok(Self { $host, ..$crate::config::toml::from_str(text)? })
+            }
 
             fn over(self, lower: Self) -> Self {
-                let hides = false $(|| self.$one.is_some())*;
-                let lower = if hides { Self { $($one: None,)* ..lower } } else { lower };
-                Self { $($key: self.$key.or(lower.$key),)* }
+                Self { $($key: self.$key.or(lower.$key),)* $host: self.$host.over(lower.$host) }
             }
 
             fn resolved(self, directory: &::std::path::Path) -> Self {
-                Self { $($path: self.$path.map(|path| directory.join(path)),)* ..self }
+                Self { $host: self.$host.resolved(directory), ..self }
             }
         }
     };
@@ -90,7 +99,7 @@ pub enum ConfigError {
         key: String,
         /// The right key that looks most like it, if one does
         nearest: Option<&'static str>,
-        keys: &'static [&'static str],
+        keys: Vec<&'static str>,
     },
     /// A setting's value is not one
     #[error("{place}: bad value for \"{key}\": {fault}")]
@@ -170,16 +179,17 @@ pub fn parse<T: Layer>(path: &Path, text: &str) -> Result<T, ConfigError> {
     let mut keys: Vec<_> =
         table.get_ref().iter().map(|(key, value)| (key.span(), key.get_ref(), value.span())).collect();
     keys.sort_by_key(|(at, ..)| at.start);
-    if let Some((at, key, _)) = keys.iter().find(|(_, key, _)| !T::KEYS.contains(&key.as_ref())) {
-        let nearest = nearest(key, T::KEYS);
+    let known = T::keys();
+    if let Some((at, key, _)) = keys.iter().find(|(_, key, _)| !known.contains(&key.as_ref())) {
+        let nearest = nearest(key, &known);
         return Err(ConfigError::UnknownKey {
             place: place(Some(at.clone())),
             key: key.to_string(),
             nearest,
-            keys: T::KEYS,
+            keys: known,
         });
     }
-    toml::from_str(text).map_err(|error| {
+    T::read(text).map_err(|error| {
         let at = error.span().unwrap_or_default();
         // A table's heading spans both its key and its brackets.
         let spans = |key: &Range<usize>, value: &Range<usize>| key.start.min(value.start)..key.end.max(value.end);

@@ -56,13 +56,13 @@ impl Listen {
 }
 
 impl FromStr for Listen {
-    type Err = String;
+    type Err = LocationError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let multiaddr = location::parse_location(text, 0).map_err(|error| error.to_string())?;
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let multiaddr = location::parse_location(text, 0)?;
         match location::ip_of(&multiaddr) {
             Some(_) => Ok(Self(multiaddr)),
-            None => Err(format!("{text:?} is not an IP address and a port; for example 0.0.0.0:7401 or [::]:0")),
+            None => Err(LocationError::NoIp(text.to_owned())),
         }
     }
 }
@@ -71,6 +71,15 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// A text is no secret
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    #[error("a secret is not empty; leave it out for a network without one")]
+    Empty,
+    #[error("a secret has at most {} bytes", Secret::BYTES_MAX)]
+    TooLong,
 }
 
 /// A network's secret; never printed
@@ -88,13 +97,13 @@ impl Secret {
 }
 
 impl FromStr for Secret {
-    type Err = String;
+    type Err = SecretError;
 
     /// White space around it is not part of it: a file ends with a new line.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, SecretError> {
         match text.trim() {
-            "" => Err("a secret is not empty; leave it out for a network without one".into()),
-            text if text.len() > Self::BYTES_MAX => Err(format!("a secret has at most {} bytes", Self::BYTES_MAX)),
+            "" => Err(SecretError::Empty),
+            text if text.len() > Self::BYTES_MAX => Err(SecretError::TooLong),
             text => Ok(Self(text.to_owned())),
         }
     }
@@ -104,6 +113,15 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
+}
+
+/// A text or a number is outside of the bounds of a setting
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text} is not a whole number from {min} to {max}")]
+pub struct NotWithin {
+    text: String,
+    min: u64,
+    max: u64,
 }
 
 /// A whole number within both bounds
@@ -126,18 +144,18 @@ impl<const MIN: u64, const MAX: u64> Within<MIN, MAX> {
         self.0
     }
 
-    fn checked(number: Option<u64>, text: &dyn fmt::Display) -> Result<Self, String> {
+    fn checked(number: Option<u64>, text: &dyn fmt::Display) -> Result<Self, NotWithin> {
         match number {
             Some(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
-            _ => Err(format!("{text} is not a whole number from {MIN} to {MAX}")),
+            _ => Err(NotWithin { text: text.to_string(), min: MIN, max: MAX }),
         }
     }
 }
 
 impl<const MIN: u64, const MAX: u64> FromStr for Within<MIN, MAX> {
-    type Err = String;
+    type Err = NotWithin;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NotWithin> {
         Self::checked(text.replace('_', "").parse().ok(), &text)
     }
 }
