@@ -64,6 +64,9 @@ mutants! {
     FarewellOvertakes "farewell-overtakes" = "the good-bye of a link is written before what waits",
     FarewellDropsRest "farewell-drops-rest" = "what waits when a link is closed is not written any more",
 
+    LinkPlaceKept "link-place-kept" = "a link that came in keeps its place among the links for ever",
+    HandshakePlaceKept "handshake-place-kept" = "a connection keeps its place among those that have not said hello",
+
     // Neighbourhood.
     EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",
     DropBeforeMake "drop-before-make" = "old links are closed before the new ones are up",

@@ -92,6 +92,19 @@ pub enum Refusal {
     LinksOfIp,
 }
 
+/// How many places of each kind are held
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// By connections that have come in and have not said hello
+    pub pending: usize,
+    /// By dials
+    pub dials: usize,
+    /// By links that came in, until they have said their last words
+    pub incoming: usize,
+    /// By links that were dialled, likewise
+    pub outgoing: usize,
+}
+
 /// The present count of what [`Limits`] bounds; the maps are bounded by the sums that they count
 pub struct Admission {
     limits: Limits,
@@ -193,6 +206,12 @@ impl Admission {
     /// A link that was dialled has said its last words
     pub const fn end_outgoing(&mut self) {
         self.outgoing -= 1;
+    }
+
+    /// How many of each are counted
+    pub(super) const fn held(&self) -> Held {
+        let Self { pending, dials, incoming, outgoing, .. } = *self;
+        Held { pending, dials, incoming, outgoing }
     }
 
     const fn links(&self) -> usize {

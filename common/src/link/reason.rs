@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::LinkEnd;
+use super::limits::Refusal;
 use crate::status::Status;
 use crate::wire::session::Reason;
 use crate::wire::{FrameKind, WireError};
@@ -105,6 +106,12 @@ impl CloseReason {
             Self::Reset(_) | Self::Silent { .. } | Self::Bye { .. } | Self::Slow(_) => return None,
         };
         Some((status, Reason::truncated(&self.to_string())))
+    }
+}
+
+impl From<Refusal> for CloseReason {
+    fn from(refusal: Refusal) -> Self {
+        Self::Local { status: Status::SlowDown, reason: Reason::truncated(&refusal.to_string()) }
     }
 }
 

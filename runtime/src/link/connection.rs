@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use kith_common::link::places::Place;
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 use tokio::task::{JoinHandle, spawn_local};
@@ -16,7 +17,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::forward::Forwarding;
 use super::handshake::{Duplex, Stream, drain};
-use super::registry::{Registry, Slot};
+use super::registry::Registry;
 use super::shared::Shared;
 use super::state::Link;
 use super::{Direction, LinkEvent, Opened, reader, writer};
@@ -33,13 +34,13 @@ pub(crate) struct Established {
     pub(crate) stream: Box<dyn Duplex>,
     /// Everything but the link's number and gauges
     pub(crate) opened: Opened,
-    pub(crate) slot: Slot,
+    pub(crate) place: Place,
 }
 
 /// Opens the link, and stays with it to its end
 pub(crate) async fn run(room: Rc<Room>, established: Established) {
     let Room { shared, registry, forwarding } = &*room;
-    let Established { stream, opened, slot } = established;
+    let Established { stream, opened, place } = established;
     let link = Rc::new(Link::new(shared, &opened));
     shared.counters.opened.add(1);
     registry.add(&link);
@@ -64,7 +65,7 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     // Before the last words, which may take a while: the driver is to find another way now.
     shared.emit(LinkEvent::Closed { link: link.id, reason }).await;
     end(shared, &link, reader, writer, stream).await;
-    drop(slot);
+    drop(place);
     shared.counters.closed.add(1);
     registry.forget();
 }

@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kith_common::id::Key;
-use kith_common::link::limits::Refusal;
 use kith_common::link::opening::{Greeting, check_key};
+use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
-use kith_common::status::Status;
-use kith_common::wire::session::{Location, Reason};
+use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -18,7 +17,6 @@ use tokio::time::{sleep, timeout};
 use super::buffers::Buffered;
 use super::connection::{self, Established, Room};
 use super::handshake::{Duplex, greet_as_dialler, greet_as_listener, part};
-use super::registry::Slot;
 use super::shared::Shared;
 use super::tls::HandshakeError;
 use super::tls::Tls;
@@ -69,8 +67,8 @@ pub(crate) async fn dial(gate: Rc<Gate>, dial: Dial) {
 
 /// Lets in one connection; whoever it is has no link until it said hello
 pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) {
-    let slot = match Slot::pending(&gate.room.registry, ip) {
-        Ok(slot) => slot,
+    let place = match gate.room.registry.places.pending(ip) {
+        Ok(place) => place,
         Err(refusal) => {
             gate.shared().counters.refused_connections.add(1);
             tracing::debug!(event = "connection_refused", ip = ?ip, reason = %refusal);
@@ -79,7 +77,7 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Opt
     };
     match accept(&gate, stream, ip).await {
         Ok(established) => {
-            drop(slot);
+            drop(place);
             connection::run(Rc::clone(&gate.room), established).await;
         }
         Err(reason) => {
@@ -95,15 +93,15 @@ async fn accept(gate: &Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAdd
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
     let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
-    let admit = || Slot::incoming(&gate.room.registry, ip).map_err(too_many);
+    let admit = || gate.room.registry.places.incoming(ip).map_err(CloseReason::from);
     let greeting =
         greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
-    let (greeting, slot) = or_part(gate, &mut stream, greeting).await?;
-    Ok(established(gate, Box::new(stream), key, greeting, slot, Source { dial: None, location: None, ip }))
+    let (greeting, place) = or_part(gate, &mut stream, greeting).await?;
+    Ok(established(gate, Box::new(stream), key, greeting, place, Source { dial: None, location: None, ip }))
 }
 
 async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError> {
-    let _dialling = Slot::dial(&gate.room.registry).map_err(DialError::TooManyLinks)?;
+    let _dialling = gate.room.registry.places.dial().map_err(DialError::TooManyLinks)?;
     let Connected { mut stream, key, location, ip } = connect_any(gate, &dial).await?;
     let template = gate.hello.borrow().clone();
     let greeting =
@@ -111,9 +109,9 @@ async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError
             .await;
     let greeting = or_part(gate, &mut stream, greeting).await?;
     // Links may have come in since the dial began, so the place is taken now.
-    let slot = Slot::outgoing(&gate.room.registry).map_err(DialError::TooManyLinks)?;
+    let place = gate.room.registry.places.outgoing().map_err(DialError::TooManyLinks)?;
     let source = Source { dial: Some(dial.number), location: Some(location), ip };
-    Ok(established(gate, stream, key, greeting, slot, source))
+    Ok(established(gate, stream, key, greeting, place, source))
 }
 
 /// Where a link came from
@@ -128,7 +126,7 @@ fn established(
     stream: Box<dyn Duplex>,
     key: Key,
     greeting: Greeting,
-    slot: Slot,
+    place: Place,
     source: Source,
 ) -> Established {
     let direction = if source.dial.is_some() { Direction::Outgoing } else { Direction::Incoming };
@@ -142,7 +140,7 @@ fn established(
         remote_ip: source.ip,
     };
     let opened = Opened { opened, location: source.location, gauges: Default::default() };
-    Established { stream, opened, slot }
+    Established { stream, opened, place }
 }
 
 /// The other side is told why before this node lets go of it.
@@ -154,10 +152,6 @@ async fn or_part<T>(gate: &Gate, stream: &mut impl Duplex, result: Result<T, Clo
             Err(DialError::Hello(reason))
         }
     }
-}
-
-fn too_many(refusal: Refusal) -> CloseReason {
-    CloseReason::Local { status: Status::SlowDown, reason: Reason::truncated(&refusal.to_string()) }
 }
 
 fn handshake_result<S>(

@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use kith_common::link::limits::{Admission, Limits, Refusal};
+use kith_common::link::limits::Limits;
+use kith_common::link::places::Places;
 use kith_common::link::reason::CloseReason;
 
 use super::LinkId;
@@ -14,8 +14,8 @@ use super::wake::Wake;
 
 /// All links of the thread; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Registry {
-    admission: RefCell<Admission>,
-    /// Those that commands can name; bounded by the admission
+    pub(crate) places: Places,
+    /// Those that commands can name; bounded by the places
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
     /// Links whose tasks run, those with last words included
     running: Cell<usize>,
@@ -26,7 +26,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            admission: RefCell::new(Admission::new(limits)),
+            places: Places::new(limits),
             links: RefCell::default(),
             running: Cell::new(0),
             ended: Wake::default(),
@@ -74,54 +74,6 @@ impl Registry {
                 return;
             }
             self.ended.woken().await;
-        }
-    }
-}
-
-/// A place that somebody holds within the limits; given back when dropped
-pub(crate) struct Slot {
-    registry: Rc<Registry>,
-    kind: SlotKind,
-}
-
-#[derive(Clone, Copy)]
-enum SlotKind {
-    Pending(Option<IpAddr>),
-    Dial,
-    Incoming(Option<IpAddr>),
-    Outgoing,
-}
-
-impl Slot {
-    pub(crate) fn pending(registry: &Rc<Registry>, ip: Option<IpAddr>) -> Result<Self, Refusal> {
-        registry.admission.borrow_mut().begin_pending(ip)?;
-        Ok(Self { registry: Rc::clone(registry), kind: SlotKind::Pending(ip) })
-    }
-
-    pub(crate) fn dial(registry: &Rc<Registry>) -> Result<Self, usize> {
-        registry.admission.borrow_mut().begin_dial()?;
-        Ok(Self { registry: Rc::clone(registry), kind: SlotKind::Dial })
-    }
-
-    pub(crate) fn incoming(registry: &Rc<Registry>, ip: Option<IpAddr>) -> Result<Self, Refusal> {
-        registry.admission.borrow_mut().begin_incoming(ip)?;
-        Ok(Self { registry: Rc::clone(registry), kind: SlotKind::Incoming(ip) })
-    }
-
-    pub(crate) fn outgoing(registry: &Rc<Registry>) -> Result<Self, usize> {
-        registry.admission.borrow_mut().begin_outgoing()?;
-        Ok(Self { registry: Rc::clone(registry), kind: SlotKind::Outgoing })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut admission = self.registry.admission.borrow_mut();
-        match self.kind {
-            SlotKind::Pending(ip) => admission.end_pending(ip),
-            SlotKind::Dial => admission.end_dial(),
-            SlotKind::Incoming(ip) => admission.end_incoming(ip),
-            SlotKind::Outgoing => admission.end_outgoing(),
         }
     }
 }

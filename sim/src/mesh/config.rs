@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kith_common::link::limits::Limits;
+
 use super::faults::Effect;
 use super::log::Replica;
 use super::node::NodeId;
@@ -76,6 +78,11 @@ impl MeshConfig {
     /// Whether this machine is a supernode
     pub const fn is_supernode(&self, node: NodeId) -> bool {
         node.0 < self.supernodes
+    }
+
+    /// How many links and handshakes this machine's process may have
+    pub fn limits(&self, node: NodeId) -> Limits {
+        if self.is_supernode(node) { Limits::of_supernode() } else { Limits::default() }
     }
 
     /// The supernode that leads the log

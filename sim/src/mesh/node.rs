@@ -10,6 +10,7 @@ use kith_common::crypto::{self, Signature, Signer, Verifier};
 use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
+use kith_common::link::places::{Place, Places};
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
 use kith_common::peer::Peer;
 use kith_common::routing::forward::{Allowance, Forwarder};
@@ -194,6 +195,8 @@ pub struct End {
     pub reports: Allowance,
     /// Whether the stream has taken a batch that does not get through at present
     pub is_stuck: bool,
+    /// Among the links that its process may have
+    pub place: Place,
     /// Of a link that is over: when its last words have had their time, by its machine's clock
     pub leave_at: Option<Instant>,
 }
@@ -261,6 +264,10 @@ pub struct Node {
     pub leaving: BTreeMap<u64, End>,
     /// Links that the process has done something to at this moment
     pub touched: BTreeSet<u64>,
+    /// How many links and handshakes its process may have, and has
+    pub places: Places,
+    /// Dials that have made no link yet
+    pub dials: BTreeMap<ConnId, Place>,
     /// Streams that are no links yet
     pub greeters: BTreeMap<(ConnId, Side), Greeter>,
     /// The last link's number

@@ -6,6 +6,7 @@ use kith_common::id::Key;
 use kith_common::link::limits::Deadlines;
 use kith_common::link::open::{Link, Rules};
 use kith_common::link::opening::{Greeting, Opening, check_key};
+use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
@@ -31,6 +32,8 @@ pub struct Greeter {
     opening: Opening,
     /// The other side's key, as the handshake proved
     key: Key,
+    /// A listener's place among those who have not said hello; a dialler's is its dial's
+    place: Option<Place>,
 }
 
 /// The IP address of a machine
@@ -63,8 +66,13 @@ impl World {
         let machines = self.nodes.len() as u32;
         let to = dial.locations.iter().filter_map(place_at).find(|(to, _)| to.0 < machines);
         let Some(to) = to else { return self.tell_dial_failed(node, dial.number, &DialError::NoLocation) };
+        let place = match self.node(node).places.dial() {
+            Ok(place) => place,
+            Err(links) => return self.tell_dial_failed(node, dial.number, &DialError::TooManyLinks(links)),
+        };
         let from = ConnEnd { node, life, state: EndState::Opening };
         let conn = self.net.dial(&mut self.queue, from, to, (dial.number, dial.key, dial.purpose));
+        self.node_mut(node).dials.insert(conn, place);
         self.queue.after(Deadlines::default().dial, Event::DialTimeout(conn));
     }
 
@@ -94,14 +102,19 @@ impl World {
         if let Some(conn) = self.net.conn_mut(id) {
             conn.end_mut(Side::Listener).life = life;
         }
+        let place = match self.node(listener).places.pending(Some(IpAddr::V4(ip_of(dialler.node)))) {
+            Ok(place) => place,
+            // Whoever has no place for a stream drops it without a word.
+            Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
+        };
         if let Err(error) = check_key(&own, wanted.as_ref(), &proved) {
             return self.fail_dial(id, &error);
         }
         let (deadlines, nonces) = (Deadlines::default(), [self.chance.bytes(), self.chance.bytes()]);
         let (opening, hello) = Opening::dial(self.local(dialler.node), template, purpose, nonces[0], &deadlines);
-        self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved });
+        self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved, place: None });
         let opening = Opening::listen(self.local(listener), answers, nonces[1], &deadlines);
-        self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own });
+        self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own, place: Some(place) });
         self.say(id, Side::Dialler, &hello);
     }
 
@@ -174,19 +187,39 @@ impl World {
         let first = next_frame(bytes).and_then(|frame| frame.ok_or(WireError::Malformed));
         let said =
             first.map_err(CloseReason::Protocol).and_then(|(kind, body)| greeter.opening.handle_frame(kind, body));
-        match said {
-            Ok((greeting, answer)) => {
-                if let Some(hello) = answer {
-                    self.say(id, side, &hello);
-                }
-                self.open(id, side, greeter.key, greeting);
-            }
-            Err(reason) => self.part(id, side, &reason),
+        let (greeting, answer) = match said {
+            Ok(said) => said,
+            Err(reason) => return self.part(id, side, &reason),
+        };
+        let places = &self.node(end.node).places;
+        let place = match side {
+            Side::Dialler => match places.outgoing() {
+                Ok(place) => place,
+                Err(links) => return self.fail_dial(id, &DialError::TooManyLinks(links)),
+            },
+            // Between the hellos: whoever may have no link hears why instead of a hello.
+            Side::Listener => match places.incoming(self.remote_ip(id, side)) {
+                Ok(place) => place,
+                Err(refusal) => return self.part(id, side, &refusal.into()),
+            },
+        };
+        // Given back only now, as by the product: an opening holds two places for a moment.
+        drop(greeter.place);
+        self.node_mut(end.node).dials.remove(&id);
+        if let Some(hello) = answer {
+            self.say(id, side, &hello);
         }
+        self.open(id, side, (greeter.key, greeting, place));
+    }
+
+    /// The IP address of the machine at the other end
+    fn remote_ip(&self, id: ConnId, side: Side) -> Option<IpAddr> {
+        self.net.conn(id).map(|conn| IpAddr::V4(ip_of(conn.end(side.other()).node)))
     }
 
     /// The other side's hello is here
-    fn open(&mut self, id: ConnId, side: Side, key: Key, greeting: Greeting) {
+    fn open(&mut self, id: ConnId, side: Side, (key, greeting, place): (Key, Greeting, Place)) {
+        let remote_ip = self.remote_ip(id, side);
         let Some(conn) = self.net.conn(id) else { return };
         let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, conn.key);
         let dial = (side == Side::Dialler).then_some(conn.dial);
@@ -196,15 +229,22 @@ impl World {
         let node = self.node_mut(end.node);
         node.links += 1;
         let link = node.links;
-        let end_of_link =
-            End { conn: id, side, core, armed: None, reports: Allowance::new(), is_stuck: false, leave_at: None };
+        let end_of_link = End {
+            conn: id,
+            side,
+            core,
+            armed: None,
+            reports: Allowance::new(),
+            is_stuck: false,
+            place,
+            leave_at: None,
+        };
         node.ends.insert(link, end_of_link);
         if let Some(conn) = self.net.conn_mut(id) {
             conn.end_mut(side).state = EndState::Open(link);
         }
         self.net.note_opened(id, end.node);
         let direction = if side == Side::Dialler { Direction::Outgoing } else { Direction::Incoming };
-        let remote_ip = Some(IpAddr::V4(ip_of(other)));
         let Greeting { theirs: hello, own_nonce } = greeting;
         let opened = Opened { link: LinkId(link), direction, key, hello, own_nonce, dial, remote_ip };
         let wanted = wanted.filter(|_| side == Side::Dialler);
@@ -243,7 +283,9 @@ impl World {
         if end.state != EndState::Opening {
             return;
         }
-        self.node_mut(end.node).greeters.remove(&(id, Side::Dialler));
+        let node = self.node_mut(end.node);
+        node.greeters.remove(&(id, Side::Dialler));
+        node.dials.remove(&id);
         // Whoever is at the other end learns of it by the end of the stream.
         self.hang_up(id, Side::Dialler);
         if self.node(end.node).life == end.life {

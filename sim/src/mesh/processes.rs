@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kith_common::directory::Directory;
 use kith_common::link::HelloTemplate;
+use kith_common::link::places::Places;
 use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
@@ -40,7 +41,7 @@ const fn replica(supernode: NodeId) -> Replica {
 impl World {
     /// Starts the machine's process from what its disk holds
     pub fn start(&mut self, id: NodeId) {
-        let (now, seed) = (self.now(), self.config.seed);
+        let (now, seed, limits) = (self.now(), self.config.seed, self.config.limits(id));
         if self.node(id).process.is_some() {
             return;
         }
@@ -49,6 +50,7 @@ impl World {
         node.is_up = true;
         node.clock = Clock::new(now, node.ppm);
         node.armed = None;
+        node.places = Places::new(limits);
         let process = match node.disk {
             Disk::Peer(_) => Process::Peer(Box::new(self.start_peer(id))),
             Disk::Supernode => Process::Supernode(Box::new(self.start_supernode(id, seed))),
@@ -129,6 +131,7 @@ impl World {
         let ends: Vec<_> = ends.collect();
         node.touched.clear();
         node.greeters.clear();
+        node.dials.clear();
         // What was being written may have got there, or not.
         if self.config.is_supernode(id) {
             let survives = self.chance.happens(0.5);

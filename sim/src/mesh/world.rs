@@ -6,6 +6,7 @@ use std::time::Duration;
 use kith_common::directory::Directory;
 use kith_common::id::{Key, Name};
 use kith_common::link::chunks::Chunks;
+use kith_common::link::places::Places;
 use kith_common::time::Instant;
 
 use super::clock::Clock;
@@ -215,6 +216,8 @@ fn new_node(config: &MeshConfig, number: u32, now: Instant, signed: &Signed, cha
         ends: BTreeMap::new(),
         leaving: BTreeMap::new(),
         touched: BTreeSet::new(),
+        places: Places::new(config.limits(id)),
+        dials: BTreeMap::new(),
         greeters: BTreeMap::new(),
         links: 0,
         armed: None,

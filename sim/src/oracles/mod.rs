@@ -22,6 +22,7 @@
 //! | [`link_ends`] | a good-bye, a second hello or too many bad frames end a link at once | each event |
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
 //! | [`openings`] | a link opens with whom was wanted, by fresh hellos, and soon or not at all | each event, each step |
+//! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
@@ -63,6 +64,7 @@ pub mod make_before_break;
 pub mod openings;
 pub mod pairs;
 mod per_node;
+pub mod places;
 pub mod probing;
 pub mod questions;
 pub mod redials;
@@ -100,6 +102,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(link_ends::LinkEnds::default()),
         Box::new(probing::Probing::default()),
         Box::new(openings::Openings::default()),
+        Box::new(places::Places),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
         Box::new(guests::Guests::default()),

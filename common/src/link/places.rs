@@ -1,0 +1,114 @@
+//! Places within the [`limits`](super::limits), each given back by whoever lets go of it.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::limits::{Admission, Held, Limits, Refusal};
+use crate::mutant::{self, Mutant};
+
+/// The places of one process; clones hand out the same ones
+#[derive(Clone)]
+pub struct Places(Rc<RefCell<Admission>>);
+
+/// A place that somebody holds within the limits; given back when dropped
+pub struct Place {
+    places: Places,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Pending(Option<IpAddr>),
+    Dial,
+    Incoming(Option<IpAddr>),
+    Outgoing,
+}
+
+impl Places {
+    /// Nobody holds one yet
+    pub fn new(limits: Limits) -> Self {
+        Self(Rc::new(RefCell::new(Admission::new(limits))))
+    }
+
+    /// For a connection that came
+    ///
+    /// # Errors
+    /// Which limit keeps it out.
+    pub fn pending(&self, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+        self.0.borrow_mut().begin_pending(ip)?;
+        Ok(self.place(Kind::Pending(ip)))
+    }
+
+    /// For a dial
+    ///
+    /// # Errors
+    /// How many links there are, if there may be no dial.
+    pub fn dial(&self) -> Result<Place, usize> {
+        self.0.borrow_mut().begin_dial()?;
+        Ok(self.place(Kind::Dial))
+    }
+
+    /// For a link that came in
+    ///
+    /// # Errors
+    /// Which limit keeps it out.
+    pub fn incoming(&self, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+        self.0.borrow_mut().begin_incoming(ip)?;
+        Ok(self.place(Kind::Incoming(ip)))
+    }
+
+    /// For a link that was dialled
+    ///
+    /// # Errors
+    /// How many links there are, if there may be no more.
+    pub fn outgoing(&self) -> Result<Place, usize> {
+        self.0.borrow_mut().begin_outgoing()?;
+        Ok(self.place(Kind::Outgoing))
+    }
+
+    /// How many are held at present
+    pub fn held(&self) -> Held {
+        self.0.borrow().held()
+    }
+
+    fn place(&self, kind: Kind) -> Place {
+        Place { places: self.clone(), kind }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut admission = self.places.0.borrow_mut();
+        match self.kind {
+            Kind::Pending(_) if mutant::is(Mutant::HandshakePlaceKept) => {}
+            Kind::Incoming(_) if mutant::is(Mutant::LinkPlaceKept) => {}
+            Kind::Pending(ip) => admission.end_pending(ip),
+            Kind::Dial => admission.end_dial(),
+            Kind::Incoming(ip) => admission.end_incoming(ip),
+            Kind::Outgoing => admission.end_outgoing(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_is_given_back_when_its_holder_lets_go() {
+        let places = Places::new(Limits { pending_max: 1, dials_max: 1, ..Limits::default() });
+        let held = [places.pending(None).unwrap(), places.dial().unwrap(), places.outgoing().unwrap()];
+        assert_eq!(places.held(), Held { pending: 1, dials: 1, incoming: 0, outgoing: 1 });
+        assert_eq!((places.pending(None).unwrap_err(), places.dial().unwrap_err()), (Refusal::Pending, 1));
+        drop(held);
+        assert_eq!(places.held(), Held { pending: 0, dials: 0, incoming: 0, outgoing: 0 });
+        assert!(places.pending(None).is_ok() && places.incoming(None).is_ok());
+    }
+}
