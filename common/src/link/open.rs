@@ -136,6 +136,12 @@ impl Link {
                 Err(error) => self.on_undecodable(error),
             };
         }
+        self.handle_other(now, kind, body, chunks)
+    }
+
+    /// Apart from packets, which are thousands for each of these: inlined, decoding would crowd their way
+    #[cold]
+    fn handle_other<'a>(&mut self, now: Instant, kind: FrameKind, body: &[u8], chunks: &Chunks) -> Received<'a> {
         match Frame::decode(kind, body) {
             Ok(frame) => self.handle_decoded(now, frame, chunks),
             Err(error) => self.on_undecodable(error),
@@ -172,6 +178,7 @@ impl Link {
 
     #[cold]
     fn on_undecodable<'a>(&mut self, error: WireError) -> Received<'a> {
+        // The frame's end was known, so the stream can be read on: a newer build may know what this one does not.
         self.decode_errors += 1;
         if self.decode_errors >= DECODE_ERRORS_MAX && !mutant::is(Mutant::StrikesIgnored) {
             self.close(CloseReason::Protocol(error));
@@ -182,6 +189,7 @@ impl Link {
     /// All whole frames that came are dealt with: whether a part of one is left over, and whether frames were taken since
     /// the last time, so that it is another one than then
     pub fn on_rest(&mut self, now: Instant, is_partial: bool, is_fresh: bool) {
+        // A frame that trickles in keeps the moment of its first byte, however often a byte of it comes.
         self.frame_began = match (is_partial, self.frame_began) {
             (false, _) => None,
             (true, Some(before)) if !is_fresh => Some(before),
@@ -218,6 +226,7 @@ impl Link {
         if self.is_ending() {
             return Err(SendError::Ending);
         }
+        // Before the packet is queued: the mark travels in its header, and the receiver tells the source to slow down.
         edit.congested |= self.queue.is_congested();
         self.queue.push_forwarded(packet, edit, chunks).map_err(|error| match error {
             PushError::Full => SendError::Full(packet.header().class.priority()),
@@ -233,6 +242,7 @@ impl Link {
     /// Whole frames to be written next; the write begins now, and [`Link::on_written`] ends it
     pub fn take_batch(&mut self, now: Instant, chunks: &Chunks) -> Option<Vec<u8>> {
         let batch = self.queue.take_batch(chunks)?;
+        // Now, and not when it was queued: a frame that waits here cannot be answered by anybody.
         if batch.wants_answer {
             self.liveness.on_sent(now);
         }
@@ -262,6 +272,7 @@ impl Link {
         if let Some(slow) = self.passed_deadline(now) {
             return self.close(CloseReason::Slow(slow));
         }
+        // It may have said much that nobody here has read yet, so its silence counts from when it is read again.
         if self.is_stalled {
             self.liveness.on_received(now);
         }

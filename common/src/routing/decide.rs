@@ -56,8 +56,9 @@ impl Routes {
 
     /// The source's own decision: where `packet`, which starts here, goes first
     ///
-    /// Never by the first hops in `ended`, and by none of those in `avoid` if others do. `None` if there is no way, or
-    /// the packet is for this peer itself. What comes back can always be emitted.
+    /// Never by the first hops in `ended`, and by none of those in `avoid` if others do. Anything but
+    /// [`Decision::Forward`] says that there is no way, or that the packet is for this peer itself. What comes back can
+    /// always be emitted.
     #[inline]
     pub(super) fn first_hop(
         &self,
@@ -66,17 +67,16 @@ impl Routes {
         avoid: &[Address],
         ended: &[Address],
         now: Instant,
-    ) -> Option<(Address, Choice, Edit)> {
-        // Most packets avoid nobody, and then nothing is allocated.
-        let mut avoid = [avoid, ended].concat();
-        loop {
-            if let Decision::Forward { to, edit, choice } = self.decide_avoiding(cache, packet, None, &avoid, now) {
-                return Some((to, choice, edit));
-            }
-            if avoid.len() == ended.len() {
-                return None;
-            }
-            avoid = ended.to_vec();
+    ) -> Decision {
+        // Most packets avoid nobody and meet no link that has ended: then there are no lists to put together.
+        if avoid.is_empty() {
+            return self.decide_avoiding(cache, packet, None, ended, now);
+        }
+        let decision = self.decide_avoiding(cache, packet, None, &[avoid, ended].concat(), now);
+        match decision {
+            Decision::Forward { .. } => decision,
+            // A first hop that failed before is better than none.
+            _ => self.decide_avoiding(cache, packet, None, ended, now),
         }
     }
 

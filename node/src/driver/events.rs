@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kith_common::time::Instant;
 use kith_common::wire::PacketBytes;
 use kith_runtime::link::{LinkEvent, Originated};
 
@@ -24,14 +25,7 @@ impl Driver {
                     self.peer.handle_packet(now, delivery.link, delivery.from, &packet);
                 }
             }
-            LinkEvent::Originated(Originated { sent, unsent }) => {
-                for (packet, first_hop) in sent {
-                    self.peer.handle_sent(now, packet, &first_hop);
-                }
-                for packet in unsent.iter().filter_map(|packet| PacketBytes::new(packet.bytes().to_vec()).ok()) {
-                    self.peer.handle_unsent(now, packet);
-                }
-            }
+            LinkEvent::Originated(originated) => self.on_originated(now, &originated),
             LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
                 self.gauges.remove(&link);
@@ -39,6 +33,20 @@ impl Driver {
             }
             LinkEvent::Listening(address) => self.listen_also(address.to_string()),
             LinkEvent::ListenerClosed { reason } => tracing::error!(event = "listener_closed", reason),
+        }
+    }
+
+    fn on_originated(&mut self, now: Instant, originated: &Originated) {
+        for (packet, first_hop) in originated.iter() {
+            match first_hop {
+                Some(first_hop) => self.peer.handle_sent(now, packet.header().id, &first_hop),
+                // Copied only now: of packets that are sent the peer needs no more than the id.
+                None => {
+                    if let Ok(packet) = PacketBytes::new(packet.bytes().to_vec()) {
+                        self.peer.handle_unsent(now, packet);
+                    }
+                }
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! node's own; here is what that does to links. On the way through there is no allocation, no channel and no clock for a
 //! packet: the clock is read, and each next hop's writer woken, once a batch.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 use kith_common::id::Address;
@@ -15,6 +15,7 @@ use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{Class, Edit, PacketRef};
 use tokio::task::spawn_local;
 
+use super::counters::Counters;
 use super::packets::Packets;
 use super::registry::Registry;
 use super::shared::Shared;
@@ -37,6 +38,11 @@ impl Forwarding {
         Self { shared, registry, forwarder: RefCell::new(forwarder) }
     }
 
+    /// Whoever has packets to decide; nobody else can until it is dropped
+    pub(crate) fn decider(&self) -> Decider<'_> {
+        Decider { forwarding: self, forwarder: self.forwarder.borrow_mut() }
+    }
+
     /// Decides by other routes from now on; packets in limbo go on their way by them
     pub(crate) fn set_routes(this: &Rc<Self>, routes: Option<NewRoutes>) {
         let mut batch = Batch::of(None, this.shared.clock.now());
@@ -45,22 +51,35 @@ impl Forwarding {
         batch.finish_apart(this);
     }
 
-    /// Sends packets of this node's own, and answers for each
-    pub(crate) fn originate(this: &Rc<Self>, outgoing: &Outgoing) {
+    /// Sends packets of this node's own, and answers for all of them at once
+    pub(crate) fn originate(this: &Rc<Self>, outgoing: Outgoing) {
+        let Outgoing { packets, avoid } = outgoing;
         let mut batch = Batch::of(None, this.shared.clock.now());
         let mut links = Outlet { forwarding: this, effects: &mut batch.effects };
         let mut forwarder = this.forwarder.borrow_mut();
         let mut originated = Originated::default();
-        for packet in outgoing.packets.iter() {
-            match forwarder.originate(&mut links, &packet, &outgoing.avoid, batch.now) {
-                Some(first_hop) => originated.sent.push((packet.header().id, first_hop)),
-                // Not too long: it came in a frame.
-                None => _ = originated.unsent.push(packet.bytes()),
-            }
+        for packet in packets.iter() {
+            originated.push(forwarder.originate(&mut links, &packet, &avoid, batch.now));
         }
         drop(forwarder);
-        batch.effects.originated = Some(originated);
+        batch.effects.answer = Some(Originated { packets, ..originated });
         batch.finish_apart(this);
+    }
+}
+
+/// The forwarder of the thread, lent for many packets at once
+pub(crate) struct Decider<'a> {
+    forwarding: &'a Forwarding,
+    forwarder: RefMut<'a, forward::Forwarder<Rc<Link>>>,
+}
+
+impl Decider<'_> {
+    /// What becomes of one packet of this batch
+    #[inline]
+    pub(crate) fn handle_packet(&mut self, batch: &mut Batch, packet: &PacketRef<'_>) {
+        let Batch { from, allowance, now, effects, .. } = batch;
+        let mut links = Outlet { forwarding: self.forwarding, effects };
+        self.forwarder.handle_packet(&mut links, packet, *from, Some(allowance), *now);
     }
 }
 
@@ -100,10 +119,11 @@ struct Effects {
     signals: Arrivals,
     /// This node's own packets that came back
     returned: Vec<Undeliverable>,
-    /// This node's own packets that started
-    originated: Option<Originated>,
-    /// Counted here and added to the counters at once
+    /// To whoever sent this node's own packets
+    answer: Option<Originated>,
+    /// Counted here and added to the counters at once: an atomic addition costs as much as a decision does
     forwarded: u64,
+    originated: u64,
 }
 
 /// Packets for this node, by kind, with how many they are
@@ -131,21 +151,14 @@ impl Batch {
         self.from = self.link.as_ref().and_then(|link| forwarding.forwarder.borrow().neighbour_on(link.id));
     }
 
-    /// What becomes of one packet
-    #[inline]
-    pub(crate) fn handle_packet(&mut self, forwarding: &Forwarding, packet: &PacketRef<'_>) {
-        let Self { from, allowance, now, effects, .. } = self;
-        let mut links = Outlet { forwarding, effects };
-        forwarding.forwarder.borrow_mut().handle_packet(&mut links, packet, *from, Some(allowance), *now);
-    }
-
     /// The batch is done: whom it concerns is woken, and the driver gets what is for it
     pub(crate) async fn finish(&mut self, forwarding: &Forwarding) {
         self.wake_touched();
-        forwarding.shared.counters.forwarded.add(std::mem::take(&mut self.effects.forwarded));
-        if let Some(originated) = self.effects.originated.take() {
-            self.emit(forwarding, LinkEvent::Originated(originated)).await;
+        self.effects.add_counts(&forwarding.shared.counters);
+        if let Some(answer) = self.effects.answer.take() {
+            self.emit(forwarding, LinkEvent::Originated(answer)).await;
         }
+        // Packets from limbo have lost their link; no link has the number 0.
         let link = self.link.as_ref().map_or(LinkId(0), |link| link.id);
         for kind in PayloadKind::ALL {
             if let Some((packets, count)) = take(&mut self.effects.data, kind) {
@@ -173,11 +186,12 @@ impl Batch {
     /// As [`Self::finish`], for whoever cannot wait for the driver
     fn finish_apart(mut self, forwarding: &Rc<Forwarding>) {
         self.wake_touched();
+        self.effects.add_counts(&forwarding.shared.counters);
         let forwarding = Rc::clone(forwarding);
-        if let Some(originated) = self.effects.originated.take() {
+        if let Some(answer) = self.effects.answer.take() {
             // At once if there is room, so that it comes before whatever the packets cause.
-            self.effects.originated = match forwarding.shared.try_emit(LinkEvent::Originated(originated)) {
-                Some(LinkEvent::Originated(originated)) => Some(originated),
+            self.effects.answer = match forwarding.shared.try_emit(LinkEvent::Originated(answer)) {
+                Some(LinkEvent::Originated(answer)) => Some(answer),
                 _ => None,
             };
         }
@@ -209,7 +223,12 @@ impl Batch {
 impl Effects {
     fn are_done(&self) -> bool {
         let has_arrivals = [&self.data, &self.signals].into_iter().flatten().any(|(_, count)| *count > 0);
-        self.forwarded == 0 && self.originated.is_none() && self.returned.is_empty() && !has_arrivals
+        self.answer.is_none() && self.returned.is_empty() && !has_arrivals
+    }
+
+    fn add_counts(&mut self, counters: &Counters) {
+        counters.forwarded.add(std::mem::take(&mut self.forwarded));
+        counters.originated.add(std::mem::take(&mut self.originated));
     }
 }
 
@@ -235,12 +254,14 @@ impl Links for Outlet<'_> {
         let pushed = link.core.borrow_mut().forward(packet, edit, &self.forwarding.shared.chunks);
         match pushed {
             Ok(()) => {
+                // Once a batch: waking its writer for each packet would cost more than the packet.
                 if !link.touched.replace(true) {
                     self.effects.touched.push(Rc::clone(link));
                 }
                 Ok(())
             }
             Err(SendError::Ending) => Err(forward::PushError::NoLink),
+            // Who counts it is the forwarder's to say: a report of this node's own is no dropped packet.
             Err(SendError::Full(_)) => Err(forward::PushError::Full),
             // Hops are left, or it would not go on: so there is no room in the trailer.
             Err(SendError::Wire(_)) => Err(forward::PushError::TrailerFull),
@@ -275,7 +296,7 @@ impl Links for Outlet<'_> {
         let counters = &self.forwarding.shared.counters;
         let counter = match count {
             Count::Forwarded => return self.effects.forwarded += 1,
-            Count::Originated => &counters.originated,
+            Count::Originated => return self.effects.originated += 1,
             Count::GivenBack => &counters.given_back,
             Count::Undeliverable => &counters.undeliverable,
             Count::DroppedDataQueue => &counters.dropped_data_queue,

@@ -68,7 +68,7 @@ impl Hub {
                     link.send(&self.shared, &frame);
                 }
             }
-            LinkCommand::Originate(outgoing) => Forwarding::originate(&self.forwarding, &outgoing),
+            LinkCommand::Originate(outgoing) => Forwarding::originate(&self.forwarding, outgoing),
             LinkCommand::Close { link, status, reason } => {
                 if let Some(link) = self.registry.link(link) {
                     link.close(CloseReason::Local { status, reason: Reason::truncated(&reason) });
@@ -90,6 +90,7 @@ impl Hub {
             }
             self.handle_command(command);
         }
+        // Nobody new: whoever was let in now would be told to go at once.
         arrivals.abort();
         // Whoever still gives commands is told that nobody takes them.
         commands.close();

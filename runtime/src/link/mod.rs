@@ -55,6 +55,7 @@ pub use kith_common::routing::forward::{FirstHop, NewRoutes};
 use kith_common::status::Status;
 use kith_common::wire::Frame;
 use kith_common::wire::content::{PayloadKind, Undeliverable};
+use kith_common::wire::packet::PacketRef;
 use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
 use tokio::sync::mpsc;
@@ -169,13 +170,46 @@ pub struct Outgoing {
     pub avoid: Vec<Address>,
 }
 
-/// What became of packets that start here, each group in the order that they were given
+/// What became of packets that start here
+///
+/// Packets of one command mostly take one first hop, so the answer to thousands of them is as short as that to one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Originated {
-    /// Where those went for whom there was a first hop, by their ids
-    pub sent: Vec<(u64, FirstHop)>,
-    /// Those for whom there was none
-    pub unsent: Packets,
+    /// The packets of the command, given back so that nobody has to keep a copy
+    pub packets: Packets,
+    /// What became of them, in their order
+    pub runs: Vec<Run>,
+}
+
+/// What became of some packets one after the other
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many they are: 1 or more
+    pub packets: usize,
+    /// Where all of them went first; `None`: there is nobody to hand them to, and they were not sent
+    pub first_hop: Option<FirstHop>,
+}
+
+impl Originated {
+    /// Each packet with the first hop that it took
+    pub fn iter(&self) -> impl Iterator<Item = (PacketRef<'_>, Option<FirstHop>)> {
+        let first_hops = self.runs.iter().flat_map(|run| std::iter::repeat_n(run.first_hop, run.packets));
+        self.packets.iter().zip(first_hops)
+    }
+
+    /// How many packets were not sent
+    pub fn unsent(&self) -> usize {
+        self.runs.iter().filter(|run| run.first_hop.is_none()).map(|run| run.packets).sum()
+    }
+
+    /// The next packet of the command had this fate
+    #[inline]
+    pub(crate) fn push(&mut self, first_hop: Option<FirstHop>) {
+        match self.runs.last_mut() {
+            Some(run) if run.first_hop == first_hop => run.packets += 1,
+            _ => self.runs.push(Run { packets: 1, first_hop }),
+        }
+    }
 }
 
 /// What the link thread tells the driver

@@ -38,6 +38,11 @@ impl Packets {
         finished
     }
 
+    /// The memory of these packets, for others
+    pub fn into_frames(self) -> Vec<u8> {
+        self.frames
+    }
+
     /// Bytes of all frames
     pub const fn frame_bytes(&self) -> usize {
         self.frames.len()
@@ -58,6 +63,7 @@ impl Packets {
     }
 
     /// The packets in their order
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = PacketRef<'_>> {
         let mut rest = self.frames.as_slice();
         std::iter::from_fn(move || {

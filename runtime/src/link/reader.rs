@@ -74,23 +74,11 @@ impl Reader {
     async fn handle_frames(&mut self, now: Instant) -> Result<(), CloseReason> {
         let mut frames = 0;
         let result = loop {
-            let (kind, body) = match self.inbound.next_frame() {
-                Ok(Some(frame)) => frame,
+            match self.handle_until_event(now, &mut frames) {
+                Ok(Some(event)) => self.hand_up(event).await,
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(CloseReason::Protocol(error)),
-            };
-            frames += 1;
-            let received = self.link.core.borrow_mut().handle_frame(now, kind, body, &self.forwarding.shared.chunks);
-            match received {
-                Received::Packet(packet) => {
-                    self.batch.handle_packet(&self.forwarding, &packet);
-                    continue;
-                }
-                Received::Frame(frame) => self.hand_up(LinkEvent::Frame { link: self.link.id, frame }).await,
-                Received::Undecodable { error, errors } => self.count_undecodable(error, errors),
-                Received::Nothing => {}
+                Err(reason) => break Err(reason),
             }
-            self.link.on_own_frame();
             if self.link.is_ending() {
                 break Ok(());
             }
@@ -99,9 +87,39 @@ impl Reader {
         result
     }
 
-    fn count_undecodable(&self, error: WireError, errors: u32) {
-        self.forwarding.shared.counters.decode_errors.add(1);
-        tracing::debug!(event = "decode_error", link = self.link.id.0, peer = %self.link.key, errors, reason = %error);
+    /// Handles frames up to one that the driver is to be told of; `None`: no whole frame is left, or the link is to end
+    ///
+    /// It is no `async fn`, as what lives across an await lives in memory: here a packet's parts stay in registers.
+    fn handle_until_event(&mut self, now: Instant, frames: &mut u64) -> Result<Option<LinkEvent>, CloseReason> {
+        let Self { forwarding, link, inbound, batch, .. } = self;
+        // Lent once for all that came: nothing else decides while this link's frames are handled.
+        let mut decider = forwarding.decider();
+        while let Some((kind, body)) = inbound.next_frame().map_err(CloseReason::Protocol)? {
+            *frames += 1;
+            // Lent anew for each frame: a packet may go back over the link that it came by.
+            let received = link.core.borrow_mut().handle_frame(now, kind, body, &forwarding.shared.chunks);
+            match received {
+                Received::Packet(packet) => {
+                    decider.handle_packet(batch, &packet);
+                    continue;
+                }
+                Received::Frame(frame) => {
+                    link.on_own_frame();
+                    return Ok(Some(LinkEvent::Frame { link: link.id, frame }));
+                }
+                Received::Undecodable { error, errors } => {
+                    forwarding.shared.counters.decode_errors.add(1);
+                    let (link, peer) = (link.id.0, &link.key);
+                    tracing::debug!(event = "decode_error", link, %peer, errors, reason = %error);
+                }
+                Received::Nothing => {}
+            }
+            link.on_own_frame();
+            if link.is_ending() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Gives the driver an event; this link waits for it, the others go on

@@ -191,6 +191,7 @@ impl<L> Forwarder<L> {
     /// A first hop whose link has ended since the routes were made is passed over. `None`: there is nobody to hand it to,
     /// and nothing was sent or counted. That is so of a packet to this node itself as well, and of one whose source is
     /// not this node's present address, which nobody would believe.
+    #[inline]
     pub fn originate(
         &mut self,
         links: &mut impl Links<Link = L>,
@@ -202,8 +203,10 @@ impl<L> Forwarder<L> {
         let here = snapshot.as_ref().filter(|here| here.address() == packet.header().source)?;
         let mut ended = Vec::new();
         loop {
-            let (to, choice, mut edit) = here.routes.first_hop(cache, packet, avoid, &ended, now)?;
-            match here.push(links, to, packet, &mut edit) {
+            let mut decision = here.routes.first_hop(cache, packet, avoid, &ended, now);
+            let Decision::Forward { to, edit, choice } = &mut decision else { return None };
+            let (to, choice) = (*to, *choice);
+            match here.push(links, to, packet, edit) {
                 Ok(()) => {
                     trace_originated(packet, to, choice);
                     links.count(Count::Originated);

@@ -3,7 +3,7 @@
 use super::snapshot::Snapshot;
 use super::{Allowance, Count, Links};
 use crate::id::Address;
-use crate::routing::RouteCache;
+use crate::routing::{Decision, RouteCache};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::Bounded;
@@ -87,9 +87,9 @@ impl<L: Links> Reporter<'_, L> {
             traced: false,
         };
         let Self { here, cache, links, now, .. } = self;
-        let mut push = |packet: &PacketRef<'_>| {
-            let first_hop = here.routes.first_hop(cache, packet, &[], &[], now);
-            first_hop.is_some_and(|(to, _, mut edit)| here.push(links, to, packet, &mut edit).is_ok())
+        let mut push = |packet: &PacketRef<'_>| match here.routes.first_hop(cache, packet, &[], &[], now) {
+            Decision::Forward { to, mut edit, .. } => here.push(links, to, packet, &mut edit).is_ok(),
+            _ => false,
         };
         let report = encode(payload).and_then(|payload| new_packet(&header, &payload));
         let sent = report.is_ok_and(|bytes| PacketRef::parse(&bytes).is_ok_and(|packet| push(&packet)));

@@ -75,7 +75,10 @@ fn first_hop(
     avoid: &[Address],
 ) -> Option<(Address, Choice, Edit)> {
     let bytes = new_packet(&header(OWN, destination, flow, TTL_DEFAULT), b"").unwrap();
-    routes.first_hop(cache, &PacketRef::parse(&bytes).unwrap(), avoid, &[], Instant::ZERO)
+    match routes.first_hop(cache, &PacketRef::parse(&bytes).unwrap(), avoid, &[], Instant::ZERO) {
+        Decision::Forward { to, edit, choice } => Some((to, choice, edit)),
+        _ => None,
+    }
 }
 
 /// Where a packet of another peer's goes that came by `way`, the last of whom gave it to us

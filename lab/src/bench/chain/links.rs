@@ -90,6 +90,8 @@ struct Sending {
     acknowledged: u64,
     window: u64,
     at_a_time: usize,
+    /// Chunks that were sent, for the next ones: no more than the window has under way
+    spare: Vec<Vec<u8>>,
 }
 
 /// What came to the receiver
@@ -159,7 +161,8 @@ impl Node {
             LinkEvent::Opened(opened) if opened.direction == Direction::Outgoing => self.after = Some(opened.link),
             LinkEvent::Opened(opened) => self.before = Some(opened.link),
             LinkEvent::Originated(originated) => {
-                self.unsent += originated.unsent.iter().count() as u64;
+                self.unsent += originated.unsent() as u64;
+                self.reuse(originated.packets);
             }
             LinkEvent::Deliver(delivery) if self.place == LAST => self.receive(&delivery).await?,
             LinkEvent::Deliver(delivery) => self.take_back(&delivery).await?,
@@ -213,7 +216,7 @@ impl Node {
         let on_the_way = messages.frame_bytes() + (PLACES - 2) * ENTRY_BYTES;
         let window = (WINDOW_BYTES / on_the_way).max(1);
         let at_a_time = (CHUNK_BYTES / messages.frame_bytes()).clamp(1, window);
-        self.sending = Some(Sending { messages, acknowledged: 0, window: window as u64, at_a_time });
+        self.sending = Some(Sending { messages, acknowledged: 0, window: window as u64, at_a_time, spare: Vec::new() });
         self.send_on().await?;
         Ok(Answer::Done)
     }
@@ -222,9 +225,26 @@ impl Node {
     async fn send_on(&mut self) -> Result<(), String> {
         let Some(sending) = &mut self.sending else { return Ok(()) };
         while sending.messages.sent + sending.at_a_time as u64 <= sending.acknowledged + sending.window {
-            originate(&self.links, sending.messages.chunk(sending.at_a_time)).await?;
+            let chunk = match sending.spare.pop() {
+                Some(mut frames) => {
+                    sending.messages.number(&mut frames);
+                    frames
+                }
+                None => sending.messages.chunk(sending.at_a_time),
+            };
+            originate(&self.links, chunk).await?;
         }
         Ok(())
+    }
+
+    /// The link gives back what it has sent: as in the chain to compare with, only the numbers in it are written anew
+    fn reuse(&mut self, packets: Packets) {
+        let Some(sending) = &mut self.sending else { return };
+        let run = packets.iter().next().and_then(|packet| stamp(&packet)).map(|(run, _)| run);
+        // Chunks of the run before may still come back, and have its number in them.
+        if run == Some(self.run) {
+            sending.spare.push(packets.into_frames());
+        }
     }
 
     fn stop(&mut self) -> Result<Answer, String> {

@@ -113,9 +113,9 @@ async fn batch_of_packets_is_forwarded_in_order_with_its_way() {
         for id in ids {
             packets.push(&new_packet(&header(C, *id, Class::Data), &message(&id.to_le_bytes())).unwrap()).unwrap();
         }
-        let first_hop = FirstHop { to: B, choice: Choice::KnowsDestination, is_full: false };
-        let sent = ids.iter().map(|id| (*id, first_hop)).collect();
-        assert_eq!(chain.a.originate(packets).await, Originated { sent, unsent: Packets::default() });
+        let first_hop = Some(FirstHop { to: B, choice: Choice::KnowsDestination, is_full: false });
+        let runs = vec![Run { packets: ids.len(), first_hop }];
+        assert_eq!(chain.a.originate(packets.clone()).await, Originated { packets, runs }, "one answer to all");
         // No faster than they arrive: the middle drops what does not fit into its queue.
         for (id, packet) in ids.iter().zip(delivered(&mut chain.c, ids.len()).await) {
             let packet = packet.as_ref();
@@ -301,7 +301,7 @@ async fn supernode_gets_packets_as_frames() {
 }
 
 #[tokio::test]
-async fn own_packet_that_finds_no_room_or_no_way_is_answered_by_its_id() {
+async fn own_packet_that_finds_no_room_or_no_way_is_answered_in_its_place() {
     let mut b = Node::start_with(2, |config| {
         config.liveness.down_after = DEADLINE;
         config.queues.data = 400 * 1024;
@@ -318,13 +318,14 @@ async fn own_packet_that_finds_no_room_or_no_way_is_answered_by_its_id() {
         let mut packets = Packets::default();
         packets.push(&own(C, id)).unwrap();
         packets.push(&own(NOBODY, id)).unwrap();
-        let Originated { sent, unsent } = b.originate(packets).await;
-        let destinations: Vec<_> = unsent.iter().map(|packet| packet.header().destination).collect();
-        assert_eq!(destinations, [NOBODY]);
-        if sent == [(id, FirstHop { to, choice, is_full: true })] {
+        let originated = b.originate(packets).await;
+        let fates = |is_full| [(C, Some(FirstHop { to, choice, is_full })), (NOBODY, None)];
+        let answered: Vec<_> = originated.iter().map(|(packet, hop)| (packet.header().destination, hop)).collect();
+        assert_eq!(originated.unsent(), 1);
+        if answered == fates(true) {
             break;
         }
-        assert_eq!(sent, [(id, FirstHop { to, choice, is_full: false })]);
+        assert_eq!(answered, fates(false));
     }
     assert_eq!(b.counts().dropped_data_queue, 1);
 }
