@@ -14,12 +14,14 @@ pub struct Chunks(RefCell<Vec<Vec<u8>>>);
 impl Chunks {
     /// An empty chunk to append frames to
     pub fn take(&self) -> Vec<u8> {
+        // The chunk that came back last: its memory is most likely still in the processor's cache.
         self.0.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives back a chunk that was written; one that has grown far beyond [`CHUNK_BYTES`] is freed
     pub fn put(&self, mut chunk: Vec<u8>) {
         let mut chunks = self.0.borrow_mut();
+        // One large packet would otherwise leave a chunk behind that small ones never need.
         if chunks.len() < KEPT_MAX && chunk.capacity() <= 2 * CHUNK_BYTES {
             chunk.clear();
             chunks.push(chunk);

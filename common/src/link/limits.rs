@@ -135,6 +135,7 @@ impl Admission {
     /// # Errors
     /// Which limit keeps it out; nothing is counted then.
     pub fn begin_pending(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+        // The bound of all is asked first: it keeps memory small whoever comes, the other one only makes them share.
         if self.pending >= self.limits.pending_max {
             return Err(Refusal::Pending);
         }
@@ -157,6 +158,7 @@ impl Admission {
     /// # Errors
     /// How many links there are, if there may be no dial; nothing is counted then.
     pub const fn begin_dial(&mut self) -> Result<(), usize> {
+        // A dial that could not become a link would cost the other side a handshake for nothing.
         if self.dials >= self.limits.dials_max || self.links() >= self.limits.links_max {
             return Err(self.links());
         }
@@ -174,6 +176,7 @@ impl Admission {
     /// # Errors
     /// Which limit keeps it out; nothing is counted then.
     pub fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+        // Links that were dialled beyond the reserve count as well, or both directions together would pass the bound.
         if self.incoming >= self.limits.links_max.saturating_sub(self.limits.outgoing_reserved.max(self.outgoing)) {
             return Err(Refusal::Links);
         }
@@ -243,6 +246,7 @@ fn remove(by_ip: &mut BTreeMap<IpAddr, usize>, ip: Option<IpAddr>) {
     let Some(ip) = counted(ip) else { return };
     if let Some(count) = by_ip.get_mut(&ip) {
         *count -= 1;
+        // A zero is forgotten, or every address that ever came would stay in the map.
         if *count == 0 {
             by_ip.remove(&ip);
         }

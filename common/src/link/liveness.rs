@@ -113,6 +113,7 @@ impl Liveness {
     ///
     /// Replies must not count: each would be answered by a probe of ours, and two idle peers would never be quiet.
     pub(super) fn on_sent(&mut self, now: Instant) {
+        // Of several frames without an answer the first counts: later ones must not put off the end.
         if let State::Quiet { .. } = self.state {
             self.state = State::Asking { since: now, probe_at: now + self.config.probe_every };
         }
@@ -134,6 +135,7 @@ impl Liveness {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let due = self.next_timeout().filter(|due| *due <= now);
         let Some(due) = due else { return };
+        // This node itself was held up, and the answers may lie unread in its socket: they get their time again.
         let is_late = now - due > self.config.late_after && !mutant::is(Mutant::HeldUpBlamesOther);
         let is_late = is_late || mutant::is(Mutant::HalfDeadStaysUp);
         match self.state {
@@ -169,6 +171,7 @@ impl Liveness {
     fn probe(&mut self, now: Instant, since: Instant) {
         self.state = State::Asking { since, probe_at: now + self.config.probe_every };
         self.sequence = self.sequence.wrapping_add(1);
+        // Whoever answers none is down long before so many; whoever is merely slow gives no measure by such an old one.
         if self.probes.len() == PROBES_MAX {
             self.probes.pop_front();
         }
@@ -189,6 +192,7 @@ impl Liveness {
 
     fn idle_probe_at(&mut self, now: Instant) -> Instant {
         let idle = self.config.idle_after * if mutant::is(Mutant::IdleNeverProbed) { 10_000 } else { 1 };
+        // Spread, or the links that a rewire opened together would be probed together for ever.
         let percent = 80 + self.rng.next_u32() % 41;
         now + idle / 100 * percent
     }

@@ -18,6 +18,7 @@ use crate::wire::{Bye, Frame, FrameKind, WireError};
 /// [`DialError::OwnKey`] if it is this node itself, which finds its own location in the directory or behind a name that
 /// means this machine; [`DialError::OtherKey`] if somebody else was to answer.
 pub fn check_key(own: &Key, wanted: Option<&Key>, proved: &Key) -> Result<(), DialError> {
+    // First, so that a node that was sent to its own address says so, whoever it was looking for.
     if own == proved {
         return Err(DialError::OwnKey);
     }
@@ -75,6 +76,7 @@ impl Opening {
     /// # Errors
     /// Why there is no link: anything but a hello came, or one for another purpose. The opening is over.
     pub fn handle_frame(self, kind: FrameKind, body: &[u8]) -> Result<(Greeting, Option<Frame>), CloseReason> {
+        // A shell asks this before it reads the body, too; a core does not rely on that.
         Self::check_kind(kind)?;
         let theirs = match Frame::decode(kind, body).map_err(CloseReason::Protocol)? {
             Frame::Hello(hello) => hello,
@@ -82,6 +84,7 @@ impl Opening {
             frame => return Err(CloseReason::Unexpected(frame.kind())),
         };
         let answer = match self.purpose {
+            // The listener repeats what the dialler said, so another purpose is another protocol.
             Some(purpose) if purpose != theirs.purpose => return Err(CloseReason::Protocol(WireError::Malformed)),
             Some(_) => None,
             None => Some(self.hello(theirs.purpose)),

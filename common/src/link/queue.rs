@@ -111,6 +111,7 @@ impl Queue {
         edit: &Edit,
         chunks: &Chunks,
     ) -> Result<(), PushError> {
+        // The most that it can grow by: the dead, and this node as the end of the way.
         let grows = packet::ENTRY_BYTES * (edit.dead.len() + 1);
         let needed = FRAME_HEADER_BYTES + packet.bytes().len() + grows;
         let class = self.class(packet.header().class.priority());
@@ -155,6 +156,7 @@ impl Queue {
             classes.reverse();
         }
         for class in classes {
+            // Small frames of all classes share a write, as each costs a call to the system and a record of TLS.
             let room = CHUNK_BYTES.saturating_sub(bytes.as_ref().map_or(0, Vec::len));
             match (class.take_chunk(room, bytes.is_none()), &mut bytes) {
                 (Some(chunk), Some(bytes)) => {
@@ -185,9 +187,11 @@ impl Class {
         chunks: &Chunks,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
     ) -> Result<(), PushError> {
+        // A frame whose length is not known before it is written asks with 0, and is refused at the bound itself.
         if self.bytes + needed > self.max || self.bytes == self.max {
             return Err(PushError::Full);
         }
+        // A frame is never cut: the writer may put another class between two chunks.
         let fits = |chunk: &&mut Vec<u8>| chunk.len() + needed <= CHUNK_BYTES;
         let (before, written) = match self.chunks.back_mut().filter(fits) {
             Some(chunk) => {
@@ -196,6 +200,7 @@ impl Class {
                 (before, chunk.len())
             }
             None => {
+                // It joins the queue only with the frame in it, so that no empty chunk is ever written.
                 let mut chunk = chunks.take();
                 write(&mut chunk).map_err(PushError::Wire)?;
                 let written = chunk.len();

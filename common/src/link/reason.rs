@@ -103,6 +103,7 @@ impl CloseReason {
             Self::Protocol(_) | Self::Unexpected(_) => Status::Malformed,
             Self::Slow(Slow::Frame | Slow::Hello) => Status::TimedOut,
             Self::Internal => Status::Failed,
+            // It reads nothing more, or took its leave itself: words to it would only wait for their deadline.
             Self::Reset(_) | Self::Silent { .. } | Self::Bye { .. } | Self::Slow(_) => return None,
         };
         Some((status, Reason::truncated(&self.to_string())))

@@ -43,6 +43,7 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     let Established { stream, opened, place } = established;
     let link = Rc::new(Link::new(shared, &opened));
     shared.counters.opened.add(1);
+    // Before the driver hears of it: it may answer with a command for this very link.
     registry.add(&link);
     tracing::info!(
         event = "link_opened", link = link.id.0, peer = %link.key, direction = ?opened.direction,
@@ -60,6 +61,7 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     let reason = supervise(shared, &link).await;
     // From here on nobody finds it: packets for it go elsewhere while it says its last words.
     registry.remove(&link);
+    // What it says from now on would be dealt with for a link that the driver holds for closed.
     reader.abort();
     tracing::info!(event = "link_closed", link = link.id.0, peer = %link.key, dialled, reason = reason.word(), detail = %reason);
     // Before the last words, which may take a while: the driver is to find another way now.

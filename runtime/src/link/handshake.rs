@@ -78,6 +78,7 @@ pub(crate) async fn part(stream: &mut impl Duplex, reason: &CloseReason, deadlin
         if let Some((status, reason)) = reason.farewell() {
             send(stream, Frame::Bye(Bye { status, reason })).await?;
         }
+        // Shut down first, so that the other side sees the end and closes in its turn.
         stream.shutdown().await?;
         drain(stream).await
     };
@@ -107,6 +108,7 @@ async fn receive_first(stream: &mut impl Duplex) -> Result<(FrameKind, Vec<u8>),
     let mut head = [0; FRAME_HEADER_BYTES];
     stream.read_exact(&mut head).await?;
     let (kind, len) = parse_frame_header(head).map_err(CloseReason::Protocol)?;
+    // Before its memory is taken: a stranger's length is no reason to hold 64 KiB for it.
     Opening::check_kind(kind)?;
     let mut body = vec![0; len];
     stream.read_exact(&mut body).await?;

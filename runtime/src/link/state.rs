@@ -46,6 +46,7 @@ impl Link {
 
     /// Ends the link; the first reason counts
     pub(crate) fn close(&self, reason: CloseReason) {
+        // The supervisor ends it, as it alone knows the tasks; the reason alone stops new frames at once.
         self.core.borrow_mut().close(reason);
         self.supervised.wake();
     }
@@ -84,6 +85,7 @@ impl Link {
         if let Some(rtt) = core.rtt() {
             self.gauges.set_rtt(rtt);
         }
+        // An answer to a probe was queued by the core itself, which wakes nobody.
         if core.has_frames() {
             self.written.wake();
         }

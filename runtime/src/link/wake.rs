@@ -15,6 +15,7 @@ impl Wake {
     /// The waiting task goes on; if none waits, the next to wait does at once
     pub(crate) fn wake(&self) {
         self.woken.set(true);
+        // Let go of before it wakes: whoever is woken may wait again at once, on this very cell.
         let waiting = self.waiting.borrow_mut().take();
         if let Some(waker) = waiting {
             waker.wake();
@@ -28,6 +29,7 @@ impl Wake {
         }
         let mut waiting = self.waiting.borrow_mut();
         match waiting.as_mut() {
+            // Mostly it is the same task again, and then nothing is cloned.
             Some(waker) => waker.clone_from(cx.waker()),
             None => *waiting = Some(cx.waker().clone()),
         }
