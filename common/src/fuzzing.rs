@@ -87,10 +87,10 @@ pub fn grant(data: &[u8]) {
 pub fn directory(data: &[u8]) {
     if let Ok(command) = Command::from_bytes(data) {
         assert_eq!(command.to_bytes().as_deref(), Ok(data));
-        let mut directory = Directory::new();
+        let mut directory = Directory::new(0);
         directory.apply(1, &command);
     }
-    if let Ok(directory) = Directory::restore(data) {
+    if let Ok(directory) = Directory::restore(0, data) {
         assert_eq!(directory.snapshot().as_deref(), Ok(data));
     }
 }

@@ -1,5 +1,6 @@
 //! Who and where: keys, names, addresses and the other identifiers.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -124,13 +125,33 @@ impl fmt::Display for SupernodeId {
     }
 }
 
-/// The index of the directory's log entry that last changed the ring: larger is newer, everywhere
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode, Serialize, Deserialize)]
-pub struct Epoch(pub u64);
+/// A change of the ring: the index of the directory's log entry that made it, and which log that stands in
+///
+/// A log that is put back from a copy, or begun anew, gives indices again that peers have seen already. So whoever opens
+/// a log draws it an [`incarnation`](Self::incarnation), and only epochs of one incarnation have an order: larger is
+/// newer. What the home says after a login holds whatever incarnation a peer knew before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Encode, Decode)]
+pub struct Epoch {
+    /// A random number, so that 1 of 2^32 restored logs is mistaken for the one before
+    pub incarnation: u32,
+    pub index: u64,
+}
+
+impl Epoch {
+    pub const fn new(incarnation: u32, index: u64) -> Self {
+        Self { incarnation, index }
+    }
+}
+
+impl PartialOrd for Epoch {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self.incarnation == other.incarnation).then(|| self.index.cmp(&other.index))
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{:x}/{}", self.incarnation, self.index)
     }
 }
 
@@ -238,6 +259,13 @@ mod tests {
         assert_eq!(format!("{id:?}").parse(), Ok(id));
         assert!(id.to_string().parse::<MessageId>().is_err());
         assert!("zz".repeat(16).parse::<MessageId>().is_err());
+    }
+
+    #[test]
+    fn epochs_of_two_incarnations_have_no_order() {
+        let (old, new) = (Epoch::new(7, 100), Epoch::new(8, 1));
+        assert!(old != new && !(old < new || new < old || old <= new || new <= old));
+        assert!(Epoch::new(7, 99) < old && Epoch::new(7, 100) <= old && Epoch::new(7, 101) > old);
     }
 
     #[test]

@@ -69,6 +69,7 @@ mutants! {
 
     // Neighbourhood.
     EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",
+    IncarnationIgnored "incarnation-ignored" = "the table of a log that was put back must have a larger index than those before",
     DropBeforeMake "drop-before-make" = "old links are closed before the new ones are up",
     OwnDialKept "own-dial-kept" = "of two dials that crossed each side keeps its own and closes the other's",
     DuplicatesKept "duplicates-kept" = "two links with one peer both stay",

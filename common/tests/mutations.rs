@@ -75,7 +75,7 @@ fn mutated_commands_and_snapshots_never_break_a_directory() {
         let (key, session, home) = (Key([n; 32]), SessionId([n; 16]), SupernodeId(1));
         Command::LogIn(LogIn { name: name(n), key, session, salt: [n; 16], locations: Locations::new(), home })
     };
-    let mut directory = Directory::new();
+    let mut directory = Directory::new(0);
     let mut corpus: Vec<Vec<u8>> = Vec::new();
     for n in 1..=3 {
         directory.apply(u64::from(n), &log_in(n));

@@ -62,6 +62,11 @@ impl<'a> Reader<'a> {
         u16::from_le_bytes(self.array())
     }
 
+    /// Which incarnation of the log, and the index there
+    fn epoch(&mut self) -> (u32, u64) {
+        (self.u32(), self.u64())
+    }
+
     fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.array())
     }
@@ -139,7 +144,7 @@ struct Grant {
     key: [u8; 32],
     address: u64,
     session: [u8; 16],
-    epoch: u64,
+    epoch: (u32, u64),
 }
 
 /// The body and its signature come first, the certificate of who signed it last
@@ -155,7 +160,7 @@ fn grant(reader: &mut Reader<'_>, network: &[u8]) -> Grant {
         key: body.array(),
         address: body.u64(),
         session: body.array(),
-        epoch: body.u64(),
+        epoch: body.epoch(),
     };
     body.end();
     assert_eq!(grant.network, network);
@@ -185,12 +190,12 @@ struct Record {
     name: String,
     key: [u8; 32],
     address: u64,
-    epoch: u64,
+    epoch: (u32, u64),
     locations: Vec<String>,
 }
 
 fn record(body: &mut Reader<'_>) -> Record {
-    let (name, key, address, epoch) = (body.text().to_owned(), body.array(), body.u64(), body.u64());
+    let (name, key, address, epoch) = (body.text().to_owned(), body.array(), body.u64(), body.epoch());
     let locations = (0..body.u16()).map(|_| body.text().to_owned()).collect();
     Record { name, key, address, epoch, locations }
 }
@@ -272,12 +277,12 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
 
     let mut granted = golden.body("login 05 supernode: Granted", 5);
     let grant = grant(&mut granted, &network);
-    assert_eq!((grant.name.as_str(), grant.key.as_slice(), grant.epoch), ("alice", parts[2], 3));
+    assert_eq!((grant.name.as_str(), grant.key.as_slice(), grant.epoch), ("alice", parts[2], (7, 3)));
     assert_eq!(granted.u32(), 30_000);
     assert_eq!((granted.u64(), granted.u64(), granted.u8(), granted.u16()), (3, 2, 16, 1));
     let bob = record(&mut granted);
     granted.end();
-    assert_eq!((bob.name.as_str(), bob.key.as_slice(), bob.epoch), ("bob", golden.get("key of bob"), 2));
+    assert_eq!((bob.name.as_str(), bob.key.as_slice(), bob.epoch), ("bob", golden.get("key of bob"), (7, 2)));
     assert_eq!(bob.locations, ["/ip4/192.0.2.8/tcp/7401"]);
 
     for (frame, kind) in [("login 06 peer: Renew", 7), ("login 07 supernode: Renewed", 8)] {

@@ -81,7 +81,7 @@ impl Options {
     /// In words, if a kind of fault does not exist.
     pub fn config(&self, seed: u64) -> Result<MeshConfig, String> {
         let kinds = match self.only.as_deref() {
-            None => Effect::ALL.iter().copied().collect(),
+            None => Effect::usual().collect(),
             Some("none") => Default::default(),
             Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
         };

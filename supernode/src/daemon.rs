@@ -57,13 +57,15 @@ async fn parts(
     salt_seed: Option<u64>,
 ) -> Result<(Parts, mpsc::Receiver<LinkEvent>), SupernodeError> {
     let mut start = Start::of(&config.host)?;
+    // Of the system's randomness even in a lab: two runs of one seed have two logs.
+    let incarnation = start.rng.next_u32();
     if let Some(seed) = salt_seed {
         tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
         start.rng = ChaCha20Rng::seed_from_u64(seed);
     }
     let home = config.host.home.path();
     let network = Network::load_or_create(home, start.identity.key())?;
-    let (store, directory) = Store::open(home)?;
+    let (store, directory) = Store::open(home, incarnation)?;
     let (names, members) = (directory.accounts().len(), directory.members().len());
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };

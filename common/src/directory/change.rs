@@ -6,7 +6,7 @@ use super::Directory;
 use super::command::{Command, LogIn, SuspectReason};
 use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 use super::pairs::Pair;
-use crate::id::{Address, Epoch, Name, SessionId};
+use crate::id::{Address, Name, SessionId};
 use crate::lift;
 use crate::mutant::{self, Mutant};
 
@@ -79,13 +79,14 @@ impl Directory {
         if touched.is_empty() {
             return;
         }
-        self.epoch = Epoch(index);
+        let epoch = self.epoch_at(index);
+        self.epoch = epoch;
         for address in touched {
             let id = self.by_address.get(address);
             if let Some(session) = id.and_then(|id| self.sessions.get_mut(id))
                 && !mutant::is(Mutant::EpochNotRaised)
             {
-                session.rewired = Epoch(index);
+                session.rewired = epoch;
             }
         }
     }
@@ -225,8 +226,8 @@ impl Directory {
             name: login.name.clone(),
             key: login.key,
             address,
-            epoch: Epoch(index),
-            rewired: Epoch(index),
+            epoch: self.epoch_at(index),
+            rewired: self.epoch_at(index),
             locations: login.locations.clone(),
             home: login.home,
             suspect: None,
@@ -250,7 +251,7 @@ impl Directory {
         let resumed = login.session == present;
         if !resumed {
             session.id = login.session;
-            session.epoch = Epoch(index);
+            session.epoch = self.epoch_at(index);
         }
         let entry = if resumed { Entry::Resumed } else { Entry::Rejoined };
         let outcome = Outcome::LoggedIn(logged_in(&session, entry, (!resumed).then_some(present)));

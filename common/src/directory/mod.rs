@@ -15,7 +15,8 @@
 //! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |
 //! | Release | ends the session and frees the name | x, its neighbours |
 //!
-//! A command that touches somebody makes a new epoch, which is its index in the log. A refused one changes nothing.
+//! A command that touches somebody makes a new epoch: its index in the log, and the log's incarnation, which is drawn
+//! whenever a log is opened and so is no part of a snapshot. A refused command changes nothing.
 
 mod change;
 mod command;
@@ -70,23 +71,19 @@ pub struct Directory {
     mesh: Mesh,
 }
 
-impl Default for Directory {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Directory {
     /// Before the first command: nobody, at degree [`DEGREE_DEFAULT`]
-    pub fn new() -> Self {
-        Self::with_limits(LIMITS)
+    ///
+    /// The `incarnation` is the log's, so that its supernodes all give the same; see [`Epoch::incarnation`].
+    pub fn new(incarnation: u32) -> Self {
+        Self::with_limits(incarnation, LIMITS)
     }
 
-    fn with_limits(limits: Limits) -> Self {
+    fn with_limits(incarnation: u32, limits: Limits) -> Self {
         Self {
             limits,
             applied: 0,
-            epoch: Epoch(0),
+            epoch: Epoch::new(incarnation, 0),
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -100,9 +97,14 @@ impl Directory {
         self.applied
     }
 
-    /// The index of the last command that changed anybody's table
+    /// Of the last command that changed anybody's table
     pub const fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// The epoch that a command at `index` makes if it changes a table
+    const fn epoch_at(&self, index: u64) -> Epoch {
+        Epoch::new(self.epoch.incarnation, index)
     }
 
     /// d: the network's degree

@@ -37,7 +37,7 @@ pub enum RestoreError {
 #[derive(Clone, Copy, Debug, Encode, Decode)]
 struct Head {
     applied: u64,
-    epoch: Epoch,
+    epoch: u64,
     degree: u8,
     accounts: u64,
     sessions: u64,
@@ -56,8 +56,8 @@ struct SessionItem {
     id: SessionId,
     name: Name,
     address: Address,
-    epoch: Epoch,
-    rewired: Epoch,
+    epoch: u64,
+    rewired: u64,
     locations: Locations,
     home: SupernodeId,
     suspect: Option<SuspectReason>,
@@ -80,7 +80,7 @@ impl Directory {
         let pairs = self.mesh.pairs();
         let head = Head {
             applied: self.applied,
-            epoch: self.epoch,
+            epoch: self.epoch.index,
             degree: self.degree(),
             accounts: self.accounts.len() as u64,
             sessions: self.sessions.len() as u64,
@@ -104,11 +104,11 @@ impl Directory {
     /// # Errors
     /// [`RestoreError`] says whether the bytes are of another version or damaged. Memory is taken as items are read, so
     /// a lying count takes none.
-    pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
-        Self::restore_within(LIMITS, bytes)
+    pub fn restore(incarnation: u32, bytes: &[u8]) -> Result<Self, RestoreError> {
+        Self::restore_within(LIMITS, incarnation, bytes)
     }
 
-    pub(super) fn restore_within(limits: Limits, bytes: &[u8]) -> Result<Self, RestoreError> {
+    pub(super) fn restore_within(limits: Limits, incarnation: u32, bytes: &[u8]) -> Result<Self, RestoreError> {
         let (version, rest) = bytes.split_first().ok_or(WireError::Malformed)?;
         if *version != SNAPSHOT_VERSION {
             return Err(RestoreError::Version(*version));
@@ -116,8 +116,8 @@ impl Directory {
         let mut items = Items(rest);
         let head: Head = items.next()?;
         head.check(limits)?;
-        let mut directory = Self::with_limits(limits);
-        (directory.applied, directory.epoch) = (head.applied, head.epoch);
+        let mut directory = Self::with_limits(incarnation, limits);
+        (directory.applied, directory.epoch.index) = (head.applied, head.epoch);
         directory.read_accounts(head.accounts, &mut items)?;
         directory.read_sessions(head.sessions, &mut items)?;
         let pairs = directory.read_pairs(head.pairs, &mut items)?;
@@ -149,10 +149,10 @@ impl Directory {
             if self.by_key.contains_key(&key) || self.by_address.contains_key(&item.address) {
                 return Err(RestoreError::Inconsistent("two sessions of one key or at one place"));
             }
-            if item.epoch > item.rewired || item.rewired > self.epoch {
+            if item.epoch > item.rewired || item.rewired > self.epoch.index {
                 return Err(RestoreError::Inconsistent("a session newer than its table, or than the directory"));
             }
-            self.insert(item.into_session(key));
+            self.insert(item.into_session(self.epoch.incarnation, key));
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Head {
         if !bounded {
             return Err(RestoreError::Inconsistent("more than a directory holds"));
         }
-        if !lift::is_degree(self.degree) || self.epoch.0 > self.applied {
+        if !lift::is_degree(self.degree) || self.epoch > self.applied {
             return Err(RestoreError::Inconsistent("a degree or an epoch that cannot be"));
         }
         Ok(())
@@ -199,16 +199,17 @@ impl SessionItem {
             id: session.id,
             name: session.name.clone(),
             address: session.address,
-            epoch: session.epoch,
-            rewired: session.rewired,
+            epoch: session.epoch.index,
+            rewired: session.rewired.index,
             locations: session.locations.clone(),
             home: session.home,
             suspect: session.suspect,
         }
     }
 
-    fn into_session(self, key: Key) -> Session {
+    fn into_session(self, incarnation: u32, key: Key) -> Session {
         let Self { id, name, address, epoch, rewired, locations, home, suspect } = self;
+        let (epoch, rewired) = (Epoch::new(incarnation, epoch), Epoch::new(incarnation, rewired));
         let suspect = suspect.filter(|_| !mutant::is(Mutant::SuspectsForgotten));
         Session { id, name, key, address, epoch, rewired, locations, home, suspect }
     }

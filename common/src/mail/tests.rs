@@ -20,7 +20,7 @@ fn address(n: u8) -> Address {
 
 fn own(n: u8) -> Own {
     let (network, name, address) = (network_of(NETWORK), peer_name(n), address(n));
-    let (key, session, epoch) = (ed(n).key(), SessionId([n; 16]), Epoch(1));
+    let (key, session, epoch) = (ed(n).key(), SessionId([n; 16]), Epoch::new(0, 1));
     let grant = Grant { network, name: name.clone(), key, address, session, epoch };
     let signed = SignedGrant::sign(&grant, &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE)).unwrap();
     Own { network, address, name, signed }

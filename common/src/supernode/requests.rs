@@ -41,7 +41,7 @@ impl Requests<'_> {
         };
         self.connections.tell(link, |admission| admission.handle_renewed(standing.rewired));
         self.judgement.renew(now, session, self.proposals);
-        if epoch < standing.rewired {
+        if epoch != standing.rewired {
             self.connections.rewire(self.directory, standing.address);
         }
     }

@@ -64,7 +64,7 @@ pub struct Grant {
     /// The peer's place for this session
     pub address: Address,
     pub session: SessionId,
-    /// When the session began, in the directory's order: a larger one replaces a smaller one of the same key
+    /// When the session began, in the directory's order: within one incarnation a larger one replaces a smaller one of the same key
     pub epoch: Epoch,
 }
 

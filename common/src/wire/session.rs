@@ -110,7 +110,7 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Renew {
     pub session: SessionId,
-    /// The epoch of the table that the peer has; an older one than the directory's for it is answered by a rewire
+    /// Of the table that the peer has; another one than the directory's for it is answered by a rewire
     pub epoch: Epoch,
 }
 
@@ -179,7 +179,8 @@ pub struct Record {
 /// Supernode → peer: the whole neighbourhood, now
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Rewire {
-    /// Of the change that made it; a table with an epoch no larger than the last is ignored
+    /// Of the change that made it; a table with an epoch no larger than the last is ignored, and one of another
+    /// incarnation is taken after a login only
     pub epoch: Epoch,
     /// n̂: how many members the ring has
     pub members: u64,

@@ -32,12 +32,12 @@ fn counts_over_the_bound_are_refused() {
     let state = LinkState { address: BOB, up: true };
     let location = Location::truncated("/ip4/192.0.2.7/tcp/7400");
     let hop = PathHop { short: ShortId(1), relay: false, name: None };
-    check::<Table>("entries", NEIGHBOURS_MAX, |n| prefixed(8, list(vec![entry.clone(); n])));
+    check::<Table>("entries", NEIGHBOURS_MAX, |n| prefixed(12, list(vec![entry.clone(); n])));
     check::<Delta>("changes", NEIGHBOURS_MAX, |n| list(vec![state; n]));
-    check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| prefixed(17, list(vec![record(); n])));
+    check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| prefixed(21, list(vec![record(); n])));
     check::<Locations>("locations", LOCATIONS_MAX, |n| list(vec![location.clone(); n]));
     check::<Record>("locations of a record", LOCATIONS_MAX, |n| {
-        let head = encode(&(name("bob"), [0u8; 32], Address(1), Epoch(1))).unwrap();
+        let head = encode(&(name("bob"), [0u8; 32], Address(1), Epoch::new(0, 1))).unwrap();
         [head, list(vec![location.clone(); n])].concat()
     });
     check::<Reply>("hops of a reply", ENTRIES_MAX, |n| {

@@ -107,7 +107,8 @@ impl Page {
             ("u8", _) => Ok(take(bytes, 1)?.1),
             ("u16", _) => Ok(take(bytes, 2)?.1),
             ("u32" | "short id", _) => Ok(take(bytes, 4)?.1),
-            ("u64" | "address" | "epoch", _) => Ok(take(bytes, 8)?.1),
+            ("u64" | "address", _) => Ok(take(bytes, 8)?.1),
+            ("epoch", _) => Ok(take(bytes, 12)?.1),
             ("bool", _) => match take(bytes, 1)? {
                 ([0 | 1], bytes) => Ok(bytes),
                 _ => Err(fault("neither 0 nor 1")),

@@ -33,7 +33,7 @@ fn address() -> impl Strategy<Value = Address> {
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
-    any::<u64>().prop_map(Epoch)
+    any::<(u32, u64)>().prop_map(|(incarnation, index)| Epoch::new(incarnation, index))
 }
 
 fn status() -> impl Strategy<Value = Status> {

@@ -26,6 +26,8 @@ const BOB_SEED: [u8; 32] = [0x14; 32];
 pub(crate) const SECRET: &[u8] = b"correct horse battery staple";
 pub(crate) const PEER_NONCE: [u8; 32] = [0xa1; 32];
 pub(crate) const SUPERNODE_NONCE: [u8; 32] = [0x51; 32];
+/// Of the log that the directory stands in
+const INCARNATION: u32 = 7;
 const QUERY: u64 = 0x0102_0304_0506_0708;
 const MESSAGE: MessageId = MessageId([0x3e; 16]);
 
@@ -64,12 +66,18 @@ pub(crate) const ALICE: Who = Who {
     name: "alice",
     seed: ALICE_SEED,
     session: SessionId([0xa5; 16]),
-    epoch: Epoch(3),
+    epoch: Epoch::new(INCARNATION, 3),
     boot: 1,
     nonce: [0xa2; 32],
 };
-pub(crate) const BOB: Who =
-    Who { name: "bob", seed: BOB_SEED, session: SessionId([0xb5; 16]), epoch: Epoch(2), boot: 4, nonce: [0xb2; 32] };
+pub(crate) const BOB: Who = Who {
+    name: "bob",
+    seed: BOB_SEED,
+    session: SessionId([0xb5; 16]),
+    epoch: Epoch::new(INCARNATION, 2),
+    boot: 4,
+    nonce: [0xb2; 32],
+};
 
 impl Who {
     pub(crate) fn pen(&self) -> Ed {
@@ -97,7 +105,12 @@ impl Who {
 
     /// The table that has this peer alone
     pub(crate) fn rewire(&self) -> Rewire {
-        Rewire { epoch: Epoch(3), members: 2, degree: 16, neighbours: Bounded::truncated([self.record()]) }
+        Rewire {
+            epoch: Epoch::new(INCARNATION, 3),
+            members: 2,
+            degree: 16,
+            neighbours: Bounded::truncated([self.record()]),
+        }
     }
 
     fn record(&self) -> Record {
@@ -119,7 +132,7 @@ impl Who {
 
     fn table_with(&self, other: &Self) -> Frame {
         let entry = TableEntry { address: other.address(), up: false, name: name(other.name) };
-        Frame::Table(Table { epoch: Epoch(3), entries: Bounded::truncated([entry]) })
+        Frame::Table(Table { epoch: Epoch::new(INCARNATION, 3), entries: Bounded::truncated([entry]) })
     }
 
     fn delta_of(other: &Self) -> Frame {
@@ -296,8 +309,8 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         ("login 03 supernode: Challenge", Frame::Challenge(challenge)),
         ("login 04 peer: Login", Frame::Login(login)),
         ("login 05 supernode: Granted", Frame::Granted(granted)),
-        ("login 06 peer: Renew", Frame::Renew(Renew { session, epoch: Epoch(3) })),
-        ("login 07 supernode: Renewed", Frame::Renewed(Renewed { session, epoch: Epoch(3) })),
+        ("login 06 peer: Renew", Frame::Renew(Renew { session, epoch: Epoch::new(INCARNATION, 3) })),
+        ("login 07 supernode: Renewed", Frame::Renewed(Renewed { session, epoch: Epoch::new(INCARNATION, 3) })),
         ("login 08 peer: LookUp", Frame::LookUp(look_up)),
         ("login 09 supernode: Found", Frame::Found(found)),
         ("login 10 supernode: Probe", Frame::Probe(Probe { sequence: 1 })),

@@ -85,7 +85,7 @@ pub(crate) fn grant() -> SignedGrant {
         key: Key([3; 32]),
         address: ALICE,
         session: SESSION,
-        epoch: Epoch(42),
+        epoch: Epoch::new(0x1ca7_0b5e, 42),
     };
     SignedGrant::sign(&grant, &Stamp, certificate()).unwrap()
 }
@@ -95,11 +95,22 @@ fn locations() -> Locations {
 }
 
 pub(crate) fn record() -> Record {
-    Record { name: name("bob"), key: Key([8; 32]), address: BOB, epoch: Epoch(41), locations: locations() }
+    Record {
+        name: name("bob"),
+        key: Key([8; 32]),
+        address: BOB,
+        epoch: Epoch::new(0x1ca7_0b5e, 41),
+        locations: locations(),
+    }
 }
 
 pub(crate) fn rewire() -> Rewire {
-    Rewire { epoch: Epoch(42), members: 16_960, degree: 16, neighbours: Bounded::truncated([record()]) }
+    Rewire {
+        epoch: Epoch::new(0x1ca7_0b5e, 42),
+        members: 16_960,
+        degree: 16,
+        neighbours: Bounded::truncated([record()]),
+    }
 }
 
 pub(crate) fn hello() -> Hello {
@@ -179,8 +190,8 @@ fn session_frames() -> Vec<Value> {
         frame("frame Login with as little as can be", Frame::Login(bare)),
         frame("frame Granted", Frame::Granted(Granted { grant: grant(), lease_ms: 30_000, rewire: rewire() })),
         frame("frame Refused", Frame::Refused(refused)),
-        frame("frame Renew", Frame::Renew(Renew { session: SESSION, epoch: Epoch(42) })),
-        frame("frame Renewed", Frame::Renewed(Renewed { session: SESSION, epoch: Epoch(42) })),
+        frame("frame Renew", Frame::Renew(Renew { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),
+        frame("frame Renewed", Frame::Renewed(Renewed { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),
         frame("frame Logout", Frame::Logout(Logout { session: SESSION })),
         frame("frame LoggedOut", Frame::LoggedOut(LoggedOut { session: SESSION })),
     ]
@@ -211,7 +222,10 @@ fn link_frames() -> Vec<Value> {
     ];
     let changes = [LinkState { address: BOB, up: true }, LinkState { address: CAROL, up: false }];
     vec![
-        frame("frame Table", Frame::Table(Table { epoch: Epoch(42), entries: Bounded::truncated(entries) })),
+        frame(
+            "frame Table",
+            Frame::Table(Table { epoch: Epoch::new(0x1ca7_0b5e, 42), entries: Bounded::truncated(entries) }),
+        ),
         frame("frame Delta", Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
         frame("frame Probe", Frame::Probe(Probe { sequence: 7 })),
         frame("frame ProbeReply", Frame::ProbeReply(ProbeReply { sequence: 7 })),

@@ -220,7 +220,7 @@ impl Driver {
             reason,
             supernode,
             network: self.peer.network().map(|network| format!("{network:?}")),
-            epoch: self.peer.neighbourhood().epoch().unwrap_or_default().0,
+            epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index,
             members: self.peer.neighbourhood().members(),
             degree: self.peer.neighbourhood().degree(),
             links_up: neighbours.iter().filter(|n| n.is_wanted && n.state == LinkStatus::Up).count() as u64,
@@ -238,7 +238,7 @@ impl Driver {
     fn neighbours(&self, now: Instant) -> NeighboursAnswer {
         let neighbours = self.peer.neighbourhood().neighbours();
         let neighbours = neighbours.into_iter().map(|neighbour| self.neighbour(now, neighbour)).collect();
-        NeighboursAnswer { epoch: self.peer.neighbourhood().epoch().unwrap_or_default().0, neighbours }
+        NeighboursAnswer { epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index, neighbours }
     }
 
     fn neighbour(&self, now: Instant, status: NeighbourStatus) -> Neighbour {

@@ -182,7 +182,7 @@ fn names_and_meta_come_back_with_their_age() {
     let home = Home::new();
     let record = |of: &str, n| {
         let (name, key, address) = (name(of), Key([n; 32]), Address(n.into()));
-        Record { name, key, address, epoch: Epoch(1), locations: Default::default() }
+        Record { name, key, address, epoch: Epoch::new(0, 1), locations: Default::default() }
     };
     let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
     let mut inbox = home.open();
@@ -203,7 +203,7 @@ fn names_past_the_bound_are_left_out() {
     let mut inbox = Home::new().open();
     let record = |n: usize| {
         let (name, key) = (name(&format!("n{n}")), Key([0; 32]));
-        Record { name, key, address: Address(n as u64), epoch: Epoch(1), locations: Default::default() }
+        Record { name, key, address: Address(n as u64), epoch: Epoch::new(0, 1), locations: Default::default() }
     };
     let records: Vec<Record> = (0..RECORDS_MAX + 1).map(record).collect();
     inbox.write_names(&records, &[], SystemTime::UNIX_EPOCH).unwrap();

@@ -13,6 +13,7 @@ use super::net::{Item, Side};
 use super::node::{Disk, NodeId, PeerDisk};
 use super::queue::Event;
 use super::users;
+use super::watch::Observation;
 use super::world::{WRITE, World};
 
 impl World {
@@ -44,6 +45,8 @@ impl World {
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
                 }
             }
+            Fault::CopyLog => self.log.copy(),
+            Fault::LogBack(pause) => self.put_log_back(pause),
             Fault::Start(node) => self.start(node),
             Fault::Pause(node, pause) => {
                 if self.node(node).runs() {
@@ -67,6 +70,25 @@ impl World {
             }
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
+        }
+    }
+
+    /// The operator puts the copy of the log back, and gives free again whatever names it gave free since
+    fn put_log_back(&mut self, pause: Duration) {
+        for supernode in self.config.supernodes() {
+            self.kill(supernode, false);
+            self.queue.after(pause, Event::Fault(Box::new(Fault::Start(supernode))));
+        }
+        self.log.go_back();
+        self.net.count(Effect::LogBack);
+        self.watch.see(self.queue.now(), self.config.leader(), &Observation::LogWentBack);
+        for number in self.config.supernodes..self.config.machines() {
+            if let Disk::Peer(disk) = &self.node(NodeId(number)).disk
+                && disk.number > 0
+            {
+                let disk_number = disk.number;
+                self.await_release(NodeId(number), disk_number);
+            }
         }
     }
 
@@ -161,10 +183,15 @@ impl World {
     /// A new disk: another key, an empty in-box; the operator gives the name free after a while
     fn lose_disk(&mut self, node: NodeId) {
         let (seed, signed) = (self.config.seed, self.signed.clone());
-        let name = self.node(node).name.clone();
         let Disk::Peer(disk) = &mut self.node_mut(node).disk else { return };
         **disk = PeerDisk::new(seed, node, disk.number + 1, &signed);
         let number = disk.number;
+        self.await_release(node, number);
+    }
+
+    /// The name of this machine is to be given free for the key on its disk of this number
+    fn await_release(&mut self, node: NodeId, number: u32) {
+        let name = self.node(node).name.clone();
         if self.releasing.insert(name, number).is_none() {
             self.queue.after(std::time::Duration::from_secs(5), Event::Release(node));
         }

@@ -61,7 +61,7 @@ impl MeshConfig {
             lease: Duration::from_secs(30),
             calm: Duration::from_secs(20 + u64::from(peers) / 50),
             faults: Duration::from_secs(600),
-            kinds: Effect::ALL.iter().copied().collect(),
+            kinds: Effect::usual().collect(),
             fault_every: Duration::from_secs([2, 5, 9, 20][(seed % 4) as usize]),
             deed_every: Duration::from_secs(40),
             burst: 0,

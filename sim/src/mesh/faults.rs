@@ -58,6 +58,8 @@ effects! {
     DiskLoss = "disk-loss",
     /// Supernodes that were killed and came back
     SupernodeCrash = "supernode-crash",
+    /// Logs of which an older copy was put back, or none, while their supernodes were down
+    LogBack = "log-back",
     /// Events that waited for a paused process
     Pause = "pause",
     /// Clocks that ran at a wrong rate
@@ -69,6 +71,13 @@ effects! {
     FullDisk = "full-disk",
     /// Links on which frames came that no process of ours would send
     Babble = "babble",
+}
+
+impl Effect {
+    /// What may befall a mesh whose operator does not go back: a restored log forgets what every oracle knows
+    pub fn usual() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|effect| *effect != Self::LogBack)
+    }
 }
 
 impl fmt::Display for Effect {
@@ -99,6 +108,10 @@ pub enum Fault {
     Crash(NodeId, Duration),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
     PowerCut(NodeId, Duration, bool),
+    /// Somebody copies the supernodes' log
+    CopyLog,
+    /// All supernodes are killed; they come back after a while, with the log as it was copied last
+    LogBack(Duration),
     Start(NodeId),
     /// The process stands still for a while
     Pause(NodeId, Duration),
@@ -139,6 +152,7 @@ const DRAWN: &[Effect] = &[
     Effect::PowerCut,
     Effect::DiskLoss,
     Effect::SupernodeCrash,
+    Effect::LogBack,
     Effect::Pause,
     Effect::Skew,
     Effect::Jump,
@@ -194,6 +208,14 @@ impl Plan {
             Effect::SupernodeCrash => {
                 let node = NodeId(chance.below(self.supernodes.into()) as u32);
                 plan(Fault::Crash(node, chance.wait(Duration::from_secs(5))));
+            }
+            Effect::LogBack => {
+                // Without a copy since the last time the log begins anew, as if it had been moved away.
+                if chance.happens(0.75) {
+                    plan(Fault::CopyLog);
+                }
+                let pause = chance.wait(Duration::from_secs(5));
+                queue.at(at + long, Event::Fault(Box::new(Fault::LogBack(pause))));
             }
             Effect::Pause => {
                 let node = self.some(chance);

@@ -31,7 +31,7 @@ impl Replica {
 }
 
 /// A command in the order
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     command: Command,
     /// Who proposed it, in which life, by which number of its own; `None`: a life that is over
@@ -39,7 +39,7 @@ struct Entry {
 }
 
 /// What one supernode's disk holds
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     snapshot: Option<Vec<u8>>,
     /// The commands after the snapshot, each with its index, as they would be on a disk
@@ -51,19 +51,42 @@ struct Disk {
 }
 
 /// The order, as far as some disk still lacks it, and all disks
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct IdealLog {
     entries: VecDeque<Entry>,
     /// The last index that every disk has: of the entry before the first
     forgotten: u64,
     disks: Vec<Disk>,
+    /// How often it was opened from disks that may be older ones
+    incarnation: u32,
+    /// The disks as they were when somebody copied them
+    copy: Option<Box<Self>>,
 }
 
 impl IdealLog {
     /// An empty log of so many supernodes
     pub fn new(replicas: usize) -> Self {
         let disks = (0..replicas).map(|_| Disk::default()).collect();
-        Self { entries: VecDeque::new(), forgotten: 0, disks }
+        Self { entries: VecDeque::new(), forgotten: 0, disks, incarnation: 0, copy: None }
+    }
+
+    /// Somebody copies what is on the disks, which need not be all that was committed
+    pub fn copy(&mut self) {
+        self.copy = None;
+        let mut copy = Box::new(self.clone());
+        copy.disks.iter_mut().for_each(|disk| disk.under_way.clear());
+        self.copy = Some(copy);
+    }
+
+    /// The copy is put back, or (if there is none) an empty log begun, while no supernode runs
+    pub fn go_back(&mut self) {
+        let copy = self.copy.take().map_or_else(|| Self::new(self.disks.len()), |copy| *copy);
+        *self = Self { incarnation: self.incarnation, ..copy };
+    }
+
+    /// A supernode opens the log that no other has open: nothing says that it is the one of before
+    pub const fn open(&mut self) {
+        self.incarnation += 1;
     }
 
     /// Begins to write a group on the proposer's disk, which has nothing else to write
@@ -147,9 +170,9 @@ impl IdealLog {
     /// In words, if snapshot or log cannot be read.
     pub fn restore(&self, at: Replica) -> Result<Directory, String> {
         let disk = &self.disks[at.0];
-        let restored = disk.snapshot.as_deref().map(Directory::restore).transpose();
+        let restored = disk.snapshot.as_deref().map(|bytes| Directory::restore(self.incarnation, bytes)).transpose();
         let restored = restored.map_err(|error| format!("the snapshot cannot be read: {error}"))?;
-        let mut directory = restored.unwrap_or_default();
+        let mut directory = restored.unwrap_or_else(|| Directory::new(self.incarnation));
         for (index, bytes) in &disk.log {
             let command = Command::from_bytes(bytes).map_err(|error| format!("a command cannot be read: {error}"))?;
             directory.apply(*index, &command);

@@ -107,10 +107,13 @@ impl World {
         let admission = Arc::new(admission_of(seed, replica(id), self.config.lease, &self.signed));
         let network = admission.network;
         let local = self.local(id);
+        if !self.config.supernodes().any(|other| self.node(other).process.is_some()) {
+            self.log.open();
+        }
         let directory = self.log.restore(replica(id));
         let directory = directory.unwrap_or_else(|fault| {
             self.watch.fail(self.queue.now(), "disk", fault);
-            Directory::new()
+            Directory::new(0)
         });
         let config = SupernodeConfig { id: replica(id).id(), admission, degree };
         let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0, &self.signed), rng, directory);

@@ -84,6 +84,8 @@ impl Story {
             Fault::Crash(node, pause) => format!("{} is to be killed, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, true) => format!("the power of {} goes, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
+            Fault::CopyLog => "somebody copies the log".into(),
+            Fault::LogBack(pause) => format!("the log goes back to its copy; all supernodes are down for {pause:.1?}"),
             Fault::Start(node) => format!("{} is to start again", name(node)),
             Fault::Pause(node, pause) => format!("{} stands still, for {pause:.1?}", name(node)),
             Fault::Resume(node) => format!("{} goes on", name(node)),
@@ -136,6 +138,7 @@ impl Story {
     fn text(&self, node: NodeId, seen: &Observation<'_>) -> Option<String> {
         Some(match seen {
             Observation::Started => "starts".into(),
+            Observation::LogWentBack => return None,
             Observation::Killed => "is killed".into(),
             Observation::Opened { opened, .. } => {
                 let how = if opened.direction == Direction::Outgoing { "as dialled" } else { "dialled by them" };

@@ -32,6 +32,8 @@ pub enum Observation<'a> {
     Started,
     /// A process was killed
     Killed,
+    /// The log is as it was some time ago, and no supernode runs
+    LogWentBack,
     /// A link is there
     Opened {
         /// As the process is told

@@ -1,7 +1,7 @@
-//! Epochs only grow.
+//! Epochs only grow, within one incarnation of the log; a log that went back has another one.
 //!
-//! Source: an epoch is the index of the log entry that last changed the ring, so larger is newer everywhere; a peer that
-//! took an older table for a newer one would undo a repair.
+//! Source: an epoch has the index of the log entry that last changed the ring, so larger is newer everywhere; a peer that
+//! took an older table for a newer one would undo a repair. Of a log that is put back only what a login brings counts.
 
 use std::collections::BTreeMap;
 
@@ -39,14 +39,17 @@ impl Oracle for Epochs {
                 let before = self.tables.insert(node, *epoch).unwrap_or_default();
                 // A login repeats the table of the epoch that it found; a rewire must bring a newer one.
                 let may_repeat = self.has_logged_in.insert(node, false).unwrap_or_default();
-                if *epoch < before || (*epoch == before && !may_repeat) {
+                let is_new = *epoch > before || (may_repeat && *epoch == before) || is_other(*epoch, before);
+                let is_by_login = !is_other(*epoch, before) || may_repeat;
+                if !is_new || !is_by_login {
                     return Err(format!("took the table of epoch {epoch} after that of {before}"));
                 }
                 Ok(())
             }
             Observation::Applied(directory) => {
                 let (epoch, applied) = (directory.epoch(), directory.applied());
-                if epoch < self.directory || applied < self.applied || epoch.0 > applied {
+                let went_back = epoch < self.directory || (!is_other(epoch, self.directory) && applied < self.applied);
+                if went_back || epoch.index > applied {
                     let (before, then) = (self.directory, self.applied);
                     return Err(format!("directory at {applied}, epoch {epoch}, after {then}, epoch {before}"));
                 }
@@ -60,10 +63,18 @@ impl Oracle for Epochs {
     fn step(&mut self, world: &World) -> Result<(), String> {
         for node in world.peers() {
             let Some(epoch) = node.peer().and_then(|peer| peer.core.neighbourhood().epoch()) else { continue };
+            if is_other(epoch, self.directory) {
+                continue;
+            }
             if epoch > self.directory {
                 return Err(format!("{} has epoch {epoch}, and the directory {}", node.name, self.directory));
             }
         }
         Ok(())
     }
+}
+
+/// Whether the two stand in different incarnations of the log, so that neither is newer
+const fn is_other(epoch: Epoch, than: Epoch) -> bool {
+    epoch.incarnation != than.incarnation
 }

@@ -33,7 +33,7 @@ impl Driver {
             listen: self.listen.clone(),
             degree: directory.degree(),
             lease_s: self.admission.lease.as_secs(),
-            epoch: directory.epoch().0,
+            epoch: directory.epoch().index,
             log_index: directory.applied(),
             serial: self.id.0,
             leader: self.core.leader().map(|leader| leader.0),
@@ -73,7 +73,7 @@ impl Driver {
             address: session.map(|session| control::address(session.address)),
             locations: session.iter().flat_map(|s| &s.locations).map(|location| location.to_string()).collect(),
             home: session.is_some_and(|session| self.core.home_of(session.id).is_some()),
-            since_epoch: session.map(|session| session.epoch.0),
+            since_epoch: session.map(|session| session.epoch.index),
         }
     }
 
@@ -103,11 +103,11 @@ impl Driver {
             Some(PlaceOnRing {
                 name: session.name.clone(),
                 address: control::address(address),
-                table_epoch: rewire.epoch.0,
+                table_epoch: rewire.epoch.index,
                 neighbours: neighbours.collect(),
             })
         };
-        RingAnswer { epoch: directory.epoch().0, ring: directory.ring().filter_map(place).collect() }
+        RingAnswer { epoch: directory.epoch().index, ring: directory.ring().filter_map(place).collect() }
     }
 
     fn release(&mut self, name: Name, reply: Reply) {

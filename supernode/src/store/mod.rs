@@ -99,24 +99,27 @@ pub struct Store {
 impl Store {
     /// Opens the log in `home`, or makes it, and reads the directory from it
     ///
+    /// Its epochs are of this `incarnation`, which must be drawn anew: whether this is the log that was open last, or an
+    /// older copy of it, nothing on the disk can tell.
+    ///
     /// While it is open no other process can open it. The whole file is checked, which takes a second for each gigabyte.
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong with the file and what to do; a damaged one is left as it is.
-    pub fn open(home: &Path) -> Result<(Self, Directory), StoreError> {
+    pub fn open(home: &Path, incarnation: u32) -> Result<(Self, Directory), StoreError> {
         let path = home.join(FILE_NAME);
-        let opened = open_file(home, &path).and_then(|db| Self::recover(path.clone(), db));
+        let opened = open_file(home, &path).and_then(|db| Self::recover(path.clone(), db, incarnation));
         opened.map_err(|fault| StoreError { path, fault })
     }
 
-    fn recover(path: PathBuf, db: Database) -> Result<(Self, Directory), Fault> {
+    fn recover(path: PathBuf, db: Database, incarnation: u32) -> Result<(Self, Directory), Fault> {
         let transaction = write(&db)?;
         check_format(&transaction)?;
         transaction.open_table(LOG)?;
         transaction.open_table(SNAPSHOT)?;
         transaction.commit()?;
 
-        let (mut directory, snapshot_bytes) = read_snapshot(&db)?;
+        let (mut directory, snapshot_bytes) = read_snapshot(&db, incarnation)?;
         let snapshot_at = directory.applied();
         read_log(&db, &mut directory)?;
         let last = directory.applied();
@@ -234,11 +237,11 @@ fn check_format(transaction: &WriteTransaction) -> Result<(), Fault> {
 }
 
 /// The directory at the snapshot, and the snapshot's size
-fn read_snapshot(db: &Database) -> Result<(Directory, u64), Fault> {
+fn read_snapshot(db: &Database, incarnation: u32) -> Result<(Directory, u64), Fault> {
     let table = db.begin_read()?.open_table(SNAPSHOT)?;
-    let Some((index, value)) = table.last()? else { return Ok((Directory::new(), 0)) };
+    let Some((index, value)) = table.last()? else { return Ok((Directory::new(incarnation), 0)) };
     let bytes = unchecked(index.value(), value.value()).ok_or_else(|| damaged("the snapshot's check is wrong"))?;
-    let directory = Directory::restore(bytes)?;
+    let directory = Directory::restore(incarnation, bytes)?;
     if directory.applied() != index.value() {
         return Err(damaged("the snapshot is of another index"));
     }

@@ -32,11 +32,11 @@ fn logins(range: Range<u32>) -> Vec<Command> {
 }
 
 fn open(home: &TempDir) -> (Store, Directory) {
-    Store::open(home.path()).unwrap()
+    Store::open(home.path(), 0).unwrap()
 }
 
 fn fault(home: &TempDir) -> Fault {
-    Store::open(home.path()).unwrap_err().fault
+    Store::open(home.path(), 0).unwrap_err().fault
 }
 
 fn append(store: &mut Store, directory: &mut Directory, commands: &[Command]) {
@@ -124,7 +124,7 @@ fn large_snapshot_is_due_when_the_log_has_grown_to_its_size() {
 fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
     let home = home();
     let (store, _) = open(&home);
-    let error = Store::open(home.path()).unwrap_err();
+    let error = Store::open(home.path(), 0).unwrap_err();
     assert!(matches!(error.fault(), Fault::Locked));
     let text = error.to_string();
     assert!(text.contains(FILE_NAME) && text.contains("another supernode") && text.contains("--home"), "{text}");
@@ -134,7 +134,7 @@ fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
 
 #[test]
 fn home_that_is_not_there_is_an_error() {
-    let error = Store::open(Path::new("/nonexistent/kith")).unwrap_err();
+    let error = Store::open(Path::new("/nonexistent/kith"), 0).unwrap_err();
     assert!(matches!(error.fault(), Fault::Io(_)), "{error}");
 }
 
@@ -153,7 +153,7 @@ fn log_of_another_version_is_refused() {
     tamper(&home, |transaction| {
         transaction.open_table(META).unwrap().insert("format", 1).unwrap();
     });
-    let refused = Store::open(home.path()).unwrap_err();
+    let refused = Store::open(home.path(), 0).unwrap_err();
     assert!(matches!(refused.fault(), Fault::Version(_)));
     let way_out = "(format 1, this is format 2); start that version, or move the file away to begin without any names";
     assert!(refused.to_string().ends_with(way_out), "{refused}");
@@ -211,7 +211,7 @@ fn file_with_a_torn_end_is_an_error_or_complete() {
     let whole = std::fs::read(&path).unwrap();
     for cut in [1, 100, 4096, whole.len() / 2, whole.len() - 4096, whole.len() - 400, whole.len() - 10] {
         std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        match Store::open(home.path()) {
+        match Store::open(home.path(), 0) {
             Ok((_, directory)) => assert_eq!(bytes_of(&directory), expected, "cut by {cut}"),
             Err(error) => assert!(matches!(error.fault, Fault::Damaged(_)), "cut by {cut}: {error}"),
         }
@@ -228,7 +228,7 @@ fn flipped_bits_are_an_error_or_without_effect() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&path, &bytes).unwrap();
-        match Store::open(home.path()) {
+        match Store::open(home.path(), 0) {
             Ok((_, directory)) => assert_eq!(bytes_of(&directory), expected, "bit flipped at {at}"),
             Err(StoreError { fault: Fault::Damaged(_) | Fault::Version(_), .. }) => (),
             Err(error) => panic!("bit flipped at {at}: {error}"),
@@ -304,7 +304,7 @@ impl StorageBackend for Disk {
 
 impl Disk {
     fn open(&self) -> Result<(Store, Directory), Fault> {
-        Store::recover(PathBuf::from("disk"), builder().create_with_backend(self.clone())?)
+        Store::recover(PathBuf::from("disk"), builder().create_with_backend(self.clone())?, 0)
     }
 
     /// The disk as it was after its first `count` operations

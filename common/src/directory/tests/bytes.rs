@@ -68,7 +68,7 @@ fn longest_command_is_within_its_bound() {
 
 #[test]
 fn snapshot_bytes_are_as_published() {
-    let mut directory = Directory::new();
+    let mut directory = Directory::new(0);
     directory.feed(Command::LogIn(LogIn { name: "alice".parse().unwrap(), ..login(0, 0) }));
     directory.feed(suspect(0));
     let hex: String = directory.snapshot().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -91,13 +91,13 @@ fn damaged_snapshots_are_refused() {
     directory.feed(Command::UnreachablePair { reporter: a, other: b });
     let bytes = directory.snapshot().unwrap();
     for len in 0..bytes.len() {
-        assert!(Directory::restore(&bytes[..len]).is_err(), "cut after {len} bytes");
+        assert!(Directory::restore(0, &bytes[..len]).is_err(), "cut after {len} bytes");
     }
     let longer = [&bytes[..], &[0, 0]].concat();
-    assert_eq!(Directory::restore(&longer).err(), Some(RestoreError::Bytes(WireError::Trailing)));
+    assert_eq!(Directory::restore(0, &longer).err(), Some(RestoreError::Bytes(WireError::Trailing)));
     let newer = [&[9], &bytes[1..]].concat();
-    assert_eq!(Directory::restore(&newer).err(), Some(RestoreError::Version(9)));
+    assert_eq!(Directory::restore(0, &newer).err(), Some(RestoreError::Version(9)));
     let small = Limits { sessions: 5, ..LIMITS };
     let over = RestoreError::Inconsistent("more than a directory holds");
-    assert_eq!(Directory::restore_within(small, &bytes).err(), Some(over));
+    assert_eq!(Directory::restore_within(small, 0, &bytes).err(), Some(over));
 }

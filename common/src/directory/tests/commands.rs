@@ -8,7 +8,7 @@ use crate::ring::Ring;
 
 #[test]
 fn first_key_owns_the_name_and_others_conflict() {
-    let mut directory = Directory::new();
+    let mut directory = Directory::new(0);
     let entered: Vec<Outcome> =
         (0..20).map(|i| directory.feed(Command::LogIn(LogIn { name: name(99), ..login(i, 0) }))).collect();
     assert!(matches!(entered.first(), Some(Outcome::LoggedIn(_))));
@@ -123,7 +123,19 @@ fn suspect_keeps_name_address_and_session_but_leaves_the_ring() {
     assert!(directory.ring().all(|peer| !directory.are_neighbours(peer, place)));
     assert_eq!(directory.feed(suspect(3)), Outcome::Unchanged("it is suspected already"));
     assert_eq!(directory.feed(Command::Clear { session: session(3, 0) }), Outcome::Cleared { address: place });
-    assert_eq!(directory.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch(11)));
+    assert_eq!(directory.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch::new(0, 11)));
+}
+
+#[test]
+fn epochs_of_a_directory_read_back_are_of_the_new_incarnation() {
+    let directory = of(3);
+    let mut restored = Directory::restore(7, &directory.snapshot().unwrap()).unwrap();
+    assert_eq!(restored.epoch(), Epoch::new(7, 3));
+    let place = address(&restored, 1);
+    assert_eq!(restored.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch::new(7, 3)));
+    assert_eq!(restored.look_up(&name(1)).map(|record| record.epoch), Ok(Epoch::new(7, 2)));
+    restored.feed(suspect(2));
+    assert_eq!(restored.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch::new(7, 4)));
 }
 
 #[test]
@@ -148,7 +160,7 @@ fn login_from_elsewhere_is_logged_and_neighbours_are_told() {
     let tables = applied.touched.iter().filter(|peer| **peer != place).map(|peer| directory.neighbourhood(*peer));
     assert!(tables.flatten().all(|rewire| {
         let told = rewire.neighbours.iter().find(|record| record.address == place);
-        rewire.epoch == Epoch(5) && told.is_some_and(|record| record.locations == at_port(99))
+        rewire.epoch == Epoch::new(0, 5) && told.is_some_and(|record| record.locations == at_port(99))
     }));
     let stranger = Command::LogOut { session: session(1, 9) };
     assert_eq!(directory.feed(stranger), refused(Refusal::NoSession));
@@ -163,7 +175,7 @@ fn session_is_at_home_where_its_peer_logged_in_last() {
     assert_eq!(directory.answer(&Command::LogIn(elsewhere.clone())), None);
     assert_eq!(directory.enter(elsewhere).entry, Entry::Resumed);
     assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
-    let restored = Directory::restore(&directory.snapshot().unwrap()).unwrap();
+    let restored = Directory::restore(0, &directory.snapshot().unwrap()).unwrap();
     assert_eq!(restored.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
 }
 
@@ -203,7 +215,7 @@ fn unreachable_pair_of_one_peer_or_of_nobody_is_refused() {
 #[test]
 fn full_directory_refuses_and_names_of_old_still_enter() {
     let limits = Limits { accounts: 3, sessions: 2, pairs: 2 };
-    let mut directory = Directory::with_limits(limits);
+    let mut directory = Directory::with_limits(0, limits);
     (0..2).for_each(|i| drop(directory.enter(login(i, 0))));
     assert_eq!(directory.feed(Command::LogIn(login(2, 0))), refused(Refusal::SessionsFull));
     assert_eq!(directory.account(&name(2)), None);
@@ -217,7 +229,7 @@ fn full_directory_refuses_and_names_of_old_still_enter() {
 
 #[test]
 fn pair_over_the_bound_drops_the_oldest() {
-    let mut directory = Directory::with_limits(Limits { pairs: 2, ..LIMITS });
+    let mut directory = Directory::with_limits(0, Limits { pairs: 2, ..LIMITS });
     (0..6).for_each(|i| drop(directory.enter(login(i, 0))));
     let pair = |i: u32, directory: &Directory| [address(directory, i), address(directory, i + 1)];
     for i in [4, 0] {
@@ -257,11 +269,11 @@ fn command_of_an_index_that_was_applied_changes_nothing() {
 #[test]
 fn epoch_is_the_index_of_the_last_command_that_changed_a_table() {
     let mut directory = of(3);
-    assert_eq!(directory.epoch(), Epoch(3));
+    assert_eq!(directory.epoch(), Epoch::new(0, 3));
     directory.feed(Command::LogOut { session: session(7, 7) });
-    assert_eq!((directory.applied(), directory.epoch()), (4, Epoch(3)));
+    assert_eq!((directory.applied(), directory.epoch()), (4, Epoch::new(0, 3)));
     directory.apply(90, &suspect(0));
-    assert_eq!((directory.applied(), directory.epoch()), (90, Epoch(90)));
+    assert_eq!((directory.applied(), directory.epoch()), (90, Epoch::new(0, 90)));
 }
 
 #[test]

@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn touched_are_the_peers_whose_tables_changed(steps in steps()) {
-        let mut directory = Directory::new();
+        let mut directory = Directory::new(0);
         directory.feed(Command::Configure { degree: 4 });
         for step in &steps {
             let before = tables(&directory);
@@ -91,9 +91,9 @@ proptest! {
                 idle.remove(&record.address);
             }
             prop_assert!(had_pairs || idle.is_empty(), "{command:?} touched {idle:?} in vain");
-            prop_assert_eq!(directory.epoch(), if applied.touched.is_empty() { epoch } else { Epoch(index) });
+            prop_assert_eq!(directory.epoch(), if applied.touched.is_empty() { epoch } else { Epoch::new(0, index) });
             for x in &applied.touched {
-                prop_assert_eq!(directory.neighbourhood(*x).is_none_or(|rewire| rewire.epoch == Epoch(index)), true);
+                prop_assert_eq!(directory.neighbourhood(*x).is_none_or(|rewire| rewire.epoch == Epoch::new(0, index)), true);
             }
             for (x, (_, records)) in &after {
                 let rewire = directory.neighbourhood(*x).unwrap();
@@ -105,7 +105,7 @@ proptest! {
 
     #[test]
     fn answer_without_the_log_is_the_outcome_with_it(steps in steps()) {
-        let mut directory = Directory::new();
+        let mut directory = Directory::new(0);
         for step in &steps {
             let command = command(&directory, step);
             let answer = directory.answer(&command);
@@ -123,13 +123,13 @@ proptest! {
 
     #[test]
     fn directory_restored_from_a_snapshot_goes_on_as_the_original(steps in steps(), cut in any::<prop::sample::Index>()) {
-        let mut original = Directory::new();
+        let mut original = Directory::new(0);
         let cut = cut.index(steps.len());
         for step in &steps[..cut] {
             original.feed(command(&original, step));
         }
         let bytes = original.snapshot().unwrap();
-        let mut restored = Directory::restore(&bytes).unwrap();
+        let mut restored = Directory::restore(0, &bytes).unwrap();
         prop_assert_eq!(restored.snapshot().unwrap(), bytes);
         for step in &steps[cut..] {
             let command = Command::from_bytes(&command(&original, step).to_bytes().unwrap()).unwrap();
@@ -143,11 +143,11 @@ proptest! {
     #[test]
     fn junk_never_panics(junk in prop::collection::vec(any::<u8>(), 0..300), at in any::<prop::sample::Index>(), bit in 0..8u8) {
         let _ = Command::from_bytes(&junk);
-        let _ = Directory::restore(&[&[SNAPSHOT_VERSION], &junk[..]].concat());
+        let _ = Directory::restore(0, &[&[SNAPSHOT_VERSION], &junk[..]].concat());
         let mut bytes = of(4).snapshot().unwrap();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
-        if let Ok(directory) = Directory::restore(&bytes) {
+        if let Ok(directory) = Directory::restore(0, &bytes) {
             prop_assert_eq!(directory.snapshot().unwrap(), bytes);
         }
     }

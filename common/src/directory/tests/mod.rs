@@ -55,7 +55,7 @@ impl Feed for Directory {
 }
 
 fn of(peers: u32) -> Directory {
-    let mut directory = Directory::new();
+    let mut directory = Directory::new(0);
     for i in 0..peers {
         directory.enter(login(i, 0));
     }

@@ -14,7 +14,7 @@ fn place(n: u64) -> Address {
 
 fn record(of: &str, n: u64) -> Record {
     let key = Key([n as u8; 32]);
-    Record { name: name(of), key, address: place(n), epoch: Epoch(1), locations: Default::default() }
+    Record { name: name(of), key, address: place(n), epoch: Epoch::new(0, 1), locations: Default::default() }
 }
 
 fn local(of: &str, n: u64) -> Local {

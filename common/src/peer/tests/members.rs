@@ -32,13 +32,13 @@ pub(super) fn certificate() -> SignedCertificate {
 pub(super) fn signed_grant(n: u8) -> SignedGrant {
     let session = SessionId([n; 16]);
     let (name, key, address) = (name(n), ed(n).key(), address(n));
-    let grant = Grant { network: network(), name, key, address, session, epoch: Epoch(1) };
+    let grant = Grant { network: network(), name, key, address, session, epoch: Epoch::new(0, 1) };
     SignedGrant::sign(&grant, &ed(SUPERNODE), certificate()).unwrap()
 }
 
 pub(super) fn record(n: u8) -> Record {
     let locations = Bounded::truncated([Location::truncated(&format!("/peer/{n}"))]);
-    Record { name: name(n), key: ed(n).key(), address: address(n), epoch: Epoch(1), locations }
+    Record { name: name(n), key: ed(n).key(), address: address(n), epoch: Epoch::new(0, 1), locations }
 }
 
 /// The header of a packet of `source`'s, whichever peer sends it on

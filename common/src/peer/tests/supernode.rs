@@ -31,7 +31,7 @@ impl World {
                 self.send_home(n, Frame::Granted(Granted { grant, lease_ms, rewire }));
             }
             Frame::Renew(renew) => {
-                let renewed = Renewed { session: renew.session, epoch: Epoch(self.epoch) };
+                let renewed = Renewed { session: renew.session, epoch: Epoch::new(0, self.epoch) };
                 self.send_home(n, Frame::Renewed(renewed));
             }
             Frame::Logout(logout) => self.send_home(n, Frame::LoggedOut(LoggedOut { session: logout.session })),
@@ -73,6 +73,6 @@ impl World {
     pub(super) fn rewire_of(&self, n: u8, edges: &[(u8, u8)]) -> Rewire {
         let of = |(a, b): &(u8, u8)| if *a == n { Some(*b) } else { (*b == n).then_some(*a) };
         let neighbours = Bounded::truncated(edges.iter().filter_map(of).map(record));
-        Rewire { epoch: Epoch(self.epoch), members: self.peers.len() as u64, degree: 4, neighbours }
+        Rewire { epoch: Epoch::new(0, self.epoch), members: self.peers.len() as u64, degree: 4, neighbours }
     }
 }

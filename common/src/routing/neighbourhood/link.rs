@@ -172,8 +172,10 @@ impl Link {
     /// A newer session or boot speaks for itself. Of two dials that crossed, the smaller key's stays. Otherwise the
     /// newer one does: whoever dials again has lost the older one, though we may not have noticed.
     pub(super) fn beats(&self, other: &Self, own: &Key, simultaneous: Duration) -> bool {
-        let rank = |link: &Self| (!link.is_leaving(), link.grant.epoch, link.boot);
-        match rank(self).cmp(&rank(other)) {
+        // Sessions that began in two incarnations of the log have no order: then the newer link says which is the later one.
+        let sessions = self.grant.epoch.partial_cmp(&other.grant.epoch).unwrap_or(Ordering::Equal);
+        let stays = other.is_leaving().cmp(&self.is_leaving());
+        match stays.then(sessions).then(self.boot.cmp(&other.boot)) {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal => {

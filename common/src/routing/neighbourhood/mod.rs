@@ -3,7 +3,7 @@
 //! The supernodes decide who is a neighbour ([`Rewire`]); this core makes it so. After every input it compares what is
 //! with what should be and does the next thing about each difference, so no order of inputs leaves it stuck.
 //!
-//! * **Rewires** count by epoch: an equal or smaller one changes nothing. New links are opened first; old ones are
+//! * **Rewires** count by epoch: an equal or smaller one changes nothing, one of another incarnation everything. New links are opened first; old ones are
 //!   closed when each new one is up or has had [`NeighbourhoodConfig::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
@@ -137,7 +137,9 @@ impl Neighbourhood {
         self.settle(now);
     }
 
-    /// A new table; ignored unless its epoch is larger than the last one's and there is a session
+    /// A new table; ignored if its epoch is no larger than the last one's, or without a session
+    ///
+    /// One of another incarnation comes with a login only, which the session's core sees to.
     pub fn handle_rewire(&mut self, now: Instant, rewire: &Rewire) {
         self.check_lateness(now);
         self.apply(now, rewire, UpsetReason::Rewire);
@@ -146,7 +148,7 @@ impl Neighbourhood {
 
     /// The session is over: all links are closed with 410 and the table is empty
     ///
-    /// The last epoch is kept, so that nothing older is ever applied.
+    /// The last epoch is kept, so that nothing older of its incarnation is ever applied.
     pub fn handle_logout(&mut self, now: Instant) {
         self.neighbours.clear();
         let links: Vec<LinkId> = self.links.keys().copied().collect();

@@ -6,7 +6,7 @@ use super::Neighbourhood;
 use super::link::Standing;
 use super::neighbour::Neighbour;
 use super::output::{Event, RewireFault, UpsetReason};
-use crate::id::Key;
+use crate::id::{Epoch, Key};
 use crate::lift;
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
@@ -55,7 +55,7 @@ impl Neighbourhood {
     fn rewire_fault(&self, rewire: &Rewire) -> Option<RewireFault> {
         match self.epoch {
             _ if self.grant.is_none() => Some(RewireFault::NotLoggedIn),
-            Some(epoch) if rewire.epoch <= epoch && !mutant::is(Mutant::EpochUnchecked) => Some(RewireFault::NotNewer),
+            Some(epoch) if is_old(rewire.epoch, epoch) => Some(RewireFault::NotNewer),
             _ => (!lift::is_degree(rewire.degree)).then_some(RewireFault::Degree),
         }
     }
@@ -88,4 +88,12 @@ impl Neighbourhood {
             }
         }
     }
+}
+
+/// Whether a table of `epoch` says nothing new to who has that of `known`
+///
+/// One of another incarnation does: the log has been opened again since, perhaps an older copy of it.
+fn is_old(epoch: Epoch, known: Epoch) -> bool {
+    let is_old = epoch <= known || (mutant::is(Mutant::IncarnationIgnored) && epoch.index <= known.index);
+    is_old && !mutant::is(Mutant::EpochUnchecked)
 }

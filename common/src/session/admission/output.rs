@@ -50,7 +50,7 @@ pub enum AdmissionOutput {
     Propose(LoginRequest),
     /// The lease begins anew; answered by `handle_renewed`, or by `handle_ended` if there is no such session
     ///
-    /// `epoch` is of the table that the peer has; if the directory's is newer, the peer gets a rewire, too.
+    /// `epoch` is of the table that the peer has; if the directory's is another, the peer gets a rewire, too.
     Renew { session: SessionId, epoch: Epoch },
     /// End this session in the log; answered by `handle_logged_out` once it is durable
     LogOut { session: SessionId },

@@ -359,7 +359,8 @@ impl Membership {
         let State::LoggedIn(lease) = &mut self.state else {
             return self.ignore_while_logging_out(now, FrameKind::Rewire);
         };
-        // An older table may come after a newer one when the session was taken up again on another link.
+        // An older table may come after a newer one when the session was taken up again on another link; another
+        // incarnation of the log begins with a login, so a table of one here is of a supernode that lags behind.
         if rewire.epoch > lease.epoch || mutant::is(Mutant::EpochUnchecked) {
             lease.epoch = rewire.epoch;
             self.outputs.push_back(MembershipOutput::Rewired(rewire));

@@ -127,7 +127,7 @@ fn admission_transitions() {
     ];
     let frames = [
         ("login", Frame::Login(login())),
-        ("renew", Frame::Renew(Renew { session: session_id(7), epoch: Epoch(10) })),
+        ("renew", Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 10) })),
         ("logout", Frame::Logout(Logout { session: session_id(7) })),
         ("look-up", look_up(1)),
         ("report", Frame::Report(Report::Isolated)),
@@ -304,11 +304,11 @@ fn closed_connection_loses_its_session_once() {
 #[test]
 fn renewal_is_answered_with_the_epoch_that_concerns_the_peer() {
     let mut admission = logged_in();
-    admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch(10) }), &Ed25519);
-    assert_eq!(drain(&mut admission), [AdmissionOutput::Renew { session: session_id(7), epoch: Epoch(10) }]);
-    admission.handle_renewed(Epoch(12));
+    admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 10) }), &Ed25519);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Renew { session: session_id(7), epoch: Epoch::new(0, 10) }]);
+    admission.handle_renewed(Epoch::new(0, 12));
     admission.handle_rewire(rewire(12));
-    let renewed = Renewed { session: session_id(7), epoch: Epoch(12) };
+    let renewed = Renewed { session: session_id(7), epoch: Epoch::new(0, 12) };
     let expected = [AdmissionOutput::Send(Frame::Renewed(renewed)), AdmissionOutput::Send(Frame::Rewire(rewire(12)))];
     assert_eq!(drain(&mut admission), expected);
 }
@@ -317,7 +317,7 @@ fn renewal_is_answered_with_the_epoch_that_concerns_the_peer() {
 fn session_of_another_connection_is_neither_renewed_nor_ended() {
     let strange = session_id(8);
     let frames =
-        [Frame::Renew(Renew { session: strange, epoch: Epoch(1) }), Frame::Logout(Logout { session: strange })];
+        [Frame::Renew(Renew { session: strange, epoch: Epoch::new(0, 1) }), Frame::Logout(Logout { session: strange })];
     for frame in frames {
         let mut admission = logged_in();
         admission.handle_frame(Instant::ZERO, frame, &Ed25519);
@@ -348,7 +348,7 @@ fn durable_logout_is_confirmed_and_closed() {
 fn outcomes_without_a_question_change_nothing() {
     let mut admission = challenged(None);
     admission.handle_granted(&grant(session_id(7), 10), rewire(10), &ed(SUPERNODE));
-    admission.handle_renewed(Epoch(3));
+    admission.handle_renewed(Epoch::new(0, 3));
     admission.handle_rewire(rewire(3));
     admission.handle_logged_out();
     admission.handle_ended(&Refusal::new(Status::NotLoggedIn, "over", Duration::ZERO));
@@ -369,7 +369,11 @@ fn look_ups_over_the_rate_are_answered_with_429() {
     admission.handle_frame(Instant::ZERO, look_up(999), &Ed25519);
     let found = Found { query: 999, status: Status::SlowDown, record: None };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Found(found))]);
-    admission.handle_frame(Instant::ZERO, Frame::Renew(Renew { session: session_id(7), epoch: Epoch(1) }), &Ed25519);
+    admission.handle_frame(
+        Instant::ZERO,
+        Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 1) }),
+        &Ed25519,
+    );
     assert_eq!(drain(&mut admission), []);
     assert_eq!(admission.dropped(), 2);
     admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, look_up(1000), &Ed25519);

@@ -51,12 +51,12 @@ fn grant(session: SessionId, epoch: u64) -> Grant {
         key: ed(PEER).key(),
         address: Address(0x1234 << 48),
         session,
-        epoch: Epoch(epoch),
+        epoch: Epoch::new(0, epoch),
     }
 }
 
 fn rewire(epoch: u64) -> Rewire {
-    Rewire { epoch: Epoch(epoch), members: 1, degree: 4, neighbours: Default::default() }
+    Rewire { epoch: Epoch::new(0, epoch), members: 1, degree: 4, neighbours: Default::default() }
 }
 
 fn at(seconds: f64) -> Instant {

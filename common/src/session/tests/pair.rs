@@ -275,7 +275,7 @@ impl Pair {
     }
 
     fn renew(&mut self, dial: u64, session: SessionId) {
-        let epoch = Epoch(self.directory.epoch);
+        let epoch = Epoch::new(0, self.directory.epoch);
         let renewed = self.directory.sessions.get_mut(&session).map(|(_, renewed)| *renewed = self.now);
         let Some(link) = self.links.get_mut(&dial) else { return };
         match renewed {

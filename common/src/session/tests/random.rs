@@ -25,15 +25,15 @@ fn frame() -> impl Strategy<Value = Frame> {
             3 => Frame::Login(login(byte)),
             4 => Frame::Granted(Granted { grant: signed.unwrap(), lease_ms: ms, rewire: rewire(number) }),
             5 => Frame::Refused(Refused { status, reason: Reason::truncated("random"), retry_after_ms: ms }),
-            6 => Frame::Renew(Renew { session, epoch: Epoch(number) }),
-            7 => Frame::Renewed(Renewed { session, epoch: Epoch(number) }),
+            6 => Frame::Renew(Renew { session, epoch: Epoch::new(0, number) }),
+            7 => Frame::Renewed(Renewed { session, epoch: Epoch::new(0, number) }),
             8 => Frame::Logout(Logout { session }),
             9 => Frame::LoggedOut(LoggedOut { session }),
             10 => Frame::LookUp(LookUp { query: number, ttl: byte, subject: Subject::Name(name("bob")) }),
             11 => Frame::Found(Found { query: number, status, record: None }),
             12 => Frame::Rewire(rewire(number)),
             13 => Frame::Report(Report::LinkDown(Address(number))),
-            14 => Frame::Table(link::Table { epoch: Epoch(number), entries: Default::default() }),
+            14 => Frame::Table(link::Table { epoch: Epoch::new(0, number), entries: Default::default() }),
             15 => Frame::Delta(link::Delta { changes: Default::default() }),
             16 => Frame::Probe(link::Probe { sequence: ms }),
             _ => Frame::ProbeReply(link::ProbeReply { sequence: ms }),
@@ -127,7 +127,7 @@ fn feed_supernode(admission: &mut Admission, now: Instant, input: Input) {
         Input::Refused => admission.handle_refused(now, refusal),
         Input::Ended => admission.handle_ended(&refusal),
         Input::Done => {
-            admission.handle_renewed(Epoch(1));
+            admission.handle_renewed(Epoch::new(0, 1));
             admission.handle_logged_out();
         }
         _ => admission.handle_timeout(now),

@@ -57,12 +57,12 @@ fn indices_go_on_where_the_log_ended() {
     let mut again = Bench::over(bench.core.directory().clone(), LEASE, None);
     assert_eq!(again.core.directory().applied(), 3);
     again.enter(4, 4);
-    assert_eq!((again.core.directory().applied(), again.core.directory().epoch()), (4, Epoch(4)));
+    assert_eq!((again.core.directory().applied(), again.core.directory().epoch()), (4, Epoch::new(0, 4)));
 }
 
 #[test]
 fn configured_degree_is_the_first_command() {
-    let mut bench = Bench::over(Directory::new(), LEASE, Some(8));
+    let mut bench = Bench::over(Directory::new(0), LEASE, Some(8));
     assert_eq!(bench.drain(), ["append Configure"]);
     bench.durable();
     assert_eq!(bench.core.directory().degree(), 8);

@@ -117,7 +117,7 @@ fn lost_suspicion_is_proposed_again_unless_the_peer_is_back() {
 
 #[test]
 fn lost_end_of_a_lease_and_lost_degree_are_proposed_again() {
-    let mut bench = Bench::over(Directory::new(), LEASE, Some(8));
+    let mut bench = Bench::over(Directory::new(0), LEASE, Some(8));
     bench.drain();
     bench.lose();
     assert_eq!(bench.wait(millis(1_000)), ["append Configure"]);

@@ -102,7 +102,7 @@ impl Bench {
     }
 
     fn with(peers: u8, lease: Duration, degree: Option<u8>) -> Self {
-        let mut bench = Self::over(Directory::new(), lease, degree);
+        let mut bench = Self::over(Directory::new(0), lease, degree);
         bench.wait(lease);
         bench.settle();
         for peer in 1..=peers {

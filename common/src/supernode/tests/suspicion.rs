@@ -117,7 +117,7 @@ fn directory_follows_what_was_heard_whatever_the_log_said() {
 
 #[test]
 fn in_the_first_lease_a_lost_home_link_alone_is_not_enough() {
-    let mut bench = Bench::over(Directory::new(), LEASE, None);
+    let mut bench = Bench::over(Directory::new(0), LEASE, None);
     bench.enter(1, 1);
     bench.close(1);
     let said = bench.wait(LEASE - millis(1));

@@ -20,7 +20,7 @@ fn hop(n: u64) -> Address {
 
 fn grant(of: &str, key: Key) -> Grant {
     let (network, session) = (NetworkId([0; 32]), SessionId([0; 16]));
-    Grant { network, name: name(of), key, address: HERE, session, epoch: Epoch(1) }
+    Grant { network, name: name(of), key, address: HERE, session, epoch: Epoch::new(0, 1) }
 }
 
 fn reply(to: MessageId, status: Status) -> Reply {

@@ -5,17 +5,39 @@ fn rewire_with_an_equal_or_smaller_epoch_changes_nothing() {
     let mut core = peer_5_linked(&[1, 2]);
     for epoch in [10, 9, 0] {
         core.handle_rewire(at(1), &rewire(epoch, &[7]));
-        let event = Event::RewireIgnored { epoch: Epoch(epoch), reason: RewireFault::NotNewer };
+        let event = Event::RewireIgnored { epoch: Epoch::new(0, epoch), reason: RewireFault::NotNewer };
         assert_eq!(drain(&mut core), [NeighbourhoodOutput::Event(event)]);
     }
-    assert_eq!((core.epoch(), live(&core)), (Some(Epoch(10)), vec![(1, 1), (2, 2)]));
+    assert_eq!((core.epoch(), live(&core)), (Some(Epoch::new(0, 10)), vec![(1, 1), (2, 2)]));
+}
+
+#[test]
+fn login_at_a_log_that_went_back_replaces_the_table() {
+    let mut core = peer_5_linked(&[1, 2]);
+    let back = Rewire { epoch: Epoch::new(1, 3), ..rewire(3, &[2, 7]) };
+    core.handle_login(at(1_000), &grant(5), &back);
+    assert_eq!((core.epoch(), dialled(&acts(&mut core))), (Some(back.epoch), vec![7]));
+    // Within the new incarnation epochs count as ever.
+    core.handle_rewire(at(1_001), &Rewire { epoch: Epoch::new(1, 2), ..rewire(2, &[8]) });
+    assert_eq!((core.epoch(), dialled(&acts(&mut core))), (Some(back.epoch), vec![]));
+}
+
+#[test]
+fn table_of_a_neighbour_whose_log_went_back_is_taken() {
+    let mut core = peer_5_linked(&[1]);
+    core.handle_table(at(1), LinkId(1), table(10, &[(8, true)]));
+    core.handle_table(at(2), LinkId(1), table(9, &[(9, true)]));
+    let known = |core: &Neighbourhood| core.views().iter().flat_map(|view| view.table.to_vec()).collect::<Vec<_>>();
+    assert_eq!(known(&core), [(address(8), true)]);
+    core.handle_table(at(3), LinkId(1), Table { epoch: Epoch::new(1, 3), ..table(3, &[(9, true)]) });
+    assert_eq!(known(&core), [(address(9), true)]);
 }
 
 #[test]
 fn rewire_without_a_session_is_ignored() {
     let mut core = Neighbourhood::new(key(5), NeighbourhoodConfig::default(), 1);
     core.handle_rewire(at(0), &rewire(10, &[1]));
-    let event = Event::RewireIgnored { epoch: Epoch(10), reason: RewireFault::NotLoggedIn };
+    let event = Event::RewireIgnored { epoch: Epoch::new(0, 10), reason: RewireFault::NotLoggedIn };
     assert_eq!(drain(&mut core), [NeighbourhoodOutput::Event(event)]);
 }
 
@@ -23,7 +45,7 @@ fn rewire_without_a_session_is_ignored() {
 fn login_with_the_grant_of_another_key_changes_nothing() {
     let mut core = Neighbourhood::new(key(5), NeighbourhoodConfig::default(), 1);
     core.handle_login(at(0), &grant(6), &rewire(10, &[1]));
-    let event = Event::RewireIgnored { epoch: Epoch(10), reason: RewireFault::OtherKey };
+    let event = Event::RewireIgnored { epoch: Epoch::new(0, 10), reason: RewireFault::OtherKey };
     assert_eq!((drain(&mut core), core.own_address()), (vec![NeighbourhoodOutput::Event(event)], None));
 }
 
@@ -33,7 +55,7 @@ fn rewire_with_a_degree_out_of_bounds_is_ignored() {
         let mut core = peer_5(&[1]);
         drain(&mut core);
         core.handle_rewire(at(0), &Rewire { degree, ..rewire(11, &[2]) });
-        let event = Event::RewireIgnored { epoch: Epoch(11), reason: RewireFault::Degree };
+        let event = Event::RewireIgnored { epoch: Epoch::new(0, 11), reason: RewireFault::Degree };
         assert_eq!((drain(&mut core), core.degree()), (vec![NeighbourhoodOutput::Event(event)], 4));
     }
 }
@@ -93,12 +115,12 @@ fn neighbour_that_comes_back_before_its_link_was_closed_keeps_it() {
 fn rewire_that_changes_more_than_half_of_the_table_is_an_event_with_its_reason() {
     let mut core = peer_5_linked(&[1, 2, 3]);
     core.handle_rewire(at(1_000), &rewire(11, &[3, 6, 7]));
-    let upset = Event::Upset { epoch: Epoch(11), left: 2, of: 3, reason: UpsetReason::Rewire };
+    let upset = Event::Upset { epoch: Epoch::new(0, 11), left: 2, of: 3, reason: UpsetReason::Rewire };
     assert!(events(&mut core).contains(&upset));
     core.handle_rewire(at(1_000), &rewire(12, &[2, 6, 7]));
     assert!(!events(&mut core).iter().any(|event| matches!(event, Event::Upset { .. })));
     core.handle_login(at(1_000), &grant_at(5, address(50), 13), &rewire(13, &[10, 11]));
-    let upset = Event::Upset { epoch: Epoch(13), left: 3, of: 3, reason: UpsetReason::OwnAddressChanged };
+    let upset = Event::Upset { epoch: Epoch::new(0, 13), left: 3, of: 3, reason: UpsetReason::OwnAddressChanged };
     assert!(events(&mut core).contains(&upset));
 }
 

@@ -27,7 +27,14 @@ pub(super) fn address(n: u8) -> Address {
 
 pub(super) fn grant_at(n: u8, place: Address, epoch: u64) -> Grant {
     let session = SessionId([n; 16]);
-    Grant { network: NetworkId([9; 32]), name: name(n), key: key(n), address: place, session, epoch: Epoch(epoch) }
+    Grant {
+        network: NetworkId([9; 32]),
+        name: name(n),
+        key: key(n),
+        address: place,
+        session,
+        epoch: Epoch::new(0, epoch),
+    }
 }
 
 pub(super) fn grant(n: u8) -> Grant {
@@ -44,12 +51,12 @@ pub(super) fn rewire(epoch: u64, neighbours: &[u8]) -> Rewire {
 }
 
 pub(super) fn rewire_of(epoch: u64, records: impl IntoIterator<Item = Record>) -> Rewire {
-    Rewire { epoch: Epoch(epoch), members: 8, degree: 4, neighbours: Bounded::truncated(records) }
+    Rewire { epoch: Epoch::new(0, epoch), members: 8, degree: 4, neighbours: Bounded::truncated(records) }
 }
 
 pub(super) fn table(epoch: u64, entries: &[(u8, bool)]) -> Table {
     let entry = |(n, up): &(u8, bool)| TableEntry { address: address(*n), up: *up, name: name(*n) };
-    Table { epoch: Epoch(epoch), entries: Bounded::truncated(entries.iter().map(entry)) }
+    Table { epoch: Epoch::new(0, epoch), entries: Bounded::truncated(entries.iter().map(entry)) }
 }
 
 pub(super) fn delta(changes: &[(u8, bool)]) -> Delta {

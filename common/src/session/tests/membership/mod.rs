@@ -155,7 +155,7 @@ fn samples() -> Vec<Frame> {
         Frame::Challenge(challenge(false)),
         Frame::Granted(granted(7, 10)),
         refused(Status::Conflict, 0),
-        Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch(10) }),
+        Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 10) }),
         Frame::Rewire(rewire(11)),
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
         Frame::Found(Found { query: 1, status: Status::NotFound, record: None }),

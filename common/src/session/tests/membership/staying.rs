@@ -12,9 +12,9 @@ fn renewals_go_out_every_third_of_the_lease_with_the_epoch_of_the_table() {
         let due = peer.next_timeout().unwrap();
         assert!((9.0..=10.0).contains(&(due - sent).as_secs_f64()), "{sent:?} → {due:?}");
         peer.handle_timeout(due);
-        let frame = Frame::Renew(Renew { session: session_id(7), epoch: Epoch(12) });
+        let frame = Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 12) });
         assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 1, frame }]);
-        feed_at(&mut peer, due, Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch(12) }));
+        feed_at(&mut peer, due, Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 12) }));
         assert_eq!(drain(&mut peer), []);
         sent = due;
     }
@@ -53,6 +53,9 @@ fn older_rewires_are_ignored() {
         feed(&mut peer, Frame::Rewire(rewire(epoch)));
         assert_eq!(drain(&mut peer).len(), expected, "epoch {epoch}");
     }
+    // Another incarnation of the log begins with a login.
+    feed(&mut peer, Frame::Rewire(Rewire { epoch: Epoch::new(1, 99), ..rewire(99) }));
+    assert_eq!(drain(&mut peer).len(), 0);
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn session_of_the_newest_login_is_renewed() {
     peer.handle_frame(again, 2, Frame::Granted(granted(8, 20)), &ed(PEER));
     drain(&mut peer);
     peer.handle_timeout(peer.next_timeout().unwrap());
-    let frame = Frame::Renew(Renew { session: session_id(8), epoch: Epoch(20) });
+    let frame = Frame::Renew(Renew { session: session_id(8), epoch: Epoch::new(0, 20) });
     assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 2, frame }]);
 }
 
