@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{churn, figures, mutants, plot, routes, sweep};
+use crate::{churn, collapse, figures, mutants, plot, routes, sweep};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Verb {
     Plot(plot::Options),
     /// Run the whole protocol with faults and users, and watch what must hold
     Mesh(sweep::Options),
+    /// Disturb a mesh that is short of processor, and say whether it comes back by itself
+    Collapse(collapse::Options),
     /// Make the product's mistakes one by one, and say which oracle sees each
     Mutants(mutants::Options),
 }
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Verb::Figures(options) => figures::run(&options),
         Verb::Plot(options) => plot::run(&options),
         Verb::Mesh(options) => sweep::verb(&options),
+        Verb::Collapse(options) => collapse::verb(&options),
         Verb::Mutants(options) => mutants::verb(&options),
     }
 }

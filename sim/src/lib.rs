@@ -16,6 +16,7 @@ pub mod arguments;
 pub mod chance;
 pub mod churn;
 pub mod cli;
+pub mod collapse;
 pub mod figures;
 pub mod goals;
 pub mod members;

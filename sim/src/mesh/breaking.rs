@@ -50,7 +50,7 @@ impl World {
             Fault::Start(node) => self.start(node),
             Fault::Pause(node, pause) => {
                 if self.node(node).runs() {
-                    self.node_mut(node).backlog = Some(Default::default());
+                    self.pause(node);
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Resume(node))));
                 }
             }
@@ -144,7 +144,7 @@ impl World {
     fn resume(&mut self, node: NodeId) {
         let Some(backlog) = self.node_mut(node).backlog.take() else { return };
         for event in backlog {
-            self.handle(event);
+            if self.processors.are_limited() { self.wait_for_turn(node, event) } else { self.handle(event) }
         }
     }
 

@@ -7,6 +7,7 @@ use kith_common::status::Status;
 use kith_common::wire::session::Reason;
 use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, PacketBytes, next_frame};
 
+use super::costs::{FRAME, READ, TIMER, WRITE};
 use super::net::{ConnId, EndState, Item, Side};
 use super::node::{NodeId, Process};
 use super::queue::Event;
@@ -29,10 +30,10 @@ impl World {
             return;
         }
         let is_alive = self.node(end.node).life == end.life && self.node(end.node).process.is_some();
-        if is_alive && self.node(end.node).backlog.is_some() {
-            self.takes(end.node, &Event::Arrive(id, side, item));
-            return;
+        if is_alive && !self.is_ready(end.node) {
+            return self.hold(end.node, Event::Arrive(id, side, item));
         }
+        self.begin_turn(end.node);
         match (item, end.state) {
             _ if !is_alive || end.state == EndState::Closed => self.reset(id, side),
             (Item::Bytes(bytes), EndState::Opening) => self.handle_first(id, side, &bytes),
@@ -66,6 +67,7 @@ impl World {
 
     fn handle_bytes(&mut self, node: NodeId, link: u64, bytes: &[u8], is_babble: bool) {
         let now = self.local(node);
+        self.processors.spend_on_bytes(READ, bytes.len());
         if let Some(end) = self.node_mut(node).ends.get_mut(&link) {
             end.core.on_received(now);
         }
@@ -79,6 +81,7 @@ impl World {
                     break;
                 }
             };
+            self.processors.spend(FRAME);
             rest = rest.get(FRAME_HEADER_BYTES + body.len()..).unwrap_or_default();
             match end.core.handle_frame(now, kind, body, &self.chunks) {
                 Received::Packet(packet) => match PacketBytes::new(packet.bytes().to_vec()) {
@@ -119,8 +122,9 @@ impl World {
 
     /// Queues a frame on a link; it leaves when the process has nothing more to do at this moment
     pub fn send_frame(&mut self, node: NodeId, link: u64, frame: &Frame) {
-        let Self { nodes, chunks, .. } = self;
+        let Self { nodes, chunks, processors, .. } = self;
         let Some(end) = nodes[node.index()].ends.get_mut(&link) else { return };
+        processors.spend(FRAME);
         match end.core.send(frame, chunks) {
             Ok(()) => self.watch.see(self.queue.now(), node, &Observation::Sent { link, frame }),
             Err(SendError::Ending | SendError::Full(_)) => {}
@@ -168,11 +172,12 @@ impl World {
     /// Gives the stream what waits, as long as it takes it
     fn write_out(&mut self, node: NodeId, link: u64) {
         let now = self.local(node);
-        let Self { nodes, chunks, net, queue, watch, .. } = self;
+        let Self { nodes, chunks, net, queue, watch, processors, .. } = self;
         let machine = &mut nodes[node.index()];
         let Some(end) = machine.ends.get_mut(&link).or_else(|| machine.leaving.get_mut(&link)) else { return };
         while !end.is_stuck {
             let Some(batch) = end.core.take_batch(now, chunks) else { return };
+            processors.spend_on_bytes(WRITE, batch.len());
             // Copied, as what is under way would keep large chunks from others.
             let is_taken = net.send(queue, end.conn, end.side, Item::Bytes(batch.as_slice().into()));
             end.is_stuck = !is_taken;
@@ -267,9 +272,10 @@ impl World {
             return;
         }
         let now = self.local(node);
-        let Self { nodes, chunks, .. } = self;
+        let Self { nodes, chunks, processors, .. } = self;
         let Some(end) = nodes[node.index()].ends.get_mut(&link) else { return };
         end.armed = None;
+        processors.spend(TIMER);
         end.core.handle_timeout(now, chunks);
         self.attend(node, link);
     }

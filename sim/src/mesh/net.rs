@@ -101,6 +101,8 @@ pub struct Conn {
     pub port: u16,
     /// Its bytes vanish
     pub black: bool,
+    /// While the listener has not done its side of the handshake: until when the dialler waits for that
+    pub shaking: Option<Instant>,
 }
 
 impl Conn {
@@ -248,7 +250,16 @@ impl Network {
         let (to, port) = to;
         let to = ConnEnd { node: to, life: u32::MAX, state: EndState::Opening };
         let (dial, key, purpose) = dial;
-        let conn = Conn { ends: [from, to], directions: Default::default(), dial, key, purpose, port, black: false };
+        let conn = Conn {
+            ends: [from, to],
+            directions: Default::default(),
+            dial,
+            key,
+            purpose,
+            port,
+            black: false,
+            shaking: None,
+        };
         self.conns.push(Some(Box::new(conn)));
         self.live += 1;
         self.most = self.most.max(self.live);

@@ -1,6 +1,6 @@
 //! A machine: its clock, its disk, its process, and the links of that process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,10 +21,12 @@ use kith_common::wire::grant::{Certificate, SignedCertificate};
 use kith_common::wire::session::Record;
 
 use super::clock::Clock;
+use super::costs::{SIGN, VERIFY};
 use super::log::Replica;
 use super::net::{ConnId, Side};
 use super::opening::Greeter;
 use super::packets::Target;
+use super::processor::Waiting;
 use super::queue::Event;
 
 /// A machine's number; supernodes come first
@@ -47,7 +49,24 @@ type Signatures = HashMap<(Key, Signature), Vec<u8>>;
 
 /// What was signed in this world: dozens check each signature, which would be a fifth of a run
 #[derive(Clone, Debug, Default)]
-pub struct Signed(Rc<RefCell<Signatures>>);
+pub struct Signed(Rc<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    signatures: RefCell<Signatures>,
+    work: Cell<Duration>,
+}
+
+impl Signed {
+    fn spend(&self, work: Duration) {
+        self.0.work.set(self.0.work.get() + work);
+    }
+
+    /// What signatures have cost since the last call
+    pub fn take_work(&self) -> Duration {
+        self.0.work.take()
+    }
+}
 
 /// A private key
 #[derive(Clone, Debug)]
@@ -69,7 +88,8 @@ impl Identity {
 
 impl Verifier for Identity {
     fn verify(&self, key: &Key, bytes: &[u8], signature: &Signature) -> bool {
-        let signed = self.signed.0.borrow();
+        self.signed.spend(VERIFY);
+        let signed = self.signed.0.signatures.borrow();
         let is_known = signed.get(&(*key, *signature)).is_some_and(|what| what == bytes);
         is_known || crypto::verify(key, bytes, signature)
     }
@@ -82,7 +102,8 @@ impl Signer for Identity {
 
     fn sign(&self, bytes: &[u8]) -> Signature {
         let signature = Signature(self.pair.sign(bytes).to_bytes());
-        let mut signed = self.signed.0.borrow_mut();
+        self.signed.spend(SIGN);
+        let mut signed = self.signed.0.signatures.borrow_mut();
         if signed.len() >= SIGNED_MAX {
             signed.clear();
         }
@@ -258,6 +279,8 @@ pub struct Node {
     pub is_up: bool,
     /// While the process is paused: what waits for it
     pub backlog: Option<VecDeque<Event>>,
+    /// What waits for its turn, where processors are limited
+    pub waiting: Waiting,
     /// Its links
     pub ends: BTreeMap<u64, End>,
     /// Links that are over, and say their last words
@@ -268,6 +291,8 @@ pub struct Node {
     pub places: Places,
     /// Dials that have made no link yet
     pub dials: BTreeMap<ConnId, Place>,
+    /// Places of those whose handshake waits for a turn
+    pub accepting: BTreeMap<ConnId, Place>,
     /// Streams that are no links yet
     pub greeters: BTreeMap<(ConnId, Side), Greeter>,
     /// The last link's number

@@ -88,12 +88,51 @@ impl World {
     /// The stream stands, and its handshake is done: both sides wait for a hello, and the dialler says its own
     pub fn handle_connected(&mut self, id: ConnId) {
         let Some(conn) = self.net.conn(id) else { return };
-        let (dialler, listener, wanted, purpose) =
-            (*conn.end(Side::Dialler), conn.end(Side::Listener).node, conn.key, conn.purpose);
+        let (dialler, listener) = (*conn.end(Side::Dialler), conn.end(Side::Listener).node);
         // Who has given up has said so to the other side.
         if dialler.state != EndState::Opening || !self.takes(dialler.node, &Event::Connected(id)) {
             return;
         }
+        if !self.processors.are_limited() {
+            return self.shake_hands(id);
+        }
+        self.processors.shake_hands(false);
+        let until = self.now() + Deadlines::default().handshake;
+        match self.node(listener).places.pending(Some(IpAddr::V4(ip_of(dialler.node)))) {
+            Ok(place) => drop(self.node_mut(listener).accepting.insert(id, place)),
+            Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
+        }
+        if let Some(conn) = self.net.conn_mut(id) {
+            conn.shaking = Some(until);
+        }
+        self.hold(listener, Event::Accept(listener, id));
+    }
+
+    /// The listener has its turn, with its side of a handshake to do
+    pub fn handle_accept(&mut self, listener: NodeId, id: ConnId) {
+        if !self.takes(listener, &Event::Accept(listener, id)) {
+            return;
+        }
+        // Whoever was killed meanwhile has nobody waiting any more.
+        if self.node_mut(listener).accepting.remove(&id).is_none() {
+            return;
+        }
+        let conn = self.net.conn_mut(id).filter(|conn| conn.end(Side::Dialler).state == EndState::Opening);
+        let has_left = conn.is_none();
+        if let Some(conn) = conn {
+            conn.shaking = None;
+        }
+        self.processors.shake_hands(has_left);
+        if !has_left {
+            self.shake_hands(id);
+        }
+    }
+
+    /// Both sides have proved their keys: they wait for a hello, and the dialler says its own
+    fn shake_hands(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conn(id) else { return };
+        let (dialler, listener, wanted, purpose) =
+            (*conn.end(Side::Dialler), conn.end(Side::Listener).node, conn.key, conn.purpose);
         let life = self.node(listener).life;
         let Some((own, template)) = self.speaker(dialler.node, dialler.life) else { return self.net.remove(id) };
         let Some((proved, answers)) = self.speaker(listener, life) else {
@@ -156,8 +195,13 @@ impl World {
         if stands || end.state != EndState::Opening {
             return;
         }
+        let shaking = self.net.conn(id).and_then(|conn| conn.shaking);
+        if let Some(until) = shaking.filter(|until| *until > self.now()) {
+            return self.queue.at(until, Event::DialTimeout(id));
+        }
         if self.node(end.node).life != end.life || self.takes(end.node, &Event::DialTimeout(id)) {
-            self.fail_dial(id, &DialError::TimedOut { stage: "connecting", after: Deadlines::default().dial });
+            let stage = if shaking.is_some() { "handshake" } else { "connecting" };
+            self.fail_dial(id, &DialError::TimedOut { stage, after: Deadlines::default().dial });
         }
     }
 

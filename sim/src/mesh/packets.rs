@@ -12,6 +12,7 @@ use kith_common::wire::content::{PayloadKind, Undeliverable};
 use kith_common::wire::packet::{self, Edit, PacketRef};
 use kith_common::wire::{FRAME_HEADER_BYTES, FrameKind, PacketBytes, finish_frame};
 
+use super::costs::FRAME;
 use super::faults::Effect;
 use super::net::Network;
 use super::node::{End, Node, NodeId};
@@ -98,6 +99,7 @@ impl World {
     /// What becomes of a packet that came over a link
     pub fn forward(&mut self, id: NodeId, link: u64, packet: &PacketBytes) {
         let packet = packet.as_ref();
+        self.processors.spend(FRAME);
         self.watch.see(self.queue.now(), id, &Observation::Arrived { packet: &packet });
         let now = self.local(id);
         self.drive_forwarder(id, LinkId(link), |forwarder, links| {

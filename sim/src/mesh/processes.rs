@@ -20,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::clock::Clock;
+use super::costs::{COMMAND, TIMER};
 use super::faults::Effect;
 use super::log::Replica;
 use super::net::Side;
@@ -135,6 +136,7 @@ impl World {
         node.touched.clear();
         node.greeters.clear();
         node.dials.clear();
+        node.accepting.clear();
         // What was being written may have got there, or not.
         if self.config.is_supernode(id) {
             let survives = self.chance.happens(0.5);
@@ -164,6 +166,7 @@ impl World {
         if node.life != life || !self.is_due(node.armed) || !self.takes(id, &Event::Wake { node: id, life }) {
             return;
         }
+        self.processors.spend(TIMER);
         let local = self.local(id);
         let node = self.node_mut(id);
         node.armed = None;
@@ -363,6 +366,7 @@ impl World {
         let (local, life) = (self.local(node), self.node(node).life);
         let learnt = self.log.learn(replica(node), life);
         let events = self.expect_disk(learnt).unwrap_or_default();
+        self.processors.spend(COMMAND * events.len() as u32);
         if let Some(supernode) = self.node_mut(node).supernode_mut() {
             events.into_iter().for_each(|event| supernode.core.handle_log(local, event));
         }

@@ -31,6 +31,8 @@ pub enum Event {
     Syn(ConnId, u32),
     /// The connection stands at the dialler's
     Connected(ConnId),
+    /// The listener is to do its side of the handshake
+    Accept(NodeId, ConnId),
     /// Nobody listens at the other end
     Refused(ConnId),
     /// A dial has taken its time
@@ -64,11 +66,18 @@ pub enum Event {
     Deed(NodeId, Box<Deed>),
     /// The operator gives a name free
     Release(NodeId),
+    /// A core, by its number, has done what it was given
+    Turn(usize),
     /// Time for the oracles to look at everything
     Step,
 }
 
 impl Event {
+    /// Whether it comes of time that has passed, and nothing else
+    pub const fn is_timer(&self) -> bool {
+        matches!(self, Self::Wake { .. } | Self::LinkWake { .. } | Self::DialTimeout(_) | Self::HelloTimeout(..))
+    }
+
     const fn is_fault(&self) -> bool {
         matches!(self, Self::Fault(_) | Self::Heal(_))
     }

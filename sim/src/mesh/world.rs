@@ -16,6 +16,7 @@ use super::log::IdealLog;
 use super::net::Network;
 use super::node::{Disk, Node, NodeId, PeerDisk, Signed};
 use super::oracle::Oracle;
+use super::processor::{Processors, Waiting};
 use super::queue::{Event, Queue};
 use super::users;
 use super::watch::Watch;
@@ -39,6 +40,8 @@ pub struct World {
     pub net: Network,
     /// What happens next
     pub queue: Queue,
+    /// What work costs, if anything
+    pub processors: Processors,
     /// Spare buffers of all links
     pub chunks: Chunks,
     /// Who looks at it
@@ -75,6 +78,7 @@ impl World {
             log: IdealLog::new(config.supernodes as usize),
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
+            processors: Processors::default(),
             chunks: Chunks::default(),
             watch: Watch::new(&config, oracles),
             signed,
@@ -129,18 +133,6 @@ impl World {
         self.nodes.iter().skip(self.config.supernodes as usize)
     }
 
-    /// Whether a process is paused or off: then the event waits, or is over
-    fn is_held(&mut self, node: NodeId, event: &Event) -> bool {
-        match &mut self.node_mut(node).backlog {
-            Some(backlog) => {
-                backlog.push_back(event.clone());
-                self.net.count(Effect::Pause);
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Lets everything happen until `end`, or until an oracle is wronged
     pub fn run_until(&mut self, end: Instant) {
         let (mut since, mut count) = (self.now(), 0_usize);
@@ -154,6 +146,7 @@ impl World {
                 return self.watch.fail(since, "bounds", format!("time stands still at {event:?}"));
             }
             self.handle(event);
+            self.end_turn();
         }
     }
 
@@ -165,6 +158,7 @@ impl World {
             Event::LinkWake { node, life, link } => self.wake_link(node, life, link),
             Event::Syn(conn, tries) => self.handle_syn(conn, tries),
             Event::Connected(conn) => self.handle_connected(conn),
+            Event::Accept(listener, conn) => self.handle_accept(listener, conn),
             Event::Refused(conn) => self.handle_refused(conn),
             Event::DialTimeout(conn) => self.handle_dial_timeout(conn),
             Event::HelloTimeout(conn, side) => self.handle_hello_timeout(conn, side),
@@ -177,13 +171,31 @@ impl World {
             Event::User(node) => self.handle_user(node),
             Event::Deed(node, deed) => self.handle_deed(node, *deed),
             Event::Release(node) => self.release(node),
+            Event::Turn(core) => self.handle_turn(core),
             Event::Step => self.handle_step(),
         }
     }
 
-    /// Holds `event` back if its process is paused; whether the process can take it now
+    /// Whether the process can take `event` now; else the event waits until it goes on, or has its turn
     pub fn takes(&mut self, node: NodeId, event: &Event) -> bool {
-        !self.is_held(node, event)
+        let is_ready = self.is_ready(node);
+        if is_ready {
+            self.begin_turn(node)
+        } else {
+            self.hold(node, event.clone())
+        }
+        is_ready
+    }
+
+    /// Lets `event` wait until its process goes on, or has its turn
+    pub fn hold(&mut self, node: NodeId, event: Event) {
+        match &mut self.node_mut(node).backlog {
+            Some(backlog) => {
+                backlog.push_back(event);
+                self.net.count(Effect::Pause);
+            }
+            None => self.wait_for_turn(node, event),
+        }
     }
 
     fn handle_step(&mut self) {
@@ -213,11 +225,13 @@ fn new_node(config: &MeshConfig, number: u32, now: Instant, signed: &Signed, cha
         life: 0,
         is_up: true,
         backlog: None,
+        waiting: Waiting::default(),
         ends: BTreeMap::new(),
         leaving: BTreeMap::new(),
         touched: BTreeSet::new(),
         places: Places::new(config.limits(id)),
         dials: BTreeMap::new(),
+        accepting: BTreeMap::new(),
         greeters: BTreeMap::new(),
         links: 0,
         armed: None,

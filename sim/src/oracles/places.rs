@@ -44,7 +44,7 @@ impl Oracle for Places {
 fn there(node: &Node) -> Held {
     let links = || node.ends.values().chain(node.leaving.values());
     Held {
-        pending: node.greeters.keys().filter(|(_, side)| *side == Side::Listener).count(),
+        pending: node.accepting.len() + node.greeters.keys().filter(|(_, side)| *side == Side::Listener).count(),
         dials: node.dials.len(),
         incoming: links().filter(|end| end.side == Side::Listener).count(),
         outgoing: links().filter(|end| end.side == Side::Dialler).count(),
