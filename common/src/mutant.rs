@@ -65,6 +65,7 @@ mutants! {
     FarewellDropsRest "farewell-drops-rest" = "what waits when a link is closed is not written any more",
 
     LinkPlaceKept "link-place-kept" = "a link that came in keeps its place among the links for ever",
+    TimersFirst "timers-first" = "a process that was held up judges by its timers before it reads what waits",
     HandshakePlaceKept "handshake-place-kept" = "a connection keeps its place among those that have not said hello",
 
     // Neighbourhood.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 
 use super::costs::{HANDSHAKE, KILOBYTE, WAKE};
@@ -54,6 +55,9 @@ impl Waiting {
 
     /// The next one: timers are judged once everything that has come is known
     fn pop(&mut self) -> Option<Event> {
+        if mutant::is(Mutant::TimersFirst) {
+            return self.timers.pop_front().or_else(|| self.inputs.pop_front());
+        }
         self.inputs.pop_front().or_else(|| self.timers.pop_front())
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 
-use super::scenarios::{self, Scenario};
+use super::scenarios::{self, Run, Scenario};
 use super::worst::WORST;
-use crate::output;
+use crate::collapse::{self, Outcome};
+use crate::mesh::Report;
 use crate::parallel::map_chunks;
-use crate::sweep;
+use crate::{output, sweep};
 
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ struct Controls(Mutex<BTreeMap<(&'static str, u64), Option<Objection>>>);
 
 impl Controls {
     fn objection(&self, scenario: &Scenario, seed: u64) -> Option<Objection> {
-        let key = (scenario.mesh, seed);
+        let key = (scenario.command, seed);
         let known = self.0.lock().ok().and_then(|known| known.get(&key).cloned());
         known.unwrap_or_else(|| {
             let objection = run(None, scenario, seed);
@@ -115,13 +116,23 @@ fn one(controls: &Controls, mutant: Mutant, runs: &[(Scenario, u64)]) -> Hunt {
 
 /// One run, with a mistake or without
 fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objection> {
-    let config = match scenario.config(seed) {
-        Ok(config) => config,
-        Err(what) => return Some(Objection { oracle: "command line".into(), what, at: None }),
-    };
     mutant::set(mutant);
-    let report = sweep::run(&config);
+    let objection = scenario.run(seed).and_then(|run| match run {
+        Run::Mesh(options) => Ok(of_mesh(sweep::run(&options.config(seed)?))),
+        Run::Collapse(options) => Ok(of_collapse(&collapse::run(options.story, seed))),
+    });
     mutant::set(None);
+    objection.unwrap_or_else(|what| Some(Objection { oracle: "command line".into(), what, at: None }))
+}
+
+fn of_collapse(outcome: &Outcome) -> Option<Objection> {
+    let at = outcome.states.last().map(|state| Duration::from_secs_f64(state.at_s.max(0.0)));
+    let whole = outcome.whole_after_s.map_or("never whole".into(), |after| format!("whole after {after:.1} s"));
+    let what = format!("{whole}, which may take {:.0} s, by {} commands", outcome.bound_s, outcome.commands);
+    (!outcome.is_good).then(|| Objection { oracle: "collapse".into(), what, at })
+}
+
+fn of_mesh(report: Report) -> Option<Objection> {
     report.violation.map(|violation| Objection {
         oracle: violation.oracle.to_owned(),
         what: violation.what,

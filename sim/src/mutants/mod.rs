@@ -59,7 +59,7 @@ fn list() {
     output::line("");
     for scenario in scenarios::ALL {
         let seeds = scenario.seeds;
-        output::line(&format!("{:<width$}kith-sim mesh {} --seed 1 --seeds {seeds}", scenario.name, scenario.mesh));
+        output::line(&format!("{:<width$}{}, {seeds} seeds", scenario.name, scenario.replay(scenario.first)));
     }
 }
 

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn row_names_the_command_that_shows_it_again() {
         let row = Row::new(&hunt(true));
-        let command = format!("kith-sim mesh {} --seed 3 --mutant fate-twice", scenarios::ALL[0].mesh);
+        let command = format!("kith-sim {} --seed 3 --mutant fate-twice", scenarios::ALL[0].command);
         assert_eq!((row.replay, row.after_s, row.seed), (Some(command), Some(9.0), Some(3)));
     }
 }
