@@ -18,6 +18,7 @@ use super::buffers::Buffered;
 use super::connection::{self, Established, Room};
 use super::handshake::{Duplex, greet_as_dialler, greet_as_listener, part};
 use super::shared::Shared;
+use super::strangers::Strangers;
 use super::tls::HandshakeError;
 use super::tls::Tls;
 use super::transport::Transport;
@@ -35,12 +36,15 @@ pub(crate) struct Gate {
     pub(crate) transport: Transport,
     /// Borrowed within one call, never across an await
     hello: RefCell<HelloTemplate>,
+    /// Those whose handshake fails
+    strangers: Strangers,
 }
 
 impl Gate {
     /// Must be called within the link thread's runtime
     pub(crate) fn new(room: Rc<Room>, key: Key, tls: Tls, hello: HelloTemplate) -> Self {
-        Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello) }
+        let strangers = Strangers::default();
+        Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello), strangers }
     }
 
     /// Hellos say this from now on
@@ -82,7 +86,10 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Opt
         }
         Err(reason) => {
             gate.shared().counters.failed_handshakes.add(1);
-            tracing::info!(event = "handshake_failed", ip = ?ip, reason = reason.word(), detail = %reason);
+            if let Some(count) = gate.strangers.count(gate.shared().clock.now()) {
+                let word = reason.word();
+                tracing::info!(event = "handshake_failed", count, ip = ?ip, reason = word, detail = %reason);
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ mod reader;
 mod registry;
 mod shared;
 mod state;
+mod strangers;
 mod tls;
 mod transport;
 mod wake;
