@@ -3,10 +3,11 @@
 //! Every change is made under a lock and replaces the file whole, so two terminals can work on one lab.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use kith_runtime::identity::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Condition, ProcessId};
@@ -130,10 +131,7 @@ pub(crate) fn is_free(dir: &Path) -> io::Result<bool> {
 /// # Errors
 /// The system refused, or the home has a key; what was made until then is left.
 pub(crate) fn make_home(home: &Path, secret: &[u8; 32]) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
-    let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(home.join("key"))?;
-    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    key.write_all(format!("{digits}\n").as_bytes())
+    Identity::from_seed(*secret).write(home).map_err(io::Error::other)
 }
 
 /// Removes a file, which may be gone already
@@ -201,7 +199,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let home = dir.path().join("alice");
         make_home(&home, &[0xab; 32]).expect("home");
-        assert_eq!(fs::read_to_string(home.join("key")).expect("key"), format!("{}\n", "ab".repeat(32)));
+        assert!(fs::read_to_string(home.join("key")).expect("key").starts_with(&"ab".repeat(32)));
         let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
         assert_eq!((mode(&home), mode(&home.join("key"))), (0o700, 0o600));
         assert!(make_home(&home, &[0; 32]).is_err());

@@ -2,26 +2,28 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `daemon.lock` | held by the running daemon; its process id and program |
+//! | `daemon.lock` | held by the running daemon; its process id and program, and a check |
 //! | `control.sock` | the daemon's socket, 0600 |
-//! | `control.path` | where that socket really is: a path over [`SOCKET_PATH_BYTES_MAX`] moves to a runtime directory |
+//! | `reserve` | nothing: room for a start on a full disk |
 //!
-//! The directory is 0700. Keys, logs of commands and in-boxes are put into it by those who own them.
+//! The directory is 0700, and all of it is in there: a copy of a home has no daemon. Keys, logs of commands and in-boxes are put into it by those who own them.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use kith_common::crypto;
+use crate::files;
 
 /// The longest path of a unix socket, in bytes: `sun_path` is 108 with its final zero
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 const LOCK_FILE: &str = "daemon.lock";
 const SOCKET_FILE: &str = "control.sock";
-const SOCKET_PATH_FILE: &str = "control.path";
+/// What is read of a lock at most: more than it has
+const LOCK_BYTES_MAX: u64 = 128;
 
 /// The two kinds of daemon that live in a home
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +75,9 @@ pub enum HomeError {
     /// The other kind of daemon lives in it
     #[error("{} is the home of a {program}; give another one with --home DIR", home.display())]
     OtherRole { home: PathBuf, program: String },
-    /// Even the fallback is too long
-    #[error("the socket's path {} is over {SOCKET_PATH_BYTES_MAX} bytes; set $XDG_RUNTIME_DIR to a short one", .0.display())]
-    SocketPath(PathBuf),
+    /// The lock's file is not what a daemon wrote, so nobody knows which kind of daemon lives here
+    #[error("{} is damaged; if no daemon runs there, remove it", .0.display())]
+    DamagedLock(PathBuf),
     #[error("cannot {action} {}: {error}", path.display())]
     Io { action: &'static str, path: PathBuf, error: io::Error },
 }
@@ -165,8 +167,9 @@ impl Home {
 
     /// The program that ran here last, if it is of the other kind
     pub(crate) fn other_program(&self) -> Option<String> {
-        let text = fs::read_to_string(self.file(LOCK_FILE)).ok()?;
-        text.split_whitespace().nth(1).filter(|program| *program != self.role.program).map(str::to_owned)
+        let (_, line) = files::read(&self.file(LOCK_FILE), LOCK_BYTES_MAX).ok()?;
+        let (_, program) = occupant(&line)?;
+        (program != self.role.program).then_some(program)
     }
 
     /// Claims the home for this process until the lock is dropped; the system drops it when the process ends, however
@@ -175,99 +178,85 @@ impl Home {
     /// [`HomeError::Locked`] while another daemon runs, [`HomeError::OtherRole`] if the other kind of daemon ran here.
     pub(crate) fn lock(&self) -> Result<Lock, HomeError> {
         let path = self.file(LOCK_FILE);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
-        let mut file = options.open(&path).map_err(failed("open", &path))?;
-        let mut text = String::new();
-        (&file).take(256).read_to_string(&mut text).map_err(failed("read", &path))?;
-        let mut words = text.split_whitespace();
-        let pid = words.next().and_then(|word| word.parse().ok());
-        let program = words.next().unwrap_or(self.role.program).to_owned();
+        let opened = match files::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => files::create_new(&path),
+            opened => opened,
+        };
+        let file = opened.map_err(failed("open", &path))?;
+        let mut line = Vec::new();
+        (&file).take(LOCK_BYTES_MAX).read_to_end(&mut line).map_err(failed("read", &path))?;
+        let occupant = occupant(&line);
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(HomeError::Locked { home: self.path.clone(), program, pid }),
+            Err(TryLockError::WouldBlock) => {
+                let (pid, program) = occupant.unzip();
+                let program = program.unwrap_or_else(|| self.role.program.to_owned());
+                return Err(HomeError::Locked { home: self.path.clone(), program, pid });
+            }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
         }
-        if program != self.role.program {
-            return Err(HomeError::OtherRole { home: self.path.clone(), program });
+        match occupant {
+            Some((_, program)) if program != self.role.program => {
+                return Err(HomeError::OtherRole { home: self.path.clone(), program });
+            }
+            // A daemon that was killed before it wrote anything leaves nothing.
+            None if !line.is_empty() => return Err(HomeError::DamagedLock(path)),
+            _ => {}
         }
-        let line = format!("{} {}\n", std::process::id(), self.role.program);
-        let written =
-            file.set_len(0).and_then(|()| io::Seek::rewind(&mut file)).and_then(|()| file.write_all(line.as_bytes()));
-        written.map_err(failed("write", &path))?;
-        Ok(Lock { _file: file })
+        let line = files::with_check(&format!("{} {}", std::process::id(), self.role.program));
+        // Over the old line, which needs no room on a full disk, and is there or not after a power cut but never half.
+        let written = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
+        written.and_then(|()| file.sync_all()).map_err(failed("write", &path))?;
+        files::sync_parent(&path).map_err(failed("sync the directory of", &path))?;
+        Ok(Lock { file, path })
     }
 
-    /// Makes the control socket, 0600, and writes down where it is; a socket left by a killed daemon is replaced
+    /// Makes the control socket, 0600; a socket left by a killed daemon is replaced
     ///
     /// # Errors
     /// [`HomeError`] if there is no place for it.
     pub(crate) fn bind_control(&self, _lock: &Lock) -> Result<ControlSocket, HomeError> {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let path = self.socket_path(runtime.as_deref());
-        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-            return Err(HomeError::SocketPath(path));
-        }
-        if let Some(directory) = path.parent().filter(|directory| *directory != self.path) {
-            create_private(directory)?;
-            let mode = fs::metadata(directory).map_err(failed("read", directory))?.mode();
-            if mode & 0o077 != 0 {
-                return Err(HomeError::Open(directory.to_owned()));
-            }
-        }
+        let path = self.file(SOCKET_FILE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("replace", &path)(error)),
             _ => {}
         }
-        let listener = UnixListener::bind(&path).map_err(failed("listen on", &path))?;
-        let socket = ControlSocket { listener, path: path.clone(), note: self.file(SOCKET_PATH_FILE) };
+        let listener = self.at_socket(|path| UnixListener::bind(path)).map_err(failed("listen on", &path))?;
+        let socket = ControlSocket { listener, path: path.clone() };
         // Between the two calls the directory, which is 0700, protects it.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed("close", &path))?;
-        self.write_private(SOCKET_PATH_FILE, path.as_os_str().as_encoded_bytes())?;
         Ok(socket)
     }
 
-    /// Where the running daemon's socket is: as it wrote down, else the usual place
-    pub(crate) fn control_path(&self) -> PathBuf {
-        use std::os::unix::ffi::OsStringExt;
-        match fs::read(self.file(SOCKET_PATH_FILE)) {
-            Ok(bytes) if !bytes.is_empty() => PathBuf::from(std::ffi::OsString::from_vec(bytes)),
-            _ => self.file(SOCKET_FILE),
-        }
-    }
-
-    fn socket_path(&self, runtime: Option<&Path>) -> PathBuf {
-        let usual = self.file(SOCKET_FILE);
-        if usual.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
-            return usual;
-        }
-        let hash = crypto::sha256(&[self.path.as_os_str().as_encoded_bytes()]);
-        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let own = format!("/tmp/kith-{}", rustix::process::geteuid().as_raw());
-        let directory = runtime.map(|runtime| runtime.join("kith")).unwrap_or_else(|| own.into());
-        directory.join(format!("{name}.sock"))
-    }
-
-    /// Replaces the file `name` by one with these bytes, 0600, whole or not at all, on disk when this returns
+    /// A connection to the daemon that runs here
     ///
     /// # Errors
-    /// [`HomeError::Io`]; the old file is still there.
-    pub(crate) fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
-        let path = self.file(name);
-        let draft = self.file(&format!("{name}.new"));
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(failed("write", &path))
+    /// [`io::Error`], if none does for one.
+    pub(crate) fn connect_control(&self) -> io::Result<UnixStream> {
+        self.at_socket(|path| UnixStream::connect(path))
     }
+
+    /// Does something at the socket's path: a long one is gone through the open directory, so that however long a home's
+    /// path is, its socket is in it, where nobody else can put one
+    fn at_socket<T>(&self, run: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let path = self.file(SOCKET_FILE);
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return run(&path);
+        }
+        let directory = File::open(&self.path)?;
+        run(&PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_FILE}", directory.as_raw_fd())))
+    }
+}
+
+/// The process and the program in a lock's file
+fn occupant(line: &[u8]) -> Option<(u32, String)> {
+    let (pid, program) = files::checked(line)?.split_once(' ')?;
+    Some((pid.parse().ok()?, program.to_owned()))
 }
 
 /// Makes a directory and those above it, 0700, and checks that it is ours: in `/tmp` somebody may have been first.
 fn create_private(path: &Path) -> Result<(), HomeError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+    files::create_directory(path).map_err(|error| {
         if path.exists() { HomeError::NotADirectory(path.to_owned()) } else { failed("make", path)(error) }
     })?;
     let metadata = fs::metadata(path).map_err(failed("read", path))?;
@@ -280,15 +269,23 @@ fn create_private(path: &Path) -> Result<(), HomeError> {
 /// A claim on a home; dropped, the home is free
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
-/// A listening control socket; dropped, the socket and the note of its place are removed
+impl Lock {
+    /// Whether the home is still the one that was claimed: not removed, moved away, or replaced by another one
+    pub(crate) fn holds(&self) -> bool {
+        let (Ok(own), Ok(there)) = (self.file.metadata(), fs::symlink_metadata(&self.path)) else { return false };
+        (own.dev(), own.ino()) == (there.dev(), there.ino())
+    }
+}
+
+/// A listening control socket; dropped, it is removed
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    note: PathBuf,
 }
 
 impl ControlSocket {
@@ -307,10 +304,8 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        for path in [&self.note, &self.path] {
-            if let Err(error) = fs::remove_file(path) {
-                tracing::debug!(path = %path.display(), reason = %error, "control socket not removed");
-            }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), reason = %error, "control socket not removed");
         }
     }
 }

@@ -7,6 +7,7 @@ mod start;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
@@ -17,13 +18,18 @@ use tokio::sync::{mpsc, watch};
 use crate::cli::Failure;
 use crate::config::HostConfig;
 use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
-use crate::home::HomeError;
+use crate::files;
+use crate::home::{HomeError, Lock};
 use crate::logging;
 
 pub use start::{Links, Start, StartError};
 
 /// From the first signal to the end; the driver logs out in it
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a daemon looks whether its home is still there: seldom enough to cost nothing, and a sender is told wrong
+/// for no longer
+const HOME_CHECK: Duration = Duration::from_secs(2);
 
 /// Why a daemon ended, or did not start; `E` is its driver's reason
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,12 @@ pub enum DaemonError<E> {
     /// The system refused something that a daemon needs
     #[error("cannot {action}: {error}")]
     Io { action: &'static str, error: io::Error },
+    /// Its home was removed, moved away or replaced: what it would acknowledge from then on would be nowhere
+    #[error(
+        "the home {} was removed or replaced under the running daemon; put it back and start again, or start with a new one",
+        .0.display()
+    )]
+    HomeLost(PathBuf),
     /// The driver did not start, or gave up
     #[error(transparent)]
     Driver(E),
@@ -91,8 +103,9 @@ where
     home.create()?;
     let lock = home.lock()?;
     if let Err(reason) = logging::init(&config.log, config.log_format) {
-        tracing::warn!(reason, "logging goes on as it was");
+        tracing::warn!(%reason, "logging goes on as it was");
     }
+    files::settle_reserve(home.path());
     raise_file_limit();
     let failed = |action| move |error| DaemonError::Io { action, error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -108,7 +121,10 @@ where
         let watcher = tokio::spawn(signals.watch(trigger));
         let path = home.path().display();
         tracing::info!(home = %path, socket = %socket.path().display(), pid = std::process::id(), "daemon started");
-        let ended = until_grace_is_over(driver(Seat { requests, shutdown: shutdown.clone() }), shutdown).await;
+        let ended = tokio::select! {
+            ended = until_grace_is_over(driver(Seat { requests, shutdown: shutdown.clone() }), shutdown) => ended,
+            () = loss_of(&lock) => Err(DaemonError::HomeLost(home.path().to_owned())),
+        };
         watcher.abort();
         server.abort();
         drop(socket);
@@ -127,6 +143,13 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(reason) = rustix::process::setrlimit(Resource::Nofile, raised) {
         tracing::warn!(event = "file_limit_not_raised", limit = limit.current, %reason);
+    }
+}
+
+/// Returns when the home is there no more: whatever is written into it from then on is lost with its files
+async fn loss_of(lock: &Lock) {
+    while lock.holds() {
+        tokio::time::sleep(HOME_CHECK).await;
     }
 }
 

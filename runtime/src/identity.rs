@@ -1,14 +1,16 @@
 //! Who this node is: its key on disk, its libp2p identity, and how often it has started.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kith_common::crypto::{Signature, Signer, Verifier};
 use kith_common::id::Key;
 use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
+
+use crate::files;
 
 /// The key's file in a node's home
 pub(crate) const KEY_FILE: &str = "key";
@@ -17,6 +19,8 @@ pub(crate) const BOOT_FILE: &str = "boot";
 
 /// Hexadecimal digits of the secret half
 const KEY_DIGITS: usize = 64;
+/// What is read of a key's file or a boot's at most: more than either has
+const BYTES_MAX: u64 = 128;
 
 /// A node's Ed25519 key
 #[derive(Clone)]
@@ -46,7 +50,10 @@ pub enum IdentityError {
     #[error("the key {path} can be read by others (mode {mode:04o}); if nobody has: chmod 600 {path}")]
     KeyIsOpen { path: PathBuf, mode: u32 },
     /// The key's file holds something else
-    #[error("{path} is not a Kith key ({KEY_DIGITS} hexadecimal digits); move it away to get a new identity")]
+    #[error(
+        "{path} is not a Kith key ({KEY_DIGITS} hexadecimal digits and a check), or it is damaged; put back a copy of it, \
+         or move it away to get a new identity, which has no right to the old one's name"
+    )]
     NotAKey { path: PathBuf },
     /// The boot file holds something else
     #[error("{path} is not a number of starts; write one larger than any before, for example: date +%s > {path}")]
@@ -73,8 +80,8 @@ impl Identity {
     pub fn load_or_create(home: &Path) -> Result<Self, IdentityError> {
         make_home(home)?;
         let path = home.join(KEY_FILE);
-        match File::open(&path) {
-            Ok(file) => Self::read(file, path),
+        match files::read(&path, BYTES_MAX) {
+            Ok((file, bytes)) => Self::read(&file, &bytes, path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let identity = Self::generate();
                 identity.write(home)?;
@@ -92,14 +99,20 @@ impl Identity {
     pub fn write(&self, home: &Path) -> Result<(), IdentityError> {
         make_home(home)?;
         let path = home.join(KEY_FILE);
-        let text = format!("{:?}\n", Key(self.secret_bytes()));
-        let temporary = write_temporary(home, KEY_FILE, &text)?;
-        // A link, unlike a rename, never replaces a key that another process wrote in the meantime.
-        let linked = fs::hard_link(&temporary, &path);
+        let text = files::with_check(&format!("{:?}", Key(self.secret_bytes())));
+        let temporary = home.join(format!(".{KEY_FILE}.{}", std::process::id()));
+        let write = || {
+            let mut file = files::create_new(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            // A link, unlike a rename, never replaces a key that another process wrote in the meantime.
+            fs::hard_link(&temporary, &path)
+        };
+        let written = write();
         let removed = fs::remove_file(&temporary);
-        linked.map_err(|source| IdentityError::Io { action: "make the key", path: path.clone(), source })?;
+        written.map_err(|source| IdentityError::Io { action: "make the key", path: path.clone(), source })?;
         removed.map_err(|source| IdentityError::Io { action: "remove", path: temporary, source })?;
-        sync_directory(home)
+        files::sync_parent(&path).map_err(|source| IdentityError::Io { action: "sync the directory of", path, source })
     }
 
     pub fn keypair(&self) -> Keypair {
@@ -115,23 +128,17 @@ impl Identity {
         Self { pair, key }
     }
 
-    fn read(file: File, path: PathBuf) -> Result<Self, IdentityError> {
+    fn read(file: &File, bytes: &[u8], path: PathBuf) -> Result<Self, IdentityError> {
         let metadata = file.metadata();
         let mode =
             metadata.map_err(|source| IdentityError::Io { action: "inspect", path: path.clone(), source })?.mode();
         if mode & 0o077 != 0 {
             return Err(IdentityError::KeyIsOpen { path, mode: mode & 0o7777 });
         }
-        let mut text = String::new();
-        let read = file.take(2 * KEY_DIGITS as u64).read_to_string(&mut text);
-        match read {
-            Err(source) if source.kind() != io::ErrorKind::InvalidData => {
-                Err(IdentityError::Io { action: "read", path, source })
-            }
-            _ => match text.trim_end().parse::<Key>() {
-                Ok(Key(seed)) => Ok(Self::from_seed(seed)),
-                Err(_) => Err(IdentityError::NotAKey { path }),
-            },
+        // A digit that has changed would be another key: another member, or another network.
+        match files::checked(bytes).map(str::parse::<Key>) {
+            Some(Ok(Key(seed))) => Ok(Self::from_seed(seed)),
+            _ => Err(IdentityError::NotAKey { path }),
         }
     }
 
@@ -177,44 +184,25 @@ pub(crate) fn key_of(peer_id: &PeerId) -> Option<Key> {
 /// [`IdentityError`]; the count is then as before, or one larger.
 pub fn next_boot(home: &Path) -> Result<u64, IdentityError> {
     let path = home.join(BOOT_FILE);
-    let last = match fs::read_to_string(&path) {
-        Ok(text) => text.trim_end().parse::<u64>().ok().filter(|boot| *boot < u64::MAX),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
-        Err(source) if source.kind() != io::ErrorKind::InvalidData => {
-            return Err(IdentityError::Io { action: "read", path, source });
+    let last = match files::read(&path, BYTES_MAX) {
+        Ok((_, bytes)) => {
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            text.trim_end().parse::<u64>().ok().filter(|boot| *boot < u64::MAX)
         }
-        Err(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
+        Err(source) => return Err(IdentityError::Io { action: "read", path, source }),
     };
     let Some(last) = last else { return Err(IdentityError::NotABoot { path }) };
     let boot = last + 1;
-    let temporary = write_temporary(home, BOOT_FILE, &format!("{boot}\n"))?;
-    fs::rename(&temporary, &path).map_err(|source| IdentityError::Io { action: "replace", path, source })?;
-    sync_directory(home)?;
+    let written = files::replace(&path, format!("{boot}\n").as_bytes());
+    written.map_err(|source| IdentityError::Io { action: "write", path, source })?;
     Ok(boot)
 }
 
 /// Makes the directory for its owner alone; what one that is there should look like is [`crate::home`]'s affair
 fn make_home(home: &Path) -> Result<(), IdentityError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
+    let made = files::create_directory(home);
     made.map_err(|source| IdentityError::Io { action: "create", path: home.to_path_buf(), source })
-}
-
-/// A file of one's own beside `name`, on disk; its name holds the process so that two starts don't share it.
-fn write_temporary(home: &Path, name: &str, text: &str) -> Result<PathBuf, IdentityError> {
-    let path = home.join(format!(".{name}.{}", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|source| IdentityError::Io { action: "write", path: path.clone(), source })?;
-    Ok(path)
-}
-
-/// A rename is durable when its directory is.
-fn sync_directory(home: &Path) -> Result<(), IdentityError> {
-    let synced = File::open(home).and_then(|directory| directory.sync_all());
-    synced.map_err(|source| IdentityError::Io { action: "sync", path: home.to_path_buf(), source })
 }
 
 #[cfg(test)]
@@ -251,7 +239,8 @@ mod tests {
     fn file_that_is_no_key_is_refused_and_kept() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(KEY_FILE);
-        for bytes in [&b"not a key"[..], &[0xff; 40], b""] {
+        let flipped = files::with_check(&"0a".repeat(32)).replacen("0a", "0b", 1);
+        for bytes in [&b"not a key"[..], &[0xff; 40], b"", flipped.as_bytes()] {
             fs::write(&path, bytes).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             let error = Identity::load_or_create(home.path()).unwrap_err();

@@ -22,6 +22,16 @@ pub enum LogTextError {
     },
 }
 
+/// Why logging does not begin
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogStartError {
+    #[error("the filter has a fault: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// It was begun before, and goes on as it was
+    #[error("logging was begun before: {0}")]
+    Started(Box<dyn std::error::Error + Send + Sync>),
+}
+
 /// How an event is written
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -81,15 +91,15 @@ impl fmt::Debug for Filter {
 ///
 /// # Errors
 /// When logging was started before, which goes on as it was, or the filter has a fault.
-pub(crate) fn init(filter: &Filter, format: Format) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(&filter.0).map_err(|error| error.to_string())?;
+pub(crate) fn init(filter: &Filter, format: Format) -> Result<(), LogStartError> {
+    let filter = EnvFilter::builder().parse(&filter.0)?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     let started = match format {
         Format::Text => builder.fmt_fields(debug_fn(write_field).delimited(" ")).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| error.to_string())
+    started.map_err(LogStartError::Started)
 }
 
 /// `key=value`, the value in quotes if it is not one word, so that lines can be taken apart again

@@ -4,43 +4,70 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use kith_runtime::config::HostSettings;
 use kith_runtime::control::peer::Request;
 use kith_runtime::home::{Home, PEER};
-use kith_runtime::host::{Seat, host};
+use kith_runtime::host::{DaemonError, Seat, host};
 use kith_runtime::logging::Format;
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOME: &str = "KITH_TEST_STUBBORN_DAEMON";
 
-fn be_a_stubborn_daemon(home: &Path) {
+fn run_stubborn_daemon(home: &Path) -> Result<(), DaemonError<std::io::Error>> {
     let home = Home::resolve(PEER, Some(home)).unwrap();
     let driver = |_seat: Seat<Request>| std::future::pending::<Result<(), std::io::Error>>();
     let settings = HostSettings { log_format: Some(Format::Json), ..HostSettings::default() };
-    host(&settings.decide(home).unwrap(), driver).unwrap();
+    host(&settings.decide(home).unwrap(), driver)
+}
+
+/// The test of this name in a process of its own, with a home to run its daemon in, and what it logs
+fn daemon_of(test: &str, home: &Path) -> (Child, Log) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env(HOME, home).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    (child, Log(log))
+}
+
+struct Log(BufReader<ChildStderr>);
+
+impl Log {
+    fn read_until(&mut self, words: &str) -> serde_json::Value {
+        let line = (&mut self.0).lines().find(|line| line.as_ref().unwrap().contains(words)).unwrap().unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
 }
 
 #[test]
 fn second_signal_ends_a_stubborn_daemon_at_once() {
     if let Some(home) = std::env::var_os(HOME) {
-        return be_a_stubborn_daemon(Path::new(&home));
+        return run_stubborn_daemon(Path::new(&home)).unwrap();
     }
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "second_signal_ends_a_stubborn_daemon_at_once", "--nocapture"]);
-    command.env(HOME, home.path()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut read_until = |words: &str| {
-        let line = log.find(|line| line.as_ref().unwrap().contains(words)).unwrap().unwrap();
-        serde_json::from_str::<serde_json::Value>(&line).unwrap()
-    };
-    let started = read_until("daemon started");
+    let (mut child, mut log) = daemon_of("second_signal_ends_a_stubborn_daemon_at_once", home.path());
+    let started = log.read_until("daemon started");
     assert_eq!(started["level"], "INFO");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(read_until("once more to end at once")["reason"], "SIGTERM");
+    assert_eq!(log.read_until("once more to end at once")["reason"], "SIGTERM");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 2));
+}
+
+#[test]
+fn daemon_whose_home_is_removed_says_so_and_ends() {
+    if let Some(home) = std::env::var_os(HOME) {
+        let ended = run_stubborn_daemon(Path::new(&home));
+        return assert!(matches!(ended, Err(DaemonError::HomeLost(_))));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    let (mut child, mut log) = daemon_of("daemon_whose_home_is_removed_says_so_and_ends", &home);
+    log.read_until("daemon started");
+    std::fs::remove_dir_all(&home).unwrap();
+    let ended = log.read_until("daemon ended");
+    assert!(ended["reason"].as_str().unwrap().contains("was removed or replaced under the running daemon"), "{ended}");
+    assert!(child.wait().unwrap().success());
 }

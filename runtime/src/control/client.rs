@@ -131,7 +131,7 @@ pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) ->
         return Err(ClientError::TooLong(line.len()));
     }
     line.push(b'\n');
-    let mut stream = UnixStream::connect(home.control_path()).map_err(|error| match error.kind() {
+    let mut stream = home.connect_control().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => no_daemon(home),
         _ => ClientError::Io(error),
     })?;

@@ -94,56 +94,63 @@ fn supernode_in_a_peers_home_is_refused() {
 }
 
 #[test]
+fn damaged_lock_is_refused_and_an_empty_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = home(directory.path());
+    drop(home.lock().unwrap());
+    let whole = fs::read(home.file(LOCK_FILE)).unwrap();
+    let flipped: Vec<u8> = whole.iter().map(|byte| if *byte == b'k' { b'j' } else { *byte }).collect();
+    fs::write(home.file(LOCK_FILE), flipped).unwrap();
+    assert!(matches!(home.lock().unwrap_err(), HomeError::DamagedLock(_)));
+    assert_eq!(home.other_program(), None);
+    fs::write(home.file(LOCK_FILE), "").unwrap();
+    drop(home.lock().unwrap());
+}
+
+#[test]
+fn lock_holds_until_its_home_is_removed_or_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = home(&directory.path().join("alice"));
+    home.create().unwrap();
+    let lock = home.lock().unwrap();
+    assert!(lock.holds());
+    fs::rename(home.path(), directory.path().join("moved")).unwrap();
+    assert!(!lock.holds());
+    home.create().unwrap();
+    let _other = home.lock().unwrap();
+    assert!(!lock.holds());
+}
+
+#[test]
 fn control_socket_is_private_replaces_a_dead_one_and_is_removed_after() {
     let directory = tempfile::tempdir().unwrap();
-    let home = home(directory.path());
-    home.create().unwrap();
-    let lock = home.lock().unwrap();
-    // As a killed daemon leaves it: the file is there and nobody listens.
-    drop(UnixListener::bind(home.file(SOCKET_FILE)).unwrap());
-    let socket = home.bind_control(&lock).unwrap();
-    assert_eq!(mode(socket.path()), 0o600);
-    assert_eq!(home.control_path(), socket.path());
-    std::os::unix::net::UnixStream::connect(home.control_path()).unwrap();
-    let path = socket.path().to_owned();
-    drop(socket);
-    assert!(!path.exists() && !home.file(SOCKET_PATH_FILE).exists());
-    assert_eq!(home.control_path(), home.file(SOCKET_FILE));
+    // One of a usual length, and one over what a socket's address holds.
+    for home in [home(&directory.path().join("alice")), home(&directory.path().join("h".repeat(120)))] {
+        home.create().unwrap();
+        let lock = home.lock().unwrap();
+        // As a killed daemon leaves it: the file is there and nobody listens.
+        drop(home.bind_control(&lock).unwrap().listener.try_clone().unwrap());
+        let socket = home.bind_control(&lock).unwrap();
+        assert_eq!((mode(socket.path()), socket.path()), (0o600, &*home.file(SOCKET_FILE)));
+        home.connect_control().unwrap();
+        drop(socket);
+        assert!(home.connect_control().is_err() && !home.file(SOCKET_FILE).exists());
+    }
 }
 
 #[test]
-fn socket_path_over_107_bytes_falls_back_to_a_short_directory() {
-    let at = |bytes: usize| home(Path::new(&format!("/{}", "h".repeat(bytes - 1))));
-    let short = at(SOCKET_PATH_BYTES_MAX - "/control.sock".len());
-    assert_eq!(short.socket_path(None), short.file(SOCKET_FILE));
-    assert_eq!(short.socket_path(None).as_os_str().len(), SOCKET_PATH_BYTES_MAX);
-
-    let long = at(SOCKET_PATH_BYTES_MAX - "/control.sock".len() + 1);
-    let fallback = long.socket_path(None);
-    assert!(fallback.starts_with(format!("/tmp/kith-{}", rustix::process::geteuid().as_raw())));
-    assert!(fallback.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
-    assert!(long.socket_path(Some(Path::new("/run/user/7"))).starts_with("/run/user/7/kith"));
-    assert_ne!(fallback, at(200).socket_path(None));
-}
-
-#[test]
-fn socket_of_a_long_home_is_found_through_its_note() {
+fn copy_of_a_home_has_no_daemon() {
     let directory = tempfile::tempdir().unwrap();
-    let home = home(&directory.path().join("h".repeat(120)));
-    home.create().unwrap();
-    let lock = home.lock().unwrap();
-    let socket = home.bind_control(&lock).unwrap();
-    assert!(!socket.path().starts_with(home.path()));
-    std::os::unix::net::UnixStream::connect(home.control_path()).unwrap();
-}
-
-#[test]
-fn private_file_is_replaced_whole_and_0600() {
-    let directory = tempfile::tempdir().unwrap();
-    let home = home(directory.path());
-    home.write_private("boot", b"12").unwrap();
-    home.write_private("boot", b"3").unwrap();
-    assert_eq!(fs::read(home.file("boot")).unwrap(), b"3");
-    assert_eq!(mode(&home.file("boot")), 0o600);
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    let (original, copy) = (home(&directory.path().join("h".repeat(120))), home(&directory.path().join("copy")));
+    original.create().unwrap();
+    copy.create().unwrap();
+    let lock = original.lock().unwrap();
+    let _socket = original.bind_control(&lock).unwrap();
+    for entry in fs::read_dir(original.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), copy.file(entry.file_name().to_str().unwrap())).unwrap();
+        }
+    }
+    assert!(copy.connect_control().is_err());
 }
