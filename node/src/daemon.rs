@@ -55,7 +55,12 @@ pub(crate) fn run(config: DaemonConfig) -> Result<(), DaemonError<PeerError>> {
 /// Runs a peer until its seat says that it is over
 async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), PeerError> {
     let mut start = Start::of(&config.host)?;
-    let mut inbox = InboxFile::open(&config.host.home.file("inbox.redb"), config.inbox_bytes_max)?;
+    let path = config.host.home.file("inbox.redb");
+    if start.boot > 1 && !path.exists() {
+        let reason = "this peer has started before: unread messages and the pinned network are gone with it";
+        tracing::warn!(event = "inbox_missing", path = %path.display(), reason);
+    }
+    let mut inbox = InboxFile::open(&path, config.inbox_bytes_max)?;
     let network = network(&config, &mut inbox)?;
     let remembered = inbox.names(SystemTime::now())?;
     let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);

@@ -23,17 +23,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kith_common::id::Name;
-use kith_common::mail::{self, Arrival, Kept, OVERHEAD_BYTES, Seen, Totals};
+use kith_common::mail::{self, Arrival, Kept, Seen, Totals};
 use kith_common::names::RECORDS_MAX;
 use kith_common::wire;
 use kith_common::wire::session::Record;
+use kith_runtime::files;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::watch;
 
 pub use self::error::InboxError;
 
 use self::error::Fault;
-use self::tables::{MESSAGES, META, NAMES, load, micros, open_file, prepare, store, stored, write};
+use self::tables::{MESSAGES, META, NAMES, load, micros, open_file, prepare, remove, store, stored, write};
 
 /// The in-box's size unless it is configured: a peer that nobody reads must not fill the disk
 pub const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -72,7 +73,7 @@ pub struct Selection {
 }
 
 /// Opens the database; whether its integrity is to be checked
-type Opener = Box<dyn Fn(bool) -> Result<Database, redb::DatabaseError> + Send>;
+type Opener = Box<dyn Fn(bool) -> Result<Database, Fault> + Send>;
 
 /// The in-box of one peer on disk; what is kept is decided by [`mail::Inbox`]
 pub struct InboxFile {
@@ -175,17 +176,15 @@ impl InboxFile {
     /// # Errors
     /// [`InboxError`]: all of them are still there.
     pub fn remove(&mut self, sequences: &[u64]) -> Result<u64, InboxError> {
-        let (messages, bytes) = self.write(|transaction| {
-            let mut table = transaction.open_table(MESSAGES)?;
-            let (mut messages, mut bytes) = (0, 0);
-            for sequence in sequences {
-                if let Some(row) = table.remove(sequence)? {
-                    messages += 1;
-                    bytes += row.value().5.len() as u64 + OVERHEAD_BYTES;
-                }
+        let removed = match self.write(|transaction| remove(transaction, sequences)) {
+            // Even a removal takes room before it makes some, and is the way out of a disk that the messages have filled.
+            Err(InboxError::DiskFull) => {
+                self.path.parent().into_iter().for_each(files::release_reserve);
+                self.write(|transaction| remove(transaction, sequences))
             }
-            Ok((messages, bytes))
-        })?;
+            removed => removed,
+        };
+        let (messages, bytes) = removed?;
         self.policy.handle_removed(messages, bytes);
         self.totals.send_replace(self.policy.totals());
         Ok(messages)
@@ -260,7 +259,7 @@ impl InboxFile {
 
     /// Opens the file and takes over what is in it
     fn connect(&mut self, check: bool) -> Result<(), InboxError> {
-        let db = (self.opener)(check).map_err(|error| InboxError::of(error.into(), &self.path))?;
+        let db = (self.opener)(check).map_err(|fault| fault.at(&self.path))?;
         let loaded = prepare(&db).and_then(|()| load(&db.begin_read()?));
         let (seen, totals) = loaded.map_err(|fault| self.failed(fault))?;
         self.db = Some(db);

@@ -23,7 +23,10 @@ pub enum InboxError {
     #[error("the in-box cannot be read or written: {0}; see to the disk, then start kith again")]
     Io(String),
     /// The file is not what was written
-    #[error("the in-box is damaged: {0}; move {path} away and start kith again", path = .1.display())]
+    #[error(
+        "the in-box is damaged: {0}; put back a copy of {path}, or move it away and start kith again without its messages",
+        path = .1.display()
+    )]
     Corrupted(String, PathBuf),
     /// A later version wrote the file
     #[error("the in-box has format {0}, this kith knows {FORMAT}: use the later version")]

@@ -1,12 +1,13 @@
 //! The tables in the in-box's file, and what is written to them and read.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kith_common::id::{Address, Key, MessageId};
-use kith_common::mail::{Arrival, Fingerprint, Kept, Plan, SEEN_MAX, Seen, Totals};
+use kith_common::mail::{Arrival, Fingerprint, Kept, OVERHEAD_BYTES, Plan, SEEN_MAX, Seen, Totals};
+use kith_runtime::files;
+use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
@@ -25,10 +26,24 @@ pub(super) const SEEN: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::ne
 pub(super) const NAMES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("names");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
-pub(super) fn open_file(path: &Path, check: bool) -> Result<Database, redb::DatabaseError> {
-    // redb would make it readable for everybody.
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    builder(check).create(path)
+/// Opens the file, or makes one with its tables in it, so that a file without bytes is none that a start was killed at
+pub(super) fn open_file(path: &Path, check: bool) -> Result<Database, Fault> {
+    let file = match files::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_file(path),
+        file => file?,
+    };
+    if file.metadata()?.len() == 0 {
+        return Err(Fault::Damaged("it has no bytes: what was in it is lost".to_owned()));
+    }
+    Ok(builder(check).create_with_backend(FileBackend::new(file)?)?)
+}
+
+fn make_file(path: &Path) -> Result<Database, Fault> {
+    files::create_whole(path, |file| {
+        let db = builder(false).create_with_backend(FileBackend::new(file)?)?;
+        prepare(&db)?;
+        Ok(db)
+    })
 }
 
 pub(super) fn builder(check: bool) -> Builder {
@@ -99,6 +114,19 @@ pub(super) fn store(transaction: &WriteTransaction, batch: &[Incoming], plan: &P
         }
     }
     Ok(())
+}
+
+/// Removes the messages that are there; how many those were, and their bytes with their overheads
+pub(super) fn remove(transaction: &WriteTransaction, sequences: &[u64]) -> Result<(u64, u64), Fault> {
+    let mut table = transaction.open_table(MESSAGES)?;
+    let (mut messages, mut bytes) = (0, 0);
+    for sequence in sequences {
+        if let Some(row) = table.remove(sequence)? {
+            messages += 1;
+            bytes += row.value().5.len() as u64 + OVERHEAD_BYTES;
+        }
+    }
+    Ok((messages, bytes))
 }
 
 pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, u64, &[u8])) -> Result<Stored, Fault> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use kith_common::id::{Address, Epoch, Key, MessageId};
-use kith_common::mail::SEEN_MAX;
+use kith_common::mail::{OVERHEAD_BYTES, SEEN_MAX};
 use kith_common::status::Status;
 use redb::StorageBackend;
 use tempfile::TempDir;
@@ -322,7 +322,7 @@ impl StorageBackend for Disk {
 impl Disk {
     fn open(&self) -> InboxFile {
         let disk = self.clone();
-        let opener = move |check| builder(check).create_with_backend(disk.clone());
+        let opener = move |check| Ok(builder(check).create_with_backend(disk.clone())?);
         InboxFile::open_with(Path::new("disk"), BYTES_MAX_DEFAULT, Box::new(opener)).unwrap()
     }
 
@@ -388,4 +388,16 @@ fn what_the_in_box_prints_shows_no_content() {
     inbox.keep(&[canary]).unwrap();
     let printed = format!("{inbox:?} {:?}", list(&mut inbox));
     assert!(printed.contains("6 bytes") && !printed.contains("canary") && !printed.contains("99, 97, 110"));
+}
+
+#[test]
+fn file_without_bytes_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("inbox.redb");
+    drop(InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap());
+    std::fs::write(&path, "").unwrap();
+    let error = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap_err();
+    assert!(matches!(&error, InboxError::Corrupted(why, _) if why.contains("no bytes")), "{error}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
 }
