@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::network::{Network, NetworkError};
-use crate::store::{Store, StoreError};
+use crate::store::{FILE_NAME, Store, StoreError};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,10 @@ async fn parts(
     }
     let home = config.host.home.path();
     let network = Network::load_or_create(home, start.identity.key())?;
+    if start.boot > 1 && !home.join(FILE_NAME).exists() {
+        let reason = "this supernode has started before: the owners of all names are forgotten with it";
+        tracing::warn!(event = "log_missing", path = %home.join(FILE_NAME).display(), reason);
+    }
     let (store, directory) = Store::open(home, incarnation)?;
     let (names, members) = (directory.accounts().len(), directory.members().len());
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());

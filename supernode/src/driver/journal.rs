@@ -1,7 +1,8 @@
 //! The log behind the core's port, for one supernode: one file, in a thread that waits for the disk.
 //!
-//! This supernode alone leads it, nothing that it holds is another's, and nothing is lost without its end: a disk that
-//! fails is an error, after which the supernode must stop.
+//! This supernode alone leads it, and nothing that it holds is another's. While the disk is full all that is proposed is
+//! lost, and whoever waits is told to try again: renewals, look-ups and relays need no log, and go on. Any other failure
+//! of the disk is an error, after which the supernode must stop.
 
 use std::sync::mpsc as blocking;
 use std::thread;
@@ -60,7 +61,11 @@ fn write(mut store: Store, jobs: &blocking::Receiver<Job>, teller: &mpsc::Sender
     while let Ok(job) = jobs.recv() {
         let told = match job {
             Job::Append(group) => Some(append(&mut store, group)),
-            Job::Snapshot(directory) => store.snapshot(&directory).err().map(Err),
+            // The next group finds the disk as full, and the snapshot is due again after it.
+            Job::Snapshot(directory) => match store.snapshot(&directory) {
+                Err(error) if !error.is_passing() => Some(Err(error)),
+                _ => None,
+            },
         };
         let Some(told) = told else { continue };
         let failed = told.is_err();
@@ -72,11 +77,28 @@ fn write(mut store: Store, jobs: &blocking::Receiver<Job>, teller: &mpsc::Sender
 
 /// The store numbers the commands: what is told of them has its indices
 fn append(store: &mut Store, group: Vec<Proposal>) -> Told {
-    let indices = store.append(group.iter().map(|proposal| &proposal.command))?;
+    let found = match store.reopen() {
+        Err(error) if error.is_passing() => return Ok(lost(&group, &error)),
+        found => found?,
+    };
+    // Of a group that was told as lost, this is on the disk after all.
+    let found = found.into_iter().map(|(index, command)| LogEvent::Committed { index, command, number: None });
+    let found: Vec<LogEvent> = found.collect();
+    let indices = match store.append(group.iter().map(|proposal| &proposal.command)) {
+        Err(error) if error.is_passing() => {
+            return Ok(found.into_iter().chain(lost(&group, &error)).collect());
+        }
+        indices => indices?,
+    };
     let committed = indices.zip(group).map(|(index, Proposal { number, command })| {
         let number = Some(number);
         LogEvent::Committed { index, command, number }
     });
     let grown = store.is_snapshot_due().then_some(LogEvent::Grown);
-    Ok(committed.chain(grown).collect())
+    Ok(found.into_iter().chain(committed).chain(grown).collect())
+}
+
+fn lost(group: &[Proposal], error: &StoreError) -> Vec<LogEvent> {
+    tracing::error!(event = "log_not_written", commands = group.len(), reason = %error);
+    group.iter().map(|proposal| LogEvent::Lost { number: proposal.number }).collect()
 }

@@ -9,22 +9,24 @@
 //! | `meta` | `"format"` | [`FORMAT`] |
 //!
 //! A check is the first 8 bytes of SHA-256(index, little endian ‖ value). There is one snapshot at most, and the log
-//! goes on where it ends. Every call blocks until the disk has answered: it belongs in a thread of its own. After an
-//! error nobody knows what is on the disk, so every later call fails too, and the supernode must end; the next start
-//! finds all that was acknowledged, and perhaps the batch that was not.
+//! goes on where it ends. Every call blocks until the disk has answered: it belongs in a thread of its own.
+//!
+//! After an error nobody knows whether the last batch is on the disk. A full disk is waited for: the next call opens the
+//! file anew, and [`Store::reopen`] says what of that batch is there after all. After any other error every later call
+//! fails, too, and the supernode must end; the next start finds all that was acknowledged, and perhaps that batch.
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kith_common::crypto;
 use kith_common::directory::{Command, CommandError, Directory, RestoreError};
 use kith_common::wire::WireError;
+use kith_runtime::files;
+use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 /// The file in the supernode's home
@@ -56,6 +58,11 @@ impl StoreError {
     pub const fn fault(&self) -> &Fault {
         &self.fault
     }
+
+    /// Whether the store may be of use again
+    pub const fn is_passing(&self) -> bool {
+        matches!(self.fault, Fault::Full)
+    }
 }
 
 /// What went wrong with the log
@@ -65,8 +72,13 @@ pub enum Fault {
     #[error("another supernode is using it; stop that one, or give this one a home of its own with --home")]
     Locked,
     /// No space is left; the last batch may or may not be in the log, and was not acknowledged
-    #[error("the disk is full; make room and start the supernode again, nothing acknowledged is lost")]
+    #[error("the disk is full; make room, nothing acknowledged is lost")]
     Full,
+    /// Somebody, or a power cut, took all of it
+    #[error(
+        "it has no bytes, so the owners of all names are lost; put back a copy of it, or move it away to begin without any names"
+    )]
+    Emptied,
     /// The bytes are not what was written
     #[error("it is damaged ({0}); put back a copy of it, or move it away to begin without any names")]
     Damaged(String),
@@ -86,14 +98,24 @@ pub enum Fault {
     Stopped,
 }
 
-#[derive(Debug)]
+/// Opens the database; whether its integrity is to be checked
+type Opener = Box<dyn Fn(bool) -> Result<Database, Fault> + Send>;
+
 pub struct Store {
-    db: Database,
+    opener: Opener,
+    /// `None` after the disk was full: redb wants to be opened anew after every failed write
+    db: Option<Database>,
     path: PathBuf,
     last: u64,
     snapshot_at: u64,
     snapshot_bytes: u64,
     stopped: bool,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).field("last", &self.last).finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -108,17 +130,14 @@ impl Store {
     /// [`StoreError`] says what is wrong with the file and what to do; a damaged one is left as it is.
     pub fn open(home: &Path, incarnation: u32) -> Result<(Self, Directory), StoreError> {
         let path = home.join(FILE_NAME);
-        let opened = open_file(home, &path).and_then(|db| Self::recover(path.clone(), db, incarnation));
-        opened.map_err(|fault| StoreError { path, fault })
+        let file = path.clone();
+        let opener = move |check| open_file(&file, check);
+        Self::open_with(path.clone(), Box::new(opener), incarnation).map_err(|fault| StoreError { path, fault })
     }
 
-    fn recover(path: PathBuf, db: Database, incarnation: u32) -> Result<(Self, Directory), Fault> {
-        let transaction = write(&db)?;
-        check_format(&transaction)?;
-        transaction.open_table(LOG)?;
-        transaction.open_table(SNAPSHOT)?;
-        transaction.commit()?;
-
+    fn open_with(path: PathBuf, opener: Opener, incarnation: u32) -> Result<(Self, Directory), Fault> {
+        let db = opener(true)?;
+        prepare(&db)?;
         let (mut directory, snapshot_bytes) = read_snapshot(&db, incarnation)?;
         let snapshot_at = directory.applied();
         read_log(&db, &mut directory)?;
@@ -127,7 +146,7 @@ impl Store {
             path = %path.display(), snapshot_at, last, names = directory.accounts().len(),
             sessions = directory.sessions().len(), reason = "start", "directory read"
         );
-        Ok((Self { db, path, last, snapshot_at, snapshot_bytes, stopped: false }, directory))
+        Ok((Self { opener, db: Some(db), path, last, snapshot_at, snapshot_bytes, stopped: false }, directory))
     }
 
     /// The index of the last command in the log; 0 before the first
@@ -139,7 +158,8 @@ impl Store {
     /// ones after [`Self::last`]
     ///
     /// # Errors
-    /// [`StoreError`]: they may or may not be in the log, and must not be acknowledged or applied; the supernode must end.
+    /// [`StoreError`]: they may or may not be in the log, and must not be acknowledged or applied. Unless
+    /// [`StoreError::is_passing`] the supernode must end.
     pub fn append<'a>(&mut self, commands: impl IntoIterator<Item = &'a Command>) -> Result<Range<u64>, StoreError> {
         self.guard(|store| store.try_append(commands))
     }
@@ -152,14 +172,43 @@ impl Store {
     /// Keeps `directory` and cuts the commands that are in it from the log
     ///
     /// # Errors
-    /// [`StoreError`]: the log is as before or cut, and tells the same either way; the supernode must end.
+    /// [`StoreError`]: the log is as before or cut, and tells the same either way; unless [`StoreError::is_passing`] the
+    /// supernode must end.
     pub fn snapshot(&mut self, directory: &Directory) -> Result<(), StoreError> {
         self.guard(|store| store.try_snapshot(directory))
     }
 
+    /// After a full disk: the file is opened anew, and what of the last batch is in it after all is told, with its indices
+    ///
+    /// # Errors
+    /// [`StoreError`] as for [`Self::append`]; nothing was changed.
+    pub fn reopen(&mut self) -> Result<Vec<(u64, Command)>, StoreError> {
+        self.guard(|store| {
+            if store.db.is_some() {
+                return Ok(Vec::new());
+            }
+            let db = (store.opener)(false)?;
+            let mut found = Vec::new();
+            for entry in db.begin_read()?.open_table(LOG)?.range(store.last + 1..)? {
+                let (index, value) = entry?;
+                found.push((index.value(), read_entry(index.value(), value.value())?));
+            }
+            store.last += found.len() as u64;
+            store.db = Some(db);
+            Ok(found)
+        })
+    }
+
+    fn db(&self) -> Result<&Database, Fault> {
+        self.db.as_ref().ok_or(Fault::Full)
+    }
+
     fn guard<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, StoreError> {
         let result = if self.stopped { Err(Fault::Stopped) } else { call(self) };
-        self.stopped |= result.is_err();
+        match &result {
+            Err(Fault::Full) => self.db = None,
+            result => self.stopped |= result.is_err(),
+        }
         result.map_err(|fault| StoreError { path: self.path.clone(), fault })
     }
 
@@ -169,7 +218,7 @@ impl Store {
         if commands.peek().is_none() {
             return Ok(first..first);
         }
-        let transaction = write(&self.db)?;
+        let transaction = write(self.db()?)?;
         let mut end = first;
         {
             let mut log = transaction.open_table(LOG)?;
@@ -186,7 +235,7 @@ impl Store {
     fn try_snapshot(&mut self, directory: &Directory) -> Result<(), Fault> {
         let index = directory.applied();
         let bytes = directory.snapshot()?;
-        let transaction = write(&self.db)?;
+        let transaction = write(self.db()?)?;
         {
             let mut snapshots = transaction.open_table(SNAPSHOT)?;
             snapshots.retain(|_, _| false)?;
@@ -201,20 +250,45 @@ impl Store {
     }
 }
 
-fn open_file(home: &Path, path: &Path) -> Result<Database, Fault> {
-    if !path.exists() {
-        // Names and where people are is nobody else's business, whatever the umask.
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-        File::open(home)?.sync_all()?;
+/// Opens the file, or makes one with its tables in it, so that a file without bytes is none that a start was killed at
+fn open_file(path: &Path, check: bool) -> Result<Database, Fault> {
+    let file = match files::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_file(path),
+        file => file?,
+    };
+    if file.metadata()?.len() == 0 {
+        return Err(Fault::Emptied);
     }
-    Ok(builder().create(path)?)
+    Ok(builder(check).create_with_backend(FileBackend::new(file)?)?)
 }
 
-fn builder() -> redb::Builder {
+fn make_file(path: &Path) -> Result<Database, Fault> {
+    files::create_whole(path, |file| {
+        let db = builder(false).create_with_backend(FileBackend::new(file)?)?;
+        prepare(&db)?;
+        Ok(db)
+    })
+}
+
+fn builder(check: bool) -> redb::Builder {
     let mut builder = Database::builder();
     // Without it a file that was damaged after a good end would be trusted, and could end in a panic.
-    builder.set_check_integrity_on_open(true);
+    builder.set_check_integrity_on_open(check);
     builder
+}
+
+/// Makes the tables of a new file, and refuses those of another format
+fn prepare(db: &Database) -> Result<(), Fault> {
+    match db.begin_read()?.open_table(META) {
+        Ok(meta) => return check_format(meta.get("format")?.map(|format| format.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let transaction = write(db)?;
+    transaction.open_table(META)?.insert("format", FORMAT)?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(SNAPSHOT)?;
+    Ok(transaction.commit()?)
 }
 
 fn write(db: &Database) -> Result<WriteTransaction, Fault> {
@@ -223,16 +297,11 @@ fn write(db: &Database) -> Result<WriteTransaction, Fault> {
     Ok(transaction)
 }
 
-fn check_format(transaction: &WriteTransaction) -> Result<(), Fault> {
-    let mut meta = transaction.open_table(META)?;
-    let format = meta.get("format")?.map(|format| format.value());
+fn check_format(format: Option<u64>) -> Result<(), Fault> {
     match format {
         Some(FORMAT) => Ok(()),
         Some(other) => Err(Fault::Version(format!("format {other}, this is format {FORMAT}"))),
-        None => {
-            meta.insert("format", FORMAT)?;
-            Ok(())
-        }
+        None => Err(damaged("its format has no number")),
     }
 }
 
@@ -256,11 +325,14 @@ fn read_log(db: &Database, directory: &mut Directory) -> Result<(), Fault> {
         if index != directory.applied() + 1 {
             return Err(damaged(format!("entry {index} follows on {}", directory.applied())));
         }
-        let bytes = unchecked(index, value.value());
-        let bytes = bytes.ok_or_else(|| damaged(format!("the check of entry {index} is wrong")))?;
-        directory.apply(index, &Command::from_bytes(bytes)?);
+        directory.apply(index, &read_entry(index, value.value())?);
     }
     Ok(())
+}
+
+fn read_entry(index: u64, value: &[u8]) -> Result<Command, Fault> {
+    let bytes = unchecked(index, value).ok_or_else(|| damaged(format!("the check of entry {index} is wrong")))?;
+    Ok(Command::from_bytes(bytes)?)
 }
 
 fn check(index: u64, bytes: &[u8]) -> [u8; 8] {

@@ -304,7 +304,9 @@ impl StorageBackend for Disk {
 
 impl Disk {
     fn open(&self) -> Result<(Store, Directory), Fault> {
-        Store::recover(PathBuf::from("disk"), builder().create_with_backend(self.clone())?, 0)
+        let disk = self.clone();
+        let opener = move |check| Ok(builder(check).create_with_backend(disk.clone())?);
+        Store::open_with(PathBuf::from("disk"), Box::new(opener), 0)
     }
 
     /// The disk as it was after its first `count` operations
@@ -392,7 +394,7 @@ fn last_write_torn_in_the_middle_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn full_disk_stops_the_store_and_loses_nothing_acknowledged() {
+fn full_disk_is_waited_for_and_loses_nothing_acknowledged() {
     let disk = Disk::default();
     let (mut store, mut directory) = disk.open().unwrap();
     append(&mut store, &mut directory, &logins(0..10));
@@ -407,9 +409,14 @@ fn full_disk_stops_the_store_and_loses_nothing_acknowledged() {
     };
     assert!(matches!(error.fault(), Fault::Full), "{error}");
     assert!(error.to_string().contains("the disk is full; make room"));
-    assert!(matches!(store.append(&logins(0..1)).unwrap_err().fault, Fault::Stopped));
-    drop(store);
+    assert!(error.is_passing() && store.append(&logins(0..1)).unwrap_err().is_passing());
     disk.0.lock().unwrap().room = None;
+    // The batch that failed may be there after all, and nothing else is.
+    for (index, command) in store.reopen().unwrap() {
+        directory.apply(index, &command);
+    }
+    append(&mut store, &mut directory, &logins(90_000..90_010));
+    drop(store);
     assert_eq!(bytes_of(&disk.open().unwrap().1), bytes_of(&directory));
 }
 
@@ -426,4 +433,16 @@ fn failed_sync_stops_the_store() {
     assert!(matches!(store.append(&logins(10..11)).unwrap_err().fault, Fault::Stopped));
     assert!(matches!(store.snapshot(&directory).unwrap_err().fault, Fault::Stopped));
     assert_eq!(store.last(), 10);
+}
+
+#[test]
+fn file_without_bytes_is_refused_and_left_as_it_is() {
+    let home = home();
+    written(&home);
+    let path = home.path().join(FILE_NAME);
+    std::fs::write(&path, "").unwrap();
+    let fault = fault(&home);
+    assert!(matches!(fault, Fault::Emptied) && fault.to_string().contains("put back a copy"), "{fault}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
 }
