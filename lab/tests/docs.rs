@@ -183,6 +183,18 @@ fn programs() -> BTreeMap<&'static str, Command> {
     ])
 }
 
+#[test]
+fn programs_know_exactly_the_variables_that_something_of_ours_reads() {
+    fn read(command: &Command) -> Vec<String> {
+        let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
+        own.chain(command.get_subcommands().flat_map(read)).collect()
+    }
+    // The compose file reads two, and the end-to-end tests one.
+    let others = ["KITH_IMAGE_TAG", "KITH_IMAGE_TARGET", "KITH_LAB_TEST_SEED"].map(String::from);
+    let read: BTreeSet<String> = programs().values().flat_map(read).chain(others).collect();
+    assert_eq!(read, kith_runtime::cli::VARIABLES.map(String::from).into());
+}
+
 /// The commands in a line of code, each as its words; what cannot be taken apart is none
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word, mut quote) = (Vec::new(), Vec::new(), None::<String>, None);

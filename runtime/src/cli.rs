@@ -10,21 +10,23 @@
 
 mod answer;
 mod completions;
+mod environment;
 mod screen;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use answer::{Answer, ask};
+pub use environment::VARIABLES;
 pub use screen::{Failure, Screen, Stop, count, escaped, short, size, span, table, time};
 
 use self::completions::Completions;
+use self::environment::deafened;
 use self::screen::EXIT_USAGE;
 use crate::home::{Home, Role};
 
@@ -89,12 +91,13 @@ impl Program {
         let args: Vec<OsString> = args.collect();
         let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
         let program = self.role.program;
-        let command = without_empty_environment(self.command::<V>());
+        let command = deafened(self.command::<V>(), &args, &|name| std::env::var_os(name));
         let cli = command.try_get_matches_from(args).and_then(|matches| Cli::<V>::from_arg_matches(&matches));
         match cli {
             Ok(cli) => {
                 let mut screen = Screen::standard(cli.json);
-                let end = self.run(cli, &mut screen);
+                let end = environment::check(std::env::vars_os()).map_err(Stop::from);
+                let end = end.and_then(|()| self.run(cli, &mut screen));
                 finish(program, &mut screen, end)
             }
             Err(error) => usage(program, &error, wants_json),
@@ -137,16 +140,4 @@ fn usage(program: &str, error: &clap::Error, json: bool) -> ExitCode {
         tracing::trace!(reason = "output closed", "help not printed");
     }
     ExitCode::from(if is_help { 0 } else { EXIT_USAGE })
-}
-
-/// The command, deaf to variables of the environment that are empty: compose files set what nobody gave to nothing
-fn without_empty_environment(command: Command) -> Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let deafen = |arg: Arg| match arg.get_env().is_some_and(is_empty) {
-        true => arg.env(Resettable::<clap::builder::OsStr>::Reset),
-        false => arg,
-    };
-    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    let command = command.mut_args(deafen);
-    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, without_empty_environment))
 }
