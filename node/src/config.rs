@@ -9,8 +9,8 @@ use std::time::Duration;
 use kith_common::id::{Name, NetworkId};
 use kith_common::wire::session::{LOCATIONS_MAX, Location};
 use kith_runtime::config::{
-    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, load, missing, number, text, texts,
-    undecided,
+    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, text,
+    texts, undecided,
 };
 use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
@@ -32,10 +32,11 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "texts")]
     pub supernodes: Option<Vec<Endpoint<SUPERNODE_PORT>>>,
 
-    /// IP address and port to listen on; port 0 lets the system choose [default: 0.0.0.0:0]
-    #[arg(long, env = "KITH_LISTEN", value_name = "IP:PORT")]
-    #[serde(deserialize_with = "text")]
-    pub listen: Option<Listen>,
+    /// IP address to listen on; port 0, or none, lets the system choose; give it once for each, [::] is all of both families
+    /// [default: [::]:0]
+    #[arg(long, env = "KITH_LISTEN", value_name = "IP[:PORT]", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub listen: Option<Vec<Listen<0>>>,
 
     /// Where other peers can dial this one, at most 4 [default: the listening port at the IP the supernode sees]
     #[arg(long, env = "KITH_EXTERNAL", value_name = "HOST:PORT", value_delimiter = ',')]
@@ -87,7 +88,7 @@ impl Settings {
     /// What holds where nobody says anything; `config/node.toml` gives the reasons
     pub(crate) fn defaults() -> Self {
         Self {
-            listen: "0.0.0.0:0".parse().ok(),
+            listen: "[::]:0".parse().ok().map(|listen| vec![listen]),
             external: Some(Vec::new()),
             inbox_bytes_max: Some(Within::clamped(crate::inbox::BYTES_MAX_DEFAULT)),
             links_max: Some(Within::clamped(64)),
@@ -109,8 +110,8 @@ pub(crate) struct DaemonConfig {
     pub name: Name,
     /// To log in to, in the order in which they are tried; at least one, at most [`SUPERNODES_MAX`]
     pub supernodes: Vec<Location>,
-    /// Port 0 lets the system choose
-    pub listen: Multiaddr,
+    /// At least one; port 0 lets the system choose
+    pub listen: Vec<Multiaddr>,
     /// At most [`LOCATIONS_MAX`]; none means what the supernode sees
     pub external: Vec<Location>,
     /// None means that of the first login
@@ -159,7 +160,7 @@ impl DaemonConfig {
             host: settings.host.decide(home)?,
             name,
             supernodes,
-            listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
+            listen: listen_at(settings.listen.as_deref())?,
             external,
             network,
             inbox_bytes_max: number("inbox_bytes_max", settings.inbox_bytes_max)?,

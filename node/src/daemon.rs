@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use kith_common::id::NetworkId;
 use kith_common::peer::{Peer, PeerConfig};
+use kith_common::session::listening;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::wire::session::{Locations, Role};
 use kith_runtime::clock::Clock;
@@ -67,14 +68,14 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
     let link = link_config(&config, hello, start.clock, start.rng.next_u64());
-    let Links { handle: links, events, listen, port: listen_port } = start.links(&config.host, link).await?;
+    let Links { handle: links, events, listen } = start.links(&config.host, link).await?;
     let session = MembershipConfig {
         name: config.name.clone(),
         supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
         network,
         secret: config.host.secret.clone(),
         external: Locations::truncated(config.external.clone()),
-        listen_port,
+        listening: listening(listen.addresses()),
     };
     let Start { clock, identity, boot, rng } = start;
     let peer = PeerConfig { session, neighbourhood: Default::default(), boot };
@@ -103,7 +104,7 @@ fn network(config: &DaemonConfig, inbox: &mut InboxFile) -> Result<Option<Networ
 
 fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: u64) -> LinkConfig {
     let mut link = LinkConfig::of_peer(hello, clock, seed);
-    link.listen = vec![config.listen.clone()];
+    link.listen = config.listen.clone();
     link.limits.links_max = config.links_max;
     link.deadlines.dial = config.dial_timeout;
     link.deadlines.handshake = config.handshake_timeout;

@@ -7,6 +7,8 @@ mod host;
 mod layer;
 mod value;
 
+use libp2p::Multiaddr;
+
 /// For [`layer!`](crate::layer), whose callers need not name it themselves
 #[doc(hidden)]
 pub use ::toml;
@@ -22,6 +24,17 @@ pub fn undecided(key: &'static str, fault: impl Into<String>) -> ConfigError {
 /// The error for a setting that has no value
 pub fn missing(key: &'static str) -> ConfigError {
     undecided(key, "no value")
+}
+
+/// Where to listen
+///
+/// # Errors
+/// [`ConfigError`] if nothing is left of the list: a daemon that listens nowhere would be found by nobody.
+pub fn listen_at<const PORT: u16>(listen: Option<&[Listen<PORT>]>) -> Result<Vec<Multiaddr>, ConfigError> {
+    match listen.unwrap_or_default() {
+        [] => Err(missing("listen")),
+        listen => Ok(listen.iter().map(|listen| listen.multiaddr().clone()).collect()),
+    }
 }
 
 /// The number of a setting that has a default

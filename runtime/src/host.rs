@@ -22,7 +22,7 @@ use crate::files;
 use crate::home::{HomeError, Lock};
 use crate::logging;
 
-pub use start::{Links, Start, StartError};
+pub use start::{Links, ListenAddresses, Start, StartError};
 
 /// From the first signal to the end; the driver logs out in it
 pub const GRACE: Duration = Duration::from_secs(5);

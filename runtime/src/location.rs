@@ -3,7 +3,7 @@
 //! People write `supernode-1:7400`, `10.0.0.7`, `[::1]:7400` or a multiaddr; the wire carries the multiaddr's text. A
 //! location has exactly two parts: a host (`ip4`, `ip6`, `dns`, `dns4`, `dns6`) and a TCP port.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
@@ -93,6 +93,11 @@ pub(crate) fn ip_of(location: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(ip.to_canonical()),
         _ => None,
     })
+}
+
+/// The address and port of a location; `None` for one with a name
+pub fn socket_of(location: &Multiaddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(ip_of(location)?, port_of(location)?))
 }
 
 /// The location of `port` at `ip`

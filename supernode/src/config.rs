@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
 use kith_runtime::config::{
-    ConfigError, HostConfig, HostSettings, Layer, Listen, Source, Within, load, missing, number, text, undecided,
+    ConfigError, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, texts, undecided,
 };
 use kith_runtime::home::Home;
+use kith_runtime::location::SUPERNODE_PORT;
 use libp2p::Multiaddr;
 
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct Settings {
-    /// IP address and port to listen on; port 0 lets the system choose [default: 0.0.0.0:7400]
-    #[arg(long, env = "KITH_LISTEN", value_name = "IP:PORT")]
-    #[serde(deserialize_with = "text")]
-    pub listen: Option<Listen>,
+    /// IP address to listen on; port 7400 if none is written, 0 lets the system choose; give it once for each, [::] is all of both families
+    /// [default: [::]:7400]
+    #[arg(long, env = "KITH_LISTEN", value_name = "IP[:PORT]", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub listen: Option<Vec<Listen<SUPERNODE_PORT>>>,
 
     /// Neighbours that a peer has on average, even, 4 to 40 [default: what the network has, 16 for a new one]
     #[arg(long, env = "KITH_DEGREE", value_name = "D")]
@@ -44,7 +46,7 @@ impl Settings {
     /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
     pub(crate) fn defaults() -> Self {
         Self {
-            listen: "0.0.0.0:7400".parse().ok(),
+            listen: "[::]:7400".parse().ok().map(|listen| vec![listen]),
             lease_ms: Some(Within::clamped(30_000)),
             links_max: Some(Within::clamped(4_096)),
             host: HostSettings::defaults(),
@@ -57,8 +59,8 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonConfig {
     pub host: HostConfig,
-    /// Port 0 lets the system choose
-    pub listen: Multiaddr,
+    /// At least one; port 0 lets the system choose
+    pub listen: Vec<Multiaddr>,
     /// Even, 4 to 40; `None` leaves it as it is in the network
     pub degree: Option<u8>,
     /// How long a session lasts without a renewal
@@ -85,7 +87,7 @@ impl DaemonConfig {
         }
         Ok(Self {
             host: settings.host.decide(home)?,
-            listen: settings.listen.ok_or_else(|| missing("listen"))?.multiaddr().clone(),
+            listen: listen_at(settings.listen.as_deref())?,
             degree,
             lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
             links_max: number("links_max", settings.links_max)? as usize,
@@ -122,6 +124,15 @@ mod tests {
         assert!(decide("degree = 7").unwrap_err().contains("even and from 4 to 40"));
         assert_eq!(decide("degree = 8").unwrap().degree, Some(8));
         assert_eq!(decide("").unwrap().degree, None);
+    }
+
+    #[test]
+    fn bare_address_to_listen_on_has_the_port_that_peers_try() {
+        let listen = decide("listen = [\"0.0.0.0\", \"[::1]:1\"]").unwrap().listen;
+        assert_eq!(
+            listen.iter().map(|at| at.to_string()).collect::<Vec<_>>(),
+            ["/ip4/0.0.0.0/tcp/7400", "/ip6/::1/tcp/1"]
+        );
     }
 
     #[test]

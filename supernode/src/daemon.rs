@@ -74,7 +74,7 @@ async fn parts(
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
     let mut link = LinkConfig::of_supernode(hello, start.clock, start.rng.next_u64());
-    link.listen = vec![config.listen.clone()];
+    link.listen = config.listen.clone();
     link.limits.links_max = config.links_max;
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
     let admission = Arc::new(AdmissionConfig {

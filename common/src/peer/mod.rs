@@ -51,7 +51,7 @@ use crate::time::{Instant, earliest};
 use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
 use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
-use crate::wire::session::Record;
+use crate::wire::session::{Listening, Record};
 
 /// What a peer takes of what arrives: the forwarder is to deliver packets of these kinds
 pub const PAYLOADS: [PayloadKind; 3] = [PayloadKind::Message, PayloadKind::Undeliverable, PayloadKind::Hop];
@@ -133,6 +133,11 @@ impl<S: Signer> Peer<S> {
     pub fn look_up(&mut self, now: Instant, name: Name) {
         let local = self.local(&name);
         self.names.look_up(now, name, local);
+    }
+
+    /// The peer listens there from now on; the next login tells it
+    pub fn set_listening(&mut self, listening: Listening) {
+        self.session.set_listening(listening);
     }
 
     /// Somebody wants to be logged in; nothing changes if that is so or under way

@@ -22,12 +22,12 @@ pub mod membership;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::wire::session::{Location, Locations};
+pub use self::whereabouts::{by_use, listening, locations_of};
 
 /// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say
 pub const DIAL_WAIT: Duration = Duration::from_secs(16);
@@ -67,25 +67,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({} bytes)", self.0.len())
     }
-}
-
-/// Where a peer can be dialled: its `external` locations, else its listening port at the IP that the supernode saw
-///
-/// Empty if neither is known. An external location that is no multiaddr (no leading `/`) is left out. A peer that listens
-/// on 0.0.0.0 in a container has no other way to know.
-pub fn locations_of(external: &Locations, observed: Option<IpAddr>, listen_port: u16) -> Locations {
-    let configured: Vec<&Location> = external.iter().filter(|location| location.starts_with('/')).collect();
-    if !configured.is_empty() {
-        return Locations::truncated(configured.into_iter().cloned());
-    }
-    let observed = observed.filter(|_| listen_port != 0).map(|ip| {
-        let text = match ip.to_canonical() {
-            IpAddr::V4(ip) => format!("/ip4/{ip}/tcp/{listen_port}"),
-            IpAddr::V6(ip) => format!("/ip6/{ip}/tcp/{listen_port}"),
-        };
-        Location::truncated(&text)
-    });
-    Locations::truncated(observed)
 }
 
 fn millis(duration: Duration) -> u32 {

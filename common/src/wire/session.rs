@@ -17,6 +17,12 @@ pub type Locations = Bounded<Location, LOCATIONS_MAX>;
 /// Locations a peer has at most
 pub const LOCATIONS_MAX: usize = 4;
 
+/// Where a peer's listeners are, as its own machine knows it
+pub type Listening = Bounded<Location, LISTENING_MAX>;
+
+/// Addresses that a login tells at most: two networks in two families, and as many bridges between containers
+pub const LISTENING_MAX: usize = 8;
+
 /// Neighbours a peer has at most: p99 is 24 and the largest of a million peers 36 at degree 16
 pub const NEIGHBOURS_MAX: usize = 64;
 
@@ -76,10 +82,10 @@ pub struct Login {
     pub signature: Signature,
     /// [`crate::crypto::Handshake::secret_proof`]
     pub secret_proof: Option<[u8; 32]>,
-    /// Configured external locations; none: the listening port at the IP that the supernode sees
+    /// Configured external locations; none: what the supernode makes of `listening` and of the IP that it sees
     pub external: Locations,
-    /// The listening TCP port
-    pub listen_port: u16,
+    /// Where it listens, by addresses of its own machine
+    pub listening: Listening,
     /// The session that the peer had, which may be taken up again while its lease lasts
     pub resume: Option<SessionId>,
 }

@@ -11,8 +11,8 @@ use kith_common::wire::content::{
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::session::{
-    Found, Granted, Hello, Location, Locations, Login, LookUp, Purpose, Reason, Record, Refused, Renew, Report, Rewire,
-    Role, Subject,
+    Found, Granted, Hello, Listening, Location, Locations, Login, LookUp, Purpose, Reason, Record, Refused, Renew,
+    Report, Rewire, Role, Subject,
 };
 use kith_common::wire::{Bye, Frame, FrameKind, PacketBytes, decode, encode};
 use proptest::collection::vec;
@@ -79,9 +79,10 @@ fn hello() -> impl Strategy<Value = Frame> {
 fn login() -> impl Strategy<Value = Frame> {
     let resume = prop::option::of(any::<[u8; 16]>().prop_map(SessionId));
     let signature = any::<[u8; 64]>().prop_map(Signature);
-    (name(), signature, any::<Option<[u8; 32]>>(), locations(), any::<u16>(), resume).prop_map(
-        |(name, signature, secret_proof, external, listen_port, resume)| {
-            Frame::Login(Login { name, signature, secret_proof, external, listen_port, resume })
+    (name(), signature, any::<Option<[u8; 32]>>(), locations(), locations(), resume).prop_map(
+        |(name, signature, secret_proof, external, listening, resume)| {
+            let listening = Listening::truncated(listening.iter().cloned());
+            Frame::Login(Login { name, signature, secret_proof, external, listening, resume })
         },
     )
 }

@@ -7,9 +7,9 @@ use kith_common::crypto::Signer;
 use kith_common::id::Key;
 use kith_common::link::{Direction, LinkId};
 use kith_common::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig, NeighbourhoodOutput, Opened};
-use kith_common::session::Secret;
 use kith_common::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
 use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
+use kith_common::session::{Secret, listening};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Hello;
@@ -41,7 +41,7 @@ fn peer_says_what_the_transcript_says() {
         network: None,
         secret: Some(Secret::new(SECRET.to_vec())),
         external: Default::default(),
-        listen_port: 7401,
+        listening: listening(["192.0.2.7:7401".parse().unwrap()]),
     };
     let (pen, mut alice) = (alice_pen(), Membership::new(config, 7, NOW));
     alice.handle_timeout(NOW);

@@ -4,6 +4,7 @@ use kith_common::crypto::{self, Handshake, Signer};
 use kith_common::id::{Address, Epoch, MessageId, NetworkId, SessionId, ShortId};
 use kith_common::lift;
 use kith_common::ring::Ring;
+use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::testing::Ed;
 use kith_common::wire::bounded::Bounded;
@@ -296,7 +297,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         signature: alice_pen().sign(&handshake.login_bytes(&name("alice"))),
         secret_proof: Some(handshake.secret_proof(SECRET)),
         external: Locations::new(),
-        listen_port: 7401,
+        listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
     };
     let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: BOB.rewire() };

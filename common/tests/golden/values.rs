@@ -2,6 +2,7 @@
 
 use kith_common::crypto::{Signature, Signer, Verifier};
 use kith_common::id::{Address, Epoch, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
@@ -11,8 +12,8 @@ use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGran
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
 use kith_common::wire::session::{
-    Challenge, Found, Granted, Hello, Location, Locations, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Record,
-    Refused, Renew, Renewed, Report, Rewire, Role, Subject,
+    Challenge, Found, Granted, Hello, Listening, Location, Locations, LoggedOut, Login, Logout, LookUp, Purpose,
+    Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject,
 };
 use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
 
@@ -170,10 +171,16 @@ fn session_frames() -> Vec<Value> {
         signature,
         secret_proof: Some([11; 32]),
         external,
-        listen_port: 7400,
+        listening: listening(["192.0.2.7:7400", "[2001:db8::7]:7400"].map(|at| at.parse().unwrap())),
         resume: Some(SESSION),
     };
-    let bare = Login { secret_proof: None, external: Locations::new(), resume: None, ..login.clone() };
+    let bare = Login {
+        secret_proof: None,
+        external: Locations::new(),
+        listening: Listening::new(),
+        resume: None,
+        ..login.clone()
+    };
     let supernode = Hello { role: Role::Supernode, network: Some(NETWORK), ..hello() };
     let neighbour = Hello { purpose: Purpose::Neighbour, network: Some(NETWORK), grant: Some(grant()), ..hello() };
     let refused = Refused { status: Status::Conflict, reason: Reason::truncated("taken"), retry_after_ms: 2000 };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kith_common::crypto::Signer;
 use kith_common::fuzzing::{self, Mutator};
 use kith_common::id::Key;
+use kith_common::session::listening;
 use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::status::Status;
 use kith_common::wire::Frame;
@@ -173,7 +174,7 @@ impl Hostile {
             network: None,
             secret: None,
             external: Locations::default(),
-            listen_port: self.links.port,
+            listening: listening([SocketAddr::from(([127, 0, 0, 1], self.links.port))]),
         };
         let mut session = Membership::new(config, 1, self.clock.now());
         let (mut home, end) = (None, Instant::now() + PATIENCE);

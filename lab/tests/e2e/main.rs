@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod addresses;
 mod bench;
 mod cli;
 mod hostile;

@@ -102,7 +102,7 @@ fn bad_value_is_refused_with_its_line_and_what_would_be_right() {
         ("links_max = \"8\"", "node.toml:1: bad value for \"links_max\": invalid type: string \"8\", expected i64"),
         ("name = \"Alice\"", "node.toml:1: bad value for \"name\": a name consists of a-z, 0-9 and '-', not 'A'"),
         (
-            "listen = \"localhost:1\"",
+            "listen = [\"localhost:1\"]",
             "node.toml:1: bad value for \"listen\": \"localhost:1\" is not an IP address and a port; \
              for example 0.0.0.0:7401 or [::]:0",
         ),
@@ -154,6 +154,14 @@ fn config_without_a_supernode_is_refused_with_what_to_type() {
 fn fifth_external_location_is_refused() {
     let error = decided("supernodes = [\"a\"]\nexternal = [\"a:1\", \"a:2\", \"a:3\", \"a:4\", \"a:5\"]").unwrap_err();
     assert_eq!(error.to_string(), "external: at most 4 are possible, these are 5");
+}
+
+#[test]
+fn listening_at_nothing_is_refused_and_a_bare_address_has_the_systems_port() {
+    let listen = |text: &str| decided(&format!("supernodes = [\"a\"]\nlisten = {text}")).map(|config| config.listen);
+    assert_eq!(listen("[]").unwrap_err().to_string(), "listen: no value");
+    let all = listen("[\"[::]\", \"10.0.0.7:7401\"]").unwrap();
+    assert_eq!(all.iter().map(|at| at.to_string()).collect::<Vec<_>>(), ["/ip6/::/tcp/0", "/ip4/10.0.0.7/tcp/7401"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kith_common::session::listening;
 use kith_common::time::Instant;
 use kith_common::wire::PacketBytes;
 use kith_runtime::link::{LinkEvent, Originated};
@@ -31,7 +32,14 @@ impl Driver {
                 self.gauges.remove(&link);
                 self.peer.handle_closed(now, link, &reason.link_end());
             }
-            LinkEvent::Listening(address) => self.listen_also(address.to_string()),
+            LinkEvent::Listening(address) => {
+                self.listen.add(address);
+                self.tell_listening();
+            }
+            LinkEvent::AddressExpired(address) => {
+                self.listen.remove(&address);
+                self.tell_listening();
+            }
             LinkEvent::ListenerClosed { reason } => tracing::error!(event = "listener_closed", reason),
         }
     }
@@ -50,10 +58,8 @@ impl Driver {
         }
     }
 
-    /// A machine has an address for each of its networks, and the first one was known before the driver ran
-    fn listen_also(&mut self, address: String) {
-        if !self.listen.contains(&address) {
-            self.listen.push(address);
-        }
+    /// The session is not told at once: it goes on by the address that it had, or ends, and then the next login tells
+    fn tell_listening(&mut self) {
+        self.peer.set_listening(listening(self.listen.addresses()));
     }
 }

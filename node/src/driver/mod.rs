@@ -21,6 +21,7 @@ use kith_common::status::Status;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
 use kith_runtime::control::server::ControlRequest;
+use kith_runtime::host::ListenAddresses;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};
 use tokio::sync::mpsc;
@@ -39,7 +40,7 @@ pub(crate) struct Driver {
     peer: Peer<Identity>,
     links: LinkHandle,
     gauges: HashMap<LinkId, Arc<LinkGauges>>,
-    listen: Vec<String>,
+    listen: ListenAddresses,
     inbox: InboxWorker,
     functions: Functions,
     waiting: Waiting,
@@ -52,7 +53,7 @@ pub(crate) struct Parts {
     pub(crate) home: kith_runtime::home::Home,
     pub(crate) peer: Peer<Identity>,
     pub(crate) links: LinkHandle,
-    pub(crate) listen: Vec<String>,
+    pub(crate) listen: ListenAddresses,
     pub(crate) inbox: InboxWorker,
     pub(crate) functions: Functions,
 }

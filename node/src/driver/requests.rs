@@ -230,7 +230,7 @@ impl Driver {
             uptime_s: now.since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            listen: self.listen.clone(),
+            listen: self.listen.texts(),
         };
         (status, answer)
     }

@@ -4,7 +4,7 @@ use kith_runtime::cli::{self, Failure, Screen, Stop};
 use kith_runtime::control::peer::{Request, SessionAnswer};
 use kith_runtime::home::Home;
 
-/// Leave the mesh at once; the daemon stays, and `kith login` comes back
+/// Leave the mesh at once; the daemon stays, and `kith login` comes back, as does the daemon's next start
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logout {}
 

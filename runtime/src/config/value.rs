@@ -45,21 +45,21 @@ impl<const PORT: u16> fmt::Display for Endpoint<PORT> {
     }
 }
 
-/// An IP address and port of this machine to listen on; port 0 lets the system choose
+/// An IP address of this machine to listen on, and a port, `PORT` if none is written; 0 lets the system choose
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen(Multiaddr);
+pub struct Listen<const PORT: u16>(Multiaddr);
 
-impl Listen {
+impl<const PORT: u16> Listen<PORT> {
     pub fn multiaddr(&self) -> &Multiaddr {
         &self.0
     }
 }
 
-impl FromStr for Listen {
+impl<const PORT: u16> FromStr for Listen<PORT> {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
-        let multiaddr = location::parse_location(text, 0)?;
+        let multiaddr = location::parse_location(text, PORT)?;
         match location::ip_of(&multiaddr) {
             Some(_) => Ok(Self(multiaddr)),
             None => Err(LocationError::NoIp(text.to_owned())),
@@ -67,7 +67,7 @@ impl FromStr for Listen {
     }
 }
 
-impl fmt::Display for Listen {
+impl<const PORT: u16> fmt::Display for Listen<PORT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

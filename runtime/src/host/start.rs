@@ -1,7 +1,9 @@
 //! The steps with which both daemons begin, and why one of them may fail.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::mpsc;
@@ -10,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::HostConfig;
 use crate::identity::{Identity, IdentityError, next_boot};
 use crate::link::{self, LinkConfig, LinkEvent, LinkHandle, SpawnError};
-use crate::location;
+use crate::location::socket_of;
 
 /// How long the system may take to say where it listens
 const LISTEN_WAIT: Duration = Duration::from_secs(5);
@@ -34,8 +36,6 @@ pub enum StartError {
     /// The link thread has said something else before it said where it listens
     #[error("expected to listen, got {0}")]
     Unexpected(String),
-    #[error("listening without a port")]
-    NoPort,
 }
 
 /// What a daemon has before anything of its own has started
@@ -53,10 +53,34 @@ pub struct Start {
 pub struct Links {
     pub handle: LinkHandle,
     pub events: mpsc::Receiver<LinkEvent>,
-    /// Where it listens, as far as the system has said so
-    pub listen: Vec<String>,
-    /// Of the first of these
-    pub port: u16,
+    pub listen: ListenAddresses,
+}
+
+/// Where the links listen, as far as the system has said so
+#[derive(Clone, Debug, Default)]
+pub struct ListenAddresses(Vec<Multiaddr>);
+
+impl ListenAddresses {
+    /// A machine has an address for each of its networks
+    pub fn add(&mut self, address: Multiaddr) {
+        if !self.0.contains(&address) {
+            self.0.push(address);
+        }
+    }
+
+    /// The machine has left a network
+    pub fn remove(&mut self, address: &Multiaddr) {
+        self.0.retain(|other| other != address);
+    }
+
+    /// For people
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter_map(socket_of)
+    }
 }
 
 impl Start {
@@ -83,8 +107,9 @@ impl Start {
         let first = tokio::time::timeout(LISTEN_WAIT, events.recv()).await;
         match first.map_err(|_| StartError::ListensSilently)? {
             Some(LinkEvent::Listening(address)) => {
-                let port = location::port_of(&address).ok_or(StartError::NoPort)?;
-                Ok(Links { handle, events, listen: vec![address.to_string()], port })
+                let mut listen = ListenAddresses::default();
+                listen.add(address);
+                Ok(Links { handle, events, listen })
             }
             Some(event) => Err(StartError::Unexpected(format!("{event:?}"))),
             None => Err(StartError::LinksEnded),

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use kith_common::id::Key;
 use kith_common::link::opening::{Greeting, check_key};
@@ -21,12 +20,9 @@ use super::shared::Shared;
 use super::strangers::Strangers;
 use super::tls::HandshakeError;
 use super::tls::Tls;
-use super::transport::Transport;
+use super::transport::{HEAD_START, Transport};
 use super::{Dial, Direction, HelloTemplate, LinkEvent, Opened};
 use crate::location::from_wire;
-
-/// A location gets this head start before the next is tried beside it (RFC 8305 has 250 ms)
-const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Where links are made: what dials and lets in
 pub(crate) struct Gate {
@@ -207,7 +203,7 @@ async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialErro
 async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
     let after = gate.shared().rules.deadlines.dial;
-    let dialled = timeout(after, gate.transport.dial(at)).await;
+    let dialled = timeout(after, gate.transport.dial(&at)).await;
     let dialled = dialled.map_err(|_| DialError::TimedOut { stage: "connecting", after })?;
     let stream = dialled.map_err(|error| DialError::Connect(format!("{location}: {error}")))?;
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());

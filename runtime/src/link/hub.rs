@@ -3,6 +3,7 @@
 //! The command task never waits for the driver: whatever is to be told to it is told by other tasks. So the driver may
 //! wait for room among the commands while the links wait for room among the events, and nobody waits for ever.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use super::registry::Registry;
 use super::shared::Shared;
 use super::tls::Tls;
 use super::transport::Arrival;
-use super::{LinkCommand, LinkConfig, LinkEvent};
+use super::{LinkCommand, LinkConfig, LinkEvent, SpawnError};
+use crate::location::{at, ip_of, port_of};
 
 /// The rooms of the link thread, each lent only what it needs of those below it; nothing but the thread's start knows it
 pub(crate) struct Hub {
@@ -54,9 +56,19 @@ impl Hub {
         Self { shared, registry, forwarding, gate }
     }
 
-    /// Listens at `address` from now on
-    pub(crate) fn listen(&self, address: &Multiaddr) -> Result<(), String> {
-        self.gate.transport.listen(address)
+    /// Listens at all of `addresses` from now on
+    pub(crate) fn listen(&self, addresses: &[Multiaddr]) -> Result<(), SpawnError> {
+        let everywhere = |port| at(Ipv6Addr::UNSPECIFIED.into(), port);
+        for address in addresses {
+            // `[::]` is IPv4 as well, so `0.0.0.0` beside it would find its port taken by this very process.
+            let any4 = ip_of(address) == Some(Ipv4Addr::UNSPECIFIED.into());
+            if any4 && port_of(address).is_some_and(|port| addresses.contains(&everywhere(port))) {
+                continue;
+            }
+            let listening = self.gate.transport.listen(address);
+            listening.map_err(|reason| SpawnError::Listen { address: address.clone(), reason })?;
+        }
+        Ok(())
     }
 
     fn handle_command(&self, command: LinkCommand) {
@@ -109,6 +121,10 @@ async fn handle_arrivals(gate: Rc<Gate>, shared: Rc<Shared>) {
             Arrival::Listening(address) => {
                 tracing::info!(event = "listening", address = %address);
                 shared.emit(LinkEvent::Listening(address)).await;
+            }
+            Arrival::Expired(address) => {
+                tracing::info!(event = "address_expired", address = %address);
+                shared.emit(LinkEvent::AddressExpired(address)).await;
             }
             Arrival::Trouble(reason) => tracing::warn!(event = "listener_trouble", reason),
             Arrival::Closed(reason) => {

@@ -13,7 +13,7 @@
 //!                 └── queues, in place ┴──────────────┘  `Routes::decide`: a packet never leaves the thread
 //! ```
 //!
-//! From a connection to a link: `transport` (libp2p's TCP and DNS) → `tls` (TLS 1.3 with libp2p's certificate) →
+//! From a connection to a link: `transport` (libp2p's TCP) → `tls` (TLS 1.3 with libp2p's certificate) →
 //! `handshake` (hellos) → `connection` with its `reader` and `writer`; `forward` decides packets.
 //!
 //! The thread tells of each link once that it [opened](LinkEvent::Opened) and once that it
@@ -32,6 +32,7 @@ mod hub;
 mod packets;
 mod reader;
 mod registry;
+mod resolver;
 mod shared;
 mod state;
 mod strangers;
@@ -73,6 +74,8 @@ pub use tls::TlsError;
 use crate::clock::Clock;
 use crate::identity::Identity;
 
+/// Names that are looked up at once: a resolver that hangs holds a thread for half a minute each
+const LOOK_UPS_MAX: usize = 64;
 /// Commands that wait for the link thread: it never waits itself, so they are few
 const COMMANDS_MAX: usize = 1024;
 /// Events that wait for the driver; beyond, data is dropped, and links wait before they read on
@@ -81,7 +84,7 @@ const EVENTS_MAX: usize = 4096;
 /// How the link thread is set up
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
-    /// Where to listen; port 0 lets the system choose
+    /// Where to listen; port 0 lets the system choose, and `[::]` is every address of both families
     pub listen: Vec<Multiaddr>,
     /// What hellos say at first
     pub hello: HelloTemplate,
@@ -219,6 +222,8 @@ impl Originated {
 pub enum LinkEvent {
     /// An address at which this node now listens: one for each interface
     Listening(Multiaddr),
+    /// One of these that this machine has no longer
+    AddressExpired(Multiaddr),
     /// A listener is gone for good
     ListenerClosed {
         /// Why
@@ -342,16 +347,14 @@ pub fn spawn(config: LinkConfig, identity: &Identity) -> Result<(LinkHandle, mps
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
     let (started, has_started) = std::sync::mpsc::sync_channel(1);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(LOOK_UPS_MAX).enable_all().build()?;
     let handle = LinkHandle { commands, counters: Arc::clone(&counters) };
     std::thread::Builder::new().name("kith-links".into()).spawn(move || {
         runtime.block_on(LocalSet::new().run_until(async move {
             let listen = config.listen.clone();
             let hub = hub::Hub::new(config, key, tls, counters, events);
-            let listening = listen.iter().try_for_each(|address| {
-                let listening = hub.listen(address);
-                listening.map_err(|reason| SpawnError::Listen { address: address.clone(), reason })
-            });
+            let listening = hub.listen(&listen);
             let goes_on = listening.is_ok();
             // If nobody waits for the answer, nobody holds a handle, and the commands end at once.
             drop(started.send(listening));

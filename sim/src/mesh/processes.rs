@@ -1,5 +1,6 @@
 //! Processes: how they start and end, and what their cores want done.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use kith_common::mail::{Kept, NotStored};
 use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
+use kith_common::session::listening;
 use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
@@ -25,7 +27,7 @@ use super::faults::Effect;
 use super::log::Replica;
 use super::net::Side;
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
-use super::opening::location_of;
+use super::opening::{ip_of, location_of};
 use super::queue::Event;
 use super::users;
 use super::watch::Observation;
@@ -79,7 +81,7 @@ impl World {
     fn start_peer(&mut self, id: NodeId) -> PeerProcess {
         let now = self.now();
         let rng = self.random();
-        let listen_port = self.port_of(id);
+        let listening = listening([SocketAddr::new(ip_of(id).into(), self.port_of(id))]);
         let supernodes = self.config.supernodes().map(location_of).collect();
         let node = self.node_mut(id);
         let (name, local) = (node.name.clone(), node.clock.local(now));
@@ -90,7 +92,7 @@ impl World {
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session =
-            MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listen_port };
+            MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listening };
         let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);

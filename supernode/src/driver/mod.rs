@@ -5,16 +5,19 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
 use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
+use kith_common::session::by_use;
 use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::Request;
+use kith_runtime::host::ListenAddresses;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle, Stopped};
 use rand_chacha::ChaCha20Rng;
@@ -35,7 +38,7 @@ pub(crate) struct Parts {
     pub(crate) directory: Directory,
     pub(crate) store: Store,
     pub(crate) links: LinkHandle,
-    pub(crate) listen: Vec<String>,
+    pub(crate) listen: ListenAddresses,
     pub(crate) degree: Option<u8>,
     /// Makes session ids and salts; from the system's randomness but for labs
     pub(crate) rng: ChaCha20Rng,
@@ -49,7 +52,9 @@ pub(crate) struct Driver {
     core: Supernode<Identity>,
     journal: Journal,
     links: LinkHandle,
-    listen: Vec<String>,
+    listen: ListenAddresses,
+    /// The address that people were last told to dial
+    told_to_join: Option<SocketAddr>,
     /// Operators who wait for a release, by ticket; the control socket bounds how many ask at once
     askers: BTreeMap<u64, Reply>,
     next_ticket: u64,
@@ -85,8 +90,10 @@ impl Driver {
         let key = identity.key();
         let config = SupernodeConfig { id, admission: admission.clone(), degree };
         let core = Supernode::new(clock.now(), config, identity, rng, directory);
-        let (askers, next_ticket, fatal) = (BTreeMap::new(), 0, None);
-        Ok((Self { clock, id, key, admission, core, journal, links, listen, askers, next_ticket, fatal }, told))
+        let (askers, next_ticket, fatal, told_to_join) = (BTreeMap::new(), 0, None, None);
+        let driver =
+            Self { clock, id, key, admission, core, journal, links, listen, told_to_join, askers, next_ticket, fatal };
+        Ok((driver, told))
     }
 
     /// Runs until `shutdown`; what was proposed by then is made durable first
@@ -102,6 +109,7 @@ impl Driver {
     ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
         let mut leaving = false;
+        self.tell_how_to_join();
         loop {
             self.flush().await?;
             if let Some(reason) = self.fatal.take() {
@@ -119,6 +127,7 @@ impl Driver {
                         let Ok(event) = events.try_recv() else { break };
                         self.handle_event(event);
                     }
+                    self.tell_how_to_join();
                 }
                 events = told.recv() => {
                     let Some(events) = events else { return Err(DriverError::LogEnded) };
@@ -143,8 +152,19 @@ impl Driver {
             LinkEvent::Opened(opened) => self.core.handle_opened(now, &opened.opened),
             LinkEvent::Frame { link, frame } => self.core.handle_frame(now, link, frame),
             LinkEvent::Closed { link, reason } => self.core.handle_closed(now, link, &reason.to_string()),
+            LinkEvent::Listening(address) => self.listen.add(address),
+            LinkEvent::AddressExpired(address) => self.listen.remove(&address),
             LinkEvent::ListenerClosed { reason } => self.fatal = Some(DriverError::Unreachable(reason)),
             other => tracing::debug!(event = "link_event_ignored", reason = "not for a supernode", ?other),
+        }
+    }
+
+    /// Says what a newcomer types, again whenever a better address of this machine turns up
+    fn tell_how_to_join(&mut self) {
+        let best = by_use(self.listen.addresses(), None).first().copied();
+        if let Some(best) = best.filter(|best| self.told_to_join != Some(*best)) {
+            self.told_to_join = Some(best);
+            tracing::info!(event = "reachable", at_a_peer = format!("kith run --supernode {best} --name NAME"));
         }
     }
 

@@ -30,7 +30,7 @@ impl Driver {
             network: format!("{:?}", self.admission.network),
             key: format!("{:?}", self.key),
             peer_id: peer_id_of(&self.key).map(|id| id.to_string()).unwrap_or_default(),
-            listen: self.listen.clone(),
+            listen: self.listen.texts(),
             degree: directory.degree(),
             lease_s: self.admission.lease.as_secs(),
             epoch: directory.epoch().index,

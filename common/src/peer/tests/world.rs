@@ -14,6 +14,7 @@ use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
 use crate::routing::forward::Forwarder;
+use crate::session::listening;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Message, PathHop, Reply};
 use crate::wire::packet::{self, Class, Edit, PacketRef};
@@ -401,7 +402,7 @@ impl Node {
             network: None,
             secret: None,
             external: Default::default(),
-            listen_port: 7401,
+            listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         };
         let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
         let rng = ChaCha20Rng::from_seed([n; 32]);

@@ -327,7 +327,7 @@ impl Admission {
             name: login.name.clone(),
             key: peer.handshake.peer,
             boot: peer.boot,
-            locations: locations_of(&login.external, self.observed, login.listen_port),
+            locations: locations_of(&login.external, &login.listening, self.observed),
             resume: login.resume.filter(|_| !mutant::is(Mutant::ResumeForgotten)),
         }));
         self.state = State::Proposed { peer, until: now + PROPOSAL_WAIT };

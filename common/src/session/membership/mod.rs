@@ -21,8 +21,8 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{
-    Challenge, Found, Granted, Hello, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused, Renewed, Rewire,
-    Role,
+    Challenge, Found, Granted, Hello, Listening, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused,
+    Renewed, Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind};
 
@@ -41,10 +41,10 @@ pub struct MembershipConfig {
     pub network: Option<NetworkId>,
     /// Proved to a network that asks for it, and never shown
     pub secret: Option<Secret>,
-    /// Where others can dial this peer; empty: the supernode infers it from what it sees
+    /// Where others can dial this peer; empty: the supernode infers it from `listening` and from what it sees
     pub external: Locations,
-    /// The listening TCP port
-    pub listen_port: u16,
+    /// Where it listens, as far as that is known yet
+    pub listening: Listening,
 }
 
 /// A peer's session, over all its links
@@ -104,20 +104,6 @@ impl Membership {
         self.state.next_timeout()
     }
 
-    /// Where the session stands, for people
-    pub fn standing(&self) -> Standing {
-        let Setback { status, reason } = self.setback.clone();
-        match &self.state {
-            State::LoggedOut => Standing::LoggedOut { reason },
-            State::Searching { next_try } => Standing::Searching { status, reason, next_try: *next_try },
-            State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
-                Standing::Joining { supernode: self.supernode(), status, reason }
-            }
-            State::LoggedIn(_) => Standing::LoggedIn { supernode: self.supernode() },
-            State::LoggingOut { .. } => Standing::LoggingOut { supernode: self.supernode() },
-        }
-    }
-
     /// While logged in: the dial that made the link on which look-ups, reports and relayed packets go
     pub const fn home(&self) -> Option<u64> {
         if matches!(self.state, State::LoggedIn(_)) { Some(self.dial) } else { None }
@@ -131,6 +117,11 @@ impl Membership {
     /// Frames that came in a wrong state
     pub const fn violations(&self) -> u64 {
         self.violations
+    }
+
+    /// The peer listens there from now on; the next login tells it
+    pub fn set_listening(&mut self, listening: Listening) {
+        self.config.listening = listening;
     }
 
     /// Somebody wants to be logged in; nothing changes if that is so or under way
@@ -275,7 +266,7 @@ impl Membership {
             signature: signer.sign(&handshake.login_bytes(&self.config.name)),
             secret_proof,
             external: self.config.external.clone(),
-            listen_port: self.config.listen_port,
+            listening: self.config.listening.clone(),
             resume: self.resume,
         }));
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Membership;
+use super::state::{Setback, State};
 use crate::id::NetworkId;
 use crate::status::Status;
 use crate::time::Instant;
@@ -63,4 +65,20 @@ pub enum Standing {
     LoggingOut {
         supernode: String,
     },
+}
+
+impl Membership {
+    /// Where the session stands, for people
+    pub fn standing(&self) -> Standing {
+        let Setback { status, reason } = self.setback.clone();
+        match &self.state {
+            State::LoggedOut => Standing::LoggedOut { reason },
+            State::Searching { next_try } => Standing::Searching { status, reason, next_try: *next_try },
+            State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
+                Standing::Joining { supernode: self.supernode(), status, reason }
+            }
+            State::LoggedIn(_) => Standing::LoggedIn { supernode: self.supernode() },
+            State::LoggingOut { .. } => Standing::LoggingOut { supernode: self.supernode() },
+        }
+    }
 }

@@ -33,7 +33,7 @@ fn login() -> Login {
         signature: ed(PEER).sign(&handshake().login_bytes(&name("alice"))),
         secret_proof: None,
         external: Locations::new(),
-        listen_port: 7401,
+        listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
     }
 }

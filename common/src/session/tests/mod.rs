@@ -17,7 +17,7 @@ use crate::status::Status;
 use crate::testing::{certificate_of, ed, handshake_of, name, network_of};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
-use crate::wire::session::{Hello, Purpose, Reason, Rewire, Role};
+use crate::wire::session::{Hello, Location, Locations, Purpose, Reason, Rewire, Role};
 
 const LEASE: Duration = Duration::from_secs(30);
 const SECRET: &[u8] = b"open sesame";
@@ -65,24 +65,6 @@ fn at(seconds: f64) -> Instant {
 
 fn texts<const N: usize>(texts: [&str; N]) -> Locations {
     Locations::truncated(texts.into_iter().map(Location::truncated))
-}
-
-#[test]
-fn configured_locations_win_over_the_observed_one() {
-    let external = texts(["/dns4/alice.example/tcp/7400", "nonsense"]);
-    let observed = "192.0.2.7".parse().ok();
-    assert_eq!(locations_of(&external, observed, 7401), texts(["/dns4/alice.example/tcp/7400"]));
-    assert_eq!(locations_of(&texts(["nonsense"]), observed, 7401), texts(["/ip4/192.0.2.7/tcp/7401"]));
-}
-
-#[test]
-fn observed_location_is_the_listening_port_at_the_seen_ip() {
-    let infer = |ip: &str, port| locations_of(&Locations::new(), ip.parse().ok(), port);
-    assert_eq!(infer("192.0.2.7", 7401), texts(["/ip4/192.0.2.7/tcp/7401"]));
-    assert_eq!(infer("2001:db8::1", 7401), texts(["/ip6/2001:db8::1/tcp/7401"]));
-    assert_eq!(infer("::ffff:192.0.2.7", 7401), texts(["/ip4/192.0.2.7/tcp/7401"]));
-    assert_eq!(infer("192.0.2.7", 0), texts([]));
-    assert_eq!(infer("unknown", 7401), texts([]));
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn login(byte: u8) -> Login {
         signature: ed(if byte == 2 { SUPERNODE } else { PEER }).sign(&handshake().login_bytes(&name("alice"))),
         secret_proof: (byte != 1).then(|| handshake().secret_proof(SECRET)),
         external: Locations::new(),
-        listen_port: 1,
+        listening: Default::default(),
         resume: Some(session_id(byte)),
     }
 }

@@ -48,7 +48,7 @@ fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
         name,
         secret_proof: None,
         external: Locations::new(),
-        listen_port: 0,
+        listening: Default::default(),
         resume,
     })
 }

@@ -204,7 +204,7 @@ impl Trio {
             name: as_name.clone(),
             secret_proof: None,
             external: Locations::new(),
-            listen_port: 0,
+            listening: Default::default(),
             resume: None,
         };
         let now = self.now;

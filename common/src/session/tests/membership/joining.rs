@@ -11,7 +11,7 @@ fn login_is_signed_over_both_nonces_and_keys() {
         signature: ed(PEER).sign(&handshake().login_bytes(&name("alice"))),
         secret_proof: None,
         external: Locations::new(),
-        listen_port: 7401,
+        listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
     };
     assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 1, frame: Frame::Login(login) }]);

@@ -24,7 +24,7 @@ pub(super) fn config() -> MembershipConfig {
         network: None,
         secret: None,
         external: Locations::new(),
-        listen_port: 7401,
+        listening: listening(["192.0.2.7:7401".parse().unwrap()]),
     }
 }
 
