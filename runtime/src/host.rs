@@ -88,7 +88,7 @@ pub struct Seat<R> {
 
 /// Runs `driver` as a daemon in its home until it returns
 ///
-/// SIGTERM and SIGINT ask it to end; a second one ends the process at once, with exit code 128 + its number.
+/// SIGTERM, SIGINT and SIGHUP ask it to end; a second one ends the process at once, with exit code 128 + its number.
 ///
 /// # Errors
 /// [`DaemonError`]; the home is free again.
@@ -173,17 +173,27 @@ async fn until_grace_is_over<E>(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// The terminal is gone; `None` if whoever started this process wants that to mean nothing, as `nohup` does
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hang_up = if is_ignored(SignalKind::hangup()) { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hang_up })
     }
 
     async fn next(&mut self) -> (&'static str, SignalKind) {
+        let hung_up = async {
+            match &mut self.hang_up {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", SignalKind::terminate()),
             _ = self.interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+            () = hung_up => ("SIGHUP", SignalKind::hangup()),
         }
     }
 
@@ -195,6 +205,13 @@ impl Signals {
         tracing::warn!(reason, "ending at once");
         std::process::exit(128 + kind.as_raw_value());
     }
+}
+
+/// Whether this process was started with the signal ignored
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 #[cfg(test)]

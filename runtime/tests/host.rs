@@ -24,7 +24,10 @@ fn run_stubborn_daemon(home: &Path) -> Result<(), DaemonError<std::io::Error>> {
 
 /// The test of this name in a process of its own, with a home to run its daemon in, and what it logs
 fn daemon_of(test: &str, home: &Path) -> (Child, Log) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    started(Command::new(std::env::current_exe().unwrap()), test, home)
+}
+
+fn started(mut command: Command, test: &str, home: &Path) -> (Child, Log) {
     command.args(["--exact", test, "--nocapture"]);
     command.env(HOME, home).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -54,6 +57,31 @@ fn second_signal_ends_a_stubborn_daemon_at_once() {
     assert_eq!(log.read_until("once more to end at once")["reason"], "SIGTERM");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 2));
+}
+
+#[test]
+fn terminal_that_hangs_up_asks_a_daemon_to_end_unless_nohup_says_otherwise() {
+    if let Some(home) = std::env::var_os(HOME) {
+        return run_stubborn_daemon(Path::new(&home)).unwrap();
+    }
+    let test = "terminal_that_hangs_up_asks_a_daemon_to_end_unless_nohup_says_otherwise";
+    let own = std::env::current_exe().unwrap();
+    let mut under_nohup = Command::new("sh");
+    under_nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(&own);
+    for (command, reason) in [(Command::new(&own), "SIGHUP"), (under_nohup, "SIGTERM")] {
+        let home = tempfile::tempdir().unwrap();
+        let (mut child, mut log) = started(command, test, home.path());
+        log.read_until("daemon started");
+        kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+        if reason != "SIGHUP" {
+            // An ignored signal leaves no word, so that the next one is the first to be told.
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        }
+        let asked = log.read_until("once more to end at once");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(asked["reason"], reason);
+    }
 }
 
 #[test]
