@@ -9,7 +9,7 @@
 //!
 //! A run has three phases: calm, in which the mesh forms; faults; and, once everything is whole again, one lease and
 //! 15 s within which it must heal, and as long as peers that were kept apart are just being tried again. One seed gives one
-//! run, event by event.
+//! run, event by event. Work is free there; [`processor`] gives machines cores, on which it takes time.
 
 mod acting;
 mod breaking;
