@@ -95,6 +95,8 @@ pub(crate) fn init(filter: &Filter, format: Format) -> Result<(), LogStartError>
     let filter = EnvFilter::builder().parse(&filter.0)?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    // A line that cannot be written, as the log's disk is full, is lost: to say so on standard error would be a panic.
+    let builder = builder.log_internal_errors(false);
     let started = match format {
         Format::Text => builder.fmt_fields(debug_fn(write_field).delimited(" ")).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only the tests themselves for tests, not their helpers")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kith_runtime::config::HostSettings;
 use kith_runtime::control::peer::Request;
@@ -98,4 +100,38 @@ fn daemon_whose_home_is_removed_says_so_and_ends() {
     let ended = log.read_until("daemon ended");
     assert!(ended["reason"].as_str().unwrap().contains("was removed or replaced under the running daemon"), "{ended}");
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn daemon_whose_log_cannot_be_written_goes_on() {
+    const TEST: &str = "daemon_whose_log_cannot_be_written_goes_on";
+    if let Some(home) = std::env::var_os(HOME) {
+        return run_stubborn_daemon(Path::new(&home)).unwrap();
+    }
+    let home = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", TEST, "--nocapture"]).env(HOME, home.path()).stdout(Stdio::null()).stderr(full);
+    let mut child = command.spawn().unwrap();
+    let socket = home.path().join("control.sock");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut asker = loop {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "no socket");
+        match UnixStream::connect(&socket) {
+            Ok(asker) => break asker,
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    // It answers once it has said in its log that it has started, and hears signals.
+    asker.write_all(b"{}\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(asker).read_line(&mut answer).unwrap();
+    assert!(answer.contains("not a request"), "{answer}");
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "no end");
+        // The process may be gone by now, which the next look says.
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "a panic ends it with 101");
 }
