@@ -250,7 +250,9 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Down => down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {
             let (runs, outage_max) = (runs.into(), Duration::from_millis(outage_max));
-            let next = [programs::export(&dir), format!("kith-lab{} up", other_dir(&dir))];
+            let (first, other) = (crate::names::peer(0), other_dir(&dir));
+            let up = format!("kith-lab{other} up                             # starts it, and says what to type then");
+            let next = [programs::export(&dir), up, format!("kith-lab{other} exec {first} peers")];
             let lab = mesh.options(dir.clone(), true)?;
             let report = demo::run(&DemoOptions { lab, runs, outage_max, json, next: next.to_vec() })?;
             link_programs(&dir)?;
@@ -295,7 +297,9 @@ fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {
     let (first, other) = (crate::names::peer(0), other_dir(dir));
     output::line("The mesh is up. Next, with its programs on the path:");
     output::line(&format!("  {}", programs::export(dir)));
-    output::line(&format!("  kith-lab{other} exec {first} neighbours"));
+    output::line(&format!(
+        "  kith-lab{other} exec {first} peers                 # then: send NAME hello, trace NAME, neighbours"
+    ));
     output::line(&format!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down"));
     output::line(&format!("  kith --home {}/{first} status        # the same as exec {first}", dir.display()));
     Ok(ExitCode::SUCCESS)

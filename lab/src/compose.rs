@@ -18,6 +18,8 @@ use crate::output;
 
 /// The peers of the file that have names
 const PEERS: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
+/// Where `.ci/static` lays out the programs of the image `prebuilt`
+const PREBUILT: &str = "target/docker/usr/local/bin";
 /// Peers without a name that are added
 const MORE: usize = 3;
 /// From a start until everybody holds their links; nine containers start at once on a small machine
@@ -46,6 +48,9 @@ pub(crate) enum ComposeError {
     /// Neither `docker compose` nor `docker-compose` is there, or no engine answers. Nothing was started.
     #[error("no docker engine with compose answers: {0}")]
     NoEngine(String),
+    /// The image is to be made of programs that nobody has built. Nothing was started.
+    #[error("{} is not there, and the image `prebuilt` is made of it; type: .ci/static", .0.display())]
+    NotBuilt(PathBuf),
     /// A command ended with an error
     #[error("{command}: {error}")]
     Command { command: String, error: String },
@@ -71,6 +76,7 @@ struct Project {
 /// # Errors
 /// There is no engine, or a step failed that the others need. The containers are removed unless they are to be kept.
 pub(crate) fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
+    built(&options)?;
     let compose = compose_command()?;
     let name = format!("kith-scenario-{}", std::process::id());
     output::line(&format!("project {name}, with {}", compose.join(" ")));
@@ -86,6 +92,15 @@ pub(crate) fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
     project.come_back()?;
     project.end()?;
     Ok(std::mem::take(&mut project.steps))
+}
+
+/// Docker would make an image without programs, whose containers end with a riddle
+fn built(options: &ComposeOptions) -> Result<(), ComposeError> {
+    let programs = ["kith", "kith-supernode"].map(|program| options.dir.join(PREBUILT).join(program));
+    match programs.into_iter().find(|program| !program.is_file()) {
+        Some(missing) if options.target == "prebuilt" => Err(ComposeError::NotBuilt(missing)),
+        _ => Ok(()),
+    }
 }
 
 /// `docker compose` where it is there, else `docker-compose`
@@ -219,7 +234,7 @@ impl Project {
     }
 
     fn step(&mut self, name: &'static str, held: bool, detail: &str) {
-        output::line(&format!("{} {name}: {detail}", if held { "[held]  " } else { "[FAILED]" }));
+        output::line(&format!("{} {name}: {detail}", output::verdict(held, false)));
         self.steps.push(Step { name, held, detail: detail.to_owned() });
     }
 
@@ -355,6 +370,8 @@ impl Project {
         command.args(words).args(["-p", &self.name]).args(args).current_dir(&self.options.dir);
         crate::role::without_settings(&mut command);
         command.env("KITH_IMAGE_TARGET", &self.options.target).stdin(Stdio::null());
+        // Any free port of this machine: somebody's own network may have the usual one.
+        command.env("KITH_PORT", "");
         command
     }
 }
@@ -423,6 +440,20 @@ mod tests {
         let told = "{\"done\":true,\"status\":404,\"exit\":44,\"error\":\"nobody is called so\",\"hint\":null}\n";
         let line = answer("send", &output(44, told, "")).expect("answer");
         assert_eq!(fate(&line).expect("a fate").status, Status::NotFound);
+    }
+
+    #[test]
+    fn image_without_programs_is_refused_before_anything_is_started() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = |target: &str| ComposeOptions { dir: dir.path().into(), target: target.into(), keep: false };
+        let error = built(&options("prebuilt")).expect_err("nothing is built");
+        assert!(error.to_string().ends_with("type: .ci/static"), "{error}");
+        assert!(built(&options("kith")).is_ok());
+        std::fs::create_dir_all(dir.path().join(PREBUILT)).expect("directories");
+        for program in ["kith", "kith-supernode"] {
+            std::fs::write(dir.path().join(PREBUILT).join(program), "").expect("a file");
+        }
+        assert!(built(&options("prebuilt")).is_ok());
     }
 
     #[test]

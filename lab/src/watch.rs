@@ -24,7 +24,7 @@ const EVENTS_MAX: usize = 16;
 
 /// Draws until `limit` has passed, or until the terminal's Ctrl-C ends the program
 ///
-/// Where standard output is no terminal, only the events are written, a line each.
+/// Where standard output is no terminal, the table is written once, and then the events, a line each.
 ///
 /// # Errors
 /// The lab's state cannot be read, or nobody reads the output any more.
@@ -34,6 +34,8 @@ pub(crate) fn run(lab: &Lab, limit: Option<Duration>) -> Result<(), LabError> {
     let mut out = std::io::stdout();
     let redraws = out.is_terminal();
     let mut events: VecDeque<String> = VecDeque::new();
+    let processes = lab.state()?.processes.len();
+    let mut is_table_due = !redraws;
     while limit.is_none_or(|limit| start.elapsed() < limit) {
         let new: Vec<String> = observer.changes().iter().map(|change| event(change, start)).collect();
         let text = if redraws {
@@ -43,7 +45,12 @@ pub(crate) fn run(lab: &Lab, limit: Option<Duration>) -> Result<(), LabError> {
             // Home, the new picture line by line, and what is left of the old one: nothing flickers.
             format!("\x1b[H{}\x1b[J", screen(&observer.views(), &events, start).replace('\n', "\x1b[K\n"))
         } else {
-            new.iter().map(|event| format!("{event}\n")).collect()
+            // A table of those who were looked at first would be no table of the mesh.
+            let views = observer.views();
+            let is_now = is_table_due && views.len() >= processes;
+            is_table_due &= !is_now;
+            let table = if is_now { table(&views, false) } else { String::new() };
+            table + &new.iter().map(|event| format!("{event}\n")).collect::<String>()
         };
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(io_error("write to standard output"))?;
         let left = limit.map_or(DRAW_EVERY, |limit| limit.saturating_sub(start.elapsed()));
@@ -60,7 +67,7 @@ fn event(change: &Change, start: Instant) -> String {
 fn screen(views: &BTreeMap<String, View>, events: &VecDeque<String>, start: Instant) -> String {
     let mut text =
         format!("kith-lab watch, {:.0} s; Ctrl-C ends it and not the mesh\n\n", start.elapsed().as_secs_f64());
-    text.push_str(&table(views));
+    text.push_str(&table(views, true));
     text.push('\n');
     for event in events {
         text.push_str(event);
@@ -69,8 +76,8 @@ fn screen(views: &BTreeMap<String, View>, events: &VecDeque<String>, start: Inst
     text
 }
 
-/// One line a process, one word a link; what is not as it should be is in colour
-fn table(views: &BTreeMap<String, View>) -> String {
+/// One line a process, one word a link; what is not as it should be says so, at a terminal in colour
+fn table(views: &BTreeMap<String, View>, is_coloured: bool) -> String {
     let mut text = format!("{:<12} {:<10} {:<8} {:>6}  links\n", "name", "state", "address", "epoch");
     for (name, view) in views {
         let condition = view.condition.map_or("", Condition::word);
@@ -83,17 +90,19 @@ fn table(views: &BTreeMap<String, View>) -> String {
         let epochs = (view.status.as_ref().map(|peer| peer.epoch), view.supernode.as_ref().map(|node| node.epoch));
         let epoch = epochs.0.or(epochs.1).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<12} {state:<10} {address:<8} {epoch:>6}  {}", links(view));
+        let _ = writeln!(text, "{name:<12} {state:<10} {address:<8} {epoch:>6}  {}", links(view, is_coloured));
     }
     text
 }
 
-fn links(view: &View) -> String {
+fn links(view: &View, is_coloured: bool) -> String {
     let links = view.neighbours.iter().flat_map(|answer| &answer.neighbours);
     let members = view.peers.iter().flat_map(|answer| &answer.peers);
     let members = members.map(|peer| (&peer.name, peer.state.to_string(), peer.state == MemberState::LoggedIn));
-    let word = |(name, state, fine): (&Name, String, bool)| {
-        if fine { name.to_string() } else { format!("\x1b[33m{name}:{state}\x1b[0m") }
+    let word = |(name, state, fine): (&Name, String, bool)| match (fine, is_coloured) {
+        (true, _) => name.to_string(),
+        (false, true) => format!("\x1b[33m{name}:{state}\x1b[0m"),
+        (false, false) => format!("{name}:{state}"),
     };
     let links = links.map(|link| (&link.name, link.state.to_string(), link.state == LinkState::Up));
     links.chain(members).map(word).collect::<Vec<_>>().join(" ")
@@ -117,7 +126,9 @@ mod tests {
             ..View::default()
         };
         let carol = View { condition: Some(Condition::Paused), ..View::default() };
-        let table = table(&BTreeMap::from([("alice".to_owned(), alice), ("carol".to_owned(), carol)]));
+        let views = BTreeMap::from([("alice".to_owned(), alice), ("carol".to_owned(), carol)]);
+        assert!(!table(&views, false).contains('\x1b'), "a file has no colours");
+        let table = table(&views, true);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         let alice = lines.get(1).expect("alice");

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kith_common::id::MessageId;
+use kith_runtime::cli::count;
 use kith_runtime::control::peer::InboxLine;
 
 use crate::draw::Draw;
@@ -107,7 +108,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<Report, LabError> {
 
 impl Demo<'_> {
     fn step(&mut self, name: &'static str, held: bool, detail: &str) {
-        self.tell.say(&format!("{} {name}: {detail}", if held { "[held]  " } else { "[FAILED]" }));
+        self.tell.say(&format!("{} {name}: {detail}", output::verdict(held, self.tell.json)));
         self.report.steps.push(Step { name, held, detail: detail.to_owned() });
     }
 
@@ -119,7 +120,8 @@ impl Demo<'_> {
             self.step("choose a pair", false, "no two peers are two hops apart; try more --peers");
             return Ok(());
         };
-        let chosen = format!("{} sends to {}, {} hops away", route.from.name, route.to.name, route.answer.hops);
+        let hops = count(route.answer.hops, "hop");
+        let chosen = format!("{} sends to {}, {hops} away", route.from.name, route.to.name);
         self.step("choose a pair", true, &chosen);
         let broken = self.break_it(route)?;
         self.check_way(&broken)?;
@@ -154,6 +156,10 @@ impl Demo<'_> {
         tell.say(&format!("path after:  {}", after.as_ref().map(Fate::way).unwrap_or_default()));
         tell.timeline(&timeline, killed);
         tell.say(&report::flow_text(&flow));
+        let every = SEND_EVERY.as_millis();
+        tell.say(&format!(
+            "(The outage is the longest time between two arrivals, less the {every} ms between two sends.)"
+        ));
         Ok(Broken { route, victim, killed, before, after, sent, flow, timeline })
     }
 
@@ -203,7 +209,7 @@ impl Demo<'_> {
         let links: Vec<String> = links.into_iter().map(|link| link.name.to_string()).collect();
         self.tell.say(&format!("{victim} has links to {}", links.join(", ")));
         let answer = from.send(victim, "welcome back")?;
-        let text = format!("{} {} ({} hops)", answer.status.code(), answer.way(), answer.hops);
+        let text = format!("{} {} ({})", answer.status.code(), answer.way(), count(answer.hops, "hop"));
         self.step("reachable again", answer.is_delivered(), &text);
         Ok(())
     }
@@ -213,13 +219,9 @@ impl Demo<'_> {
         let held = median <= max && self.report.runs.len() == self.options.runs;
         let runs = self.report.runs.len();
         self.tell.title("Outage");
-        let text =
-            format!("median of {runs}: {} ms without a message, {} allowed", median.as_millis(), max.as_millis());
+        let of = if runs == 1 { String::new() } else { format!("median of {runs}: ") };
+        let text = format!("{of}{} ms without a message, {} allowed", median.as_millis(), max.as_millis());
         self.step("outage", held, &text);
-        let every = SEND_EVERY.as_millis();
-        self.tell.say(&format!(
-            "An outage is the longest time between two arrivals, less the {every} ms between two sends."
-        ));
     }
 
     fn goodbye(&mut self) -> Result<(), LabError> {
@@ -341,7 +343,7 @@ impl Tell {
         }
         output::line(&format!("\n{}", report.verdict()));
         if report.held() {
-            output::line("\nNext, a mesh like this one that stays; kith itself is on the path then:");
+            output::line("\nNext, a mesh like this one that stays, and kith itself on the path to use it:");
             next.iter().for_each(|command| output::line(&format!("  {command}")));
         }
     }
