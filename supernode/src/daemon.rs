@@ -62,6 +62,8 @@ async fn parts(
     if let Some(seed) = salt_seed {
         tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
         start.rng = ChaCha20Rng::seed_from_u64(seed);
+        // Each start draws other ids than those before, which are taken as long as their sessions last.
+        start.rng.set_stream(start.boot.saturating_sub(1));
     }
     let home = config.host.home.path();
     let network = Network::load_or_create(home, start.identity.key())?;

@@ -83,3 +83,14 @@ fn peer_without_a_supernode_runs_and_says_why_it_waits() {
     lab.start_and_wait("supernode").expect("back");
     lab.wait_logged_in("alice").expect("logged in");
 }
+
+#[test]
+fn newcomer_after_a_restart_of_a_supernode_with_a_seed_gets_a_session_of_its_own() {
+    let lab = super::mesh_of(3, super::seed());
+    lab.kill("supernode").expect("killed");
+    lab.start_and_wait("supernode").expect("back");
+    lab.add_peer("newcomer").expect("started");
+    lab.wait_logged_in("newcomer").expect("logged in");
+    let log = std::fs::read_to_string(lab.node("newcomer").expect("a node").log()).expect("a log");
+    assert!(!log.contains("id is in use"), "{log}");
+}
