@@ -1,5 +1,6 @@
 //! Who and where: keys, names, addresses and the other identifiers.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -209,6 +210,13 @@ impl TryFrom<String> for Name {
 
     fn try_from(text: String) -> Result<Self, NameError> {
         text.parse()
+    }
+}
+
+/// Its order and hash are the text's, so that a table of names can be asked for a text that may be none
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

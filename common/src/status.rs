@@ -10,7 +10,7 @@
 //! | 404 | `NotFound` | no such name, function or file | 44 |
 //! | 408 | `TimedOut` | no answer in time | 48 |
 //! | 409 | `Conflict` | the name or the session belongs to another | 49 |
-//! | 410 | `Gone` | the peer is known, and logged out | 50 |
+//! | 410 | `Gone` | the peer is known, and not here | 50 |
 //! | 413 | `TooLarge` | over a documented size | 53 |
 //! | 426 | `VersionNotSupported` | another version of the protocol | 66 |
 //! | 429 | `SlowDown` | over a documented rate or quota | 69 |
@@ -60,8 +60,8 @@ statuses! {
     TimedOut = 408, "timed out";
     /// The name or the session belongs to another
     Conflict = 409, "conflict";
-    /// The peer is known, and logged out
-    Gone = 410, "logged out";
+    /// The peer is known, and not here: it has logged out, or is not heard any more
+    Gone = 410, "not here";
     /// Over a documented size
     TooLarge = 413, "too large";
     /// Another version of the protocol

@@ -6,14 +6,19 @@ mod login;
 mod logout;
 mod lookup;
 mod neighbours;
+mod peers;
 mod ping;
 mod run;
 mod send;
 mod status;
 mod trace;
 
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use kith_common::id::Name;
 use kith_common::status::Status;
-use kith_runtime::cli::{Screen, Stop, Verbs};
+use kith_runtime::cli::{Screen, Stop, Verbs, count};
 use kith_runtime::home::Home;
 
 /// What to do in a home
@@ -21,7 +26,9 @@ use kith_runtime::home::Home;
 pub(crate) enum Verb {
     Run(Box<run::Run>),
     Status(status::Status),
+    #[command(visible_alias = "neighbors")]
     Neighbours(neighbours::Neighbours),
+    Peers(peers::Peers),
     Lookup(lookup::Lookup),
     Send(send::Send),
     Inbox(inbox::Inbox),
@@ -38,6 +45,7 @@ impl Verbs for Verb {
             Self::Run(verb) => verb.run(home),
             Self::Status(verb) => verb.run(home, screen),
             Self::Neighbours(verb) => verb.run(home, screen),
+            Self::Peers(verb) => verb.run(home, screen),
             Self::Lookup(verb) => verb.run(home, screen),
             Self::Send(verb) => verb.run(home, screen),
             Self::Inbox(verb) => verb.run(home, screen),
@@ -58,16 +66,37 @@ fn why(status: Status, reason: Option<&str>) -> String {
     }
 }
 
-/// What to type after a message, ping, trace or call to `name` ended with `status`
-fn next(home: &Home, status: Status, name: &str) -> Option<String> {
+/// What to type after a message, ping, trace or call to `name` ended with `status`, and nobody there said so
+fn next(home: &Home, status: Status, name: &Name) -> Option<String> {
     let command = match status {
+        Status::NotFound => return Some(peers::meant(home, name)),
         Status::NotLoggedIn => home.command("login"),
-        Status::NotFound | Status::Gone | Status::TimedOut => home.command(&format!("lookup {name}")),
+        Status::Gone => home.command("peers"),
+        Status::TimedOut => home.command(&format!("trace {name}")),
         Status::Unavailable => home.command("status"),
         Status::NotAllowed | Status::Conflict | Status::VersionNotSupported => home.command("status"),
         _ => return None,
     };
     Some(format!("next: {command}"))
+}
+
+/// A number of the command line that counts something
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "not a whole number from 1 on".to_owned())
+}
+
+/// For how long `--wait` waits, unless it says so: a lease, in which a supernode gives up the session of another process
+const WAIT_DEFAULT: &str = "30";
+
+/// A number of seconds, as `--wait` takes it
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "not a number of seconds".to_owned())
+}
+
+/// What people read instead of a message or a result that is no text
+fn no_text(bytes: u64) -> String {
+    format!("({}, not text: --raw or --json has them)", count(bytes, "byte"))
 }
 
 /// `alice → carol → heidi`
@@ -88,8 +117,11 @@ mod tests {
     #[test]
     fn failure_names_the_next_thing_to_type() {
         let home = Home::resolve(PEER, Some(std::path::Path::new("/srv/a"))).unwrap();
-        let hint = |status| next(&home, status, "heidi");
-        assert_eq!(hint(Status::Gone).unwrap(), "next: kith --home /srv/a lookup heidi");
+        let hint = |status| next(&home, status, &name("heidi"));
+        assert_eq!(hint(Status::Gone).unwrap(), "next: kith --home /srv/a peers");
+        assert_eq!(hint(Status::TimedOut).unwrap(), "next: kith --home /srv/a trace heidi");
+        // There is no daemon that could say who may have been meant.
+        assert_eq!(hint(Status::NotFound).unwrap(), "next: kith --home /srv/a peers");
         assert_eq!(hint(Status::NotLoggedIn).unwrap(), "next: kith --home /srv/a login");
         assert_eq!(hint(Status::TooLarge), None);
     }

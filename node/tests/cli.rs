@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only the tests themselves for tests, not their helpers")]
 
+mod cli {
+    mod asking;
+    mod daemon;
+}
+
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Long enough for a slow machine; nothing here is measured
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,9 +78,12 @@ fn one(asked: &str, said: &str, args: &[&str]) -> Ended {
 #[test]
 fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
     let home = tempfile::tempdir().unwrap();
-    let verbs: [&[&str]; 10] = [
+    let verbs: [&[&str]; 13] = [
         &["status"],
+        &["status", "--wait", "0"],
         &["neighbours"],
+        &["neighbors"],
+        &["peers"],
         &["lookup", "heidi"],
         &["send", "heidi", "hello"],
         &["inbox"],
@@ -87,13 +94,15 @@ fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
         &["login"],
     ];
     let path = home.path().display();
-    let expected = format!(
-        "kith: no daemon runs in {path}\n  start one: kith --home {path} run --supernode HOST:7400 --name NAME\n"
-    );
+    let expected = format!("kith: no daemon runs in {path}\n  start one: kith run --supernode HOST:7400 --name NAME\n");
     for verb in verbs {
         let ended = run(home.path(), verb);
         assert_eq!((ended.exit, ended.out.as_str(), ended.errors.as_str()), (3, "", expected.as_str()), "{verb:?}");
     }
+    // Another home than the environment's has to be named again.
+    let elsewhere = run(Path::new("/nowhere"), &["--home", &home.path().display().to_string(), "status"]);
+    let named = format!("start one: kith --home {path} run --supernode HOST:7400 --name NAME\n");
+    assert!(elsewhere.errors.ends_with(&named), "{}", elsewhere.errors);
     let ended = run(home.path(), &["--json", "status"]);
     let object: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(
@@ -106,13 +115,15 @@ fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
 #[test]
 fn wrong_arguments_end_with_2_and_name_the_right_ones() {
     let home = tempfile::tempdir().unwrap();
-    let table: [(&[&str], &str); 7] = [
+    let table: [(&[&str], &str); 9] = [
         (&["sned", "heidi", "hello"], "a similar subcommand exists: 'send'"),
         (&["send", "heidi"], "<TEXT>..."),
         (&["send", "Heidi", "hello"], "a name consists of a-z, 0-9 and '-', not 'H'"),
         (&["ping", "heidi", "--count", "0"], "0 is not in 1.."),
+        (&["inbox", "--count", "0"], "not a whole number from 1 on"),
+        (&["status", "--wait", "soon"], "not a number of seconds"),
         (&["run", "--links-max", "1000"], "1000 is not a whole number from 4 to 64"),
-        (&["run", "--name", "alice"], "no supernode to log in to; type: kith --home"),
+        (&["run", "--name", "alice"], "no supernode to log in to; type: kith run"),
         (&["run", "--supernode", "s", "--config", "/none.toml"], "cannot read /none.toml"),
     ];
     for (args, expected) in table {
@@ -120,6 +131,8 @@ fn wrong_arguments_end_with_2_and_name_the_right_ones() {
         assert_eq!((ended.exit, ended.out.as_str()), (2, ""), "{args:?}");
         assert!(ended.errors.contains(expected), "{args:?}: {}", ended.errors);
     }
+    let ended = run(home.path(), &["inbox", "--raw", "--json"]);
+    assert!(ended.exit == 2 && ended.out.contains("say one of --raw and --json"), "{}", ended.out);
     let ended = run(home.path(), &["send", "heidi", "--json"]);
     assert_eq!(ended.exit, 2);
     assert!(ended.out.starts_with("{\"done\":true,\"status\":400,\"exit\":2,\"error\":\""), "{}", ended.out);
@@ -210,9 +223,8 @@ fn undelivered_message_ends_with_its_status_and_what_to_type_next() {
     assert!(
         ended
             .errors
-            .starts_with("kith: not delivered to heidi: 410 logged out (1 attempt, 2.1 ms)\n  next: kith --home ")
+            .starts_with("kith: not delivered to heidi: 410 not here (1 attempt, 2.1 ms)\n  next: kith peers\n")
     );
-    assert!(ended.errors.ends_with(" lookup heidi\n"));
     let ended = one(SEND, &sent(410), &["--json", "send", "heidi", "hello"]);
     assert_eq!((ended.exit, ended.out), (50, format!("{}\n", sent(410))));
 }
@@ -266,9 +278,26 @@ fn messages_are_printed_first_and_then_read() {
     let read = r#"{"verb":"read","sequences":[1,2]}"#;
     let fake = Fake::new(&[(INBOX, MESSAGES), (read, "{\"done\":true,\"status\":200,\"removed\":2}\n")]);
     let ended = fake.run(&["inbox"]);
-    // Into a pipe nothing is escaped.
-    assert_eq!(ended.out, "2026-01-02T03:04:05Z bob: one\u{1b}\n2026-01-02T03:04:06Z carol: two\n");
+    // Into a pipe too: somebody reads it at a terminal later.
+    assert_eq!(ended.out, "2026-01-02T03:04:05Z bob: one\\u{1b}\n2026-01-02T03:04:06Z carol: two\n");
     assert_eq!(ended.exit, 0);
+}
+
+#[test]
+fn message_that_is_no_text_is_neither_replaced_nor_removed() {
+    let data = MESSAGES.replace(r#""text":"one\u001b""#, r#""data":"00ff0a""#);
+    let read = |sequences: &str| format!(r#"{{"verb":"read","sequences":[{sequences}]}}"#);
+    let removed = "{\"done\":true,\"status\":200,\"removed\":1}\n";
+    let ended = Fake::new(&[(INBOX, &data), (&read("2"), removed)]).run(&["inbox"]);
+    let expected = "\
+2026-01-02T03:04:05Z bob: (3 bytes, not text: --raw or --json has them)
+2026-01-02T03:04:06Z carol: two
+";
+    assert_eq!((ended.exit, ended.out.as_str()), (0, expected));
+    let fake = Fake::new(&[(INBOX, &data), (&read("1,2"), removed)]);
+    let output = kith(fake.home.path(), &["inbox", "--raw"]).output().unwrap();
+    fake.server.join().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"\x00\xff\ntwo"[..]));
 }
 
 #[test]
@@ -337,10 +366,10 @@ no answer from heidi: 408 timed out
 #[test]
 fn result_of_a_call_goes_into_a_pipe_as_it_is() {
     let asked = r#"{"verb":"call","name":"heidi","function":"echo","arguments":["-n","hello"]}"#;
-    let said = r#"{"done":true,"status":200,"name":"heidi","function":"echo","result":"-n hello","elapsed_us":900,"reason":null}"#;
+    let said = r#"{"done":true,"status":200,"name":"heidi","function":"echo","answered":true,"result":"-n hello","elapsed_us":900,"reason":null}"#;
     let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
     assert_eq!((ended.exit, ended.out.as_str()), (0, "-n hello\n"));
-    let said = r#"{"done":true,"status":404,"name":"heidi","function":"echo","result":null,"elapsed_us":900,"reason":"no such function; there are echo, status, time"}"#;
+    let said = r#"{"done":true,"status":404,"name":"heidi","function":"echo","answered":true,"result":null,"elapsed_us":900,"reason":"no such function; there are echo, status, time"}"#;
     let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
     assert_eq!(ended.exit, 44);
     assert!(ended.errors.starts_with(
@@ -356,10 +385,12 @@ fn neighbours_lookup_trace_login_and_logout_are_told() {
     let ended = one(r#"{"verb":"lookup","name":"heidi"}"#, lookup, &["lookup", "heidi"]);
     assert!(ended.exit == 0 && ended.out.starts_with("heidi\n  address    01234567\n"));
     let refusal = r#"{"done":true,"status":404,"error":"nobody is called heidi"}"#;
-    let ended = one(r#"{"verb":"lookup","name":"heidi"}"#, refusal, &["lookup", "heidi"]);
-    assert_eq!((ended.exit, ended.errors.as_str()), (44, "kith: nobody is called heidi\n"));
+    let refused = one(r#"{"verb":"lookup","name":"heidi"}"#, &refusal.replace("404", "429"), &["lookup", "heidi"]);
+    assert_eq!((refused.exit, refused.errors.as_str()), (69, "kith: nobody is called heidi\n"));
     let hop = r#"{"index":1,"name":"carol","address":"0123456789abcdef","rtt_us":null,"choice":"nearest_ball","reason":"so"}"#;
-    let trace = format!(r#"{{"done":true,"status":503,"name":"heidi","hops":[{hop}],"reason":"no candidate"}}"#);
+    let trace = format!(
+        r#"{{"done":true,"status":503,"name":"heidi","hops":[{hop}],"relayed":false,"reason":"no candidate"}}"#
+    );
     let ended = one(r#"{"verb":"trace","name":"heidi"}"#, &trace, &["trace", "heidi"]);
     assert!(ended.exit == 93 && ended.out.contains("carol"));
     assert!(ended.errors.starts_with("kith: no way to heidi: 503 unavailable: no candidate\n  next: kith"));
@@ -371,114 +402,4 @@ fn neighbours_lookup_trace_login_and_logout_are_told() {
     let ended = one(r#"{"verb":"login"}"#, login, &["login"]);
     assert_eq!(ended.exit, 49);
     assert!(ended.errors.starts_with("kith: alice is not logged in: 409 conflict: the name is taken\n"));
-}
-
-/// A daemon of the real kind; killed when dropped.
-struct Daemon {
-    child: Child,
-    home: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(home: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let home = directory.path().join(home);
-        // A port where nobody listens: the daemon has to run without a mesh.
-        let args = ["run", "--name", "alice", "--supernode", "127.0.0.1:1"];
-        let child = kith(&home, &args).stderr(Stdio::null()).spawn().unwrap();
-        let daemon = Self { child, home, _directory: directory };
-        let started = Instant::now();
-        while run(&daemon.home, &["status"]).exit == 3 {
-            assert!(started.elapsed() < PATIENCE, "the daemon did not start");
-            std::thread::yield_now();
-        }
-        daemon
-    }
-
-    fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended long ago.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn daemon_outside_a_mesh_says_so_and_ends_at_sigterm_leaving_its_home_free() {
-    let mut daemon = Daemon::start("alice");
-    let status = run(&daemon.home, &["status", "--json"]);
-    let object: serde_json::Value = serde_json::from_str(&status.out).unwrap();
-    assert_eq!((&object["name"], &object["pid"]), (&"alice".into(), &daemon.child.id().into()));
-    assert_ne!(status.exit, 0);
-    assert_eq!(std::fs::metadata(&daemon.home).unwrap().permissions().mode() & 0o777, 0o700);
-
-    let second = run(&daemon.home, &["run", "--name", "alice", "--supernode", "127.0.0.1:1"]);
-    assert_eq!(second.exit, 49);
-    assert!(second.errors.contains(&format!(
-        "already runs in {} (process {})",
-        daemon.home.display(),
-        daemon.child.id()
-    )));
-
-    daemon.terminate();
-    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
-    assert_eq!(run(&daemon.home, &["status"]).exit, 3);
-    assert!(!daemon.home.join("control.sock").exists());
-}
-
-#[test]
-fn daemon_of_a_home_with_a_long_path_is_reached() {
-    let daemon = Daemon::start(&"h".repeat(150));
-    assert_ne!(run(&daemon.home, &["status"]).exit, 3);
-    assert!(!daemon.home.join("control.sock").exists());
-    daemon.terminate();
-}
-
-#[test]
-fn daemon_after_a_killed_one_takes_over_its_home() {
-    let mut daemon = Daemon::start("alice");
-    daemon.child.kill().unwrap();
-    daemon.child.wait().unwrap();
-    assert!(daemon.home.join("control.sock").exists());
-    assert_eq!(run(&daemon.home, &["status"]).exit, 3);
-    let args = ["run", "--name", "alice", "--supernode", "127.0.0.1:1"];
-    daemon.child = kith(&daemon.home, &args).stderr(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
-    while run(&daemon.home, &["status"]).exit == 3 {
-        assert!(started.elapsed() < PATIENCE, "the second daemon did not start");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn empty_variables_of_the_environment_are_not_set() {
-    let home = tempfile::tempdir().unwrap();
-    let mut command = kith(home.path(), &["run", "--name", "alice"]);
-    let ended: Ended = command.env("KITH_SECRET", "").env("KITH_LISTEN", "").output().unwrap().into();
-    assert!(ended.errors.contains("no supernode to log in to"), "{}", ended.errors);
-    let mut command = kith(home.path(), &["run", "--name", "alice"]);
-    let ended: Ended = command.env("KITH_LISTEN", "here").output().unwrap().into();
-    assert!(ended.exit == 2 && ended.errors.contains("--listen"), "{}", ended.errors);
-}
-
-#[test]
-fn flag_overrides_the_environment_which_overrides_the_file() {
-    let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("node.toml"), "supernodes = [\"s\"]\nsecret_file = \"of-the-file\"\n").unwrap();
-    let said = |args: &[&str], variable: Option<&str>| {
-        let mut command = kith(home.path(), args);
-        command.envs(variable.map(|value| ("KITH_SECRET_FILE", value)));
-        Ended::from(command.output().unwrap()).errors
-    };
-    assert!(said(&["run", "--name", "alice"], None).contains("/of-the-file"));
-    assert!(said(&["run", "--name", "alice"], Some("of-the-environment")).contains("cannot read of-the-environment"));
-    let flag = ["run", "--name", "alice", "--secret-file", "of-the-flag"];
-    assert!(said(&flag, Some("of-the-environment")).contains("cannot read of-the-flag"));
 }

@@ -28,7 +28,7 @@ pub use screen::{Failure, Screen, Stop, count, escaped, short, size, span, table
 use self::completions::Completions;
 use self::environment::deafened;
 use self::screen::EXIT_USAGE;
-use crate::home::{Home, Role};
+use crate::home::{HOME_VARIABLE, Home, Role};
 
 /// One of the two programs: what its command line says of it
 pub struct Program {
@@ -52,7 +52,7 @@ pub trait Verbs: Subcommand {
 #[command(version = env!("CARGO_PKG_VERSION"), long_version = LONG_VERSION, max_term_width = 110)]
 struct Cli<V: Subcommand> {
     /// Home directory of the daemon
-    #[arg(long, global = true, env = "KITH_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = HOME_VARIABLE, value_name = "DIR")]
     home: Option<PathBuf>,
 
     /// Answer with one JSON object a line, errors too

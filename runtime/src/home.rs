@@ -20,6 +20,9 @@ use crate::files;
 /// The longest path of a unix socket, in bytes: `sun_path` is 108 with its final zero
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// The variable that names the home where no flag does
+pub(crate) const HOME_VARIABLE: &str = "KITH_HOME";
+
 const LOCK_FILE: &str = "daemon.lock";
 const SOCKET_FILE: &str = "control.sock";
 /// What is read of a lock at most: more than it has
@@ -103,6 +106,8 @@ pub struct Home {
     role: Role,
     path: PathBuf,
     is_default: bool,
+    /// `$KITH_HOME` says so to every command of this terminal
+    is_in_environment: bool,
 }
 
 impl Home {
@@ -112,7 +117,9 @@ impl Home {
     /// [`HomeError::Unknown`] if neither is known.
     pub fn resolve(role: Role, given: Option<&Path>) -> Result<Self, HomeError> {
         let user = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        Self::beneath(role, given, user.as_deref())
+        let is_in_environment =
+            given.is_some_and(|given| std::env::var_os(HOME_VARIABLE).is_some_and(|home| home == given));
+        Ok(Self { is_in_environment, ..Self::beneath(role, given, user.as_deref())? })
     }
 
     fn beneath(role: Role, given: Option<&Path>, user: Option<&Path>) -> Result<Self, HomeError> {
@@ -122,7 +129,7 @@ impl Home {
             (None, None) => return Err(HomeError::Unknown),
         };
         let path = std::path::absolute(&path).map_err(failed("find", &path))?;
-        Ok(Self { role, path, is_default: given.is_none() })
+        Ok(Self { role, path, is_default: given.is_none(), is_in_environment: false })
     }
 
     /// The directory, absolute
@@ -139,8 +146,16 @@ impl Home {
         self.path.join(name)
     }
 
-    /// What to type to run the command on this home: `kith --home DIR send heidi hello`
+    /// What to type here to run the command on this home: `kith --home DIR send heidi hello`
     pub fn command(&self, arguments: &str) -> String {
+        if self.is_in_environment {
+            return format!("{} {arguments}", self.role.program);
+        }
+        self.command_anywhere(arguments)
+    }
+
+    /// The same for whoever asks a daemon, and may have another environment than that has
+    pub fn command_anywhere(&self, arguments: &str) -> String {
         let program = self.role.program;
         if self.is_default {
             return format!("{program} {arguments}");

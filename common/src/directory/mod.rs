@@ -20,6 +20,7 @@
 
 mod change;
 mod command;
+mod listing;
 mod mesh;
 mod outcome;
 mod pairs;

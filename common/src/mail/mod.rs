@@ -45,7 +45,7 @@ pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Total
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
 pub use self::seen::{Fingerprint, SEEN_MAX, Seen};
-pub use self::traces::{Trace, TracedHop, TracedPacket};
+pub use self::traces::{Place, Stop, Trace};
 
 use self::arrivals::{Arrivals, Arrived};
 use self::grants::Grants;
@@ -192,7 +192,7 @@ impl Mail {
         }
         let id = self.random_id();
         if traced {
-            self.traces.begin(id);
+            self.traces.begin(now, id);
         }
         self.outbox.handle_send(now, id, to, content);
         Ok(id)

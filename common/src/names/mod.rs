@@ -14,6 +14,7 @@
 
 mod answer;
 mod flood;
+mod lists;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +25,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use self::answer::{Answer, Answerer, Ignored, Local, NamesOutput, Source};
 pub use self::flood::{ASK_EVERY, ASKERS_MAX, ASKS_BURST, FLOOD_TTL, ROUTE_LIFETIME, ROUTES_MAX};
+pub use self::lists::{ASKED_MAX, Lists, ListsOutput};
 pub use self::memory::{RECORDS_MAX, REMEMBER, REMEMBER_HEARSAY, WRITE_EVERY};
 
 use self::flood::Floods;

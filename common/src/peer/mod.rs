@@ -41,7 +41,7 @@ use crate::crypto::Signer;
 use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
 use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
-use crate::names::Resolver;
+use crate::names::{Lists, Resolver};
 use crate::routing::Routes;
 use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
@@ -51,7 +51,7 @@ use crate::time::{Instant, earliest};
 use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
 use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
-use crate::wire::session::{Listening, Record};
+use crate::wire::session::{Listening, Record, Which};
 
 /// What a peer takes of what arrives: the forwarder is to deliver packets of these kinds
 pub const PAYLOADS: [PayloadKind; 3] = [PayloadKind::Message, PayloadKind::Undeliverable, PayloadKind::Hop];
@@ -82,6 +82,7 @@ pub struct Peer<S> {
     session: Membership,
     neighbourhood: Neighbourhood,
     names: Resolver,
+    lists: Lists,
     mail: Mail,
     home: Option<HomeLink>,
     dials: Dials,
@@ -108,6 +109,7 @@ impl<S: Signer> Peer<S> {
             session: Membership::new(session, rng.next_u64(), now),
             neighbourhood: Neighbourhood::new(signer.key(), neighbourhood, rng.next_u64()),
             names,
+            lists: Lists::default(),
             mail: Mail::new(rng),
             signer,
             boot,
@@ -138,6 +140,11 @@ impl<S: Signer> Peer<S> {
     /// The peer listens there from now on; the next login tells it
     pub fn set_listening(&mut self, listening: Listening) {
         self.session.set_listening(listening);
+    }
+
+    /// Asks the supernode for names; answered by one [`PeerOutput::Listed`] with the number that this returns
+    pub fn list(&mut self, now: Instant, which: Which) -> u64 {
+        self.lists.ask(now, which)
     }
 
     /// Somebody wants to be logged in; nothing changes if that is so or under way
@@ -187,6 +194,7 @@ impl<S: Signer> Peer<S> {
         self.neighbourhood.handle_timeout(now);
         self.mail.handle_timeout(now);
         self.names.handle_timeout(now);
+        self.lists.handle_timeout(now);
     }
 
     /// When to call [`Self::handle_timeout`]
@@ -196,6 +204,7 @@ impl<S: Signer> Peer<S> {
             self.neighbourhood.next_timeout(),
             self.mail.next_timeout(),
             self.names.next_timeout(),
+            self.lists.next_timeout(),
         ];
         timeouts.into_iter().fold(None, earliest)
     }

@@ -8,7 +8,7 @@ use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
 use crate::wire::content::Call;
-use crate::wire::session::{Reason, Record};
+use crate::wire::session::{Listing, Reason, Record};
 use crate::wire::{Frame, PacketBytes};
 
 /// Something for the shell to do or to tell, in this order
@@ -67,6 +67,13 @@ pub enum PeerOutput {
         name: Name,
         /// 404, 410, 429 or 503 if there is none
         answer: Result<Answer, Status>,
+    },
+    /// The answer to [`Peer::list`](super::Peer::list)
+    Listed {
+        /// The number that it returned
+        query: u64,
+        /// 429 or 503 if there is none
+        answer: Result<Listing, Status>,
     },
     /// There is a session, and a supernode on the other end of its link
     LoggedIn,

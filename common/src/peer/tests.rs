@@ -10,12 +10,12 @@ use self::world::World;
 use super::*;
 use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
-use crate::mail::{EVALUATING_MAX, Fate, Outcome, Reason, STORING_MAX, TracedHop};
+use crate::mail::{EVALUATING_MAX, Fate, Outcome, Place, Reason, STORING_MAX, Stop};
 use crate::names::Source;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Call, Choice, Message, PathHop, Payload, Reply, Signal};
 use crate::wire::packet::{Class, PacketRef};
-use crate::wire::session::{Report, Subject};
+use crate::wire::session::{Listing, Report, Subject, Which};
 use crate::wire::{Frame, PacketBytes};
 
 fn data(text: &str) -> Content {
@@ -111,15 +111,15 @@ fn forwarder_stands_on_the_path_and_reports_on_a_traced_packet() {
     let mut world = World::new(&[A, B, C], &[(A, C), (C, B)]);
     world.begin(A, B, PING, true);
     let Outcome { fate, trace } = world.told(A).done.pop().unwrap();
-    assert_eq!((fate.status, fate.path), (Status::Delivered, vec![hop(C)]));
-    let trace = trace.unwrap();
-    let best = trace.best().unwrap();
-    assert_eq!((best.first_hop, best.choice, best.hops.len()), (address(C), Choice::KnowsDestination, 1));
-    let TracedHop { hop, rtt } = &best.hops[&0];
-    assert_eq!(
-        (hop.address, hop.next, hop.choice, *rtt),
-        (address(C), address(B), Choice::Destination, Duration::ZERO)
-    );
+    assert_eq!((fate.status, &fate.path), (Status::Delivered, &vec![hop(C)]));
+    let stop = |n, choice| Stop {
+        name: Some(name(n)),
+        place: Some(Place::Whole(address(n))),
+        rtt: Some(Duration::ZERO),
+        choice: Some(choice),
+    };
+    let expected = [stop(C, Choice::KnowsDestination), stop(B, Choice::Destination)];
+    assert_eq!(trace.unwrap().way(&fate), expected);
     assert!(world.core(A).mail().is_idle());
     assert_eq!(world.send(A, B, PING).trace, None);
 }
@@ -344,4 +344,18 @@ fn neighbours_are_asked_when_no_supernode_can_be() {
     assert_eq!((asked, answer.address, answer.source, answer.stale), (name(4), address(4), Source::Neighbours, true));
     let (to_a, _) = world.link_between(B, A);
     assert!(world.told(B).sent.iter().any(|(link, frame)| *link == to_a && matches!(frame, Frame::Found(_))));
+}
+
+#[test]
+fn names_are_listed_by_the_supernode_and_by_nobody_else() {
+    let mut world = World::triangle();
+    let now = world.now;
+    let first = world.core(A).list(now, Which::After(None));
+    world.run();
+    let told = std::mem::take(&mut world.told(A).listed);
+    assert_eq!(told, [(first, Ok(Listing { names: 3, ..Listing::refused(first, Status::Delivered) }))]);
+    world.lose_home();
+    let second = world.core(A).list(now, Which::After(None));
+    world.run();
+    assert_eq!(world.told(A).listed, [(second, Err(Status::Unavailable))]);
 }

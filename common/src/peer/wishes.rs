@@ -6,7 +6,7 @@ use crate::crypto::Signer;
 use crate::id::Name;
 use crate::link::Dial;
 use crate::mail::{Lent, MailOutput, Own};
-use crate::names::{Answerer, Local, NamesOutput};
+use crate::names::{Answerer, ListsOutput, Local, NamesOutput};
 use crate::routing::neighbourhood::NeighbourhoodOutput;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;
@@ -33,6 +33,8 @@ impl<S: Signer> Peer<S> {
                 self.on_mail(now, wish);
             } else if let Some(wish) = self.names.poll_output() {
                 self.on_names(now, wish);
+            } else if let Some(wish) = self.lists.poll_output() {
+                self.on_lists(wish);
             } else {
                 return None;
             }
@@ -55,6 +57,7 @@ impl<S: Signer> Peer<S> {
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
             // The resolver traces it with its reason if it ignores the frame.
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
+            Wish::Listing(listing) => self.lists.handle_listing(listing),
             Wish::Lost { reason } => {
                 self.on_home(now, false);
                 self.outputs.push_back(PeerOutput::HomeLost { reason });
@@ -135,6 +138,17 @@ impl<S: Signer> Peer<S> {
         }
     }
 
+    fn on_lists(&mut self, wish: ListsOutput) {
+        match wish {
+            ListsOutput::Ask(list) => {
+                if let Some(home) = self.home_link() {
+                    self.send_frame(home, Frame::List(list));
+                }
+            }
+            ListsOutput::Listed { query, answer } => self.outputs.push_back(PeerOutput::Listed { query, answer }),
+        }
+    }
+
     fn dial_home(&mut self, now: Instant, home_dial: u64, supernode: &str) {
         match Location::try_from(supernode.to_owned()) {
             Ok(location) => {
@@ -184,6 +198,7 @@ impl<S: Signer> Peer<S> {
     fn on_home(&mut self, now: Instant, is_up: bool) {
         self.neighbourhood.handle_home(now, is_up);
         self.names.handle_home(now, is_up);
+        self.lists.handle_home(is_up);
         self.mail.handle_home(is_up);
     }
 

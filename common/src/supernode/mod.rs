@@ -350,6 +350,7 @@ impl<S: Signer> Supernode<S> {
                 AdmissionOutput::Renew { session, epoch } => self.requests().renew(now, link, session, epoch),
                 AdmissionOutput::LogOut { session } => self.requests().log_out(link, session),
                 AdmissionOutput::LookUp(look_up) => self.requests().look_up(link, &look_up),
+                AdmissionOutput::List(list) => self.requests().list(link, &list),
                 AdmissionOutput::Report(report) => self.requests().report(now, link, report),
                 AdmissionOutput::Relay(packet) => self.relay().pass_on(link, &packet),
                 AdmissionOutput::RelayRefused(packet) => self.relay().refuse(link, &packet),

@@ -12,7 +12,7 @@ use crate::session::admission::Refusal;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
-use crate::wire::session::{Found, LookUp, Report, Subject};
+use crate::wire::session::{Found, List, LookUp, Report, Subject};
 
 /// What serving a session may touch
 pub(super) struct Requests<'a> {
@@ -60,6 +60,10 @@ impl Requests<'_> {
             Err(status) => (status, None),
         };
         self.connections.send(link, Frame::Found(Found { query: look_up.query, status, record }));
+    }
+
+    pub(super) fn list(&mut self, link: LinkId, list: &List) {
+        self.connections.send(link, Frame::Listing(self.directory.list(list)));
     }
 
     pub(super) fn report(&mut self, now: Instant, link: LinkId, report: Report) {

@@ -11,8 +11,8 @@
 //! Version 1. Both sides send a [`Hello`](FrameKind::Hello) first. Between a peer and its supernode:
 //!
 //! ```text
-//! peer      Hello ─────────►  Login ─────────►   Renew ──► …  LookUp ──► Report ──► Relay ──►  Logout ──►
-//! supernode   ◄──── Hello Challenge   ◄── Granted │ Refused   ◄── Renewed │ Found │ Rewire │ Packet  ◄── LoggedOut
+//! peer      Hello ─────────►  Login ─────────►   Renew ──► …  LookUp ──► List ──► Report ──► Relay ──►  Logout ──►
+//! supernode   ◄──── Hello Challenge   ◄── Granted │ Refused   ◄── Renewed │ Found │ Listing │ Rewire │ Packet  ◄── LoggedOut
 //! ```
 //!
 //! Between neighbours, after both hellos (each with a grant): `Table` from both, then `Packet`, `Delta`, `Table`,
@@ -38,6 +38,8 @@
 //! | 17 | Delta | small | control | [`link::Delta`] |
 //! | 18 | Probe | small | control | [`link::Probe`] |
 //! | 19 | ProbeReply | small | control | [`link::ProbeReply`] |
+//! | 20 | List | small | control | [`session::List`] |
+//! | 21 | Listing | small | control | [`session::Listing`] |
 //! | 32 | Packet | large | its class | [`packet`] |
 //! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode |
 //!
@@ -180,6 +182,8 @@ frames! {
     Delta = 17, SMALL_BYTES_MAX, link::Delta;
     Probe = 18, SMALL_BYTES_MAX, link::Probe;
     ProbeReply = 19, SMALL_BYTES_MAX, link::ProbeReply;
+    List = 20, SMALL_BYTES_MAX, session::List;
+    Listing = 21, SMALL_BYTES_MAX, session::Listing;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
 }
@@ -333,6 +337,8 @@ plain_bodies!(
     session::Found,
     session::Rewire,
     session::Report,
+    session::List,
+    session::Listing,
     link::Table,
     link::Delta,
     link::Probe,

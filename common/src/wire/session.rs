@@ -170,6 +170,64 @@ pub struct Found {
     pub record: Option<Record>,
 }
 
+/// Names in one [`Listing`] at most: the longest ones take 8 KiB, half a small frame
+pub const LISTED_MAX: usize = 100;
+
+/// Peer → supernode: which names are there
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct List {
+    /// Chosen by who asks; repeated in the answer
+    pub query: u64,
+    pub which: Which,
+}
+
+/// What a [`List`] asks for
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Which {
+    /// All names behind this one, in their order; `None`: from the first on
+    After(Option<Name>),
+    /// Names that whoever typed this one may have meant
+    Like(Name),
+}
+
+/// The answer to a [`List`]: fewer than [`LISTED_MAX`] names after one are the last ones
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Listing {
+    pub query: u64,
+    /// 200 or 429
+    pub status: Status,
+    /// How many names have an owner
+    pub names: u64,
+    /// How many peers are in the ring
+    pub members: u64,
+    pub listed: Bounded<Listed, LISTED_MAX>,
+}
+
+impl Listing {
+    /// The answer to a question that was not looked at
+    pub fn refused(query: u64, status: Status) -> Self {
+        Self { query, status, names: 0, members: 0, listed: Bounded::new() }
+    }
+}
+
+/// A name that has an owner
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Listed {
+    pub name: Name,
+    pub presence: Presence,
+}
+
+/// Whether the owner of a name is here
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Presence {
+    /// In the ring, at this place
+    Here(Address),
+    /// A suspect: out of the ring until it is heard again
+    Suspect,
+    /// Logged out
+    Away,
+}
+
 /// What the directory knows of a peer that is logged in
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Record {

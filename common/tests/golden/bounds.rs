@@ -6,7 +6,9 @@ use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
 use kith_common::wire::link::{Delta, LinkState, Table, TableEntry};
 use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
-use kith_common::wire::session::{LOCATIONS_MAX, Location, Locations, NEIGHBOURS_MAX, Reason, Record, Rewire};
+use kith_common::wire::session::{
+    LISTED_MAX, LOCATIONS_MAX, Listed, Listing, Location, Locations, NEIGHBOURS_MAX, Presence, Reason, Record, Rewire,
+};
 use kith_common::wire::{WireError, decode, encode};
 
 use super::values::{BOB, name, record};
@@ -35,6 +37,10 @@ fn counts_over_the_bound_are_refused() {
     check::<Table>("entries", NEIGHBOURS_MAX, |n| prefixed(12, list(vec![entry.clone(); n])));
     check::<Delta>("changes", NEIGHBOURS_MAX, |n| list(vec![state; n]));
     check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| prefixed(21, list(vec![record(); n])));
+    check::<Listing>("names of a listing", LISTED_MAX, |n| {
+        let listed = Listed { name: name("bob"), presence: Presence::Away };
+        [vec![0; 8], vec![200, 0], vec![0; 16], list(vec![listed; n])].concat()
+    });
     check::<Locations>("locations", LOCATIONS_MAX, |n| list(vec![location.clone(); n]));
     check::<Record>("locations of a record", LOCATIONS_MAX, |n| {
         let head = encode(&(name("bob"), [0u8; 32], Address(1), Epoch::new(0, 1))).unwrap();

@@ -11,8 +11,8 @@ use kith_common::wire::content::{
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::session::{
-    Found, Granted, Hello, Listening, Location, Locations, Login, LookUp, Purpose, Reason, Record, Refused, Renew,
-    Report, Rewire, Role, Subject,
+    Found, Granted, Hello, List, Listed, Listening, Listing, Location, Locations, Login, LookUp, Presence, Purpose,
+    Reason, Record, Refused, Renew, Report, Rewire, Role, Subject, Which,
 };
 use kith_common::wire::{Bye, Frame, FrameKind, PacketBytes, decode, encode};
 use proptest::collection::vec;
@@ -148,7 +148,25 @@ fn frame() -> impl Strategy<Value = Frame> {
             record
         })),
         report.prop_map(Frame::Report),
+        (any::<u64>(), which()).prop_map(|(query, which)| Frame::List(List { query, which })),
+        listing().prop_map(Frame::Listing),
     ]
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    prop_oneof![prop::option::of(name()).prop_map(Which::After), name().prop_map(Which::Like)]
+}
+
+fn listing() -> impl Strategy<Value = Listing> {
+    let presence = prop_oneof![address().prop_map(Presence::Here), Just(Presence::Suspect), Just(Presence::Away)];
+    let listed = (name(), presence).prop_map(|(name, presence)| Listed { name, presence });
+    (any::<[u64; 3]>(), status(), vec(listed, 0..20)).prop_map(|([query, names, members], status, listed)| Listing {
+        query,
+        status,
+        names,
+        members,
+        listed: Bounded::truncated(listed),
+    })
 }
 
 fn path<const N: usize>() -> impl Strategy<Value = Bounded<PathHop, N>> {

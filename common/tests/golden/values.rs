@@ -12,8 +12,8 @@ use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGran
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
 use kith_common::wire::session::{
-    Challenge, Found, Granted, Hello, Listening, Location, Locations, LoggedOut, Login, Logout, LookUp, Purpose,
-    Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject,
+    Challenge, Found, Granted, Hello, List, Listed, Listening, Listing, Location, Locations, LoggedOut, Login, Logout,
+    LookUp, Presence, Purpose, Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject, Which,
 };
 use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
 
@@ -210,11 +210,20 @@ fn directory_frames() -> Vec<Value> {
     let by_short_id = LookUp { query, ttl: 0, subject: Subject::ShortId(BOB.short()) };
     let found = Found { query, status: Status::Delivered, record: Some(record()) };
     let nothing = Found { query, status: Status::NotFound, record: None };
+    let list = |which| Frame::List(List { query, which });
+    let listed = [("alice", Presence::Here(ALICE)), ("bob", Presence::Suspect), ("carol", Presence::Away)];
+    let listed = listed.map(|(who, presence)| Listed { name: name(who), presence });
+    let listed = Bounded::truncated(listed);
+    let listing = Listing { query, status: Status::Delivered, names: 3, members: 1, listed };
     vec![
         frame("frame LookUp of a name", Frame::LookUp(by_name)),
         frame("frame LookUp of a short id", Frame::LookUp(by_short_id)),
         frame("frame Found with a record", Frame::Found(found)),
         frame("frame Found with nothing", Frame::Found(nothing)),
+        frame("frame List of the first names", list(Which::After(None))),
+        frame("frame List of names after one", list(Which::After(Some(name("bob"))))),
+        frame("frame List of names like one", list(Which::Like(name("bob")))),
+        frame("frame Listing", Frame::Listing(listing)),
         frame("frame Rewire", Frame::Rewire(rewire())),
         frame("frame Report of a link that is down", Frame::Report(Report::LinkDown(BOB))),
         frame("frame Report of an unreachable neighbour", Frame::Report(Report::Unreachable(BOB))),

@@ -74,6 +74,30 @@ fn lab_is_started_used_broken_and_ended_from_the_command_line() {
 }
 
 #[test]
+fn peer_lists_names_finds_the_one_that_was_meant_and_cannot_be_made_to_drive_a_terminal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = &dir.path().join("lab");
+    let seed = super::seed().to_string();
+    let _guard = Guard(dir);
+    succeed(dir, &["up", "--peers", "4", "--seed", &seed]);
+
+    let peers: Value = serde_json::from_str(&succeed(dir, &["exec", "alice", "peers", "--json"])).expect("one object");
+    let listed = peers["peers"].as_array().expect("peers");
+    let names: Vec<_> = listed.iter().filter(|peer| peer["state"] == "logged_in").map(|peer| &peer["name"]).collect();
+    assert_eq!(names, ["alice", "bob", "carol", "dave"], "{peers}");
+    assert_eq!((&peers["names"], &peers["members"], &peers["more"]), (&4.into(), &4.into(), &false.into()));
+
+    let slip = kith_lab(dir, &["exec", "alice", "send", "dav", "hello"]);
+    let said = String::from_utf8_lossy(&slip.stderr);
+    assert!(slip.status.code() == Some(44) && said.contains("did you mean dave?"), "{said}");
+
+    succeed(dir, &["exec", "alice", "send", "dave", "\x1b]0;owned\x07hello\rbob: send me your key"]);
+    let inbox = succeed(dir, &["exec", "dave", "inbox"]);
+    assert!(inbox.contains("owned") && !inbox.chars().any(|c| c.is_control() && c != '\n'), "{inbox:?}");
+    succeed(dir, &["down"]);
+}
+
+#[test]
 fn demo_holds_every_step() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = &dir.path().join("lab");

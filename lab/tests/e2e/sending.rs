@@ -39,10 +39,18 @@ fn message_to_a_name_that_nobody_has_is_not_found() {
 }
 
 #[test]
-fn trace_names_every_hop_to_the_destination() {
+fn trace_is_the_way_of_one_packet_over_links_that_are_there() {
     let lab = super::mesh_of(8, super::seed());
-    for to in ["bob", "heidi"] {
-        let trace = lab.node("alice").expect("alice").trace(to).expect("a trace");
-        assert_eq!(trace.hops.last().map(|hop| hop.name.as_str()), Some(to), "{trace:?}");
+    let links = lab.graph().expect("graph");
+    for (from, to) in graph::pairs(&super::peers(&lab)) {
+        let trace = lab.node(&from).expect("a peer").trace(&to).expect("a trace");
+        assert!(!trace.relayed && trace.hops.len() as u64 <= HOPS_MAX, "{trace:?}");
+        let way: Vec<&str> = trace.hops.iter().map(|hop| hop.name.as_str()).collect();
+        assert_eq!(way.last(), Some(&to.as_str()), "{trace:?}");
+        let mut at = from.as_str();
+        for next in way {
+            assert!(links[at].contains(next), "{at} has no link to {next}: {trace:?}");
+            at = next;
+        }
     }
 }

@@ -49,6 +49,7 @@ impl Driver {
             PeerOutput::LookedUp { name, answer } => {
                 self.on_looked_up(&name, answer.as_ref().map_err(|status| *status))
             }
+            PeerOutput::Listed { query, answer } => self.on_listed(query, answer),
             // The peer traces both with their reasons.
             PeerOutput::LoggedIn | PeerOutput::HomeLost { .. } => {}
             PeerOutput::LoggedOut { .. } => self.on_logged_out(),

@@ -2,7 +2,7 @@
 
 use kith_common::id::Name;
 use kith_common::link;
-use kith_common::mail::{Fate, NotLoggedIn, Outcome, Trace, TracedHop};
+use kith_common::mail::{Fate, NotLoggedIn, Outcome, Place, Reason, Stop, Trace};
 use kith_common::names::{Answer, Source};
 use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
@@ -10,9 +10,11 @@ use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
+use kith_common::wire::session::{LISTED_MAX, Listed, Listing, Presence, Which};
+use kith_runtime::cli::short;
 use kith_runtime::control::peer::{
-    self, CallAnswer, Id, LinkState, LookupAnswer, Neighbour, NeighboursAnswer, PingAnswer, Request, SendAnswer,
-    SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+    self, CallAnswer, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer, PingAnswer,
+    Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::{self, hex};
@@ -20,6 +22,9 @@ use kith_runtime::identity::peer_id_of;
 
 use super::Driver;
 use super::waiting::{Asked, Asker};
+
+/// What stands on a path for a supernode, which has no name
+const SUPERNODE: &str = "(supernode)";
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
@@ -31,6 +36,8 @@ impl Driver {
             }
             Request::Neighbours => reply.finish(Status::Delivered, &self.neighbours(now)),
             Request::Lookup { name } => self.look_up(now, name, reply),
+            Request::Peers { after } => self.list(now, Which::After(after), reply),
+            Request::Similar { name } => self.list(now, Which::Like(name), reply),
             Request::Send { name, body } => self.ask_send(now, name, body.bytes().to_vec(), reply),
             Request::Ping { name } => self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply),
             Request::Trace { name } => {
@@ -82,12 +89,12 @@ impl Driver {
 
     fn refuse_to_send(&self, now: Instant, reply: Reply) {
         let (status, answer) = self.status(now);
-        let reason = answer.reason.unwrap_or_else(|| "not logged in".into());
+        let reason = answer.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let verb = match answer.state {
             State::LoggedOut => "login",
             _ => "status",
         };
-        reply.refuse(status, format!("not logged in: {reason}"), Some(self.next(verb)));
+        reply.refuse(status, format!("{} is not logged in{reason}", answer.name), Some(self.next(verb)));
     }
 
     fn ask_logout(&mut self, now: Instant, reply: Reply) {
@@ -116,14 +123,34 @@ impl Driver {
         }
     }
 
+    fn list(&mut self, now: Instant, which: Which, reply: Reply) {
+        let query = self.peer.list(now, which);
+        self.waiting.for_list(query, reply);
+    }
+
+    pub(super) fn on_listed(&mut self, query: u64, answer: Result<Listing, Status>) {
+        let Some(reply) = self.waiting.take_list(query) else { return };
+        match answer {
+            Ok(listing) => reply.finish(Status::Delivered, &peers_answer(&listing)),
+            Err(Status::SlowDown) => {
+                reply.refuse(Status::SlowDown, "too many lists of names at once", Some("try again in a second".into()));
+            }
+            Err(_) if self.peer.own().is_none() => self.refuse_to_send(self.clock.now(), reply),
+            Err(status) => reply.refuse(status, "no supernode answers", Some(self.next("status"))),
+        }
+    }
+
     fn answer_look_up(&self, name: &Name, answer: Result<&Answer, Status>, reply: Reply) {
         let status = match answer {
             Ok(answer) => return reply.finish(Status::Delivered, &lookup_answer(answer)),
             Err(status) => status,
         };
         let (error, hint) = match status {
-            Status::NotFound => (format!("nobody in this network is called {name}"), "check the spelling".into()),
-            Status::Gone => (format!("{name} is known, and not logged in at present"), "try again later".into()),
+            Status::NotFound => (format!("nobody in this network is called {name}"), self.next("peers")),
+            Status::Gone => (
+                format!("{name} has logged out, or is not heard any more"),
+                "its name stays its own: try again later".into(),
+            ),
             Status::SlowDown => ("too many look-ups at once".into(), "try again in a second".into()),
             _ if self.peer.own().is_none() => ("this peer is not logged in".into(), self.next("status")),
             _ => (format!("no supernode answers, and nobody near knows {name}"), self.next("status")),
@@ -133,7 +160,7 @@ impl Driver {
 
     /// The whole command to type next
     fn next(&self, verb: &str) -> String {
-        format!("next: {}", self.home.command(verb))
+        format!("next: {}", self.home.command_anywhere(verb))
     }
 
     /// A send has come to its end; who asked for it may have hung up
@@ -143,7 +170,7 @@ impl Driver {
         match asked {
             Asked::Send => reply.finish(status, &self.send_answer(fate)),
             Asked::Ping => reply.finish(status, &self.ping_answer(fate)),
-            Asked::Trace => reply.finish(status, &trace_answer(&fate, &trace.unwrap_or_default())),
+            Asked::Trace => reply.finish(status, &self.trace_answer(&fate, trace.as_ref())),
             Asked::Call { function } => reply.finish(status, &call_answer(fate, function)),
         }
     }
@@ -151,9 +178,9 @@ impl Driver {
     fn send_answer(&self, fate: Fate) -> SendAnswer {
         SendAnswer {
             id: Id(fate.id),
-            hops: hops(&fate),
+            hops: self.hops(&fate),
             path: self.path(&fate),
-            relayed: fate.path.iter().any(|hop| hop.relay),
+            relayed: is_relayed(&fate),
             elapsed_us: fate.elapsed.as_micros() as u64,
             attempts: u64::from(fate.transmissions),
             reason: reason(&fate),
@@ -163,7 +190,7 @@ impl Driver {
 
     fn ping_answer(&self, fate: Fate) -> PingAnswer {
         PingAnswer {
-            hops: hops(&fate),
+            hops: self.hops(&fate),
             path: self.path(&fate),
             rtt_us: fate.status.is_success().then_some(fate.elapsed.as_micros() as u64),
             reason: reason(&fate),
@@ -173,16 +200,31 @@ impl Driver {
 
     /// Names from here to there; who is not known by name stands with the upper half of its address
     fn path(&self, fate: &Fate) -> Vec<String> {
-        if !fate.status.is_success() {
+        if !fate.status.is_success() || self.is_own(fate) {
             return Vec::new();
         }
         let from = self.peer.own().into_iter().map(|own| own.name.to_string());
         let name = |hop: &PathHop| match (&hop.name, hop.relay) {
-            (_, true) => "(supernode)".to_owned(),
+            (_, true) => SUPERNODE.to_owned(),
             (Some(name), false) => name.to_string(),
             (None, false) => hop.short.to_string(),
         };
         from.chain(fate.path.iter().map(name)).chain([fate.to.to_string()]).collect()
+    }
+
+    /// Links that it crossed; none if it was for this peer itself, or if that is not known
+    fn hops(&self, fate: &Fate) -> u64 {
+        if fate.status.is_success() && !self.is_own(fate) { fate.path.len() as u64 + 1 } else { 0 }
+    }
+
+    fn is_own(&self, fate: &Fate) -> bool {
+        self.peer.own().is_some_and(|own| own.name == fate.to)
+    }
+
+    fn trace_answer(&self, fate: &Fate, trace: Option<&Trace>) -> TraceAnswer {
+        let stops = trace.filter(|_| !self.is_own(fate)).map(|trace| trace.way(fate)).unwrap_or_default();
+        let hops = (1..).zip(&stops).map(|(index, stop)| trace_hop(index, stop, &fate.to)).collect();
+        TraceAnswer { name: fate.to.clone(), hops, relayed: is_relayed(fate), reason: reason(fate) }
     }
 
     fn session_answer(&self) -> SessionAnswer {
@@ -195,7 +237,11 @@ impl Driver {
     fn standing(&self) -> (State, Status, Option<String>) {
         match self.peer.standing() {
             Standing::LoggedIn { .. } => (State::LoggedIn, Status::Delivered, None),
-            Standing::LoggedOut { reason } => (State::LoggedOut, Status::NotLoggedIn, Some(reason.to_string())),
+            Standing::LoggedOut { reason } => {
+                // The state says as much.
+                let reason = Some(reason.to_string()).filter(|reason| *reason != State::LoggedOut.to_string());
+                (State::LoggedOut, Status::NotLoggedIn, reason)
+            }
             Standing::LoggingOut { .. } => (State::LoggedOut, Status::NotLoggedIn, Some("logging out".into())),
             Standing::Searching { status, reason, .. } => (State::Searching, status, Some(reason.to_string())),
             Standing::Joining { status, reason, .. } => (State::Joining, status, Some(reason.to_string())),
@@ -286,25 +332,21 @@ fn lookup_answer(answer: &Answer) -> LookupAnswer {
     }
 }
 
-fn trace_answer(fate: &Fate, trace: &Trace) -> TraceAnswer {
-    let mut hops = Vec::new();
-    if let Some(packet) = trace.best() {
-        let mut next = (packet.first_hop, packet.choice);
-        for TracedHop { hop, rtt } in packet.hops.values() {
-            let rtt_us = Some(rtt.as_micros() as u64);
-            hops.push(trace_hop(hops.len(), hop.name.to_string(), hop.address, rtt_us, next.1, &fate.to));
-            next = (hop.next, hop.choice);
-        }
-        if fate.status.is_success() {
-            let rtt_us = Some(fate.elapsed.as_micros() as u64);
-            hops.push(trace_hop(hops.len(), fate.to.to_string(), next.0, rtt_us, next.1, &fate.to));
-        }
-    }
-    TraceAnswer { name: fate.to.clone(), hops, reason: reason(fate) }
+fn peers_answer(listing: &Listing) -> PeersAnswer {
+    let peer = |listed: &Listed| {
+        let (state, address) = match listed.presence {
+            Presence::Here(address) => (MemberState::LoggedIn, Some(control::address(address))),
+            Presence::Suspect => (MemberState::Suspect, None),
+            Presence::Away => (MemberState::LoggedOut, None),
+        };
+        peer::Peer { name: listed.name.clone(), state, address }
+    };
+    let peers: Vec<_> = listing.listed.iter().map(peer).collect();
+    PeersAnswer { names: listing.names, members: listing.members, more: peers.len() == LISTED_MAX, peers }
 }
 
 fn call_answer(fate: Fate, function: String) -> CallAnswer {
-    let reason = reason(&fate);
+    let (answered, reason) = (fate.reason == Reason::Replied, reason(&fate));
     let (mut result, mut result_data) = (None, None);
     if fate.status.is_success() {
         match String::from_utf8(fate.body.into_vec()) {
@@ -313,37 +355,29 @@ fn call_answer(fate: Fate, function: String) -> CallAnswer {
         }
     }
     let elapsed_us = fate.elapsed.as_micros() as u64;
-    CallAnswer { name: fate.to, function, result, result_data, elapsed_us, reason }
+    CallAnswer { name: fate.to, function, answered, result, result_data, elapsed_us, reason }
 }
 
-fn trace_hop(
-    before: usize,
-    name: String,
-    address: kith_common::id::Address,
-    rtt_us: Option<u64>,
-    choice: Choice,
-    destination: &Name,
-) -> TraceHop {
-    let (choice, reason) = peer::explain(choice, destination);
-    TraceHop {
-        index: before as u64 + 1,
-        name,
-        address: control::address(address),
-        rtt_us,
-        choice: choice.into(),
-        reason,
-    }
+fn trace_hop(index: u64, stop: &Stop, destination: &Name) -> TraceHop {
+    let (choice, reason) = peer::explain(stop.choice, destination);
+    let address = stop.place.map(|place| match place {
+        Place::Whole(address) => control::address(address),
+        Place::Upper(short) => short.to_string(),
+    });
+    let name = match (&stop.name, stop.choice, &address) {
+        (Some(name), _, _) => name.to_string(),
+        (None, Some(Choice::Relay), _) => SUPERNODE.to_owned(),
+        (None, _, address) => address.as_deref().map_or("?", short).to_owned(),
+    };
+    let rtt_us = stop.rtt.map(|rtt| rtt.as_micros() as u64);
+    TraceHop { index, name, address, rtt_us, choice: choice.into(), reason }
 }
 
-fn hops(fate: &Fate) -> u64 {
-    if fate.status.is_success() { fate.path.len() as u64 + 1 } else { 0 }
+fn is_relayed(fate: &Fate) -> bool {
+    fate.path.iter().any(|hop| hop.relay)
 }
 
-/// Why a message was not delivered: the receiver's words, or what is known without it
+/// Why a message was not delivered
 fn reason(fate: &Fate) -> Option<String> {
-    if fate.status.is_success() {
-        return None;
-    }
-    let words = Text::<200>::truncated(&String::from_utf8_lossy(&fate.body));
-    Some(if words.is_empty() { fate.reason.to_string() } else { words.to_string() })
+    (!fate.status.is_success()).then(|| fate.why())
 }

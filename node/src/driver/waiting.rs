@@ -29,6 +29,8 @@ pub(super) struct Asker {
 pub(super) struct Waiting {
     fates: BTreeMap<MessageId, Asker>,
     look_ups: Vec<(Name, Reply)>,
+    /// By the number of the question
+    lists: BTreeMap<u64, Reply>,
     logouts: Vec<Reply>,
 }
 
@@ -43,6 +45,11 @@ impl Waiting {
         self.look_ups.push((name, reply));
     }
 
+    pub(super) fn for_list(&mut self, query: u64, reply: Reply) {
+        self.forget_gone();
+        self.lists.insert(query, reply);
+    }
+
     pub(super) fn for_logout(&mut self, reply: Reply) {
         self.forget_gone();
         self.logouts.push(reply);
@@ -51,6 +58,7 @@ impl Waiting {
     fn forget_gone(&mut self) {
         self.fates.retain(|_, asker| !asker.reply.is_gone());
         self.look_ups.retain(|(_, reply)| !reply.is_gone());
+        self.lists.retain(|_, reply| !reply.is_gone());
         self.logouts.retain(|reply| !reply.is_gone());
     }
 
@@ -60,6 +68,10 @@ impl Waiting {
 
     pub(super) fn take_look_ups(&mut self, name: &Name) -> Vec<Reply> {
         self.look_ups.extract_if(.., |(asked, _)| asked == name).map(|(_, reply)| reply).collect()
+    }
+
+    pub(super) fn take_list(&mut self, query: u64) -> Option<Reply> {
+        self.lists.remove(&query)
     }
 
     pub(super) fn take_logouts(&mut self) -> Vec<Reply> {

@@ -1,6 +1,7 @@
 //! `kith call NAME FUNCTION`
 
 use kith_common::id::Name;
+use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
 use kith_runtime::control::hex;
 use kith_runtime::control::peer::{CallAnswer, Content, Request};
@@ -19,35 +20,48 @@ pub(crate) struct Call {
 
     /// Its arguments, at most 64; after -- they may begin with a hyphen
     arguments: Vec<String>,
+
+    /// Write the bytes of the result as they are, into a pipe or a file
+    #[arg(long)]
+    raw: bool,
 }
 
 impl Call {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        if self.raw {
+            screen.may_be_raw()?;
+        }
         let arguments = self.arguments.into_iter().map(Content).collect();
         let request = Request::Call { name: self.name, function: self.function, arguments };
         let answer = cli::ask::<CallAnswer>(home, &request)?;
-        if answer.status.is_success() && !screen.is_json() && !screen.is_terminal() {
-            screen.bytes(&result(&answer.answer))?;
+        if answer.status.is_success() && self.raw {
+            screen.bytes(&bytes(&answer.answer)?)?;
             return Ok(0);
         }
-        answer.tell(
-            screen,
-            |call| String::from_utf8_lossy(&result(call)).into_owned(),
-            |call| {
-                let why = super::why(answer.status, call.reason.as_deref());
-                let error = format!("{} did not evaluate {}: {why}", call.name, call.function);
-                Failure::new(answer.status, error, super::next(home, answer.status, call.name.as_str()))
-            },
-        )
+        answer.tell(screen, readable, |call| {
+            let why = super::why(answer.status, call.reason.as_deref());
+            let error = format!("{} did not evaluate {}: {why}", call.name, call.function);
+            // What the other peer says of its functions is the whole answer: looking for it would find nothing new.
+            let hint = if call.answered { None } else { super::next(home, answer.status, &call.name) };
+            Failure::new(answer.status, error, hint)
+        })
     }
 }
 
-/// Text with a new line at its end; other bytes as they are.
-fn result(answer: &CallAnswer) -> Vec<u8> {
+fn bytes(answer: &CallAnswer) -> Result<Vec<u8>, Failure> {
     match (&answer.result, &answer.result_data) {
-        (Some(Content(text)), _) => format!("{}\n", text.trim_end_matches('\n')).into_bytes(),
-        (None, Some(digits)) => hex::decode(digits).unwrap_or_default(),
-        (None, None) => Vec::new(),
+        (Some(Content(text)), _) => Ok(text.clone().into_bytes()),
+        (None, Some(digits)) => hex::decode(digits)
+            .ok_or_else(|| Failure::new(Status::Failed, "the daemon's answer is no hexadecimal digits", None)),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+fn readable(answer: &CallAnswer) -> String {
+    match (&answer.result, &answer.result_data) {
+        (Some(Content(text)), _) => text.clone(),
+        (None, Some(digits)) => super::no_text(digits.len() as u64 / 2),
+        (None, None) => String::new(),
     }
 }
 
@@ -61,13 +75,16 @@ mod tests {
         let answer = |text: Option<&str>, digits: Option<&str>| CallAnswer {
             name: name("heidi"),
             function: "echo".into(),
+            answered: true,
             result: text.map(|text| Content(text.into())),
             result_data: digits.map(str::to_owned),
             elapsed_us: 1,
             reason: None,
         };
-        assert_eq!(result(&answer(Some("hello"), None)), b"hello\n");
-        assert_eq!(result(&answer(None, Some("ff0a"))), [255, 10]);
-        assert_eq!(result(&answer(None, None)), b"");
+        assert_eq!(bytes(&answer(Some("hello"), None)).unwrap(), b"hello");
+        assert_eq!(bytes(&answer(None, Some("ff0a"))).unwrap(), [255, 10]);
+        assert_eq!(bytes(&answer(None, None)).unwrap(), b"");
+        assert!(bytes(&answer(None, Some("no digits"))).is_err());
+        assert_eq!(readable(&answer(None, Some("ff0a"))), "(2 bytes, not text: --raw or --json has them)");
     }
 }

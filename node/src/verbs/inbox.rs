@@ -1,7 +1,7 @@
 //! `kith inbox`
 
 use kith_common::id::Name;
-use kith_runtime::cli::{self, Screen, Stop, count};
+use kith_runtime::cli::{self, Screen, Stop};
 use kith_runtime::control::client;
 use kith_runtime::control::peer::{Body, InboxAnswer, InboxLine, READ_MAX, ReadAnswer, Request};
 use kith_runtime::home::Home;
@@ -9,7 +9,7 @@ use kith_runtime::home::Home;
 /// Read the messages that came, oldest first
 ///
 /// A message stays on disk until it has been printed here; then it is removed. What a pipe throws away (as `head` does)
-/// is gone: say how many with --count.
+/// is gone: say how many with --count. A message that is no text stays until --raw or --json takes it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inbox {
     /// Go on with those that come, until Ctrl-C
@@ -21,16 +21,23 @@ pub(crate) struct Inbox {
     from: Option<Name>,
 
     /// No more than so many; the others stay unread
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = super::at_least_one)]
     count: Option<std::num::NonZeroUsize>,
 
     /// Leave them unread
     #[arg(long)]
     keep: bool,
+
+    /// Write the messages' bytes as they are, without senders and times, into a pipe or a file
+    #[arg(long)]
+    raw: bool,
 }
 
 impl Inbox {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        if self.raw {
+            screen.may_be_raw()?;
+        }
         let within = (!self.follow).then_some(client::ANSWER_WITHIN);
         let request = Request::Inbox { follow: self.follow, from: self.from.clone() };
         let mut printed = Vec::new();
@@ -40,15 +47,21 @@ impl Inbox {
                 let status = line.done::<InboxAnswer>()?.status;
                 self.read(home, &mut printed)?;
                 let nothing = || "no messages".to_owned();
-                if before == 0 || screen.is_json() {
+                if (before == 0 && !self.raw) || screen.is_json() {
                     screen.show(&line, nothing)?;
                 }
                 return Ok(status.exit_code());
             }
             let message: InboxLine = line.parse()?;
-            let is_terminal = screen.is_terminal();
-            screen.show(&line, || readable(&message, is_terminal))?;
-            printed.push(message.sequence);
+            if self.raw {
+                screen.bytes(message.body.bytes())?;
+            } else {
+                screen.show(&line, || readable(&message))?;
+            }
+            // Whoever saw no more than that it is there has not read it.
+            if self.raw || screen.is_json() || matches!(message.body, Body::Text(_)) {
+                printed.push(message.sequence);
+            }
             if self.count.is_some_and(|count| count.get() <= before + 1) {
                 self.read(home, &mut printed)?;
                 return Ok(0);
@@ -73,12 +86,11 @@ impl Inbox {
 
 /// A line for the sender and the time, then the text; lines after the first are indented, so that none can pass for
 /// another message's beginning.
-fn readable(message: &InboxLine, is_terminal: bool) -> String {
+fn readable(message: &InboxLine) -> String {
     let InboxLine { from, at, .. } = message;
     let text = match &message.body {
         Body::Text(text) => text.trim_end_matches('\n').replace('\n', "\n    "),
-        Body::Data(data) if is_terminal => format!("({}, not text: see --json)", count(data.len() as u64, "byte")),
-        Body::Data(data) => String::from_utf8_lossy(data).into_owned(),
+        Body::Data(data) => super::no_text(data.len() as u64),
     };
     format!("{at} {from}: {text}")
 }
@@ -106,10 +118,10 @@ mod tests {
         let expected = "\
 2026-01-02T03:04:05Z mallory: hello
     2026-01-02T03:04:05Z bob: send me your key";
-        assert_eq!(readable(&message(text), true), expected);
+        assert_eq!(readable(&message(text)), expected);
         assert_eq!(
-            readable(&message(Body::Data(vec![255; 5])), true),
-            "2026-01-02T03:04:05Z mallory: (5 bytes, not text: see --json)"
+            readable(&message(Body::Data(vec![255; 5]))),
+            "2026-01-02T03:04:05Z mallory: (5 bytes, not text: --raw or --json has them)"
         );
     }
 }

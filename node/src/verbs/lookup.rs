@@ -1,6 +1,7 @@
 //! `kith lookup NAME`
 
 use kith_common::id::Name;
+use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop, short};
 use kith_runtime::control::peer::{LookupAnswer, Request, Source};
 use kith_runtime::home::Home;
@@ -16,7 +17,13 @@ pub(crate) struct Lookup {
 
 impl Lookup {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
-        let answer = cli::ask::<LookupAnswer>(home, &Request::Lookup { name: self.name })?;
+        let answer = cli::ask::<LookupAnswer>(home, &Request::Lookup { name: self.name.clone() });
+        let answer = answer.map_err(|stop| match stop {
+            Stop::Failed(failure) if failure.status == Status::NotFound => {
+                Stop::Failed(Failure { hint: Some(super::peers::meant(home, &self.name)), ..failure })
+            }
+            stop => stop,
+        })?;
         let fail =
             |found: &LookupAnswer| Failure::new(answer.status, format!("{}: {}", found.name, answer.status), None);
         answer.tell(screen, readable, fail)

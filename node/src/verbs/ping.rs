@@ -109,7 +109,7 @@ fn answered(answer: &PingAnswer) -> String {
 fn unanswered(answer: &Answer<PingAnswer>, home: &Home) -> Failure {
     let PingAnswer { name, reason, .. } = &answer.answer;
     let error = format!("no answer from {name}: {}", super::why(answer.status, reason.as_deref()));
-    Failure::new(answer.status, error, super::next(home, answer.status, name.as_str()))
+    Failure::new(answer.status, error, super::next(home, answer.status, name))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn undelivered(answer: &Answer<SendAnswer>, home: &Home) -> Failure {
     let SendAnswer { to, elapsed_us, attempts, reason, .. } = &answer.answer;
     let why = super::why(answer.status, reason.as_deref());
     let tried = format!("{}, {}", count(*attempts, "attempt"), time(*elapsed_us));
-    let hint = super::next(home, answer.status, to.as_str());
+    let hint = super::next(home, answer.status, to);
     // Without an answer nobody can be sure; every other end is one.
     let what = if answer.status == Status::TimedOut { "no receipt from" } else { "not delivered to" };
     Failure::new(answer.status, format!("{what} {to}: {why} ({tried})"), hint)

@@ -1,7 +1,9 @@
 //! `kith status`
 
+use std::time::{Duration, Instant};
+
 use kith_common::status::Status as Code;
-use kith_runtime::cli::{self, Screen, Stop, count, short, size, span};
+use kith_runtime::cli::{self, Answer, Screen, Stop, count, short, size, span};
 use kith_runtime::control::peer::{Request, State, StatusAnswer};
 use kith_runtime::home::Home;
 
@@ -14,17 +16,47 @@ pub(crate) struct Status {
     /// Print nothing: for health checks
     #[arg(long, short)]
     quiet: bool,
+
+    /// Wait until the peer is logged in, and until there is a daemon, for so many seconds at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = super::WAIT_DEFAULT, value_parser = super::seconds)]
+    wait: Option<Duration>,
+}
+
+/// How often `--wait` looks
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What the daemon says once the peer is logged in; after `within`, or when it has logged out, what it says then
+///
+/// # Errors
+/// [`Stop`] if no daemon answers by then.
+pub(super) fn wait(home: &Home, within: Duration) -> Result<Answer<StatusAnswer>, Stop> {
+    let started = Instant::now();
+    loop {
+        let asked = cli::ask::<StatusAnswer>(home, &Request::Status);
+        let is_over = started.elapsed() >= within;
+        match asked {
+            // Nothing but a login ends that, and whoever waits here has not asked for one.
+            Ok(answer) if is_over || answer.answer.state == State::LoggedOut || is_well(&answer) => return Ok(answer),
+            Err(Stop::Failed(failure)) if failure.is_no_daemon() && !is_over => {}
+            Err(stop) => return Err(stop),
+            Ok(_) => {}
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Whatever the daemon's code, a peer outside the mesh is not well
+fn is_well(answer: &Answer<StatusAnswer>) -> bool {
+    answer.answer.state == State::LoggedIn && answer.status.is_success()
 }
 
 impl Status {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
-        let answer = cli::ask::<StatusAnswer>(home, &Request::Status)?;
+        let answer = wait(home, self.wait.unwrap_or_default())?;
         if !self.quiet {
             screen.show(&answer.line, || readable(answer.status, &answer.answer, home))?;
         }
-        // Whatever the daemon's code, a peer outside the mesh is not healthy.
-        let is_in = answer.answer.state == State::LoggedIn;
-        let code = if !is_in && answer.status.is_success() { Code::Unavailable } else { answer.status };
+        let code = if answer.status.is_success() && !is_well(&answer) { Code::Unavailable } else { answer.status };
         Ok(code.exit_code())
     }
 }
@@ -33,8 +65,9 @@ fn readable(status: Code, answer: &StatusAnswer, home: &Home) -> String {
     let mut lines = vec![headline(status, answer, home)];
     let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
     if let Some(address) = &answer.address {
-        let members = count(answer.members, "member");
-        line("address", format!("{} (epoch {}, {members}, degree {})", short(address), answer.epoch, answer.degree));
+        line("address", format!("{} (in a ring of degree {})", short(address), answer.degree));
+        // Others may have come and gone since, far away, where it changes nothing here.
+        line("table", format!("of epoch {}, when the ring had {}", answer.epoch, count(answer.members, "member")));
     }
     line("links", format!("{} of {} up", answer.links_up, answer.links));
     let unread = format!("{} unread, {}", count(answer.inbox_messages, "message"), size(answer.inbox_bytes));
@@ -99,7 +132,8 @@ mod tests {
         let home = Home::resolve(PEER, Some(Path::new("/srv/alice"))).unwrap();
         let expected = "\
 alice is logged in at /dns/s/tcp/7400
-  address    01234567 (epoch 17, 8 members, degree 4)
+  address    01234567 (in a ring of degree 4)
+  table      of epoch 17, when the ring had 8 members
   links      3 of 4 up
   in-box     1 message unread, 1.2 kB
   network    d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384

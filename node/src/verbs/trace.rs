@@ -21,21 +21,26 @@ impl Trace {
         }
         answer.tell(screen, readable, |trace| {
             let error = format!("no way to {}: {}", trace.name, super::why(answer.status, trace.reason.as_deref()));
-            Failure::new(answer.status, error, super::next(home, answer.status, trace.name.as_str()))
+            Failure::new(answer.status, error, super::next(home, answer.status, &trace.name))
         })
     }
 }
 
 fn readable(answer: &TraceAnswer) -> String {
     let last = answer.hops.last().and_then(|hop| hop.rtt_us).map(|rtt| format!(", {}", time(rtt))).unwrap_or_default();
-    format!("{}{} to {}{last}", hops(&answer.hops), count(answer.hops.len() as u64, "hop"), answer.name)
+    if answer.hops.is_empty() {
+        return format!("0 hops to {}: it is this peer itself", answer.name);
+    }
+    let relayed = if answer.relayed { " through a supernode" } else { "" };
+    format!("{}{} to {}{relayed}{last}", hops(&answer.hops), count(answer.hops.len() as u64, "hop"), answer.name)
 }
 
 fn hops(hops: &[TraceHop]) -> String {
     let heading = ["HOP", "NAME", "ADDRESS", "RTT", "CHOSEN BECAUSE"].map(str::to_owned);
     let row = |hop: &TraceHop| {
         let rtt = hop.rtt_us.map_or("-".into(), time);
-        [hop.index.to_string(), hop.name.clone(), short(&hop.address).to_owned(), rtt, hop.reason.clone()]
+        let address = hop.address.as_deref().map_or("-", short).to_owned();
+        [hop.index.to_string(), hop.name.clone(), address, rtt, hop.reason.clone()]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(hops.iter().map(row)).collect();
     table(&rows)
@@ -54,20 +59,25 @@ mod tests {
         let heidi = name("heidi");
         let hop = |index, name: &str, rtt_us, choice| {
             let (choice, reason) = explain(choice, &heidi);
-            let (name, address) = (name.to_owned(), "0123456789abcdef".to_owned());
+            let (name, address) = (name.to_owned(), Some("0123456789abcdef".to_owned()));
             TraceHop { index, name, address, rtt_us, choice: choice.to_owned(), reason }
         };
         let hops = vec![
-            hop(1, "carol", Some(412), Choice::NearestBall(290)),
-            hop(2, "frank", None, Choice::KnowsDestination),
-            hop(3, "heidi", Some(2_140), Choice::Destination),
+            hop(1, "carol", Some(412), Some(Choice::NearestBall(290))),
+            hop(2, "frank", None, Some(Choice::KnowsDestination)),
+            hop(3, "heidi", Some(2_140), None),
         ];
         let expected = "\
 HOP  NAME   ADDRESS   RTT      CHOSEN BECAUSE
 1    carol  01234567  0.41 ms  its neighbours come nearest to heidi: about 2.9 hops from here
 2    frank  01234567  -        it has a link to heidi
-3    heidi  01234567  2.1 ms   it is the destination
+3    heidi  01234567  2.1 ms   the one before has not said
 3 hops to heidi, 2.1 ms";
-        assert_eq!(readable(&TraceAnswer { name: heidi.clone(), hops, reason: None }), expected);
+        let answer = TraceAnswer { name: heidi.clone(), hops, relayed: false, reason: None };
+        assert_eq!(readable(&answer), expected);
+        let relayed = TraceAnswer { relayed: true, ..answer.clone() };
+        assert!(readable(&relayed).ends_with("3 hops to heidi through a supernode, 2.1 ms"));
+        let own = TraceAnswer { hops: Vec::new(), ..answer };
+        assert_eq!(readable(&own), "0 hops to heidi: it is this peer itself");
     }
 }

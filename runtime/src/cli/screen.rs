@@ -23,15 +23,13 @@ pub struct Screen {
     errors: Box<dyn Write>,
     json: bool,
     out_is_terminal: bool,
-    errors_is_terminal: bool,
 }
 
 impl Screen {
     /// The process's own; with `json` one object a line, errors too
     pub fn standard(json: bool) -> Self {
-        let (out_is_terminal, errors_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let (out, errors) = (Box::new(io::stdout()), Box::new(io::stderr()));
-        Self { out, errors, json, out_is_terminal, errors_is_terminal }
+        Self { out, errors, json, out_is_terminal: io::stdout().is_terminal() }
     }
 
     /// Whether a program reads
@@ -39,26 +37,35 @@ impl Screen {
         self.json
     }
 
-    /// Whether a person reads
-    pub fn is_terminal(&self) -> bool {
-        self.out_is_terminal
-    }
-
-    /// Writes lines for people; what others may have put into them cannot drive a terminal
+    /// Writes lines for people; what others may have put into them cannot drive a terminal, not even the one at which a
+    /// pipe or a file is read later
     ///
     /// # Errors
     /// Those of standard output.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
-        write_lines(&mut self.out, text, self.out_is_terminal)
+        write_lines(&mut self.out, text)
     }
 
-    /// Writes bytes as they are, for what a pipe is to get
+    /// Writes bytes as they are, for a pipe; they may drive a terminal
     ///
     /// # Errors
     /// Those of standard output.
     pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.flush()
+    }
+
+    /// Whether bytes of others may be written as they are
+    ///
+    /// # Errors
+    /// [`Failure`] at a terminal, which would obey what is in them, and with `--json`, which has every byte anyway.
+    pub fn may_be_raw(&self) -> Result<(), Failure> {
+        let refused = |error: &str| Err(Failure::usage(error, None));
+        match (self.json, self.out_is_terminal) {
+            (true, _) => refused("--json has every byte: say one of --raw and --json"),
+            (false, true) => refused("--raw is for a pipe or a file: a terminal would obey what others wrote"),
+            (false, false) => Ok(()),
+        }
     }
 
     /// Writes a line of an answer: as it came for a program, as `readable` makes it for people
@@ -96,14 +103,13 @@ impl Screen {
         if let Some(hint) = &failure.hint {
             let _ = write!(text, "\n  {hint}");
         }
-        write_lines(&mut self.errors, &text, self.errors_is_terminal)
+        write_lines(&mut self.errors, &text)
     }
 }
 
-fn write_lines(out: &mut dyn Write, text: &str, is_terminal: bool) -> io::Result<()> {
+fn write_lines(out: &mut dyn Write, text: &str) -> io::Result<()> {
     for line in text.trim_end_matches('\n').split('\n') {
-        let line = if is_terminal { &*escaped(line) } else { line };
-        writeln!(out, "{}", line.trim_end_matches(' '))?;
+        writeln!(out, "{}", escaped(line).trim_end_matches(' '))?;
     }
     out.flush()
 }
@@ -152,6 +158,11 @@ impl Failure {
     /// A fault on this side
     pub fn local(error: impl Into<String>) -> Self {
         Self { exit: EXIT_LOCAL, ..Self::new(Status::Failed, error, None) }
+    }
+
+    /// Whether it is that no daemon runs
+    pub fn is_no_daemon(&self) -> bool {
+        self.exit == EXIT_NO_DAEMON
     }
 
     fn object(&self) -> FailureObject<'_> {
@@ -292,18 +303,17 @@ pub fn short(address: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn written(text: &str, is_terminal: bool) -> String {
+    fn written(text: &str) -> String {
         let mut out = Vec::new();
-        write_lines(&mut out, text, is_terminal).unwrap();
+        write_lines(&mut out, text).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn text_of_others_cannot_drive_a_terminal() {
         let text = "a\u{1b}[2Jb\u{9b}c\r\u{202e}d\u{7f}";
-        assert_eq!(written(text, true), "a\\u{1b}[2Jb\\u{9b}c\\r\\u{202e}d\\u{7f}\n");
-        assert_eq!(written(text, false), format!("{text}\n"));
-        assert_eq!(written("grüße, 世界\nagain", true), "grüße, 世界\nagain\n");
+        assert_eq!(written(text), "a\\u{1b}[2Jb\\u{9b}c\\r\\u{202e}d\\u{7f}\n");
+        assert_eq!(written("grüße, 世界\nagain"), "grüße, 世界\nagain\n");
     }
 
     #[test]

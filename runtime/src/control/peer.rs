@@ -5,6 +5,8 @@
 //! | `status` | | | [`StatusAnswer`] |
 //! | `neighbours` | | | [`NeighboursAnswer`] |
 //! | `lookup` | `name` | | [`LookupAnswer`] |
+//! | `peers` | `after` | | [`PeersAnswer`]: a page of all names |
+//! | `similar` | `name` | | [`PeersAnswer`]: names that may have been meant |
 //! | `send` | `name`, `text` or `data` | | [`SendAnswer`] |
 //! | `inbox` | `follow`, `from` | [`InboxLine`] | [`InboxAnswer`] |
 //! | `read` | `sequences` | | [`ReadAnswer`] |
@@ -21,6 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::hex;
+pub use super::supernode::MemberState;
 
 /// Messages that one `read` names at most
 pub const READ_MAX: usize = 1024;
@@ -34,6 +37,16 @@ pub enum Request {
     Neighbours,
     /// Who and where somebody is
     Lookup {
+        name: Name,
+    },
+    /// A page of all names in the network, in their order
+    Peers {
+        /// The last name of the page before; none: from the first name on
+        #[serde(default)]
+        after: Option<Name>,
+    },
+    /// The names that resemble one that nobody has
+    Similar {
         name: Name,
     },
     /// Deliver a message; answered when its fate is known
@@ -287,6 +300,29 @@ pub struct LookupAnswer {
     pub source: Source,
 }
 
+/// Answers `peers` and `similar`, as the supernode says
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersAnswer {
+    /// Names that have an owner, in the whole network
+    pub names: u64,
+    /// Peers in the ring
+    pub members: u64,
+    /// Whether more names follow behind the last of these
+    pub more: bool,
+    /// Sorted by name
+    pub peers: Vec<Peer>,
+}
+
+/// A name that has an owner
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    pub name: Name,
+    /// Whether its owner is here
+    pub state: MemberState,
+    /// Its place on the ring, while it is in it
+    pub address: Option<String>,
+}
+
 /// Where the answer of a look-up comes from
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -364,6 +400,8 @@ pub struct TraceAnswer {
     pub name: Name,
     /// The hops in order, the destination last
     pub hops: Vec<TraceHop>,
+    /// Whether a supernode carried it
+    pub relayed: bool,
     /// Why it did not arrive
     pub reason: Option<String>,
 }
@@ -373,19 +411,21 @@ pub struct TraceAnswer {
 pub struct TraceHop {
     /// Counted from 1
     pub index: u64,
+    /// A name that nobody knows is the upper half of the address
     pub name: String,
-    /// Its place on the ring
-    pub address: String,
-    /// From here to there and back; none if its report was lost
+    /// Its place on the ring, or the upper half of it; none if the report that would say it is missing
+    pub address: Option<String>,
+    /// From here to there and back; none if its report is lost, or was slower than the answer
     pub rtt_us: Option<u64>,
-    /// Why the one before chose it: `destination`, `knows_destination`, `nearest_ball`, `back`, `relay`
+    /// Why the one before chose it: `destination`, `knows_destination`, `nearest_ball`, `back`, `relay`, `unknown`
     pub choice: String,
     /// The same in words
     pub reason: String,
 }
 
 /// `choice` and `reason` of a [`TraceHop`] on the way to `destination`
-pub fn explain(choice: Choice, destination: &Name) -> (&'static str, String) {
+pub fn explain(choice: Option<Choice>, destination: &Name) -> (&'static str, String) {
+    let Some(choice) = choice else { return ("unknown", "the one before has not said".into()) };
     match choice {
         Choice::Destination => ("destination", "it is the destination".into()),
         Choice::KnowsDestination => ("knows_destination", format!("it has a link to {destination}")),
@@ -402,6 +442,8 @@ pub fn explain(choice: Choice, destination: &Name) -> (&'static str, String) {
 pub struct CallAnswer {
     pub name: Name,
     pub function: String,
+    /// Whether the other peer has answered, well or not
+    pub answered: bool,
     /// What it returned, if that is UTF-8
     pub result: Option<Content>,
     /// What it returned, in hexadecimal digits, if it is not

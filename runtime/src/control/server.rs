@@ -29,7 +29,7 @@ pub(crate) const REQUESTS_MAX: usize = 128;
 /// Lines of one answer that wait for the asker
 const LINES_MAX: usize = 16;
 
-/// In which a request must have come, and in which an asker must take a line
+/// In which a request must have come; how long an asker takes to read the answer is its own affair
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often to look whether an asker that closed its sending side is still there
@@ -167,7 +167,9 @@ async fn answer<R: DeserializeOwned>(stream: UnixStream, driver: mpsc::Sender<Co
     let (reply, mut lines) = Reply::channel();
     let sent = request.and_then(|request| hand_over(&driver, ControlRequest { request, reply }));
     if let Err(line) = sent {
-        return write_line(&mut writer, &line).await;
+        // Not more patience than the request got: this asker never came as far as the driver.
+        let written = timeout(PATIENCE, write_line(&mut writer, &line)).await;
+        return written.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
     }
     loop {
         let (line, is_last) = tokio::select! {
@@ -217,10 +219,8 @@ async fn gone(reader: &mut RequestReader, writer: &OwnedWriteHalf) {
     }
 }
 
+/// Waits for as long as the asker is there: somebody may be reading the in-box in a pager
 async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
-    let write = async {
-        writer.write_all(line.as_bytes()).await?;
-        writer.write_all(b"\n").await
-    };
-    timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+    writer.write_all(line.as_bytes()).await?;
+    writer.write_all(b"\n").await
 }

@@ -38,6 +38,8 @@ fn requests_are_as_documented() {
             Request::Call { name: name("bob"), function: "echo".into(), arguments: vec![Content("a".into())] },
             r#"{"verb":"call","name":"bob","function":"echo","arguments":["a"]}"#,
         ),
+        (Request::Peers { after: None }, r#"{"verb":"peers","after":null}"#),
+        (Request::Similar { name: name("bob") }, r#"{"verb":"similar","name":"bob"}"#),
         (Request::Logout, r#"{"verb":"logout"}"#),
     ];
     for (request, text) in table {
@@ -82,7 +84,7 @@ fn last_line_has_its_status_first_and_then_the_answers_keys() {
 
 #[test]
 fn every_choice_is_explained_in_words() {
-    let words = |choice| explain(choice, &name("heidi"));
+    let words = |choice| explain(Some(choice), &name("heidi"));
     assert_eq!(words(Choice::KnowsDestination), ("knows_destination", "it has a link to heidi".into()));
     assert_eq!(
         words(Choice::NearestBall(287)),
@@ -193,6 +195,27 @@ async fn asker_that_sends_nothing_is_hung_up_on() {
     let served = Served::new();
     let mut stream = served.connect().await;
     assert!(all(&mut stream).await.starts_with("{\"done\":true,\"status\":408,"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn asker_that_reads_late_gets_every_line() {
+    let mut served = Served::new();
+    let mut stream = served.ask(b"{\"verb\":\"inbox\",\"follow\":true}\n").await;
+    let reply = served.reply().await;
+    // Far more than the socket's buffers hold, so that the server has to wait for its reader.
+    let line = "x".repeat(64 * 1024);
+    let written = line.clone();
+    let lines = tokio::spawn(async move {
+        for _ in 0..64 {
+            reply.line(&written).await.unwrap();
+        }
+        reply.finish(Status::Delivered, &ReadAnswer { removed: 0 });
+    });
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let text = all(&mut stream).await;
+    lines.await.unwrap();
+    assert_eq!(text.lines().filter(|told| told.len() == line.len() + 2).count(), 64);
+    assert!(text.ends_with("{\"done\":true,\"status\":200,\"removed\":0}\n"));
 }
 
 #[tokio::test]

@@ -125,6 +125,10 @@ impl HandshakeError {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => Self::OtherKey,
+            // The address leads to some other service; rustls has no words for people here.
+            Some(rustls::Error::InvalidMessage(_)) => {
+                Self::Failed("it does not speak TLS: something else than Kith is at this address".into())
+            }
             // rustls says what is wrong with the other side's bytes, the system what is wrong with the connection.
             _ => Self::Failed(error.to_string()),
         }

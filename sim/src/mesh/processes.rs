@@ -276,6 +276,7 @@ impl World {
             }
             PeerOutput::Done(_)
             | PeerOutput::LookedUp { .. }
+            | PeerOutput::Listed { .. }
             | PeerOutput::LoggedIn
             | PeerOutput::HomeLost { .. }
             | PeerOutput::LoggedOut { .. }

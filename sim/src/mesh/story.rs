@@ -234,6 +234,8 @@ impl Story {
             Frame::Renew(Renew { session, epoch }) => format!("Renew of {session}, with table {epoch}"),
             Frame::Renewed(Renewed { session, epoch }) => format!("Renewed {session}, of table {epoch}"),
             Frame::Report(Report::Isolated) => "Report: no neighbour is left".into(),
+            Frame::List(list) => format!("List {}: {:?}", list.query, list.which),
+            Frame::Listing(listing) => format!("Listing {}: {} names", listing.query, listing.listed.len()),
             Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
                 format!("{:?}", frame.kind())
             }
@@ -247,6 +249,7 @@ impl Story {
             PeerOutput::LoggedIn => "is logged in".into(),
             PeerOutput::HomeLost { reason } => format!("has lost its supernode: {reason}"),
             PeerOutput::LoggedOut { reason } => format!("is logged out: {reason}"),
+            PeerOutput::Listed { query, .. } => format!("question {query} for names is answered"),
             PeerOutput::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
             PeerOutput::Done(outcome) => {
                 let Fate { id, to, status, reason, transmissions, .. } = &outcome.fate;

@@ -4,7 +4,7 @@ use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
 use kith_runtime::control::supernode::{Member, MemberState, PeersAnswer, Request};
 use kith_runtime::home::Home;
 
-/// List every name, and whether its owner is here
+/// List every name, and whether its owner is here; `lookup NAME` says why one is a suspect
 #[derive(Debug, clap::Args)]
 pub(crate) struct Peers {}
 
@@ -22,7 +22,7 @@ fn readable(answer: &PeersAnswer) -> String {
     if answer.peers.is_empty() {
         return summary;
     }
-    let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS", "PEER ID"].map(str::to_owned);
+    let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(answer.peers.iter().map(row)).collect();
     format!("{}{summary}", table(&rows))
 }
@@ -34,13 +34,12 @@ pub(super) fn state(member: &Member) -> String {
     }
 }
 
-fn row(peer: &Member) -> [String; 6] {
+fn row(peer: &Member) -> [String; 5] {
     [
         peer.name.to_string(),
-        state(peer),
+        peer.state.to_string(),
         peer.address.as_deref().map_or("-", short).to_owned(),
         if peer.home { "here" } else { "-" }.to_owned(),
         if peer.locations.is_empty() { "-".into() } else { peer.locations.join(", ") },
-        peer.peer_id.clone(),
     ]
 }

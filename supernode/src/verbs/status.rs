@@ -45,7 +45,14 @@ fn readable(answer: &StatusAnswer) -> String {
     };
     line("log", format!("{}, {leader}", count(answer.log_index, "command")));
     line("network", answer.network.clone());
-    line("secret", if answer.secret_required { "required".into() } else { "none: everybody may log in".into() });
+    line(
+        "secret",
+        if answer.secret_required {
+            "required".into()
+        } else {
+            "NONE: whoever reaches this supernode may log in; see --secret-file".into()
+        },
+    );
     line("peer id", answer.peer_id.clone());
     line("listens", answer.listen.join(", "));
     line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));

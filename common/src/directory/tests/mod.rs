@@ -3,6 +3,7 @@
 mod bytes;
 mod commands;
 mod histories;
+mod lists;
 
 use super::*;
 use crate::id::SupernodeId;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::{MessageId, Name};
 use crate::status::Status;
-use crate::wire::bounded::Bytes;
+use crate::wire::bounded::{Bytes, Text};
 use crate::wire::content::{Cause, DATA_BYTES_MAX, PathHop};
 
 /// What became of a send
@@ -50,6 +50,21 @@ pub enum Reason {
     IdInUse,
     /// The shell could not make a packet of it
     Refused(&'static str),
+}
+
+impl Fate {
+    /// Why it was not delivered, for people: the receiver's words, or what is known without it
+    pub fn why(&self) -> String {
+        let words = Text::<200>::truncated(&String::from_utf8_lossy(&self.body));
+        match (self.reason, self.status) {
+            _ if !words.is_empty() => words.to_string(),
+            (Reason::LookUp, Status::NotFound) => "nobody has that name".to_owned(),
+            // A supernode cannot tell a peer that was killed from one that has no network.
+            (Reason::LookUp, Status::Gone) => "its owner has logged out, or is not heard any more".to_owned(),
+            (Reason::LookUp, Status::Unavailable) => "no supernode answers, and nobody near knows that name".to_owned(),
+            (reason, _) => reason.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Reason {

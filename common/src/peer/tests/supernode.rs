@@ -7,7 +7,7 @@ use crate::crypto::Handshake;
 use crate::id::Epoch;
 use crate::wire::bounded::Bounded;
 use crate::wire::packet::{Edit, Mark};
-use crate::wire::session::{Challenge, Found, Granted, LoggedOut, LookUp, Renewed, Rewire, Subject};
+use crate::wire::session::{Challenge, Found, Granted, Listing, LoggedOut, LookUp, Renewed, Rewire, Subject};
 use crate::wire::{Frame, PacketBytes, VERSION};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -45,6 +45,11 @@ impl World {
                 let status = if record.is_some() { Status::Delivered } else { Status::NotFound };
                 self.look_ups.push(subject);
                 self.send_home(n, Frame::Found(Found { query, status, record }));
+            }
+            Frame::List(list) => {
+                let names = self.peers.len() as u64;
+                let listing = Listing { names, ..Listing::refused(list.query, Status::Delivered) };
+                self.send_home(n, Frame::Listing(listing));
             }
             Frame::Relay(packet) => self.relay(&packet),
             Frame::Report(report) => self.reports.push(report),

@@ -18,7 +18,7 @@ use crate::session::listening;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Message, PathHop, Reply};
 use crate::wire::packet::{self, Class, Edit, PacketRef};
-use crate::wire::session::{Purpose, Reason, Report, Role, Subject};
+use crate::wire::session::{Listing, Purpose, Reason, Report, Role, Subject};
 use crate::wire::{Frame, PacketBytes};
 
 /// What a peer's shell was told, and not yet asked about by a test
@@ -27,6 +27,7 @@ pub(super) struct Told {
     pub(super) done: Vec<Outcome>,
     pub(super) kept: Vec<(u64, Arrival)>,
     pub(super) looked_up: Vec<(Name, Result<Answer, Status>)>,
+    pub(super) listed: Vec<(u64, Result<Listing, Status>)>,
     /// Frames that left, hellos and the like left out
     pub(super) sent: Vec<(LinkId, Frame)>,
     /// Everything else of interest, in one word each
@@ -272,6 +273,7 @@ impl World {
             PeerOutput::PinNetwork(network) => assert_eq!(network, self::network()),
             PeerOutput::Done(outcome) => node.told.done.push(outcome),
             PeerOutput::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
+            PeerOutput::Listed { query, answer } => node.told.listed.push((query, answer)),
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),

@@ -18,8 +18,8 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};
 use crate::wire::session::{
-    Challenge, Found, Granted, Hello, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew, Renewed,
-    Report, Rewire, Role,
+    Challenge, Found, Granted, Hello, List, Listing, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew,
+    Renewed, Report, Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind, PacketBytes, VERSION};
 
@@ -33,7 +33,10 @@ pub const LOGIN_INTERVAL_MIN: Duration = Duration::from_millis(500);
 pub const REQUESTS_BURST: u32 = 128;
 /// One more request every so often; beyond, look-ups are answered with 429 and the rest is dropped and counted
 pub const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
-
+/// Lists of names that a connection may ask for at once: somebody types them
+pub const LISTS_BURST: u32 = 16;
+/// One more list every so often, since what resembles a name takes up to a millisecond to find; beyond, 429
+pub const LIST_INTERVAL: Duration = Duration::from_millis(100);
 /// Reports that a connection may send at once: a full table of them, twice
 pub const REPORTS_BURST: u32 = 128;
 /// One more report every so often, as some of them become entries of the log; beyond, they are dropped and counted
@@ -101,6 +104,7 @@ pub struct Admission {
     login_rate: Bucket,
     /// Shared by look-ups and renewals: a peer that floods with one kind starves only its own other kind
     request_rate: Bucket,
+    list_rate: Bucket,
     report_rate: Bucket,
     relay_rate: Bucket,
     violations: u64,
@@ -118,6 +122,7 @@ impl Admission {
             logins: 0,
             login_rate: Bucket::new(1, LOGIN_INTERVAL_MIN),
             request_rate: Bucket::new(REQUESTS_BURST, REQUEST_INTERVAL),
+            list_rate: Bucket::new(LISTS_BURST, LIST_INTERVAL),
             report_rate: Bucket::new(REPORTS_BURST, REPORT_INTERVAL),
             relay_rate: Bucket::new(RELAYS_BURST, RELAY_INTERVAL),
             violations: 0,
@@ -199,6 +204,7 @@ impl Admission {
             Frame::Renew(renew) => self.handle_renew(now, renew),
             Frame::Logout(logout) => self.handle_logout(logout),
             Frame::LookUp(look_up) => self.handle_look_up(now, look_up),
+            Frame::List(list) => self.handle_list(now, list),
             Frame::Report(report) => self.handle_report(now, report),
             Frame::Relay(packet) => self.handle_relay(now, packet),
             Frame::Bye(bye) => self.handle_bye(&bye),
@@ -385,6 +391,19 @@ impl Admission {
         }
         self.dropped += 1;
         self.send(Frame::Found(Found { query: look_up.query, status: Status::SlowDown, record: None }));
+    }
+
+    fn handle_list(&mut self, now: Instant, list: List) {
+        match self.state {
+            State::LoggedIn { .. } => {}
+            State::LoggingOut { .. } => return,
+            _ => return self.violate(FrameKind::List),
+        }
+        if self.list_rate.take(now).is_ok() {
+            return self.outputs.push_back(AdmissionOutput::List(list));
+        }
+        self.dropped += 1;
+        self.send(Frame::Listing(Listing::refused(list.query, Status::SlowDown)));
     }
 
     fn handle_report(&mut self, now: Instant, report: Report) {

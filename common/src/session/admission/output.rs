@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{Epoch, Key, Name, SessionId};
 use crate::status::Status;
-use crate::wire::session::{Locations, LookUp, Reason, Report};
+use crate::wire::session::{List, Locations, LookUp, Reason, Report};
 use crate::wire::{Frame, PacketBytes};
 
 /// A login that was checked and may be put into the log
@@ -56,6 +56,8 @@ pub enum AdmissionOutput {
     LogOut { session: SessionId },
     /// A question for the directory; answered by a `Found` frame
     LookUp(LookUp),
+    /// A question for names; answered by a `Listing` frame
+    List(List),
     /// What the peer found out about its neighbours
     Report(Report),
     /// Pass this packet on to its destination

@@ -21,8 +21,8 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{
-    Challenge, Found, Granted, Hello, Listening, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused,
-    Renewed, Rewire, Role,
+    Challenge, Granted, Hello, Listening, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused, Renewed,
+    Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind};
 
@@ -222,7 +222,8 @@ impl Membership {
             Frame::Rewire(rewire) => self.handle_rewire(now, rewire),
             Frame::LoggedOut(logged_out) => self.handle_logged_out(now, logged_out),
             Frame::Bye(bye) => self.handle_bye(now, bye),
-            Frame::Found(found) => self.handle_found(now, found),
+            Frame::Found(found) => self.tell(now, kind, MembershipOutput::Found(found)),
+            Frame::Listing(listing) => self.tell(now, kind, MembershipOutput::Listing(listing)),
             Frame::Probe(_) | Frame::ProbeReply(_) => {}
             _ => self.violate(now, kind),
         }
@@ -368,10 +369,11 @@ impl Membership {
         }
     }
 
-    fn handle_found(&mut self, now: Instant, found: Found) {
+    /// Passes on what a session was asked for
+    fn tell(&mut self, now: Instant, kind: FrameKind, answer: MembershipOutput) {
         match self.state {
-            State::LoggedIn(_) => self.outputs.push_back(MembershipOutput::Found(found)),
-            _ => self.ignore_while_logging_out(now, FrameKind::Found),
+            State::LoggedIn(_) => self.outputs.push_back(answer),
+            _ => self.ignore_while_logging_out(now, kind),
         }
     }
 

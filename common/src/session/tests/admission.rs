@@ -3,13 +3,14 @@
 use super::*;
 use crate::crypto::Handshake;
 use crate::session::admission::{
-    Admission, AdmissionOutput, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest, PROPOSAL_WAIT, RELAY_INTERVAL,
-    RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST, Refusal,
+    Admission, AdmissionOutput, LIST_INTERVAL, LISTS_BURST, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest,
+    PROPOSAL_WAIT, RELAY_INTERVAL, RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST,
+    Refusal,
 };
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Header, new_packet};
 use crate::wire::session::{
-    Found, Granted, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject,
+    Found, Granted, List, Listing, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject, Which,
 };
 use crate::wire::{Bye, Frame, PacketBytes, VERSION, link};
 
@@ -99,6 +100,7 @@ fn kind(output: &AdmissionOutput) -> String {
         AdmissionOutput::Renew { .. } => "renew".to_owned(),
         AdmissionOutput::LogOut { .. } => "log out".to_owned(),
         AdmissionOutput::LookUp(_) => "look up".to_owned(),
+        AdmissionOutput::List(_) => "list".to_owned(),
         AdmissionOutput::Report(_) => "report".to_owned(),
         AdmissionOutput::Relay(_) => "relay".to_owned(),
         AdmissionOutput::RelayRefused(_) => "relay refused".to_owned(),
@@ -378,6 +380,23 @@ fn look_ups_over_the_rate_are_answered_with_429() {
     assert_eq!(admission.dropped(), 2);
     admission.handle_frame(Instant::ZERO + REQUEST_INTERVAL, look_up(1000), &Ed25519);
     assert_eq!(kinds(&mut admission), ["look up"]);
+}
+
+#[test]
+fn lists_over_the_rate_are_answered_with_429_and_leave_look_ups_alone() {
+    let list = |query| Frame::List(List { query, which: Which::Like(name("bob")) });
+    let mut admission = logged_in();
+    for query in 0..u64::from(LISTS_BURST) {
+        admission.handle_frame(Instant::ZERO, list(query), &Ed25519);
+        assert_eq!(kinds(&mut admission), ["list"]);
+    }
+    admission.handle_frame(Instant::ZERO, list(999), &Ed25519);
+    let refused = Listing::refused(999, Status::SlowDown);
+    assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Listing(refused))]);
+    admission.handle_frame(Instant::ZERO, look_up(1), &Ed25519);
+    assert_eq!(kinds(&mut admission), ["look up"]);
+    admission.handle_frame(Instant::ZERO + LIST_INTERVAL, list(1000), &Ed25519);
+    assert_eq!(kinds(&mut admission), ["list"]);
 }
 
 #[test]

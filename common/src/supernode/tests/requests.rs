@@ -1,6 +1,6 @@
 use super::*;
 use crate::id::ShortId;
-use crate::wire::session::{LookUp, Renewed, Subject};
+use crate::wire::session::{List, LookUp, Presence, Renewed, Subject, Which};
 
 fn look_up(query: u64, subject: Subject) -> Frame {
     Frame::LookUp(LookUp { query, ttl: 0, subject })
@@ -22,6 +22,19 @@ fn look_ups_are_answered_by_name_and_by_short_id() {
         _ => None,
     };
     assert_eq!(outputs.iter().filter_map(found).collect::<Vec<_>>(), [ed(2).key(); 2]);
+}
+
+#[test]
+fn names_are_listed_to_whoever_is_logged_in() {
+    let mut bench = Bench::of(2);
+    bench.frame(1, Frame::List(List { query: 7, which: Which::After(Some(name(1))) }));
+    let outputs = bench.outputs();
+    let [SupernodeOutput::Send { link: LinkId(1), frame: Frame::Listing(listing) }] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    let listed: Vec<_> = listing.listed.iter().map(|listed| (listed.name.clone(), listed.presence)).collect();
+    assert_eq!((listing.query, listing.names, listing.members), (7, 2, 2));
+    assert_eq!(listed, [(name(2), Presence::Here(bench.address(2)))]);
 }
 
 #[test]

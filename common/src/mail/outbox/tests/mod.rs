@@ -254,7 +254,7 @@ fn receiver_that_is_gone_may_have_got_what_was_never_given_back() {
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
     one.via(2, 2);
     one.undeliverable(2, Status::Unavailable, Cause::DestinationDown);
-    let expected = "408 it may have arrived, but no receipt came, and now the receiver is logged out after 2";
+    let expected = "408 it may have arrived, but no receipt came, and now the receiver is not here after 2";
     assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
 }
 
@@ -461,7 +461,7 @@ fn packet_without_an_answer_may_have_arrived() {
     one.found(false, Ok(HERE));
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not "]);
     one.undeliverable(2, Status::Unavailable, Cause::DestinationDown);
-    let expected = "408 it may have arrived, but no receipt came, and now the receiver is logged out after 2";
+    let expected = "408 it may have arrived, but no receipt came, and now the receiver is not here after 2";
     assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
     one.via(1, 1);
     assert!(one.unsent(1).is_empty() && one.outbox.packets.is_empty(), "nobody waits for it any more");

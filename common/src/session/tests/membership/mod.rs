@@ -8,7 +8,7 @@ use crate::crypto::Handshake;
 use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, SUPERNODES_MAX, Standing};
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Header, new_packet};
-use crate::wire::session::{Challenge, Found, Granted, LoggedOut, Login, Logout, Refused, Renew, Renewed};
+use crate::wire::session::{Challenge, Found, Granted, Listing, LoggedOut, Login, Logout, Refused, Renew, Renewed};
 use crate::wire::{Bye, Frame, PacketBytes, link};
 
 /// Brings a peer into a state
@@ -130,6 +130,7 @@ fn kind(output: &MembershipOutput) -> &'static str {
         MembershipOutput::LoggedIn { .. } => "logged in",
         MembershipOutput::Rewired(_) => "rewired",
         MembershipOutput::Found(_) => "found",
+        MembershipOutput::Listing(_) => "listing",
         MembershipOutput::Lost { .. } => "lost",
         MembershipOutput::Refused { .. } => "refused",
         MembershipOutput::LoggedOut { .. } => "logged out",
@@ -159,6 +160,7 @@ fn samples() -> Vec<Frame> {
         Frame::Rewire(rewire(11)),
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
         Frame::Found(Found { query: 1, status: Status::NotFound, record: None }),
+        Frame::Listing(Listing::refused(1, Status::SlowDown)),
         Frame::Packet(packet.clone()),
         Frame::Relay(packet),
         Frame::Logout(Logout { session: session_id(7) }),
@@ -199,30 +201,30 @@ fn membership_transitions() {
         .collect();
     let expected = [
         "searching | Hello:  searching | Bye:  searching | Challenge:  searching | Granted:  searching | \
-         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | \
+         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | Listing:  searching | \
          Packet:  searching | Relay:  searching | Logout:  searching | Probe:  searching",
         "dialling | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: close refused! searching | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "greeted | Hello: close refused! searching | Bye: close refused searching | Challenge: send joining | \
          Granted: close refused! searching | Refused: close refused searching | Renewed: close refused! searching | \
-         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | \
+         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | Listing: close refused! searching | \
          Packet: close refused! searching | Relay: close refused! searching | Logout: close refused! searching | \
          Probe:  joining",
         "asked | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: pin logged in in | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "logged in | Hello: close lost! searching | Bye: close lost searching | Challenge: close lost! searching | \
          Granted: close lost! searching | Refused: close lost searching | Renewed: close lost! searching | \
-         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Packet: close lost! searching | \
+         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Listing: listing in | Packet: close lost! searching | \
          Relay: close lost! searching | Logout: close lost! searching | Probe:  in",
         "logging out | Hello: close logged out! out | Bye: close logged out out | Challenge: close logged out! out | \
          Granted: close logged out! out | Refused: close logged out out | Renewed:  leaving | Rewire:  leaving | \
-         LoggedOut: close logged out out | Found:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
+         LoggedOut: close logged out out | Found:  leaving | Listing:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
          Logout: close logged out! out | Probe:  leaving",
     ];
     assert_eq!(table.len(), expected.len());
