@@ -42,6 +42,9 @@ mutants! {
     StaleRanking "stale-ranking" = "ranked next hops outlive the tables that they were worked out from",
     DownLinkRanked "down-link-ranked" = "a link that is down is chosen like one that is up",
     BallOfCentreOnly "ball-of-centre-only" = "next hops are ranked by their distance on the ring alone",
+    StrangerIsWitness "stranger-is-witness" = "a peer that never reached the destination finds it gone",
+    UnseenNotTold "unseen-not-told" = "a peer does not tell of whom it cannot say whether they are there",
+    PartingNotTold "parting-not-told" = "a rewire does not say whom the peer is parted from",
     TtlNotDecremented "ttl-not-decremented" = "a forwarded packet keeps its TTL",
 
     // Liveness of links.
@@ -83,6 +86,7 @@ mutants! {
     DeltaNotPublished "delta-not-published" = "packets are forwarded by neighbours' tables as they were before their deltas",
     LinkNotPublished "link-not-published" = "packets go over the old link when another one with the same peer has replaced it",
     NoRedial "no-redial" = "a neighbour that could not be dialled is never dialled again",
+    CutOffBlamesOthers "cut-off-blames-others" = "a peer that is cut off itself reports its neighbours as unreachable",
     IsolationUnnoticed "isolation-unnoticed" = "a peer whose links are all down does not notice or report it",
 
     // Who is linked to whom.
@@ -119,6 +123,7 @@ mutants! {
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
 
     // Messages.
+    LossBeyondIgnored "loss-beyond-ignored" = "a message waits for its time though its first hop says that a link is down",
     NeverResends "never-resends" = "a message that nobody replies to is not sent again",
     SameFirstHop "same-first-hop" = "a message that is sent again goes by the same first hop",
     NeverRelays "never-relays" = "the supernode is not asked to relay what the mesh cannot deliver",

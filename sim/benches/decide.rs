@@ -71,6 +71,7 @@ fn routes(ring: &Ring, own: Address) -> Routes {
         up: true,
         name: "somebody".parse().expect("it is a name"),
         table: lift::neighbours(ring, &maps, address, &()).into_iter().map(|to| (to, true)).collect(),
+        unseen: Default::default(),
     };
     let views = lift::neighbours(ring, &maps, own, &()).into_iter().map(view).collect();
     Routes::new(own, DEGREE_DEFAULT, ring.len() as u64, 1, views)

@@ -118,7 +118,8 @@ impl Overlay {
             let up = self.is_alive(*neighbour);
             let entry = |to: &Peer| (self.address(*to), !up || self.is_alive(*to));
             let table = self.neighbours(*neighbour).iter().map(entry).collect();
-            NeighbourView { address: self.address(*neighbour), up, name: self.name.clone(), table }
+            let unseen = Default::default();
+            NeighbourView { address: self.address(*neighbour), up, name: self.name.clone(), table, unseen }
         });
         Routes::new(self.address(peer), self.degree, self.peers() as u64, u64::from(peer), views.collect())
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Effect;
+use crate::mesh::shape::Shape;
 use crate::mesh::watch::Violation;
 use crate::mesh::{self, Report, users};
 use crate::oracles;
@@ -43,6 +44,10 @@ pub struct Options {
     /// Ways between so many of the peers stay cut for ever, and the others must be served all the same
     #[arg(long, value_name = "SHARE", value_parser = arguments::share, default_value = "0")]
     outside: f64,
+    /// Who can dial whom, from the beginning and for ever: line, ring, star, tree or cliques; whoever has a way must be
+    /// reached by it
+    #[arg(long, value_name = "SHAPE", conflicts_with = "outside")]
+    shape: Option<Shape>,
     /// Seconds from one deed of a user to the next, on average
     #[arg(long, default_value = "40", value_name = "SECONDS", value_parser = arguments::seconds)]
     deeds: f64,
@@ -93,6 +98,7 @@ impl Options {
             deed_every: Duration::from_secs_f64(self.deeds),
             burst: self.burst,
             outside: self.outside,
+            shape: self.shape,
             story: self.trace.clone(),
             ..MeshConfig::new(seed, self.peers as u32)
         })
@@ -118,6 +124,9 @@ impl Options {
         }
         if self.outside > 0.0 {
             command += &format!(" --outside {}", self.outside);
+        }
+        if let Some(shape) = self.shape {
+            command += &format!(" --shape {shape}");
         }
         if self.deeds != 40.0 {
             command += &format!(" --deeds {}", self.deeds);

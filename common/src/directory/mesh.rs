@@ -57,6 +57,12 @@ impl Mesh {
         lift::neighbours(&self.ring, &self.maps, x, &self.pairs)
     }
 
+    /// Those of the ring that are absent to `x`, in the order of addresses; who is in the ring no more is nobody's absence
+    /// but its own
+    pub(super) fn parted_from(&self, x: Address) -> impl Iterator<Item = Address> {
+        self.pairs.of(x).filter(|other| self.ring.contains(*other))
+    }
+
     pub(super) fn choose_address(&self, key: &Key, salt: &[u8; 16]) -> Address {
         lift::choose_address(key, salt, &self.members)
     }
@@ -122,31 +128,46 @@ impl Mesh {
     pub(super) fn separate(&mut self, index: u64, pair: Pair) -> (Touched, Vec<Pair>) {
         let dropped = self.pairs.in_the_way_of(pair);
         let ends = dropped.iter().chain([&pair]).flat_map(|pair| pair.ends()).collect();
-        let touched = self.change(ends, |mesh| {
+        let mut touched = self.change(ends, |mesh| {
             dropped.iter().for_each(|pair| mesh.pairs.remove(*pair));
             mesh.pairs.insert(index, pair);
         });
+        touched.extend(dropped.iter().chain([&pair]).flat_map(|pair| self.told_of(*pair)));
         (touched, dropped.into_iter().collect())
     }
 
     /// Removes an unreachable pair
     pub(super) fn reunite(&mut self, pair: Pair) -> Touched {
-        self.change(pair.ends().into(), |mesh| mesh.pairs.remove(pair))
+        let mut touched = self.change(pair.ends().into(), |mesh| mesh.pairs.remove(pair));
+        touched.extend(self.told_of(pair));
+        touched
     }
 
     /// Removes all pairs of `x`
     pub(super) fn reunite_all(&mut self, x: Address) -> Touched {
         let others: BTreeSet<Address> = self.pairs.of(x).collect();
         let ends = others.iter().copied().chain([x]).collect();
-        self.change(ends, |mesh| others.iter().for_each(|other| mesh.pairs.remove(Pair::of(x, *other))))
+        let mut touched =
+            self.change(ends, |mesh| others.iter().for_each(|other| mesh.pairs.remove(Pair::of(x, *other))));
+        touched.extend(others.into_iter().flat_map(|other| self.told_of(Pair::of(x, other))));
+        touched
     }
 
-    /// `x`, its neighbours, and its ring neighbours (who are its neighbours unless a pair stands between)
+    /// `x`, its neighbours, its ring neighbours (who are its neighbours unless a pair stands between), and whom it is
+    /// parted from
     fn around(&self, x: Address) -> Touched {
         let beside = [self.ring.successor(x), self.ring.predecessor(x)];
         let around = self.neighbours(x).into_iter().chain(beside.into_iter().flatten()).chain([x]);
+        // They are told that x is in the ring, or that it is not.
+        let around = around.chain(self.parted_from(x));
         let forgotten = self.ring.successor(x).filter(|_| mutant::is(Mutant::SuccessorNotTouched));
         around.filter(|y| Some(*y) != forgotten).collect()
+    }
+
+    /// The two that are told whether they are parted, whether they would be neighbours or not: if both are in the ring
+    fn told_of(&self, pair: Pair) -> impl Iterator<Item = Address> + use<> {
+        let are_there = pair.ends().iter().all(|end| self.ring.contains(*end));
+        pair.ends().into_iter().filter(move |_| are_there)
     }
 
     fn paired_neighbours(&self, x: Address) -> Touched {

@@ -214,6 +214,7 @@ impl Directory {
             members: self.mesh.ring().len() as u64,
             degree: self.degree(),
             neighbours: Bounded::truncated(records),
+            apart: Bounded::truncated(self.mesh.parted_from(address).filter(|_| !mutant::is(Mutant::PartingNotTold))),
         })
     }
 }

@@ -240,6 +240,11 @@ impl Mail {
         self.outbox.handle_first_hop_lost(now, neighbour);
     }
 
+    /// A link of this neighbour's is lost, and with it, perhaps, what the neighbour had been handed
+    pub fn handle_loss_beyond(&mut self, now: Instant, neighbour: Address) {
+        self.outbox.handle_loss_beyond(now, neighbour);
+    }
+
     /// A packet of this peer's own is with somebody who cannot pass it on, or came back with nobody left to try
     pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
         // The out-box traces it with its reason if it ignores the frame.

@@ -40,7 +40,8 @@ impl Snapshot {
         let own = own?;
         self.generation += 1;
         let (degree, members) = (neighbourhood.degree(), neighbourhood.members());
-        let routes = Arc::new(Routes::new(own.address, degree, members, self.generation, neighbourhood.views()));
+        let routes = Routes::new(own.address, degree, members, self.generation, neighbourhood.views());
+        let routes = Arc::new(routes.with_unseen(neighbourhood.unseen()));
         self.routes = Some(Arc::clone(&routes));
         let links = neighbourhood.live_links().collect();
         Some(Box::new(NewRoutes { routes, links, name: own.name.clone() }))

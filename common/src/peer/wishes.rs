@@ -25,7 +25,7 @@ impl<S: Signer> Peer<S> {
             if let Some(wish) = self.session.poll_output() {
                 self.on_session(now, wish);
             } else if let Some(wish) = self.neighbourhood.poll_output() {
-                self.on_neighbourhood(wish);
+                self.on_neighbourhood(now, wish);
             } else if self.routes.take_stale() {
                 // Once for all that changed, and before anything is sent by them.
                 self.publish_routes();
@@ -72,7 +72,7 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn on_neighbourhood(&mut self, wish: NeighbourhoodOutput) {
+    fn on_neighbourhood(&mut self, now: Instant, wish: NeighbourhoodOutput) {
         use NeighbourhoodOutput as Wish;
         match wish {
             Wish::Dial { key, locations, .. } => {
@@ -88,6 +88,7 @@ impl<S: Signer> Peer<S> {
                 }
             }
             Wish::RoutesChanged => self.routes.mark_stale(),
+            Wish::LossBeyond { neighbour } => self.mail.handle_loss_beyond(now, neighbour),
             Wish::Event(event) => self.outputs.push_back(PeerOutput::Event(event)),
         }
     }

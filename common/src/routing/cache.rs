@@ -104,6 +104,7 @@ mod tests {
             up: true,
             name: "n".parse().unwrap(),
             table: Arc::default(),
+            unseen: Arc::default(),
         };
         Routes::new(Address(1), 16, 1000, 0, vec![view(3), view(5)])
     }

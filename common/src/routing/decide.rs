@@ -176,6 +176,10 @@ impl<'a> Search<'a> {
         // Each peer adds its finding once: when the packet comes back, it was added before.
         if has_moved || !self.is_back && self.routes.misses(destination, view) {
             self.note_destination();
+            // Nobody else has a link with it who could be asked.
+            if view.is_some_and(|view| view.hangs_by(self.routes.own())) {
+                return Next::DestinationDown;
+            }
         }
         if self.trail.notes >= FINDINGS_MAX && !mutant::is(Mutant::SecondFindingIgnored) {
             return Next::DestinationDown;

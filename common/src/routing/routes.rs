@@ -19,6 +19,8 @@ pub struct NeighbourView {
     /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first
     /// [`NEIGHBOURS_MAX`] count
     pub table: Arc<[(Address, bool)]>,
+    /// Of whom it says nothing: it is parted from them, or had no link with them yet
+    pub unseen: Arc<[Address]>,
 }
 
 /// An immutable snapshot of what a peer needs to forward
@@ -31,6 +33,8 @@ pub struct Routes {
     generation: u64,
     /// Sorted by address
     views: Vec<NeighbourView>,
+    /// Of whom this peer can say nothing, in the order of addresses
+    unseen: Arc<[Address]>,
     gaps: Gaps,
     reach: Later,
 }
@@ -116,7 +120,13 @@ impl Routes {
         views.truncate(NEIGHBOURS_MAX);
         let gaps = Gaps::between(own, views.iter().map(|view| view.address));
         let depth = ball::depth(degree, members);
-        Self { own, degree, members, depth, generation, views, gaps, reach: Later::default() }
+        let unseen = Arc::default();
+        Self { own, degree, members, depth, generation, views, unseen, gaps, reach: Later::default() }
+    }
+
+    /// The same, of a peer that cannot say whether those in `unseen`, which are in the order of addresses, are there
+    pub fn with_unseen(self, unseen: Arc<[Address]>) -> Self {
+        Self { unseen, ..self }
     }
 
     /// The peer's own address
@@ -157,7 +167,10 @@ impl Routes {
 
     /// What the snapshot takes in memory, in bytes: itself and the room of all its lists and names
     pub fn memory_bytes(&self) -> usize {
-        let room = |view: &NeighbourView| view.name.as_str().len() + view.table.len() * size_of::<(Address, bool)>();
+        let room = |view: &NeighbourView| {
+            let (table, unseen) = (view.table.len(), view.unseen.len());
+            view.name.as_str().len() + table * size_of::<(Address, bool)>() + unseen * size_of::<Address>()
+        };
         let views = self.views.capacity() * size_of::<NeighbourView>() + self.views.iter().map(room).sum::<usize>();
         let Reach { seconds, by_view } = self.reach();
         let seconds = seconds.capacity() * size_of::<Address>();
@@ -176,9 +189,12 @@ impl Routes {
 
     /// Whether this peer should have a link to `destination`, whose `view` this is, and has none: its link is down, or
     /// nobody is there
+    ///
+    /// That it has none to a peer which it has never reached says nothing of that one.
     #[inline]
     pub(super) fn misses(&self, destination: Address, view: Option<&NeighbourView>) -> bool {
-        view.map_or_else(|| self.gaps.contain(self.own, destination), |view| !view.up)
+        let has_none = view.map_or_else(|| self.gaps.contain(self.own, destination), |view| !view.up);
+        has_none && !is_among(&self.unseen, destination)
     }
 
     /// Every neighbour that offers a way to `destination`, cheapest first, by second hops that are `eligible`
@@ -232,19 +248,32 @@ impl Gaps {
 }
 
 impl NeighbourView {
+    /// Whether the link to `own` is the last one that is up, as it said last
+    pub(super) fn hangs_by(&self, own: Address) -> bool {
+        let mut up = self.table.iter().filter(|(_, up)| *up);
+        up.next().is_some_and(|(to, _)| *to == own) && up.next().is_none()
+    }
+
     /// Whether it says that it should have a link to `destination` and has none; a silent one says nothing
     fn misses(&self, destination: Address) -> bool {
+        if !self.up || is_among(&self.unseen, destination) {
+            return false;
+        }
         // Either its table has the destination with a link that is down, or the destination would lie between it and
         // those beside it on the ring, where a member would have to be its neighbour.
         match self.table.iter().find(|(to, _)| *to == destination) {
-            Some((_, up)) => self.up && !up,
+            Some((_, up)) => !up,
             None => {
-                self.up
-                    && Gaps::between(self.address, self.table.iter().map(|(to, _)| *to))
-                        .contain(self.address, destination)
+                Gaps::between(self.address, self.table.iter().map(|(to, _)| *to)).contain(self.address, destination)
             }
         }
     }
+}
+
+/// Whether a peer that says nothing of those in `unseen`, which are in their order, says nothing of `destination`
+#[inline]
+fn is_among(unseen: &[Address], destination: Address) -> bool {
+    unseen.binary_search(&destination).is_ok() && !mutant::is(Mutant::StrangerIsWitness)
 }
 
 const NONE: (ShortId, Cost) = (ShortId(0), Cost::MAX);

@@ -13,7 +13,13 @@ pub struct Table {
     pub epoch: Epoch,
     /// Sorted by address
     pub entries: Bounded<TableEntry, NEIGHBOURS_MAX>,
+    /// Of whom the sender cannot say whether they are there, in the order of addresses: it is parted from them, or they
+    /// are in its table and there was no link with them yet
+    pub unseen: Bounded<Address, UNSEEN_MAX>,
 }
+
+/// Peers at most of whom a table says nothing: as many as may be parted from one, and all of its table besides
+pub const UNSEEN_MAX: usize = 2 * NEIGHBOURS_MAX;
 
 /// One link of a neighbour's
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

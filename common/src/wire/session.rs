@@ -252,6 +252,8 @@ pub struct Rewire {
     pub degree: u8,
     /// Every neighbour, in the order of addresses
     pub neighbours: Bounded<Record, NEIGHBOURS_MAX>,
+    /// Whom of the ring the peer is parted from, in the order of addresses: it finds none of them, though each is there
+    pub apart: Bounded<Address, NEIGHBOURS_MAX>,
 }
 
 /// Peer → supernode: what it found out about its neighbours

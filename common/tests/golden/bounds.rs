@@ -4,7 +4,7 @@ use kith_common::id::{Address, Epoch, Name, ShortId};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Undeliverable};
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
-use kith_common::wire::link::{Delta, LinkState, Table, TableEntry};
+use kith_common::wire::link::{Delta, LinkState, Table, TableEntry, UNSEEN_MAX};
 use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
 use kith_common::wire::session::{
     LISTED_MAX, LOCATIONS_MAX, Listed, Listing, Location, Locations, NEIGHBOURS_MAX, Presence, Reason, Record, Rewire,
@@ -34,13 +34,18 @@ fn counts_over_the_bound_are_refused() {
     let state = LinkState { address: BOB, up: true };
     let location = Location::truncated("/ip4/192.0.2.7/tcp/7400");
     let hop = PathHop { short: ShortId(1), relay: false, name: None };
-    check::<Table>("entries", NEIGHBOURS_MAX, |n| prefixed(12, list(vec![entry.clone(); n])));
+    let followed = |head: Vec<u8>, counted: Vec<u8>| [head, counted].concat();
+    let entries = |n| prefixed(12, list(vec![entry.clone(); n]));
+    check::<Table>("entries", NEIGHBOURS_MAX, |n| followed(entries(n), vec![0; 2]));
+    check::<Table>("unseen", UNSEEN_MAX, |n| followed(entries(1), list(vec![BOB; n])));
     check::<Delta>("changes", NEIGHBOURS_MAX, |n| list(vec![state; n]));
-    check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| prefixed(21, list(vec![record(); n])));
     check::<Listing>("names of a listing", LISTED_MAX, |n| {
         let listed = Listed { name: name("bob"), presence: Presence::Away };
         [vec![0; 8], vec![200, 0], vec![0; 16], list(vec![listed; n])].concat()
     });
+    let neighbours = |n| prefixed(21, list(vec![record(); n]));
+    check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| followed(neighbours(n), vec![0; 2]));
+    check::<Rewire>("parted", NEIGHBOURS_MAX, |n| followed(neighbours(1), list(vec![BOB; n])));
     check::<Locations>("locations", LOCATIONS_MAX, |n| list(vec![location.clone(); n]));
     check::<Record>("locations of a record", LOCATIONS_MAX, |n| {
         let head = encode(&(name("bob"), [0u8; 32], Address(1), Epoch::new(0, 1))).unwrap();

@@ -60,9 +60,12 @@ fn record() -> impl Strategy<Value = Record> {
 }
 
 fn rewire() -> impl Strategy<Value = Rewire> {
-    (epoch(), any::<u64>(), any::<u8>(), vec(record(), 0..=64)).prop_map(|(epoch, members, degree, neighbours)| {
-        Rewire { epoch, members, degree, neighbours: Bounded::truncated(neighbours) }
-    })
+    (epoch(), any::<u64>(), any::<u8>(), vec(record(), 0..=64), vec(address(), 0..=64)).prop_map(
+        |(epoch, members, degree, neighbours, apart)| {
+            let (neighbours, apart) = (Bounded::truncated(neighbours), Bounded::truncated(apart));
+            Rewire { epoch, members, degree, neighbours, apart }
+        },
+    )
 }
 
 fn hello() -> impl Strategy<Value = Frame> {
@@ -91,8 +94,10 @@ fn link_frame() -> impl Strategy<Value = Frame> {
     let entry = (address(), any::<bool>(), name()).prop_map(|(address, up, name)| TableEntry { address, up, name });
     let change = (address(), any::<bool>()).prop_map(|(address, up)| LinkState { address, up });
     prop_oneof![
-        (epoch(), vec(entry, 0..=64))
-            .prop_map(|(epoch, entries)| Frame::Table(Table { epoch, entries: Bounded::truncated(entries) })),
+        (epoch(), vec(entry, 0..=64), vec(address(), 0..=128)).prop_map(|(epoch, entries, unseen)| {
+            let (entries, unseen) = (Bounded::truncated(entries), Bounded::truncated(unseen));
+            Frame::Table(Table { epoch, entries, unseen })
+        }),
         vec(change, 0..=64).prop_map(|changes| Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
         any::<u32>().prop_map(|sequence| Frame::Probe(Probe { sequence })),
         any::<u32>().prop_map(|sequence| Frame::ProbeReply(ProbeReply { sequence })),

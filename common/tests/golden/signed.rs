@@ -111,6 +111,7 @@ impl Who {
             members: 2,
             degree: 16,
             neighbours: Bounded::truncated([self.record()]),
+            apart: Bounded::new(),
         }
     }
 
@@ -133,7 +134,11 @@ impl Who {
 
     fn table_with(&self, other: &Self) -> Frame {
         let entry = TableEntry { address: other.address(), up: false, name: name(other.name) };
-        Frame::Table(Table { epoch: Epoch::new(INCARNATION, 3), entries: Bounded::truncated([entry]) })
+        Frame::Table(Table {
+            epoch: Epoch::new(INCARNATION, 3),
+            entries: Bounded::truncated([entry]),
+            unseen: Bounded::truncated([other.address()]),
+        })
     }
 
     fn delta_of(other: &Self) -> Frame {

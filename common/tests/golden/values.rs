@@ -111,6 +111,7 @@ pub(crate) fn rewire() -> Rewire {
         members: 16_960,
         degree: 16,
         neighbours: Bounded::truncated([record()]),
+        apart: Bounded::truncated([CAROL]),
     }
 }
 
@@ -240,7 +241,11 @@ fn link_frames() -> Vec<Value> {
     vec![
         frame(
             "frame Table",
-            Frame::Table(Table { epoch: Epoch::new(0x1ca7_0b5e, 42), entries: Bounded::truncated(entries) }),
+            Frame::Table(Table {
+                epoch: Epoch::new(0x1ca7_0b5e, 42),
+                entries: Bounded::truncated(entries),
+                unseen: Bounded::truncated([CAROL]),
+            }),
         ),
         frame("frame Delta", Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
         frame("frame Probe", Frame::Probe(Probe { sequence: 7 })),

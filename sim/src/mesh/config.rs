@@ -8,6 +8,7 @@ use kith_common::link::limits::Limits;
 use super::faults::Effect;
 use super::log::Replica;
 use super::node::NodeId;
+use super::shape::Shape;
 
 /// How often the oracles look at everything
 const STEP: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub struct MeshConfig {
     pub burst: u32,
     /// Share of peers outside a healthy core, between whom ways stay cut for ever
     pub outside: f64,
+    /// Who can dial whom, from the beginning and for ever; `None`: everybody everybody
+    pub shape: Option<Shape>,
     /// Tell the story of everything that names this
     pub story: Option<String>,
 }
@@ -66,6 +69,7 @@ impl MeshConfig {
             deed_every: Duration::from_secs(40),
             burst: 0,
             outside: 0.0,
+            shape: None,
             story: None,
         }
     }
@@ -99,8 +103,11 @@ impl MeshConfig {
         STEP * (self.machines() / MACHINES_A_STEP).max(1)
     }
 
-    /// Machines of the healthy core, numbered from 0
+    /// Machines of the healthy core, numbered from 0: in a shape, only supernodes are reached by all
     pub fn core(&self) -> u32 {
+        if self.shape.is_some() {
+            return self.supernodes;
+        }
         self.machines() - (f64::from(self.peers) * self.outside) as u32
     }
 

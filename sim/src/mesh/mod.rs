@@ -28,6 +28,7 @@ mod processes;
 pub mod processor;
 mod queue;
 mod run;
+pub mod shape;
 mod story;
 pub mod users;
 pub mod watch;

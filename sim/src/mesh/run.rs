@@ -27,6 +27,9 @@ const TRIAL_WAIT: Duration = Duration::from_secs(10);
 /// Outside a healthy core somebody is always tried again
 const TRIALS_MAX: u32 = 6;
 
+/// The numbers of cuts that make a shape begin here, beyond those of all others
+const SHAPE_CUTS: u64 = 1 << 60;
+
 /// What a run came to
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -117,8 +120,12 @@ fn plan(world: &mut World, begin: Instant, end: Instant) {
     // What is due at the very end of the calm is a part of the calm.
     let begin = begin + Duration::from_micros(1);
     let mut chance = Chance::new(config.seed, Draws::Faults);
+    let cuts = config.shape.into_iter().flat_map(|shape| shape.cuts(config.supernodes, config.peers));
+    for (number, cut) in cuts.enumerate() {
+        world.net.cut(SHAPE_CUTS | number as u64, cut);
+    }
     let plan = Plan { kinds: config.kinds.clone(), supernodes: config.supernodes, machines, every: config.fault_every };
-    if core < machines {
+    if config.shape.is_none() && core < machines {
         plan.permanent(&mut chance, &mut world.queue, begin, core);
     }
     if !config.faults.is_zero() {

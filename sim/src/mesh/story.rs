@@ -203,7 +203,7 @@ impl Story {
             Frame::Probe(_) | Frame::ProbeReply(_) | Frame::Packet(_) => return None,
             Frame::Granted(granted) => format!("Granted: {}", records(&granted.rewire)),
             Frame::Rewire(rewire) => format!("Rewire: {}", records(rewire)),
-            Frame::Table(Table { epoch, entries }) => {
+            Frame::Table(Table { epoch, entries, .. }) => {
                 let entries = entries.iter().map(|entry| format!("{} {}", entry.name, up(entry.up)));
                 format!("Table {epoch}: {}", entries.collect::<Vec<_>>().join(", "))
             }

@@ -35,6 +35,8 @@ pub const ALL: &[Scenario] = &[
     scenario("slow start", "collapse start", 1),
     scenario("large", "mesh --peers 50 --degree 8 --minutes 10", 1),
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },
+    scenario("line", "--peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
+    scenario("cliques", "--peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
 ];
 
 /// One run of a scenario

@@ -1,14 +1,13 @@
 //! At the end everybody reaches everybody.
 //!
 //! Source: the promise itself. Every ordered pair's packet is walked over the peers' present routes, hop by hop, as their
-//! forwarders would pass it on. A peer that two others cannot connect to may be reached by the supernode's relay alone.
+//! forwarders would pass it on. Outside a healthy core only those to whom links lead need to be reached.
 
 use std::collections::BTreeMap;
 
 use kith_common::id::Address;
 use kith_common::peer::Peer;
 use kith_common::routing::{Decision, RouteCache};
-use kith_common::wire::content::Cause;
 use kith_common::wire::packet::{Header, PacketRef, emit_forwarded, new_packet};
 
 use super::truth::is_logged_in;
@@ -31,13 +30,16 @@ impl Oracle for Delivery {
         let peers = peers(world);
         let mut caches: BTreeMap<Address, RouteCache> = BTreeMap::new();
         let step = (peers.len() * peers.len() / PAIRS_MAX).max(1);
-        let places: Vec<Address> = peers.iter().filter(|(_, (_, is_core))| *is_core).map(|(place, _)| *place).collect();
+        let places: Vec<Address> = peers.keys().copied().collect();
+        let parts = parts(&peers);
+        let is_core = |place: &Address| peers.get(place).is_some_and(|(_, is_core)| *is_core);
         // Along the diagonals, so that everybody is a source and a destination.
         let pairs = places.iter().enumerate().flat_map(|(i, from)| {
             places.iter().enumerate().filter(move |(j, _)| (i + j) % step == 0).map(move |(_, to)| (*from, *to))
         });
         for (number, (from, to)) in pairs.enumerate() {
-            if from != to {
+            let has_way = parts.get(&from) == parts.get(&to);
+            if from != to && (has_way || is_core(&from) && is_core(&to)) {
                 walk(world, &peers, &mut caches, number as u64, from, to)?;
             }
         }
@@ -56,7 +58,23 @@ pub(super) fn peers(world: &World) -> BTreeMap<Address, (&Peer<Identity>, bool)>
     peers.collect()
 }
 
-/// The hops of one packet; those that only the supernode's relay can deliver have none
+/// By place, one of those to whom links that are up lead from there, the same for all of them
+fn parts(peers: &BTreeMap<Address, (&Peer<Identity>, bool)>) -> BTreeMap<Address, Address> {
+    let mut parts = BTreeMap::new();
+    for first in peers.keys() {
+        let mut next = vec![*first];
+        while let Some(place) = next.pop() {
+            let std::collections::btree_map::Entry::Vacant(vacant) = parts.entry(place) else { continue };
+            vacant.insert(*first);
+            let routes = peers.get(&place).and_then(|(peer, _)| peer.routes());
+            let views = routes.into_iter().flat_map(|routes| routes.views());
+            next.extend(views.filter(|view| view.up).map(|view| view.address));
+        }
+    }
+    parts
+}
+
+/// The hops of one packet
 pub(super) fn walk(
     world: &World,
     peers: &BTreeMap<Address, (&Peer<Identity>, bool)>,
@@ -69,10 +87,6 @@ pub(super) fn walk(
     let name = |place: Address| peers.get(&place).and_then(|(peer, _)| peer.own()).map(|own| own.name.to_string());
     let directory = world.directory();
     let pairs = directory.map_or(0, |directory| directory.pairs().count());
-    let pairs_of = |place: Address| {
-        let pairs = directory.into_iter().flat_map(|directory| directory.pairs());
-        pairs.filter(|pair| pair.ends().contains(&place)).count()
-    };
     let called = |place: Address| name(place).unwrap_or_else(|| place.to_string());
     let lost = |why: String| {
         let (from, to) = (called(source), called(destination));
@@ -89,9 +103,6 @@ pub(super) fn walk(
         let (to, edit) = match routes.decide(cache, &packet, from, now) {
             Decision::Deliver => return Ok(hops),
             Decision::Forward { to, edit, .. } | Decision::Back { to, edit } => (to, edit),
-            // Who should be beside it, and cannot connect to it, takes it for gone; its source turns to the relay, and that
-            // this works is for the oracle of fates.
-            Decision::Undeliverable { cause: Cause::DestinationDown } if pairs_of(destination) >= 2 => return Ok(0),
             Decision::Undeliverable { cause } => return Err(lost(format!("{cause:?} at {}", called(here)))),
             Decision::Drop(reason) => return Err(lost(format!("{reason:?} at {}", called(here)))),
         };

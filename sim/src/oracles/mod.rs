@@ -33,12 +33,14 @@
 //! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
 //! | [`look_ups`] | a supernode answers what its directory says | each event |
 //! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
+//! | [`blame`] | who was away gives others their time before it says that they cannot be reached | each event |
 //! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
 //! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
 pub mod answers;
+pub mod blame;
 pub mod bounds;
 pub mod choices;
 pub mod component;
@@ -111,6 +113,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(answers::Answers::default()),
         Box::new(dials::Dials::new(config)),
         Box::new(pairs::Pairs::new(config)),
+        Box::new(blame::Blame::default()),
         Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
         Box::new(delivery::Delivery),

@@ -31,6 +31,7 @@ impl Naive {
             up: lives(who),
             name: "somebody".parse().unwrap(),
             table: self.graph[who].iter().map(|to| (*to, lives(to) || !lives(who))).collect(),
+            unseen: Default::default(),
         };
         Routes::new(own, self.degree, self.graph.len() as u64, 0, self.graph[&own].iter().map(view).collect())
     }

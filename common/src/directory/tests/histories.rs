@@ -58,13 +58,17 @@ fn command(directory: &Directory, step: &Step) -> Command {
 }
 
 /// Every table with all that it says, computed from the definition
-fn tables(directory: &Directory) -> BTreeMap<Address, (u8, Vec<Record>)> {
+fn tables(directory: &Directory) -> BTreeMap<Address, (u8, Vec<Record>, Vec<Address>)> {
     let ring: Ring = directory.ring().collect();
     let absent: BTreeSet<(Address, Address)> =
         directory.pairs().flat_map(|Pair { low, high }| [(low, high), (high, low)]).collect();
     let graph = lift::graph(&ring, &Maps::of_degree(directory.degree()), &absent);
     let record = |address: &Address| directory.by_address(*address).unwrap().record();
-    graph.into_iter().map(|(x, links)| (x, (directory.degree(), links.iter().map(record).collect()))).collect()
+    let apart = |x: Address| {
+        absent.iter().filter(|(from, other)| *from == x && ring.contains(*other)).map(|(_, other)| *other).collect()
+    };
+    let table = |x, links: &BTreeSet<Address>| (directory.degree(), links.iter().map(record).collect(), apart(x));
+    graph.iter().map(|(x, links)| (*x, table(*x, links))).collect()
 }
 
 proptest! {
@@ -95,9 +99,10 @@ proptest! {
             for x in &applied.touched {
                 prop_assert_eq!(directory.neighbourhood(*x).is_none_or(|rewire| rewire.epoch == Epoch::new(0, index)), true);
             }
-            for (x, (_, records)) in &after {
+            for (x, (_, records, apart)) in &after {
                 let rewire = directory.neighbourhood(*x).unwrap();
                 prop_assert_eq!(&rewire.neighbours[..], &records[..]);
+                prop_assert_eq!(&rewire.apart[..], &apart[..]);
             }
             prop_assert!(directory.sessions().all(|session| directory.neighbourhood(session.address).is_some() == session.suspect.is_none()));
         }

@@ -82,7 +82,7 @@ impl fmt::Display for Reason {
                     status.text()
                 );
             }
-            Self::NoFirstHop => "no link to a neighbour is up, and no supernode could help",
+            Self::NoFirstHop => "no neighbour that is up leads there, and no supernode could help",
             Self::OutboxFull => "too many messages are under way",
             Self::NotARequest => "a reply cannot be sent as a request",
             Self::IdInUse => "a message with this id is under way",

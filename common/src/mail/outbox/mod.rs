@@ -6,6 +6,7 @@
 //! | the name is found | transmits |
 //! | no reply in 500 ms, then 1, 2, 4 s | transmits again, over another first hop |
 //! | the link to its first hop is lost | transmits again at once, over another first hop |
+//! | its first hop says that a link of its own is lost | transmits again at once, if a reply is overdue |
 //! | a queue on the way was full | waits for the next of those times: hurrying would add to the jam |
 //! | it is undeliverable, or there is no first hop | asks for the name anew; elsewhere now: transmits there; else: relays |
 //! | the new look-up says 404 or 410 | ends with that |
@@ -46,6 +47,9 @@ pub const IN_FLIGHT_MAX: usize = 1_024;
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first transmission to the second; doubles each time. Ten times a round trip around the world
 const RESEND_FIRST: Duration = Duration::from_millis(500);
+/// After this a reply is late enough for a loss on the way to be the reason: a round trip around the world. Below it the
+/// second transmission comes from the clock as soon
+const OVERDUE: Duration = Duration::from_millis(250);
 /// Transmissions of one send at most, lost first hops and changed addresses included; five come from the clock
 pub(super) const TRANSMISSIONS_MAX: u8 = 16;
 /// How often a send may be undeliverable without help from a supernode: 1.5 s, in which the mesh heals around a crash
@@ -264,6 +268,17 @@ impl Outbox {
         let ids: Vec<MessageId> = self.sends.iter().filter(|(_, send)| lost(send)).map(|(id, _)| *id).collect();
         for id in ids {
             self.transmit(now, id, "the link to its first hop is lost");
+        }
+    }
+
+    /// A link of this neighbour's is lost: what it was handed may have been on its way over that one
+    ///
+    /// Sends younger than [`OVERDUE`] are left alone: most of them went elsewhere, and their replies are on the way.
+    pub(super) fn handle_loss_beyond(&mut self, now: Instant, neighbour: Address) {
+        let may_be_lost = |send: &Send| send.first_hop == Some(neighbour) && now - send.started >= OVERDUE;
+        let ids = self.sends.iter().filter(|(_, send)| may_be_lost(send) && !mutant::is(Mutant::LossBeyondIgnored));
+        for id in ids.map(|(id, _)| *id).collect::<Vec<MessageId>>() {
+            self.transmit(now, id, "a link beyond its first hop is lost");
         }
     }
 

@@ -78,6 +78,12 @@ impl World {
     pub(super) fn rewire_of(&self, n: u8, edges: &[(u8, u8)]) -> Rewire {
         let of = |(a, b): &(u8, u8)| if *a == n { Some(*b) } else { (*b == n).then_some(*a) };
         let neighbours = Bounded::truncated(edges.iter().filter_map(of).map(record));
-        Rewire { epoch: Epoch::new(0, self.epoch), members: self.peers.len() as u64, degree: 4, neighbours }
+        Rewire {
+            epoch: Epoch::new(0, self.epoch),
+            members: self.peers.len() as u64,
+            degree: 4,
+            neighbours,
+            apart: Default::default(),
+        }
     }
 }

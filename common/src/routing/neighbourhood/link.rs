@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{CloseReason, IgnoreReason, Opened};
+use super::own_table::OwnTable;
 use crate::id::{Address, Epoch, Key, Name};
 use crate::link::{Direction, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
-use crate::wire::link::{Delta, Table, TableEntry};
+use crate::wire::link::{Delta, Table};
 
 /// What a link is to us
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,16 @@ impl Standing {
     }
 }
 
+/// What a frame changed of the other side's table
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) is_changed: bool,
+    /// A link of the other side's that was up is not up any more, and neither is what was on its way over it
+    pub(super) loses: bool,
+    /// Changes of links that are not in the table
+    pub(super) unknown: usize,
+}
+
 /// The other side's table, as told on a link; snapshots for forwarding share its links
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RemoteTable {
@@ -46,6 +57,8 @@ pub(super) struct RemoteTable {
     pub(super) links: Arc<[(Address, bool)]>,
     /// The peers that they lead to, in the same order
     pub(super) names: Vec<Name>,
+    /// Of whom it says nothing, in the order of addresses
+    pub(super) unseen: Arc<[Address]>,
 }
 
 #[derive(Debug)]
@@ -63,7 +76,7 @@ pub(super) struct Link {
     pub(super) table: Option<RemoteTable>,
     pub(super) up_since: Option<Instant>,
     /// Our table as it was last sent over this link
-    pub(super) told: Option<Arc<[TableEntry]>>,
+    pub(super) told: Option<Arc<OwnTable>>,
 }
 
 impl Link {
@@ -113,20 +126,23 @@ impl Link {
         matches!(self.standing, Standing::Leaving { outdated: true, .. })
     }
 
-    /// Takes the other side's whole table; whether that changed what forwarding knows
-    pub(super) fn on_table(&mut self, table: Table) -> Result<bool, IgnoreReason> {
+    /// Takes the other side's whole table: what that changed of what forwarding knows
+    pub(super) fn on_table(&mut self, table: Table) -> Result<News, IgnoreReason> {
         if self.table.as_ref().is_some_and(|old| old.epoch > table.epoch) {
             return Err(IgnoreReason::StaleTable);
         }
         let table = RemoteTable::new(table, self.grant.address);
         // A neighbour that says the same again must not cost us a new snapshot and all cached decisions.
-        let is_changed = self.table.as_ref().is_none_or(|old| (&old.links, &old.names) != (&table.links, &table.names));
+        let is_same =
+            |old: &RemoteTable| (&old.links, &old.names, &old.unseen) == (&table.links, &table.names, &table.unseen);
+        let is_changed = !self.table.as_ref().is_some_and(is_same);
+        let loses = self.table.as_ref().is_some_and(|old| old.loses(&table));
         self.table = Some(table);
-        Ok(is_changed)
+        Ok(News { is_changed, loses, unknown: 0 })
     }
 
-    /// Applies a change of the other side's table; whether that changed any of its links, and how many it does not have
-    pub(super) fn on_delta(&mut self, delta: &Delta) -> Result<(bool, usize), IgnoreReason> {
+    /// Applies a change of the other side's table
+    pub(super) fn on_delta(&mut self, delta: &Delta) -> Result<News, IgnoreReason> {
         self.table.as_mut().map(|table| table.apply(delta)).ok_or(IgnoreReason::NoTable)
     }
 
@@ -199,7 +215,16 @@ impl RemoteTable {
         let entries: BTreeMap<Address, (bool, Name)> =
             entries.map(|entry| (entry.address, (entry.up, entry.name))).collect();
         let links = entries.iter().map(|(address, (up, _))| (*address, *up)).collect();
-        Self { epoch: table.epoch, links, names: entries.into_values().map(|(_, name)| name).collect() }
+        let mut unseen = table.unseen.into_vec();
+        unseen.sort_unstable();
+        let names = entries.into_values().map(|(_, name)| name).collect();
+        Self { epoch: table.epoch, links, names, unseen: unseen.into() }
+    }
+
+    /// Whether a link of it that was up is not in `newer`, or not up there
+    fn loses(&self, newer: &Self) -> bool {
+        let carries = |to: &Address| newer.links.binary_search(&(*to, true)).is_ok();
+        self.links.iter().any(|(to, up)| *up && !carries(to))
     }
 
     /// The places that its links lead to, with the names there
@@ -207,21 +232,26 @@ impl RemoteTable {
         self.links.iter().map(|(address, _)| *address).zip(&self.names)
     }
 
-    /// Applies the changes whose links are in the table; whether that changed any, and how many are not there
-    pub(super) fn apply(&mut self, delta: &Delta) -> (bool, usize) {
-        let (mut is_changed, mut unknown) = (false, 0);
+    /// Applies the changes whose links are in the table
+    pub(super) fn apply(&mut self, delta: &Delta) -> News {
+        let mut news = News { is_changed: false, loses: false, unknown: 0 };
         for change in &delta.changes {
             match self.links.binary_search_by_key(&change.address, |(address, _)| *address) {
                 Ok(at) if self.links.get(at).is_some_and(|(_, up)| *up != change.up) => {
-                    is_changed = true;
+                    news.is_changed = true;
+                    news.loses |= !change.up;
                     if let Some((_, up)) = Arc::make_mut(&mut self.links).get_mut(at) {
                         *up = change.up;
                     }
+                    // Whoever had a link with somebody can say from then on whether it is there.
+                    if change.up && self.unseen.contains(&change.address) {
+                        self.unseen = self.unseen.iter().filter(|to| **to != change.address).copied().collect();
+                    }
                 }
                 Ok(_) => {}
-                Err(_) => unknown += 1,
+                Err(_) => news.unknown += 1,
             }
         }
-        (is_changed, unknown)
+        news
     }
 }

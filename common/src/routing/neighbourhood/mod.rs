@@ -6,6 +6,10 @@
 //! * **Rewires** count by epoch: an equal or smaller one changes nothing, one of another incarnation everything. New links are opened first; old ones are
 //!   closed when each new one is up or has had [`NeighbourhoodConfig::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
+//! * **Cut off**: while all links are down and home says nothing, that others cannot be reached says nothing of them;
+//!   they have their whole patience again when the first link, or home, is back.
+//! * **Unseen** are those in the table with whom there was no link yet, and those we are parted from: neighbours are told
+//!   that we cannot say whether they are there.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
 //! * **Gains**, new members of the table and links that are up, are told once in [`NeighbourhoodConfig::gather`], or with what is
 //!   lost: each of twenty links that open together would else be told over all the others.
@@ -26,6 +30,7 @@ mod config;
 mod link;
 mod neighbour;
 mod output;
+mod own_table;
 mod rewire;
 mod settle;
 #[cfg(test)]
@@ -44,15 +49,16 @@ pub use self::output::{
     UpsetReason,
 };
 
-use self::link::{Link, Standing};
+use self::link::{Link, News, Standing};
 use self::neighbour::{Dial, Neighbour};
+use self::own_table::OwnTable;
 use crate::id::{Address, Epoch, Key};
 use crate::link::{Direction, LinkEnd, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
-use crate::wire::link::{Delta, Table, TableEntry};
+use crate::wire::link::{Delta, Table};
 use crate::wire::session::{Reason, Rewire};
 use crate::wire::{Frame, FrameKind};
 
@@ -76,8 +82,10 @@ pub struct Neighbourhood {
     neighbours: BTreeMap<Address, Neighbour>,
     links: BTreeMap<LinkId, Link>,
     links_opened: u64,
+    /// Whom we are parted from, by the last rewire
+    apart: Vec<Address>,
     /// Our table as neighbours are told it
-    entries: Arc<[TableEntry]>,
+    table: Arc<OwnTable>,
     /// When the neighbours that do not know all of it are told
     tell_at: Option<Instant>,
     /// The link in use of each place that has one
@@ -87,6 +95,9 @@ pub struct Neighbourhood {
     was_live: bool,
     /// While all links are down: when to report it next
     isolated: Option<Instant>,
+    /// All links went down, and neither home nor a link has said a word since: what fails meanwhile says nothing of
+    /// others
+    is_cut_off: bool,
     /// When something is to be done next
     due: Option<Instant>,
     outputs: VecDeque<NeighbourhoodOutput>,
@@ -107,12 +118,14 @@ impl Neighbourhood {
             neighbours: BTreeMap::new(),
             links: BTreeMap::new(),
             links_opened: 0,
-            entries: Arc::default(),
+            apart: Vec::new(),
+            table: Arc::default(),
             tell_at: None,
             live: BTreeMap::new(),
             are_views_changed: false,
             was_live: false,
             isolated: None,
+            is_cut_off: false,
             due: None,
             outputs: VecDeque::new(),
         }
@@ -134,6 +147,7 @@ impl Neighbourhood {
         }
         self.apply(now, rewire, if is_moved { UpsetReason::OwnAddressChanged } else { UpsetReason::Rewire });
         self.on_home(now, true);
+        self.end_cut_off(now);
         self.settle(now);
     }
 
@@ -143,6 +157,8 @@ impl Neighbourhood {
     pub fn handle_rewire(&mut self, now: Instant, rewire: &Rewire) {
         self.check_lateness(now);
         self.apply(now, rewire, UpsetReason::Rewire);
+        // Whatever it says, also if it is the answer to our isolation and says nothing new: the way to home is open.
+        self.end_cut_off(now);
         self.settle(now);
     }
 
@@ -155,7 +171,8 @@ impl Neighbourhood {
         for link in links {
             self.close(now, link, CloseReason::LoggedOut);
         }
-        (self.grant, self.is_home_reachable, self.was_live, self.isolated) = (None, false, false, None);
+        (self.grant, self.is_home_reachable, self.was_live) = (None, false, false);
+        (self.isolated, self.is_cut_off, self.apart) = (None, false, Vec::new());
         self.are_views_changed = true;
         self.settle(now);
     }
@@ -326,20 +343,34 @@ impl Neighbourhood {
 
     fn on_table(&mut self, id: LinkId, table: Table) {
         match self.links.get_mut(&id).ok_or(IgnoreReason::UnknownLink).and_then(|link| link.on_table(table)) {
-            Ok(is_changed) => self.are_views_changed |= is_changed,
+            Ok(news) => self.on_news(id, news),
             Err(reason) => self.ignore_frame(id, FrameKind::Table, reason),
         }
     }
 
     fn on_delta(&mut self, id: LinkId, delta: &Delta) {
         match self.links.get_mut(&id).ok_or(IgnoreReason::UnknownLink).and_then(|link| link.on_delta(delta)) {
-            Ok((is_changed, unknown)) => {
-                self.are_views_changed |= is_changed && !mutant::is(Mutant::DeltaNotPublished);
-                if unknown > 0 {
+            Ok(news) => {
+                let is_changed = news.is_changed && !mutant::is(Mutant::DeltaNotPublished);
+                self.on_news(id, News { is_changed, ..news });
+                if news.unknown > 0 {
                     self.ignore_frame(id, FrameKind::Delta, IgnoreReason::UnknownAddress);
                 }
             }
             Err(reason) => self.ignore_frame(id, FrameKind::Delta, reason),
+        }
+    }
+
+    /// A neighbour's table is another one now
+    fn on_news(&mut self, id: LinkId, news: News) {
+        self.are_views_changed |= news.is_changed;
+        let of = self.links.get(&id).map(Link::address).filter(|address| self.live.get(address) == Some(&id));
+        if let Some(neighbour) = of.filter(|_| news.loses) {
+            // Routes go first: what is sent again is not to take the same way.
+            if std::mem::take(&mut self.are_views_changed) {
+                self.outputs.push_back(NeighbourhoodOutput::RoutesChanged);
+            }
+            self.outputs.push_back(NeighbourhoodOutput::LossBeyond { neighbour });
         }
     }
 
@@ -359,7 +390,8 @@ impl Neighbourhood {
 
     fn on_home(&mut self, now: Instant, reachable: bool) {
         if reachable && !self.is_home_reachable {
-            self.neighbours.values_mut().for_each(|neighbour| neighbour.report_anew(now));
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.is_loss_reported = false);
+            self.excuse_others(now);
             self.isolated = self.isolated.map(|_| now);
         }
         self.is_home_reachable = reachable;
@@ -367,6 +399,21 @@ impl Neighbourhood {
         let end = is_end_near.then(|| now + self.config.unknown_wait);
         for link in self.links.values_mut() {
             link.on_home(reachable, end);
+        }
+    }
+
+    /// This peer is in the network again: that others could not be reached meanwhile was its own absence
+    fn end_cut_off(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_cut_off) {
+            self.excuse_others(now);
+        }
+    }
+
+    fn excuse_others(&mut self, now: Instant) {
+        let patience = self.config.patience;
+        let tried = self.neighbours.values_mut().filter(|neighbour| neighbour.trying.is_some());
+        for neighbour in tried.filter(|_| !mutant::is(Mutant::CutOffBlamesOthers)) {
+            neighbour.excuse(now, patience);
         }
     }
 

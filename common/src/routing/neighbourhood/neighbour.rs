@@ -29,6 +29,8 @@ pub(super) struct Neighbour {
     pub(super) failures: u32,
     /// Since when it is wanted and has no link that is up
     pub(super) trying: Option<Instant>,
+    /// A link with it was up since it came into the table; without one, nobody knows here whether it is there
+    pub(super) was_up: bool,
     /// It had its time; nobody waits for it any longer
     pub(super) has_given_up: bool,
     /// When to report it as unreachable; put off whenever its hello is heard
@@ -50,6 +52,7 @@ impl Neighbour {
             dial: Dial::Idle,
             failures: 0,
             trying: Some(now),
+            was_up: false,
             has_given_up: false,
             report_at: now + patience,
             is_lost: false,
@@ -77,15 +80,21 @@ impl Neighbour {
         self.record = record;
         if is_news && self.trying.is_some() {
             self.try_anew(now, patience);
+            // The link that is down was with the peer as it was before.
+            self.was_up = false;
         }
         self
     }
 
-    /// Home can be told again: what is still so is reported, as it was not heard while home was away
-    pub(super) fn report_anew(&mut self, now: Instant) {
-        self.is_loss_reported = false;
-        if self.has_given_up {
-            self.report_at = self.report_at.min(now);
+    /// What failed until now was this peer's own absence from the network: it is tried at once, and has its time again
+    pub(super) fn excuse(&mut self, now: Instant, patience: Duration) {
+        self.failures = 0;
+        self.report_at = now + patience;
+        match self.dial {
+            Dial::At(_) => self.dial = Dial::Idle,
+            // It began before, and may fail when its time is over: then there is to be another one.
+            Dial::Running { .. } => self.report_at = self.report_at + patience,
+            Dial::Idle => {}
         }
     }
 
@@ -96,6 +105,7 @@ impl Neighbour {
 
     /// Its link is up; returns since when it was not
     pub(super) fn on_up(&mut self, now: Instant) -> Option<Instant> {
+        self.was_up = true;
         let tried = self.trying.take();
         if tried.is_some() {
             (self.has_given_up, self.is_lost, self.since) = (false, false, now);

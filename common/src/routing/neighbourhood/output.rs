@@ -49,6 +49,10 @@ pub enum NeighbourhoodOutput {
     Report(Report),
     /// The views, or the links behind them, are others now
     RoutesChanged,
+    /// A link of this neighbour's is down, and with it whatever it was to carry; the routes that say so went before
+    LossBeyond {
+        neighbour: Address,
+    },
     Event(Event),
 }
 

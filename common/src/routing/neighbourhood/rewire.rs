@@ -31,6 +31,7 @@ impl Neighbourhood {
             return self.event(Event::RewireIgnored { epoch, reason });
         }
         (self.epoch, self.members, self.degree) = (Some(epoch), rewire.members.max(1), rewire.degree);
+        self.apart = rewire.apart.iter().copied().collect();
         let mut old = std::mem::take(&mut self.neighbours);
         let (of, mut kept) = (old.len(), 0);
         let mut keys = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! Compares what is with what should be, and does the next thing about each difference.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -9,14 +10,13 @@ use rand_chacha::rand_core::Rng;
 use super::link::{Link, Standing};
 use super::neighbour::{Dial, Neighbour};
 use super::output::{CloseReason, Event, NeighbourhoodOutput};
+use super::own_table::OwnTable;
 use super::{Neighbourhood, NeighbourhoodConfig};
-use crate::id::{Address, Epoch, Key};
+use crate::id::{Address, Key};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
-use crate::wire::Frame;
-use crate::wire::bounded::Bounded;
-use crate::wire::link::{Delta, LinkState, Table, TableEntry};
+use crate::wire::link::TableEntry;
 use crate::wire::session::{NEIGHBOURS_MAX, Reason, Record, Report};
 
 impl Neighbourhood {
@@ -204,11 +204,11 @@ impl Neighbourhood {
     /// Brings our table up to date: forwarding here knows it at once, neighbours when [`Self::tell_those_told`] says so
     fn tell_neighbours(&mut self, now: Instant) {
         let live = self.live_by_address();
-        let entries = self.table_entries(&live);
+        let table = OwnTable { entries: self.table_entries(&live), unseen: self.unseen_by(&live) };
         let is_other_link = live != self.live && !mutant::is(Mutant::LinkNotPublished);
-        let is_other_table = *entries != *self.entries;
+        let is_other_table = table != *self.table;
         if is_other_table {
-            self.entries = entries.into();
+            self.table = Arc::new(table);
         }
         self.live = live;
         self.tell_those_told(now);
@@ -220,10 +220,10 @@ impl Neighbourhood {
 
     /// What goes down is told at once, with all that waits; what is gained, only when more of it had time to come
     fn tell_those_told(&mut self, now: Instant) {
-        // Most share one list, and are equal without being compared.
+        // Most share one table, and are equal without being compared.
         let told = self.links.values().filter_map(|link| link.told.as_ref());
-        let behind = told.filter(|told| **told != self.entries);
-        let Some(loses) = behind.map(|told| loses(told, &self.entries)).reduce(|one, other| one || other) else {
+        let behind = told.filter(|told| **told != self.table);
+        let Some(loses) = behind.map(|told| told.loses(&self.table)).reduce(|one, other| one || other) else {
             self.tell_at = None;
             return;
         };
@@ -239,13 +239,13 @@ impl Neighbourhood {
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted()) {
             let Some(told) = &mut link.told else {
-                link.told = mutant::is(Mutant::NewLinkOverlooked).then(|| self.entries.clone());
+                link.told = mutant::is(Mutant::NewLinkOverlooked).then(|| self.table.clone());
                 continue;
             };
-            if let Some(frame) = news(epoch, told, &self.entries) {
+            if let Some(frame) = told.news(epoch, &self.table) {
                 self.outputs.push_back(NeighbourhoodOutput::Send { link: link.id, frame });
             }
-            *told = self.entries.clone();
+            *told = self.table.clone();
         }
     }
 
@@ -253,12 +253,23 @@ impl Neighbourhood {
     fn tell_new_links(&mut self) {
         let epoch = self.epoch.unwrap_or_default();
         for link in self.links.values_mut().filter(|link| link.is_accepted() && link.told.is_none()) {
-            link.told = Some(self.entries.clone());
+            link.told = Some(self.table.clone());
             if !mutant::is(Mutant::TableNotSentOnOpen) {
-                self.outputs
-                    .push_back(NeighbourhoodOutput::Send { link: link.id, frame: whole_table(epoch, &self.entries) });
+                let frame = self.table.whole(epoch);
+                self.outputs.push_back(NeighbourhoodOutput::Send { link: link.id, frame });
             }
         }
+    }
+
+    /// Whom we are parted from, and those of the own table with whom there was no link yet, in the order of addresses
+    fn unseen_by(&self, live: &BTreeMap<Address, LinkId>) -> Vec<Address> {
+        let strangers = self.neighbours.iter().filter(|(_, neighbour)| !neighbour.was_up).map(|(address, _)| *address);
+        // A guest, or a neighbour that leaves, may be linked to us all the same.
+        let unseen = strangers.chain(self.apart.iter().copied()).filter(|address| !live.contains_key(address));
+        let mut unseen: Vec<Address> = unseen.filter(|_| !mutant::is(Mutant::UnseenNotTold)).collect();
+        unseen.sort_unstable();
+        unseen.dedup();
+        unseen
     }
 
     /// The own table, then the others that are linked to us for now; at the bound of a table the latter are left out
@@ -310,6 +321,10 @@ impl Neighbourhood {
             }
             if neighbour.report_at <= now {
                 neighbour.report_at = now + every;
+                // Who is cut off itself cannot say who is not to be reached; when it is back, they have their time again.
+                if self.is_cut_off {
+                    continue;
+                }
                 self.outputs.push_back(NeighbourhoodOutput::Report(Report::Unreachable(address)));
             }
         }
@@ -327,8 +342,14 @@ impl Neighbourhood {
         let is_linked = !self.live.is_empty() || mutant::is(Mutant::IsolationUnnoticed);
         if is_linked || self.neighbours.is_empty() || !had_time {
             self.isolated = None;
+            if is_linked {
+                self.end_cut_off(now);
+            }
         } else if self.isolated.is_none() {
             self.isolated = Some(now);
+            // Links that were closed with a word say that the network is there; so does the login of who never had one.
+            let is_any_lost = self.neighbours.values().any(|neighbour| neighbour.is_lost);
+            self.is_cut_off = is_any_lost && !mutant::is(Mutant::CutOffBlamesOthers);
             self.event(Event::Isolated);
         }
     }
@@ -361,28 +382,6 @@ impl Neighbourhood {
             }
         }
     }
-}
-
-/// Whether a neighbour that was told `old` believes in a link that no longer carries
-fn loses(old: &[TableEntry], new: &[TableEntry]) -> bool {
-    let carries = |address: Address| new.iter().any(|entry| entry.address == address && entry.up);
-    old.iter().any(|entry| entry.up && !carries(entry.address))
-}
-
-/// What leads from `old` to `new`: other bits are a delta, other members a whole table, as forwarding elsewhere must never
-/// hold a bit of a link that it does not know
-fn news(epoch: Epoch, old: &[TableEntry], new: &[TableEntry]) -> Option<Frame> {
-    let same = |(a, b): (&TableEntry, &TableEntry)| a.address == b.address && a.name == b.name;
-    if old.len() != new.len() || !old.iter().zip(new).all(same) {
-        return Some(whole_table(epoch, new));
-    }
-    let changed = new.iter().zip(old).filter(|(new, old)| new.up != old.up);
-    let changes = Bounded::truncated(changed.map(|(new, _)| LinkState { address: new.address, up: new.up }));
-    (!changes.is_empty() && !mutant::is(Mutant::BitNotSent)).then_some(Frame::Delta(Delta { changes }))
-}
-
-fn whole_table(epoch: Epoch, entries: &[TableEntry]) -> Frame {
-    Frame::Table(Table { epoch, entries: Bounded::truncated(entries.iter().cloned()) })
 }
 
 /// The wait before a dial: at first only the head start of the smaller key, so that two peers do not dial each other at

@@ -1,5 +1,7 @@
 //! What a neighbourhood knows, for forwarding and for people.
 
+use std::sync::Arc;
+
 use super::Neighbourhood;
 use super::link::{Link, RemoteTable};
 use super::neighbour::{Dial, Neighbour};
@@ -51,6 +53,7 @@ impl Neighbourhood {
                 up: link.is_some(),
                 name: name.clone(),
                 table: table.map(|table| table.links.clone()).unwrap_or_default(),
+                unseen: table.map(|table| table.unseen.clone()).unwrap_or_default(),
             }
         };
         let wanted = self.neighbours.iter();
@@ -59,6 +62,11 @@ impl Neighbourhood {
         let mut views: Vec<NeighbourView> = wanted.chain(others).collect();
         views.sort_by_key(|view| view.address);
         views
+    }
+
+    /// Of whom this peer cannot say whether they are there, in the order of addresses
+    pub fn unseen(&self) -> Arc<[Address]> {
+        self.table.unseen.as_slice().into()
     }
 
     /// The link in use of each neighbour that has one, in the order of addresses

@@ -1,6 +1,7 @@
 //! Packets walk through whole meshes, decided and emitted peer by peer as forwarders do.
 
 mod rules;
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ struct Mesh {
     degree: u8,
     members: Vec<Address>,
     graph: BTreeMap<Address, BTreeSet<Address>>,
+    /// Of each, whom it is parted from
+    apart: BTreeMap<Address, BTreeSet<Address>>,
     dead: BTreeSet<Address>,
     routes: BTreeMap<Address, Routes>,
     caches: BTreeMap<Address, RouteCache>,
@@ -59,9 +62,10 @@ impl Mesh {
             ring.insert(lift::choose_address(&key, &salt, &ring));
         }
         let graph = lift::graph(&ring, &Maps::of_degree(degree), &());
-        let (members, dead) = (ring.iter().collect(), BTreeSet::new());
+        let (members, dead) = (ring.iter().collect::<Vec<Address>>(), BTreeSet::new());
+        let apart = members.iter().map(|member| (*member, BTreeSet::new())).collect();
         let (routes, caches) = (BTreeMap::new(), BTreeMap::new());
-        let mut mesh = Self { degree, members, graph, dead, routes, caches, rng };
+        let mut mesh = Self { degree, members, graph, apart, dead, routes, caches, rng };
         mesh.learn();
         mesh
     }
@@ -73,12 +77,15 @@ impl Mesh {
             address: *y,
             up: is_up(x, y),
             name: "somebody".parse().unwrap(),
-            table: self.graph[y].iter().map(|z| (*z, is_up(y, z))).collect(),
+            // Whoever died had no time to say that its links are down.
+            table: self.graph[y].iter().map(|z| (*z, self.dead.contains(y) || is_up(y, z))).collect(),
+            unseen: self.apart[y].iter().copied().collect(),
         };
         let generation = self.routes.values().next().map_or(0, |routes| routes.generation() + 1);
         let routes = |x: &Address| {
             let views = self.graph[x].iter().map(|y| view(x, y)).collect();
-            (*x, Routes::new(*x, self.degree, self.graph.len() as u64, generation, views))
+            let routes = Routes::new(*x, self.degree, self.graph.len() as u64, generation, views);
+            (*x, routes.with_unseen(self.apart[x].iter().copied().collect()))
         };
         self.routes = self.members.iter().map(routes).collect();
     }

@@ -28,7 +28,7 @@ fn near(hundredths: u64) -> Address {
 fn view(n: u64, up: bool, table: &[Address]) -> NeighbourView {
     let address = address(n);
     let table = table.iter().map(|to| (*to, true)).chain(beside(address)).collect();
-    NeighbourView { address, up, name: "v".parse().unwrap(), table }
+    NeighbourView { address, up, name: "v".parse().unwrap(), table, unseen: Arc::default() }
 }
 
 /// The view with one more entry in its table
@@ -42,6 +42,7 @@ fn routes(views: impl IntoIterator<Item = NeighbourView>) -> Routes {
         up,
         name: "beside".parse().unwrap(),
         table: Arc::default(),
+        unseen: Arc::default(),
     });
     Routes::new(OWN, 16, MEMBERS, 1, views.into_iter().chain(silent).collect())
 }
@@ -404,4 +405,30 @@ fn views_over_the_bound_are_left_out() {
     assert!(routes.view(address(1)).is_some() && routes.view(address(100)).is_none());
     assert_eq!(routes.view_by_short(address(5).short()), routes.view(address(5)));
     assert_eq!(routes.view_by_short(ShortId(5)), None);
+}
+
+#[test]
+fn peer_that_never_reached_the_destination_is_no_witness_of_its_death() {
+    let noted = packet(SOURCE, &[(Mark::Dead, DESTINATION), (Mark::Way, address(9))]);
+    let on = view(1, true, &[near(1)]);
+    let down = NeighbourView { address: DESTINATION, ..view(0, false, &[]) };
+    let own = routes([down, on.clone()]);
+    assert_eq!(decide(&own, &noted, Some(address(9))), DESTINATION_DOWN);
+    let forwards = |routes: &Routes| matches!(decide(routes, &noted, Some(address(9))), Decision::Forward { .. });
+    assert!(forwards(&own.with_unseen([DESTINATION].into())), "what a peer has never seen it cannot miss");
+    let missing =
+        NeighbourView { unseen: [DESTINATION].into(), ..also(view(2, true, &[near(2)]), (DESTINATION, false)) };
+    assert!(forwards(&routes([missing, on])), "and nor can a neighbour");
+}
+
+#[test]
+fn destination_that_had_no_other_link_is_given_up_at_once() {
+    let first = packet(SOURCE, &[(Mark::Way, address(9))]);
+    let down =
+        |table: &[(Address, bool)]| NeighbourView { address: DESTINATION, table: table.into(), ..view(0, false, &[]) };
+    let by =
+        |table: &[(Address, bool)]| decide(&routes([down(table), view(1, true, &[near(1)])]), &first, Some(address(9)));
+    assert_eq!(by(&[(OWN, true), (address(3), false)]), DESTINATION_DOWN);
+    assert!(matches!(by(&[(OWN, true), (address(3), true)]), Decision::Forward { .. }), "somebody else may reach it");
+    assert!(matches!(by(&[]), Decision::Forward { .. }), "it never said who is linked to it");
 }

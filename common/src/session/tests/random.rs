@@ -34,7 +34,11 @@ fn frame() -> impl Strategy<Value = Frame> {
             11 => Frame::Found(Found { query: number, status, record: None }),
             12 => Frame::Rewire(rewire(number)),
             13 => Frame::Report(Report::LinkDown(Address(number))),
-            14 => Frame::Table(link::Table { epoch: Epoch::new(0, number), entries: Default::default() }),
+            14 => Frame::Table(link::Table {
+                epoch: Epoch::new(0, number),
+                entries: Default::default(),
+                unseen: Default::default(),
+            }),
             15 => Frame::Delta(link::Delta { changes: Default::default() }),
             16 => Frame::Probe(link::Probe { sequence: ms }),
             17 => Frame::List(List { query: number, which: Which::After(None) }),

@@ -94,7 +94,14 @@ fn supernode_with_nobody_sleeps() {
 #[test]
 fn frame_kinds_of_neighbours_end_a_home_link() {
     let mut bench = Bench::of(1);
-    bench.frame(1, Frame::Table(crate::wire::link::Table { epoch: Epoch::new(0, 1), entries: Default::default() }));
+    bench.frame(
+        1,
+        Frame::Table(crate::wire::link::Table {
+            epoch: Epoch::new(0, 1),
+            entries: Default::default(),
+            unseen: Default::default(),
+        }),
+    );
     assert_eq!(bench.drain(), ["1: Close 400"]);
     bench.close(1);
     assert_eq!((bench.core.homes(), bench.core.connections()), (0, 0));

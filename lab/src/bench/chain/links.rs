@@ -373,6 +373,7 @@ fn routes(place: usize) -> Routes {
         up: true,
         name: name(place),
         table: neighbours(place).map(|entry| (address(entry), true)).collect(),
+        unseen: Default::default(),
     };
     Routes::new(address(place), 4, PLACES as u64, 1, neighbours(place).map(view).collect())
 }

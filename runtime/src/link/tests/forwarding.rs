@@ -28,6 +28,7 @@ async fn set_routes(node: &Node, own: Address, neighbours: &[(Address, LinkId, &
         up: true,
         name: name(*address),
         table: table.iter().map(|entry| (*entry, true)).collect(),
+        unseen: Default::default(),
     };
     let routes = Arc::new(Routes::new(own, 4, 3, next_generation(), neighbours.iter().map(view).collect()));
     let links = neighbours.iter().map(|(address, link, _)| (*address, *link)).collect();

@@ -216,6 +216,22 @@ fn lost_first_hop_resends_at_once_over_another() {
 }
 
 #[test]
+fn loss_beyond_the_first_hop_resends_what_is_overdue_at_once() {
+    let mut one = One::sent();
+    one.now = at(240);
+    one.outbox.handle_loss_beyond(at(240), hop(1));
+    assert!(one.told().is_empty(), "a reply may well be on its way");
+    one.now = at(260);
+    one.outbox.handle_loss_beyond(at(260), hop(2));
+    assert!(one.told().is_empty(), "another neighbour's links are no concern");
+    one.outbox.handle_loss_beyond(at(260), hop(1));
+    assert_eq!(one.told(), ["transmit 2 to a not 1"]);
+    one.via(2, 2);
+    one.outbox.handle_loss_beyond(at(270), hop(1));
+    assert!(one.told().is_empty(), "the present transmission went elsewhere");
+}
+
+#[test]
 fn undeliverable_is_looked_up_anew_and_relayed() {
     let mut one = One::sent();
     assert_eq!(one.undeliverable(1, Status::Unavailable, Cause::NoCandidate), ["resolve heidi anew"]);

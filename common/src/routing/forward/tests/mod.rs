@@ -155,6 +155,7 @@ fn routes(generation: u64, neighbours: &[Address]) -> Routes {
         up: true,
         name: "neighbour".parse().unwrap(),
         table: [(HERE, true)].into(),
+        unseen: [].into(),
     };
     Routes::new(HERE, 4, 3, generation, neighbours.iter().map(view).collect())
 }
@@ -240,7 +241,7 @@ fn packet_whose_next_hop_has_just_gone_waits_for_new_routes() {
     node.assert_counts(&[]);
     // By a third, which has a link to the destination.
     let knows =
-        NeighbourView { address: FAR, up: true, name: "far".parse().unwrap(), table: [(HERE, true), (C, true)].into() };
+        NeighbourView { address: FAR, table: [(HERE, true), (C, true)].into(), ..routes(2, &[A]).views()[0].clone() };
     let views = routes(2, &[A]).views().iter().cloned().chain([knows]).collect();
     node.set_routes(Routes::new(HERE, 4, 4, 2, views), NOW + LIMBO_AGE_MAX);
     let id = |bytes: &[u8]| PacketRef::parse(bytes).unwrap().header().id;

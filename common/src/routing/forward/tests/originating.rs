@@ -38,6 +38,7 @@ fn with_two_ways() -> Node {
         up: true,
         name: "neighbour".parse().unwrap(),
         table: [(HERE, true), (FAR, true)].into(),
+        unseen: [].into(),
     };
     node.set_routes(Routes::new(HERE, 4, 4, 2, vec![view(A), view(C)]), NOW);
     node

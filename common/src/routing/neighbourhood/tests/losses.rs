@@ -161,12 +161,45 @@ fn home_that_was_away_is_told_what_it_missed() {
     acts(&mut core);
     assert!(run(&mut core, at(60_000)).iter().all(|(_, act)| !matches!(act, NeighbourhoodOutput::Report(_))));
     core.handle_home(at(60_000), true);
-    let reports: Vec<NeighbourhoodOutput> =
-        acts(&mut core).into_iter().filter(|act| matches!(act, NeighbourhoodOutput::Report(_))).collect();
-    assert_eq!(
-        reports,
-        [Report::LinkDown(address(7)), Report::Unreachable(address(7))].map(NeighbourhoodOutput::Report)
-    );
+    let now = acts(&mut core).into_iter().map(|act| (60_000, act)).collect();
+    assert_eq!(reports(now), [(60_000, Report::LinkDown(address(7)))]);
+    let seen = reports(run(&mut core, at(72_000)));
+    assert!(matches!(seen[..], [(65_000..=70_000, Report::Unreachable(_))]), "after its whole patience: {seen:?}");
+}
+
+fn reports(seen: Vec<(u64, NeighbourhoodOutput)>) -> Vec<(u64, Report)> {
+    let report = |(at, act)| if let NeighbourhoodOutput::Report(report) = act { Some((at, report)) } else { None };
+    seen.into_iter().filter_map(report).collect()
+}
+
+/// A peer whose links are all lost at 6 s, at 60 s: what it has told its home meanwhile is that, and nothing of others
+fn cut_off() -> Neighbourhood {
+    let mut core = peer_5_linked(&[2, 7]);
+    (1..3).for_each(|link| core.handle_link_closed(at(6_000), LinkId(link), lost()));
+    let seen = reports(run(&mut core, at(60_000)));
+    assert!(seen.iter().any(|(_, report)| *report == Report::Isolated));
+    assert!(!seen.iter().any(|(_, report)| matches!(report, Report::Unreachable(_))), "{seen:?}");
+    core
+}
+
+#[test]
+fn peer_that_was_cut_off_gives_others_their_time_once_home_answers() {
+    let mut core = cut_off();
+    core.handle_rewire(at(60_000), &rewire(1, &[2, 7]));
+    let seen = reports(run(&mut core, at(72_000)));
+    let unreachable: Vec<u64> =
+        seen.iter().filter(|(_, report)| matches!(report, Report::Unreachable(_))).map(|(at, _)| *at).collect();
+    assert!(unreachable.len() == 2 && unreachable.iter().all(|at| *at >= 65_000), "{seen:?}");
+}
+
+#[test]
+fn peer_that_was_cut_off_gives_others_their_time_once_a_link_is_up() {
+    let mut core = cut_off();
+    core.handle_link_opened(at(60_000), opened(9, 2, Direction::Incoming));
+    core.handle_table(at(60_000), LinkId(9), table(11, &[(5, true)]));
+    let seen = reports(run(&mut core, at(72_000)));
+    let unreachable = |(at, report): &(u64, Report)| *at >= 65_000 && *report == Report::Unreachable(address(7));
+    assert!(!seen.is_empty() && seen.iter().all(unreachable), "{seen:?}");
 }
 
 #[test]
@@ -191,6 +224,7 @@ fn table_of_a_neighbour_is_remembered_while_its_link_is_down() {
         up: false,
         name: name(7),
         table: [(address(1), true), (address(2), false), (address(5), true)].into(),
+        unseen: [].into(),
     };
     assert_eq!(core.views()[0], down);
 }

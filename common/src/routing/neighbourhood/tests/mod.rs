@@ -153,7 +153,7 @@ proptest! {
                     NeighbourhoodOutput::Send { link, .. } => prop_assert!(core.links.contains_key(&link)),
                     NeighbourhoodOutput::Close { link, .. } => prop_assert!(!core.links.contains_key(&link)),
                     NeighbourhoodOutput::Report(_) => prop_assert!(core.is_home_reachable),
-                    NeighbourhoodOutput::RoutesChanged | NeighbourhoodOutput::Event(_) => {}
+                    NeighbourhoodOutput::RoutesChanged | NeighbourhoodOutput::LossBeyond { .. } | NeighbourhoodOutput::Event(_) => {}
                 }
             }
             let views = core.views();

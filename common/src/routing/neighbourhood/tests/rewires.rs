@@ -132,7 +132,7 @@ fn table_is_told_to_neighbours_when_its_members_change_only() {
     core.handle_rewire(at(1_000), &rewire(12, &[1, 2, 7]));
     assert_eq!(sent(&mut core), []);
     core.handle_timeout(at(1_050));
-    let frame = Frame::Table(table(12, &[(1, true), (2, true), (7, false)]));
+    let frame = Frame::Table(table_without(&[7], table(12, &[(1, true), (2, true), (7, false)])));
     assert_eq!(sent(&mut core), [1, 2].map(|link| (LinkId(link), frame.clone())));
 }
 
@@ -143,13 +143,16 @@ fn what_is_gained_within_a_twentieth_of_a_second_is_told_once() {
     core.handle_rewire(at(1_020), &rewire(12, &[1, 2, 7, 8]));
     sent(&mut core);
     bring_up(&mut core, at(1_040), 9, 7);
-    let whole = |up| Frame::Table(table(12, &[(1, true), (2, true), (7, up), (8, false)]));
-    assert_eq!(sent(&mut core), [(LinkId(9), whole(false))], "a new link hears that it is accepted at once");
+    let whole = |up, unseen: &[u8]| {
+        Frame::Table(table_without(unseen, table(12, &[(1, true), (2, true), (7, up), (8, false)])))
+    };
+    assert_eq!(sent(&mut core), [(LinkId(9), whole(false, &[7, 8]))], "a new link hears that it is accepted at once");
     core.handle_timeout(at(1_049));
     assert_eq!(sent(&mut core), []);
     core.handle_timeout(at(1_050));
     let up = Frame::Delta(delta(&[(7, true)]));
-    assert_eq!(sent(&mut core), [(LinkId(1), whole(true)), (LinkId(2), whole(true)), (LinkId(9), up)]);
+    let whole = whole(true, &[8]);
+    assert_eq!(sent(&mut core), [(LinkId(1), whole.clone()), (LinkId(2), whole), (LinkId(9), up)]);
     core.handle_timeout(at(2_000));
     assert_eq!(sent(&mut core), []);
 }
@@ -169,7 +172,7 @@ fn loss_is_told_at_once_with_all_that_waits() {
     core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
     sent(&mut core);
     core.handle_link_closed(at(1_010), LinkId(2), lost());
-    let frame = Frame::Table(table(11, &[(1, true), (2, false), (7, false)]));
+    let frame = Frame::Table(table_without(&[7], table(11, &[(1, true), (2, false), (7, false)])));
     assert_eq!(sent(&mut core), [(LinkId(1), frame)]);
     core.handle_timeout(at(1_050));
     assert_eq!(sent(&mut core), []);
@@ -181,7 +184,7 @@ fn link_that_opens_when_the_others_are_told_is_told_too() {
     core.handle_rewire(at(1_000), &rewire(11, &[1, 2, 7]));
     sent(&mut core);
     core.handle_link_opened(at(1_050), opened(9, 7, Direction::Incoming));
-    let frame = Frame::Table(table(11, &[(1, true), (2, true), (7, false)]));
+    let frame = Frame::Table(table_without(&[7], table(11, &[(1, true), (2, true), (7, false)])));
     assert_eq!(sent(&mut core), [1, 2, 9].map(|link| (LinkId(link), frame.clone())));
 }
 
@@ -191,7 +194,7 @@ fn loss_of_what_only_a_new_link_was_told_is_told_to_it_at_once() {
     core.handle_rewire(at(1_000), &rewire(11, &[1, 7, 8]));
     bring_up(&mut core, at(1_010), 7, 7);
     bring_up(&mut core, at(1_020), 8, 8);
-    let frame = Frame::Table(table(11, &[(1, true), (7, true), (8, false)]));
+    let frame = Frame::Table(table_without(&[8], table(11, &[(1, true), (7, true), (8, false)])));
     assert!(sent(&mut core).contains(&(LinkId(8), frame)));
     core.handle_link_closed(at(1_030), LinkId(7), lost());
     let frame = Frame::Delta(delta(&[(7, false), (8, true)]));

@@ -8,6 +8,7 @@ use crate::id::{NetworkId, SessionId};
 pub(super) use crate::testing::{at_ms as at, peer_name as name};
 use crate::wire::bounded::Bounded;
 use crate::wire::link::LinkState;
+use crate::wire::link::TableEntry;
 use crate::wire::session::{Locations, NEIGHBOURS_MAX, Record, Report};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -51,12 +52,23 @@ pub(super) fn rewire(epoch: u64, neighbours: &[u8]) -> Rewire {
 }
 
 pub(super) fn rewire_of(epoch: u64, records: impl IntoIterator<Item = Record>) -> Rewire {
-    Rewire { epoch: Epoch::new(0, epoch), members: 8, degree: 4, neighbours: Bounded::truncated(records) }
+    Rewire {
+        epoch: Epoch::new(0, epoch),
+        members: 8,
+        degree: 4,
+        neighbours: Bounded::truncated(records),
+        apart: Bounded::new(),
+    }
 }
 
 pub(super) fn table(epoch: u64, entries: &[(u8, bool)]) -> Table {
     let entry = |(n, up): &(u8, bool)| TableEntry { address: address(*n), up: *up, name: name(*n) };
-    Table { epoch: Epoch::new(0, epoch), entries: Bounded::truncated(entries.iter().map(entry)) }
+    Table { epoch: Epoch::new(0, epoch), entries: Bounded::truncated(entries.iter().map(entry)), unseen: Bounded::new() }
+}
+
+/// A table of a peer that never had links with `unseen`
+pub(super) fn table_without(unseen: &[u8], table: Table) -> Table {
+    Table { unseen: Bounded::truncated(unseen.iter().map(|n| address(*n))), ..table }
 }
 
 pub(super) fn delta(changes: &[(u8, bool)]) -> Delta {
@@ -110,7 +122,7 @@ pub(super) fn events(core: &mut Neighbourhood) -> Vec<Event> {
 
 pub(super) fn check(core: &Neighbourhood) {
     assert!(core.links.len() <= LINKS_MAX && core.neighbours.len() <= NEIGHBOURS_MAX);
-    assert!(core.entries.len() <= NEIGHBOURS_MAX);
+    assert!(core.table.entries.len() <= NEIGHBOURS_MAX);
     assert!(core.links.values().filter(|link| !link.is_accepted()).count() <= WAITING_MAX);
     for (place, neighbour) in &core.neighbours {
         let links = || core.links.values().filter(|link| link.key == neighbour.record.key);
@@ -384,7 +396,7 @@ impl World {
             }
             NeighbourhoodOutput::Report(report) => self.reports.push((self.now, n, report)),
             NeighbourhoodOutput::Event(event) => self.events.push((self.now, n, event)),
-            NeighbourhoodOutput::RoutesChanged => {}
+            NeighbourhoodOutput::RoutesChanged | NeighbourhoodOutput::LossBeyond { .. } => {}
         }
     }
 }
