@@ -39,6 +39,7 @@ pub(crate) fn status(epoch: u64) -> StatusAnswer {
         epoch,
         members: 8,
         degree: 4,
+        home_silent_s: None,
         links_up: 1,
         links: 2,
         inbox_messages: 0,

@@ -163,6 +163,14 @@ impl Liveness {
         self.outputs.pop_front()
     }
 
+    /// Since when an answer is owed, once the first was missed: a probe's time has passed without a byte
+    pub(super) fn silent_since(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Asking { since, .. } if now - since >= self.config.probe_every => Some(since),
+            State::Asking { .. } | State::Quiet { .. } | State::Down => None,
+        }
+    }
+
     /// The smoothed round trip, once a probe was answered
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt
@@ -227,6 +235,18 @@ mod tests {
             seen.extend(drain(link).into_iter().map(|output| (due.as_micros() / 1_000, output)));
         }
         seen
+    }
+
+    #[test]
+    fn link_is_silent_from_the_first_answer_that_it_missed() {
+        let mut link = link();
+        link.on_sent(ms(100));
+        assert_eq!(link.silent_since(ms(499)), None);
+        assert_eq!(link.silent_since(ms(500)), Some(ms(100)));
+        link.handle_timeout(ms(500));
+        assert_eq!(link.silent_since(ms(900)), Some(ms(100)), "a probe is no answer");
+        link.on_received(ms(901));
+        assert_eq!(link.silent_since(ms(5_000)), None);
     }
 
     #[test]

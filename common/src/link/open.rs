@@ -305,6 +305,11 @@ impl Link {
         earliest(earliest(frame, write), self.liveness.next_timeout())
     }
 
+    /// Since when the other side has been silent though an answer is owed; `None` until the first was missed
+    pub fn silent_since(&self, now: Instant) -> Option<Instant> {
+        self.liveness.silent_since(now)
+    }
+
     /// The smoothed round trip, once a probe was answered
     pub fn rtt(&self) -> Option<std::time::Duration> {
         self.liveness.rtt()

@@ -148,6 +148,11 @@ impl Routes {
         self.generation
     }
 
+    /// Of whom this peer cannot say whether they are there, in the order of addresses
+    pub fn unseen(&self) -> &[Address] {
+        &self.unseen
+    }
+
     /// The neighbours in the order of their addresses
     pub fn views(&self) -> &[NeighbourView] {
         &self.views

@@ -7,14 +7,15 @@ use kith_common::time::Instant;
 use kith_common::wire::PacketBytes;
 use kith_runtime::link::{LinkEvent, Originated};
 
-use super::Driver;
+use super::{Driver, Open};
 
 impl Driver {
     pub(super) fn handle_event(&mut self, event: LinkEvent) {
         let now = self.clock.now();
         match event {
             LinkEvent::Opened(opened) => {
-                self.gauges.insert(opened.link, Arc::clone(&opened.gauges));
+                let (gauges, location) = (Arc::clone(&opened.gauges), opened.location.clone());
+                self.open.insert(opened.link, Open { gauges, location });
                 self.peer.handle_opened(now, &opened);
             }
             LinkEvent::DialFailed { dial, reason } => {
@@ -29,7 +30,7 @@ impl Driver {
             LinkEvent::Originated(originated) => self.on_originated(now, &originated),
             LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
-                self.gauges.remove(&link);
+                self.open.remove(&link);
                 self.peer.handle_closed(now, link, &reason.link_end());
             }
             LinkEvent::Listening(address) => {

@@ -18,6 +18,7 @@ use kith_common::id::Name;
 use kith_common::peer::Peer;
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
+use kith_common::wire::session::Location;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
 use kith_runtime::control::server::ControlRequest;
@@ -39,11 +40,19 @@ pub(crate) struct Driver {
     home: kith_runtime::home::Home,
     peer: Peer<Identity>,
     links: LinkHandle,
-    gauges: HashMap<LinkId, Arc<LinkGauges>>,
+    /// What is told of each link by whoever made it
+    open: HashMap<LinkId, Open>,
     listen: ListenAddresses,
     inbox: InboxWorker,
     functions: Functions,
     waiting: Waiting,
+}
+
+/// An open link, as the shell alone knows it
+struct Open {
+    gauges: Arc<LinkGauges>,
+    /// Where it was dialled; `None`: the other side did
+    location: Option<Location>,
 }
 
 /// What a driver is made of
@@ -72,8 +81,8 @@ pub(crate) enum DriverError {
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { clock, name, home, peer, links, listen, inbox, functions } = parts;
-        let (gauges, waiting) = Default::default();
-        Self { clock, name, home, peer, links, gauges, listen, inbox, functions, waiting }
+        let (open, waiting) = Default::default();
+        Self { clock, name, home, peer, links, open, listen, inbox, functions, waiting }
     }
 
     /// Runs until `shutdown`, then logs out and ends

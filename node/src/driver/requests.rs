@@ -1,5 +1,7 @@
 //! The verbs of the control socket, and their answers.
 
+use std::time::Duration;
+
 use kith_common::id::Name;
 use kith_common::link;
 use kith_common::mail::{Fate, NotLoggedIn, Outcome, Place, Reason, Stop, Trace};
@@ -250,12 +252,20 @@ impl Driver {
 
     /// How this peer is
     pub(super) fn status(&self, now: Instant) -> (Status, StatusAnswer) {
-        let (state, status, reason) = self.standing();
+        let (state, mut status, mut reason) = self.standing();
         let supernode = match self.peer.standing() {
             Standing::LoggedIn { supernode, .. } | Standing::Joining { supernode, .. } => Some(supernode),
             _ => None,
         };
         let neighbours = self.peer.neighbourhood().neighbours();
+        let (links_up, links) = link_counts(&neighbours);
+        let home_silent_s = self.home_silence(now).map(|silence| silence.as_secs());
+        // Logged in is not in the mesh: a home that misses its answers may be gone, and without a link nothing is forwarded.
+        if state == State::LoggedIn
+            && let Some(trouble) = trouble(home_silent_s, links_up, links)
+        {
+            (status, reason) = (Status::Unavailable, Some(trouble));
+        }
         let inbox = self.inbox.totals();
         let answer = StatusAnswer {
             name: self.name.clone(),
@@ -269,8 +279,9 @@ impl Driver {
             epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index,
             members: self.peer.neighbourhood().members(),
             degree: self.peer.neighbourhood().degree(),
-            links_up: neighbours.iter().filter(|n| n.is_wanted && n.state == LinkStatus::Up).count() as u64,
-            links: neighbours.iter().filter(|n| n.is_wanted).count() as u64,
+            home_silent_s,
+            links_up,
+            links,
             inbox_messages: inbox.messages,
             inbox_bytes: inbox.bytes,
             uptime_s: now.since(Instant::ZERO).as_secs(),
@@ -281,6 +292,12 @@ impl Driver {
         (status, answer)
     }
 
+    /// For how long home has owed an answer, if it has missed one
+    fn home_silence(&self, now: Instant) -> Option<Duration> {
+        let home = self.peer.home_link().and_then(|link| self.open.get(&link))?;
+        home.gauges.silent_since().map(|since| now.since(since))
+    }
+
     fn neighbours(&self, now: Instant) -> NeighboursAnswer {
         let neighbours = self.peer.neighbourhood().neighbours();
         let neighbours = neighbours.into_iter().map(|neighbour| self.neighbour(now, neighbour)).collect();
@@ -288,7 +305,14 @@ impl Driver {
     }
 
     fn neighbour(&self, now: Instant, status: NeighbourStatus) -> Neighbour {
-        let stats = status.link.and_then(|link| self.gauges.get(&link));
+        let open = status.link.and_then(|link| self.open.get(&link));
+        let stats = open.map(|open| &open.gauges);
+        // A link that is up goes where it was dialled, whatever else its peer announces; who dialled us is where it
+        // listens only by its own word, and that may be out of reach.
+        let location = match open {
+            Some(open) => open.location.as_ref(),
+            None => status.locations.first(),
+        };
         let (state, reason) = match status.state {
             LinkStatus::Up => (LinkState::Up, None),
             LinkStatus::Dialling => (LinkState::Dialling, None),
@@ -305,13 +329,29 @@ impl Driver {
                 link::Direction::Outgoing => peer::Direction::Outgoing,
                 link::Direction::Incoming => peer::Direction::Incoming,
             }),
-            location: status.locations.first().map(|location| location.to_string()),
+            location: location.map(|location| location.to_string()),
             since_s: now.since(status.since).as_secs(),
             bytes_in: stats.map_or(0, |stats| stats.bytes_in.get()),
             bytes_out: stats.map_or(0, |stats| stats.bytes_out.get()),
             name: status.name,
         }
     }
+}
+
+/// Of the links that the table asks for, how many are up, and how many there are
+fn link_counts(neighbours: &[NeighbourStatus]) -> (u64, u64) {
+    let wanted = || neighbours.iter().filter(|neighbour| neighbour.is_wanted);
+    let up = wanted().filter(|neighbour| neighbour.state == LinkStatus::Up).count();
+    (up as u64, wanted().count() as u64)
+}
+
+/// Why a peer that is logged in is not well, if it is not
+fn trouble(home_silent_s: Option<u64>, links_up: u64, links: u64) -> Option<String> {
+    let is_alone = links > 0 && links_up == 0;
+    let alone = is_alone.then(|| format!("none of its {links} links is up"));
+    let silent = home_silent_s.map(|seconds| format!("home silent since {seconds} s"));
+    let troubles: Vec<String> = silent.into_iter().chain(alone).collect();
+    (!troubles.is_empty()).then(|| troubles.join("; "))
 }
 
 fn lookup_answer(answer: &Answer) -> LookupAnswer {
@@ -380,4 +420,18 @@ fn is_relayed(fate: &Fate) -> bool {
 /// Why a message was not delivered
 fn reason(fate: &Fate) -> Option<String> {
     (!fate.status.is_success()).then(|| fate.why())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_with_a_silent_home_or_without_a_link_is_not_well() {
+        assert_eq!(trouble(None, 1, 4), None);
+        assert_eq!(trouble(None, 0, 0), None, "the only member has nobody to be linked to");
+        assert_eq!(trouble(None, 0, 4).as_deref(), Some("none of its 4 links is up"));
+        assert_eq!(trouble(Some(3), 2, 4).as_deref(), Some("home silent since 3 s"));
+        assert_eq!(trouble(Some(3), 0, 4).as_deref(), Some("home silent since 3 s; none of its 4 links is up"));
+    }
 }

@@ -88,7 +88,7 @@ fn headline(status: Code, answer: &StatusAnswer, home: &Home) -> String {
     let at = |word: &str| answer.supernode.as_ref().map(|at| format!(" {word} {at}")).unwrap_or_default();
     let reason = answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     match answer.state {
-        State::LoggedIn => format!("{name} is logged in{}", at("at")),
+        State::LoggedIn => format!("{name} is logged in{}{reason}", at("at")),
         State::Searching if is_refused => format!("{name} is refused{reason}; it tries again every ten seconds"),
         State::Searching => format!("{name} is looking for a supernode{reason}"),
         State::Joining => format!("{name} is logging in{}{reason}", at("at")),
@@ -116,6 +116,7 @@ mod tests {
             epoch: 17,
             members: 8,
             degree: 4,
+            home_silent_s: None,
             links_up: 3,
             links: 4,
             inbox_messages: 1,
@@ -147,6 +148,12 @@ alice is logged in at /dns/s/tcp/7400
         assert_eq!(
             headline(Code::Unavailable, &searching, &home),
             "alice is looking for a supernode: connection refused by /dns/s/tcp/7400, next try in 2.5 s"
+        );
+        let reason = Some("home silent since 3 s; none of its 4 links is up".into());
+        let cut_off = StatusAnswer { reason, ..answer() };
+        assert_eq!(
+            headline(Code::Unavailable, &cut_off, &home),
+            "alice is logged in at /dns/s/tcp/7400: home silent since 3 s; none of its 4 links is up"
         );
         let out = StatusAnswer { state: State::LoggedOut, ..answer() };
         assert_eq!(

@@ -195,8 +195,10 @@ pub struct StatusAnswer {
     pub address: Option<String>,
     /// Where the login stands
     pub state: State,
-    /// Why it is not logged in
+    /// Why it is not logged in, or not well
     pub reason: Option<String>,
+    /// For how many seconds its home has owed it an answer, if it has missed one
+    pub home_silent_s: Option<u64>,
     /// Its home supernode, or the one it tries
     pub supernode: Option<String>,
     /// The network's id, once it is known

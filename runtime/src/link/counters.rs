@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kith_common::time::Instant;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counts of the whole link thread, since its start
@@ -93,9 +95,24 @@ pub struct LinkGauges {
     /// Bytes written, before encryption
     pub bytes_out: Counter,
     rtt_micros: AtomicU64,
+    /// The moment in microseconds; 0: it is not silent
+    silent_since: AtomicU64,
 }
 
 impl LinkGauges {
+    /// Since when the other side owes an answer, if it has missed one
+    pub fn silent_since(&self) -> Option<Instant> {
+        Some(self.silent_since.load(Ordering::Relaxed)).filter(|micros| *micros > 0).map(Instant::from_micros)
+    }
+
+    pub(crate) fn set_silent_since(&self, since: Option<Instant>) {
+        let micros = since.map_or(0, |since| since.as_micros().max(1));
+        // Nearly always it is not silent, and stays so: then a read of the core's own cache line is all that it costs.
+        if self.silent_since.load(Ordering::Relaxed) != micros {
+            self.silent_since.store(micros, Ordering::Relaxed);
+        }
+    }
+
     /// The smoothed round trip; `None` before the first answered probe
     pub fn rtt(&self) -> Option<Duration> {
         match self.rtt_micros.load(Ordering::Relaxed) {
@@ -127,5 +144,15 @@ mod tests {
         assert_eq!(gauges.rtt(), None);
         gauges.set_rtt(Duration::from_nanos(10));
         assert_eq!(gauges.rtt(), Some(Duration::from_micros(1)));
+    }
+
+    #[test]
+    fn silence_is_told_until_a_byte_comes() {
+        let gauges = LinkGauges::default();
+        assert_eq!(gauges.silent_since(), None);
+        gauges.set_silent_since(Some(Instant::from_micros(7)));
+        assert_eq!(gauges.silent_since(), Some(Instant::from_micros(7)));
+        gauges.set_silent_since(None);
+        assert_eq!(gauges.silent_since(), None);
     }
 }

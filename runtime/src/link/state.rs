@@ -76,6 +76,7 @@ impl Link {
     /// Bytes came
     pub(crate) fn on_received(&self, now: Instant, bytes: usize) {
         self.gauges.bytes_in.add(bytes as u64);
+        self.gauges.set_silent_since(None);
         self.core.borrow_mut().on_received(now);
     }
 
@@ -128,7 +129,9 @@ impl Link {
         let mut core = self.core.borrow_mut();
         // Who wants the end does not mind what is due.
         if !core.is_ending() {
-            core.handle_timeout(shared.clock.now(), &shared.chunks);
+            let now = shared.clock.now();
+            core.handle_timeout(now, &shared.chunks);
+            self.gauges.set_silent_since(core.silent_since(now));
         }
         if let Some(reason) = core.ending() {
             return Err(reason.clone());

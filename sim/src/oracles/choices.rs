@@ -126,7 +126,9 @@ fn ask(now: Instant, routes: &Routes, destination: Address) -> Result<(), String
     {
         return Err(format!("a packet to {destination} would go to {to}, to whom the link is down"));
     }
-    let is_missed = routes.view(destination).is_some_and(|view| !view.up);
+    // Whom a peer never saw it does not miss.
+    let is_seen = !routes.unseen().contains(&destination);
+    let is_missed = is_seen && routes.view(destination).is_some_and(|view| !view.up);
     if is_missed && !edit.dead.contains(&destination.short()) {
         return Err(format!("a packet to {destination} would not note that this neighbour is gone: {first:?}"));
     }
