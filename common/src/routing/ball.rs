@@ -24,15 +24,10 @@ const DOUBTFUL_DEPTH: u8 = 3;
 /// Each map adds an error of its own: its image's owner stands for the image. Without this a packet believes a point
 /// many maps away that the links promised there exist, finds none, and tries another peer beside the same point.
 const DOUBT: [u64; DEPTH_MAX as usize + 1] = {
-    // 4,000 · √r, rounded
-    let roots = [0, 4000, 5657, 6928, 8000, 8944, 9798];
-    let mut doubt = [0; DEPTH_MAX as usize + 1];
-    let mut r = 0;
-    while r < doubt.len() {
-        doubt[r] = GAP_DOUBTED / 10_000 * roots[r];
-        r += 1;
+    const fn of(ten_thousandths: u64) -> u64 {
+        GAP_DOUBTED / 10_000 * ten_thousandths
     }
-    doubt
+    [of(0), of(4_000), of(5_657), of(6_928), of(8_000), of(8_944), of(9_798)]
 };
 /// Members count up to here: more would not fit the arithmetic
 const MEMBERS_MAX: u64 = 1 << 31;

@@ -98,7 +98,7 @@ pub struct Granted {
     /// How long the session lasts without a renewal, in milliseconds
     pub lease_ms: u32,
     /// The neighbourhood to begin with
-    pub rewire: Rewire,
+    pub rewire: Box<Rewire>,
 }
 
 /// Supernode → peer: no

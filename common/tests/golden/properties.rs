@@ -131,7 +131,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         (any::<u32>(), rewire()).prop_map(|(lease_ms, rewire)| Frame::Granted(Granted {
             grant: grant(),
             lease_ms,
-            rewire
+            rewire: Box::new(rewire)
         })),
         rewire().prop_map(Frame::Rewire),
         (status(), reason()).prop_map(|(status, reason)| Frame::Bye(Bye { status, reason })),

@@ -305,7 +305,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
     };
-    let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: BOB.rewire() };
+    let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: Box::new(BOB.rewire()) };
     let look_up = LookUp { query: QUERY, ttl: 0, subject: Subject::Name(name("bob")) };
     let found = Found { query: QUERY, status: Status::Delivered, record: Some(BOB.record()) };
     let bye = Bye { status: Status::Delivered, reason: Reason::truncated("logged out") };

@@ -196,7 +196,10 @@ fn session_frames() -> Vec<Value> {
         ),
         frame("frame Login with everything", Frame::Login(login)),
         frame("frame Login with as little as can be", Frame::Login(bare)),
-        frame("frame Granted", Frame::Granted(Granted { grant: grant(), lease_ms: 30_000, rewire: rewire() })),
+        frame(
+            "frame Granted",
+            Frame::Granted(Granted { grant: grant(), lease_ms: 30_000, rewire: Box::new(rewire()) }),
+        ),
         frame("frame Refused", Frame::Refused(refused)),
         frame("frame Renew", Frame::Renew(Renew { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),
         frame("frame Renewed", Frame::Renewed(Renewed { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),

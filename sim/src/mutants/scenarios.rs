@@ -30,13 +30,13 @@ pub const ALL: &[Scenario] = &[
     scenario("still", "mesh --peers 300 --degree 8 --minutes 0", 1),
     scenario("ways", "mesh --peers 12 --degree 4 --minutes 20 --only one-way,partition", 2),
     scenario("apart", "mesh --peers 12 --degree 4 --minutes 15 --only none --outside 50%", 1),
+    scenario("line", "mesh --peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
+    scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
     scenario("large", "mesh --peers 50 --degree 8 --minutes 10", 1),
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },
-    scenario("line", "--peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
-    scenario("cliques", "--peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
 ];
 
 /// One run of a scenario

@@ -28,7 +28,7 @@ impl World {
             Frame::Login(_) => {
                 let (grant, lease_ms) = (signed_grant(n), LEASE.as_millis() as u32);
                 let rewire = self.rewire_of(n, &[]);
-                self.send_home(n, Frame::Granted(Granted { grant, lease_ms, rewire }));
+                self.send_home(n, Frame::Granted(Granted { grant, lease_ms, rewire: Box::new(rewire) }));
             }
             Frame::Renew(renew) => {
                 let renewed = Renewed { session: renew.session, epoch: Epoch::new(0, self.epoch) };

@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn bits_alone_are_a_delta_and_who_comes_up_is_seen_without_a_word() {
         let old = table(&[(1, false), (2, true)], &[1, 9]);
-        assert_eq!(old.news(Epoch(1), &table(&[(1, true), (2, true)], &[9])), delta(1, true));
-        assert_eq!(old.news(Epoch(1), &table(&[(1, false), (2, false)], &[1, 9])), delta(2, false));
-        assert_eq!(old.news(Epoch(1), &old), None);
+        assert_eq!(old.news(Epoch::new(0, 1), &table(&[(1, true), (2, true)], &[9])), delta(1, true));
+        assert_eq!(old.news(Epoch::new(0, 1), &table(&[(1, false), (2, false)], &[1, 9])), delta(2, false));
+        assert_eq!(old.news(Epoch::new(0, 1), &old), None);
     }
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
             table(&[(1, true), (2, true)], &[1, 9]),
         ];
         for new in others {
-            assert_eq!(old.news(Epoch(7), &new), Some(new.whole(Epoch(7))));
+            assert_eq!(old.news(Epoch::new(0, 7), &new), Some(new.whole(Epoch::new(0, 7))));
         }
     }
 }

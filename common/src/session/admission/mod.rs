@@ -235,7 +235,7 @@ impl Admission {
             "peer logged in"
         );
         self.state = State::LoggedIn { session };
-        self.send(Frame::Granted(Granted { grant: signed, lease_ms, rewire }));
+        self.send(Frame::Granted(Granted { grant: signed, lease_ms, rewire: Box::new(rewire) }));
     }
 
     /// The login cannot be (409, 429, 503 …); before the login it is refused early

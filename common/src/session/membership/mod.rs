@@ -310,7 +310,7 @@ impl Membership {
         self.outputs.push_back(MembershipOutput::LoggedIn {
             grant,
             signed: granted.grant,
-            rewire: granted.rewire,
+            rewire: *granted.rewire,
             lease: length,
         });
     }

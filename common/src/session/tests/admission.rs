@@ -74,7 +74,7 @@ fn logged_in() -> Admission {
     let grant = grant(session_id(7), 10);
     admission.handle_granted(&grant, rewire(10), &ed(SUPERNODE));
     let signed = SignedGrant::sign(&grant, &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE)).unwrap();
-    let granted = Granted { grant: signed, lease_ms: 30_000, rewire: rewire(10) };
+    let granted = Granted { grant: signed, lease_ms: 30_000, rewire: Box::new(rewire(10)) };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Granted(granted))]);
     assert_eq!(admission.session(), Some(session_id(7)));
     admission

@@ -56,7 +56,13 @@ fn grant(session: SessionId, epoch: u64) -> Grant {
 }
 
 fn rewire(epoch: u64) -> Rewire {
-    Rewire { epoch: Epoch::new(0, epoch), members: 1, degree: 4, neighbours: Default::default(), apart: Default::default() }
+    Rewire {
+        epoch: Epoch::new(0, epoch),
+        members: 1,
+        degree: 4,
+        neighbours: Default::default(),
+        apart: Default::default(),
+    }
 }
 
 fn at(seconds: f64) -> Instant {

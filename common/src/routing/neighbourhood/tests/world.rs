@@ -63,7 +63,11 @@ pub(super) fn rewire_of(epoch: u64, records: impl IntoIterator<Item = Record>) -
 
 pub(super) fn table(epoch: u64, entries: &[(u8, bool)]) -> Table {
     let entry = |(n, up): &(u8, bool)| TableEntry { address: address(*n), up: *up, name: name(*n) };
-    Table { epoch: Epoch::new(0, epoch), entries: Bounded::truncated(entries.iter().map(entry)), unseen: Bounded::new() }
+    Table {
+        epoch: Epoch::new(0, epoch),
+        entries: Bounded::truncated(entries.iter().map(entry)),
+        unseen: Bounded::new(),
+    }
 }
 
 /// A table of a peer that never had links with `unseen`

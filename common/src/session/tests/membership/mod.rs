@@ -47,7 +47,7 @@ fn challenge(secret_required: bool) -> Challenge {
 fn granted(session: u8, epoch: u64) -> Granted {
     let grant =
         SignedGrant::sign(&grant(session_id(session), epoch), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
-    Granted { grant: grant.unwrap(), lease_ms: LEASE.as_millis() as u32, rewire: rewire(epoch) }
+    Granted { grant: grant.unwrap(), lease_ms: LEASE.as_millis() as u32, rewire: Box::new(rewire(epoch)) }
 }
 
 fn refused(status: Status, retry_after_ms: u32) -> Frame {
