@@ -115,6 +115,7 @@ mutants! {
     SecondSession "second-session" = "a key that has a session gets a second one at another place",
     OldLocations "old-locations" = "a peer that logs in again is looked for where it was before",
     LeaseTooShort "lease-too-short" = "a lease lasts one renewal less than it should",
+    StopBlamesPeers "stop-blames-peers" = "a supernode that stood still judges everybody by what it has not read yet",
     RestoredWithoutLease "restored-without-lease" = "sessions found at a supernode's start have no end",
     SuspectsForgotten "suspects-forgotten" = "a directory read back from its snapshot has no suspects",
     PairIgnored "pair-ignored" = "two peers that cannot connect stay neighbours",

@@ -57,6 +57,15 @@ impl fmt::Debug for Instant {
     }
 }
 
+/// What is looked at this much later than it was due shows that the process itself stood still (stopped, or without a
+/// processor): no loop that is well is so late
+pub const HELD_UP_MIN: Duration = Duration::from_millis(500);
+
+/// By how much this process was held up, if something that was `due` is looked at only `now`; `None`: it was not
+pub fn held_up(now: Instant, due: Option<Instant>) -> Option<Duration> {
+    due.map(|due| now - due).filter(|late| *late > HELD_UP_MIN)
+}
+
 /// The earlier of two optional deadlines
 pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
@@ -74,6 +83,13 @@ mod tests {
         let (early, late) = (Instant::from_micros(5), Instant::from_micros(9));
         assert_eq!(late - early, Duration::from_micros(4));
         assert_eq!(early - late, Duration::ZERO);
+    }
+
+    #[test]
+    fn process_is_held_up_only_when_it_is_more_than_half_a_second_late() {
+        let (due, late) = (Some(Instant::from_micros(7)), Instant::from_micros(7) + HELD_UP_MIN);
+        assert_eq!((held_up(late, due), held_up(late, None), held_up(Instant::ZERO, due)), (None, None, None));
+        assert_eq!(held_up(late + Duration::from_micros(1), due), Some(HELD_UP_MIN + Duration::from_micros(1)));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The clock of the shells: what the cores are told.
 
-use std::time::Instant as StdInstant;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant as StdInstant};
 
-use kith_common::time::Instant;
+use kith_common::time::{Instant, held_up};
+use tokio::time::timeout_at;
 
 /// Tells the time since its own making
 ///
@@ -31,6 +34,20 @@ impl Clock {
         }
     }
 
+    /// What `future` comes to, or `None` once it had `limit`
+    ///
+    /// A limit that this process notices too late begins anew: what was waited for may have come while it stood still.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        loop {
+            let due = self.now() + limit;
+            if let Ok(output) = timeout_at(self.to_std(due).into(), future.as_mut()).await {
+                return Some(output);
+            }
+            held_up(self.now(), Some(due))?;
+        }
+    }
+
     /// The same moment for the operating system's timers
     pub(crate) fn to_std(self, at: Instant) -> StdInstant {
         self.origin + at.since(Instant::ZERO)
@@ -40,6 +57,27 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn limit_that_is_noticed_late_begins_anew_and_one_in_time_does_not() {
+        let (clock, limit) = (Clock::start(), Duration::from_millis(20));
+        assert!(clock.within(limit, std::future::pending::<()>()).await.is_none());
+        let mut polls = 0;
+        let held_up = std::future::poll_fn(|cx| {
+            polls += 1;
+            if polls == 1 {
+                // This thread stands still for longer than the limit; what it waits for comes only after that.
+                std::thread::sleep(kith_common::time::HELD_UP_MIN + 4 * limit);
+                return std::task::Poll::Pending;
+            }
+            if polls == 2 {
+                cx.waker().wake_by_ref();
+                return std::task::Poll::Pending;
+            }
+            std::task::Poll::Ready(())
+        });
+        assert!(clock.within(limit, held_up).await.is_some());
+    }
 
     #[test]
     fn moments_survive_the_way_to_the_system_and_back() {

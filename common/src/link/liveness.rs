@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{HELD_UP_MIN, Instant};
 use crate::wire::link::Probe;
 
 /// When to ask, and when to give up
@@ -38,7 +38,7 @@ impl Default for LivenessConfig {
             probe_every: Duration::from_millis(400),
             down_after: Duration::from_secs(2),
             idle_after: Duration::from_secs(10),
-            late_after: Duration::from_millis(500),
+            late_after: HELD_UP_MIN,
         }
     }
 }

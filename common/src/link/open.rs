@@ -17,7 +17,7 @@ use super::liveness::{self, Liveness, LivenessConfig};
 use super::queue::{PushError, Queue, QueueBounds};
 use super::reason::{CloseReason, Slow};
 use crate::mutant::{self, Mutant};
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, earliest, held_up};
 use crate::wire::link::{Probe, ProbeReply};
 use crate::wire::packet::{Edit, PacketRef};
 use crate::wire::{Bye, Frame, FrameKind, Priority, WireError};
@@ -269,6 +269,11 @@ impl Link {
 
     /// Time has passed: deadlines, then probes
     pub fn handle_timeout(&mut self, now: Instant, chunks: &Chunks) {
+        if held_up(now, self.next_timeout()).is_some() {
+            // The rest of a frame, or room for a write, may be there since long: this process did not look.
+            self.frame_began = self.frame_began.map(|_| now);
+            self.write_began = self.write_began.map(|_| now);
+        }
         if let Some(slow) = self.passed_deadline(now) {
             return self.close(CloseReason::Slow(slow));
         }

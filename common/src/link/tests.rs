@@ -246,7 +246,26 @@ fn silence_and_slow_frames_are_excused_while_this_node_takes_nothing() {
     }
     assert_eq!(side.link.ending(), None);
     side.link.set_stalled(false);
-    side.timeout(at_ms(20_000));
+    // Since the reader's stop was this node's own, the frame has its whole time from here on.
+    for now in (20_000..30_000).step_by(400) {
+        side.timeout(at_ms(now));
+        side.link.on_received(at_ms(now));
+        assert_eq!(side.link.ending(), None);
+    }
+    side.timeout(at_ms(30_000));
+    assert_eq!(side.link.ending(), Some(&CloseReason::Slow(Slow::Frame)));
+}
+
+#[test]
+fn node_that_was_held_up_blames_neither_frames_nor_writes_that_were_under_way() {
+    let mut side = Side::peer();
+    side.send(&probe(1)).unwrap();
+    side.link.take_batch(at_ms(0), &side.chunks).unwrap();
+    side.link.on_rest(at_ms(0), true, true);
+    side.timeout(at_ms(60_000));
+    assert_eq!(side.link.ending(), None);
+    side.link.on_received(at_ms(70_000));
+    side.timeout(at_ms(70_000));
     assert_eq!(side.link.ending(), Some(&CloseReason::Slow(Slow::Frame)));
 }
 

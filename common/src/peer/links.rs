@@ -18,6 +18,7 @@ use crate::wire::session::{LookUp, Purpose, Reason, Record, Role, Subject};
 impl<S: Signer> Peer<S> {
     /// A link is there: of a dial of ours, or somebody else's
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
+        self.check_pace(now);
         match opened.dial.map(|dial| self.dials.end(dial)) {
             Some(Some(DialFor::Home(dial))) => self.handle_home_opened(now, dial, opened),
             Some(Some(DialFor::Neighbour(_))) => self.handle_neighbour_opened(now, opened),
@@ -29,6 +30,7 @@ impl<S: Signer> Peer<S> {
 
     /// A dial made no link; `status` is 503, 426 if the other side speaks another version, or what it said
     pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
+        self.check_pace(now);
         match self.dials.end(dial) {
             Some(DialFor::Home(dial)) => self.session.handle_dial_failed(now, dial, status, reason),
             Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
@@ -38,6 +40,7 @@ impl<S: Signer> Peer<S> {
 
     /// Any frame but hellos, byes, probes and packets, which are the link layer's
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
+        self.check_pace(now);
         if let Some(home) = self.home.filter(|home| home.link == link) {
             return self.session.handle_frame(now, home.dial, frame, &self.signer);
         }
@@ -70,6 +73,7 @@ impl<S: Signer> Peer<S> {
 
     /// A link is gone, not by an [`PeerOutput::Close`], or by one: then this changes nothing
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, end: &LinkEnd) {
+        self.check_pace(now);
         if let Some(home) = self.home.take_if(|home| home.link == link) {
             return match end {
                 LinkEnd::Bye(status, reason) => {

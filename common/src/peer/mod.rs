@@ -47,7 +47,7 @@ use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
 use crate::session::membership::{Membership, MembershipConfig, Standing};
 use crate::status::Status;
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, earliest, held_up};
 use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
 use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
@@ -188,8 +188,17 @@ impl<S: Signer> Peer<S> {
         self.mail.handle_evaluated(now, &lent, ticket, status, body);
     }
 
+    /// Every input of links or of the clock begins so: if this process stood still, nobody else is to blame for it
+    pub(super) fn check_pace(&mut self, now: Instant) {
+        if let Some(late) = held_up(now, self.next_timeout()) {
+            self.session.handle_held_up(now);
+            self.neighbourhood.handle_held_up(now, late);
+        }
+    }
+
     /// Carries out what is due; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.check_pace(now);
         self.session.handle_timeout(now);
         self.neighbourhood.handle_timeout(now);
         self.mail.handle_timeout(now);

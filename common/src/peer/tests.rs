@@ -317,6 +317,20 @@ fn reply_of_another_than_the_receiver_changes_nothing() {
 }
 
 #[test]
+fn peer_that_stood_still_reads_before_it_blames_anybody() {
+    let mut world = World::triangle();
+    let due = world.core(A).session.next_timeout().unwrap();
+    world.core(A).handle_timeout(due);
+    // The answer to its renewal comes while it stands still, for far longer than anybody may take.
+    world.now = due + Duration::from_secs(60);
+    let now = world.now;
+    world.core(A).handle_timeout(now);
+    world.run();
+    assert!(world.core(A).home_link().is_some());
+    assert_eq!(world.reports, []);
+}
+
+#[test]
 fn look_up_is_answered_once_for_all_who_asked() {
     let mut world = World::triangle();
     let now = world.now;

@@ -37,8 +37,6 @@ pub const CHALLENGE_WAIT: Duration = Duration::from_secs(5);
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// From the logout to its answer; then it is over anyway, and the lease does the rest
 pub const LOGOUT_WAIT: Duration = Duration::from_secs(2);
-/// A timer that fires this much late says that the process itself stood still
-pub const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// A shorter lease is taken for this one: renewals must not become a flood
 pub const LEASE_MIN: Duration = Duration::from_secs(1);
 /// A longer lease is taken for this one: a lost supernode must be noticed

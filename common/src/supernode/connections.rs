@@ -161,6 +161,13 @@ impl Connections {
         self.session_on(link).and_then(|session| directory.session(session)).map(|session| session.address)
     }
 
+    /// Tells the admissions that wait for something that this process stood still
+    pub(super) fn handle_held_up(&mut self, now: Instant) {
+        for link in self.deadlines.items().copied().collect::<Vec<_>>() {
+            self.tell(link, |admission| admission.handle_held_up(now));
+        }
+    }
+
     /// Tells the admissions whose time has come
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some(link) = self.deadlines.take_due(now) {

@@ -47,6 +47,11 @@ impl Claims {
         }
     }
 
+    /// This process stood still: the holders' answers may be waiting here
+    pub(super) fn handle_held_up(&mut self, now: Instant) {
+        self.0.iter_mut().for_each(|claim| claim.until = now + CLAIM_WAIT);
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.0.iter().map(|claim| Some(claim.until)).fold(None, earliest)
     }

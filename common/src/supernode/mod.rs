@@ -36,6 +36,7 @@ mod requests;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
@@ -55,9 +56,10 @@ use crate::crypto::Signer;
 use crate::directory::{Applied, Command, Directory, Outcome};
 use crate::id::{Key, Name, SessionId, ShortId, SupernodeId};
 use crate::link::{LinkId, Opened};
+use crate::mutant::{self, Mutant};
 use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput, Refusal};
 use crate::status::Status;
-use crate::time::{Instant, Timers, earliest};
+use crate::time::{HELD_UP_MIN, Instant, Timers, earliest, held_up};
 use crate::wire::Frame;
 use crate::wire::session::Reason;
 
@@ -117,7 +119,12 @@ pub struct Supernode<S> {
     /// One of each session at most, and the degree
     again: Timers<Again>,
     leader: Option<SupernodeId>,
+    /// By then something is handled, if only a timeout
+    beat: Instant,
 }
+
+/// How long nothing may come before the clock is looked at: a stop of twice this is noticed though no term ended in it
+const BEAT: Duration = HELD_UP_MIN;
 
 impl<S: Signer> Supernode<S> {
     /// Takes up what the log holds; every session at home here has a whole lease from now, every pair a first term
@@ -139,6 +146,7 @@ impl<S: Signer> Supernode<S> {
             claims: Claims::default(),
             again: Timers::default(),
             leader: None,
+            beat: now + BEAT,
         };
         supernode.configure();
         supernode
@@ -154,8 +162,23 @@ impl<S: Signer> Supernode<S> {
         self.proposals.push_own(&self.directory, Command::Configure { degree });
     }
 
+    /// Every input begins so: if this process stood still, it says so of itself, and of nobody else
+    ///
+    /// Peers that are silent may have spoken, and those that have lost their home links lost them as nobody answered here.
+    fn check_pace(&mut self, now: Instant) {
+        let late = held_up(now, Some(self.beat));
+        self.beat = now + BEAT;
+        if let Some(by) = late.filter(|_| !mutant::is(Mutant::StopBlamesPeers)) {
+            tracing::warn!(event = "held_up", late_ms = by.as_millis() as u64, reason = "this process was not run");
+            self.judgement.handle_held_up(now, by);
+            self.connections.handle_held_up(now);
+            self.claims.handle_held_up(now);
+        }
+    }
+
     /// A link has opened, both hellos exchanged
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
+        self.check_pace(now);
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
         let Credentials { admission: rules, signer, .. } = &self.credentials;
         let mut admission = Admission::new(rules.clone(), remote_ip);
@@ -166,6 +189,7 @@ impl<S: Signer> Supernode<S> {
 
     /// A frame came on `link`: anything but a hello; one on a link that is not known is dropped
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
+        self.check_pace(now);
         let signer = &self.credentials.signer;
         if !self.connections.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
             return;
@@ -179,6 +203,7 @@ impl<S: Signer> Supernode<S> {
 
     /// `link` is gone, for `reason`
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
+        self.check_pace(now);
         self.connections.tell(link, |admission| admission.handle_closed(reason));
         self.grant_wishes(now);
         self.connections.close(link);
@@ -189,6 +214,7 @@ impl<S: Signer> Supernode<S> {
     /// The log says something: what of the last [`SupernodeOutput::Propose`] was committed or lost, what others proposed,
     /// or who leads
     pub fn handle_log(&mut self, now: Instant, event: LogEvent) {
+        self.check_pace(now);
         match event {
             LogEvent::Committed { index, command, number } => self.handle_committed(now, index, &command, number),
             LogEvent::Lost { number } => self.handle_lost(now, number),
@@ -276,6 +302,7 @@ impl<S: Signer> Supernode<S> {
 
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.check_pace(now);
         let (sessions, pairs) = self.judgement.expire(now);
         self.proposals.push_ends(&self.directory, sessions, pairs);
         self.judgement.handle_timeout(now);
@@ -294,7 +321,8 @@ impl<S: Signer> Supernode<S> {
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
         let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
-        earliest(earliest(self.judgement.next_timeout(), self.again.next_timeout()), logins)
+        let terms = earliest(earliest(self.judgement.next_timeout(), self.again.next_timeout()), logins);
+        earliest(terms, Some(self.beat))
     }
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group

@@ -1,6 +1,7 @@
 //! When each of many things is due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Instant;
 
@@ -31,6 +32,12 @@ impl<T: Clone + Ord> Timers<T> {
         if let Some((item, moment)) = self.moments.remove_entry(item) {
             self.order.remove(&(moment, item));
         }
+    }
+
+    /// Puts everything off by `by`
+    pub(crate) fn delay(&mut self, by: Duration) {
+        self.moments.values_mut().for_each(|moment| *moment = *moment + by);
+        self.order = std::mem::take(&mut self.order).into_iter().map(|(moment, item)| (moment + by, item)).collect();
     }
 
     /// Takes out the earliest that is due, so that a caller who sets it anew must do so later than `now`
@@ -91,6 +98,15 @@ mod tests {
         timers.set(at(7), 'a');
         assert_eq!((timers.take_due(at(6)), timers.len()), (None, 1));
         assert_eq!((timers.take_due(at(7)), timers.take_due(at(7))), (Some('a'), None));
+    }
+
+    #[test]
+    fn delay_puts_everything_off_in_its_order() {
+        let mut timers = Timers::default();
+        [(3, 'a'), (5, 'b')].into_iter().for_each(|(secs, item)| timers.set(at(secs), item));
+        timers.delay(Duration::from_secs(4));
+        assert_eq!((timers.next_timeout(), timers.moment(&'b')), (Some(at(7)), Some(at(9))));
+        assert_eq!([(); 2].map(|()| timers.take_due(at(8))), [Some('a'), None]);
     }
 
     #[test]

@@ -6,10 +6,19 @@ use kith_common::session::listening;
 use kith_common::time::Instant;
 use kith_common::wire::PacketBytes;
 use kith_runtime::link::{LinkEvent, Originated};
+use tokio::sync::mpsc;
 
 use super::{Driver, Open};
 
 impl Driver {
+    /// Hands the peer up to `most` events that have come already
+    pub(super) fn handle_waiting(&mut self, events: &mut mpsc::Receiver<LinkEvent>, most: usize) {
+        for _ in 0..most {
+            let Ok(event) = events.try_recv() else { return };
+            self.handle_event(event);
+        }
+    }
+
     pub(super) fn handle_event(&mut self, event: LinkEvent) {
         let now = self.clock.now();
         match event {

@@ -108,10 +108,7 @@ impl Driver {
                 event = events.recv() => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
                     self.handle_event(event);
-                    for _ in 1..BATCH_MAX {
-                        let Ok(event) = events.try_recv() else { break };
-                        self.handle_event(event);
-                    }
+                    self.handle_waiting(&mut events, BATCH_MAX - 1);
                 }
                 outcome = kept.recv() => match outcome {
                     Some(outcome) => self.handle_kept(outcome),
@@ -124,7 +121,12 @@ impl Driver {
                         self.handle_request(request);
                     }
                 }
-                () = clock.sleep_until(wake) => self.peer.handle_timeout(self.clock.now()),
+                () = clock.sleep_until(wake) => {
+                    // What waits may be what a deadline was for: nobody is judged before it is heard.
+                    let waiting = events.len();
+                    self.handle_waiting(&mut events, waiting);
+                    self.peer.handle_timeout(self.clock.now());
+                }
                 () = &mut shutdown, if !is_leaving => {
                     is_leaving = true;
                     self.peer.log_out(self.clock.now());

@@ -12,7 +12,7 @@ use std::task::Poll;
 use kith_common::link::places::Place;
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::forward::Forwarding;
@@ -100,11 +100,14 @@ async fn supervise(shared: &Shared, link: &Link) -> CloseReason {
 async fn wait(shared: &Shared, link: &Link, until: Option<Instant>) {
     let Some(until) = until else { return link.supervised.woken().await };
     let mut timer = Box::pin(sleep_until(shared.clock.to_std(until).into()));
-    poll_fn(|cx| match link.supervised.poll_woken(cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => Pin::new(&mut timer).as_mut().poll(cx),
-    })
-    .await;
+    let is_due = poll_fn(|cx| match link.supervised.poll_woken(cx) {
+        Poll::Ready(()) => Poll::Ready(false),
+        Poll::Pending => Pin::new(&mut timer).as_mut().poll(cx).map(|()| true),
+    });
+    if is_due.await {
+        // Whoever has bytes waiting in its socket is not silent: readers come first.
+        yield_now().await;
+    }
 }
 
 /// Lets the writer say what is left to say, then lets go of the stream

@@ -11,7 +11,7 @@ use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::buffers::Buffered;
 use super::connection::{self, Established, Room};
@@ -92,7 +92,7 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Opt
 
 async fn accept(gate: &Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
     let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
-    let accepted = timeout(gate.shared().rules.deadlines.handshake, gate.tls.accept(stream)).await;
+    let accepted = gate.shared().clock.within(gate.shared().rules.deadlines.handshake, gate.tls.accept(stream)).await;
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
     let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
@@ -160,14 +160,14 @@ async fn or_part<T>(gate: &Gate, stream: &mut impl Duplex, result: Result<T, Clo
 fn handshake_result<S>(
     gate: &Gate,
     wanted: Option<&Key>,
-    result: Result<Result<(S, Key), HandshakeError>, tokio::time::error::Elapsed>,
+    result: Option<Result<(S, Key), HandshakeError>>,
 ) -> Result<(S, Key), DialError> {
     let after = gate.shared().rules.deadlines.handshake;
     match result {
-        Ok(Ok((stream, key))) => check_key(&gate.key, wanted, &key).map(|()| (stream, key)),
-        Ok(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
-        Ok(Err(HandshakeError::Failed(reason))) => Err(DialError::Handshake(reason)),
-        Err(_) => Err(DialError::TimedOut { stage: "handshake", after }),
+        Some(Ok((stream, key))) => check_key(&gate.key, wanted, &key).map(|()| (stream, key)),
+        Some(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
+        Some(Err(HandshakeError::Failed(reason))) => Err(DialError::Handshake(reason)),
+        None => Err(DialError::TimedOut { stage: "handshake", after }),
     }
 }
 
@@ -203,12 +203,13 @@ async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialErro
 async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
     let after = gate.shared().rules.deadlines.dial;
-    let dialled = timeout(after, gate.transport.dial(&at)).await;
-    let dialled = dialled.map_err(|_| DialError::TimedOut { stage: "connecting", after })?;
+    let dialled = gate.shared().clock.within(after, gate.transport.dial(&at)).await;
+    let dialled = dialled.ok_or(DialError::TimedOut { stage: "connecting", after })?;
     let stream = dialled.map_err(|error| DialError::Connect(format!("{location}: {error}")))?;
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
-    let connected = timeout(gate.shared().rules.deadlines.handshake, gate.tls.connect(stream, wanted)).await;
+    let limit = gate.shared().rules.deadlines.handshake;
+    let connected = gate.shared().clock.within(limit, gate.tls.connect(stream, wanted)).await;
     let (stream, key) = handshake_result(gate, wanted.as_ref(), connected)?;
     Ok(Connected { stream: Box::new(stream), key, location, ip })
 }

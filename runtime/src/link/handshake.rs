@@ -12,7 +12,7 @@ use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 
@@ -69,7 +69,7 @@ async fn by<T>(
     until: Instant,
     greeting: impl Future<Output = Result<T, CloseReason>>,
 ) -> Result<T, CloseReason> {
-    timeout_at(clock.to_std(until).into(), greeting).await.unwrap_or(Err(Opening::TOO_LATE))
+    clock.within(until - clock.now(), greeting).await.unwrap_or(Err(Opening::TOO_LATE))
 }
 
 /// Says why, and lets go once the other side has read it or `deadline` has passed

@@ -7,7 +7,7 @@ use kith_common::link::open::DECODE_ERRORS_MAX;
 use kith_common::wire::session::{Purpose, Role};
 use kith_common::wire::{Frame, FrameKind};
 
-use super::faults::{Effect, Fault};
+use super::faults::{Effect, Fault, STALL_MIN};
 use super::net::Weather;
 use super::net::{Item, Side};
 use super::node::{Disk, NodeId, PeerDisk};
@@ -51,6 +51,9 @@ impl World {
             Fault::Pause(node, pause) => {
                 if self.node(node).runs() {
                     self.pause(node);
+                    if self.config.is_supernode(node) && pause >= STALL_MIN {
+                        self.net.count(Effect::Stall);
+                    }
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Resume(node))));
                 }
             }

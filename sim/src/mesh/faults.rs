@@ -62,6 +62,8 @@ effects! {
     LogBack = "log-back",
     /// Events that waited for a paused process
     Pause = "pause",
+    /// Supernodes that stood still for about a lease, as a machine does that is moved or sleeps
+    Stall = "stall",
     /// Clocks that ran at a wrong rate
     Skew = "skew",
     Jump = "jump",
@@ -74,9 +76,10 @@ effects! {
 }
 
 impl Effect {
-    /// What may befall a mesh whose operator does not go back: a restored log forgets what every oracle knows
+    /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
+    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still
     pub fn usual() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|effect| *effect != Self::LogBack)
+        Self::ALL.iter().copied().filter(|effect| !matches!(effect, Self::LogBack | Self::Stall))
     }
 }
 
@@ -140,6 +143,9 @@ pub struct Plan {
     pub every: Duration,
 }
 
+/// A supernode that stands still stalls from so long on: peers have then lost their home links
+pub const STALL_MIN: Duration = Duration::from_secs(20);
+
 /// Faults that come one by one; the rest is weather
 const DRAWN: &[Effect] = &[
     Effect::HalfOpen,
@@ -154,6 +160,7 @@ const DRAWN: &[Effect] = &[
     Effect::SupernodeCrash,
     Effect::LogBack,
     Effect::Pause,
+    Effect::Stall,
     Effect::Skew,
     Effect::Jump,
     Effect::SlowDisk,
@@ -220,6 +227,10 @@ impl Plan {
             Effect::Pause => {
                 let node = self.some(chance);
                 plan(Fault::Pause(node, chance.wait(Duration::from_secs(5))));
+            }
+            Effect::Stall => {
+                let node = NodeId(chance.below(self.supernodes.into()) as u32);
+                plan(Fault::Pause(node, STALL_MIN + chance.wait(STALL_MIN)));
             }
             Effect::Skew => plan(Fault::Skew(self.some(chance), 20_000 - chance.below(40_000) as i64)),
             Effect::Jump => plan(Fault::Jump(self.some(chance), chance.wait(Duration::from_secs(8)))),

@@ -31,7 +31,7 @@ const SLOW_WRITE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Homes {
     supernode: NodeId,
-    /// In its first lease a supernode suspects nobody by itself
+    /// In its first lease, or the first after it stood still, a supernode suspects nobody by itself
     lease: Duration,
     register: Register,
     resumed: BTreeMap<Name, SessionId>,
@@ -78,7 +78,7 @@ impl Oracle for Homes {
     fn fault(&mut self, now: Instant, fault: &Fault) {
         match fault {
             Fault::SlowDisk(node, _) if *node == self.supernode => (self.slow, self.held) = (Some(now), now),
-            Fault::Jump(node, _) if *node == self.supernode => self.held = now,
+            Fault::Jump(node, _) if *node == self.supernode => (self.started, self.held) = (now, now),
             _ => {}
         }
     }
@@ -125,6 +125,9 @@ impl Oracle for Homes {
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
         if !node.runs() || node.write > crate::mesh::world::WRITE || (is_writing && was_slow) {
             self.held = now;
+        }
+        if !node.runs() {
+            self.started = now;
         }
         let Some(supernode) = node.supernode() else { return Ok(()) };
         let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.register.other(*link)).collect();

@@ -1,7 +1,7 @@
 //! A session lasts one lease from the last time that its peer renewed it: no less, and no more.
 //!
 //! Source: the lease's promise to peers (three tries to renew it) and to everybody else (who is gone is gone). A
-//! supernode that starts gives every session it finds one whole lease.
+//! supernode that starts, or goes on after a stop of more than a tenth of a lease, gives every session one whole lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct Leases {
     started: Instant,
     held: Instant,
     moved: Instant,
+    /// Since when it stands still, if it does
+    stopped: Option<Instant>,
 }
 
 impl Leases {
@@ -57,6 +59,7 @@ impl Leases {
             started: Instant::ZERO,
             held: Instant::ZERO,
             moved: Instant::ZERO,
+            stopped: None,
         }
     }
 
@@ -84,8 +87,17 @@ impl Oracle for Leases {
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
         match fault {
-            Fault::Jump(node, _) if *node == self.supernode => self.moved = now,
-            Fault::Resume(node) | Fault::SlowDisk(node, _) if *node == self.supernode => self.held = now,
+            Fault::Jump(node, _) if *node == self.supernode => (self.moved, self.held) = (now, now),
+            Fault::Pause(node, _) if *node == self.supernode => self.stopped = Some(now),
+            Fault::Resume(node) if *node == self.supernode => {
+                self.held = now;
+                let stopped = self.stopped.take();
+                // It gives whole leases after a long stop, as after a start; a second more, as its clock may be slow.
+                if stopped.is_some_and(|at| now - at > self.lease / 10 + Duration::from_secs(1)) {
+                    self.started = now;
+                }
+            }
+            Fault::SlowDisk(node, _) if *node == self.supernode => self.held = now,
             _ => {}
         }
     }
@@ -102,7 +114,7 @@ impl Oracle for Leases {
         }
         self.register.see(seen);
         match seen {
-            Observation::Started => (self.started, self.held) = (now, now),
+            Observation::Started => (self.started, self.held, self.stopped) = (now, now, None),
             Observation::Received { link, frame } | Observation::Sent { link, frame } => {
                 let when = match frame {
                     Frame::Renewed(_) | Frame::Granted(_) => &mut self.told,

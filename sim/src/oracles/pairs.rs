@@ -125,7 +125,11 @@ impl Oracle for Pairs {
         if let Fault::Jump(node, _) | Fault::Pause(node, _) | Fault::SlowDisk(node, _) = fault
             && node.0 < self.supernodes
         {
-            self.terms.values_mut().for_each(|term| term.least = Duration::ZERO);
+            let stop = if let Fault::Pause(_, stop) = fault { *stop } else { Duration::ZERO };
+            for term in self.terms.values_mut() {
+                // Terms go on from where they were when it stopped.
+                (term.least, term.most) = (Duration::ZERO, term.most + stop);
+            }
         }
     }
 

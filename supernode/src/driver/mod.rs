@@ -123,10 +123,7 @@ impl Driver {
                 event = events.recv(), if !leaving => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
                     self.handle_event(event);
-                    for _ in 1..BATCH_MAX {
-                        let Ok(event) = events.try_recv() else { break };
-                        self.handle_event(event);
-                    }
+                    self.handle_waiting(&mut events, BATCH_MAX - 1);
                     self.tell_how_to_join();
                 }
                 events = told.recv() => {
@@ -136,7 +133,12 @@ impl Driver {
                     }
                 }
                 Some(request) = control.recv() => self.handle_request(request),
-                () = clock.sleep_until(wake) => self.core.handle_timeout(clock.now()),
+                () = clock.sleep_until(wake) => {
+                    // What waits may be what a deadline was for: nobody is judged before it is heard.
+                    let waiting = if leaving { 0 } else { events.len() };
+                    self.handle_waiting(&mut events, waiting);
+                    self.core.handle_timeout(clock.now());
+                }
                 () = &mut shutdown, if !leaving => leaving = true,
             }
         }
@@ -144,6 +146,14 @@ impl Driver {
         let _ = self.links.send(LinkCommand::Shutdown).await;
         while events.recv().await.is_some() {}
         Ok(())
+    }
+
+    /// Hands the core up to `most` events that have come already
+    fn handle_waiting(&mut self, events: &mut mpsc::Receiver<LinkEvent>, most: usize) {
+        for _ in 0..most {
+            let Ok(event) = events.try_recv() else { return };
+            self.handle_event(event);
+        }
     }
 
     fn handle_event(&mut self, event: LinkEvent) {

@@ -31,8 +31,6 @@ pub struct NeighbourhoodConfig {
     /// of many joins does not send it to everybody each time (50 ms: what a link takes to open, and nobody is short of
     /// a way meanwhile, as all that is lost is told at once)
     pub gather: Duration,
-    /// A timeout handled later than this after it was due shows that this process was held up, not the peers (0.5 s)
-    pub late_after: Duration,
 }
 
 impl Default for NeighbourhoodConfig {
@@ -49,7 +47,6 @@ impl Default for NeighbourhoodConfig {
             dial_max: Duration::from_secs(20),
             report_every: Duration::from_secs(10),
             gather: Duration::from_millis(50),
-            late_after: Duration::from_millis(500),
         }
     }
 }

@@ -135,7 +135,6 @@ impl Neighbourhood {
     ///
     /// With another address than before, every link is opened anew. A grant for another key changes nothing.
     pub fn handle_login(&mut self, now: Instant, grant: &Grant, rewire: &Rewire) {
-        self.check_lateness(now);
         if grant.key != self.own {
             return self.event(Event::RewireIgnored { epoch: rewire.epoch, reason: RewireFault::OtherKey });
         }
@@ -155,7 +154,6 @@ impl Neighbourhood {
     ///
     /// One of another incarnation comes with a login only, which the session's core sees to.
     pub fn handle_rewire(&mut self, now: Instant, rewire: &Rewire) {
-        self.check_lateness(now);
         self.apply(now, rewire, UpsetReason::Rewire);
         // Whatever it says, also if it is the answer to our isolation and says nothing new: the way to home is open.
         self.end_cut_off(now);
@@ -179,7 +177,6 @@ impl Neighbourhood {
 
     /// A link's hellos have been exchanged: it is accepted, made to wait, or closed with a reason
     pub fn handle_link_opened(&mut self, now: Instant, opened: Opened) {
-        self.check_lateness(now);
         self.on_opened(now, opened);
         self.settle(now);
     }
@@ -195,7 +192,6 @@ impl Neighbourhood {
 
     /// A neighbour's whole table; ignored if its epoch is smaller than the last one's on this link
     pub fn handle_table(&mut self, now: Instant, link: LinkId, table: Table) {
-        self.check_lateness(now);
         let is_first = self.links.get(&link).is_some_and(|link| link.table.is_none());
         self.on_table(link, table);
         if is_first {
@@ -207,28 +203,24 @@ impl Neighbourhood {
 
     /// A neighbour's links went up or down; changes to links that its table does not have are ignored
     pub fn handle_delta(&mut self, now: Instant, link: LinkId, delta: &Delta) {
-        self.check_lateness(now);
         self.on_delta(link, delta);
         self.settle_views(now);
     }
 
     /// A link ended, not by an [`NeighbourhoodOutput::Close`]; unknown links (closed by us a moment ago) are ignored silently
     pub fn handle_link_closed(&mut self, now: Instant, link: LinkId, end: LinkEnd) {
-        self.check_lateness(now);
         self.remove_link(now, link, end);
         self.settle(now);
     }
 
     /// A dial came to nothing; ignored if the peer is not wanted any more
     pub fn handle_dial_failed(&mut self, now: Instant, key: Key, reason: &str) {
-        self.check_lateness(now);
         self.on_dial_failed(&key, Reason::truncated(reason));
         self.settle(now);
     }
 
     /// Whether the home supernode can be asked and told; reachable again, it is told what it missed
     pub fn handle_home(&mut self, now: Instant, reachable: bool) {
-        self.check_lateness(now);
         self.on_home(now, reachable && self.grant.is_some());
         self.settle(now);
     }
@@ -238,7 +230,6 @@ impl Neighbourhood {
         if self.next_timeout().is_none_or(|due| now < due) {
             return;
         }
-        self.check_lateness(now);
         self.settle(now);
     }
 

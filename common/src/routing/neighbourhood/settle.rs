@@ -28,7 +28,7 @@ impl Neighbourhood {
     /// The earliest moment that anything here waits for
     ///
     /// It is kept in `due` rather than sought at every question: whatever moves one of these moments is followed by
-    /// [`Self::settle`] or [`Self::check_lateness`] in the same input.
+    /// [`Self::settle`] or [`Self::handle_held_up`] in the same input.
     fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
@@ -46,11 +46,8 @@ impl Neighbourhood {
         earliest(dial, earliest(give_up, report))
     }
 
-    /// If this process stood still, the time limits of others begin anew: their answers may be waiting here
-    pub(super) fn check_lateness(&mut self, now: Instant) {
-        let Some(late) = self.next_timeout().map(|due| now - due).filter(|late| *late > self.config.late_after) else {
-            return;
-        };
+    /// This process stood still for `late`: the time limits of others begin anew, as their answers may be waiting here
+    pub fn handle_held_up(&mut self, now: Instant, late: Duration) {
         let NeighbourhoodConfig { patience, unknown_wait, table_wait, dial_max, .. } = self.config;
         for link in self.links.values_mut() {
             link.extend_deadline(now, unknown_wait, table_wait);

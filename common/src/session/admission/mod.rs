@@ -299,6 +299,15 @@ impl Admission {
         self.state = State::Closed { proposed: matches!(self.state, State::Proposed { .. }) };
     }
 
+    /// This process stood still: what was to come by now may be waiting here, and has its whole time anew
+    pub fn handle_held_up(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Challenged { until, .. } => *until = now + CHALLENGE_WAIT,
+            State::Proposed { until, .. } => *until = now + PROPOSAL_WAIT,
+            _ => {}
+        }
+    }
+
     /// Ends what took too long; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none_or(|at| now < at) {

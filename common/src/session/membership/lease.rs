@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{Epoch, NetworkId, SessionId};
 use crate::session::retry::Backoff;
-use crate::session::{LEASE_MAX, LEASE_MIN, PAUSE_MIN, RENEWALS_PER_LEASE};
+use crate::session::{LEASE_MAX, LEASE_MIN, RENEWALS_PER_LEASE};
 use crate::time::Instant;
 use crate::wire::session::{Renew, Renewed};
 
@@ -26,7 +26,6 @@ enum Renewal {
     Unanswered {
         sent: Instant,
         until: Instant,
-        repeated: bool,
     },
 }
 
@@ -62,15 +61,19 @@ impl Lease {
 
     /// The renewal that is due; none if the last one was not answered, so that the link is of no use
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Renew> {
-        let repeated = match self.renewal {
-            Renewal::Due(_) => false,
-            // A timer that is this late shows that this process stood still and read nothing: the answer may be waiting
-            // in the socket, so the renewal is sent once more before the supernode is blamed.
-            Renewal::Unanswered { until, repeated: false, .. } if now - until > PAUSE_MIN => true,
-            Renewal::Unanswered { .. } => return None,
-        };
-        self.renewal = Renewal::Unanswered { sent: now, until: now + self.patience(), repeated };
+        if let Renewal::Unanswered { .. } = self.renewal {
+            return None;
+        }
+        self.renewal = Renewal::Unanswered { sent: now, until: now + self.patience() };
         Some(Renew { session: self.session, epoch: self.epoch })
+    }
+
+    /// This process stood still and read nothing: the answer that it waits for may be in the socket
+    pub(super) fn handle_held_up(&mut self, now: Instant) {
+        let patience = self.patience();
+        if let Renewal::Unanswered { until, .. } = &mut self.renewal {
+            *until = now + patience;
+        }
     }
 
     /// Whether `renewed` answers the renewal that is under way; if it does not, nothing changes

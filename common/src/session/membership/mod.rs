@@ -229,6 +229,19 @@ impl Membership {
         }
     }
 
+    /// This process stood still: whoever has to answer has the whole time anew, as the answer may be waiting here
+    pub fn handle_held_up(&mut self, now: Instant) {
+        let (until, wait) = match &mut self.state {
+            State::LoggedOut | State::Searching { .. } => return,
+            State::LoggedIn(lease) => return lease.handle_held_up(now),
+            State::Dialling { until } => (until, DIAL_WAIT),
+            State::Greeted { until, .. } => (until, CHALLENGE_WAIT),
+            State::Asked { until, .. } => (until, ANSWER_WAIT),
+            State::LoggingOut { until, .. } => (until, LOGOUT_WAIT),
+        };
+        *until = now + wait;
+    }
+
     /// Carries out what is due; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none_or(|at| now < at) {

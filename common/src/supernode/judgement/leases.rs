@@ -10,6 +10,11 @@ use crate::time::{Instant, Timers};
 /// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
+/// Whether a stop `by` so much is more than a tenth of a `lease`: then it may have cost peers their home links
+pub(super) fn is_long(lease: Duration, by: Duration) -> bool {
+    by > lease / 10
+}
+
 /// The deadlines of sessions, volatile and monotonic: a supernode that starts gives every session in the directory a
 /// whole term, since it cannot know how long it was away
 ///
@@ -29,6 +34,10 @@ impl Leases {
         leases
     }
 
+    pub(crate) const fn term(&self) -> Duration {
+        self.term
+    }
+
     /// Begins the term anew, or for the first time
     pub(crate) fn renew(&mut self, now: Instant, session: SessionId) {
         let term = if mutant::is(Mutant::LeaseTooShort) { self.term * 2 / 3 } else { self.term };
@@ -38,6 +47,19 @@ impl Leases {
     /// Forgets what the directory has ended
     pub(crate) fn end(&mut self, session: SessionId) {
         self.deadlines.stop(&session);
+    }
+
+    /// This process stood still for `by`, and renewals wait unread
+    ///
+    /// After a short stop everybody has what it had left. After a long one the peers may have lost their home links, and
+    /// need time to find back: each has a whole term, as after a start.
+    pub(crate) fn handle_held_up(&mut self, now: Instant, by: Duration) {
+        if !is_long(self.term, by) {
+            return self.deadlines.delay(by);
+        }
+        for session in self.deadlines.items().copied().collect::<Vec<_>>() {
+            self.renew(now, session);
+        }
     }
 
     /// What has ended, in the order of deadlines; each is named again every second until [`Leases::end`] or a renewal
@@ -90,6 +112,15 @@ mod tests {
         assert_eq!(leases.expire(at(31)), [A]);
         leases.end(A);
         assert_eq!((leases.expire(at(99)), leases.next_timeout()), (vec![], None));
+    }
+
+    #[test]
+    fn stop_of_the_supernode_costs_nobody_a_lease_and_a_long_one_gives_whole_leases() {
+        let mut leases = Leases::new(at(0), LEASE, [A]);
+        leases.handle_held_up(at(31), Duration::from_secs(3));
+        assert_eq!((leases.expire(at(31)), leases.next_timeout()), (vec![], Some(at(33))));
+        leases.handle_held_up(at(70), Duration::from_millis(3_001));
+        assert_eq!((leases.expire(at(70)), leases.next_timeout()), (vec![], Some(at(100))));
     }
 
     #[test]

@@ -105,6 +105,14 @@ impl Judgement {
         }
     }
 
+    /// This process stood still for `by`: every term starts anew, as nothing was read that keeps one
+    pub(super) fn handle_held_up(&mut self, now: Instant, by: Duration) {
+        let lease = self.leases.term();
+        self.leases.handle_held_up(now, by);
+        self.pair_terms.handle_held_up(by);
+        self.suspicion.handle_held_up(now, by, leases::is_long(lease, by).then(|| now + lease));
+    }
+
     /// Sessions and pairs whose time is over; each is named again after [`RETRY`] until the directory has followed
     pub(super) fn expire(&mut self, now: Instant) -> (Vec<SessionId>, Vec<Pair>) {
         (self.leases.expire(now), self.pair_terms.expire(now))

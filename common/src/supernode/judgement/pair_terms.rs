@@ -82,6 +82,12 @@ impl PairTerms {
         gone.into_iter().for_each(|pair| self.forget(pair));
     }
 
+    /// This process stood still for `by`: terms and trials go on from there
+    pub(crate) fn handle_held_up(&mut self, by: Duration) {
+        self.deadlines.delay(by);
+        self.trials.delay(by);
+    }
+
     /// How many are apart
     pub(crate) fn len(&self) -> usize {
         self.deadlines.len()

@@ -69,7 +69,7 @@ impl State {
 /// Drain [`Suspicion::poll_output`] after every input.
 #[derive(Clone, Debug)]
 pub(crate) struct Suspicion {
-    /// The end of the first lease: until then a lost home link may be our own absence
+    /// The end of the first lease, or of the one after a long stop: until then a lost home link may be our own absence
     grace: Instant,
     states: BTreeMap<SessionId, State>,
     deadlines: Timers<SessionId>,
@@ -131,6 +131,21 @@ impl Suspicion {
             }
             Some(State::Lost { .. }) => self.suspect(session, SuspectReason::Reported),
             Some(State::Asked { .. } | State::Suspect) | None => (),
+        }
+    }
+
+    /// This process stood still for `by`: whatever was to be heard by now may be waiting here
+    ///
+    /// `until`, if it is given, ends the time in which a lost home link may be our own absence, as after a start.
+    pub(crate) fn handle_held_up(&mut self, now: Instant, by: Duration, until: Option<Instant>) {
+        self.grace = until.map_or(self.grace, |until| until.max(self.grace));
+        for session in self.deadlines.items().copied().collect::<Vec<_>>() {
+            let state = match self.states.get(&session) {
+                Some(State::Asked { reported, .. }) => State::Asked { reported: *reported, until: now + ANSWER_MAX },
+                Some(State::Lost { until: Some(until) }) => State::Lost { until: Some((*until + by).max(self.grace)) },
+                _ => continue,
+            };
+            self.set(session, state);
         }
     }
 
@@ -291,6 +306,33 @@ mod tests {
         assert_eq!(suspicion.next_timeout(), Some(at(30_000)));
         suspicion.handle_timeout(at(30_000));
         assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: HomeLost }]);
+    }
+
+    #[test]
+    fn supernode_that_was_held_up_hears_peers_before_it_judges_them() {
+        let mut suspicion = settled();
+        suspicion.handle_report(at(1000), A);
+        suspicion.handle_home_lost(at(1000), B);
+        drain(&mut suspicion);
+        suspicion.handle_held_up(at(9000), Duration::from_secs(6), None);
+        suspicion.handle_timeout(at(9000));
+        assert_eq!(drain(&mut suspicion), []);
+        suspicion.handle_timeout(at(10_500));
+        let expected =
+            [(B, HomeLost), (A, Silent)].map(|(session, reason)| SuspicionOutput::Suspect { session, reason });
+        assert_eq!(drain(&mut suspicion), expected);
+    }
+
+    #[test]
+    fn in_the_lease_after_a_long_stop_only_reports_count() {
+        let mut suspicion = settled();
+        suspicion.handle_home_lost(at(1000), A);
+        suspicion.handle_held_up(at(50_000), Duration::from_secs(48), Some(at(80_000)));
+        suspicion.handle_home_lost(at(50_000), B);
+        suspicion.handle_timeout(at(79_999));
+        assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], Some(at(80_000))));
+        suspicion.handle_report(at(79_999), B);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: Reported }]);
     }
 
     #[test]

@@ -125,6 +125,31 @@ fn in_the_first_lease_a_lost_home_link_alone_is_not_enough() {
 }
 
 #[test]
+fn supernode_that_stood_still_longer_than_a_lease_ends_no_session_and_suspects_nobody() {
+    let mut bench = Bench::of(2);
+    bench.now = bench.now + 2 * LEASE;
+    // Nobody answered their renewals here, so they have closed their links.
+    bench.close(1);
+    bench.close(2);
+    assert_eq!(bench.wait(LEASE - millis(1)), [""; 0]);
+    bench.open(3, 1);
+    bench.frame(3, login(1, Some(bench.session(1))));
+    assert!(bench.settle().contains(&"3: Granted".to_owned()));
+    bench.wait(millis(1));
+    bench.settle();
+    assert_eq!((bench.suspects(), bench.core.homes()), (vec![], 1));
+    assert!(bench.core.directory().by_key(&ed(2).key()).is_none(), "a peer that stays away is not kept for ever");
+}
+
+#[test]
+fn stop_that_no_term_ends_in_is_noticed_all_the_same() {
+    let mut bench = Bench::of(2);
+    bench.now = bench.now + LEASE / 3;
+    bench.close(1);
+    assert_eq!(bench.wait(LEASE - millis(1)), [""; 0]);
+}
+
+#[test]
 fn session_found_at_the_start_lasts_one_lease() {
     let found = Bench::of(1).core.directory().clone();
     let mut bench = Bench::over(found, LEASE, None);

@@ -206,6 +206,7 @@ fn peer_that_was_cut_off_gives_others_their_time_once_a_link_is_up() {
 fn process_that_was_held_up_blames_nobody() {
     let mut core = peer_5(&[7]);
     acts(&mut core);
+    core.handle_held_up(at(60_000), ms(55_000));
     core.handle_timeout(at(60_000));
     let seen = drain(&mut core);
     assert!(seen.contains(&NeighbourhoodOutput::Event(Event::HeldUp { late: ms(55_000) })), "{seen:?}");

@@ -35,15 +35,29 @@ fn unanswered_renewal_loses_the_link_after_a_third_of_the_lease() {
 }
 
 #[test]
-fn paused_peer_asks_once_more_before_it_gives_its_link_up() {
-    let mut peer = logged_in();
-    peer.handle_timeout(at(10.0));
-    drain(&mut peer);
-    peer.handle_timeout(at(300.0));
-    let outputs = drain(&mut peer);
-    assert!(matches!(outputs[..], [MembershipOutput::Send { frame: Frame::Renew(_), .. }]), "{outputs:?}");
-    peer.handle_timeout(at(900.0));
-    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close", "lost"]);
+fn peer_that_was_held_up_gives_every_answer_its_whole_time_anew() {
+    let renewing: Start = || {
+        let mut peer = logged_in();
+        peer.handle_timeout(at(10.0));
+        peer
+    };
+    let states: [(Start, Duration); 5] = [
+        (|| dialling(config()), DIAL_WAIT),
+        (|| greeted(config()), CHALLENGE_WAIT),
+        (|| asked(config()), ANSWER_WAIT),
+        (logging_out, LOGOUT_WAIT),
+        (renewing, LEASE / 3),
+    ];
+    for (start, wait) in states {
+        let mut peer = start();
+        drain(&mut peer);
+        peer.handle_held_up(at(300.0));
+        peer.handle_timeout(at(300.0));
+        assert_eq!((drain(&mut peer), peer.next_timeout()), (vec![], Some(at(300.0) + wait)));
+    }
+    let mut searching = Membership::new(config(), 1, Instant::ZERO);
+    searching.handle_held_up(at(300.0));
+    assert_eq!(searching.next_timeout(), Some(Instant::ZERO), "it waits for nobody");
 }
 
 #[test]
