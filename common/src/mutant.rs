@@ -52,6 +52,7 @@ mutants! {
     HalfDeadStaysUp "half-dead-stays-up" = "each probe begins the time anew after which a silent link is down",
     IdleNeverProbed "idle-never-probed" = "an idle link is not asked whether its other end is there",
     SilenceTolerated "silence-tolerated" = "a silent link is down five times as late as it should",
+    HomeAsHastyAsOthers "home-as-hasty-as-others" = "a home link that is silent for two seconds is down, as if it were a neighbour's",
     HeldUpBlamesOther "held-up-blames-other" = "a process that was itself held up blames the other end of a link for the silence",
     ProbeAnsweredLate "probe-answered-late" = "a probe is answered only when it is sent again",
     ReplyWantsAnswer "reply-wants-answer" = "a probe's reply is asked after like other frames, so idle links never rest",

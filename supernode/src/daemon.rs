@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kith_common::crypto::Signer;
 use kith_common::session::admission::AdmissionConfig;
+use kith_common::session::{Secret, home_silence};
 use kith_common::wire::session::Role;
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
@@ -75,7 +76,7 @@ async fn parts(
     let (names, members) = (directory.accounts().len(), directory.members().len());
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
-    let mut link = LinkConfig::of_supernode(hello, start.clock, start.rng.next_u64());
+    let mut link = LinkConfig::of_supernode(hello, home_silence(config.lease), start.clock, start.rng.next_u64());
     link.listen = config.listen.clone();
     link.limits.links_max = config.links_max;
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;

@@ -43,6 +43,19 @@ impl Default for LivenessConfig {
     }
 }
 
+/// Probes that fit into the silence after which a link is down, that after the last one included
+const PROBES_PER_SILENCE: u32 = 5;
+
+impl LivenessConfig {
+    /// A link that may be silent for `silence`, but not for less than others may: it is asked as often in that time, so
+    /// that whoever is slow has no more to answer
+    pub fn patient(silence: Duration) -> Self {
+        let base = Self::default();
+        let down_after = silence.max(base.down_after);
+        Self { probe_every: down_after / PROBES_PER_SILENCE, down_after, ..base }
+    }
+}
+
 /// Probes whose replies are still of use; older ones are forgotten, so a reply to them gives no round trip
 pub(super) const PROBES_MAX: usize = 8;
 
@@ -98,6 +111,12 @@ impl Liveness {
         };
         liveness.state = State::Quiet { probe_at: liveness.idle_probe_at(now) };
         liveness
+    }
+
+    /// The link may be silent for so long from now on, see [`LivenessConfig::patient`]
+    pub(super) fn set_patience(&mut self, silence: Duration) {
+        let LivenessConfig { probe_every, down_after, .. } = LivenessConfig::patient(silence);
+        self.config = LivenessConfig { probe_every, down_after, ..self.config.clone() };
     }
 
     /// Bytes came, whichever
@@ -258,6 +277,17 @@ mod tests {
         let expected = vec![(500, probe(1)), (900, probe(2)), (1_300, probe(3)), (1_700, probe(4)), (2_100, down)];
         assert_eq!(run(&mut link, ms(60_000)), expected);
         assert_eq!(link.next_timeout(), None);
+    }
+
+    #[test]
+    fn patient_link_is_asked_as_often_in_a_longer_time_and_no_link_is_hastier_than_others() {
+        let mut link = link();
+        link.set_patience(Duration::from_secs(10));
+        link.on_sent(ms(0));
+        let seen = run(&mut link, ms(60_000));
+        let down = Output::Down { unanswered: Duration::from_secs(10) };
+        assert_eq!(seen, [(2_000, probe(1)), (4_000, probe(2)), (6_000, probe(3)), (8_000, probe(4)), (10_000, down)]);
+        assert_eq!(LivenessConfig::patient(Duration::from_millis(333)), LivenessConfig::default());
     }
 
     #[test]

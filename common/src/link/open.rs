@@ -11,6 +11,8 @@
 //! handle_timeout ─► probes into the queue                                   ─┘             then a Bye, then the end
 //! ```
 
+use std::time::Duration;
+
 use super::chunks::Chunks;
 use super::limits::Deadlines;
 use super::liveness::{self, Liveness, LivenessConfig};
@@ -20,10 +22,14 @@ use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest, held_up};
 use crate::wire::link::{Probe, ProbeReply};
 use crate::wire::packet::{Edit, PacketRef};
+use crate::wire::session::Purpose;
 use crate::wire::{Bye, Frame, FrameKind, Priority, WireError};
 
 /// Frames that may fail to decode before the link is closed: two are a bug, three are an attack or a broken build
 pub const DECODE_ERRORS_MAX: u32 = 3;
+
+/// How long a home link may be silent before its lease is known: as long as the answer to a login may take
+pub const HOME_SILENCE: Duration = Duration::from_secs(10);
 
 /// How links of one node behave
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +40,10 @@ pub struct Rules {
     pub queues: QueueBounds,
     /// Bounds on time
     pub deadlines: Deadlines,
-    /// When to probe, and when to give up
+    /// When to probe a neighbour, and when to give it up
     pub liveness: LivenessConfig,
+    /// How long a home link may be silent, until [`Link::set_patience`] says more
+    pub home_silence: Duration,
 }
 
 impl Rules {
@@ -46,12 +54,21 @@ impl Rules {
             queues: QueueBounds::default(),
             deadlines: Deadlines::default(),
             liveness: LivenessConfig::default(),
+            home_silence: HOME_SILENCE,
         }
     }
 
-    /// A supernode's
-    pub fn of_supernode() -> Self {
-        Self { forwarding: false, queues: QueueBounds::of_supernode(), ..Self::of_peer() }
+    /// A supernode's, whose links may be silent for `home_silence`
+    pub fn of_supernode(home_silence: Duration) -> Self {
+        Self { forwarding: false, queues: QueueBounds::of_supernode(), home_silence, ..Self::of_peer() }
+    }
+
+    fn liveness_of(&self, purpose: Purpose) -> LivenessConfig {
+        match purpose {
+            Purpose::Neighbour => self.liveness.clone(),
+            Purpose::Home if mutant::is(Mutant::HomeAsHastyAsOthers) => self.liveness.clone(),
+            Purpose::Home => LivenessConfig::patient(self.home_silence),
+        }
     }
 }
 
@@ -103,19 +120,26 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link whose hellos were exchanged at `now`; `seed` spreads its idle probes
-    pub fn new(rules: &Rules, now: Instant, seed: u64) -> Self {
+    /// A link for `purpose` whose hellos were exchanged at `now`; `seed` spreads its idle probes
+    pub fn new(rules: &Rules, purpose: Purpose, now: Instant, seed: u64) -> Self {
         Self {
             forwarding: rules.forwarding,
             deadlines: rules.deadlines,
             queue: Queue::new(rules.queues),
-            liveness: Liveness::new(rules.liveness.clone(), now, seed),
+            liveness: Liveness::new(rules.liveness_of(purpose), now, seed),
             decode_errors: 0,
             is_stalled: false,
             frame_began: None,
             write_began: None,
             ending: None,
             is_finishing: false,
+        }
+    }
+
+    /// The other side may be silent for so long from now on: a home link, once its lease is known
+    pub fn set_patience(&mut self, silence: Duration) {
+        if !mutant::is(Mutant::HomeAsHastyAsOthers) {
+            self.liveness.set_patience(silence);
         }
     }
 

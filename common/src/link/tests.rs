@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::HelloTemplate;
 use super::chunks::Chunks;
 use super::limits::Deadlines;
-use super::open::{DECODE_ERRORS_MAX, Link, Received, Rules, SendError};
+use super::open::{DECODE_ERRORS_MAX, HOME_SILENCE, Link, Received, Rules, SendError};
 use super::queue::QueueBounds;
 use super::reason::{CloseReason, DialError, Slow};
 use crate::id::{Address, Key};
@@ -28,7 +28,7 @@ struct Side {
 
 impl Side {
     fn with(rules: &Rules) -> Self {
-        Self { link: Link::new(rules, Instant::ZERO, 7), chunks: Chunks::default() }
+        Self { link: Link::new(rules, Purpose::Neighbour, Instant::ZERO, 7), chunks: Chunks::default() }
     }
 
     fn peer() -> Self {
@@ -108,7 +108,7 @@ fn probe_is_answered_at_once_and_wants_no_answer_itself() {
 #[test]
 fn reply_is_the_links_own_at_a_peer_and_also_the_nodes_at_a_supernode() {
     let reply = Frame::ProbeReply(ProbeReply { sequence: 1 });
-    for (rules, is_told) in [(Rules::of_peer(), false), (Rules::of_supernode(), true)] {
+    for (rules, is_told) in [(Rules::of_peer(), false), (Rules::of_supernode(HOME_SILENCE), true)] {
         let mut side = Side::with(&rules);
         side.send(&Frame::Packet(packet(1))).unwrap();
         side.write(at_ms(0));
@@ -125,10 +125,10 @@ fn packet_is_decided_at_a_peer_and_a_frame_like_others_at_a_supernode() {
     let (packet, chunks) = (packet(3), Chunks::default());
     let bytes = Frame::Packet(packet.clone()).to_bytes().unwrap();
     let body = &bytes[FRAME_HEADER_BYTES..];
-    let mut peer = Link::new(&Rules::of_peer(), Instant::ZERO, 1);
+    let mut peer = Link::new(&Rules::of_peer(), Purpose::Neighbour, Instant::ZERO, 1);
     let received = peer.handle_frame(at_ms(0), FrameKind::Packet, body, &chunks);
     assert!(matches!(received, Received::Packet(came) if came.bytes() == packet.as_ref().bytes()));
-    let mut supernode = Link::new(&Rules::of_supernode(), Instant::ZERO, 1);
+    let mut supernode = Link::new(&Rules::of_supernode(HOME_SILENCE), Purpose::Home, Instant::ZERO, 1);
     let received = supernode.handle_frame(at_ms(0), FrameKind::Packet, body, &chunks);
     assert!(matches!(received, Received::Frame(Frame::Packet(came)) if came == packet));
 }

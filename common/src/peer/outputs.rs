@@ -1,5 +1,7 @@
 //! What a peer wants done, and has to tell.
 
+use std::time::Duration;
+
 use crate::id::{Address, Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId};
 use crate::mail::{Arrival, Outcome};
@@ -38,6 +40,11 @@ pub enum PeerOutput {
         status: Status,
         /// The reason in words
         reason: Reason,
+    },
+    /// This link may be silent for so long from now on
+    SetPatience {
+        link: LinkId,
+        silence: Duration,
     },
     /// Forward by these from now on; `None`: by none
     Routes(Option<Box<NewRoutes>>),

@@ -8,6 +8,7 @@ use crate::link::Dial;
 use crate::mail::{Lent, MailOutput, Own};
 use crate::names::{Answerer, ListsOutput, Local, NamesOutput};
 use crate::routing::neighbourhood::NeighbourhoodOutput;
+use crate::session::home_silence;
 use crate::session::membership::MembershipOutput;
 use crate::status::Status;
 use crate::time::Instant;
@@ -53,7 +54,13 @@ impl<S: Signer> Peer<S> {
             Wish::Send { dial, frame } => self.send_home(dial, frame),
             Wish::Close { dial, status, reason } => self.close_home(dial, status, &reason),
             Wish::PinNetwork(network) => self.outputs.push_back(PeerOutput::PinNetwork(network)),
-            Wish::LoggedIn { grant, signed, rewire, .. } => self.on_logged_in(now, &grant, signed, &rewire),
+            Wish::LoggedIn { grant, signed, rewire, lease } => {
+                if let Some(home) = self.home {
+                    let (link, silence) = (home.link, home_silence(lease));
+                    self.outputs.push_back(PeerOutput::SetPatience { link, silence });
+                }
+                self.on_logged_in(now, &grant, signed, &rewire);
+            }
             Wish::Rewired(rewire) => self.on_rewired(now, &rewire),
             // The resolver traces it with its reason if it ignores the frame.
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),

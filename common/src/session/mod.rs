@@ -28,6 +28,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::whereabouts::{by_use, listening, locations_of};
+use crate::link::open::HOME_SILENCE;
 
 /// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say
 pub const DIAL_WAIT: Duration = Duration::from_secs(16);
@@ -45,6 +46,16 @@ pub const LEASE_MAX: Duration = Duration::from_secs(3600);
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
 const _: () = assert!(CHALLENGE_WAIT.as_secs() + ANSWER_WAIT.as_secs() < admission::PROPOSAL_WAIT.as_secs());
+
+/// How long a home link under this lease may be silent: until the next renewal would have been answered
+///
+/// What must be found within seconds is found by neighbours. A supernode that is short of a processor would have to make
+/// a link anew, which costs a thousand answers, with everybody whom it left without one.
+pub fn home_silence(lease: Duration) -> Duration {
+    lease / RENEWALS_PER_LEASE
+}
+
+const _: () = assert!(HOME_SILENCE.as_secs() == ANSWER_WAIT.as_secs());
 
 /// The network's secret; `Debug` shows its length and nothing else
 #[derive(Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::status::Status;
 use crate::time::{Instant, earliest};
 use crate::wire::grant::Grant;
 
-/// How long a second login waits for the first one's link to be found dead: the liveness core's 2 s, and some
+/// How long a second login waits for a sign of life on the first one's link: as long as a neighbour may be silent, and some
 const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
 /// When to come again while the directory is busy, or after a passing trouble
 const RETRY: Duration = Duration::from_secs(1);

@@ -166,7 +166,8 @@ impl<S: Signer> Supernode<S> {
     ///
     /// Peers that are silent may have spoken, and those that have lost their home links lost them as nobody answered here.
     fn check_pace(&mut self, now: Instant) {
-        let late = held_up(now, Some(self.beat));
+        // With nobody to judge it sleeps, and that is no stop.
+        let late = held_up(now, self.next_timeout().and(Some(self.beat)));
         self.beat = now + BEAT;
         if let Some(by) = late.filter(|_| !mutant::is(Mutant::StopBlamesPeers)) {
             tracing::warn!(event = "held_up", late_ms = by.as_millis() as u64, reason = "this process was not run");
@@ -322,7 +323,7 @@ impl<S: Signer> Supernode<S> {
     pub fn next_timeout(&self) -> Option<Instant> {
         let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
         let terms = earliest(earliest(self.judgement.next_timeout(), self.again.next_timeout()), logins);
-        earliest(terms, Some(self.beat))
+        terms.map(|terms| terms.min(self.beat))
     }
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group

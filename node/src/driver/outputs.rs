@@ -34,6 +34,7 @@ impl Driver {
             PeerOutput::Close { link, status, reason } => {
                 return Some(LinkCommand::Close { link, status, reason: reason.to_string() });
             }
+            PeerOutput::SetPatience { link, silence } => return Some(LinkCommand::SetPatience { link, silence }),
             PeerOutput::Routes(routes) => return Some(LinkCommand::Routes(routes)),
             PeerOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });

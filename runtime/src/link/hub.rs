@@ -45,8 +45,8 @@ impl Hub {
         counters: Arc<Counters>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let LinkConfig { forwarding, queues, deadlines, liveness, .. } = config;
-        let rules = Rules { forwarding, queues, deadlines, liveness };
+        let LinkConfig { forwarding, queues, deadlines, liveness, home_silence, .. } = config;
+        let rules = Rules { forwarding, queues, deadlines, liveness, home_silence };
         let shared = Rc::new(Shared::new(config.clock, rules, config.seed, counters, events));
         let registry = Rc::new(Registry::new(config.limits));
         let forwarding = Rc::new(Forwarding::new(Rc::clone(&shared), Rc::clone(&registry), &config.payloads));
@@ -84,6 +84,11 @@ impl Hub {
             LinkCommand::Close { link, status, reason } => {
                 if let Some(link) = self.registry.link(link) {
                     link.close(CloseReason::Local { status, reason: Reason::truncated(&reason) });
+                }
+            }
+            LinkCommand::SetPatience { link, silence } => {
+                if let Some(link) = self.registry.link(link) {
+                    link.core.borrow_mut().set_patience(silence);
                 }
             }
             LinkCommand::Routes(routes) => {

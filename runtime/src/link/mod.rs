@@ -47,10 +47,12 @@ mod tests;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_common::crypto::Signer;
 use kith_common::id::Address;
 use kith_common::link::liveness::LivenessConfig;
+use kith_common::link::open::HOME_SILENCE;
 pub use kith_common::link::{Dial, Direction, HelloTemplate, LinkId};
 use kith_common::peer;
 pub use kith_common::routing::forward::{FirstHop, NewRoutes};
@@ -98,8 +100,10 @@ pub struct LinkConfig {
     pub queues: QueueBounds,
     /// Bounds on time
     pub deadlines: Deadlines,
-    /// When to probe, and when to give up
+    /// When to probe a neighbour, and when to give it up
     pub liveness: LivenessConfig,
+    /// How long a home link may be silent, until [`LinkCommand::SetPatience`] says more
+    pub home_silence: Duration,
     /// The process's clock
     pub clock: Clock,
     /// Of the random numbers that need not be secret: jitter, ids of reports
@@ -118,15 +122,17 @@ impl LinkConfig {
             queues: QueueBounds::default(),
             deadlines: Deadlines::default(),
             liveness: LivenessConfig::default(),
+            home_silence: HOME_SILENCE,
             clock,
             seed,
         }
     }
 
-    /// A supernode's: nothing listens yet
-    pub fn of_supernode(hello: HelloTemplate, clock: Clock, seed: u64) -> Self {
+    /// A supernode's, whose links may be silent for `home_silence`: nothing listens yet
+    pub fn of_supernode(hello: HelloTemplate, home_silence: Duration, clock: Clock, seed: u64) -> Self {
         let (limits, queues) = (Limits::of_supernode(), QueueBounds::of_supernode());
-        Self { forwarding: false, payloads: Vec::new(), limits, queues, ..Self::of_peer(hello, clock, seed) }
+        let peer = Self::of_peer(hello, clock, seed);
+        Self { forwarding: false, payloads: Vec::new(), limits, queues, home_silence, ..peer }
     }
 }
 
@@ -154,6 +160,13 @@ pub enum LinkCommand {
         status: Status,
         /// The reason in words
         reason: String,
+    },
+    /// A link may be silent for so long from now on
+    SetPatience {
+        /// Which
+        link: LinkId,
+        /// Before it is held for dead
+        silence: Duration,
     },
     /// Forward by these routes from now on; `None`: by none (logged out)
     Routes(Option<Box<NewRoutes>>),

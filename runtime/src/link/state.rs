@@ -35,7 +35,12 @@ impl Link {
         Self {
             id: opened.link,
             key: opened.key,
-            core: RefCell::new(open::Link::new(&shared.rules, shared.clock.now(), shared.next_seed())),
+            core: RefCell::new(open::Link::new(
+                &shared.rules,
+                opened.hello.purpose,
+                shared.clock.now(),
+                shared.next_seed(),
+            )),
             written: Wake::default(),
             touched: Cell::new(false),
             gauges: Arc::clone(&opened.gauges),

@@ -10,6 +10,7 @@ use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
+use kith_common::session::home_silence;
 use kith_common::wire::session::Location;
 use kith_common::wire::{Bye, Frame, WireError, next_frame};
 
@@ -267,9 +268,12 @@ impl World {
         let Some(conn) = self.net.conn(id) else { return };
         let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, conn.key);
         let dial = (side == Side::Dialler).then_some(conn.dial);
-        let rules = if self.config.is_supernode(end.node) { Rules::of_supernode() } else { Rules::of_peer() };
+        let rules = match self.config.is_supernode(end.node) {
+            true => Rules::of_supernode(home_silence(self.config.lease)),
+            false => Rules::of_peer(),
+        };
         let (now, seed) = (self.local(end.node), self.chance.number());
-        let core = Link::new(&rules, now, seed);
+        let core = Link::new(&rules, greeting.theirs.purpose, now, seed);
         let node = self.node_mut(end.node);
         node.links += 1;
         let link = node.links;

@@ -246,6 +246,11 @@ impl World {
             PeerOutput::Send { link, frame } => self.send_frame(id, link.0, &frame),
             PeerOutput::Transmit { packet, avoid } => self.originate(id, packet, &avoid),
             PeerOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            PeerOutput::SetPatience { link, silence } => {
+                if let Some(end) = self.node_mut(id).ends.get_mut(&link.0) {
+                    end.core.set_patience(silence);
+                }
+            }
             PeerOutput::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
             PeerOutput::Keep { ticket, message } => {
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };

@@ -17,8 +17,15 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// An idle link is probed after 12 s at most, and given up 2 s later; the rest is for slow clocks and steps
-pub(super) const NOTICE: Duration = Duration::from_secs(17);
+/// An idle link is probed after 12 s at most …
+const IDLE_MAX: Duration = Duration::from_secs(12);
+/// … and given up 2 s later; the rest is for slow clocks and steps
+pub(super) const NOTICE: Duration = notice(Duration::from_secs(2));
+
+/// When a dead link is noticed that may be silent for so long
+pub(super) const fn notice(silence: Duration) -> Duration {
+    IDLE_MAX.saturating_add(silence).saturating_add(Duration::from_secs(3))
+}
 
 /// A peer that has just lost its last link tells its supernode at once; what else follows takes some steps
 const TELL: Duration = Duration::from_secs(1);

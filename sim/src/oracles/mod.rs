@@ -102,7 +102,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(choices::Choices::default()),
         Box::new(link_order::LinkOrder::default()),
         Box::new(link_ends::LinkEnds::default()),
-        Box::new(probing::Probing::default()),
+        Box::new(probing::Probing::new(config)),
         Box::new(openings::Openings::default()),
         Box::new(places::Places),
         Box::new(crossing::Crossing::default()),

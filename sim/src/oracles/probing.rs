@@ -1,15 +1,19 @@
 //! Links are probed when they are silent and only then, probes are answered, and nobody is given up unasked.
 //!
 //! Source: the liveness rules. A probe leaves 400 ms after a frame that nothing answered, or on a link that has been idle
-//! for 8 s at least; it is answered at once; a link is down 2 s after the first frame that nothing answered, probed since.
+//! for 8 s at least; it is answered at once; a link is down 2 s after the first frame that nothing answered, probed since:
+//! a home link after a third of the lease, and not before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::link::reason::CloseReason;
+use kith_common::session::home_silence;
 use kith_common::time::Instant;
+use kith_common::wire::session::Purpose;
 use kith_common::wire::{FRAME_HEADER_BYTES, Frame, FrameKind, next_frame};
 
+use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -18,8 +22,10 @@ use crate::mesh::world::World;
 
 /// The shortest idle time before a probe, 8 s, by the fastest clock
 const IDLE_MIN: Duration = Duration::from_secs(7);
-/// The longest silence before a link is down, 2 s, by a timer that is late but not too late
-const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// The longest silence before a neighbour's link is down, 2 s …
+const SILENCE: Duration = Duration::from_secs(2);
+/// … by a timer that is late but not too late
+const LATE: Duration = Duration::from_secs(1);
 /// Probes that a silent link has had before it is down: four, or fewer if timers were late
 const PROBES_MIN: u32 = 2;
 /// A clock that jumps makes links look idle, though a paused process learns of it only when it goes on
@@ -30,6 +36,7 @@ const REPLY: Duration = Duration::from_secs(1);
 /// One end of a link
 #[derive(Debug)]
 struct Talk {
+    purpose: Purpose,
     heard: Instant,
     /// Whether frames that want an answer left since
     has_asked: bool,
@@ -44,8 +51,10 @@ struct Talk {
 }
 
 /// What was said on each link last
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Probing {
+    /// How long a home link may be silent
+    home_silence: Duration,
     links: BTreeMap<(NodeId, u64), Talk>,
     jumped: BTreeMap<NodeId, Instant>,
 }
@@ -65,14 +74,15 @@ impl Oracle for Probing {
         match seen {
             Observation::Killed => self.links.retain(|(at, _), _| *at != node),
             Observation::Opened { opened, .. } => {
-                let talk =
-                    Talk { heard: now, has_asked: false, probes: 0, is_stuck: false, own_probes: 0, owed: Vec::new() };
+                let purpose = opened.hello.purpose;
+                let (has_asked, probes, is_stuck, own_probes, owed) = Default::default();
+                let talk = Talk { purpose, heard: now, has_asked, probes, is_stuck, own_probes, owed };
                 self.links.insert((node, opened.link.0), talk);
             }
             Observation::Closed { link, reason } => {
                 let talk = self.links.remove(&(node, *link));
                 if let (Some(talk), CloseReason::Silent { unanswered }) = (talk, reason) {
-                    return talk.judge_end(*unanswered);
+                    return talk.judge_end(*unanswered, self.home_silence);
                 }
             }
             Observation::Sent { link, frame: Frame::Probe(_) } => {
@@ -115,6 +125,12 @@ impl Oracle for Probing {
 }
 
 impl Probing {
+    /// Nobody has said anything
+    pub fn new(config: &MeshConfig) -> Self {
+        let home_silence = home_silence(config.lease);
+        Self { home_silence, links: BTreeMap::new(), jumped: BTreeMap::new() }
+    }
+
     fn hear(&mut self, now: Instant, node: NodeId, link: u64) {
         // Of frames that come together the first may be answered before the second is looked at.
         if let Some(talk) = self.links.get_mut(&(node, link)).filter(|talk| talk.heard < now) {
@@ -149,9 +165,13 @@ impl Talk {
         Ok(())
     }
 
-    fn judge_end(&self, unanswered: Duration) -> Result<(), String> {
-        if unanswered > SILENCE_MAX {
+    fn judge_end(&self, unanswered: Duration, home_silence: Duration) -> Result<(), String> {
+        let silence = if self.purpose == Purpose::Home { home_silence } else { SILENCE };
+        if unanswered > silence + LATE {
             return Err(format!("a link is given up only after {unanswered:?} of silence"));
+        }
+        if unanswered < silence {
+            return Err(format!("a link is given up after {unanswered:?} of silence already"));
         }
         // Probes that wait behind what does not get through have not left.
         if self.probes < PROBES_MIN && !self.is_stuck {

@@ -1,14 +1,19 @@
 //! A link whose other end is gone is noticed in time.
 //!
-//! Source: the liveness rules (an idle link is probed after 10 s ± 20 %, and is down after 2 s without an answer).
+//! Source: the liveness rules (an idle link is probed after 10 s ± 20 %, and is down after 2 s without an answer, a
+//! home link after a third of the lease).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use kith_common::link::LinkId;
+use kith_common::link::open::HOME_SILENCE;
+use kith_common::session::home_silence;
 use kith_common::time::Instant;
 
-use super::isolation::NOTICE;
+use super::isolation::{NOTICE, notice};
 use super::truth::{is_heard, is_other_paused};
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -17,6 +22,12 @@ use crate::mesh::world::World;
 #[derive(Debug, Default)]
 pub struct StaleLinks {
     since: BTreeMap<(NodeId, u64), Instant>,
+}
+
+/// Whether this is a link with a neighbour, or may become one
+fn is_neighbours(node: &Node, link: u64) -> bool {
+    let Some(peer) = node.peer() else { return false };
+    peer.core.home_link() != Some(LinkId(link))
 }
 
 impl Oracle for StaleLinks {
@@ -40,8 +51,11 @@ impl Oracle for StaleLinks {
                 }
                 let key = (node.id, *link);
                 let since = *self.since.get(&key).unwrap_or(&world.now());
-                if world.now() - since > NOTICE {
-                    return Err(format!("{}'s link {link} has been dead for {NOTICE:?}, unnoticed", node.name));
+                let is_home = world.config.is_supernode(node.id) || !is_neighbours(node, *link);
+                let silence = if is_home { home_silence(world.config.lease).max(HOME_SILENCE) } else { Duration::ZERO };
+                let most = NOTICE.max(notice(silence));
+                if world.now() - since > most {
+                    return Err(format!("{}'s link {link} has been dead for {most:?}, unnoticed", node.name));
                 }
                 stale.insert(key, since);
             }

@@ -277,7 +277,7 @@ impl World {
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
-            PeerOutput::Save(_) | PeerOutput::Erase(_) | PeerOutput::Event(_) => {}
+            PeerOutput::SetPatience { .. } | PeerOutput::Save(_) | PeerOutput::Erase(_) | PeerOutput::Event(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{Epoch, NetworkId, SessionId};
 use crate::session::retry::Backoff;
-use crate::session::{LEASE_MAX, LEASE_MIN, RENEWALS_PER_LEASE};
+use crate::session::{LEASE_MAX, LEASE_MIN, RENEWALS_PER_LEASE, home_silence};
 use crate::time::Instant;
 use crate::wire::session::{Renew, Renewed};
 
@@ -56,7 +56,7 @@ impl Lease {
 
     /// How long the supernode may take to answer a renewal
     pub(super) fn patience(&self) -> Duration {
-        self.length / RENEWALS_PER_LEASE
+        home_silence(self.length)
     }
 
     /// The renewal that is due; none if the last one was not answered, so that the link is of no use

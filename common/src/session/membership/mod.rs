@@ -231,15 +231,7 @@ impl Membership {
 
     /// This process stood still: whoever has to answer has the whole time anew, as the answer may be waiting here
     pub fn handle_held_up(&mut self, now: Instant) {
-        let (until, wait) = match &mut self.state {
-            State::LoggedOut | State::Searching { .. } => return,
-            State::LoggedIn(lease) => return lease.handle_held_up(now),
-            State::Dialling { until } => (until, DIAL_WAIT),
-            State::Greeted { until, .. } => (until, CHALLENGE_WAIT),
-            State::Asked { until, .. } => (until, ANSWER_WAIT),
-            State::LoggingOut { until, .. } => (until, LOGOUT_WAIT),
-        };
-        *until = now + wait;
+        self.state.handle_held_up(now);
     }
 
     /// Carries out what is due; early is harmless

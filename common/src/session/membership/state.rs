@@ -6,6 +6,7 @@ use super::lease::Lease;
 use super::proof::Greeting;
 use crate::id::{NetworkId, SessionId};
 use crate::session::retry::Backoff;
+use crate::session::{ANSWER_WAIT, CHALLENGE_WAIT, DIAL_WAIT, LOGOUT_WAIT};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::Reason;
@@ -49,6 +50,19 @@ impl State {
             Self::LoggingOut { until, .. } => Some(*until),
             Self::LoggedIn(lease) => Some(lease.next_timeout()),
         }
+    }
+
+    /// Whoever has to answer has the whole time anew
+    pub(super) fn handle_held_up(&mut self, now: Instant) {
+        let (until, wait) = match self {
+            Self::LoggedOut | Self::Searching { .. } => return,
+            Self::LoggedIn(lease) => return lease.handle_held_up(now),
+            Self::Dialling { until } => (until, DIAL_WAIT),
+            Self::Greeted { until, .. } => (until, CHALLENGE_WAIT),
+            Self::Asked { until, .. } => (until, ANSWER_WAIT),
+            Self::LoggingOut { until, .. } => (until, LOGOUT_WAIT),
+        };
+        *until = now + wait;
     }
 
     /// Whether the last dial made a link, or may still make one

@@ -314,7 +314,7 @@ mod tests {
         suspicion.handle_report(at(1000), A);
         suspicion.handle_home_lost(at(1000), B);
         drain(&mut suspicion);
-        suspicion.handle_held_up(at(9000), Duration::from_secs(6), None);
+        suspicion.handle_held_up(at(9000), Duration::from_millis(6_500), None);
         suspicion.handle_timeout(at(9000));
         assert_eq!(drain(&mut suspicion), []);
         suspicion.handle_timeout(at(10_500));
