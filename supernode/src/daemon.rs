@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kith_common::crypto::Signer;
 use kith_common::session::admission::AdmissionConfig;
-use kith_common::session::{Secret, home_silence};
+use kith_common::session::home_silence;
 use kith_common::wire::session::Role;
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};

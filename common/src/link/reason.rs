@@ -157,11 +157,13 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// What it comes to as a code: what the other side said, 426 for another version, else 503
+    /// What it comes to as a code: what the other side said, 426 for another version, 408 if it said nothing in time,
+    /// else 503
     pub const fn status(&self) -> Status {
         match self {
             Self::Hello(CloseReason::Bye { status, .. }) => *status,
             Self::Hello(CloseReason::Protocol(WireError::Version(_))) => Status::VersionNotSupported,
+            Self::TimedOut { .. } | Self::Hello(CloseReason::Slow(_)) => Status::TimedOut,
             _ => Status::Unavailable,
         }
     }

@@ -28,12 +28,13 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    /// A dial made no link; `status` is 503, 426 if the other side speaks another version, or what it said
+    /// A dial made no link; `status` is 503, 408 if nobody answered in time, 426 if the other side speaks
+    /// another version, or what it said
     pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
         self.check_pace(now);
         match self.dials.end(dial) {
             Some(DialFor::Home(dial)) => self.session.handle_dial_failed(now, dial, status, reason),
-            Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, reason),
+            Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, status, reason),
             None => {}
         }
     }

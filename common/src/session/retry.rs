@@ -14,6 +14,9 @@ pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The longest wait in the first [`EARLY`] of a search: a supernode that restarts has its peers back within 5 s
 pub(super) const RETRY_MAX_EARLY: Duration = Duration::from_secs(4);
+/// The longest wait while nobody answers in time: whoever is too slow for those who dial it gets fewer of them with each
+/// try, and a search that has lasted for long goes on about a third as long again
+pub(super) const RETRY_MAX_SILENT: Duration = Duration::from_secs(60);
 /// How long a search is young
 pub(super) const EARLY: Duration = Duration::from_secs(60);
 /// The first try after a loss comes within this: at once, but not of all peers in the same instant
@@ -47,7 +50,15 @@ impl Backoff {
 
     /// After a try that failed
     pub(super) fn next(&mut self, now: Instant) -> Duration {
-        let max = if now - self.since < EARLY { RETRY_MAX_EARLY } else { RETRY_MAX };
+        self.grow(if now - self.since < EARLY { RETRY_MAX_EARLY } else { RETRY_MAX })
+    }
+
+    /// After a try that nobody answered in time, which may have cost somebody who is short of a processor a handshake
+    pub(super) fn patient(&mut self) -> Duration {
+        self.grow(RETRY_MAX_SILENT)
+    }
+
+    fn grow(&mut self, max: Duration) -> Duration {
         let previous = if mutant::is(Mutant::BackoffNeverGrows) { RETRY_MIN } else { self.previous };
         self.previous = self.draw(RETRY_MIN, (previous * 3).min(max));
         self.previous
@@ -105,6 +116,16 @@ mod tests {
         assert!(old.iter().all(|wait| (RETRY_MIN..=RETRY_MAX).contains(wait)));
         assert!(old.iter().any(|wait| *wait > Duration::from_secs(8)));
         assert!(young.first() <= Some(&(RETRY_MIN * 3)));
+    }
+
+    #[test]
+    fn waits_grow_to_a_minute_while_nobody_answers_in_time_and_begin_anew_with_a_success() {
+        let mut backoff = backoff();
+        let waits: Vec<_> = (0..1000).map(|_| backoff.patient()).collect();
+        assert!(waits.iter().all(|wait| (RETRY_MIN..=RETRY_MAX_SILENT).contains(wait)));
+        assert!(waits.iter().max() > Some(&(RETRY_MAX_SILENT * 4 / 5)));
+        backoff.restart(Instant::ZERO);
+        assert!(backoff.patient() <= RETRY_MIN * 3);
     }
 
     #[test]

@@ -68,8 +68,15 @@ impl Leases {
             if directory.account(&name).is_some_and(|account| account.session.is_some()) {
                 continue;
             }
-            let renewed = self.told.get(&name).copied().unwrap_or_default().max(self.started);
+            let told = self.told.get(&name).copied().unwrap_or_default();
+            let renewed = told.max(self.started);
             let has_left = self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
+            // What follows a stop at once comes before the step that sees its end.
+            let lasted = self.stopped.filter(|at| self.was_long_still(now) && *at < told + self.lease * 9 / 10);
+            if let Some(stopped) = lasted.filter(|_| !has_left && self.moved < told) {
+                let still = now - stopped;
+                return Err(format!("the session of {name} ended as the supernode had stood still for {still:?}"));
+            }
             // A clock may be fast by 2 %.
             let is_early = now - renewed > CROSSING && now - renewed < self.lease * 9 / 10;
             if is_early && !has_left && self.moved < renewed {
@@ -77,6 +84,14 @@ impl Leases {
             }
         }
         Ok(())
+    }
+}
+
+impl Leases {
+    /// Whether it stands still, or has until just now, for so long that it gives whole leases as after a start; two
+    /// seconds more, as its clock may be slow and a step late
+    fn was_long_still(&self, now: Instant) -> bool {
+        self.stopped.is_some_and(|at| now - at > self.lease / 10 + Duration::from_secs(2))
     }
 }
 
@@ -88,16 +103,7 @@ impl Oracle for Leases {
     fn fault(&mut self, now: Instant, fault: &Fault) {
         match fault {
             Fault::Jump(node, _) if *node == self.supernode => (self.moved, self.held) = (now, now),
-            Fault::Pause(node, _) if *node == self.supernode => self.stopped = Some(now),
-            Fault::Resume(node) if *node == self.supernode => {
-                self.held = now;
-                let stopped = self.stopped.take();
-                // It gives whole leases after a long stop, as after a start; a second more, as its clock may be slow.
-                if stopped.is_some_and(|at| now - at > self.lease / 10 + Duration::from_secs(1)) {
-                    self.started = now;
-                }
-            }
-            Fault::SlowDisk(node, _) if *node == self.supernode => self.held = now,
+            Fault::Resume(node) | Fault::SlowDisk(node, _) if *node == self.supernode => self.held = now,
             _ => {}
         }
     }
@@ -133,6 +139,13 @@ impl Oracle for Leases {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (supernode, now) = (world.node(self.supernode), world.now());
+        if !supernode.runs() {
+            self.stopped.get_or_insert(now);
+        } else if self.was_long_still(now) {
+            (self.started, self.stopped) = (now, None);
+        } else {
+            self.stopped = None;
+        }
         if !supernode.runs() || supernode.write > crate::mesh::world::WRITE {
             self.held = now;
         }

@@ -47,7 +47,7 @@ impl Oracle for Redials {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let (now, longest) = (world.now(), NeighbourhoodConfig::default().redial_max + SPARE);
+        let (now, longest) = (world.now(), NeighbourhoodConfig::default().redial_max_silent + SPARE);
         let before = std::mem::take(&mut self.down);
         let unplanned = std::mem::take(&mut self.unplanned);
         for node in world.peers().filter(|node| is_logged_in(node) && !is_settled(node)) {

@@ -13,6 +13,7 @@ use kith_common::time::Instant;
 
 use super::isolation::{NOTICE, notice};
 use super::truth::{is_heard, is_other_paused};
+use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -33,6 +34,13 @@ fn is_neighbours(node: &Node, link: u64) -> bool {
 impl Oracle for StaleLinks {
     fn name(&self) -> &'static str {
         "stale links"
+    }
+
+    fn fault(&mut self, _: Instant, fault: &Fault) {
+        // Whoever finds that it is late asks anew.
+        if let Fault::Jump(node, _) = fault {
+            self.since.retain(|(at, _), _| at != node);
+        }
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {

@@ -17,8 +17,11 @@ pub struct NeighbourhoodConfig {
     pub simultaneous: Duration,
     /// The shortest backoff before a dial (0.2 s)
     pub redial_min: Duration,
-    /// The longest backoff (5 s)
+    /// The longest backoff after an answer, which costs little (5 s)
     pub redial_max: Duration,
+    /// The longest backoff while nobody answers in time, or the link breaks as soon as it is up (60 s: who is too slow is
+    /// dialled less and less, and a way that was cut for long is tried again within a fifth of that time)
+    pub redial_max_silent: Duration,
     /// A link that was up for so long is dialled again at once (5 s: below it, at once would be a loop)
     pub stable_after: Duration,
     /// How long an open link may be without a table (5 s)
@@ -42,6 +45,7 @@ impl Default for NeighbourhoodConfig {
             simultaneous: Duration::from_secs(2),
             redial_min: Duration::from_millis(200),
             redial_max: Duration::from_secs(5),
+            redial_max_silent: Duration::from_secs(60),
             stable_after: Duration::from_secs(5),
             table_wait: Duration::from_secs(5),
             dial_max: Duration::from_secs(20),

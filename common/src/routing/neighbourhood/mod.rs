@@ -50,7 +50,7 @@ pub use self::output::{
 };
 
 use self::link::{Link, News, Standing};
-use self::neighbour::{Dial, Neighbour};
+use self::neighbour::{Dial, Failure, Neighbour};
 use self::own_table::OwnTable;
 use crate::id::{Address, Epoch, Key};
 use crate::link::{Direction, LinkEnd, LinkId};
@@ -61,6 +61,9 @@ use crate::wire::grant::Grant;
 use crate::wire::link::{Delta, Table};
 use crate::wire::session::{Reason, Rewire};
 use crate::wire::{Frame, FrameKind};
+
+/// A link is stable that lasts so many times as long as its peer was not dialled before: of its time at most a fifth is lost
+const STABLE_WAITS: u32 = 4;
 
 /// Links at most, whatever they are for: the largest table of a million peers has 36, and its successor as many
 pub const LINKS_MAX: usize = 64;
@@ -213,9 +216,10 @@ impl Neighbourhood {
         self.settle(now);
     }
 
-    /// A dial came to nothing; ignored if the peer is not wanted any more
-    pub fn handle_dial_failed(&mut self, now: Instant, key: Key, reason: &str) {
-        self.on_dial_failed(&key, Reason::truncated(reason));
+    /// A dial came to nothing, with 408 if nobody answered in time; ignored if the peer is not wanted any more
+    pub fn handle_dial_failed(&mut self, now: Instant, key: Key, status: Status, reason: &str) {
+        let failure = if status == Status::TimedOut { Failure::Silence } else { Failure::Answer };
+        self.on_dial_failed(&key, failure, Reason::truncated(reason));
         self.settle(now);
     }
 
@@ -365,14 +369,14 @@ impl Neighbourhood {
         }
     }
 
-    fn on_dial_failed(&mut self, key: &Key, reason: Reason) {
+    fn on_dial_failed(&mut self, key: &Key, failure: Failure, reason: Reason) {
         let Some(neighbour) = self.neighbours.values_mut().find(|neighbour| neighbour.record.key == *key) else {
             return;
         };
         neighbour.dial = Dial::Idle;
         // The peer may have dialled us meanwhile; then nothing failed that anybody waits for.
         if neighbour.trying.is_some() {
-            neighbour.on_failure(reason.clone());
+            neighbour.on_failure(failure, reason.clone());
             let (name, address) = (neighbour.record.name.clone(), neighbour.record.address);
             let failures = neighbour.failures;
             self.event(Event::DialFailed { name, address, failures, reason });
@@ -430,7 +434,9 @@ impl Neighbourhood {
     /// The last link with a neighbour is down
     fn on_down(&mut self, now: Instant, link: Link, end: LinkEnd) {
         let Some(neighbour) = self.neighbours.get_mut(&link.address()) else { return };
-        let (is_stable, reason) = (link.is_stable(now, self.config.stable_after), end.reason());
+        // A link that lasts no longer than the wait for it comes and goes, and packets that it takes are lost.
+        let stable_after = self.config.stable_after.max(neighbour.waited * STABLE_WAITS);
+        let (is_stable, reason) = (link.is_stable(now, stable_after), end.reason());
         neighbour.last_table = link.table;
         neighbour.on_down(now, &end, is_stable, self.config.patience);
         self.event(Event::LinkDown { name: link.grant.name, address: link.grant.address, reason });
@@ -438,7 +444,7 @@ impl Neighbourhood {
 
     fn on_failure(&mut self, key: &Key, reason: Reason) {
         if let Some(neighbour) = self.neighbours.values_mut().find(|neighbour| neighbour.record.key == *key) {
-            neighbour.on_failure(reason);
+            neighbour.on_failure(Failure::Answer, reason);
         }
     }
 

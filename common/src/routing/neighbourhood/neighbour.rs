@@ -11,6 +11,18 @@ use crate::wire::session::{Reason, Record};
 /// After so many failures the backoff no longer grows
 const FAILURES_MAX: u32 = 16;
 
+/// A peer that has said that it goes is dialled as if so many dials had failed: it will dial itself when it is back
+const FAILURES_OF_GONE: u32 = 6;
+
+/// What a failure to get a link was
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Somebody said no, which costs both sides little
+    Answer,
+    /// Nobody answered in time, or a link broke soon: whoever is at the other end may be too slow for those who dial it
+    Silence,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dial {
     Idle,
@@ -25,8 +37,11 @@ pub(super) enum Dial {
 pub(super) struct Neighbour {
     pub(super) record: Record,
     pub(super) dial: Dial,
-    /// Failures in a row
+    /// Failures in a row, and what the last one was
     pub(super) failures: u32,
+    pub(super) failure: Failure,
+    /// How long the last dial waited
+    pub(super) waited: Duration,
     /// Since when it is wanted and has no link that is up
     pub(super) trying: Option<Instant>,
     /// A link with it was up since it came into the table; without one, nobody knows here whether it is there
@@ -51,6 +66,8 @@ impl Neighbour {
             record,
             dial: Dial::Idle,
             failures: 0,
+            failure: Failure::Answer,
+            waited: Duration::ZERO,
             trying: Some(now),
             was_up: false,
             has_given_up: false,
@@ -123,13 +140,15 @@ impl Neighbour {
         self.is_lost = matches!(end, LinkEnd::Lost(_) | LinkEnd::Bye(Status::Gone, _));
         match end {
             LinkEnd::Lost(_) if is_stable => {}
-            LinkEnd::Bye(Status::Gone, _) => self.failures = FAILURES_MAX,
-            _ => self.on_failure(end.reason()),
+            LinkEnd::Lost(_) => self.on_failure(Failure::Silence, end.reason()),
+            LinkEnd::Bye(Status::Gone, _) => (self.failures, self.failure) = (FAILURES_OF_GONE, Failure::Answer),
+            LinkEnd::Bye(..) => self.on_failure(Failure::Answer, end.reason()),
         }
     }
 
     /// One more failure to get a link
-    pub(super) fn on_failure(&mut self, reason: Reason) {
+    pub(super) fn on_failure(&mut self, failure: Failure, reason: Reason) {
+        self.failure = failure;
         self.failures = (self.failures + 1).min(FAILURES_MAX);
         self.reason = reason;
     }

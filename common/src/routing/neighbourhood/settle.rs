@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::link::{Link, Standing};
-use super::neighbour::{Dial, Neighbour};
+use super::neighbour::{Dial, Failure, Neighbour};
 use super::output::{CloseReason, Event, NeighbourhoodOutput};
 use super::own_table::OwnTable;
 use super::{Neighbourhood, NeighbourhoodConfig};
@@ -362,12 +362,15 @@ impl Neighbourhood {
             {
                 // The shell owes an answer to every dial; without this, a lost one would end the dialling for good.
                 neighbour.dial = Dial::Idle;
-                neighbour.on_failure(Reason::truncated("the dial was not answered"));
+                neighbour.on_failure(Failure::Silence, Reason::truncated("the dial was not answered"));
             }
             match neighbour.dial {
                 Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
                 Dial::Idle if neighbour.failures > 0 && mutant::is(Mutant::NoRedial) => {}
-                Dial::Idle if !has_link => neighbour.dial = Dial::At(now + delay(rng, config, own, neighbour)),
+                Dial::Idle if !has_link => {
+                    neighbour.waited = delay(rng, config, own, neighbour);
+                    neighbour.dial = Dial::At(now + neighbour.waited);
+                }
                 _ => {}
             }
             if let Dial::At(at) = neighbour.dial
@@ -382,12 +385,14 @@ impl Neighbourhood {
 }
 
 /// The wait before a dial: at first only the head start of the smaller key, so that two peers do not dial each other at
-/// once; then 0.2 … 0.4 s, doubling, with half of it left to chance, so that many peers do not dial one in step
+/// once; then 0.2 … 0.4 s, doubling up to a bound, with half of it left to chance, so that many peers do not dial one in step
 fn delay(rng: &mut ChaCha8Rng, config: &NeighbourhoodConfig, own: &Key, neighbour: &Neighbour) -> Duration {
     let Some(doublings) = neighbour.failures.checked_sub(1) else {
         return if *own < neighbour.record.key { Duration::ZERO } else { config.head_start };
     };
-    let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(config.redial_max);
+    let is_silent = neighbour.failure == Failure::Silence;
+    let max = if is_silent { config.redial_max_silent } else { config.redial_max };
+    let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(max);
     let shortest = longest / 2;
     let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);
     shortest + Duration::from_micros(rng.next_u64() % micros.max(1))

@@ -181,7 +181,8 @@ impl Membership {
         self.state = State::Greeted { greeting, until: now + CHALLENGE_WAIT };
     }
 
-    /// The dial made no link; `status` is 503, or 426 if the other side speaks another version
+    /// The dial made no link; `status` is 503, 408 if nobody answered in time, or 426 if the other side speaks another
+    /// version
     pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
         self.handle_closed(now, dial, status, reason);
     }
@@ -200,10 +201,15 @@ impl Membership {
                 self.search(now, setback, Again::Quickly);
             }
             State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
-                let verdict = if status == Status::Unavailable { "cannot be reached" } else { "refuses" };
+                let (verdict, status, again) = match status {
+                    // People are told the same of all who cannot be reached.
+                    Status::TimedOut => ("cannot be reached", Status::Unavailable, Again::Patiently),
+                    Status::Unavailable => ("cannot be reached", status, Again::Soon),
+                    Status::VersionNotSupported | Status::NotAllowed => ("refuses", status, Again::Slowly),
+                    _ => ("refuses", status, Again::Soon),
+                };
                 let setback = Setback::new(status, format!("{} {verdict}: {reason}", self.supernode()));
-                let slow = matches!(status, Status::VersionNotSupported | Status::NotAllowed);
-                self.search(now, setback, if slow { Again::Slowly } else { Again::Soon });
+                self.search(now, setback, again);
             }
         }
     }
@@ -423,7 +429,7 @@ impl Membership {
     fn give_up(&mut self, now: Instant, what: &str) {
         self.close(Status::TimedOut, what);
         let reason = format!("{} {what}", self.supernode());
-        self.search(now, Setback::new(Status::Unavailable, reason), Again::Soon);
+        self.search(now, Setback::new(Status::Unavailable, reason), Again::Patiently);
     }
 
     /// A frame came in a wrong state: its sender is confused or means harm, so the link ends

@@ -91,6 +91,8 @@ pub(super) enum Again {
     Quickly,
     /// After waits that grow: another supernode, or another moment, may do
     Soon,
+    /// After waits that grow for as long as nobody answers in time
+    Patiently,
     /// After a long wait: any supernode would say the same
     Slowly,
     /// After the wait that the supernode asked for
@@ -103,6 +105,7 @@ impl Again {
         match self {
             Self::Quickly => backoff.quick(now),
             Self::Soon => backoff.next(now),
+            Self::Patiently => backoff.patient(),
             Self::Slowly => backoff.slow(),
             Self::After(wish) => backoff.after(wish),
         }

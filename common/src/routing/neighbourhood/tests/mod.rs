@@ -124,7 +124,7 @@ fn feed(core: &mut Neighbourhood, now: Instant, input: Input) {
             let end = end.and_then(|end| Status::ALL.get(end)).map_or_else(lost, |status| bye(*status));
             core.handle_link_closed(now, LinkId(link), end);
         }
-        Input::DialFailed(n) => core.handle_dial_failed(now, key(n), "refused"),
+        Input::DialFailed(n) => core.handle_dial_failed(now, key(n), Status::Unavailable, "refused"),
         Input::Home(reachable) => core.handle_home(now, reachable),
         Input::Timeout => core.handle_timeout(core.next_timeout().unwrap_or(now)),
     }

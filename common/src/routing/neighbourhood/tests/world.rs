@@ -325,7 +325,7 @@ impl World {
             }
             Delivery::DialFailed { to, key } => {
                 let Some(peer) = self.peers.get_mut(&to) else { return };
-                peer.core.handle_dial_failed(now, key, "connection refused");
+                peer.core.handle_dial_failed(now, key, Status::Unavailable, "connection refused");
                 self.drain(to);
             }
             Delivery::Frame { to, link, frame } => {
