@@ -1,8 +1,12 @@
 //! How many connections and links there may be, and from where.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use super::crowd::{Crowd, Household};
+use super::lobby::{Lobby, LobbyId};
+use crate::time::Instant;
+use crate::wire::FrameKind;
 
 /// Bounds on connections and links
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +15,14 @@ pub struct Limits {
     pub links_max: usize,
     /// Of these, kept for links that this node dials: strangers cannot use them up
     pub outgoing_reserved: usize,
-    /// Incoming links from one IP address (IPv6: from one /64); loopback is exempt
+    /// Incoming links from one IP address; IPv6: from one /64, twice as many from one /56, four times as many from one /48;
+    /// loopback is exempt
     pub links_per_ip_max: usize,
     /// Incoming connections that have not said hello
     pub pending_max: usize,
-    /// The same from one IP address; loopback is exempt
+    /// Of these, kept for those whose address has had a session since the start: strangers cannot use them up
+    pub pending_reserved: usize,
+    /// As [`Limits::links_per_ip_max`], of those that have not said hello
     pub pending_per_ip_max: usize,
     /// Dials at once
     pub dials_max: usize,
@@ -29,6 +36,7 @@ impl Default for Limits {
             outgoing_reserved: 16,
             links_per_ip_max: 256,
             pending_max: 64,
+            pending_reserved: 8,
             pending_per_ip_max: 8,
             dials_max: 64,
         }
@@ -44,6 +52,7 @@ impl Limits {
             outgoing_reserved: 16,
             links_per_ip_max: 256,
             pending_max: 512,
+            pending_reserved: 64,
             pending_per_ip_max: 32,
             dials_max: 64,
         }
@@ -78,17 +87,17 @@ impl Default for Deadlines {
 /// Why a connection is not let in
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// [`Limits::pending_max`] is reached
+    /// [`Limits::pending_max`] is reached, and nobody there is silent
     #[error("too many handshakes at once")]
     Pending,
-    /// [`Limits::pending_per_ip_max`] is reached
-    #[error("too many handshakes at once from this IP address")]
+    /// [`Limits::pending_per_ip_max`] is reached, and nobody of this network is silent
+    #[error("too many handshakes at once from this network")]
     PendingOfIp,
     /// What [`Limits::links_max`] leaves for incoming links is used up
     #[error("no more links")]
     Links,
     /// [`Limits::links_per_ip_max`] is reached
-    #[error("no more links from this IP address")]
+    #[error("no more links from this network")]
     LinksOfIp,
 }
 
@@ -105,13 +114,12 @@ pub struct Held {
     pub outgoing: usize,
 }
 
-/// The present count of what [`Limits`] bounds; the maps are bounded by the sums that they count
+/// The present count of what [`Limits`] bounds
 pub struct Admission {
     limits: Limits,
-    pending: usize,
-    pending_by_ip: BTreeMap<IpAddr, usize>,
+    lobby: Lobby,
     incoming: usize,
-    incoming_by_ip: BTreeMap<IpAddr, usize>,
+    incoming_crowd: Crowd,
     outgoing: usize,
     dials: usize,
 }
@@ -119,38 +127,39 @@ pub struct Admission {
 impl Admission {
     /// Nobody is here yet
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            pending: 0,
-            pending_by_ip: BTreeMap::new(),
-            incoming: 0,
-            incoming_by_ip: BTreeMap::new(),
-            outgoing: 0,
-            dials: 0,
-        }
+        Self { limits, lobby: Lobby::new(limits), incoming: 0, incoming_crowd: Crowd::default(), outgoing: 0, dials: 0 }
     }
 
-    /// A connection came; every `Ok` is followed by one [`Admission::end_pending`]
+    /// A connection came; every `Ok` is followed by one [`Admission::end_pending`], and others may have lost their
+    /// places in any case, as [`Admission::poll_put_out`] says
     ///
     /// # Errors
-    /// Which limit keeps it out; nothing is counted then.
-    pub fn begin_pending(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
-        // The bound of all is asked first: it keeps memory small whoever comes, the other one only makes them share.
-        if self.pending >= self.limits.pending_max {
-            return Err(Refusal::Pending);
-        }
-        if is_over(&self.pending_by_ip, ip, self.limits.pending_per_ip_max) {
-            return Err(Refusal::PendingOfIp);
-        }
-        self.pending += 1;
-        add(&mut self.pending_by_ip, ip);
-        Ok(())
+    /// Which limit keeps it out; it is not counted then.
+    pub fn begin_pending(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<LobbyId, Refusal> {
+        self.lobby.begin(now, ip)
+    }
+
+    /// A connection's first byte came: it keeps its place until it ends
+    pub fn on_first_byte(&mut self, place: LobbyId) {
+        self.lobby.on_first_byte(place);
     }
 
     /// A connection has said hello, or is gone
-    pub fn end_pending(&mut self, ip: Option<IpAddr>) {
-        self.pending -= 1;
-        remove(&mut self.pending_by_ip, ip);
+    pub fn end_pending(&mut self, place: LobbyId) {
+        self.lobby.end(place);
+    }
+
+    /// Whose connection is to be dropped, to make room; drain after every [`Admission::begin_pending`]
+    pub fn poll_put_out(&mut self) -> Option<LobbyId> {
+        self.lobby.poll_put_out()
+    }
+
+    /// A frame goes to whoever dialled from `ip`: a grant, or a table, says that the other side is a member, and members
+    /// find a place again
+    pub fn on_sent(&mut self, kind: FrameKind, ip: Option<IpAddr>) {
+        if matches!(kind, FrameKind::Granted | FrameKind::Table) {
+            self.lobby.remember(ip);
+        }
     }
 
     /// A dial begins; every `Ok` is followed by one [`Admission::end_dial`]
@@ -180,18 +189,22 @@ impl Admission {
         if self.incoming >= self.limits.links_max.saturating_sub(self.limits.outgoing_reserved.max(self.outgoing)) {
             return Err(Refusal::Links);
         }
-        if is_over(&self.incoming_by_ip, ip, self.limits.links_per_ip_max) {
-            return Err(Refusal::LinksOfIp);
+        if let Some(household) = counted(ip) {
+            if self.incoming_crowd.full_network(household, self.limits.links_per_ip_max).is_some() {
+                return Err(Refusal::LinksOfIp);
+            }
+            self.incoming_crowd.add(household);
         }
         self.incoming += 1;
-        add(&mut self.incoming_by_ip, ip);
         Ok(())
     }
 
     /// A link that came in has said its last words
     pub fn end_incoming(&mut self, ip: Option<IpAddr>) {
         self.incoming -= 1;
-        remove(&mut self.incoming_by_ip, ip);
+        if let Some(household) = counted(ip) {
+            self.incoming_crowd.remove(household);
+        }
     }
 
     /// A link that was dialled; every `Ok` is followed by one [`Admission::end_outgoing`]
@@ -212,9 +225,9 @@ impl Admission {
     }
 
     /// How many of each are counted
-    pub(super) const fn held(&self) -> Held {
-        let Self { pending, dials, incoming, outgoing, .. } = *self;
-        Held { pending, dials, incoming, outgoing }
+    pub(super) fn held(&self) -> Held {
+        let Self { ref lobby, dials, incoming, outgoing, .. } = *self;
+        Held { pending: lobby.len(), dials, incoming, outgoing }
     }
 
     const fn links(&self) -> usize {
@@ -222,35 +235,9 @@ impl Admission {
     }
 }
 
-/// What stands for one household: an IPv4 address, or the 2^64 IPv6 addresses that a household is given
-///
-/// Labs and supernodes of one machine share the loopback address, so it stands for nobody.
-fn counted(ip: Option<IpAddr>) -> Option<IpAddr> {
-    ip.filter(|ip| !ip.is_loopback()).map(|ip| match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::from((u128::from(ip) >> 64 << 64).to_be_bytes()),
-        ip => ip,
-    })
-}
-
-fn is_over(by_ip: &BTreeMap<IpAddr, usize>, ip: Option<IpAddr>, max: usize) -> bool {
-    counted(ip).is_some_and(|ip| by_ip.get(&ip).is_some_and(|count| *count >= max))
-}
-
-fn add(by_ip: &mut BTreeMap<IpAddr, usize>, ip: Option<IpAddr>) {
-    if let Some(ip) = counted(ip) {
-        *by_ip.entry(ip).or_default() += 1;
-    }
-}
-
-fn remove(by_ip: &mut BTreeMap<IpAddr, usize>, ip: Option<IpAddr>) {
-    let Some(ip) = counted(ip) else { return };
-    if let Some(count) = by_ip.get_mut(&ip) {
-        *count -= 1;
-        // A zero is forgotten, or every address that ever came would stay in the map.
-        if *count == 0 {
-            by_ip.remove(&ip);
-        }
-    }
+/// Whose links are counted together; labs and supernodes of one machine share the loopback address, so it is nobody's
+pub(super) fn counted(ip: Option<IpAddr>) -> Option<Household> {
+    ip.filter(|ip| !ip.to_canonical().is_loopback()).map(|ip| Household::of(Some(ip)))
 }
 
 #[cfg(test)]
@@ -266,22 +253,22 @@ mod tests {
             outgoing_reserved: 2,
             links_per_ip_max: 3,
             pending_max: 6,
+            pending_reserved: 0,
             pending_per_ip_max: 2,
             dials_max: 1,
         })
     }
 
     #[test]
-    fn handshakes_are_bounded_in_all_and_an_ip_but_not_on_loopback() {
-        let mut admission = admission();
-        assert_eq!([admission.begin_pending(FAR), admission.begin_pending(FAR)], [Ok(()); 2]);
-        assert_eq!(admission.begin_pending(FAR), Err(Refusal::PendingOfIp));
-        for _ in 0..4 {
-            assert_eq!(admission.begin_pending(NEAR), Ok(()));
-        }
-        assert_eq!(admission.begin_pending(NEAR), Err(Refusal::Pending));
-        admission.end_pending(FAR);
-        assert_eq!(admission.begin_pending(FAR), Ok(()));
+    fn granted_link_makes_its_address_known() {
+        let mut admission = Admission::new(Limits { pending_max: 2, pending_reserved: 1, ..Limits::default() });
+        let stranger = admission.begin_pending(Instant::ZERO, FAR).unwrap();
+        admission.on_first_byte(stranger);
+        assert_eq!(admission.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
+        admission.on_sent(FrameKind::Challenge, NEAR);
+        assert_eq!(admission.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
+        admission.on_sent(FrameKind::Granted, NEAR);
+        assert!(admission.begin_pending(Instant::ZERO, NEAR).is_ok());
     }
 
     #[test]
@@ -309,20 +296,20 @@ mod tests {
         for _ in 0..3 {
             admission.end_incoming(FAR);
         }
-        assert!(admission.incoming_by_ip.is_empty());
+        assert!(admission.incoming_crowd.is_empty());
     }
 
     #[test]
-    fn addresses_of_one_household_are_counted_together() {
+    fn addresses_of_one_network_are_counted_together() {
         let mut admission = admission();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         assert_eq!(admission.begin_incoming(ip("2001:db8::1")), Ok(()));
         assert_eq!(admission.begin_incoming(ip("2001:db8::2")), Ok(()));
         assert_eq!(admission.begin_incoming(ip("2001:db8:0:0:ffff::3")), Ok(()));
         assert_eq!(admission.begin_incoming(ip("2001:db8::4")), Err(Refusal::LinksOfIp));
-        assert_eq!(admission.begin_incoming(ip("2001:db8:0:1::1")), Ok(()));
-        assert_eq!(admission.begin_incoming(ip("::ffff:192.0.2.1")), Ok(()));
-        assert!(admission.incoming_by_ip.contains_key(&FAR.unwrap()));
+        assert_eq!([1, 2, 3].map(|i| admission.begin_incoming(ip(&format!("2001:db8:0:{i}::1")))), [Ok(()); 3]);
+        assert_eq!(admission.begin_incoming(ip("2001:db8:0:4::1")), Err(Refusal::LinksOfIp), "the /56 is full");
+        assert_eq!(admission.begin_incoming(ip("2001:db8:1::1")), Ok(()));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! proves keys is the shell's; shell and simulator drive the very same link.
 
 pub mod chunks;
+mod crowd;
 pub mod limits;
 pub mod liveness;
+pub mod lobby;
 pub mod open;
 pub mod opening;
 pub mod places;

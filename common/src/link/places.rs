@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::limits::{Admission, Held, Limits, Refusal};
+use super::lobby::LobbyId;
 use crate::mutant::{self, Mutant};
+use crate::time::Instant;
+use crate::wire::FrameKind;
 
 /// The places of one process; clones hand out the same ones
 #[derive(Clone)]
@@ -19,7 +22,7 @@ pub struct Place {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Pending(Option<IpAddr>),
+    Pending(LobbyId),
     Dial,
     Incoming(Option<IpAddr>),
     Outgoing,
@@ -31,13 +34,23 @@ impl Places {
         Self(Rc::new(RefCell::new(Admission::new(limits))))
     }
 
-    /// For a connection that came
+    /// For a connection that came; others may have lost theirs in any case, as [`Places::poll_put_out`] says
     ///
     /// # Errors
     /// Which limit keeps it out.
-    pub fn pending(&self, ip: Option<IpAddr>) -> Result<Place, Refusal> {
-        self.0.borrow_mut().begin_pending(ip)?;
-        Ok(self.place(Kind::Pending(ip)))
+    pub fn pending(&self, now: Instant, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+        let id = self.0.borrow_mut().begin_pending(now, ip)?;
+        Ok(self.place(Kind::Pending(id)))
+    }
+
+    /// Whose connection is to be dropped, to make room; drain after every [`Places::pending`]
+    pub fn poll_put_out(&self) -> Option<LobbyId> {
+        self.0.borrow_mut().poll_put_out()
+    }
+
+    /// A frame of this kind goes over a link to `ip`
+    pub fn on_sent(&self, kind: FrameKind, ip: Option<IpAddr>) {
+        self.0.borrow_mut().on_sent(kind, ip);
     }
 
     /// For a dial
@@ -77,13 +90,27 @@ impl Places {
     }
 }
 
+impl Place {
+    /// The number of a connection that has not said hello
+    pub const fn lobby_id(&self) -> Option<LobbyId> {
+        if let Kind::Pending(id) = self.kind { Some(id) } else { None }
+    }
+
+    /// The first byte came: a connection keeps its place until it ends
+    pub fn on_first_byte(&self) {
+        if let Kind::Pending(id) = self.kind {
+            self.places.0.borrow_mut().on_first_byte(id);
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut admission = self.places.0.borrow_mut();
         match self.kind {
             Kind::Pending(_) if mutant::is(Mutant::HandshakePlaceKept) => {}
             Kind::Incoming(_) if mutant::is(Mutant::LinkPlaceKept) => {}
-            Kind::Pending(ip) => admission.end_pending(ip),
+            Kind::Pending(id) => admission.end_pending(id),
             Kind::Dial => admission.end_dial(),
             Kind::Incoming(ip) => admission.end_incoming(ip),
             Kind::Outgoing => admission.end_outgoing(),
@@ -103,12 +130,14 @@ mod tests {
 
     #[test]
     fn place_is_given_back_when_its_holder_lets_go() {
-        let places = Places::new(Limits { pending_max: 1, dials_max: 1, ..Limits::default() });
-        let held = [places.pending(None).unwrap(), places.dial().unwrap(), places.outgoing().unwrap()];
+        let limits = Limits { pending_max: 1, pending_reserved: 0, dials_max: 1, ..Limits::default() };
+        let (places, now) = (Places::new(limits), Instant::ZERO);
+        let held = [places.pending(now, None).unwrap(), places.dial().unwrap(), places.outgoing().unwrap()];
         assert_eq!(places.held(), Held { pending: 1, dials: 1, incoming: 0, outgoing: 1 });
-        assert_eq!((places.pending(None).unwrap_err(), places.dial().unwrap_err()), (Refusal::Pending, 1));
+        held.iter().for_each(Place::on_first_byte);
+        assert_eq!((places.pending(now, None).unwrap_err(), places.dial().unwrap_err()), (Refusal::Pending, 1));
         drop(held);
         assert_eq!(places.held(), Held { pending: 0, dials: 0, incoming: 0, outgoing: 0 });
-        assert!(places.pending(None).is_ok() && places.incoming(None).is_ok());
+        assert!(places.pending(now, None).is_ok() && places.incoming(None).is_ok());
     }
 }

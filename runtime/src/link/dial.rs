@@ -10,6 +10,7 @@ use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -66,18 +67,26 @@ pub(crate) async fn dial(gate: Rc<Gate>, dial: Dial) {
 }
 
 /// Lets in one connection; whoever it is has no link until it said hello
-pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) {
-    let place = match gate.room.registry.places.pending(ip) {
-        Ok(place) => place,
+pub(crate) async fn admit(gate: Rc<Gate>, stream: TcpStream, ip: Option<IpAddr>) {
+    let (visitor, put_out) = match gate.room.registry.enter(gate.shared().clock.now(), ip) {
+        Ok(entered) => entered,
         Err(refusal) => {
             gate.shared().counters.refused_connections.add(1);
             tracing::debug!(event = "connection_refused", ip = ?ip, reason = %refusal);
             return;
         }
     };
-    match accept(&gate, stream, ip).await {
+    let accepted = tokio::select! {
+        accepted = accept(&gate, stream, ip, &visitor.place) => accepted,
+        () = put_out.woken() => {
+            gate.shared().counters.refused_connections.add(1);
+            tracing::debug!(event = "connection_put_out", ip = ?ip, reason = "said nothing, and others want its place");
+            return;
+        }
+    };
+    match accepted {
         Ok(established) => {
-            drop(place);
+            drop(visitor);
             connection::run(Rc::clone(&gate.room), established).await;
         }
         Err(reason) => {
@@ -90,9 +99,21 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: impl Duplex + 'static, ip: Opt
     }
 }
 
-async fn accept(gate: &Rc<Gate>, stream: impl Duplex + 'static, ip: Option<IpAddr>) -> Result<Established, DialError> {
-    let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
-    let accepted = gate.shared().clock.within(gate.shared().rules.deadlines.handshake, gate.tls.accept(stream)).await;
+async fn accept(
+    gate: &Rc<Gate>,
+    stream: TcpStream,
+    ip: Option<IpAddr>,
+    place: &Place,
+) -> Result<Established, DialError> {
+    let handshake = async {
+        // Nothing is computed, and no buffer is held, for a connection that says nothing.
+        let first = stream.peek(&mut [0]).await;
+        if first.map_err(|error| HandshakeError::Failed(error.to_string()))? > 0 {
+            place.on_first_byte();
+        }
+        gate.tls.accept(Buffered::new(stream, Rc::clone(&gate.shared().buffers))).await
+    };
+    let accepted = gate.shared().clock.within(gate.shared().rules.deadlines.handshake, handshake).await;
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
     let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.

@@ -2,11 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use kith_common::link::limits::Limits;
-use kith_common::link::places::Places;
+use kith_common::link::limits::{Limits, Refusal};
+use kith_common::link::lobby::LobbyId;
+use kith_common::link::places::{Place, Places};
 use kith_common::link::reason::CloseReason;
+use kith_common::time::Instant;
 
 use super::LinkId;
 use super::state::Link;
@@ -15,6 +18,8 @@ use super::wake::Wake;
 /// All links of the thread; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Registry {
     pub(crate) places: Places,
+    /// Wakes each connection that has not said hello when it is to make room; bounded by the places
+    lobby: RefCell<BTreeMap<LobbyId, Rc<Wake>>>,
     /// Those that commands can name; bounded by the places
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
     /// Links whose tasks run, those with last words included
@@ -27,11 +32,28 @@ impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             places: Places::new(limits),
+            lobby: RefCell::default(),
             links: RefCell::default(),
             running: Cell::new(0),
             ended: Wake::default(),
             link_count: Cell::new(0),
         }
+    }
+
+    /// A place for a connection that has not said hello, and what is woken when it must make room
+    pub(crate) fn enter(self: &Rc<Self>, now: Instant, ip: Option<IpAddr>) -> Result<(Visitor, Rc<Wake>), Refusal> {
+        let place = self.places.pending(now, ip);
+        // Whoever comes in vain may still have shown that others are overdue.
+        while let Some(gone) = self.places.poll_put_out() {
+            if let Some(put_out) = self.lobby.borrow_mut().remove(&gone) {
+                put_out.wake();
+            }
+        }
+        let (place, put_out) = (place?, Rc::<Wake>::default());
+        if let Some(id) = place.lobby_id() {
+            self.lobby.borrow_mut().insert(id, Rc::clone(&put_out));
+        }
+        Ok((Visitor { registry: Rc::clone(self), place }, put_out))
     }
 
     /// A number that no link had
@@ -74,6 +96,20 @@ impl Registry {
                 return;
             }
             self.ended.woken().await;
+        }
+    }
+}
+
+/// A connection that has not said hello; its place and what would wake it are given back when dropped
+pub(crate) struct Visitor {
+    registry: Rc<Registry>,
+    pub(crate) place: Place,
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        if let Some(id) = self.place.lobby_id() {
+            self.registry.lobby.borrow_mut().remove(&id);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tasks of one link share: its core, and how they wake each other.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kith_common::id::Key;
@@ -18,6 +19,7 @@ use super::{LinkId, Opened};
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) key: Key,
+    pub(crate) ip: Option<IpAddr>,
     /// Borrowed within one call, never across an await
     pub(crate) core: RefCell<open::Link>,
     /// Wakes the writer
@@ -35,6 +37,7 @@ impl Link {
         Self {
             id: opened.link,
             key: opened.key,
+            ip: opened.remote_ip,
             core: RefCell::new(open::Link::new(
                 &shared.rules,
                 opened.hello.purpose,

@@ -142,11 +142,14 @@ impl World {
         if let Some(conn) = self.net.conn_mut(id) {
             conn.end_mut(Side::Listener).life = life;
         }
-        let place = match self.node(listener).places.pending(Some(IpAddr::V4(ip_of(dialler.node)))) {
+        let ip = Some(IpAddr::V4(ip_of(dialler.node)));
+        let place = match self.node(listener).places.pending(self.local(listener), ip) {
             Ok(place) => place,
             // Whoever has no place for a stream drops it without a word.
             Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
         };
+        // Its handshake is done, so that it has spoken, and nobody here comes and is silent.
+        place.on_first_byte();
         if let Err(error) = check_key(&own, wanted.as_ref(), &proved) {
             return self.fail_dial(id, &error);
         }

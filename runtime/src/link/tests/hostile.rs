@@ -89,13 +89,24 @@ async fn connection_that_says_nothing_is_dropped_in_time() {
 }
 
 #[tokio::test]
-async fn handshakes_over_the_limit_are_dropped_at_once() {
-    let a = Node::start_with(1, |config| config.limits.pending_max = 2).await;
-    let _waiting = (tcp(&a).await, tcp(&a).await);
-    let mut third = tcp(&a).await;
-    let read = tokio::time::timeout(DEADLINE, third.read(&mut [0; 100])).await.unwrap();
+async fn silent_connection_makes_room_for_whoever_comes() {
+    let mut a =
+        Node::start_with(1, |config| (config.limits.pending_max, config.limits.pending_reserved) = (2, 0)).await;
+    let (mut first, _second) = (tcp(&a).await, tcp(&a).await);
+    let (_raw, _) = Raw::open(2, &mut a).await;
+    let read = tokio::time::timeout(DEADLINE, first.read(&mut [0; 100])).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
     assert_eq!(a.counts().refused_connections, 1);
+}
+
+#[tokio::test]
+async fn connection_that_has_sent_something_keeps_its_place_and_others_are_refused() {
+    let a = Node::start_with(1, |config| (config.limits.pending_max, config.limits.pending_reserved) = (1, 0)).await;
+    let speaks = Raw::connect(2, &a).await;
+    let mut refused = tcp(&a).await;
+    let read = tokio::time::timeout(DEADLINE, refused.read(&mut [0; 100])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)));
+    drop(speaks);
 }
 
 #[tokio::test]
