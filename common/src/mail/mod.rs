@@ -313,7 +313,7 @@ impl Mail {
 
     /// Sends again whatever was waited for long enough, and ends what has had its time; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.outbox.handle_timeout(now);
+        self.outbox.handle_timeout(now, self.is_home_up);
     }
 
     /// When to call [`Self::handle_timeout`]

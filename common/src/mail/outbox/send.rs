@@ -49,6 +49,8 @@ pub(super) struct Sent {
 pub(super) enum Trouble {
     Undeliverable(Cause),
     NoFirstHop,
+    /// Nobody replied, and nobody gave it back: somebody on the way may drop what it should forward
+    Silence,
 }
 
 impl From<Trouble> for Reason {
@@ -56,6 +58,7 @@ impl From<Trouble> for Reason {
         match trouble {
             Trouble::Undeliverable(cause) => Self::Undeliverable(cause),
             Trouble::NoFirstHop => Self::NoFirstHop,
+            Trouble::Silence => Self::NoReply,
         }
     }
 }

@@ -56,11 +56,12 @@ fn told(output: &OutboxOutput) -> String {
 struct One {
     outbox: Outbox,
     now: Instant,
+    is_home_up: bool,
 }
 
 impl One {
     fn new() -> Self {
-        let mut one = Self { outbox: Outbox::default(), now: at(0) };
+        let mut one = Self { outbox: Outbox::default(), now: at(0), is_home_up: true };
         one.outbox.handle_send(at(0), ID, name("heidi"), PING);
         assert_eq!(one.told(), ["resolve heidi"]);
         one
@@ -111,7 +112,7 @@ impl One {
     fn wakes_at(&mut self, millis: u64) -> Vec<String> {
         assert_eq!(self.outbox.next_timeout(), Some(at(millis)));
         self.now = at(millis);
-        self.outbox.handle_timeout(self.now);
+        self.outbox.handle_timeout(self.now, self.is_home_up);
         self.told()
     }
 }
@@ -166,8 +167,9 @@ fn reply_counts_by_its_name_where_no_key_is_known() {
 }
 
 #[test]
-fn silence_is_answered_by_resends_over_other_first_hops_and_ends_with_408() {
+fn silence_without_a_supernode_is_answered_by_resends_over_other_first_hops_and_ends_with_408() {
     let mut one = One::sent();
+    one.is_home_up = false;
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
     one.via(2, 2);
     assert_eq!(one.wakes_at(1_500), ["transmit 3 to a not 1,2"]);
@@ -177,6 +179,47 @@ fn silence_is_answered_by_resends_over_other_first_hops_and_ends_with_408() {
     assert_eq!(one.wakes_at(7_500), ["transmit 5 to a not 1,2,3"]);
     assert_eq!(one.wakes_at(10_000), ["408 no reply in time after 5"]);
     assert_eq!(one.outbox.next_timeout(), None);
+}
+
+#[test]
+fn silence_to_two_transmissions_is_looked_up_anew_and_relayed() {
+    let mut one = One::sent();
+    assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
+    one.via(2, 2);
+    assert_eq!(one.wakes_at(1_500), ["resolve heidi anew"]);
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 3 to a"]);
+    assert_eq!(one.wakes_at(3_500), ["resolve heidi anew"]);
+    assert_eq!(one.found(true, Ok(THERE)), ["transmit 4 to b not "], "it is elsewhere now");
+    assert_eq!(one.wakes_at(7_500), ["resolve heidi anew"]);
+    assert_eq!(one.found(true, Ok(THERE)), ["relay 5 to b"]);
+    assert_eq!(one.wakes_at(10_000), ["408 no reply in time after 5"]);
+}
+
+#[test]
+fn silence_that_nobody_can_relay_goes_on_by_the_mesh() {
+    let mut one = One::sent();
+    one.wakes_at(500);
+    one.via(2, 2);
+    one.wakes_at(1_500);
+    assert_eq!(one.found(true, Err(Status::Unavailable)), ["transmit 3 to a not 1,2"]);
+    one.via(3, 3);
+    one.wakes_at(3_500);
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 4 to a"]);
+    let no_home = one.undeliverable(4, Status::Unavailable, Cause::NoSession);
+    assert_eq!(no_home, ["transmit 5 to a not 1,2,3"], "the receiver has no home link at present");
+    one.via(5, 1);
+    one.wakes_at(7_500);
+    assert_eq!(one.found(true, Ok(HERE)), ["relay 6 to a"]);
+    assert_eq!(one.unsent(6), ["transmit 7 to a not 1,2,3"], "the supernode has just gone away");
+    assert_eq!(one.wakes_at(10_000), ["408 no reply in time after 7"]);
+}
+
+#[test]
+fn mesh_has_its_turn_while_the_supernode_is_silent_too() {
+    let mut one = One::sent();
+    one.wakes_at(500);
+    assert_eq!(one.wakes_at(1_500), ["resolve heidi anew"]);
+    assert_eq!(one.wakes_at(3_500), ["transmit 3 to a not 1"]);
 }
 
 #[test]
@@ -353,6 +396,7 @@ fn congestion_waits_for_the_next_resend() {
 fn undeliverable_without_a_supernode_is_tried_three_times_and_ends_with_503() {
     let mut one = One::sent();
     let expected = "503 no neighbour was left to try, and no supernode could help after 3";
+    one.is_home_up = false;
     for (packet, wakes, told) in [(1, 500, "transmit 2 to a not 1"), (2, 1_500, "transmit 3 to a not 1,2")] {
         assert_eq!(one.undeliverable(packet, Status::Unavailable, Cause::NoCandidate), ["resolve heidi anew"]);
         assert!(one.found(true, Err(Status::Unavailable)).is_empty());
@@ -366,6 +410,7 @@ fn undeliverable_without_a_supernode_is_tried_three_times_and_ends_with_503() {
 #[test]
 fn relay_that_fails_is_tried_three_times_and_ends_with_503() {
     let mut one = One::sent();
+    one.is_home_up = false;
     for round in 0..3_u8 {
         let packet = 2 * round + 1;
         one.undeliverable(packet.into(), Status::Unavailable, Cause::NoCandidate);
@@ -460,6 +505,7 @@ fn transmissions_end_at_their_bound_and_the_send_with_408() {
 #[test]
 fn late_answer_about_an_early_packet_changes_only_whom_to_avoid() {
     let mut one = One::new();
+    one.is_home_up = false;
     assert_eq!(one.found(false, Ok(HERE)), ["transmit 1 to a not "]);
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not "]);
     one.via(1, 1);

@@ -84,7 +84,7 @@ impl World {
             Input::Lost(neighbour) => outbox.handle_first_hop_lost(now, hop(neighbour.into())),
             Input::Pass(millis) => {
                 self.now = self.now + Duration::from_millis(millis.into());
-                outbox.handle_timeout(self.now);
+                outbox.handle_timeout(self.now, millis % 2 == 0);
             }
         }
     }
@@ -129,7 +129,7 @@ proptest! {
         }
         while let Some(wakes) = world.outbox.next_timeout() {
             world.now = world.now.max(wakes);
-            world.outbox.handle_timeout(world.now);
+            world.outbox.handle_timeout(world.now, true);
             world.drain();
         }
         prop_assert_eq!(world.begun, world.ended);
