@@ -129,7 +129,6 @@ mutants! {
     NeverResends "never-resends" = "a message that nobody replies to is not sent again",
     SameFirstHop "same-first-hop" = "a message that is sent again goes by the same first hop",
     NeverRelays "never-relays" = "the supernode is not asked to relay what the mesh cannot deliver",
-    SilenceNeverRelayed "silence-never-relayed" = "what nobody replies to is sent by the mesh for ever, whoever drops it there",
     FateTwice "fate-twice" = "the fate of a message is reported twice",
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kith_common::id::Name;
-use kith_common::mail::{self, Arrival, Kept, Seen, Totals};
+use kith_common::mail::{self, Arrival, Kept, Totals};
 use kith_common::names::RECORDS_MAX;
 use kith_common::wire;
 use kith_common::wire::session::Record;
@@ -109,7 +109,7 @@ impl InboxFile {
 
     fn open_with(path: &Path, bytes_max: u64, opener: Opener) -> Result<Self, InboxError> {
         let path = path.to_owned();
-        let policy = mail::Inbox::new(bytes_max, Seen::new(), Totals::default());
+        let policy = mail::Inbox::new(bytes_max);
         let mut inbox = Self { path, opener, db: None, policy, bytes_max, totals: watch::Sender::default() };
         inbox.connect(true)?;
         Ok(inbox)
@@ -135,7 +135,8 @@ impl InboxFile {
         if plan.is_empty() {
             return Ok(plan.kept().to_vec());
         }
-        self.write(|transaction| store(transaction, batch, &plan))?;
+        let forgotten = self.policy.forgotten().to_vec();
+        self.write(|transaction| store(transaction, batch, &plan, &forgotten))?;
         let kept = self.policy.handle_stored(plan);
         self.totals.send_replace(self.policy.totals());
         Ok(kept)
@@ -183,9 +184,9 @@ impl InboxFile {
                 self.write(|transaction| remove(transaction, sequences))
             }
             removed => removed,
-        };
-        let (messages, bytes) = removed?;
-        self.policy.handle_removed(messages, bytes);
+        }?;
+        let messages = removed.len() as u64;
+        self.policy.handle_removed(removed);
         self.totals.send_replace(self.policy.totals());
         Ok(messages)
     }
@@ -260,11 +261,10 @@ impl InboxFile {
     /// Opens the file and takes over what is in it
     fn connect(&mut self, check: bool) -> Result<(), InboxError> {
         let db = (self.opener)(check).map_err(|fault| fault.at(&self.path))?;
-        let loaded = prepare(&db).and_then(|()| load(&db.begin_read()?));
-        let (seen, totals) = loaded.map_err(|fault| self.failed(fault))?;
+        let loaded = prepare(&db).and_then(|()| load(&db.begin_read()?, self.bytes_max));
+        self.policy = loaded.map_err(|fault| self.failed(fault))?;
         self.db = Some(db);
-        self.policy = mail::Inbox::new(self.bytes_max, seen, totals);
-        self.totals.send_replace(totals);
+        self.totals.send_replace(self.policy.totals());
         Ok(())
     }
 

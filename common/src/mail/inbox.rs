@@ -7,7 +7,9 @@
 //! The policy stands where the disk is written and not where packets come in, as only there is it known in which order
 //! messages become durable, and what was read meanwhile.
 
-use super::seen::{Check, Fingerprint, Seen};
+use std::collections::BTreeMap;
+
+use super::seen::{Check, Fingerprint, Seen, SenderTag};
 use crate::status::Status;
 
 /// What a message is counted as beyond its bytes: ids, name, time and its share of the index
@@ -38,7 +40,7 @@ pub enum Kept {
     },
     /// It was kept before; receipt it again
     Duplicate,
-    /// There is no room until others are read; send it again later
+    /// There is no room, or its sender has its share of it, until others are read; send it again later
     Full,
     /// It would not even fit into an empty in-box
     TooLarge,
@@ -58,7 +60,7 @@ impl Kept {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::New { .. } | Self::Duplicate => "",
-            Self::Full => "the receiver's in-box is full: its owner has to read some messages first",
+            Self::Full => "the receiver's in-box has no more room for you: its owner has to read some messages first",
             Self::TooLarge => "larger than the receiver's whole in-box",
         }
     }
@@ -110,8 +112,11 @@ impl Totals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     kept: Vec<Kept>,
-    new: Vec<Fingerprint>,
+    /// Each with its sequence
+    new: Vec<(u64, Fingerprint)>,
     totals: Totals,
+    /// What senders have with it, as far as that changes
+    shares: BTreeMap<SenderTag, u64>,
 }
 
 impl Plan {
@@ -127,17 +132,42 @@ impl Plan {
 }
 
 /// What is in the in-box, as far as the policy is concerned: at most so many bytes, overheads included
+///
+/// A sender may have as much as it leaves free. So one alone has half of it at most, a second one half of the rest, and
+/// whoever comes next still finds room, however much the others send.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     seen: Seen,
     totals: Totals,
+    /// Bytes that each sender has in it, overheads included: at most as many senders as there are messages
+    shares: BTreeMap<SenderTag, u64>,
     bytes_max: u64,
+    /// Sequences that the window has forgotten, and the disk may forget
+    forgotten: Vec<u64>,
 }
 
 impl Inbox {
-    /// An in-box with the messages that the disk holds, and those that were `seen`
-    pub const fn new(bytes_max: u64, seen: Seen, totals: Totals) -> Self {
-        Self { seen, totals, bytes_max }
+    /// An empty in-box
+    pub fn new(bytes_max: u64) -> Self {
+        Self { seen: Seen::new(), totals: Totals::default(), shares: BTreeMap::new(), bytes_max, forgotten: Vec::new() }
+    }
+
+    /// What the disk holds: the sequences and fingerprints of messages that were kept, the oldest first, and the
+    /// senders and lengths of those that are there
+    pub fn restore(
+        bytes_max: u64,
+        seen: impl IntoIterator<Item = (u64, Fingerprint)>,
+        held: impl IntoIterator<Item = (SenderTag, u64)>,
+    ) -> Self {
+        let mut inbox = Self::new(bytes_max);
+        let mut last = 0;
+        (inbox.seen, inbox.forgotten) = Seen::restore(seen.into_iter().inspect(|(sequence, _)| last = *sequence));
+        inbox.totals.last = last;
+        for (sender, bytes) in held {
+            inbox.totals.add(bytes);
+            *inbox.shares.entry(sender).or_default() += bytes + OVERHEAD_BYTES;
+        }
+        inbox
     }
 
     /// How full it is
@@ -152,7 +182,7 @@ impl Inbox {
 
     /// Decides on each message, as if those before it were kept already; nothing changes
     pub fn plan(&self, offers: impl IntoIterator<Item = Offer>) -> Plan {
-        let mut plan = Plan { kept: Vec::new(), new: Vec::new(), totals: self.totals };
+        let mut plan = Plan { kept: Vec::new(), new: Vec::new(), totals: self.totals, shares: BTreeMap::new() };
         for offer in offers {
             let kept = self.plan_one(&offer, &mut plan);
             plan.kept.push(kept);
@@ -160,34 +190,54 @@ impl Inbox {
         plan
     }
 
-    /// The new messages of a plan, made since the last change, are durable; returns what became of all in it
+    /// Sequences of the window that are to go from the disk with the next messages that are stored
+    pub fn forgotten(&self) -> &[u64] {
+        &self.forgotten
+    }
+
+    /// The new messages of a plan, made since the last change, are durable, and what was [`Inbox::forgotten`] is gone from
+    /// the disk; returns what became of all in the plan
     pub fn handle_stored(&mut self, plan: Plan) -> Vec<Kept> {
-        for fingerprint in plan.new {
-            self.seen.insert(fingerprint);
-        }
+        let forgotten =
+            plan.new.into_iter().filter_map(|(sequence, fingerprint)| self.seen.insert(sequence, fingerprint));
+        self.forgotten = forgotten.collect();
         self.totals = plan.totals;
+        self.shares.extend(plan.shares);
         plan.kept
     }
 
-    /// So many messages were read and are gone, which counted as so many bytes, overheads included
-    pub const fn handle_removed(&mut self, messages: u64, bytes: u64) {
-        self.totals.messages = self.totals.messages.saturating_sub(messages);
-        self.totals.bytes = self.totals.bytes.saturating_sub(bytes);
+    /// Messages were read and are gone, each of a sender and with so many bytes of content
+    pub fn handle_removed(&mut self, removed: impl IntoIterator<Item = (SenderTag, u64)>) {
+        for (sender, bytes) in removed {
+            let cost = bytes + OVERHEAD_BYTES;
+            self.totals.messages = self.totals.messages.saturating_sub(1);
+            self.totals.bytes = self.totals.bytes.saturating_sub(cost);
+            if let Some(share) = self.shares.get_mut(&sender) {
+                *share = share.saturating_sub(cost);
+                if *share == 0 {
+                    self.shares.remove(&sender);
+                }
+            }
+        }
     }
 
     fn plan_one(&self, offer: &Offer, plan: &mut Plan) -> Kept {
-        if self.seen.check(&offer.fingerprint) == Check::Duplicate || plan.new.contains(&offer.fingerprint) {
+        let is_planned = plan.new.iter().any(|(_, new)| *new == offer.fingerprint);
+        if self.seen.check(&offer.fingerprint) == Check::Duplicate || is_planned {
             return Kept::Duplicate;
         }
         if offer.cost() > self.bytes_max {
             return Kept::TooLarge;
         }
-        if plan.totals.bytes + offer.cost() > self.bytes_max {
+        let sender = offer.fingerprint.sender();
+        let held = plan.shares.get(&sender).or_else(|| self.shares.get(&sender)).copied().unwrap_or_default();
+        if plan.totals.bytes + held + offer.cost() > self.bytes_max {
             return Kept::Full;
         }
-        plan.new.push(offer.fingerprint);
+        plan.shares.insert(sender, held + offer.cost());
         plan.totals.add(offer.bytes);
         plan.totals.last += 1;
+        plan.new.push((plan.totals.last, offer.fingerprint));
         Kept::New { sequence: plan.totals.last }
     }
 }
@@ -203,7 +253,7 @@ mod tests {
     }
 
     fn empty() -> Inbox {
-        Inbox::new(ROOM, Seen::new(), Totals::default())
+        Inbox::new(ROOM)
     }
 
     fn keep(inbox: &mut Inbox, offers: &[Offer]) -> Vec<Kept> {
@@ -217,7 +267,7 @@ mod tests {
         let kept = keep(&mut inbox, &[offer(1, 1), offer(1, 1), offer(2, 1)]);
         assert_eq!(kept, [Kept::New { sequence: 1 }, Kept::Duplicate, Kept::New { sequence: 2 }]);
         assert!(kept.iter().all(|kept| kept.status() == Status::Delivered && kept.reason().is_empty()));
-        inbox.handle_removed(2, 2 * (1 + OVERHEAD_BYTES));
+        inbox.handle_removed([(offer(1, 1).fingerprint.sender(), 1), (offer(2, 1).fingerprint.sender(), 1)]);
         let again = inbox.plan([offer(1, 1), offer(2, 1)]);
         assert!(again.is_empty() && again.kept() == [Kept::Duplicate; 2], "read or not");
         assert_eq!(inbox.totals(), Totals { messages: 0, bytes: 0, last: 2 });
@@ -238,9 +288,41 @@ mod tests {
         let kept = keep(&mut inbox, &[offer(1, 4_000), offer(2, 4_000), offer(3, 4_000), offer(4, 100)]);
         assert_eq!((kept[2], kept[3]), (Kept::Full, Kept::New { sequence: 3 }), "a small one still fits");
         assert_eq!((Kept::Full.status(), Kept::Full.reason().is_empty()), (Status::SlowDown, false));
-        inbox.handle_removed(1, 4_000 + OVERHEAD_BYTES);
+        inbox.handle_removed([(offer(1, 0).fingerprint.sender(), 4_000)]);
         assert_eq!(keep(&mut inbox, &[offer(3, 4_000)]), [Kept::New { sequence: 4 }]);
         assert!(inbox.totals().bytes <= ROOM);
+    }
+
+    #[test]
+    fn one_sender_never_fills_the_in_box_and_has_its_share_again_once_it_is_read() {
+        let of = |sender: u8, n: u8| {
+            let mut fingerprint = [sender; 16];
+            fingerprint[15] = n;
+            Offer { fingerprint: Fingerprint(fingerprint), bytes: 744 }
+        };
+        let mut inbox = empty();
+        let kept = keep(&mut inbox, &(0..10).map(|n| of(1, n)).collect::<Vec<_>>());
+        let taken = |kept: &[Kept]| kept.iter().filter(|kept| matches!(kept, Kept::New { .. })).count();
+        assert_eq!((taken(&kept), kept[5]), (5, Kept::Full), "half of ten thousand bytes");
+        let kept = keep(&mut inbox, &(0..10).map(|n| of(2, n)).collect::<Vec<_>>());
+        assert_eq!(taken(&kept), 3, "half of what is left, and the message that is over it");
+        assert_eq!(taken(&keep(&mut inbox, &[of(3, 0)])), 1, "and there is room for a third");
+        inbox.handle_removed((0..5).map(|_| (of(1, 0).fingerprint.sender(), 744)));
+        assert_eq!(taken(&keep(&mut inbox, &[of(1, 11)])), 1);
+        let held = [(1, 1), (2, 3), (3, 1)].map(|(sender, n)| (of(sender, 0).fingerprint.sender(), n * 1_000));
+        assert_eq!(inbox.shares, BTreeMap::from(held));
+        inbox.handle_removed([(of(3, 0).fingerprint.sender(), 744)]);
+        assert_eq!(inbox.shares.len(), 2, "whoever has nothing there is forgotten");
+    }
+
+    #[test]
+    fn restored_in_box_counts_what_the_disk_holds() {
+        let sender = SenderTag(7);
+        let seen = [(3, Fingerprint([1; 16])), (9, Fingerprint([2; 16]))];
+        let inbox = Inbox::restore(ROOM, seen, [(sender, 4_000), (sender, 0)]);
+        assert_eq!(inbox.totals(), Totals { messages: 2, bytes: 4_000 + 2 * OVERHEAD_BYTES, last: 9 });
+        assert_eq!(inbox.shares, BTreeMap::from([(sender, 4_000 + 2 * OVERHEAD_BYTES)]));
+        assert_eq!(inbox.plan([offer(1, 1)]).kept(), [Kept::Duplicate]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
 pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
-pub use self::seen::{Fingerprint, SEEN_MAX, Seen};
+pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
 pub use self::traces::{Place, Stop, Trace};
 
 use self::arrivals::{Arrivals, Arrived};

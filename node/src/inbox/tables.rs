@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kith_common::id::{Address, Key, MessageId};
-use kith_common::mail::{Arrival, Fingerprint, Kept, OVERHEAD_BYTES, Plan, SEEN_MAX, Seen, Totals};
+use kith_common::mail::{Arrival, Fingerprint, Inbox, Kept, Plan, SenderTag};
 use kith_runtime::files;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
 use super::error::{FORMAT, Fault};
@@ -88,45 +88,53 @@ fn check_format(bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-pub(super) fn load(transaction: &ReadTransaction) -> Result<(Seen, Totals), Fault> {
-    let (mut seen, mut totals) = (Vec::new(), Totals::default());
+pub(super) fn load(transaction: &ReadTransaction, bytes_max: u64) -> Result<Inbox, Fault> {
+    let (mut seen, mut held) = (Vec::new(), Vec::new());
     for row in transaction.open_table(SEEN)?.iter()? {
         let (sequence, fingerprint) = row?;
-        seen.push(Fingerprint(*fingerprint.value()));
-        totals.last = sequence.value();
+        seen.push((sequence.value(), Fingerprint(*fingerprint.value())));
     }
     for row in transaction.open_table(MESSAGES)?.iter()? {
-        totals.add(row?.1.value().5.len() as u64);
+        let (_, row) = row?;
+        let (_, _, key, _, _, bytes) = row.value();
+        held.push((SenderTag::of(&Key(*key)), bytes.len() as u64));
     }
-    Ok((Seen::restore(seen), totals))
+    Ok(Inbox::restore(bytes_max, seen, held))
 }
 
-pub(super) fn store(transaction: &WriteTransaction, batch: &[Incoming], plan: &Plan) -> Result<(), Fault> {
+/// Stores what is new in a plan, and erases those of the window that are `forgotten`
+pub(super) fn store(
+    transaction: &WriteTransaction,
+    batch: &[Incoming],
+    plan: &Plan,
+    forgotten: &[u64],
+) -> Result<(), Fault> {
     let mut messages = transaction.open_table(MESSAGES)?;
     let mut seen = transaction.open_table(SEEN)?;
+    for sequence in forgotten {
+        seen.remove(sequence)?;
+    }
     for (Incoming { message, received }, kept) in batch.iter().zip(plan.kept()) {
         let Kept::New { sequence } = kept else { continue };
         let (id, from, key) = (&message.id.0, message.from.as_str(), &message.key.0);
         messages.insert(sequence, (id, from, key, message.address.0, micros(*received), &*message.bytes))?;
         seen.insert(sequence, &message.offer().fingerprint.0)?;
-        if seen.len()? > SEEN_MAX as u64 {
-            seen.pop_first()?;
-        }
     }
     Ok(())
 }
 
 /// Removes the messages that are there; how many those were, and their bytes with their overheads
-pub(super) fn remove(transaction: &WriteTransaction, sequences: &[u64]) -> Result<(u64, u64), Fault> {
+/// Removes messages; of each that was there, whose it was and how long
+pub(super) fn remove(transaction: &WriteTransaction, sequences: &[u64]) -> Result<Vec<(SenderTag, u64)>, Fault> {
     let mut table = transaction.open_table(MESSAGES)?;
-    let (mut messages, mut bytes) = (0, 0);
+    let mut removed = Vec::new();
     for sequence in sequences {
         if let Some(row) = table.remove(sequence)? {
-            messages += 1;
-            bytes += row.value().5.len() as u64 + OVERHEAD_BYTES;
+            let (_, _, key, _, _, bytes) = row.value();
+            removed.push((SenderTag::of(&Key(*key)), bytes.len() as u64));
         }
     }
-    Ok((messages, bytes))
+    Ok(removed)
 }
 
 pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, u64, &[u8])) -> Result<Stored, Fault> {

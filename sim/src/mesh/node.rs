@@ -11,7 +11,7 @@ use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
 use kith_common::link::places::{Place, Places};
-use kith_common::mail::{Inbox, Kept, NotStored, Offer, Seen, Totals};
+use kith_common::mail::{Inbox, Kept, NotStored, Offer, SenderTag};
 use kith_common::peer::Peer;
 use kith_common::routing::forward::{Allowance, Forwarder};
 use kith_common::session::admission::AdmissionConfig;
@@ -136,6 +136,8 @@ pub struct PeerDisk {
     /// Where names were, each with the time of day when that was learnt
     pub names: BTreeMap<Name, (Record, Instant)>,
     inbox: Inbox,
+    /// What is in the in-box: whose, and how long
+    unread: Vec<(SenderTag, u64)>,
     /// Whether it takes nothing any more
     pub is_full: bool,
 }
@@ -152,7 +154,8 @@ impl PeerDisk {
             boot: 0,
             network: None,
             names: BTreeMap::new(),
-            inbox: Inbox::new(INBOX_BYTES_MAX, Seen::new(), Totals::default()),
+            inbox: Inbox::new(INBOX_BYTES_MAX),
+            unread: Vec::new(),
             is_full: false,
         }
     }
@@ -163,19 +166,22 @@ impl PeerDisk {
         if self.is_full && !plan.is_empty() {
             return Err(NotStored::DiskFull);
         }
-        self.inbox.handle_stored(plan).pop().ok_or(NotStored::DiskFailed)
+        let kept = self.inbox.handle_stored(plan).pop().ok_or(NotStored::DiskFailed)?;
+        if matches!(kept, Kept::New { .. }) {
+            self.unread.push((offer.fingerprint.sender(), offer.bytes));
+        }
+        Ok(kept)
     }
 
-    /// A process opens the in-box as it lies on the disk, as [`Seen::restore`] would find it there
+    /// A process opens the in-box as it lies on the disk, as [`Inbox::restore`] would find it there
     pub fn reopen(&mut self) {
-        let seen = Seen::restore(self.inbox.seen().iter().copied());
-        self.inbox = Inbox::new(INBOX_BYTES_MAX, seen, self.inbox.totals());
+        let seen: Vec<_> = self.inbox.seen().iter().collect();
+        self.inbox = Inbox::restore(INBOX_BYTES_MAX, seen, self.unread.iter().copied());
     }
 
     /// Its owner reads all messages
     pub fn read_all(&mut self) {
-        let Totals { messages, bytes, .. } = self.inbox.totals();
-        self.inbox.handle_removed(messages, bytes);
+        self.inbox.handle_removed(self.unread.drain(..));
     }
 }
 

@@ -99,8 +99,13 @@ impl World {
         }
         self.processors.shake_hands(false);
         let until = self.now() + Deadlines::default().handshake;
-        match self.node(listener).places.pending(Some(IpAddr::V4(ip_of(dialler.node)))) {
-            Ok(place) => drop(self.node_mut(listener).accepting.insert(id, place)),
+        let ip = Some(IpAddr::V4(ip_of(dialler.node)));
+        match self.node(listener).places.pending(self.local(listener), ip) {
+            Ok(place) => {
+                // What the dialler says first lies there already, whenever this process comes to read it.
+                place.on_first_byte();
+                drop(self.node_mut(listener).accepting.insert(id, place));
+            }
             Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
         }
         if let Some(conn) = self.net.conn_mut(id) {

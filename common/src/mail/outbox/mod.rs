@@ -26,15 +26,17 @@
 //! became of the packet may be told later, and other inputs may come between: until then it counts as one that left.
 
 mod fate;
+mod output;
 mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use self::fate::{Fate, Reason};
+pub(super) use self::output::{Ignored, OutboxOutput, Target};
 
 use self::send::{Send, Sent, Trouble};
-use crate::id::{Address, Key, MessageId, Name};
+use crate::id::{Address, MessageId, Name};
 use crate::mutant::{self, Mutant};
 use crate::names;
 use crate::status::Status;
@@ -62,61 +64,6 @@ const SILENT_MAX: u32 = 2;
 
 // A look-up that turns to the supernode, waits for its turn and floods in vain leaves time for a transmission.
 const _: () = assert!(names::ANSWER_TIMEOUT.as_millis() < SEND_TIMEOUT.as_millis());
-
-/// What the out-box wants of the mail around it
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum OutboxOutput {
-    /// Find out where `name` is; answer with [`Outbox::handle_resolved`]
-    Resolve {
-        name: Name,
-        /// Whether an answer from memory will not do, because one has just failed
-        fresh: bool,
-    },
-    /// Put [`Outbox::message`] into a packet of its own and hand it to a neighbour
-    Transmit {
-        id: MessageId,
-        /// Counts up from 1
-        transmission: u8,
-        destination: Address,
-        /// Neighbours that it was handed to before: any other is better
-        avoid: Vec<Address>,
-    },
-    /// Put [`Outbox::message`] into a packet of its own and hand it to the supernode in a relay frame
-    Relay {
-        id: MessageId,
-        /// Counts up, together with those through the mesh
-        transmission: u8,
-        destination: Address,
-    },
-    /// The end of a send; there is no other
-    Done(Fate),
-}
-
-/// Where a name is, as far as is known
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// Where packets go
-    pub(super) address: Address,
-    /// The key whose reply counts; `None`: any that shows a grant of that name
-    pub(super) key: Option<Key>,
-}
-
-/// A reply or a report that changes nothing, and why
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ignored {
-    /// No send waits for it: it came too late, twice, or unasked
-    #[error("no send waits for it")]
-    Unknown,
-    /// Whoever replied has another name than the receiver
-    #[error("it comes from another name")]
-    OtherName,
-    /// Whoever replied has the name but not the key
-    #[error("it comes from another key")]
-    OtherKey,
-    /// The report names another destination than the packet had
-    #[error("it names another destination")]
-    OtherDestination,
-}
 
 /// Every send from its beginning to its fate
 #[derive(Debug, Default)]
@@ -420,7 +367,7 @@ impl Outbox {
             return self.finish(now, &id, Status::TimedOut, Reason::NoReply);
         }
         send.timeouts += 1;
-        let is_met_with_silence = send.timeouts >= SILENT_MAX && !mutant::is(Mutant::SilenceNeverRelayed);
+        let is_met_with_silence = send.timeouts >= SILENT_MAX;
         // A look-up that is under way already has the mesh's next turn meanwhile: its supernode may be silent too.
         if !is_met_with_silence || !is_home_up || send.looking_up.is_some() || send.target.is_none() {
             return self.transmit(now, id, "no reply yet");
