@@ -118,6 +118,16 @@ fn slug(heading: &str) -> String {
 }
 
 #[test]
+fn least_rust_that_the_pages_name_is_the_manifests() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let least = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        assert!(text.contains(&format!("{least} or newer")), "{page} names another Rust than {least}");
+    }
+}
+
+#[test]
 fn links_lead_to_files_and_headings_that_are_there() {
     let pages = pages();
     let headings: BTreeMap<&Path, BTreeSet<String>> =
