@@ -272,22 +272,24 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
     let proof = login.option(|login| login.take(32)).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, &sha256(&[golden.get("network secret")]));
     hmac::verify(&key, &tagged("kith/secret/1", &parts), proof).expect("the proof is wrong");
-    assert_eq!((login.u16(), login.u16(), login.option(|login| login.take(16))), (0, 7401, None));
+    assert_eq!((login.u16(), login.u16(), login.text()), (0, 1, "/ip4/192.0.2.7/tcp/7401"));
+    assert_eq!(login.option(|login| login.take(16)), None, "no session to resume");
     login.end();
 
     let mut granted = golden.body("login 05 supernode: Granted", 5);
     let grant = grant(&mut granted, &network);
     assert_eq!((grant.name.as_str(), grant.key.as_slice(), grant.epoch), ("alice", parts[2], (7, 3)));
     assert_eq!(granted.u32(), 30_000);
-    assert_eq!((granted.u64(), granted.u64(), granted.u8(), granted.u16()), (3, 2, 16, 1));
+    assert_eq!((granted.epoch(), granted.u64(), granted.u8(), granted.u16()), ((7, 3), 2, 16, 1));
     let bob = record(&mut granted);
+    assert_eq!(granted.u16(), 0, "from nobody is the peer parted");
     granted.end();
     assert_eq!((bob.name.as_str(), bob.key.as_slice(), bob.epoch), ("bob", golden.get("key of bob"), (7, 2)));
     assert_eq!(bob.locations, ["/ip4/192.0.2.8/tcp/7401"]);
 
     for (frame, kind) in [("login 06 peer: Renew", 7), ("login 07 supernode: Renewed", 8)] {
         let mut body = golden.body(frame, kind);
-        assert_eq!((body.array(), body.u64()), (grant.session, 3), "{frame}");
+        assert_eq!((body.array(), body.epoch()), (grant.session, (7, 3)), "{frame}");
         body.end();
     }
     let mut look_up = golden.body("login 08 peer: LookUp", 11);
@@ -339,8 +341,10 @@ fn link_in_the_transcript_is_one_that_both_sides_accept() {
     ] {
         assert_eq!(who.network, network);
         let mut table = golden.body(table, 16);
-        assert_eq!((table.u64(), table.u16()), (3, 1));
+        assert_eq!((table.epoch(), table.u16()), ((7, 3), 1));
         assert_eq!((table.u64(), table.u8(), table.text()), (other.address, 0, other.name.as_str()));
+        // Their link is just opening, so neither has seen the other yet.
+        assert_eq!((table.u16(), table.u64()), (1, other.address));
         table.end();
         let mut delta = golden.body(delta, 17);
         assert_eq!((delta.u16(), delta.u64(), delta.u8()), (1, other.address, 1));

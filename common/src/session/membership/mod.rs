@@ -435,8 +435,7 @@ impl Membership {
     /// A frame came in a wrong state: its sender is confused or means harm, so the link ends
     fn violate(&mut self, now: Instant, kind: FrameKind) {
         self.violations += 1;
-        let reason = format!("unexpected {kind:?} while {}", self.state.text());
-        let setback = Setback::new(Status::Malformed, reason);
+        let setback = Setback::new(Status::Malformed, format!("unexpected {kind:?} while {}", self.state.text()));
         match self.state {
             State::LoggedIn(_) => self.lose(now, setback, Again::Soon),
             _ => self.refuse(now, setback, Again::Soon),
