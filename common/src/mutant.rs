@@ -74,7 +74,6 @@ mutants! {
 
     // Neighbourhood.
     EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",
-    IncarnationIgnored "incarnation-ignored" = "the table of a log that was put back must have a larger index than those before",
     DropBeforeMake "drop-before-make" = "old links are closed before the new ones are up",
     OwnDialKept "own-dial-kept" = "of two dials that crossed each side keeps its own and closes the other's",
     DuplicatesKept "duplicates-kept" = "two links with one peer both stay",
@@ -125,7 +124,6 @@ mutants! {
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
 
     // Messages.
-    LossBeyondIgnored "loss-beyond-ignored" = "a message waits for its time though its first hop says that a link is down",
     NeverResends "never-resends" = "a message that nobody replies to is not sent again",
     SameFirstHop "same-first-hop" = "a message that is sent again goes by the same first hop",
     NeverRelays "never-relays" = "the supernode is not asked to relay what the mesh cannot deliver",
@@ -133,7 +131,6 @@ mutants! {
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
-    WindowNotRestored "window-not-restored" = "a receiver that starts again knows none of the messages that it has kept",
     BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",

@@ -228,7 +228,7 @@ impl Outbox {
     /// Sends younger than [`OVERDUE`] are left alone: most of them went elsewhere, and their replies are on the way.
     pub(super) fn handle_loss_beyond(&mut self, now: Instant, neighbour: Address) {
         let may_be_lost = |send: &Send| send.first_hop == Some(neighbour) && now - send.started >= OVERDUE;
-        let ids = self.sends.iter().filter(|(_, send)| may_be_lost(send) && !mutant::is(Mutant::LossBeyondIgnored));
+        let ids = self.sends.iter().filter(|(_, send)| may_be_lost(send));
         for id in ids.map(|(id, _)| *id).collect::<Vec<MessageId>>() {
             self.transmit(now, id, "a link beyond its first hop is lost");
         }
