@@ -1,7 +1,7 @@
 //! What arrives is what was sent, to the byte, and the result of a call is that call's.
 //!
 //! Source: a message's id stands for one content (docs/protocol.md, "Messages and their fates"). All contents of a run
-//! differ ([`crate::mesh::users::stamp`]), so bytes of another message are seen as such.
+//! differ (`stamp` in `mesh::users`), so bytes of another message are seen as such.
 
 use std::collections::BTreeMap;
 
