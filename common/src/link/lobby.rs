@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::crowd::{Crowd, Household};
-use super::limits::{Limits, Refusal};
+use super::limits::{Limits, Refusal, counted};
 use crate::time::Instant;
 
 /// A place in the lobby, numbered; a number is never used twice
@@ -85,7 +85,7 @@ impl Lobby {
     pub(super) fn begin(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<LobbyId, Refusal> {
         let household = Household::of(ip);
         let is_known = self.known.contains_key(&household);
-        let is_counted = ip.is_some_and(|ip| !ip.to_canonical().is_loopback());
+        let is_counted = counted(ip).is_some();
         if self.taken.len() * 2 >= self.limits.pending_max {
             self.put_out_overdue(now);
         }
