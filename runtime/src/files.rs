@@ -104,6 +104,26 @@ pub fn create_whole<T, E: From<io::Error>>(path: &Path, fill: impl FnOnce(File) 
     filled
 }
 
+/// What `open` makes of the file at `path`; where none is there, one is made out of what `fill` puts into an empty one,
+/// as by [`create_whole`]
+///
+/// So a file without bytes is none that a start was killed at: somebody, or a power cut, took what was in it.
+///
+/// # Errors
+/// That of `open` or `fill`, that of the system, or what `emptied` says of a file without bytes; the file is as it was.
+pub fn open_or_create<T, E: From<io::Error>>(
+    path: &Path,
+    open: impl FnOnce(File) -> Result<T, E>,
+    fill: impl FnOnce(File) -> Result<T, E>,
+    emptied: impl FnOnce() -> E,
+) -> Result<T, E> {
+    let file = match self::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return create_whole(path, fill),
+        file => file?,
+    };
+    if file.metadata()?.len() == 0 { Err(emptied()) } else { open(file) }
+}
+
 /// Replaces the file at `path`, if there is one, by one with these bytes: the old one or the new one is there
 ///
 /// On a full disk the bytes are written over the old ones, where they take no room that the file has not: a few bytes
@@ -238,6 +258,21 @@ mod tests {
         let failed = create_whole(&path, |_| Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull)));
         assert!(is_full(&failed.unwrap_err()));
         assert!(names(directory.path()).is_empty());
+    }
+
+    #[test]
+    fn file_is_made_where_none_is_and_one_without_bytes_is_told_from_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let opened = || {
+            let fill = |mut file: File| file.write_all(b"new").map(|()| "made");
+            open_or_create(&path, |_| Ok("found"), fill, || io::Error::other("emptied"))
+        };
+        assert_eq!(opened().unwrap(), "made");
+        assert_eq!(opened().unwrap(), "found");
+        fs::write(&path, "").unwrap();
+        assert_eq!(opened().unwrap_err().to_string(), "emptied");
+        assert_eq!(fs::read(&path).unwrap(), b"", "it is left as it is");
     }
 
     #[test]

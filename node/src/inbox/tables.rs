@@ -1,6 +1,5 @@
 //! The tables in the in-box's file, and what is written to them and read.
 
-use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,22 +27,18 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 
 /// Opens the file, or makes one with its tables in it, so that a file without bytes is none that a start was killed at
 pub(super) fn open_file(path: &Path, check: bool) -> Result<Database, Fault> {
-    let file = match files::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_file(path),
-        file => file?,
-    };
-    if file.metadata()?.len() == 0 {
-        return Err(Fault::Damaged("it has no bytes: what was in it is lost".to_owned()));
-    }
-    Ok(builder(check).create_with_backend(FileBackend::new(file)?)?)
-}
-
-fn make_file(path: &Path) -> Result<Database, Fault> {
-    files::create_whole(path, |file| {
-        let db = builder(false).create_with_backend(FileBackend::new(file)?)?;
+    let open = |file, check| Ok::<_, Fault>(builder(check).create_with_backend(FileBackend::new(file)?)?);
+    let fill = |file| {
+        let db = open(file, false)?;
         prepare(&db)?;
         Ok(db)
-    })
+    };
+    files::open_or_create(
+        path,
+        |file| open(file, check),
+        fill,
+        || Fault::Damaged("it has no bytes: what was in it is lost".to_owned()),
+    )
 }
 
 pub(super) fn builder(check: bool) -> Builder {

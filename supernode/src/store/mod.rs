@@ -252,22 +252,13 @@ impl Store {
 
 /// Opens the file, or makes one with its tables in it, so that a file without bytes is none that a start was killed at
 fn open_file(path: &Path, check: bool) -> Result<Database, Fault> {
-    let file = match files::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_file(path),
-        file => file?,
-    };
-    if file.metadata()?.len() == 0 {
-        return Err(Fault::Emptied);
-    }
-    Ok(builder(check).create_with_backend(FileBackend::new(file)?)?)
-}
-
-fn make_file(path: &Path) -> Result<Database, Fault> {
-    files::create_whole(path, |file| {
-        let db = builder(false).create_with_backend(FileBackend::new(file)?)?;
+    let open = |file, check| Ok::<_, Fault>(builder(check).create_with_backend(FileBackend::new(file)?)?);
+    let fill = |file| {
+        let db = open(file, false)?;
         prepare(&db)?;
         Ok(db)
-    })
+    };
+    files::open_or_create(path, |file| open(file, check), fill, || Fault::Emptied)
 }
 
 fn builder(check: bool) -> redb::Builder {
