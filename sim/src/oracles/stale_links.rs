@@ -1,9 +1,10 @@
 //! A link whose other end is gone is noticed in time.
 //!
 //! Source: the liveness rules (an idle link is probed after 10 s ± 20 %, and is down after 2 s without an answer, a
-//! home link after a third of the lease).
+//! home link after a third of the lease). A write that had to wait and was taken counts as a sign of life: the system's
+//! buffers said so, and the product believes them (`kith_common::link::open::Link::on_written`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::link::LinkId;
@@ -23,6 +24,8 @@ use crate::mesh::world::World;
 #[derive(Debug, Default)]
 pub struct StaleLinks {
     since: BTreeMap<(NodeId, u64), Instant>,
+    /// Ends whose last write waited for room at the last step
+    stuck: BTreeSet<(NodeId, u64)>,
 }
 
 /// Whether this is a link with a neighbour, or may become one
@@ -51,13 +54,18 @@ impl Oracle for StaleLinks {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let mut stale = BTreeMap::new();
+        let (mut stale, mut stuck) = (BTreeMap::new(), BTreeSet::new());
         for node in world.nodes.iter().filter(|node| node.runs()) {
             for (link, end) in &node.ends {
                 if is_heard(world, end) || is_other_paused(world, end) {
                     continue;
                 }
                 let key = (node.id, *link);
+                if end.is_stuck {
+                    stuck.insert(key);
+                } else if self.stuck.contains(&key) {
+                    self.since.remove(&key);
+                }
                 let since = *self.since.get(&key).unwrap_or(&world.now());
                 let is_home = world.config.is_supernode(node.id) || !is_neighbours(node, *link);
                 let silence = if is_home { home_silence(world.config.lease).max(HOME_SILENCE) } else { Duration::ZERO };
@@ -68,7 +76,7 @@ impl Oracle for StaleLinks {
                 stale.insert(key, since);
             }
         }
-        self.since = stale;
+        (self.since, self.stuck) = (stale, stuck);
         Ok(())
     }
 }
