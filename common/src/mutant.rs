@@ -70,6 +70,9 @@ mutants! {
 
     LinkPlaceKept "link-place-kept" = "a link that came in keeps its place among the links for ever",
     TimersFirst "timers-first" = "a process that was held up judges by its timers before it reads what waits",
+    HandshakesAtOnce "handshakes-at-once" = "a handshake is computed before what waits on links is read",
+    OldestHandshakeFirst "oldest-handshake-first" = "of the handshakes that wait the oldest is computed first",
+    LeftDiallerComputed "left-dialler-computed" = "a handshake is computed though its dialler has left",
     HandshakePlaceKept "handshake-place-kept" = "a connection keeps its place among those that have not said hello",
 
     // Neighbourhood.

@@ -2,7 +2,8 @@
 //!
 //! Each story is a spiral that could go on for ever: late answers end links, and links cost handshakes, which make more
 //! answers late. Nothing is wrong with a machine but its speed. What is asked is whether all peers are logged in, with all
-//! links that their tables want, within two leases; a supernode that stood still must have ended no session either.
+//! links that their tables want, within two leases; a supernode that stood still must have ended no session either, and
+//! no handshake may be computed for a dialler that has left.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use kith_common::link::reason::CloseReason;
 use kith_common::routing::neighbourhood::LinkStatus;
 use kith_common::session::membership::Standing;
 use kith_common::time::Instant;
@@ -118,6 +120,8 @@ pub struct State {
     pub handshakes: u64,
     /// … for diallers that had left
     pub in_vain: u64,
+    /// Sides that were not computed, as their diallers had left
+    pub dropped: u64,
     /// Seconds of processor that the peers have spent so far
     pub spent_s: f64,
 }
@@ -127,7 +131,7 @@ pub struct State {
 pub struct Outcome {
     pub story: Story,
     pub seed: u64,
-    /// Whether the mesh was whole in time
+    /// Whether the mesh was whole in time, at no cost that nobody needed
     pub is_good: bool,
     /// Seconds until it was whole for good, if it was at all while it was watched
     pub whole_after_s: Option<f64>,
@@ -135,6 +139,8 @@ pub struct Outcome {
     pub bound_s: f64,
     /// Commands that it cost
     pub commands: u64,
+    /// Sides of handshakes that were computed for diallers that had left: none may be
+    pub in_vain: u64,
     /// Every five seconds, before and after
     pub states: Vec<State>,
     /// Ends of links since the disturbance began, by the link's purpose and the reason
@@ -178,11 +184,13 @@ pub fn run(story: Story, seed: u64) -> Outcome {
     let before = states.first().map_or(0, |state| state.log);
     let whole_after = watch(&mut world, bound, &mut states);
     let commands = state(&world, 0.0).log - before;
+    let in_vain = world.processors.handshakes().in_vain;
     Outcome {
         story,
         seed,
-        is_good: whole_after.is_some_and(|after| after <= bound) && commands <= story.commands_max(),
+        is_good: whole_after.is_some_and(|after| after <= bound) && commands <= story.commands_max() && in_vain == 0,
         commands,
+        in_vain,
         whole_after_s: whole_after.map(|after| after.as_secs_f64()),
         bound_s: bound.as_secs_f64(),
         states,
@@ -209,7 +217,11 @@ impl Oracle for Ends {
             }
             Observation::Closed { link, reason } => {
                 let purpose = if self.homes.remove(&(node, *link)) { "home" } else { "neighbour" };
-                *self.counted.borrow_mut().entry(format!("{purpose} {}", reason.word())).or_default() += 1;
+                let why = match reason {
+                    CloseReason::Local { status, .. } => format!("local {}", status.code()),
+                    reason => reason.word().to_owned(),
+                };
+                *self.counted.borrow_mut().entry(format!("{purpose} {why}")).or_default() += 1;
             }
             _ => {}
         }
@@ -247,8 +259,15 @@ fn state(world: &World, at_s: f64) -> State {
     let whole = world.peers().filter(|node| is_whole(node)).count();
     let handshakes = processors.handshakes();
     let spent_s = processors.spent(NodeId(world.config.supernodes)).as_secs_f64();
-    let state =
-        State { at_s, whole, handshakes: handshakes.all, in_vain: handshakes.in_vain, spent_s, ..State::default() };
+    let state = State {
+        at_s,
+        whole,
+        handshakes: handshakes.all,
+        in_vain: handshakes.in_vain,
+        dropped: handshakes.dropped,
+        spent_s,
+        ..State::default()
+    };
     supernode.map_or(state, |supernode| {
         let directory = supernode.core.directory();
         let (suspects, sessions) = (directory.suspects().count(), directory.sessions().len());
@@ -266,12 +285,12 @@ fn is_whole(node: &Node) -> bool {
 }
 
 fn print(outcome: &Outcome) {
-    let Outcome { seed, is_good, whole_after_s, bound_s, commands, states, ends, .. } = outcome;
-    line("  after  homes  suspects  sessions  whole     log  handshakes  in vain  processor");
+    let Outcome { seed, is_good, whole_after_s, bound_s, commands, in_vain, states, ends, .. } = outcome;
+    line("  after  homes  suspects  sessions  whole     log  handshakes  in vain  dropped  processor");
     for state in states {
-        let State { at_s, homes, suspects, sessions, whole, log, handshakes, in_vain, spent_s } = state;
+        let State { at_s, homes, suspects, sessions, whole, log, handshakes, in_vain, dropped, spent_s } = state;
         line(&format!(
-            "{at_s:>5.0} s  {homes:>5}  {suspects:>8}  {sessions:>8}  {whole:>5}  {log:>6}  {handshakes:>10}  {in_vain:>7}  {spent_s:>7.1} s"
+            "{at_s:>5.0} s  {homes:>5}  {suspects:>8}  {sessions:>8}  {whole:>5}  {log:>6}  {handshakes:>10}  {in_vain:>7}  {dropped:>7}  {spent_s:>7.1} s"
         ));
     }
     let ends = ends.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>();
@@ -279,5 +298,7 @@ fn print(outcome: &Outcome) {
     let when =
         whole_after_s.map_or("not whole while it was watched".into(), |after| format!("whole after {after:.1} s"));
     let verdict = if *is_good { "good" } else { "COLLAPSED" };
-    line(&format!("{verdict}: {when}, by {commands} commands; two leases are {bound_s:.0} s (seed {seed})"));
+    line(&format!(
+        "{verdict}: {when}, by {commands} commands, {in_vain} handshakes in vain; two leases are {bound_s:.0} s (seed {seed})"
+    ));
 }

@@ -2,8 +2,9 @@
 //!
 //! A byte stream becomes a link by an [`opening`]: both sides say hello. An [`open`] link has a [`queue`] of three
 //! classes in [`chunks`], knows by its [`liveness`] whether the other side still answers, and ends for a [`reason`];
-//! [`limits`] bound how many there are, by the [`places`] that they hold, and for how long each step may take. What carries the bytes, sets timers and
-//! proves keys is the shell's; shell and simulator drive the very same link.
+//! [`limits`] bound how many there are, by the [`places`] that they hold, and for how long each step may take; handshakes
+//! are computed by [`turns`]. What carries the bytes, sets timers and proves keys is the shell's; shell and simulator drive
+//! the very same link.
 
 pub mod chunks;
 mod crowd;
@@ -15,6 +16,7 @@ pub mod opening;
 pub mod places;
 pub mod queue;
 pub mod reason;
+pub mod turns;
 
 use std::net::IpAddr;
 

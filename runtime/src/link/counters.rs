@@ -49,6 +49,8 @@ counters! {
     refused_connections,
     /// Handshakes and hellos that failed
     failed_handshakes,
+    /// Of these, those that were not computed, as their diallers had left
+    left_diallers,
     /// Links opened
     opened,
     /// Links closed

@@ -13,6 +13,7 @@ use libp2p::Multiaddr;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_rustls::TlsStream;
 
 use super::buffers::Buffered;
 use super::connection::{self, Established, Room};
@@ -22,6 +23,7 @@ use super::strangers::Strangers;
 use super::tls::HandshakeError;
 use super::tls::Tls;
 use super::transport::{HEAD_START, Transport};
+use super::turns::{Turns, is_in_vain};
 use super::{Dial, Direction, HelloTemplate, LinkEvent, Opened};
 use crate::location::from_wire;
 
@@ -33,6 +35,8 @@ pub(crate) struct Gate {
     pub(crate) transport: Transport,
     /// Borrowed within one call, never across an await
     hello: RefCell<HelloTemplate>,
+    /// Where handshakes wait to be computed
+    pub(crate) turns: Turns,
     /// Those whose handshake fails
     strangers: Strangers,
 }
@@ -40,8 +44,8 @@ pub(crate) struct Gate {
 impl Gate {
     /// Must be called within the link thread's runtime
     pub(crate) fn new(room: Rc<Room>, key: Key, tls: Tls, hello: HelloTemplate) -> Self {
-        let strangers = Strangers::default();
-        Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello), strangers }
+        let (turns, strangers) = (Turns::default(), Strangers::default());
+        Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello), turns, strangers }
     }
 
     /// Hellos say this from now on
@@ -111,7 +115,7 @@ async fn accept(
         if first.map_err(|error| HandshakeError::Failed(error.to_string()))? > 0 {
             place.on_first_byte();
         }
-        gate.tls.accept(Buffered::new(stream, Rc::clone(&gate.shared().buffers))).await
+        gate.turns.by_turns(compute(gate, stream)).await
     };
     let accepted = gate.shared().clock.within(gate.shared().rules.deadlines.handshake, handshake).await;
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
@@ -122,6 +126,15 @@ async fn accept(
         greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
     let (greeting, place) = or_part(gate, &mut stream, greeting).await?;
     Ok(established(gate, Box::new(stream), key, greeting, place, Source { dial: None, location: None, ip }))
+}
+
+/// The listener's side of a handshake, if its dialler is still there
+async fn compute(gate: &Gate, stream: TcpStream) -> Result<(TlsStream<Buffered<TcpStream>>, Key), HandshakeError> {
+    if is_in_vain(&stream) {
+        gate.shared().counters.left_diallers.add(1);
+        return Err(HandshakeError::Failed("the dialler has left".into()));
+    }
+    gate.tls.accept(Buffered::new(stream, Rc::clone(&gate.shared().buffers))).await
 }
 
 async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError> {
@@ -230,7 +243,8 @@ async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Re
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
     let limit = gate.shared().rules.deadlines.handshake;
-    let connected = gate.shared().clock.within(limit, gate.tls.connect(stream, wanted)).await;
+    let handshake = gate.turns.by_turns(gate.tls.connect(stream, wanted));
+    let connected = gate.shared().clock.within(limit, handshake).await;
     let (stream, key) = handshake_result(gate, wanted.as_ref(), connected)?;
     Ok(Connected { stream: Box::new(stream), key, location, ip })
 }

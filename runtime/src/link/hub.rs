@@ -102,6 +102,8 @@ impl Hub {
     /// Carries out commands until told to end, or until nobody is left who could
     pub(crate) async fn run(&self, mut commands: mpsc::Receiver<LinkCommand>) {
         let arrivals = spawn_local(handle_arrivals(Rc::clone(&self.gate), Rc::clone(&self.shared)));
+        let gate = Rc::clone(&self.gate);
+        let turns = spawn_local(async move { gate.turns.give().await });
         while let Some(command) = commands.recv().await {
             if matches!(command, LinkCommand::Shutdown) {
                 break;
@@ -110,6 +112,7 @@ impl Hub {
         }
         // Nobody new: whoever was let in now would be told to go at once.
         arrivals.abort();
+        turns.abort();
         // Whoever still gives commands is told that nobody takes them.
         commands.close();
         let reason = CloseReason::Local { status: Status::Gone, reason: Reason::truncated("shutting down") };

@@ -13,8 +13,8 @@
 //!                 └── queues, in place ┴──────────────┘  `Routes::decide`: a packet never leaves the thread
 //! ```
 //!
-//! From a connection to a link: `transport` (libp2p's TCP) → `tls` (TLS 1.3 with libp2p's certificate) →
-//! `handshake` (hellos) → `connection` with its `reader` and `writer`; `forward` decides packets.
+//! From a connection to a link: `transport` (libp2p's TCP) → `tls` (TLS 1.3 with libp2p's certificate), computed by
+//! `turns` → `handshake` (hellos) → `connection` with its `reader` and `writer`; `forward` decides packets.
 //!
 //! The thread tells of each link once that it [opened](LinkEvent::Opened) and once that it
 //! [closed](LinkEvent::Closed), with everything else about it in between. A command for a link that is gone does
@@ -38,6 +38,7 @@ mod state;
 mod strangers;
 mod tls;
 mod transport;
+mod turns;
 mod wake;
 mod writer;
 

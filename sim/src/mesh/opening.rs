@@ -8,6 +8,7 @@ use kith_common::link::open::{Link, Rules};
 use kith_common::link::opening::{Greeting, Opening, check_key};
 use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
+use kith_common::link::turns::is_computed;
 use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
 use kith_common::session::home_silence;
@@ -127,6 +128,9 @@ impl World {
         let has_left = conn.is_none();
         if let Some(conn) = conn {
             conn.shaking = None;
+        }
+        if !is_computed(has_left) {
+            return self.processors.drop_handshake();
         }
         self.processors.shake_hands(has_left);
         if !has_left {

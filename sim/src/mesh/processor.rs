@@ -2,15 +2,16 @@
 //!
 //! Mostly work is free, and each input is handled at the moment when it comes. Once [`World::limit`] has given machines
 //! cores, work takes time, and inputs wait until their process has its turn: those of links and the disk first, then
-//! timers, as the product's shells take them. A core gives turns in the order in which its processes asked for them.
+//! timers, then handshakes, as the product's shells take them. A core gives turns in the order in which its processes asked for them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kith_common::link::turns::Turns;
 use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 
-use super::costs::{HANDSHAKE, KILOBYTE, WAKE};
+use super::costs::{HANDSHAKE, KILOBYTE, READ, WAKE};
 use super::node::NodeId;
 use super::queue::Event;
 use super::world::World;
@@ -46,32 +47,43 @@ struct Core {
 pub struct Waiting {
     inputs: VecDeque<Event>,
     timers: VecDeque<Event>,
+    handshakes: Turns<Event>,
 }
 
 impl Waiting {
     fn push(&mut self, event: Event) {
-        if event.is_timer() { self.timers.push_back(event) } else { self.inputs.push_back(event) }
+        if event.is_handshake() && !mutant::is(Mutant::HandshakesAtOnce) {
+            self.handshakes.wait(event);
+        } else if event.is_timer() {
+            self.timers.push_back(event);
+        } else {
+            self.inputs.push_back(event);
+        }
     }
 
-    /// The next one: timers are judged once everything that has come is known
+    /// The next one: timers are judged once everything that has come is known, and handshakes are computed once nothing
+    /// else is to be done
     fn pop(&mut self) -> Option<Event> {
         if mutant::is(Mutant::TimersFirst) {
             return self.timers.pop_front().or_else(|| self.inputs.pop_front());
         }
-        self.inputs.pop_front().or_else(|| self.timers.pop_front())
+        self.inputs.pop_front().or_else(|| self.timers.pop_front()).or_else(|| self.handshakes.take())
     }
 
     fn is_empty(&self) -> bool {
-        self.inputs.is_empty() && self.timers.is_empty()
+        self.inputs.is_empty() && self.timers.is_empty() && self.handshakes.is_empty()
     }
 }
 
-/// Sides of handshakes that were computed
+/// What became of sides of handshakes whose turn came
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handshakes {
+    /// Those that were computed
     pub all: u64,
-    /// For diallers that had left
+    /// … for diallers that had left
     pub in_vain: u64,
+    /// Those that were not, as their diallers had left
+    pub dropped: u64,
 }
 
 /// All cores; none: work is free
@@ -110,6 +122,12 @@ impl Processors {
         self.handshakes.all += 1;
         self.handshakes.in_vain += u64::from(in_vain);
         self.spend(HANDSHAKE);
+    }
+
+    /// A dialler was found to have left, which costs a look
+    pub fn drop_handshake(&mut self) {
+        self.handshakes.dropped += 1;
+        self.spend(READ);
     }
 
     pub const fn handshakes(&self) -> Handshakes {
@@ -213,8 +231,8 @@ impl World {
 
     /// A process is paused: what waits for its turn waits for that now
     pub fn pause(&mut self, node: NodeId) {
-        let waiting = std::mem::take(&mut self.node_mut(node).waiting);
-        self.node_mut(node).backlog = Some(waiting.inputs.into_iter().chain(waiting.timers).collect());
+        let Waiting { inputs, timers, mut handshakes } = std::mem::take(&mut self.node_mut(node).waiting);
+        self.node_mut(node).backlog = Some(inputs.into_iter().chain(timers).chain(handshakes.drain()).collect());
     }
 }
 
@@ -222,6 +240,7 @@ impl World {
 mod tests {
     use super::*;
     use crate::mesh::config::MeshConfig;
+    use crate::mesh::net::ConnId;
     use crate::mesh::node::Node;
 
     fn world(peers: u32) -> World {
@@ -229,12 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn inputs_have_their_turn_before_timers() {
+    fn inputs_have_their_turn_before_timers_and_handshakes_come_last() {
         let mut waiting = Waiting::default();
         let (node, life) = (NodeId(1), 1);
+        waiting.push(Event::Accept(node, ConnId(1)));
+        waiting.push(Event::Accept(node, ConnId(2)));
         waiting.push(Event::Wake { node, life });
         waiting.push(Event::User(node));
         assert!(matches!(waiting.pop(), Some(Event::User(_))) && matches!(waiting.pop(), Some(Event::Wake { .. })));
+        assert!(
+            [2, 1].map(ConnId).iter().all(|id| matches!(waiting.pop(), Some(Event::Accept(_, conn)) if conn == *id))
+        );
         assert!(waiting.is_empty());
     }
 

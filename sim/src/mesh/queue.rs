@@ -78,6 +78,11 @@ impl Event {
         matches!(self, Self::Wake { .. } | Self::LinkWake { .. } | Self::DialTimeout(_) | Self::HelloTimeout(..))
     }
 
+    /// Whether it is a side of a handshake to compute
+    pub const fn is_handshake(&self) -> bool {
+        matches!(self, Self::Connected(_) | Self::Accept(..))
+    }
+
     const fn is_fault(&self) -> bool {
         matches!(self, Self::Fault(_) | Self::Heal(_))
     }

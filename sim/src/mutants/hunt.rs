@@ -128,7 +128,9 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
 fn of_collapse(outcome: &Outcome) -> Option<Objection> {
     let at = outcome.states.last().map(|state| Duration::from_secs_f64(state.at_s.max(0.0)));
     let whole = outcome.whole_after_s.map_or("never whole".into(), |after| format!("whole after {after:.1} s"));
-    let what = format!("{whole}, which may take {:.0} s, by {} commands", outcome.bound_s, outcome.commands);
+    let Outcome { bound_s, commands, in_vain, .. } = outcome;
+    let what =
+        format!("{whole}, which may take {bound_s:.0} s, by {commands} commands and {in_vain} handshakes in vain");
     (!outcome.is_good).then(|| Objection { oracle: "collapse".into(), what, at })
 }
 

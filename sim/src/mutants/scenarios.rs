@@ -33,6 +33,7 @@ pub const ALL: &[Scenario] = &[
     scenario("line", "mesh --peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
     scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
+    scenario("slow peers", "collapse peers", 2),
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
