@@ -35,25 +35,36 @@ struct Claim {
     answered: bool,
 }
 
-/// The logins that wait for another link to be found dead: one a link at most
+/// A login of a peer that was suspected again and again, and comes back a while later each time
+struct Return {
+    link: LinkId,
+    request: LoginRequest,
+    at: Instant,
+}
+
+/// The logins that wait, for another link to be found dead or for their time: one a link at most
 #[derive(Default)]
-pub(super) struct Claims(Vec<Claim>);
+pub(super) struct Claims {
+    claims: Vec<Claim>,
+    returns: Vec<Return>,
+}
 
 impl Claims {
     /// Something was heard on `link`
     pub(super) fn handle_heard(&mut self, link: LinkId) {
-        for claim in self.0.iter_mut().filter(|claim| claim.holder == link) {
+        for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
             claim.answered = true;
         }
     }
 
     /// This process stood still: the holders' answers may be waiting here
     pub(super) fn handle_held_up(&mut self, now: Instant) {
-        self.0.iter_mut().for_each(|claim| claim.until = now + CLAIM_WAIT);
+        self.claims.iter_mut().for_each(|claim| claim.until = now + CLAIM_WAIT);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.0.iter().map(|claim| Some(claim.until)).fold(None, earliest)
+        let claims = self.claims.iter().map(|claim| claim.until);
+        claims.chain(self.returns.iter().map(|wait| wait.at)).map(Some).fold(None, earliest)
     }
 }
 
@@ -82,10 +93,21 @@ impl<S: Signer> Logins<'_, S> {
     pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
         let session = self.directory.by_key(&request.key);
         let holder = session.and_then(|session| self.connections.home_of(session.id)).filter(|holder| *holder != link);
-        let Some(holder) = holder else { return self.propose(now, link, request) };
+        let Some(holder) = holder else { return self.let_back(now, link, request) };
         tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
         self.connections.probe(holder);
-        self.claims.0.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
+        self.claims.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
+    }
+
+    /// A peer that was suspected again and again waits before it is in the ring again
+    fn let_back(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
+        let session = self.directory.by_key(&request.key).map(|session| session.id);
+        let Some(at) = session.and_then(|session| self.judgement.back_at(now, session)) else {
+            return self.propose(now, link, request);
+        };
+        let (name, wait) = (&request.name, at - now);
+        tracing::info!(event = "login_waits", %name, ?wait, reason = "it was suspected again and again");
+        self.claims.returns.push(Return { link, request, at });
     }
 
     fn propose(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
@@ -124,15 +146,16 @@ impl<S: Signer> Logins<'_, S> {
 
     /// `link` has closed: who waited for that may log in, and nobody logs in on it
     pub(super) fn handle_closed(&mut self, now: Instant, link: LinkId) {
-        for claim in self.claims.0.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
-            self.propose(now, claim.link, claim.request);
+        for claim in self.claims.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
+            self.let_back(now, claim.link, claim.request);
         }
-        self.claims.0.retain(|claim| claim.link != link);
+        self.claims.claims.retain(|claim| claim.link != link);
+        self.claims.returns.retain(|wait| wait.link != link);
     }
 
     /// Ends the waits for other links whose time is over: an answering holder keeps its session, a silent one loses it
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for claim in self.claims.0.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
+        for claim in self.claims.claims.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
             if claim.answered {
                 let reason = "another process with this key is logged in: stop it, or start with a home of your own";
                 self.refuse(now, claim.link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
@@ -140,7 +163,12 @@ impl<S: Signer> Logins<'_, S> {
             }
             tracing::info!(event = "home_lost", name = %claim.request.name, reason = "silent while its key logs in again");
             self.connections.end(claim.holder, Status::NotLoggedIn, "silent while its key logged in again");
-            self.propose(now, claim.link, claim.request);
+            self.let_back(now, claim.link, claim.request);
+        }
+        for Return { link, request, .. } in
+            self.claims.returns.extract_if(.., |wait| wait.at <= now).collect::<Vec<_>>()
+        {
+            self.propose(now, link, request);
         }
     }
 
@@ -188,7 +216,7 @@ impl<S: Signer> Logins<'_, S> {
         self.connections.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
         self.connections.settle_at(link, *session);
         self.judgement.renew(now, *session, self.proposals);
-        self.judgement.handle_heard(*session);
+        self.judgement.handle_heard(now, *session);
         if *entry == Entry::Resumed {
             tracing::info!(event = "resumed", name = %record.name, address = %record.address);
         }
@@ -197,7 +225,7 @@ impl<S: Signer> Logins<'_, S> {
     /// The peer of a session whose home this is went away before it was granted: it is in the ring, and without a
     /// suspicion nobody would notice its absence
     pub(super) fn leave_unclaimed(&mut self, now: Instant, session: SessionId) {
-        self.judgement.handle_heard(session);
+        self.judgement.handle_heard(now, session);
         self.judgement.handle_home_lost(now, session);
     }
 

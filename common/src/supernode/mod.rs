@@ -11,7 +11,7 @@
 //!
 //! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
 //! [`SupernodeOutput::Propose`] is answered by one [`LogEvent::Committed`] or [`LogEvent::Lost`] for each of them, and
-//! what was proposed meanwhile is the next group. Whoever waits for a command that is lost is told to try again, and what
+//! what was proposed meanwhile is the next group, [`GROUP_MAX`] of it at most. Whoever waits for a command that is lost is told to try again, and what
 //! this supernode wants itself it proposes anew. A shell whose disk fails ends; the log then tells what was acknowledged,
 //! and perhaps more.
 //!
@@ -20,8 +20,9 @@
 //!
 //! | what it holds | its bound |
 //! |---|---|
-//! | links, and logins that wait for another link to be found dead (one a link) | the shell's, which accepts links |
+//! | links, and logins that wait (one a link) for another link to be found dead, or as their peers flap | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
+//! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
 mod committed;
@@ -32,6 +33,7 @@ mod logins;
 mod proposals;
 mod relay;
 mod requests;
+mod rewires;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +45,8 @@ use rand_chacha::rand_core::Rng;
 
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 pub use self::log::{LogEvent, Proposal};
-pub use self::proposals::WAITING_MAX;
+pub use self::proposals::{GROUP_MAX, WAITING_MAX};
+pub use self::rewires::{GATHER, SLICE};
 
 use self::committed::Consequences;
 use self::connections::Connections;
@@ -52,6 +55,7 @@ use self::logins::{Claims, Credentials, Logins};
 use self::proposals::{Proposals, Then};
 use self::relay::Relay;
 use self::requests::Requests;
+use self::rewires::Rewires;
 use crate::crypto::Signer;
 use crate::directory::{Applied, Command, Directory, Outcome};
 use crate::id::{Key, Name, SessionId, ShortId, SupernodeId};
@@ -115,6 +119,7 @@ pub struct Supernode<S> {
     proposals: Proposals,
     judgement: Judgement,
     connections: Connections,
+    rewires: Rewires,
     claims: Claims,
     /// One of each session at most, and the degree
     again: Timers<Again>,
@@ -143,6 +148,7 @@ impl<S: Signer> Supernode<S> {
             proposals: Proposals::default(),
             judgement,
             connections: Connections::default(),
+            rewires: Rewires::default(),
             claims: Claims::default(),
             again: Timers::default(),
             leader: None,
@@ -197,7 +203,7 @@ impl<S: Signer> Supernode<S> {
         }
         self.claims.handle_heard(link);
         if let Some(session) = self.connections.session_on(link) {
-            self.judgement.handle_heard(session);
+            self.judgement.handle_heard(now, session);
         }
         self.grant_wishes(now);
     }
@@ -242,9 +248,7 @@ impl<S: Signer> Supernode<S> {
                 self.connections.output(SupernodeOutput::Released { ticket, outcome: Some(outcome) });
             }
         }
-        for address in touched {
-            self.connections.rewire(&self.directory, address);
-        }
+        self.rewires.touch(now, touched);
     }
 
     /// A login that the log had lost, or that this supernode proposed before it started anew, is committed all the same
@@ -317,19 +321,28 @@ impl<S: Signer> Supernode<S> {
         self.grant_wishes(now);
         self.logins().handle_timeout(now);
         self.grant_wishes(now);
+        self.tell_tables(now);
+    }
+
+    /// Tells as many of the tables that are due as may be told in one go
+    fn tell_tables(&mut self, now: Instant) {
+        for address in self.rewires.take_due(now) {
+            self.connections.rewire(&self.directory, address);
+        }
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
         let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
-        let terms = earliest(earliest(self.judgement.next_timeout(), self.again.next_timeout()), logins);
+        let others = earliest(self.again.next_timeout(), self.rewires.next_timeout());
+        let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
         terms.map(|terms| terms.min(self.beat))
     }
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group
     ///
-    /// A [`SupernodeOutput::Propose`] holds everything proposed until then and comes first: the log is what others wait
-    /// for.
+    /// A [`SupernodeOutput::Propose`] holds what was proposed until then, [`GROUP_MAX`] of it at most, and comes first: the
+    /// log is what others wait for.
     pub fn poll_output(&mut self) -> Option<SupernodeOutput> {
         self.drain_suspicion();
         self.proposals.next_group().map(SupernodeOutput::Propose).or_else(|| self.connections.poll_output())
@@ -415,8 +428,8 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn requests(&mut self) -> Requests<'_> {
-        let Self { directory, connections, judgement, proposals, .. } = self;
-        Requests { directory, connections, judgement, proposals }
+        let Self { directory, connections, judgement, proposals, rewires, .. } = self;
+        Requests { directory, connections, judgement, proposals, rewires }
     }
 
     fn relay(&mut self) -> Relay<'_> {

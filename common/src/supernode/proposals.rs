@@ -10,6 +10,10 @@ use crate::link::LinkId;
 /// Commands of others that wait for the log at most: a second of what one disk does; the next one is refused
 pub const WAITING_MAX: usize = 4_096;
 
+/// Commands that the log is given in one go: applying so many takes some milliseconds, and between two groups whatever
+/// else has come is handled
+pub const GROUP_MAX: usize = 256;
+
 /// What waits for a command
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -112,12 +116,13 @@ impl Proposals {
         self.under_way.iter().map(|proposed| &proposed.command).chain(self.waiting.iter().map(|(command, _)| command))
     }
 
-    /// Everything that waits, if the log has nothing
+    /// What waits, [`GROUP_MAX`] of it at most, if the log has nothing
     pub(super) fn next_group(&mut self) -> Option<Vec<Proposal>> {
         if !self.under_way.is_empty() || self.waiting.is_empty() {
             return None;
         }
-        for (command, then) in self.waiting.drain(..) {
+        let group = self.waiting.len().min(GROUP_MAX);
+        for (command, then) in self.waiting.drain(..group) {
             self.under_way.push_back(UnderWay { number: self.next_number, command, then });
             self.next_number += 1;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::connections::Connections;
 use super::judgement::Judgement;
 use super::proposals::{Proposals, Then};
+use super::rewires::Rewires;
 use crate::directory::{Command, Directory};
 use crate::id::{Address, Epoch, SessionId};
 use crate::link::LinkId;
@@ -20,6 +21,7 @@ pub(super) struct Requests<'a> {
     pub(super) connections: &'a mut Connections,
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
+    pub(super) rewires: &'a mut Rewires,
 }
 
 impl Requests<'_> {
@@ -42,8 +44,14 @@ impl Requests<'_> {
         self.connections.tell(link, |admission| admission.handle_renewed(standing.rewired));
         self.judgement.renew(now, session, self.proposals);
         if epoch != standing.rewired {
-            self.connections.rewire(self.directory, standing.address);
+            self.rewire_now(standing.address);
         }
+    }
+
+    /// A table that its peer asks for is told at once, with all that waited to be told
+    fn rewire_now(&mut self, address: Address) {
+        self.rewires.forget(address);
+        self.connections.rewire(self.directory, address);
     }
 
     pub(super) fn log_out(&mut self, link: LinkId, session: SessionId) {
@@ -77,7 +85,7 @@ impl Requests<'_> {
                 for neighbour in rewire.iter().flat_map(|rewire| &rewire.neighbours) {
                     self.doubt(now, reporter, neighbour.address);
                 }
-                self.connections.rewire(self.directory, reporter);
+                self.rewire_now(reporter);
             }
         }
     }

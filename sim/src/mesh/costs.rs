@@ -22,7 +22,9 @@ pub(super) const WRITE: Duration = Duration::from_micros(6);
 pub(super) const FRAME: Duration = Duration::from_micros(1);
 /// A kilobyte read or written: copies and a cipher, at 100 MB/s
 pub(super) const KILOBYTE: Duration = Duration::from_micros(10);
-/// A command that a supernode applies, with the tables that follow from it; frames come on top
-pub(super) const COMMAND: Duration = Duration::from_micros(50);
+/// A command that a supernode applies: it finds whose tables change
+pub(super) const COMMAND: Duration = Duration::from_micros(20);
+/// A table that a supernode works out for a peer; the frame comes on top
+pub(super) const REWIRE: Duration = Duration::from_micros(5);
 /// A timer that goes off
 pub(super) const TIMER: Duration = Duration::from_micros(2);

@@ -17,12 +17,13 @@ use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_common::time::Instant;
+use kith_common::wire::Frame;
 use kith_common::wire::session::{Locations, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::clock::Clock;
-use super::costs::{COMMAND, TIMER};
+use super::costs::{COMMAND, REWIRE, TIMER};
 use super::faults::Effect;
 use super::log::Replica;
 use super::net::Side;
@@ -291,7 +292,12 @@ impl World {
 
     fn on_supernode(&mut self, id: NodeId, output: SupernodeOutput) {
         match output {
-            SupernodeOutput::Send { link, frame } => self.send_frame(id, link.0, &frame),
+            SupernodeOutput::Send { link, frame } => {
+                if matches!(frame, Frame::Rewire(_)) {
+                    self.processors.spend(REWIRE);
+                }
+                self.send_frame(id, link.0, &frame);
+            }
             SupernodeOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
             SupernodeOutput::Propose(group) => {
                 self.log.propose(replica(id), group);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kith_common::directory::Pair;
 use kith_common::routing::forward::Count;
+use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::supernode::PAIR_TERM_MAX;
 use kith_common::time::Instant;
@@ -14,7 +15,7 @@ use kith_common::time::Instant;
 use super::acting::FATE_WAIT;
 use super::config::MeshConfig;
 use super::faults::{Effect, Plan};
-use super::node::NodeId;
+use super::node::{Node, NodeId};
 use super::oracle::Oracle;
 use super::users;
 use super::watch::{Violation, Watch};
@@ -75,6 +76,7 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
     if !world.watch.is_over() {
         world.make_whole();
         world.run_until(end + config.bound());
+        wait_for_tries(&mut world);
         wait_for_trials(&mut world);
         judge(&mut world, Watch::whole);
         say_last_words(&mut world);
@@ -93,6 +95,17 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
         permanent_cuts: world.net.permanent_cuts(),
         queue_longest: world.queue.longest(),
         conns_most: world.net.most(),
+    }
+}
+
+/// Whoever found nobody who answered for long tries again within a minute only, and has everything to do after that
+fn wait_for_tries(world: &mut World) {
+    let next_try = |node: &Node| match node.peer().map(|peer| peer.core.standing())? {
+        Standing::Searching { next_try, .. } => next_try.map(|at| node.clock.truly(at)),
+        _ => None,
+    };
+    if let Some(last) = world.peers().filter_map(next_try).max() {
+        world.run_until(last + world.config.bound());
     }
 }
 

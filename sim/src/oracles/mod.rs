@@ -16,6 +16,7 @@
 //! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
 //! | [`bounds`] | queues, tables and caches stay within their bounds | each step |
 //! | [`storms`] | no machine sends more frames a second than healthy ones ever do | each event |
+//! | [`rewires`] | a peer is not sent a table for each of many changes | each event |
 //! | [`choices`] | forwarders choose by the rules, by what their peer knows | each event, each step |
 //! | [`crossing`] | two peers keep one link, the same on both sides | each event, each step |
 //! | [`link_order`] | a link writes the lower class first, and its good-bye behind all that was queued | each event |
@@ -30,6 +31,7 @@
 //! | [`questions`] | a question goes over each link once | each event |
 //! | [`answers`] | nobody who can ask is told, or sends by, what was true long ago | each event |
 //! | [`dials`] | supernodes that do not answer are not hammered | each event |
+//! | [`returns`] | who is suspected again and again comes back later each time | each log entry |
 //! | [`leases`] | a session lasts one lease from its renewal, no less and no more | each log entry, each step |
 //! | [`look_ups`] | a supernode answers what its directory says | each event |
 //! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
@@ -73,6 +75,8 @@ pub mod redials;
 mod register;
 pub mod resends;
 pub mod restarts;
+pub mod returns;
+pub mod rewires;
 pub mod stale_links;
 pub mod storms;
 pub mod tables;
@@ -99,6 +103,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(degree::Degree),
         Box::new(bounds::Bounds::default()),
         Box::new(storms::Storms::new(config)),
+        Box::new(rewires::Rewires::default()),
         Box::new(choices::Choices::default()),
         Box::new(link_order::LinkOrder::default()),
         Box::new(link_ends::LinkEnds::default()),
@@ -123,10 +128,11 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
 }
 
 /// Those that judge one supernode
-fn of_supernode(supernode: NodeId, config: &MeshConfig) -> [Box<dyn Oracle>; 3] {
+fn of_supernode(supernode: NodeId, config: &MeshConfig) -> [Box<dyn Oracle>; 4] {
     [
         Box::new(homes::Homes::of(supernode, config)),
         Box::new(leases::Leases::of(supernode, config)),
         Box::new(look_ups::LookUps::of(supernode)),
+        Box::new(returns::Returns::of(supernode)),
     ]
 }

@@ -63,8 +63,13 @@ impl Judgement {
     }
 
     /// The session is granted, or any frame came on its home link: its peer is here
-    pub(super) fn handle_heard(&mut self, session: SessionId) {
-        self.suspicion.handle_heard(session);
+    pub(super) fn handle_heard(&mut self, now: Instant, session: SessionId) {
+        self.suspicion.handle_heard(now, session);
+    }
+
+    /// The peer of a session wants to come back: until when it waits, as it was suspected again and again
+    pub(super) fn back_at(&mut self, now: Instant, session: SessionId) -> Option<Instant> {
+        self.suspicion.back_at(now, session)
     }
 
     /// The session has lost its home link

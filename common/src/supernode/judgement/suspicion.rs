@@ -3,6 +3,9 @@
 //! A peer whose home link is lost is suspected as soon as a neighbour says that its link is down too, or after
 //! [`HOME_LOST_MAX`]. A peer whose home link stands when a neighbour says so is asked first: half a report is not
 //! enough to take somebody out of the ring, but a frozen process keeps its connections.
+//!
+//! A suspect that is heard again comes back at once. One that was suspected again within [`FORGIVEN_AFTER`] waits, longer
+//! each time: each of its exits and returns gives all its neighbours new tables.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,6 +23,43 @@ const ANSWER_MAX: Duration = Duration::from_millis(1500);
 
 /// How long a neighbour's report is remembered while the home link stands: a reset may come later to us than to it
 const REPORT_MEMORY: Duration = Duration::from_secs(5);
+
+/// How long who is suspected for the second time waits when it is heard again; doubled with each further time
+const BACK_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such wait: below the 10 s for which a peer waits for the answer to its login
+const BACK_MAX: Duration = Duration::from_secs(8);
+
+/// How long without a suspicion until one of them is forgiven
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// How often a session was suspected, less what is forgiven
+#[derive(Clone, Copy, Debug)]
+struct Flaps {
+    count: u32,
+    last: Instant,
+}
+
+impl Flaps {
+    /// It is suspected, perhaps not for the first time
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let count = before.map_or(0, |flaps| {
+            let forgiven = (now - flaps.last).as_secs() / FORGIVEN_AFTER.as_secs();
+            flaps.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+        });
+        Self { count: count.saturating_add(1), last: now }
+    }
+
+    /// How long it waits when it is heard again
+    fn delay(self) -> Duration {
+        match self.count.checked_sub(2) {
+            Some(doublings) if !mutant::is(Mutant::ComesBackAtOnce) => {
+                BACK_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(BACK_MAX)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
 
 /// What the shell is to do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +90,10 @@ enum State {
     Asked { reported: Instant, until: Instant },
     /// No home link; after `until`, if it is set, that is enough
     Lost { until: Option<Instant> },
-    /// The directory has been told
-    Suspect,
+    /// The directory has been told; it was heard again, if `back` is set, and comes back from then on
+    Suspect { back: Option<Instant> },
+    /// Likewise, and there is a home link again: it comes back then
+    Returning { until: Instant },
 }
 
 impl State {
@@ -59,7 +101,8 @@ impl State {
         match self {
             Self::Asked { until, .. } => Some(until),
             Self::Lost { until } => until,
-            Self::Home { .. } | Self::Suspect => None,
+            Self::Returning { until } => Some(until),
+            Self::Home { .. } | Self::Suspect { .. } => None,
         }
     }
 }
@@ -72,6 +115,8 @@ pub(crate) struct Suspicion {
     /// The end of the first lease, or of the one after a long stop: until then a lost home link may be our own absence
     grace: Instant,
     states: BTreeMap<SessionId, State>,
+    /// Of the sessions that were suspected
+    flaps: BTreeMap<SessionId, Flaps>,
     deadlines: Timers<SessionId>,
     outputs: VecDeque<SuspicionOutput>,
 }
@@ -80,32 +125,60 @@ impl Suspicion {
     /// At a start: nobody has a home link yet, `present` (each session, and whether it is a suspect) have one `lease` to
     /// make one, and until then only neighbours' reports count
     pub(crate) fn new(now: Instant, lease: Duration, present: impl IntoIterator<Item = (SessionId, bool)>) -> Self {
-        let state = |suspect| if suspect { State::Suspect } else { State::Lost { until: None } };
+        let state = |suspect| if suspect { State::Suspect { back: None } } else { State::Lost { until: None } };
         Self {
             grace: now + lease,
             states: present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect(),
+            flaps: BTreeMap::new(),
             deadlines: Timers::default(),
             outputs: VecDeque::new(),
         }
     }
 
     /// A login was granted, or any frame came on the home link: the peer is here
-    pub(crate) fn handle_heard(&mut self, session: SessionId) {
-        let reported = match self.states.get(&session) {
-            Some(State::Home { .. }) => return,
+    pub(crate) fn handle_heard(&mut self, now: Instant, session: SessionId) {
+        let state = match self.states.get(&session) {
+            Some(State::Home { .. } | State::Returning { .. }) => return,
             // What it said may be older than its end.
-            Some(State::Asked { reported, .. }) => Some(*reported),
-            Some(State::Lost { .. } | State::Suspect) | None => None,
+            Some(State::Asked { reported, .. }) => State::Home { reported: Some(*reported) },
+            Some(State::Suspect { .. }) => match self.back_at(now, session) {
+                Some(until) => State::Returning { until },
+                None => {
+                    self.clear(session);
+                    State::Home { reported: None }
+                }
+            },
+            Some(State::Lost { .. }) | None => State::Home { reported: None },
         };
-        if self.states.get(&session) == Some(&State::Suspect) && !mutant::is(Mutant::SuspectNeverCleared) {
+        self.set(session, state);
+    }
+
+    /// A suspect wants to come back: until when it waits; `None`: it may at once, or is no suspect
+    ///
+    /// The wait begins when it is first asked for.
+    pub(crate) fn back_at(&mut self, now: Instant, session: SessionId) -> Option<Instant> {
+        let until = match self.states.get(&session)? {
+            State::Returning { until } => *until,
+            State::Suspect { back: Some(back) } => *back,
+            State::Suspect { back: None } => {
+                let back = now + self.flaps.get(&session).map_or(Duration::ZERO, |flaps| flaps.delay());
+                self.states.insert(session, State::Suspect { back: Some(back) });
+                back
+            }
+            State::Home { .. } | State::Asked { .. } | State::Lost { .. } => return None,
+        };
+        Some(until).filter(|until| *until > now)
+    }
+
+    fn clear(&mut self, session: SessionId) {
+        if !mutant::is(Mutant::SuspectNeverCleared) {
             self.outputs.push_back(SuspicionOutput::Clear { session });
         }
-        self.set(session, State::Home { reported });
     }
 
     /// Whether the directory was told that it is a suspect; `None` for a session that is not known here
     pub(crate) fn is_suspect(&self, session: SessionId) -> Option<bool> {
-        self.states.get(&session).map(|state| *state == State::Suspect)
+        self.states.get(&session).map(|state| matches!(state, State::Suspect { .. } | State::Returning { .. }))
     }
 
     /// The home link is lost
@@ -113,10 +186,16 @@ impl Suspicion {
         let reported = match self.states.get(&session) {
             Some(State::Home { reported }) => *reported,
             Some(State::Asked { reported, .. }) => Some(*reported),
-            Some(State::Lost { .. } | State::Suspect) | None => return,
+            Some(State::Returning { until }) => {
+                // Whoever has let it in meanwhile, as a login does, must hear that it is away.
+                self.outputs.push_back(SuspicionOutput::Suspect { session, reason: SuspectReason::HomeLost });
+                let back = Some(*until);
+                return self.set(session, State::Suspect { back });
+            }
+            Some(State::Lost { .. } | State::Suspect { .. }) | None => return,
         };
         if reported.is_some_and(|at| now.since(at) <= REPORT_MEMORY) {
-            self.suspect(session, SuspectReason::Reported);
+            self.suspect(now, session, SuspectReason::Reported);
         } else {
             self.set(session, State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) });
         }
@@ -129,8 +208,8 @@ impl Suspicion {
                 self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
                 self.outputs.push_back(SuspicionOutput::Probe { session });
             }
-            Some(State::Lost { .. }) => self.suspect(session, SuspectReason::Reported),
-            Some(State::Asked { .. } | State::Suspect) | None => (),
+            Some(State::Lost { .. }) => self.suspect(now, session, SuspectReason::Reported),
+            Some(State::Asked { .. } | State::Suspect { .. } | State::Returning { .. }) | None => (),
         }
     }
 
@@ -153,12 +232,19 @@ impl Suspicion {
     pub(crate) fn handle_ended(&mut self, session: SessionId) {
         self.deadlines.stop(&session);
         self.states.remove(&session);
+        self.flaps.remove(&session);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(session) = self.deadlines.take_due(now) {
-            let asked = matches!(self.states.get(&session), Some(State::Asked { .. }));
-            self.suspect(session, if asked { SuspectReason::Silent } else { SuspectReason::HomeLost });
+            match self.states.get(&session) {
+                Some(State::Returning { .. }) => {
+                    self.clear(session);
+                    self.set(session, State::Home { reported: None });
+                }
+                Some(State::Asked { .. }) => self.suspect(now, session, SuspectReason::Silent),
+                _ => self.suspect(now, session, SuspectReason::HomeLost),
+            }
         }
     }
 
@@ -172,8 +258,10 @@ impl Suspicion {
         self.outputs.pop_front()
     }
 
-    fn suspect(&mut self, session: SessionId, reason: SuspectReason) {
-        self.set(session, State::Suspect);
+    fn suspect(&mut self, now: Instant, session: SessionId, reason: SuspectReason) {
+        let flaps = Flaps::after(self.flaps.get(&session).copied(), now);
+        self.flaps.insert(session, flaps);
+        self.set(session, State::Suspect { back: None });
         self.outputs.push_back(SuspicionOutput::Suspect { session, reason });
     }
 
@@ -206,7 +294,7 @@ mod tests {
     /// Started long ago; A and B have their home links
     fn settled() -> Suspicion {
         let mut suspicion = Suspicion::new(at(0), Duration::ZERO, []);
-        [A, B].into_iter().for_each(|session| suspicion.handle_heard(session));
+        [A, B].into_iter().for_each(|session| suspicion.handle_heard(at(0), session));
         assert_eq!(drain(&mut suspicion), []);
         suspicion
     }
@@ -227,7 +315,7 @@ mod tests {
     fn peer_that_returns_within_two_seconds_is_not_suspected() {
         let mut suspicion = settled();
         suspicion.handle_home_lost(at(1000), A);
-        suspicion.handle_heard(A);
+        suspicion.handle_heard(at(1500), A);
         suspicion.handle_timeout(at(9000));
         assert_eq!(drain(&mut suspicion), []);
     }
@@ -249,7 +337,7 @@ mod tests {
     fn report_is_remembered_over_a_frame_that_may_be_older() {
         let mut suspicion = settled();
         suspicion.handle_report(at(2000), A);
-        suspicion.handle_heard(A);
+        suspicion.handle_heard(at(1500), A);
         suspicion.handle_home_lost(at(2002), A);
         let expected =
             [SuspicionOutput::Probe { session: A }, SuspicionOutput::Suspect { session: A, reason: Reported }];
@@ -260,7 +348,7 @@ mod tests {
     fn report_long_before_the_home_link_was_lost_does_not_count() {
         let mut suspicion = settled();
         suspicion.handle_report(at(2000), A);
-        suspicion.handle_heard(A);
+        suspicion.handle_heard(at(1500), A);
         suspicion.handle_home_lost(at(7001), A);
         assert_eq!(drain(&mut suspicion), [SuspicionOutput::Probe { session: A }]);
         assert_eq!(suspicion.next_timeout(), Some(at(9001)));
@@ -272,7 +360,7 @@ mod tests {
         suspicion.handle_report(at(1000), A);
         suspicion.handle_report(at(1001), A);
         assert_eq!(drain(&mut suspicion), [SuspicionOutput::Probe { session: A }]);
-        suspicion.handle_heard(A);
+        suspicion.handle_heard(at(1500), A);
         suspicion.handle_timeout(at(9000));
         assert_eq!(drain(&mut suspicion), []);
     }
@@ -289,8 +377,8 @@ mod tests {
     #[test]
     fn suspect_is_cleared_by_its_next_frame_once() {
         let mut suspicion = Suspicion::new(at(0), LEASE, [(A, true)]);
-        suspicion.handle_heard(A);
-        suspicion.handle_heard(A);
+        suspicion.handle_heard(at(1500), A);
+        suspicion.handle_heard(at(1500), A);
         assert_eq!(drain(&mut suspicion), [SuspicionOutput::Clear { session: A }]);
     }
 
@@ -301,7 +389,7 @@ mod tests {
         suspicion.handle_report(at(1000), A);
         assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: Reported }]);
 
-        suspicion.handle_heard(B);
+        suspicion.handle_heard(at(1500), B);
         suspicion.handle_home_lost(at(2000), B);
         assert_eq!(suspicion.next_timeout(), Some(at(30_000)));
         suspicion.handle_timeout(at(30_000));
@@ -351,5 +439,61 @@ mod tests {
         suspicion.handle_home_lost(at(1000), A);
         suspicion.handle_report(at(1000), A);
         assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], None));
+    }
+
+    /// Loses the home link and is suspected for it, two seconds later
+    fn lose(suspicion: &mut Suspicion, millis: u64) {
+        suspicion.handle_home_lost(at(millis), A);
+        suspicion.handle_timeout(at(millis + 2000));
+        assert_eq!(drain(suspicion), [SuspicionOutput::Suspect { session: A, reason: HomeLost }]);
+    }
+
+    #[test]
+    fn peer_that_is_suspected_again_and_again_comes_back_later_each_time_and_is_forgiven() {
+        const CLEAR: [SuspicionOutput; 1] = [SuspicionOutput::Clear { session: A }];
+        let mut suspicion = settled();
+        let mut now = 10_000;
+        for wait in [0, 1000, 2000, 4000, 8000, 8000] {
+            lose(&mut suspicion, now);
+            now += 2000;
+            suspicion.handle_heard(at(now), A);
+            if wait > 0 {
+                assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], Some(at(now + wait))));
+                suspicion.handle_timeout(at(now + wait));
+            }
+            assert_eq!((drain(&mut suspicion), suspicion.is_suspect(A)), (CLEAR.into(), Some(false)));
+            now += wait;
+        }
+        lose(&mut suspicion, now + 7 * 60_000);
+        suspicion.handle_heard(at(now + 7 * 60_000 + 2000), A);
+        assert_eq!(drain(&mut suspicion), CLEAR);
+    }
+
+    #[test]
+    fn login_of_a_peer_that_waits_to_come_back_waits_as_long_whenever_it_is_asked() {
+        let mut suspicion = settled();
+        lose(&mut suspicion, 1000);
+        assert_eq!(suspicion.back_at(at(3000), A), None);
+        suspicion.handle_heard(at(3000), A);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Clear { session: A }]);
+        lose(&mut suspicion, 4000);
+        assert_eq!([6500, 7000].map(|millis| suspicion.back_at(at(millis), A)), [Some(at(7500)); 2]);
+        assert_eq!((suspicion.back_at(at(7500), A), suspicion.back_at(at(7500), B)), (None, None));
+        suspicion.handle_heard(at(7500), A);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Clear { session: A }]);
+    }
+
+    #[test]
+    fn peer_that_is_lost_while_it_waits_to_come_back_stays_a_suspect() {
+        let mut suspicion = settled();
+        lose(&mut suspicion, 1000);
+        suspicion.handle_heard(at(3000), A);
+        drain(&mut suspicion);
+        lose(&mut suspicion, 4000);
+        suspicion.handle_heard(at(6000), A);
+        suspicion.handle_home_lost(at(6500), A);
+        assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: HomeLost }]);
+        suspicion.handle_timeout(at(60_000));
+        assert_eq!((drain(&mut suspicion), suspicion.is_suspect(A)), (vec![], Some(true)));
     }
 }

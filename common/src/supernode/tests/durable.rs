@@ -274,3 +274,37 @@ fn pair_that_a_login_ended_before_its_term_is_not_expired() {
     assert_eq!(bench.core.directory().pairs().count(), 0);
     assert_eq!(bench.wait(PAIR_TERM_MAX + millis(1)), [""; 0]);
 }
+
+#[test]
+fn changes_that_come_together_make_one_rewire_for_each_peer() {
+    let mut bench = Bench::of(3);
+    let gone = [1, 2].map(|peer| bench.address(peer));
+    for peer in [1, 2] {
+        bench.frame(peer, Frame::Logout(Logout { session: bench.session(peer as u8) }));
+    }
+    bench.drain();
+    while !bench.group.is_empty() {
+        for Proposal { number, command } in std::mem::take(&mut bench.group) {
+            bench.commit_untold(command, Some(number));
+        }
+        bench.outputs();
+    }
+    bench.now = bench.now + GATHER;
+    bench.core.handle_timeout(bench.now);
+    let told = rewires(&bench.outputs());
+    assert_eq!(told.iter().map(|(link, _)| *link).collect::<Vec<_>>(), [3]);
+    assert!(told.iter().all(|(_, rewire)| rewire.neighbours.iter().all(|record| !gone.contains(&record.address))));
+}
+
+#[test]
+fn log_is_given_no_more_than_a_groups_commands_in_one_go() {
+    let mut bench = Bench::of(0);
+    for ticket in 0..GROUP_MAX as u64 + 1 {
+        bench.core.release(name(1), ticket);
+    }
+    bench.outputs();
+    assert_eq!(bench.group.len(), GROUP_MAX);
+    bench.commit();
+    bench.outputs();
+    assert_eq!(bench.group.len(), 1);
+}

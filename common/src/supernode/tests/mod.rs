@@ -200,8 +200,14 @@ impl Bench {
         }
     }
 
-    /// The log commits this command
+    /// The log commits this command, and the tables that it changes are told before there is another one
     fn commit_one(&mut self, command: Command, number: Option<u64>) {
+        self.commit_untold(command, number);
+        self.core.tell_tables(self.now + GATHER);
+    }
+
+    /// The log commits this command, and the tables that it changes wait to be told
+    fn commit_untold(&mut self, command: Command, number: Option<u64>) {
         self.index += 1;
         self.core.handle_log(self.now, LogEvent::Committed { index: self.index, command, number });
     }

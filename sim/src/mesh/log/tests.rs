@@ -8,7 +8,7 @@ use kith_common::crypto::{Handshake, Signer};
 use kith_common::directory::Outcome;
 use kith_common::id::{Address, Name};
 use kith_common::link::{Direction, LinkId, Opened};
-use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
+use kith_common::supernode::{GATHER, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_common::time::Instant;
 use kith_common::wire::session::{Hello, Locations, Login, Purpose, Report, Role};
 use kith_common::wire::{Frame, VERSION};
@@ -320,6 +320,7 @@ fn table_of_a_peer_at_one_supernode_names_peers_of_the_others() {
         trio.log_in(at, at.0 as u32, &name(at.0 as u32));
     }
     trio.settle();
+    trio.wait(GATHER);
     for at in REPLICAS {
         let last = trio.sent.iter().rev().find_map(|(by, _, frame)| match frame {
             Frame::Rewire(rewire) if *by == at => Some(rewire.neighbours.len()),
