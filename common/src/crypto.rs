@@ -21,6 +21,8 @@ pub const LOGIN: &str = "kith/login/1";
 pub const MESSAGE: &str = "kith/message/1";
 /// Keyed with the network secret: the proof of knowing it
 pub const SECRET: &str = "kith/secret/1";
+/// Keyed with an invite's token: the proof of holding it
+pub const INVITE: &str = "kith/invite-proof/1";
 
 /// An Ed25519 signature
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -89,20 +91,20 @@ pub fn network_id(network_key: &Key) -> NetworkId {
 
 /// HMAC-SHA-256 of the tagged parts under the network secret
 pub fn secret_proof(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    keyed(secret, parts).finalize().into_bytes().into()
+    keyed(SECRET, secret, parts).finalize().into_bytes().into()
 }
 
 /// Whether `proof` is [`secret_proof`] of the same, compared in constant time
 pub fn verify_secret_proof(secret: &[u8], parts: &[&[u8]], proof: &[u8; 32]) -> bool {
-    keyed(secret, parts).verify_slice(proof).is_ok()
+    keyed(SECRET, secret, parts).verify_slice(proof).is_ok()
 }
 
-fn keyed(secret: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+fn keyed(tag: &str, secret: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     // HMAC's key is one block, zeros at its end; hashing the secret first makes every length good.
     let mut block = [0; 64];
     block[..32].copy_from_slice(&sha256(&[secret]));
     let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(&tagged(SECRET, parts));
+    mac.update(&tagged(tag, parts));
     mac
 }
 
@@ -149,6 +151,16 @@ impl Handshake {
     /// Whether `proof` shows that the peer knows the network secret
     pub fn verify_secret_proof(&self, secret: &[u8], proof: &[u8; 32]) -> bool {
         verify_secret_proof(secret, &self.parts(&self.version.to_le_bytes()), proof)
+    }
+
+    /// The proof that the peer holds an invite, for this login alone: whoever hears it can do nothing with it
+    pub fn invite_proof(&self, token: &[u8; 16]) -> [u8; 32] {
+        keyed(INVITE, token, &self.parts(&self.version.to_le_bytes())).finalize().into_bytes().into()
+    }
+
+    /// Whether `proof` shows that the peer holds this invite, compared in constant time
+    pub fn verify_invite_proof(&self, token: &[u8; 16], proof: &[u8; 32]) -> bool {
+        keyed(INVITE, token, &self.parts(&self.version.to_le_bytes())).verify_slice(proof).is_ok()
     }
 
     fn parts<'a>(&'a self, version: &'a [u8; 2]) -> [&'a [u8]; 6] {

@@ -105,6 +105,10 @@ bytes_id! {
     SessionId, 16
 }
 bytes_id! {
+    /// The hash of an invite's token: by it supernodes know the invite
+    InviteId, 8
+}
+bytes_id! {
     /// 128 random bits from the sender; a duplicate is known by it
     MessageId, 16
 }

@@ -18,6 +18,7 @@ pub mod directory;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;
+pub mod invite;
 pub mod lift;
 pub mod link;
 pub mod mail;

@@ -1,7 +1,7 @@
 //! A fuzzer for machines that have none: the golden vectors, mutated, through every decoder.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use kith_common::directory::{Command, Directory, LogIn};
+use kith_common::directory::{Command, Directory, LogIn, Right};
 use kith_common::fuzzing::{self, Mutator};
 use kith_common::id::{Key, SessionId, SupernodeId};
 use kith_common::wire::session::Locations;
@@ -73,7 +73,15 @@ fn mutated_commands_and_snapshots_never_break_a_directory() {
     let name = |n: u8| format!("peer-{n}").parse().unwrap();
     let log_in = |n: u8| {
         let (key, session, home) = (Key([n; 32]), SessionId([n; 16]), SupernodeId(1));
-        Command::LogIn(LogIn { name: name(n), key, session, salt: [n; 16], locations: Locations::new(), home })
+        Command::LogIn(LogIn {
+            name: name(n),
+            key,
+            session,
+            salt: [n; 16],
+            locations: Locations::new(),
+            home,
+            right: Right::Anybody,
+        })
     };
     let mut directory = Directory::new(0);
     let mut corpus: Vec<Vec<u8>> = Vec::new();

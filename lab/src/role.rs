@@ -140,7 +140,10 @@ impl SupernodeArgs<'_> {
         args.extend(["--listen".into(), self.listen.into(), "--degree".into(), self.degree.to_string()]);
         args.extend(["--lease-ms".into(), self.lease.as_millis().to_string()]);
         args.extend(["--salt-seed".into(), self.seed.to_string()]);
-        args.extend(secret(self.secret));
+        match self.secret {
+            Some(_) => args.extend(secret(self.secret)),
+            None => args.push("--open".into()),
+        }
         args
     }
 }

@@ -13,7 +13,8 @@ const PROGRAM: Program = Program {
     about: "A peer of a mesh that heals itself: run one, or talk to the one that runs",
     examples: "\
 Examples:
-  kith run --supernode supernode-1:7400 --name alice   join, and stay until Ctrl-C
+  kith join LINE                                       enter by an invite, and stay until Ctrl-C
+  kith run                                             come back another time
   kith status                                          is alice logged in
   kith send heidi hello                                deliver a message, see its way and time
   echo hello | kith send heidi -                       the same from standard input

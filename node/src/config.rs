@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kith_common::id::{Name, NetworkId};
+use kith_common::invite::{Invitation, Token};
 use kith_common::wire::session::{LOCATIONS_MAX, Location};
 use kith_runtime::config::{
     ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, text,
@@ -15,6 +16,8 @@ use kith_runtime::config::{
 use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
 use libp2p::Multiaddr;
+
+use crate::joined::Joined;
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
 pub(crate) const SUPERNODES_MAX: usize = 16;
@@ -116,6 +119,10 @@ pub(crate) struct DaemonConfig {
     pub external: Vec<Location>,
     /// None means that of the first login
     pub network: Option<NetworkId>,
+    /// The invite that it came by, if it did
+    pub invite: Option<Token>,
+    /// To be kept in the home, once it is known to be the home of a peer of that network
+    pub joining: Option<Joined>,
     /// Bytes of unread messages on disk
     pub inbox_bytes_max: u64,
     /// Links to other peers
@@ -138,20 +145,62 @@ impl DaemonConfig {
     pub(crate) fn load(home: Home, flags: Settings, config: Option<&Path>) -> Result<Self, ConfigError> {
         let source = Source::of(&home, config);
         let settings = load(flags, &source)?;
-        Self::decide(home, settings, rustix::system::uname().nodename().to_str().unwrap_or_default())
+        let joined = Joined::load(&home)?;
+        Self::decide(home, settings, &own_host(), joined)
     }
 
-    fn decide(home: Home, settings: Settings, host: &str) -> Result<Self, ConfigError> {
-        let name = match &settings.name {
-            Some(name) => name.clone(),
-            None => host_name(host)?,
+    /// As [`Self::load`], for a newcomer with an invite, which it keeps
+    ///
+    /// # Errors
+    /// [`ConfigError`] as there, or as the invite is for another name or network than the settings say.
+    pub(crate) fn join(
+        home: Home,
+        flags: Settings,
+        config: Option<&Path>,
+        invitation: Invitation,
+    ) -> Result<Self, ConfigError> {
+        let settings = load(flags, &Source::of(&home, config))?;
+        Self::decide_to_join(home, settings, &own_host(), invitation)
+    }
+
+    fn decide_to_join(home: Home, settings: Settings, host: &str, invitation: Invitation) -> Result<Self, ConfigError> {
+        let name = match (&settings.name, &invitation.name) {
+            (Some(given), Some(meant)) if given != meant => {
+                return Err(undecided("name", format!("the invite is for {meant}, not for {given}; leave --name out")));
+            }
+            (Some(name), _) | (None, Some(name)) => name.clone(),
+            (None, None) => host_name(host)?,
         };
-        let network = settings.network;
-        let supernodes = locations("supernodes", settings.supernodes.as_deref(), SUPERNODES_MAX)?;
+        if let Some(other) = settings.network.filter(|other| *other != invitation.network) {
+            let fault = format!("the invite is of {:?}, not of {other:?}; leave `network` out", invitation.network);
+            return Err(undecided("network", fault));
+        }
+        let joined = Joined { name, invitation };
+        let config = Self::decide(home, settings, host, Some(joined.clone()))?;
+        Ok(Self { joining: Some(joined), ..config })
+    }
+
+    fn decide(home: Home, settings: Settings, host: &str, joined: Option<Joined>) -> Result<Self, ConfigError> {
+        let name = match (&settings.name, &joined) {
+            (Some(name), _) => name.clone(),
+            (None, Some(joined)) => joined.name.clone(),
+            (None, None) => host_name(host)?,
+        };
+        let invitation = joined.map(|joined| joined.invitation);
+        let network = settings.network.or(invitation.as_ref().map(|invitation| invitation.network));
+        // An invite of another network than the settings name is none.
+        let invitation = invitation.filter(|invitation| Some(invitation.network) == network);
+        let mut supernodes = locations("supernodes", settings.supernodes.as_deref(), SUPERNODES_MAX)?;
+        if let Some(invitation) = invitation.as_ref().filter(|_| supernodes.is_empty()) {
+            supernodes = invitation.supernodes.iter().cloned().collect();
+        }
         if supernodes.is_empty() {
             let hint = home.command(&format!("run --supernode HOST:{SUPERNODE_PORT} --name {name}"));
             let file = home.file(home.role().config_file);
-            let fault = format!("no supernode to log in to; type: {hint} (or set supernodes in {})", file.display());
+            let fault = format!(
+                "no supernode to log in to; type: {hint} (or kith join LINE with an invite, or set supernodes in {})",
+                file.display()
+            );
             return Err(undecided("supernodes", fault));
         }
         let external = locations("external", settings.external.as_deref(), LOCATIONS_MAX)?;
@@ -163,6 +212,8 @@ impl DaemonConfig {
             listen: listen_at(settings.listen.as_deref())?,
             external,
             network,
+            invite: invitation.map(|invitation| invitation.token),
+            joining: None,
             inbox_bytes_max: number("inbox_bytes_max", settings.inbox_bytes_max)?,
             links_max: number("links_max", settings.links_max)? as usize,
             dial_timeout: Duration::from_millis(number("dial_timeout_ms", settings.dial_timeout_ms)?),
@@ -171,6 +222,10 @@ impl DaemonConfig {
             lookup_remembered: Duration::from_secs(number("lookup_remembered_s", settings.lookup_remembered_s)?),
         })
     }
+}
+
+fn own_host() -> String {
+    rustix::system::uname().nodename().to_str().unwrap_or_default().to_owned()
 }
 
 /// The first label of the host's name: containers are named by 12 hexadecimal digits, machines `Ada.local`.

@@ -30,6 +30,9 @@ pub(crate) enum PeerError {
     /// The system has no thread for the in-box
     #[error("cannot start the in-box's thread: {0}")]
     Thread(io::Error),
+    /// The invite cannot be kept
+    #[error("cannot keep the invite in the home: {0}")]
+    Invite(io::Error),
     /// It was in another network than the configured one, where its name and its messages are
     #[error(
         "this home belongs to the network {pinned:?}, not to {configured:?}: leave `network` out, or give another --home"
@@ -63,6 +66,9 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     }
     let mut inbox = InboxFile::open(&path, config.inbox_bytes_max)?;
     let network = network(&config, &mut inbox)?;
+    if let Some(joined) = &config.joining {
+        joined.keep(config.host.home.path()).map_err(PeerError::Invite)?;
+    }
     let remembered = inbox.names(SystemTime::now())?;
     let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
@@ -74,6 +80,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
         network,
         secret: config.host.secret.clone(),
+        invite: config.invite,
         external: Locations::truncated(config.external.clone()),
         listening: listening(listen.addresses()),
     };

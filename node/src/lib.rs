@@ -10,4 +10,5 @@ mod daemon;
 mod driver;
 mod functions;
 pub mod inbox;
+mod joined;
 mod verbs;

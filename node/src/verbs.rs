@@ -2,6 +2,7 @@
 
 mod call;
 mod inbox;
+mod join;
 mod login;
 mod logout;
 mod lookup;
@@ -25,6 +26,7 @@ use kith_runtime::home::Home;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Run(Box<run::Run>),
+    Join(Box<join::Join>),
     Status(status::Status),
     #[command(visible_alias = "neighbors")]
     Neighbours(neighbours::Neighbours),
@@ -43,6 +45,7 @@ impl Verbs for Verb {
     fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         match self {
             Self::Run(verb) => verb.run(home),
+            Self::Join(verb) => verb.run(home),
             Self::Status(verb) => verb.run(home, screen),
             Self::Neighbours(verb) => verb.run(home, screen),
             Self::Peers(verb) => verb.run(home, screen),

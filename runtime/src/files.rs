@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// [`io::Error`], also for a symbolic link.
-pub(crate) fn read(path: &Path, max: u64) -> io::Result<(File, Vec<u8>)> {
+pub fn read(path: &Path, max: u64) -> io::Result<(File, Vec<u8>)> {
     let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?;
     let mut bytes = Vec::new();
     (&file).take(max).read_to_end(&mut bytes)?;
@@ -131,7 +131,7 @@ pub fn open_or_create<T, E: From<io::Error>>(
 ///
 /// # Errors
 /// [`io::Error`]; the old file is as it was, and nothing is left behind.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let replaced = create_whole(path, |mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -165,12 +165,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// A line with a check, so that one that has changed on the disk is not taken for another one
-pub(crate) fn with_check(text: &str) -> String {
+pub fn with_check(text: &str) -> String {
     format!("{text} {}\n", check_of(text))
 }
 
 /// The text of a line that [`with_check`] made; none if it is another
-pub(crate) fn checked(line: &[u8]) -> Option<&str> {
+pub fn checked(line: &[u8]) -> Option<&str> {
     let (text, check) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.rsplit_once(' ')?;
     (check == check_of(text)).then_some(text)
 }

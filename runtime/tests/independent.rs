@@ -274,6 +274,7 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
     hmac::verify(&key, &tagged("kith/secret/1", &parts), proof).expect("the proof is wrong");
     assert_eq!((login.u16(), login.u16(), login.text()), (0, 1, "/ip4/192.0.2.7/tcp/7401"));
     assert_eq!(login.option(|login| login.take(16)), None, "no session to resume");
+    assert_eq!(login.option(|login| login.take(40)), None, "no invite");
     login.end();
 
     let mut granted = golden.body("login 05 supernode: Granted", 5);

@@ -15,6 +15,7 @@ const PROGRAM: Program = Program {
 Examples:
   kith-supernode run                      start a network, or take it up again, on port 7400
   kith-supernode run --degree 4           the same for a handful of peers
+  kith-supernode invite                   let a newcomer in: print what they type
   kith-supernode peers                    every name, and whether its owner is here
   kith-supernode ring                     who is linked to whom
   kith-supernode release bob              give the name bob free for another key

@@ -35,12 +35,16 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
     pub links_max: Option<Within<1, 65_536>>,
 
+    /// Let in whoever reaches this supernode, without an invite; with a secret, that is what they must know [default: false]
+    #[arg(long, env = "KITH_OPEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub open: Option<bool>,
+
     #[command(flatten)]
     #[serde(skip)]
     pub host: HostSettings,
 }
 
-kith_runtime::layer! { Settings { listen, degree, lease_ms, links_max } and host }
+kith_runtime::layer! { Settings { listen, degree, lease_ms, links_max, open } and host }
 
 impl Settings {
     /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
@@ -49,6 +53,7 @@ impl Settings {
             listen: "[::]:7400".parse().ok().map(|listen| vec![listen]),
             lease_ms: Some(Within::clamped(30_000)),
             links_max: Some(Within::clamped(4_096)),
+            open: Some(false),
             host: HostSettings::defaults(),
             ..Self::default()
         }
@@ -66,6 +71,8 @@ pub(crate) struct DaemonConfig {
     /// How long a session lasts without a renewal
     pub lease: Duration,
     pub links_max: usize,
+    /// Whether whoever comes may have a name, without a secret or an invite
+    pub is_open: bool,
 }
 
 impl DaemonConfig {
@@ -91,6 +98,7 @@ impl DaemonConfig {
             degree,
             lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
             links_max: number("links_max", settings.links_max)? as usize,
+            is_open: settings.open.unwrap_or_default(),
         })
     }
 }

@@ -80,10 +80,14 @@ async fn parts(
     link.listen = config.listen.clone();
     link.limits.links_max = config.links_max;
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
+    if config.is_open && config.host.secret.is_none() {
+        tracing::warn!(event = "open", reason = "set so: whoever reaches this supernode may take any free name");
+    }
     let admission = Arc::new(AdmissionConfig {
         network: network.id(),
         certificate: network.certificate().clone(),
         secret: config.host.secret.clone(),
+        is_open: config.is_open,
         lease: config.lease,
     });
     let degree = config.degree;

@@ -1,5 +1,6 @@
 //! The verbs of `kith-supernode`, one a file.
 
+mod invite;
 mod lookup;
 mod peers;
 mod release;
@@ -18,6 +19,7 @@ pub(crate) enum Verb {
     Peers(peers::Peers),
     Lookup(lookup::Lookup),
     Ring(ring::Ring),
+    Invite(invite::Invite),
     Release(release::Release),
 }
 
@@ -29,6 +31,7 @@ impl Verbs for Verb {
             Self::Peers(verb) => verb.run(home, screen),
             Self::Lookup(verb) => verb.run(home, screen),
             Self::Ring(verb) => verb.run(home, screen),
+            Self::Invite(verb) => verb.run(home, screen),
             Self::Release(verb) => verb.run(home, screen),
         }
     }

@@ -79,7 +79,13 @@ fn daemon_starts_once_in_a_home_answers_ends_by_a_signal_and_is_the_same_network
 #[test]
 fn wrong_arguments_are_refused_with_a_code_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
-    for wrong in [&["run", "--degree", "5"][..], &["run", "--listen", "nowhere"], &["release"], &["nonsense"]] {
+    for wrong in [
+        &["run", "--degree", "5"][..],
+        &["run", "--listen", "nowhere"],
+        &["release"],
+        &["invite", "--ttl", "1w"],
+        &["nonsense"],
+    ] {
         assert_eq!(asked(&folder.path().join("home"), wrong).0, 2, "{wrong:?}");
     }
     assert!(!folder.path().join("home").exists(), "nothing was made");

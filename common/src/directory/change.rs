@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Directory;
-use super::command::{Command, LogIn, SuspectReason};
+use super::command::{Command, LogIn, Right, SuspectReason};
 use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 use super::pairs::Pair;
 use crate::id::{Address, Name, SessionId};
+use crate::invite::Token;
 use crate::lift;
 use crate::mutant::{self, Mutant};
 
@@ -23,6 +24,8 @@ enum Change<'a> {
     Reunite { pair: Pair },
     End { session: SessionId },
     Release { name: &'a Name },
+    Invite { token: Token, name: &'a Option<Name>, uses: u32, minutes: Option<u32> },
+    Minute,
 }
 
 /// Why a command changes nothing
@@ -101,6 +104,12 @@ impl Directory {
             Command::ExpirePair { a, b } => self.judge_expired_pair(Pair::of(*a, *b)),
             Command::LogOut { session } | Command::Expire { session } => self.judge_end(*session),
             Command::Release { name } => self.judge_release(name),
+            Command::Invite { token, name, uses, minutes } => {
+                self.invites.judge_new(*uses)?;
+                Ok(Change::Invite { token: *token, name, uses: *uses, minutes: *minutes })
+            }
+            Command::Minute if !self.invites.has_ending() => Err(Idle::Unchanged("no invite ends")),
+            Command::Minute => Ok(Change::Minute),
         }
     }
 
@@ -115,6 +124,14 @@ impl Directory {
             Change::Reunite { pair } => (Outcome::Reunited, self.mesh.reunite(pair)),
             Change::End { session } => self.end(session),
             Change::Release { name } => self.release(name),
+            Change::Invite { token, name, uses, minutes } => {
+                self.invites.add(token, name.clone(), uses, minutes);
+                (Outcome::Invited(token), Touched::new())
+            }
+            Change::Minute => {
+                self.invites.minute += 1;
+                (Outcome::Passed, Touched::new())
+            }
         }
     }
 
@@ -143,10 +160,20 @@ impl Directory {
                 return Err(Refusal::NameTaken);
             }
             None if self.accounts.len() >= self.limits.accounts => return Err(Refusal::AccountsFull),
-            Some(_) | None => (),
+            Some(_) => (),
+            None => self.judge_right(login)?,
         }
         let owner = self.session(login.session).map(|session| session.key);
         if owner.is_some_and(|key| key != login.key) { Err(Refusal::SessionIdTaken) } else { Ok(()) }
+    }
+
+    /// Whether a newcomer may have a name
+    fn judge_right(&self, login: &LogIn) -> Result<(), Refusal> {
+        match &login.right {
+            Right::Anybody => Ok(()),
+            Right::Owner => Err(Refusal::NotInvited),
+            Right::Invite(id) => self.invites.judge_use(id, &login.name),
+        }
     }
 
     fn judge_reentry<'a>(&self, login: &'a LogIn, present: &Session) -> Result<Change<'a>, Idle> {
@@ -232,6 +259,11 @@ impl Directory {
             home: login.home,
             suspect: None,
         };
+        if let Right::Invite(id) = &login.right
+            && !self.accounts.contains_key(&login.name)
+        {
+            self.invites.consume(id);
+        }
         let outcome = Outcome::LoggedIn(logged_in(&session, Entry::New, None));
         self.insert(session);
         (outcome, self.mesh.join(address))

@@ -2,12 +2,13 @@
 
 use bincode::{Decode, Encode};
 
-use crate::id::{Address, Key, Name, SessionId, SupernodeId};
+use crate::id::{Address, InviteId, Key, Name, SessionId, SupernodeId};
+use crate::invite::Token;
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of every command in the log; a directory that reads another one stops rather than guesses
-pub const COMMAND_VERSION: u8 = 2;
+pub const COMMAND_VERSION: u8 = 3;
 
 /// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 558
 pub const COMMAND_BYTES_MAX: usize = 1024;
@@ -45,6 +46,18 @@ pub enum Command {
     Expire { session: SessionId },
     /// A name belongs to nobody again; its session, if there is one, ends
     Release { name: Name },
+    /// Newcomers may come by this invite from now on
+    Invite {
+        token: Token,
+        /// The only name that it is good for, if it is for one
+        name: Option<Name>,
+        /// Newcomers that it lets in, at least one
+        uses: u32,
+        /// When it ends; none: when it is used up
+        minutes: Option<u32>,
+    },
+    /// A supernode has led the log for another minute
+    Minute,
 }
 
 /// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session
@@ -62,6 +75,19 @@ pub struct LogIn {
     pub locations: Locations,
     /// The supernode that the peer has logged in to, and that judges whether it is gone
     pub home: SupernodeId,
+    /// By what right the name may be taken, if nobody has it
+    pub right: Right,
+}
+
+/// By what right somebody may take a name that nobody has; whoever has it already needs none
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Right {
+    /// By none: it is an owner who comes back
+    Owner,
+    /// The network takes whoever comes, or whoever knows its secret, and this one does
+    Anybody,
+    /// By an invite, which the supernode has seen proved
+    Invite(InviteId),
 }
 
 /// Why a peer was suspected

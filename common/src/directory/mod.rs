@@ -14,12 +14,14 @@
 //! | UnreachablePair, ExpirePair | who is absent to whom | both, and whoever steps in |
 //! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |
 //! | Release | ends the session and frees the name | x, its neighbours |
+//! | Invite, Minute | which newcomers may come, and until when | nobody |
 //!
 //! A command that touches somebody makes a new epoch: its index in the log, and the log's incarnation, which is drawn
 //! whenever a log is opened and so is no part of a snapshot. A refused command changes nothing.
 
 mod change;
 mod command;
+mod invites;
 mod listing;
 mod mesh;
 mod outcome;
@@ -30,17 +32,19 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, SuspectReason};
+pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, Right, SuspectReason};
+pub use invites::{INVITES_MAX, Invite};
 pub use outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
 pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
 
-use crate::id::{Address, Epoch, Key, Name, SessionId, ShortId};
+use crate::id::{Address, Epoch, InviteId, Key, Name, SessionId, ShortId};
 use crate::lift::DEGREE_DEFAULT;
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::session::{NEIGHBOURS_MAX, Record, Rewire};
+use invites::Invites;
 use mesh::Mesh;
 
 /// Names that can be registered; the next one is refused with 429 until an operator releases one
@@ -70,6 +74,7 @@ pub struct Directory {
     by_key: BTreeMap<Key, SessionId>,
     by_address: BTreeMap<Address, SessionId>,
     mesh: Mesh,
+    invites: Invites,
 }
 
 impl Directory {
@@ -90,6 +95,7 @@ impl Directory {
             by_key: BTreeMap::new(),
             by_address: BTreeMap::new(),
             mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
+            invites: Invites::default(),
         }
     }
 
@@ -154,6 +160,21 @@ impl Directory {
     /// All sessions, in the order of their ids
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Session> {
         self.sessions.values()
+    }
+
+    /// The invite with this id, also one that is used up or has expired
+    pub fn invite(&self, id: &InviteId) -> Option<&Invite> {
+        self.invites.get(id)
+    }
+
+    /// The invites that still let somebody in
+    pub fn invites(&self) -> impl Iterator<Item = &Invite> {
+        self.invites.good()
+    }
+
+    /// Whether an invite ends after some more minutes, so that they must be counted
+    pub fn has_ending_invites(&self) -> bool {
+        self.invites.has_ending()
     }
 
     /// The owner of this name

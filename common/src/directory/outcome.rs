@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::command::SuspectReason;
 use super::pairs::Pair;
 use crate::id::{Address, Epoch, Key, Name, SessionId, SupernodeId};
+use crate::invite::Token;
 use crate::lift::{DEGREE_MAX, DEGREE_MIN};
 use crate::status::Status;
 use crate::wire::session::{Locations, Record};
@@ -46,6 +47,10 @@ pub enum Outcome {
     Ended(Ended),
     /// The name belongs to nobody; it had no session
     Released,
+    /// Newcomers may come by the invite of this token
+    Invited(Token),
+    /// A minute has passed
+    Passed,
     /// Nothing to do, for this reason; only the index of the last command has moved
     Unchanged(&'static str),
     /// The directory refuses; only the index of the last command has moved
@@ -108,6 +113,29 @@ pub enum Refusal {
     /// [`SESSIONS_MAX`](super::SESSIONS_MAX) peers are logged in
     #[error("no more peers can be logged in; try again later")]
     SessionsFull,
+    /// The network takes newcomers by invites only, and this one has none
+    #[error(
+        "this network takes invites only: ask its operator for one (kith-supernode invite), then type: kith join LINE"
+    )]
+    NotInvited,
+    /// No such invite was made in this network, or it was used up or expired long ago
+    #[error("this invite is not known here; ask for a new one (kith-supernode invite)")]
+    InviteUnknown,
+    /// As many have come by the invite as may
+    #[error("this invite is used up; ask for a new one (kith-supernode invite)")]
+    InviteSpent,
+    /// The invite's time is over
+    #[error("this invite has expired; ask for a new one (kith-supernode invite)")]
+    InviteExpired,
+    /// The invite is for another name
+    #[error("this invite is for the name {0}: start with --name {0}")]
+    InviteForOther(Name),
+    /// An invite that would let nobody in
+    #[error("an invite lets at least one newcomer in")]
+    InviteForNobody,
+    /// [`INVITES_MAX`](super::INVITES_MAX) invites are good
+    #[error("no more invites can be made until some are used up or expire")]
+    InvitesFull,
     /// There is no such session, or it has ended
     #[error("the session has ended; log in again")]
     NoSession,
@@ -130,11 +158,16 @@ impl Refusal {
     pub const fn status(&self) -> Status {
         match self {
             Self::NameTaken | Self::KeyInSession(_) | Self::SessionIdTaken => Status::Conflict,
-            Self::AccountsFull | Self::SessionsFull => Status::SlowDown,
+            Self::AccountsFull | Self::SessionsFull | Self::InvitesFull => Status::SlowDown,
+            Self::NotInvited
+            | Self::InviteUnknown
+            | Self::InviteSpent
+            | Self::InviteExpired
+            | Self::InviteForOther(_) => Status::NotAllowed,
             Self::NoPlace => Status::Unavailable,
             Self::NoSession => Status::NotLoggedIn,
             Self::UnknownName | Self::UnknownAddress => Status::NotFound,
-            Self::SamePeer | Self::Degree(_) => Status::Malformed,
+            Self::SamePeer | Self::Degree(_) | Self::InviteForNobody => Status::Malformed,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The whole directory as bytes, so that the log can be cut.
 //!
 //! A snapshot is [`SNAPSHOT_VERSION`] and then items, each a `u16` length (little endian) and its encoding: one head,
-//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest. Equal directories
+//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the order of ids. Equal directories
 //! have equal snapshots, and a snapshot that holds anything in another order is refused.
 
 use bincode::{Decode, Encode};
@@ -10,15 +10,16 @@ use super::command::SuspectReason;
 use super::mesh::Mesh;
 use super::outcome::{Account, Session};
 use super::pairs::{Pair, Pairs};
-use super::{Directory, LIMITS, Limits};
+use super::{Directory, Invite, LIMITS, Limits};
 use crate::id::{Address, Epoch, Key, Name, SessionId, SupernodeId};
+use crate::invite::Token;
 use crate::lift;
 use crate::mutant::{self, Mutant};
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of a snapshot
-pub const SNAPSHOT_VERSION: u8 = 2;
+pub const SNAPSHOT_VERSION: u8 = 3;
 
 /// Bytes that are no snapshot; no directory was made of them
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,8 @@ struct Head {
     accounts: u64,
     sessions: u64,
     pairs: u64,
+    invites: u64,
+    minute: u64,
 }
 
 #[derive(Clone, Debug, Encode, Decode)]
@@ -61,6 +64,14 @@ struct SessionItem {
     locations: Locations,
     home: SupernodeId,
     suspect: Option<SuspectReason>,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+struct InviteItem {
+    token: Token,
+    name: Option<Name>,
+    uses: u32,
+    until: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Encode, Decode)]
@@ -85,6 +96,8 @@ impl Directory {
             accounts: self.accounts.len() as u64,
             sessions: self.sessions.len() as u64,
             pairs: pairs.len() as u64,
+            invites: self.invites.iter().len() as u64,
+            minute: self.invites.minute,
         };
         write(&head, &mut out)?;
         for (name, account) in &self.accounts {
@@ -95,6 +108,9 @@ impl Directory {
         }
         for (index, Pair { low, high }) in pairs.iter() {
             write(&PairItem { index, low, high }, &mut out)?;
+        }
+        for (_, Invite { token, name, uses, until }) in self.invites.iter() {
+            write(&InviteItem { token: *token, name: name.clone(), uses: *uses, until: *until }, &mut out)?;
         }
         Ok(out)
     }
@@ -121,6 +137,7 @@ impl Directory {
         directory.read_accounts(head.accounts, &mut items)?;
         directory.read_sessions(head.sessions, &mut items)?;
         let pairs = directory.read_pairs(head.pairs, &mut items)?;
+        directory.read_invites(&head, &mut items)?;
         let present = directory.sessions.values().filter(|session| session.suspect.is_none());
         let ring = present.map(|session| session.address).collect();
         directory.mesh = Mesh::restored(head.degree, directory.members().collect(), ring, pairs);
@@ -153,6 +170,18 @@ impl Directory {
                 return Err(RestoreError::Inconsistent("a session newer than its table, or than the directory"));
             }
             self.insert(item.into_session(self.epoch.incarnation, key));
+        }
+        Ok(())
+    }
+
+    fn read_invites(&mut self, head: &Head, items: &mut Items<'_>) -> Result<(), RestoreError> {
+        self.invites.minute = head.minute;
+        for _ in 0..head.invites {
+            let InviteItem { token, name, uses, until } = items.next()?;
+            let invite = Invite { token, name, uses, until };
+            if !self.invites.restore(invite) {
+                return Err(RestoreError::Inconsistent("too many invites, or out of order"));
+            }
         }
         Ok(())
     }

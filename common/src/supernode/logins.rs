@@ -10,13 +10,16 @@ use super::connections::Connections;
 use super::judgement::Judgement;
 use super::proposals::{Proposals, Then};
 use crate::crypto::Signer;
-use crate::directory::{Command, Directory, Entry, LogIn, LoggedIn, Outcome, Refusal as DirectoryRefusal};
+use crate::directory::{
+    Command, Directory, Entry, Invite, LogIn, LoggedIn, Outcome, Refusal as DirectoryRefusal, Right,
+};
 use crate::id::{Key, SessionId, SupernodeId};
 use crate::link::LinkId;
-use crate::session::admission::{AdmissionConfig, LoginRequest, Refusal};
+use crate::session::admission::{AdmissionConfig, Entitlement, LoginRequest, Refusal};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
 use crate::wire::grant::Grant;
+use crate::wire::session::InviteProof;
 
 /// How long a second login waits for a sign of life on the first one's link: as long as a neighbour may be silent, and some
 const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
@@ -116,6 +119,10 @@ impl<S: Signer> Logins<'_, S> {
             // Its peer is back: an end of it that waits for the log is no longer true.
             self.proposals.withdraw(&Command::Expire { session });
         }
+        let right = match self.right_of(&request) {
+            Ok(right) => right,
+            Err(reason) => return self.refuse(now, link, refusal(&reason)),
+        };
         let command = Command::LogIn(LogIn {
             name: request.name,
             key: request.key,
@@ -123,6 +130,7 @@ impl<S: Signer> Logins<'_, S> {
             salt: self.random(),
             locations: request.locations,
             home: self.credentials.id,
+            right,
         });
         if let Some(outcome) = self.proposals.answer(self.directory, &command) {
             return self.conclude(now, link, outcome);
@@ -130,6 +138,21 @@ impl<S: Signer> Logins<'_, S> {
         if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
             self.refuse(now, link, Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY));
         }
+    }
+
+    /// By what right the peer may have a name that nobody has
+    fn right_of(&self, request: &LoginRequest) -> Result<Right, DirectoryRefusal> {
+        let Entitlement::Invited { proof: InviteProof { id, proof }, handshake } = &request.entitlement else {
+            return Ok(if request.entitlement == Entitlement::Anybody { Right::Anybody } else { Right::Owner });
+        };
+        let is_proved = |invite: &Invite| handshake.verify_invite_proof(&invite.token.0, proof);
+        if self.directory.invite(id).is_some_and(is_proved) {
+            return Ok(Right::Invite(*id));
+        }
+        // Whoever owns the name may have come by an invite that is forgotten here.
+        let account = self.directory.account(&request.name);
+        let is_owner = account.is_some_and(|account| account.key == request.key);
+        if is_owner { Ok(Right::Owner) } else { Err(DirectoryRefusal::InviteUnknown) }
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {

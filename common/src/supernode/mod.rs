@@ -6,7 +6,7 @@
 //! ```text
 //! links ─► admissions ─► LoginRequest … ─┐                                         ┌─► granted, logged out
 //! leases, suspicion ─► Expire, Suspect … ┼─► Proposals ─► log ─► Directory::apply ─┼─► rewires to whom it touched
-//! an operator ─► release ────────────────┘        other supernodes ─┘              └─► answers
+//! an operator ─► release, invite ────────┘        other supernodes ─┘              └─► answers
 //! ```
 //!
 //! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
@@ -59,6 +59,7 @@ use self::rewires::Rewires;
 use crate::crypto::Signer;
 use crate::directory::{Applied, Command, Directory, Outcome};
 use crate::id::{Key, Name, SessionId, ShortId, SupernodeId};
+use crate::invite::Token;
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
 use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput, Refusal};
@@ -91,11 +92,11 @@ pub enum SupernodeOutput {
     Propose(Vec<Proposal>),
     /// Keep this directory, so that the commands in it can go from the log; not answered
     Snapshot(Box<Directory>),
-    /// What came of a release
-    Released {
-        /// The ticket that [`Supernode::release`] gave
+    /// What came of an operator's command
+    Answered {
+        /// The ticket that came with it
         ticket: u64,
-        /// Committed: an end, a release or a refusal; `None`: the log has lost it, and it may be asked for again
+        /// Committed: what the directory made of it; `None`: the log has lost it, and it may be asked for again
         outcome: Option<Outcome>,
     },
 }
@@ -124,9 +125,14 @@ pub struct Supernode<S> {
     /// One of each session at most, and the degree
     again: Timers<Again>,
     leader: Option<SupernodeId>,
+    /// When the present minute ends, while minutes are counted
+    minute: Option<Instant>,
     /// By then something is handled, if only a timeout
     beat: Instant,
 }
+
+/// What [`Command::Minute`] counts
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long nothing may come before the clock is looked at: a stop of twice this is noticed though no term ended in it
 const BEAT: Duration = HELD_UP_MIN;
@@ -152,6 +158,7 @@ impl<S: Signer> Supernode<S> {
             claims: Claims::default(),
             again: Timers::default(),
             leader: None,
+            minute: None,
             beat: now + BEAT,
         };
         supernode.configure();
@@ -228,6 +235,7 @@ impl<S: Signer> Supernode<S> {
             LogEvent::LeaderChanged(leader) => self.handle_leader(leader),
             LogEvent::Grown => self.connections.output(SupernodeOutput::Snapshot(Box::new(self.directory.clone()))),
         }
+        self.count_minutes(now);
         self.grant_wishes(now);
     }
 
@@ -245,7 +253,7 @@ impl<S: Signer> Supernode<S> {
             Then::LoggedOut(_) => {}
             Then::Admit(link) => self.logins().conclude(now, link, outcome),
             Then::Answer(ticket) => {
-                self.connections.output(SupernodeOutput::Released { ticket, outcome: Some(outcome) });
+                self.connections.output(SupernodeOutput::Answered { ticket, outcome: Some(outcome) });
             }
         }
         self.rewires.touch(now, touched);
@@ -271,7 +279,7 @@ impl<S: Signer> Supernode<S> {
         match then {
             Then::Admit(link) => self.logins().handle_lost(now, link),
             Then::LoggedOut(link) => self.lose_logout(now, link, &command),
-            Then::Answer(ticket) => self.connections.output(SupernodeOutput::Released { ticket, outcome: None }),
+            Then::Answer(ticket) => self.connections.output(SupernodeOutput::Answered { ticket, outcome: None }),
             Then::Nothing => match command {
                 Command::Suspect { session, .. } | Command::Clear { session } => {
                     self.again.set(now + RETRY, Again::Session(session));
@@ -300,9 +308,32 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
-    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Released`] with this `ticket`
+    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`] with this `ticket`
     pub fn release(&mut self, name: Name, ticket: u64) {
         self.proposals.push(Command::Release { name }, Then::Answer(ticket));
+    }
+
+    /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or
+    /// until it is used up; answered by [`SupernodeOutput::Answered`] with this `ticket`
+    pub fn invite(&mut self, name: Option<Name>, uses: u32, minutes: Option<u32>, ticket: u64) {
+        let mut token = Token([0; 16]);
+        self.rng.fill_bytes(&mut token.0);
+        self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));
+    }
+
+    /// Counts the minutes while this supernode leads and an invite ends by them
+    ///
+    /// A start begins a new minute, so that an invite lasts a little longer with every start, never shorter.
+    fn count_minutes(&mut self, now: Instant) {
+        let counts = self.leader == Some(self.credentials.id) && self.directory.has_ending_invites();
+        match self.minute.filter(|_| counts) {
+            Some(due) if now < due => {}
+            Some(_) => {
+                self.proposals.push_own(&self.directory, Command::Minute);
+                self.minute = Some(now + MINUTE);
+            }
+            None => self.minute = counts.then(|| now + MINUTE),
+        }
     }
 
     /// Carries out what the clocks and the suspicions demand; early is harmless
@@ -317,6 +348,7 @@ impl<S: Signer> Supernode<S> {
                 Again::Session(session) => self.consequences().reconcile_session(session),
             }
         }
+        self.count_minutes(now);
         self.connections.handle_timeout(now);
         self.grant_wishes(now);
         self.logins().handle_timeout(now);
@@ -336,7 +368,7 @@ impl<S: Signer> Supernode<S> {
         let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
         let others = earliest(self.again.next_timeout(), self.rewires.next_timeout());
         let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
-        terms.map(|terms| terms.min(self.beat))
+        earliest(terms, self.minute).map(|terms| terms.min(self.beat))
     }
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use super::bounded::{Bounded, Text};
 use super::grant::{SignedCertificate, SignedGrant};
 use crate::crypto::Signature;
-use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
+use crate::id::{Address, Epoch, InviteId, Key, Name, NetworkId, SessionId};
 use crate::status::Status;
 
 /// Where a peer can be dialled: the text of a multiaddr, without a `/p2p` part
@@ -88,6 +88,16 @@ pub struct Login {
     pub listening: Listening,
     /// The session that the peer had, which may be taken up again while its lease lasts
     pub resume: Option<SessionId>,
+    /// The invite that the peer came by, if it did; whoever owns the name needs none
+    pub invite: Option<InviteProof>,
+}
+
+/// That a peer holds an invite
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct InviteProof {
+    pub id: InviteId,
+    /// [`crate::crypto::Handshake::invite_proof`]
+    pub proof: [u8; 32],
 }
 
 /// Supernode → peer: the login is durable

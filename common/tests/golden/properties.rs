@@ -2,7 +2,7 @@
 
 use kith_common::crypto::Signature;
 use kith_common::fuzzing;
-use kith_common::id::{Address, Epoch, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId};
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
@@ -11,8 +11,8 @@ use kith_common::wire::content::{
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::session::{
-    Found, Granted, Hello, List, Listed, Listening, Listing, Location, Locations, Login, LookUp, Presence, Purpose,
-    Reason, Record, Refused, Renew, Report, Rewire, Role, Subject, Which,
+    Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, Login, LookUp, Presence,
+    Purpose, Reason, Record, Refused, Renew, Report, Rewire, Role, Subject, Which,
 };
 use kith_common::wire::{Bye, Frame, FrameKind, PacketBytes, decode, encode};
 use proptest::collection::vec;
@@ -82,10 +82,12 @@ fn hello() -> impl Strategy<Value = Frame> {
 fn login() -> impl Strategy<Value = Frame> {
     let resume = prop::option::of(any::<[u8; 16]>().prop_map(SessionId));
     let signature = any::<[u8; 64]>().prop_map(Signature);
-    (name(), signature, any::<Option<[u8; 32]>>(), locations(), locations(), resume).prop_map(
-        |(name, signature, secret_proof, external, listening, resume)| {
+    let invite = any::<Option<([u8; 8], [u8; 32])>>();
+    (name(), signature, any::<Option<[u8; 32]>>(), locations(), locations(), resume, invite).prop_map(
+        |(name, signature, secret_proof, external, listening, resume, invite)| {
+            let invite = invite.map(|(id, proof)| InviteProof { id: InviteId(id), proof });
             let listening = Listening::truncated(listening.iter().cloned());
-            Frame::Login(Login { name, signature, secret_proof, external, listening, resume })
+            Frame::Login(Login { name, signature, secret_proof, external, listening, resume, invite })
         },
     )
 }

@@ -40,6 +40,7 @@ fn peer_says_what_the_transcript_says() {
         supernodes: vec!["/ip4/192.0.2.1/tcp/7400".to_owned()],
         network: None,
         secret: Some(Secret::new(SECRET.to_vec())),
+        invite: None,
         external: Default::default(),
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
     };
@@ -73,6 +74,7 @@ fn supernode_says_what_the_transcript_says() {
         network: network(),
         certificate: certificate(),
         secret: Some(Secret::new(SECRET.to_vec())),
+        is_open: true,
         lease: Duration::from_secs(30),
     };
     let (pen, mut admission) = (supernode_pen(), Admission::new(Arc::new(config), None));

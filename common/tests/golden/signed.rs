@@ -304,6 +304,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         external: Locations::new(),
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
+        invite: None,
     };
     let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: Box::new(BOB.rewire()) };
     let look_up = LookUp { query: QUERY, ttl: 0, subject: Subject::Name(name("bob")) };

@@ -1,7 +1,7 @@
 //! The values that the vectors are the bytes of.
 
 use kith_common::crypto::{Signature, Signer, Verifier};
-use kith_common::id::{Address, Epoch, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId};
 use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
@@ -12,8 +12,9 @@ use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGran
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
 use kith_common::wire::session::{
-    Challenge, Found, Granted, Hello, List, Listed, Listening, Listing, Location, Locations, LoggedOut, Login, Logout,
-    LookUp, Presence, Purpose, Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject, Which,
+    Challenge, Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, LoggedOut,
+    Login, Logout, LookUp, Presence, Purpose, Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject,
+    Which,
 };
 use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
 
@@ -174,12 +175,14 @@ fn session_frames() -> Vec<Value> {
         external,
         listening: listening(["192.0.2.7:7400", "[2001:db8::7]:7400"].map(|at| at.parse().unwrap())),
         resume: Some(SESSION),
+        invite: Some(InviteProof { id: InviteId([7; 8]), proof: [12; 32] }),
     };
     let bare = Login {
         secret_proof: None,
         external: Locations::new(),
         listening: Listening::new(),
         resume: None,
+        invite: None,
         ..login.clone()
     };
     let supernode = Hello { role: Role::Supernode, network: Some(NETWORK), ..hello() };

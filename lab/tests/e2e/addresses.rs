@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -9,28 +10,37 @@ use serde_json::Value;
 use super::{BINARY, PATIENCE};
 
 /// A daemon outside of any lab, which has its flags from the test; it ends with the test, however that ends
-struct Daemon {
+pub(super) struct Daemon {
     role: &'static str,
-    home: tempfile::TempDir,
+    home: Rc<tempfile::TempDir>,
     child: Child,
 }
 
 impl Daemon {
     fn start(role: &'static str, args: &[&str]) -> Self {
-        let home = tempfile::tempdir().expect("a home");
+        let home = Rc::new(tempfile::tempdir().expect("a home"));
+        Self::start_in(home, role, &[&["run"], args].concat())
+    }
+
+    /// As `args` say, the verb among them, in a home that may be another's that has ended
+    pub(super) fn start_in(home: Rc<tempfile::TempDir>, role: &'static str, args: &[&str]) -> Self {
         let mut command = program(role, true, home.path());
-        command.arg("run").args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("started");
         Self { role, home, child }
     }
 
+    /// What it answers to this verb
+    pub(super) fn ask(&self, args: &[&str]) -> Value {
+        let output = program(self.role, false, self.home.path()).arg("--json").args(args).output().expect("asked");
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
     /// What it says of itself, as soon as `enough` says so
-    fn status(&self, enough: impl Fn(&Value) -> bool) -> Value {
+    pub(super) fn status(&self, enough: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
-            let output =
-                program(self.role, false, self.home.path()).args(["--json", "status"]).output().expect("asked");
-            let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let answer = self.ask(&["status"]);
             if enough(&answer) {
                 return answer;
             }
@@ -62,7 +72,7 @@ fn listens(status: &Value, family: &str) -> Vec<String> {
 
 #[test]
 fn peers_find_each_other_by_either_family_where_nobody_gave_an_address_to_listen_on() {
-    let supernode = Daemon::start("role-supernode", &["--listen", "[::]:0", "--degree", "4"]);
+    let supernode = Daemon::start("role-supernode", &["--listen", "[::]:0", "--degree", "4", "--open"]);
     let at = listens(&supernode.status(|status| !listens(status, "/ip4/127.0.0.1/").is_empty()), "/ip4/127.0.0.1/");
     let port = at[0].rsplit('/').next().expect("a port").to_owned();
     // A machine without IPv6 has one family to show.

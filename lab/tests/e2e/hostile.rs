@@ -173,6 +173,7 @@ impl Hostile {
             supernodes: vec![location_of(supernode).to_string()],
             network: None,
             secret: None,
+            invite: None,
             external: Locations::default(),
             listening: listening([SocketAddr::from(([127, 0, 0, 1], self.links.port))]),
         };

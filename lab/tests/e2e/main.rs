@@ -13,6 +13,7 @@ mod addresses;
 mod bench;
 mod cli;
 mod hostile;
+mod invites;
 mod join;
 mod kills;
 mod labs;

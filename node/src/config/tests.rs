@@ -20,7 +20,7 @@ fn home() -> Home {
 }
 
 fn decided(text: &str) -> Result<DaemonConfig, ConfigError> {
-    DaemonConfig::decide(home(), from_text(text).unwrap(), "host")
+    DaemonConfig::decide(home(), from_text(text).unwrap(), "host", None)
 }
 
 /// The file with its examples set: lines that begin with `#` and a key.
@@ -133,8 +133,9 @@ fn text_that_is_not_toml_is_refused_with_its_line() {
 
 #[test]
 fn name_not_given_is_the_hosts() {
-    let name =
-        |host: &str| DaemonConfig::decide(home(), from_text("supernodes = [\"a\"]").unwrap(), host).map(|c| c.name);
+    let name = |host: &str| {
+        DaemonConfig::decide(home(), from_text("supernodes = [\"a\"]").unwrap(), host, None).map(|c| c.name)
+    };
     assert_eq!(name("d3b07384d113").unwrap().as_str(), "d3b07384d113");
     assert_eq!(name("Ada.local").unwrap().as_str(), "ada");
     assert!(name("my_host").unwrap_err().to_string().contains("--name NAME"));
@@ -146,7 +147,7 @@ fn config_without_a_supernode_is_refused_with_what_to_type() {
     assert_eq!(
         error,
         "supernodes: no supernode to log in to; type: kith --home /srv/alice run --supernode HOST:7400 --name alice \
-         (or set supernodes in /srv/alice/node.toml)"
+         (or kith join LINE with an invite, or set supernodes in /srv/alice/node.toml)"
     );
 }
 

@@ -13,7 +13,7 @@ const PREFIX: &str = "KITH_";
 
 /// Every variable that something of ours reads: both programs, the compose file, and the tests; the lab's tests hold
 /// it equal to what the programs have
-pub const VARIABLES: [&str; 23] = [
+pub const VARIABLES: [&str; 24] = [
     "KITH_CONFIG",
     "KITH_DEGREE",
     "KITH_DIAL_TIMEOUT_MS",
@@ -34,6 +34,7 @@ pub const VARIABLES: [&str; 23] = [
     "KITH_LOOKUP_REMEMBERED_S",
     "KITH_NAME",
     "KITH_NETWORK",
+    "KITH_OPEN",
     "KITH_SECRET",
     "KITH_SECRET_FILE",
     "KITH_SUPERNODES",

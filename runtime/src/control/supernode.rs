@@ -6,6 +6,7 @@
 //! | `peers` | | [`PeersAnswer`] |
 //! | `lookup` | `name` | [`Member`] |
 //! | `ring` | | [`RingAnswer`] |
+//! | `invite` | `name`, `uses`, `minutes`, `at` | [`InviteAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 
 use std::fmt;
@@ -26,6 +27,17 @@ pub enum Request {
     },
     /// Everybody in the ring, in its order, with their tables
     Ring,
+    /// Make an invite
+    Invite {
+        /// The only name that it is good for, if it is for one
+        name: Option<Name>,
+        /// Newcomers that it lets in, at least one
+        uses: u32,
+        /// How long it is good; none: until it is used up
+        minutes: Option<u32>,
+        /// Where newcomers reach this supernode, at most 4; none: where it listens
+        at: Vec<String>,
+    },
     /// Give a name free; a session under it ends
     Release {
         name: Name,
@@ -65,6 +77,10 @@ pub struct StatusAnswer {
     pub connections: u64,
     /// Whether peers must know the network's secret
     pub secret_required: bool,
+    /// Whether whoever comes may have a name, without a secret or an invite
+    pub open: bool,
+    /// Invites that still let somebody in
+    pub invites: u64,
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
@@ -144,6 +160,20 @@ pub struct PlaceOnRing {
 pub struct TableEntry {
     pub name: Name,
     pub address: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteAnswer {
+    /// What a newcomer types after `kith join`
+    pub invite: String,
+    /// The only name that it is good for, if it is for one
+    pub name: Option<Name>,
+    /// Newcomers that it lets in
+    pub uses: u32,
+    /// How long it is good; none: until it is used up
+    pub minutes: Option<u32>,
+    /// Where newcomers will look for the supernode
+    pub at: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

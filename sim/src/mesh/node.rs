@@ -119,7 +119,7 @@ pub fn admission_of(seed: u64, supernode: Replica, lease: Duration, signed: &Sig
     let certificate = Certificate { network_key: network_key.key(), supernode: key, serial: supernode.id().0 };
     let certificate = SignedCertificate::sign(&certificate, &network_key)
         .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
-    AdmissionConfig { network: crypto::network_id(&network_key.key()), certificate, secret: None, lease }
+    AdmissionConfig { network: crypto::network_id(&network_key.key()), certificate, secret: None, is_open: true, lease }
 }
 
 /// What a peer's disk holds

@@ -92,8 +92,15 @@ impl World {
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
-        let session =
-            MembershipConfig { name, supernodes, network, secret: None, external: Locations::default(), listening };
+        let session = MembershipConfig {
+            name,
+            supernodes,
+            network,
+            secret: None,
+            invite: None,
+            external: Locations::default(),
+            listening,
+        };
         let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
@@ -307,7 +314,7 @@ impl World {
                 let kept = self.log.keep(replica(id), &directory);
                 self.expect_disk(kept);
             }
-            SupernodeOutput::Released { ticket, outcome } => {
+            SupernodeOutput::Answered { ticket, outcome } => {
                 // If the disk was lost again meanwhile, the name may be the key's that was on it.
                 let (name, number) = (self.node(NodeId(ticket as u32)).name.clone(), (ticket >> 32) as u32);
                 if outcome.is_some() && self.releasing.get(&name) == Some(&number) {

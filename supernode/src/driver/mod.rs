@@ -15,7 +15,7 @@ use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::by_use;
 use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
 use kith_runtime::clock::Clock;
-use kith_runtime::control::server::{ControlRequest, Reply};
+use kith_runtime::control::server::ControlRequest;
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::ListenAddresses;
 use kith_runtime::identity::Identity;
@@ -24,6 +24,7 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::journal::{Journal, Told};
+use self::requests::Asker;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
@@ -55,8 +56,8 @@ pub(crate) struct Driver {
     listen: ListenAddresses,
     /// The address that people were last told to dial
     told_to_join: Option<SocketAddr>,
-    /// Operators who wait for a release, by ticket; the control socket bounds how many ask at once
-    askers: BTreeMap<u64, Reply>,
+    /// Operators who wait for the log, by ticket; the control socket bounds how many ask at once
+    askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     /// Why it must stop
     fatal: Option<DriverError>,
@@ -174,8 +175,15 @@ impl Driver {
         let best = by_use(self.listen.addresses(), None).first().copied();
         if let Some(best) = best.filter(|best| self.told_to_join != Some(*best)) {
             self.told_to_join = Some(best);
-            tracing::info!(event = "reachable", at_a_peer = format!("kith run --supernode {best} --name NAME"));
+            tracing::info!(event = "reachable", at_a_peer = self.what_to_type(best));
         }
+    }
+
+    fn what_to_type(&self, at: SocketAddr) -> String {
+        if self.admission.is_open || self.admission.secret.is_some() {
+            return format!("kith run --supernode {at} --name NAME");
+        }
+        "kith join LINE, with a line that kith-supernode invite prints here".to_owned()
     }
 
     /// Carries out what the core wants
@@ -194,8 +202,8 @@ impl Driver {
                     self.journal.snapshot(directory);
                     continue;
                 }
-                SupernodeOutput::Released { ticket, outcome } => {
-                    self.answer_release(ticket, outcome.as_ref());
+                SupernodeOutput::Answered { ticket, outcome } => {
+                    self.answer(ticket, outcome.as_ref());
                     continue;
                 }
             };

@@ -1,13 +1,20 @@
 //! The verbs of the control socket.
 
+use std::net::SocketAddr;
+
 use kith_common::directory::{Outcome, Session, SuspectReason};
-use kith_common::id::{Key, Name};
+use kith_common::id::{Key, Name, NetworkId};
+use kith_common::invite::Invitation;
+use kith_common::session::by_use;
 use kith_common::status::Status;
 use kith_common::time::Instant;
+use kith_common::wire::bounded::Bounded;
+use kith_common::wire::session::Location;
 use kith_runtime::control;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, Request, RingAnswer, StatusAnswer, TableEntry,
+    InviteAnswer, Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, Request, RingAnswer, StatusAnswer,
+    TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
@@ -21,6 +28,10 @@ impl Driver {
             Request::Lookup { name } => self.look_up(&name, reply),
             Request::Ring => reply.finish(Status::Delivered, &self.ring()),
             Request::Release { name } => self.release(name, reply),
+            Request::Invite { name, uses, minutes, at } => {
+                let at = at.iter().map(|at| Location::truncated(at)).collect();
+                self.invite(Terms { name, uses, minutes }, at, reply);
+            }
         }
     }
 
@@ -44,6 +55,8 @@ impl Driver {
             homes: self.core.homes() as u64,
             connections: self.core.connections() as u64,
             secret_required: self.admission.secret.is_some(),
+            open: self.admission.is_open && self.admission.secret.is_none(),
+            invites: directory.invites().count() as u64,
             uptime_s: self.clock.now().since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -111,25 +124,95 @@ impl Driver {
     }
 
     fn release(&mut self, name: Name, reply: Reply) {
-        self.core.release(name, self.next_ticket);
-        self.askers.insert(self.next_ticket, reply);
-        self.next_ticket += 1;
+        let ticket = self.ticket(Asker::Release(reply));
+        self.core.release(name, ticket);
     }
 
-    /// The release that was asked for with `ticket` is durable, refused, or lost
-    pub(super) fn answer_release(&mut self, ticket: u64, outcome: Option<&Outcome>) {
-        let Some(reply) = self.askers.remove(&ticket) else { return };
-        let Some(outcome) = outcome else {
-            let reason = "the supernodes could not agree on it in time; try again";
+    fn invite(&mut self, terms: Terms, at: Vec<Location>, reply: Reply) {
+        if self.admission.secret.is_some() {
+            let reason = "newcomers of this network must know its secret, and need no invites";
+            return reply.refuse(Status::Conflict, reason, None);
+        }
+        let listens = by_use(self.listen.addresses(), None).into_iter().map(location_of);
+        let at = if at.is_empty() { listens.collect() } else { at };
+        if at.is_empty() {
+            let reason = "it listens nowhere that others can reach; say where with --at HOST:PORT";
             return reply.refuse(Status::Unavailable, reason, None);
-        };
+        }
+        let Terms { name, uses, minutes } = terms.clone();
+        let ticket = self.ticket(Asker::Invite { reply, terms, at });
+        self.core.invite(name, uses, minutes, ticket);
+    }
+
+    fn ticket(&mut self, asker: Asker) -> u64 {
+        let ticket = self.next_ticket;
+        self.askers.insert(ticket, asker);
+        self.next_ticket += 1;
+        ticket
+    }
+
+    /// What was asked for with `ticket` is durable, refused, or lost
+    pub(super) fn answer(&mut self, ticket: u64, outcome: Option<&Outcome>) {
+        let Some(asker) = self.askers.remove(&ticket) else { return };
         match outcome {
-            Outcome::Ended(_) => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: true }),
-            Outcome::Released => reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false }),
-            Outcome::Refused(reason) => {
-                reply.refuse(reason.status(), reason.to_string(), Some("kith-supernode peers".into()))
+            None => {
+                let reason = "the supernodes could not agree on it in time; try again";
+                asker.into_reply().refuse(Status::Unavailable, reason, None);
             }
-            other => reply.refuse(Status::Failed, format!("unexpected outcome: {other:?}"), None),
+            Some(Outcome::Refused(reason)) => {
+                let hint = matches!(asker, Asker::Release(_)).then(|| "kith-supernode peers".into());
+                asker.into_reply().refuse(reason.status(), reason.to_string(), hint);
+            }
+            Some(outcome) => asker.answer(outcome, self.admission.network),
         }
     }
+}
+
+/// What an invite is good for
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    name: Option<Name>,
+    uses: u32,
+    minutes: Option<u32>,
+}
+
+/// An operator who waits for the log
+pub(super) enum Asker {
+    Release(Reply),
+    Invite { reply: Reply, terms: Terms, at: Vec<Location> },
+}
+
+impl Asker {
+    fn into_reply(self) -> Reply {
+        match self {
+            Self::Release(reply) | Self::Invite { reply, .. } => reply,
+        }
+    }
+
+    fn answer(self, outcome: &Outcome, network: NetworkId) {
+        match (self, outcome) {
+            (Self::Release(reply), Outcome::Ended(_)) => {
+                reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: true });
+            }
+            (Self::Release(reply), Outcome::Released) => {
+                reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false });
+            }
+            (Self::Invite { reply, terms, at }, Outcome::Invited(token)) => {
+                let Terms { name, uses, minutes } = terms;
+                let supernodes = Bounded::truncated(at);
+                let at = supernodes.iter().map(ToString::to_string).collect();
+                let invitation = Invitation { network, token: *token, name: name.clone(), supernodes };
+                let invite = invitation.to_string();
+                reply.finish(Status::Delivered, &InviteAnswer { invite, name, uses, minutes, at });
+            }
+            (asker, other) => {
+                asker.into_reply().refuse(Status::Failed, format!("unexpected outcome: {other:?}"), None);
+            }
+        }
+    }
+}
+
+fn location_of(at: SocketAddr) -> Location {
+    let family = if at.is_ipv4() { "ip4" } else { "ip6" };
+    Location::truncated(&format!("/{family}/{}/tcp/{}", at.ip(), at.port()))
 }

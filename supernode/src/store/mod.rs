@@ -33,7 +33,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 pub const FILE_NAME: &str = "directory.redb";
 
 /// The form of the tables; another one is refused
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
 pub const SNAPSHOT_EVERY: u64 = 4096;

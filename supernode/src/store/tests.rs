@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use kith_common::directory::{LogIn, SuspectReason};
+use kith_common::directory::{LogIn, Right, SuspectReason};
 use kith_common::id::{Key, SessionId, SupernodeId};
 use kith_common::wire::bounded::Bounded;
 use redb::StorageBackend;
@@ -24,7 +24,8 @@ fn login(i: u32) -> Command {
     key[..4].copy_from_slice(&i.to_be_bytes());
     let locations = Bounded::truncated([format!("/ip4/10.0.0.1/tcp/{i}").try_into().unwrap()]);
     let name = format!("peer-{i}").parse().unwrap();
-    Command::LogIn(LogIn { name, key: Key(key), session: session(i), salt: [3; 16], locations, home: SupernodeId(1) })
+    let (session, right) = (session(i), Right::Anybody);
+    Command::LogIn(LogIn { name, key: Key(key), session, salt: [3; 16], locations, home: SupernodeId(1), right })
 }
 
 fn logins(range: Range<u32>) -> Vec<Command> {
@@ -155,7 +156,7 @@ fn log_of_another_version_is_refused() {
     });
     let refused = Store::open(home.path(), 0).unwrap_err();
     assert!(matches!(refused.fault(), Fault::Version(_)));
-    let way_out = "(format 1, this is format 2); start that version, or move the file away to begin without any names";
+    let way_out = "(format 1, this is format 3); start that version, or move the file away to begin without any names";
     assert!(refused.to_string().ends_with(way_out), "{refused}");
     tamper(&home, |transaction| {
         transaction.open_table(META).unwrap().insert("format", FORMAT).unwrap();

@@ -45,14 +45,12 @@ fn readable(answer: &StatusAnswer) -> String {
     };
     line("log", format!("{}, {leader}", count(answer.log_index, "command")));
     line("network", answer.network.clone());
-    line(
-        "secret",
-        if answer.secret_required {
-            "required".into()
-        } else {
-            "NONE: whoever reaches this supernode may log in; see --secret-file".into()
-        },
-    );
+    let newcomers = match (answer.secret_required, answer.open) {
+        (true, _) => "must know the secret".to_owned(),
+        (false, true) => "ANYBODY who reaches this supernode, as it runs with --open".to_owned(),
+        (false, false) => format!("by invite only; {} not used up", count(answer.invites, "invite")),
+    };
+    line("newcomers", newcomers);
     line("peer id", answer.peer_id.clone());
     line("listens", answer.listen.join(", "));
     line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));

@@ -1,6 +1,8 @@
 //! What the log and its snapshots are on a disk.
 
 use super::*;
+use crate::id::InviteId;
+use crate::invite::Token;
 use crate::wire::WireError;
 
 #[test]
@@ -13,27 +15,38 @@ fn command_bytes_are_as_published() {
         salt: [0x22; 16],
         locations: at_port(7401),
         home: SupernodeId(3),
+        right: Right::Invite(InviteId([0x44; 8])),
     };
     let ab = "ab".repeat(16);
     let location = "01001600".to_owned() + "2f6970342f31302e302e302e312f7463702f37343031";
     let vectors = [
-        (Command::Configure { degree: 16 }, "020000000010".to_owned()),
+        (Command::Configure { degree: 16 }, "030000000010".to_owned()),
         (
             Command::LogIn(login),
-            format!("02010000000500616c696365{}{ab}{}{location}0300000000000000", "11".repeat(32), "22".repeat(16)),
+            format!(
+                "03010000000500616c696365{}{ab}{}{location}03000000000000000200000044{}",
+                "11".repeat(32),
+                "22".repeat(16),
+                "44".repeat(7)
+            ),
         ),
-        (Command::Suspect { session: id, reason: SuspectReason::Reported }, format!("0202000000{ab}00000000")),
-        (Command::Suspect { session: id, reason: SuspectReason::HomeLost }, format!("0202000000{ab}01000000")),
-        (Command::Suspect { session: id, reason: SuspectReason::Silent }, format!("0202000000{ab}02000000")),
-        (Command::Clear { session: id }, format!("0203000000{ab}")),
+        (Command::Suspect { session: id, reason: SuspectReason::Reported }, format!("0302000000{ab}00000000")),
+        (Command::Suspect { session: id, reason: SuspectReason::HomeLost }, format!("0302000000{ab}01000000")),
+        (Command::Suspect { session: id, reason: SuspectReason::Silent }, format!("0302000000{ab}02000000")),
+        (Command::Clear { session: id }, format!("0303000000{ab}")),
         (
             Command::UnreachablePair { reporter: Address(1), other: Address(2) },
-            "020400000001000000000000000200000000000000".to_owned(),
+            "030400000001000000000000000200000000000000".to_owned(),
         ),
-        (Command::ExpirePair { a: Address(1), b: Address(2) }, "020500000001000000000000000200000000000000".to_owned()),
-        (Command::LogOut { session: id }, format!("0206000000{ab}")),
-        (Command::Expire { session: id }, format!("0207000000{ab}")),
-        (Command::Release { name: "alice".parse().unwrap() }, "02080000000500616c696365".to_owned()),
+        (Command::ExpirePair { a: Address(1), b: Address(2) }, "030500000001000000000000000200000000000000".to_owned()),
+        (Command::LogOut { session: id }, format!("0306000000{ab}")),
+        (Command::Expire { session: id }, format!("0307000000{ab}")),
+        (
+            Command::Invite { token: Token([0x55; 16]), name: None, uses: 2, minutes: Some(60) },
+            format!("0309000000{}0002000000013c000000", "55".repeat(16)),
+        ),
+        (Command::Minute, "030a000000".to_owned()),
+        (Command::Release { name: "alice".parse().unwrap() }, "03080000000500616c696365".to_owned()),
     ];
     for (command, expected) in vectors {
         let bytes = command.to_bytes().unwrap();
@@ -76,7 +89,7 @@ fn snapshot_bytes_are_as_published() {
     let place: String = place.0.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let (zero, one, two) = ("00".repeat(8), format!("01{}", "00".repeat(7)), format!("02{}", "00".repeat(7)));
     let expected = [
-        format!("02 2900 {two} {two} 10 {one} {one} {zero}"),
+        format!("03 3900 {two} {two} 10 {one} {one} {zero} {zero} {zero}"),
         format!("2700 0500616c696365 00000000{}", "ee".repeat(28)),
         format!("5300 {} 0500616c696365 {place} {one} {two}", "00".repeat(16)),
         format!("01001300{} {one} 01 00000000", "2f6970342f31302e302e302e312f7463702f30"),

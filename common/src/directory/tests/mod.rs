@@ -3,6 +3,7 @@
 mod bytes;
 mod commands;
 mod histories;
+mod invites;
 mod lists;
 
 use super::*;
@@ -33,7 +34,15 @@ fn at_port(port: u32) -> Locations {
 }
 
 fn login(i: u32, stay: u8) -> LogIn {
-    LogIn { name: name(i), key: key(i), session: session(i, stay), salt: [7; 16], locations: at_port(i), home: HOME }
+    LogIn {
+        name: name(i),
+        key: key(i),
+        session: session(i, stay),
+        salt: [7; 16],
+        locations: at_port(i),
+        home: HOME,
+        right: Right::Anybody,
+    }
 }
 
 /// Feeds a directory commands at the next index

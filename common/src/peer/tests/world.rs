@@ -403,6 +403,7 @@ impl Node {
             supernodes: vec!["/supernode".to_owned()],
             network: None,
             secret: None,
+            invite: None,
             external: Default::default(),
             listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         };

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::output::{AdmissionOutput, LoginRequest, Refusal};
+pub use self::output::{AdmissionOutput, Entitlement, LoginRequest, Refusal};
 use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
 use crate::crypto::{Handshake, Signer, Verifier};
 use crate::id::{Epoch, Key, NetworkId, SessionId};
@@ -52,8 +52,10 @@ pub struct AdmissionConfig {
     pub network: NetworkId,
     /// The right to sign grants
     pub certificate: SignedCertificate,
-    /// What every peer must prove to know; none: whoever comes is let in
+    /// What every peer must prove to know; none: `is_open` says who is let in
     pub secret: Option<Secret>,
+    /// Without a secret: whether whoever comes may have a name, or only who holds an invite
+    pub is_open: bool,
     /// How long a session lasts without a renewal
     pub lease: Duration,
 }
@@ -344,6 +346,7 @@ impl Admission {
             boot: peer.boot,
             locations: locations_of(&login.external, &login.listening, self.observed),
             resume: login.resume.filter(|_| !mutant::is(Mutant::ResumeForgotten)),
+            entitlement: Entitlement::of(&self.config, &peer.handshake, login),
         }));
         self.state = State::Proposed { peer, until: now + PROPOSAL_WAIT };
     }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::AdmissionConfig;
+use crate::crypto::Handshake;
 use crate::id::{Epoch, Key, Name, SessionId};
 use crate::status::Status;
-use crate::wire::session::{List, Locations, LookUp, Reason, Report};
+use crate::wire::session::{InviteProof, List, Locations, Login, LookUp, Reason, Report};
 use crate::wire::{Frame, PacketBytes};
 
 /// A login that was checked and may be put into the log
@@ -19,6 +21,35 @@ pub struct LoginRequest {
     pub locations: Locations,
     /// The session that the peer had, to be taken up again if its lease lasts
     pub resume: Option<SessionId>,
+    /// By what right the peer may have a name that nobody has
+    pub entitlement: Entitlement,
+}
+
+/// By what right a peer says that it may enter
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entitlement {
+    /// The network takes whoever comes, or it has a secret, which the peer has proved to know
+    Anybody,
+    /// By none: it says that the name is its own
+    Owner,
+    /// By an invite, whose proof is to be checked with what the directory knows of it
+    Invited {
+        proof: InviteProof,
+        /// What the proof is of
+        handshake: Box<Handshake>,
+    },
+}
+
+impl Entitlement {
+    /// What a login that was checked shows, in a network of these rules
+    pub(super) fn of(rules: &AdmissionConfig, handshake: &Handshake, login: &Login) -> Self {
+        match login.invite {
+            // A secret was proved by now.
+            _ if rules.is_open || rules.secret.is_some() => Self::Anybody,
+            Some(proof) => Self::Invited { proof, handshake: Box::new(handshake.clone()) },
+            None => Self::Owner,
+        }
+    }
 }
 
 /// No, and when to come again

@@ -16,13 +16,13 @@ use super::retry::Backoff;
 use super::{ANSWER_WAIT, CHALLENGE_WAIT, DIAL_WAIT, LOGOUT_WAIT, Secret};
 use crate::crypto::Signer;
 use crate::id::{Key, Name, NetworkId, SessionId};
+use crate::invite::Token;
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{
-    Challenge, Granted, Hello, Listening, Locations, LoggedOut, Login, Logout, Purpose, Reason, Refused, Renewed,
-    Rewire, Role,
+    Challenge, Granted, Hello, Listening, Locations, LoggedOut, Logout, Purpose, Reason, Refused, Renewed, Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind};
 
@@ -41,6 +41,8 @@ pub struct MembershipConfig {
     pub network: Option<NetworkId>,
     /// Proved to a network that asks for it, and never shown
     pub secret: Option<Secret>,
+    /// Proved at every login, and never shown: whoever owns the name already needs none
+    pub invite: Option<Token>,
     /// Where others can dial this peer; empty: the supernode infers it from `listening` and from what it sees
     pub external: Locations,
     /// Where it listens, as far as that is known yet
@@ -273,14 +275,8 @@ impl Membership {
             Err(setback) => return self.refuse(now, setback, Again::Slowly),
         };
         self.state = State::Asked { network: handshake.network, until: now + ANSWER_WAIT };
-        self.send(Frame::Login(Login {
-            name: self.config.name.clone(),
-            signature: signer.sign(&handshake.login_bytes(&self.config.name)),
-            secret_proof,
-            external: self.config.external.clone(),
-            listening: self.config.listening.clone(),
-            resume: self.resume,
-        }));
+        let login = proof::login(&self.config, &handshake, secret_proof, self.resume, signer);
+        self.send(Frame::Login(login));
     }
 
     fn handle_granted(&mut self, now: Instant, granted: Granted, signer: &impl Signer) {

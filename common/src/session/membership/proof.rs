@@ -1,13 +1,14 @@
 //! What a supernode must prove before it is told anything, and before its grant is believed.
 
+use super::MembershipConfig;
 use super::state::Setback;
 use crate::crypto::{self, Handshake, Signer};
-use crate::id::{Key, Name, NetworkId};
+use crate::id::{Key, Name, NetworkId, SessionId};
 use crate::session::Secret;
 use crate::status::Status;
 use crate::wire::VERSION;
 use crate::wire::grant::{Grant, GrantError, SignedGrant};
-use crate::wire::session::Challenge;
+use crate::wire::session::{Challenge, InviteProof, Login};
 
 /// What the hellos said
 #[derive(Clone, Debug)]
@@ -65,6 +66,26 @@ pub(super) fn prove_secret(
         (None, true) => Err(not_allowed("the network wants its secret proved, and none is configured".to_owned())),
         // A proof is something to guess the secret from, so nobody gets one without asking.
         (_, false) => Ok(None),
+    }
+}
+
+/// The wish to log in, signed for this link alone
+pub(super) fn login(
+    config: &MembershipConfig,
+    handshake: &Handshake,
+    secret_proof: Option<[u8; 32]>,
+    resume: Option<SessionId>,
+    signer: &impl Signer,
+) -> Login {
+    let invite = config.invite.map(|token| InviteProof { id: token.id(), proof: handshake.invite_proof(&token.0) });
+    Login {
+        name: config.name.clone(),
+        signature: signer.sign(&handshake.login_bytes(&config.name)),
+        secret_proof,
+        external: config.external.clone(),
+        listening: config.listening.clone(),
+        resume,
+        invite,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::Handshake;
+use crate::session::admission::Entitlement;
 use crate::session::admission::{
     Admission, AdmissionOutput, LIST_INTERVAL, LISTS_BURST, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest,
     PROPOSAL_WAIT, RELAY_INTERVAL, RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST,
@@ -36,6 +37,7 @@ fn login() -> Login {
         external: Locations::new(),
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
+        invite: None,
     }
 }
 
@@ -63,6 +65,7 @@ fn proposed() -> Admission {
         boot: 5,
         locations: texts(["/ip4/192.0.2.7/tcp/7401"]),
         resume: None,
+        entitlement: Entitlement::Anybody,
     };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Propose(request)]);
     admission

@@ -32,6 +32,7 @@ fn admission_config(secret: Option<&[u8]>) -> Arc<AdmissionConfig> {
         network: network_of(NETWORK),
         certificate: certificate_of(NETWORK, SUPERNODE),
         secret: secret.map(|secret| Secret::new(secret.to_vec())),
+        is_open: true,
         lease: LEASE,
     })
 }

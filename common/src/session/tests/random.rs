@@ -71,6 +71,7 @@ fn login(byte: u8) -> Login {
         external: Locations::new(),
         listening: Default::default(),
         resume: Some(session_id(byte)),
+        invite: None,
     }
 }
 

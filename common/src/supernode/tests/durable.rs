@@ -81,7 +81,7 @@ fn release_ends_the_session_and_frees_the_name() {
     let lines: Vec<_> = outputs.iter().map(line).collect();
     assert_eq!(lines, ["1: Refused 403 for 0 ms", "1: Close 403", "released 41: Ended", "2: Rewire"]);
     let answer = outputs.iter().find_map(|output| match output {
-        SupernodeOutput::Released { outcome, .. } => outcome.as_ref(),
+        SupernodeOutput::Answered { outcome, .. } => outcome.as_ref(),
         _ => None,
     });
     assert_eq!(answer, Some(&Outcome::Ended(ended)));
@@ -98,7 +98,7 @@ fn release_without_a_session_or_a_name_is_answered_too() {
     bench.drain();
     bench.commit();
     let answers = bench.outputs().into_iter().filter_map(|output| match output {
-        SupernodeOutput::Released { ticket, outcome } => Some((ticket, outcome?)),
+        SupernodeOutput::Answered { ticket, outcome } => Some((ticket, outcome?)),
         _ => None,
     });
     let expected = [(1, Outcome::Released), (2, Outcome::Refused(Refusal::UnknownName))];

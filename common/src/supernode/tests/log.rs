@@ -7,7 +7,15 @@ use super::*;
 /// A login of this peer at another supernode
 fn login_elsewhere(peer: u8, session: SessionId) -> Command {
     let (name, key, home) = (name(peer), ed(peer).key(), SupernodeId(2));
-    Command::LogIn(LogIn { name, key, session, salt: [peer; 16], locations: Locations::new(), home })
+    Command::LogIn(LogIn {
+        name,
+        key,
+        session,
+        salt: [peer; 16],
+        locations: Locations::new(),
+        home,
+        right: Right::Anybody,
+    })
 }
 
 #[test]

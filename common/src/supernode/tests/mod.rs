@@ -1,6 +1,7 @@
 //! A supernode input by input: what it says is compared as a transcript, one line an output.
 
 mod durable;
+mod invites;
 mod log;
 mod logins;
 mod relay;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::directory::LogIn;
+use crate::directory::{LogIn, Right};
 use crate::id::{Address, Epoch};
 use crate::link::Direction;
 use crate::testing::{Ed, certificate_of, ed, handshake_of, network_of, peer_name as name};
@@ -33,6 +34,7 @@ fn admission(lease: Duration) -> Arc<AdmissionConfig> {
         network: network_of(NETWORK),
         certificate: certificate_of(NETWORK, SUPERNODE),
         secret: None,
+        is_open: true,
         lease,
     })
 }
@@ -50,6 +52,7 @@ fn login_as(peer: u8, name: Name, resume: Option<SessionId>) -> Frame {
         external: Locations::new(),
         listening: Default::default(),
         resume,
+        invite: None,
     })
 }
 
@@ -63,7 +66,7 @@ fn line(output: &SupernodeOutput) -> String {
             format!("append {}", names.join(" "))
         }
         SupernodeOutput::Snapshot(directory) => format!("snapshot at {}", directory.applied()),
-        SupernodeOutput::Released { ticket, outcome } => {
+        SupernodeOutput::Answered { ticket, outcome } => {
             let outcome = outcome.as_ref().map_or("lost".to_owned(), |outcome| first_word(&format!("{outcome:?}")));
             format!("released {ticket}: {outcome}")
         }

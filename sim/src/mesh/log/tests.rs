@@ -132,7 +132,7 @@ impl Trio {
                     self.plan(Done::Written(at, self.cores[at.0].0));
                 }
                 SupernodeOutput::Snapshot(directory) => self.log.keep(at, &directory).unwrap(),
-                SupernodeOutput::Released { outcome, .. } => self.released.push(outcome),
+                SupernodeOutput::Answered { outcome, .. } => self.released.push(outcome),
             }
         }
     }
@@ -212,6 +212,7 @@ impl Trio {
             external: Locations::new(),
             listening: Default::default(),
             resume: None,
+            invite: None,
         };
         let now = self.now;
         self.core(at).handle_opened(now, &opened);

@@ -13,6 +13,7 @@ fn login_is_signed_over_both_nonces_and_keys() {
         external: Locations::new(),
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         resume: None,
+        invite: None,
     };
     assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 1, frame: Frame::Login(login) }]);
 }

@@ -23,6 +23,7 @@ pub(super) fn config() -> MembershipConfig {
         supernodes: vec!["one".to_owned()],
         network: None,
         secret: None,
+        invite: None,
         external: Locations::new(),
         listening: listening(["192.0.2.7:7401".parse().unwrap()]),
     }

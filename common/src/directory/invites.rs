@@ -1,0 +1,103 @@
+//! Invites: who may take a first name in a network that takes nobody else.
+//!
+//! An invite's end is counted in minutes for which a supernode led the log: each is a command, so that all directories
+//! agree on it, no wall clock has a say, and the count stands still while nobody runs.
+
+use std::collections::BTreeMap;
+
+use super::outcome::Refusal;
+use crate::id::{InviteId, Name};
+use crate::invite::Token;
+
+/// Invites that are kept at most, some 100 bytes each; at the bound those that are used up or expired are forgotten, and
+/// if there is none of them the next one is refused with 429
+pub const INVITES_MAX: usize = 4_096;
+
+/// What an invite is good for
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// What a newcomer proves
+    pub token: Token,
+    /// The only name that it is good for, if it is for one
+    pub name: Option<Name>,
+    /// Newcomers that it still lets in
+    pub uses: u32,
+    /// The minute at which it ends, if it does
+    pub until: Option<u64>,
+}
+
+/// All invites, and the minutes that have passed
+#[derive(Clone, Debug, Default)]
+pub(super) struct Invites {
+    pub(super) minute: u64,
+    by_id: BTreeMap<InviteId, Invite>,
+}
+
+impl Invites {
+    pub(super) fn get(&self, id: &InviteId) -> Option<&Invite> {
+        self.by_id.get(id)
+    }
+
+    /// In the order of their ids
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&InviteId, &Invite)> {
+        self.by_id.iter()
+    }
+
+    fn is_good(&self, invite: &Invite) -> bool {
+        invite.uses > 0 && invite.until.is_none_or(|until| self.minute < until)
+    }
+
+    /// Those that still let somebody in
+    pub(super) fn good(&self) -> impl Iterator<Item = &Invite> {
+        self.by_id.values().filter(|invite| self.is_good(invite))
+    }
+
+    pub(super) fn judge_new(&self, uses: u32) -> Result<(), Refusal> {
+        if uses == 0 {
+            return Err(Refusal::InviteForNobody);
+        }
+        if self.good().count() >= INVITES_MAX { Err(Refusal::InvitesFull) } else { Ok(()) }
+    }
+
+    /// A new one that ends after at least `minutes`: the present minute has begun already
+    pub(super) fn add(&mut self, token: Token, name: Option<Name>, uses: u32, minutes: Option<u32>) {
+        if self.by_id.len() >= INVITES_MAX {
+            let good: Vec<InviteId> =
+                self.by_id.iter().filter(|(_, invite)| self.is_good(invite)).map(|(id, _)| *id).collect();
+            self.by_id.retain(|id, _| good.binary_search(id).is_ok());
+        }
+        let until = minutes.map(|minutes| self.minute.saturating_add(u64::from(minutes)).saturating_add(1));
+        self.by_id.insert(token.id(), Invite { token, name, uses, until });
+    }
+
+    /// Whether this invite lets a newcomer take `name`
+    pub(super) fn judge_use(&self, id: &InviteId, name: &Name) -> Result<(), Refusal> {
+        let invite = self.by_id.get(id).ok_or(Refusal::InviteUnknown)?;
+        if let Some(other) = invite.name.as_ref().filter(|other| *other != name) {
+            return Err(Refusal::InviteForOther(other.clone()));
+        }
+        if invite.uses == 0 {
+            return Err(Refusal::InviteSpent);
+        }
+        if self.is_good(invite) { Ok(()) } else { Err(Refusal::InviteExpired) }
+    }
+
+    /// A newcomer has come by it
+    pub(super) fn consume(&mut self, id: &InviteId) {
+        if let Some(invite) = self.by_id.get_mut(id) {
+            invite.uses = invite.uses.saturating_sub(1);
+        }
+    }
+
+    /// Whether a passing minute matters to anything
+    pub(super) fn has_ending(&self) -> bool {
+        self.good().any(|invite| invite.until.is_some())
+    }
+
+    /// As a snapshot has it; `false` if there are more than there can be, or not in order
+    pub(super) fn restore(&mut self, invite: Invite) -> bool {
+        let id = invite.token.id();
+        let in_order = self.by_id.last_key_value().is_none_or(|(last, _)| *last < id);
+        in_order && self.by_id.len() < INVITES_MAX && self.by_id.insert(id, invite).is_none()
+    }
+}
