@@ -95,7 +95,7 @@ pub fn secret_proof(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Whether `proof` is [`secret_proof`] of the same, compared in constant time
-pub fn verify_secret_proof(secret: &[u8], parts: &[&[u8]], proof: &[u8; 32]) -> bool {
+pub(crate) fn verify_secret_proof(secret: &[u8], parts: &[&[u8]], proof: &[u8; 32]) -> bool {
     keyed(SECRET, secret, parts).verify_slice(proof).is_ok()
 }
 
@@ -149,7 +149,7 @@ impl Handshake {
     }
 
     /// Whether `proof` shows that the peer knows the network secret
-    pub fn verify_secret_proof(&self, secret: &[u8], proof: &[u8; 32]) -> bool {
+    pub(crate) fn verify_secret_proof(&self, secret: &[u8], proof: &[u8; 32]) -> bool {
         verify_secret_proof(secret, &self.parts(&self.version.to_le_bytes()), proof)
     }
 

@@ -82,7 +82,7 @@ impl Map {
 
     /// The point whose image is `point`
     #[inline]
-    pub fn invert(&self, point: Point) -> Point {
+    pub(crate) fn invert(&self, point: Point) -> Point {
         turn(&self.back, point)
     }
 

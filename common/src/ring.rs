@@ -185,7 +185,7 @@ impl Ring {
     /// The member nearest to `point` among those that `eligible` accepts; of two as near, the clockwise one
     ///
     /// It costs a search and one step for every member refused.
-    pub fn owner_among(&self, point: Point, eligible: impl Fn(Address) -> bool) -> Option<Address> {
+    pub(crate) fn owner_among(&self, point: Point, eligible: impl Fn(Address) -> bool) -> Option<Address> {
         let cursor = self.cursor(point);
         let ahead = cursor.clockwise().find(|member| eligible(*member))?;
         let behind = cursor.counterclockwise().find(|member| eligible(*member))?;
@@ -199,7 +199,7 @@ impl Ring {
     }
 
     /// The next member counterclockwise from `address`, which need not be one; `None` if there is no other
-    pub fn predecessor(&self, address: Address) -> Option<Address> {
+    pub(crate) fn predecessor(&self, address: Address) -> Option<Address> {
         self.counterclockwise(address.0).find(|member| *member != address)
     }
 
@@ -231,7 +231,7 @@ impl Ring {
     }
 
     /// Every member once, counterclockwise, from just before `point` on
-    pub fn counterclockwise(&self, point: Point) -> impl Iterator<Item = Address> {
+    pub(crate) fn counterclockwise(&self, point: Point) -> impl Iterator<Item = Address> {
         self.cursor(point).counterclockwise()
     }
 }

@@ -31,23 +31,23 @@ use kith_runtime::files;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::watch;
 
-pub use self::error::InboxError;
+pub(crate) use self::error::InboxError;
 
 use self::error::Fault;
 use self::tables::{MESSAGES, META, NAMES, load, micros, open_file, prepare, remove, store, stored, write};
 
 /// The in-box's size unless it is configured: a peer that nobody reads must not fill the disk
-pub const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
+pub(crate) const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Messages that one [`InboxFile::list`] returns at most
-pub const LIST_MAX: usize = 1_000;
+pub(crate) const LIST_MAX: usize = 1_000;
 /// Bytes of messages after which a [`InboxFile::list`] ends: eighteen of the largest
-pub const LIST_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const LIST_BYTES_MAX: usize = 1024 * 1024;
 /// The longest value of the `meta` table, in bytes
-pub const META_BYTES_MAX: usize = 4_096;
+pub(crate) const META_BYTES_MAX: usize = 4_096;
 
 /// A verified message on its way into the in-box
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incoming {
+pub(crate) struct Incoming {
     /// The message, with its sender
     pub message: Arrival,
     pub received: SystemTime,
@@ -55,7 +55,7 @@ pub struct Incoming {
 
 /// A message in the in-box
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Its number; later messages have larger ones
     pub sequence: u64,
     /// Its time is to the microsecond
@@ -64,7 +64,7 @@ pub struct Stored {
 
 /// Which messages to list
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     pub from: Option<Name>,
     /// Only those with a larger sequence
     pub after: u64,
@@ -76,7 +76,7 @@ pub struct Selection {
 type Opener = Box<dyn Fn(bool) -> Result<Database, Fault> + Send>;
 
 /// The in-box of one peer on disk; what is kept is decided by [`mail::Inbox`]
-pub struct InboxFile {
+pub(crate) struct InboxFile {
     path: PathBuf,
     opener: Opener,
     /// `None` after the disk was full: redb wants to be opened anew after every failed write
@@ -101,7 +101,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]; the file is as it was.
-    pub fn open(path: &Path, bytes_max: u64) -> Result<Self, InboxError> {
+    pub(crate) fn open(path: &Path, bytes_max: u64) -> Result<Self, InboxError> {
         let file = path.to_owned();
         let opener = move |check| open_file(&file, check);
         Self::open_with(path, bytes_max, Box::new(opener))
@@ -116,20 +116,15 @@ impl InboxFile {
     }
 
     /// Tells when the in-box changes
-    pub fn watch(&self) -> watch::Receiver<Totals> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Totals> {
         self.totals.subscribe()
-    }
-
-    /// How full it is
-    pub fn totals(&self) -> Totals {
-        self.policy.totals()
     }
 
     /// Keeps messages, in their order, in one transaction: with `Ok`, all that are `New` are on disk
     ///
     /// # Errors
     /// [`InboxError`]: none was kept, and none must be receipted with 200.
-    pub fn keep(&mut self, batch: &[Incoming]) -> Result<Vec<Kept>, InboxError> {
+    pub(crate) fn keep(&mut self, batch: &[Incoming]) -> Result<Vec<Kept>, InboxError> {
         self.db()?;
         let plan = self.policy.plan(batch.iter().map(|incoming| incoming.message.offer()));
         if plan.is_empty() {
@@ -148,7 +143,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]
-    pub fn list(&mut self, selection: &Selection) -> Result<Vec<Stored>, InboxError> {
+    pub(crate) fn list(&mut self, selection: &Selection) -> Result<Vec<Stored>, InboxError> {
         let Some(first) = selection.after.checked_add(1) else { return Ok(Vec::new()) };
         let limit = selection.limit.unwrap_or(LIST_MAX).min(LIST_MAX);
         self.read(|transaction| {
@@ -176,7 +171,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]: all of them are still there.
-    pub fn remove(&mut self, sequences: &[u64]) -> Result<u64, InboxError> {
+    pub(crate) fn remove(&mut self, sequences: &[u64]) -> Result<u64, InboxError> {
         let removed = match self.write(|transaction| remove(transaction, sequences)) {
             // Even a removal takes room before it makes some, and is the way out of a disk that the messages have filled.
             Err(InboxError::DiskFull) => {
@@ -195,7 +190,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]
-    pub fn write_names(&mut self, save: &[Record], erase: &[Name], now: SystemTime) -> Result<(), InboxError> {
+    pub(crate) fn write_names(&mut self, save: &[Record], erase: &[Name], now: SystemTime) -> Result<(), InboxError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(NAMES)?;
             for name in erase {
@@ -216,7 +211,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]
-    pub fn names(&mut self, now: SystemTime) -> Result<Vec<(Record, Duration)>, InboxError> {
+    pub(crate) fn names(&mut self, now: SystemTime) -> Result<Vec<(Record, Duration)>, InboxError> {
         self.read(|transaction| {
             let mut names = Vec::new();
             for row in transaction.open_table(NAMES)?.iter()? {
@@ -233,7 +228,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`]
-    pub fn meta(&mut self, key: &'static str) -> Result<Option<Vec<u8>>, InboxError> {
+    pub(crate) fn meta(&mut self, key: &'static str) -> Result<Option<Vec<u8>>, InboxError> {
         self.read(|transaction| Ok(transaction.open_table(META)?.get(key)?.map(|value| value.value().to_vec())))
     }
 
@@ -241,7 +236,7 @@ impl InboxFile {
     ///
     /// # Errors
     /// [`InboxError`], [`InboxError::MetaTooLarge`] among them
-    pub fn set_meta(&mut self, key: &'static str, value: &[u8]) -> Result<(), InboxError> {
+    pub(crate) fn set_meta(&mut self, key: &'static str, value: &[u8]) -> Result<(), InboxError> {
         if value.len() > META_BYTES_MAX {
             return Err(InboxError::MetaTooLarge(value.len()));
         }

@@ -9,6 +9,6 @@ mod config;
 mod daemon;
 mod driver;
 mod functions;
-pub mod inbox;
+mod inbox;
 mod joined;
 mod verbs;

@@ -18,7 +18,7 @@ use kith_common::status::Status;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest request, in bytes without its new line: a message of 56 KiB as hexadecimal digits is 112 KiB
-pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
 /// The last line of an answer
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 const RESERVE_FILE: &str = "reserve";
 
 /// What a start on a full disk needs, with as much again: the number of the start, the lock, a redb file's repair
-pub const RESERVE_BYTES: u64 = 256 * 1024;
+pub(crate) const RESERVE_BYTES: u64 = 256 * 1024;
 
 /// What must be free for a start to be taken for one on a disk with room: the largest thing that it writes, many times
 const PROBE_BYTES: u64 = 64 * 1024;
@@ -30,7 +30,7 @@ pub fn is_full(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// [`io::Error`], also where anything is at `path` already.
-pub fn create_new(path: &Path) -> io::Result<File> {
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// [`io::Error`]
-pub fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -89,7 +89,10 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// That of `fill`, or of the system; nothing is left behind.
-pub fn create_whole<T, E: From<io::Error>>(path: &Path, fill: impl FnOnce(File) -> Result<T, E>) -> Result<T, E> {
+pub(crate) fn create_whole<T, E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(File) -> Result<T, E>,
+) -> Result<T, E> {
     let draft = draft_of(path);
     remove_if_there(&draft)?;
     let filled = create_new(&draft).map_err(E::from).and_then(fill).and_then(|value| {
@@ -196,7 +199,7 @@ pub(crate) fn settle_reserve(home: &Path) {
 }
 
 /// Keeps [`RESERVE_BYTES`] back in `home`, unless they are or the disk has no room for them
-pub fn hold_reserve(home: &Path) {
+pub(crate) fn hold_reserve(home: &Path) {
     let path = home.join(RESERVE_FILE);
     if path.exists() {
         return;

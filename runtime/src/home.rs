@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// The longest path of a unix socket, in bytes: `sun_path` is 108 with its final zero
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The variable that names the home where no flag does
 pub(crate) const HOME_VARIABLE: &str = "KITH_HOME";

@@ -25,7 +25,7 @@ use crate::logging;
 pub use start::{Links, ListenAddresses, Start, StartError};
 
 /// From the first signal to the end; the driver logs out in it
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// How often a daemon looks whether its home is still there: seldom enough to cost nothing, and a sender is told wrong
 /// for no longer

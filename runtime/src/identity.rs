@@ -182,7 +182,7 @@ pub(crate) fn key_of(peer_id: &PeerId) -> Option<Key> {
 ///
 /// # Errors
 /// [`IdentityError`]; the count is then as before, or one larger.
-pub fn next_boot(home: &Path) -> Result<u64, IdentityError> {
+pub(crate) fn next_boot(home: &Path) -> Result<u64, IdentityError> {
     let path = home.join(BOOT_FILE);
     let last = match files::read(&path, BYTES_MAX) {
         Ok((_, bytes)) => {

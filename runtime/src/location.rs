@@ -45,7 +45,7 @@ pub enum LocationError {
 ///
 /// # Errors
 /// [`LocationError`] says what is wrong with it.
-pub fn parse_location(text: &str, default_port: u16) -> Result<Multiaddr, LocationError> {
+pub(crate) fn parse_location(text: &str, default_port: u16) -> Result<Multiaddr, LocationError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(LocationError::Empty);
@@ -96,7 +96,7 @@ pub(crate) fn ip_of(location: &Multiaddr) -> Option<IpAddr> {
 }
 
 /// The address and port of a location; `None` for one with a name
-pub fn socket_of(location: &Multiaddr) -> Option<SocketAddr> {
+pub(crate) fn socket_of(location: &Multiaddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip_of(location)?, port_of(location)?))
 }
 

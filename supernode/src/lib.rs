@@ -8,6 +8,6 @@ pub mod cli;
 mod config;
 mod daemon;
 mod driver;
-pub mod network;
-pub mod store;
+mod network;
+mod store;
 mod verbs;

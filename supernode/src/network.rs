@@ -15,7 +15,7 @@ const FIRST_SERIAL: u64 = 1;
 
 /// There is no network to serve
 #[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
+pub(crate) enum NetworkError {
     /// Its key cannot be had
     #[error("the network's key: {0}")]
     Key(#[from] IdentityError),
@@ -25,7 +25,7 @@ pub enum NetworkError {
 }
 
 /// A supernode's right to sign grants, and the network that it is a right in
-pub struct Network {
+pub(crate) struct Network {
     id: NetworkId,
     certificate: SignedCertificate,
 }
@@ -35,7 +35,7 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError`] if the key file cannot be read, written, or is open to others; nothing was changed then.
-    pub fn load_or_create(home: &Path, supernode: Key) -> Result<Self, NetworkError> {
+    pub(crate) fn load_or_create(home: &Path, supernode: Key) -> Result<Self, NetworkError> {
         let network_key = Identity::load_or_create(&home.join("network"))?;
         let certificate = Certificate { network_key: network_key.key(), supernode, serial: FIRST_SERIAL };
         let id = crypto::network_id(&network_key.key());
@@ -43,17 +43,17 @@ impl Network {
         Ok(Self { id, certificate })
     }
 
-    pub fn id(&self) -> NetworkId {
+    pub(crate) fn id(&self) -> NetworkId {
         self.id
     }
 
     /// The supernode that was certified
-    pub const fn supernode(&self) -> SupernodeId {
+    pub(crate) const fn supernode(&self) -> SupernodeId {
         SupernodeId(FIRST_SERIAL)
     }
 
     /// The certificate that challenges and grants show
-    pub fn certificate(&self) -> &SignedCertificate {
+    pub(crate) fn certificate(&self) -> &SignedCertificate {
         &self.certificate
     }
 }

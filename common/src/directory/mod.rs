@@ -133,7 +133,7 @@ impl Directory {
     }
 
     /// The session at the place with this upper half; none if two are, which addresses' distances make all but impossible
-    pub fn by_short(&self, short: ShortId) -> Option<&Session> {
+    pub(crate) fn by_short(&self, short: ShortId) -> Option<&Session> {
         let low = u64::from(short.0) << 32;
         let mut found = self.by_address.range(Address(low)..=Address(low | u64::from(u32::MAX)));
         match (found.next(), found.next()) {
@@ -148,7 +148,7 @@ impl Directory {
     }
 
     /// The session of this key
-    pub fn by_key(&self, key: &Key) -> Option<&Session> {
+    pub(crate) fn by_key(&self, key: &Key) -> Option<&Session> {
         self.by_key.get(key).and_then(|id| self.session(*id))
     }
 
@@ -208,7 +208,7 @@ impl Directory {
     }
 
     /// Whether the two are an unreachable pair
-    pub fn are_apart(&self, pair: Pair) -> bool {
+    pub(crate) fn are_apart(&self, pair: Pair) -> bool {
         self.mesh.pairs().contains(pair)
     }
 

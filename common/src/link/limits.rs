@@ -135,7 +135,7 @@ impl Admission {
     ///
     /// # Errors
     /// Which limit keeps it out; it is not counted then.
-    pub fn begin_pending(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<LobbyId, Refusal> {
+    pub(crate) fn begin_pending(&mut self, now: Instant, ip: Option<IpAddr>) -> Result<LobbyId, Refusal> {
         self.lobby.begin(now, ip)
     }
 
@@ -145,7 +145,7 @@ impl Admission {
     }
 
     /// A connection has said hello, or is gone
-    pub fn end_pending(&mut self, place: LobbyId) {
+    pub(crate) fn end_pending(&mut self, place: LobbyId) {
         self.lobby.end(place);
     }
 
@@ -166,7 +166,7 @@ impl Admission {
     ///
     /// # Errors
     /// How many links there are, if there may be no dial; nothing is counted then.
-    pub const fn begin_dial(&mut self) -> Result<(), usize> {
+    pub(crate) const fn begin_dial(&mut self) -> Result<(), usize> {
         // A dial that could not become a link would cost the other side a handshake for nothing.
         if self.dials >= self.limits.dials_max || self.links() >= self.limits.links_max {
             return Err(self.links());
@@ -176,7 +176,7 @@ impl Admission {
     }
 
     /// A dial has made a link, or none
-    pub const fn end_dial(&mut self) {
+    pub(crate) const fn end_dial(&mut self) {
         self.dials -= 1;
     }
 
@@ -184,7 +184,7 @@ impl Admission {
     ///
     /// # Errors
     /// Which limit keeps it out; nothing is counted then.
-    pub fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(crate) fn begin_incoming(&mut self, ip: Option<IpAddr>) -> Result<(), Refusal> {
         // Links that were dialled beyond the reserve count as well, or both directions together would pass the bound.
         if self.incoming >= self.limits.links_max.saturating_sub(self.limits.outgoing_reserved.max(self.outgoing)) {
             return Err(Refusal::Links);
@@ -200,7 +200,7 @@ impl Admission {
     }
 
     /// A link that came in has said its last words
-    pub fn end_incoming(&mut self, ip: Option<IpAddr>) {
+    pub(crate) fn end_incoming(&mut self, ip: Option<IpAddr>) {
         self.incoming -= 1;
         if let Some(household) = counted(ip) {
             self.incoming_crowd.remove(household);
@@ -211,7 +211,7 @@ impl Admission {
     ///
     /// # Errors
     /// How many links there are, if there may be no more; nothing is counted then.
-    pub const fn begin_outgoing(&mut self) -> Result<(), usize> {
+    pub(crate) const fn begin_outgoing(&mut self) -> Result<(), usize> {
         if self.links() >= self.limits.links_max {
             return Err(self.links());
         }
@@ -220,7 +220,7 @@ impl Admission {
     }
 
     /// A link that was dialled has said its last words
-    pub const fn end_outgoing(&mut self) {
+    pub(crate) const fn end_outgoing(&mut self) {
         self.outgoing -= 1;
     }
 

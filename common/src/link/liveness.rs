@@ -49,7 +49,7 @@ const PROBES_PER_SILENCE: u32 = 5;
 impl LivenessConfig {
     /// A link that may be silent for `silence`, but not for less than others may: it is asked as often in that time, so
     /// that whoever is slow has no more to answer
-    pub fn patient(silence: Duration) -> Self {
+    pub(crate) fn patient(silence: Duration) -> Self {
         let base = Self::default();
         let down_after = silence.max(base.down_after);
         Self { probe_every: down_after / PROBES_PER_SILENCE, down_after, ..base }

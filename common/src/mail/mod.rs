@@ -162,7 +162,7 @@ impl Mail {
     }
 
     /// The link to the supernode came or went
-    pub fn handle_home(&mut self, is_up: bool) {
+    pub(crate) fn handle_home(&mut self, is_up: bool) {
         self.is_home_up = is_up;
     }
 
@@ -170,7 +170,7 @@ impl Mail {
     ///
     /// # Errors
     /// [`GrantError`]: nothing has changed.
-    pub fn verify_grant(
+    pub(crate) fn verify_grant(
         &mut self,
         network: &NetworkId,
         signed: &SignedGrant,
@@ -199,7 +199,13 @@ impl Mail {
     }
 
     /// The answer to [`MailOutput::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
-    pub fn handle_resolved(&mut self, now: Instant, subject: &Subject, fresh: bool, answer: Result<&Answer, Status>) {
+    pub(crate) fn handle_resolved(
+        &mut self,
+        now: Instant,
+        subject: &Subject,
+        fresh: bool,
+        answer: Result<&Answer, Status>,
+    ) {
         match subject {
             Subject::ShortId(short) => {
                 let name = answer.ok().map(|answer| &answer.name);
@@ -236,12 +242,12 @@ impl Mail {
     }
 
     /// The link to a neighbour is lost, and with it whatever it had not passed on
-    pub fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
+    pub(crate) fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
         self.outbox.handle_first_hop_lost(now, neighbour);
     }
 
     /// A link of this neighbour's is lost, and with it, perhaps, what the neighbour had been handed
-    pub fn handle_loss_beyond(&mut self, now: Instant, neighbour: Address) {
+    pub(crate) fn handle_loss_beyond(&mut self, now: Instant, neighbour: Address) {
         self.outbox.handle_loss_beyond(now, neighbour);
     }
 

@@ -47,7 +47,7 @@ impl Lists {
     }
 
     /// The session with the supernode came or went; what it has not answered it never will
-    pub fn handle_home(&mut self, is_up: bool) {
+    pub(crate) fn handle_home(&mut self, is_up: bool) {
         self.is_home_up = is_up;
         if !is_up {
             for query in self.asked.items().copied().collect::<Vec<_>>() {
@@ -58,7 +58,7 @@ impl Lists {
     }
 
     /// The supernode answers; what was not asked, or is too late, changes nothing
-    pub fn handle_listing(&mut self, listing: Listing) {
+    pub(crate) fn handle_listing(&mut self, listing: Listing) {
         if self.asked.moment(&listing.query).is_none() {
             return tracing::debug!(query = listing.query, reason = "no question waits for it", "listing ignored");
         }

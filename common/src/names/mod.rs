@@ -120,7 +120,7 @@ impl Resolver {
     }
 
     /// The session with the supernode came or went; what it has not answered is asked elsewhere, and the reverse
-    pub fn handle_home(&mut self, now: Instant, reachable: bool) {
+    pub(crate) fn handle_home(&mut self, now: Instant, reachable: bool) {
         if self.home == reachable {
             return;
         }
@@ -144,7 +144,7 @@ impl Resolver {
 
     /// A question of our own; `local` is what our tables say, `fresh` leaves them and memory out while there is a
     /// supernode to ask
-    pub fn handle_ask(&mut self, now: Instant, subject: Subject, fresh: bool, local: Option<Local>) {
+    pub(crate) fn handle_ask(&mut self, now: Instant, subject: Subject, fresh: bool, local: Option<Local>) {
         if !fresh && let Some(answer) = self.known(now, &subject, local.as_ref()) {
             return self.resolved(subject, false, Ok(answer));
         }
@@ -170,7 +170,7 @@ impl Resolver {
     /// # Errors
     /// [`Ignored`]: it goes no farther, and no answer goes back. Silence is the answer "I don't know": a peer never
     /// sends more for a question than one answer.
-    pub fn handle_look_up(
+    pub(crate) fn handle_look_up(
         &mut self,
         now: Instant,
         from: Address,
@@ -188,7 +188,7 @@ impl Resolver {
     ///
     /// # Errors
     /// [`Ignored`]: nothing has changed.
-    pub fn handle_found(&mut self, now: Instant, from: Answerer, found: &Found) -> Result<(), Ignored> {
+    pub(crate) fn handle_found(&mut self, now: Instant, from: Answerer, found: &Found) -> Result<(), Ignored> {
         let own = self.queries.get(&found.query).cloned();
         let taken = match (own, from) {
             (Some(subject), Answerer::Supernode) => self.on_supernode_found(now, subject, found),
@@ -203,7 +203,7 @@ impl Resolver {
     }
 
     /// Takes a record that came unasked from a supernode, in a rewire: worth remembering like an answer
-    pub fn handle_record(&mut self, now: Instant, record: &Record) {
+    pub(crate) fn handle_record(&mut self, now: Instant, record: &Record) {
         let written = self.memory.learn(now, record);
         self.write(written);
     }

@@ -125,7 +125,7 @@ impl Routes {
     }
 
     /// The same, of a peer that cannot say whether those in `unseen`, which are in the order of addresses, are there
-    pub fn with_unseen(self, unseen: Arc<[Address]>) -> Self {
+    pub(crate) fn with_unseen(self, unseen: Arc<[Address]>) -> Self {
         Self { unseen, ..self }
     }
 
@@ -165,7 +165,7 @@ impl Routes {
     }
 
     /// The neighbour with this short id
-    pub fn view_by_short(&self, short: ShortId) -> Option<&NeighbourView> {
+    pub(crate) fn view_by_short(&self, short: ShortId) -> Option<&NeighbourView> {
         let at = self.views.partition_point(|view| view.address.short() < short);
         self.views.get(at).filter(|view| view.address.short() == short)
     }

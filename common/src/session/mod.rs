@@ -27,7 +27,8 @@ mod whereabouts;
 use std::fmt;
 use std::time::Duration;
 
-pub use self::whereabouts::{by_use, listening, locations_of};
+pub(crate) use self::whereabouts::locations_of;
+pub use self::whereabouts::{by_use, listening};
 use crate::link::open::HOME_SILENCE;
 
 /// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say

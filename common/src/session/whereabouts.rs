@@ -72,7 +72,7 @@ pub fn listening(addresses: impl IntoIterator<Item = SocketAddr>) -> Listening {
 /// Empty if nothing of that leads to it. An external location that is no multiaddr (no leading `/`) is left out. An IP
 /// that the peer is seen from and does not listen at is a NAT's, or a container's host: it counts with the port of a
 /// listener of its family, and not at all if no listener is of its family, as nobody would answer there.
-pub fn locations_of(external: &Locations, listening: &Listening, observed: Option<IpAddr>) -> Locations {
+pub(crate) fn locations_of(external: &Locations, listening: &Listening, observed: Option<IpAddr>) -> Locations {
     let configured: Vec<&Location> = external.iter().filter(|location| location.starts_with('/')).collect();
     if !configured.is_empty() {
         return Locations::truncated(configured.into_iter().cloned());

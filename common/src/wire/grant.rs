@@ -104,7 +104,11 @@ impl SignedGrant {
     ///
     /// # Errors
     /// [`GrantError`] says what is wrong with it.
-    pub fn verify_under(&self, certificate: &Certificate, verifier: &impl Verifier) -> Result<Grant, GrantError> {
+    pub(crate) fn verify_under(
+        &self,
+        certificate: &Certificate,
+        verifier: &impl Verifier,
+    ) -> Result<Grant, GrantError> {
         let signed = crypto::tagged(crypto::GRANT, &[&self.body]);
         if !verifier.verify(&certificate.supernode, &signed, &self.signature) {
             return Err(GrantError::Signature);

@@ -12,7 +12,7 @@ pub(super) const FORMAT: u64 = 1;
 
 /// Why the in-box cannot do what it should; nothing has been kept, removed or changed
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InboxError {
+pub(crate) enum InboxError {
     /// Another process has the file; this one has not touched it
     #[error("{0} is in use: another kith runs with this home; stop it, or choose another with --home")]
     Locked(PathBuf),
@@ -38,12 +38,12 @@ pub enum InboxError {
 
 impl InboxError {
     /// The status of an answer that there cannot be for this reason
-    pub const fn status(&self) -> Status {
+    pub(crate) const fn status(&self) -> Status {
         Status::Failed
     }
 
     /// What the sender of a message is told that could not be kept for this reason
-    pub const fn not_stored(&self) -> NotStored {
+    pub(crate) const fn not_stored(&self) -> NotStored {
         match self {
             Self::DiskFull => NotStored::DiskFull,
             _ => NotStored::DiskFailed,

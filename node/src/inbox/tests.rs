@@ -63,12 +63,12 @@ fn message_is_there_until_it_is_read_across_reopening() {
     let expected =
         [(1, message(1, 5)), (2, message(2, 0))].map(|(sequence, message)| Stored { sequence, incoming: message });
     assert_eq!(list(&mut inbox), expected);
-    assert_eq!(inbox.totals(), Totals { messages: 2, bytes: 5 + 2 * OVERHEAD_BYTES, last: 2 });
+    assert_eq!(inbox.policy.totals(), Totals { messages: 2, bytes: 5 + 2 * OVERHEAD_BYTES, last: 2 });
     assert_eq!(inbox.remove(&[1, 1, 77]), Ok(1));
     drop(inbox);
     let mut inbox = home.open();
     assert_eq!(list(&mut inbox), expected[1..]);
-    assert_eq!(inbox.totals(), Totals { messages: 1, bytes: OVERHEAD_BYTES, last: 2 });
+    assert_eq!(inbox.policy.totals(), Totals { messages: 1, bytes: OVERHEAD_BYTES, last: 2 });
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn duplicate_is_receipted_again_and_kept_once_even_after_reading_and_reopening()
     drop(inbox);
     let mut inbox = home.open();
     assert_eq!(inbox.keep(&batch), Ok(vec![Kept::Duplicate; 3]));
-    assert_eq!(inbox.totals(), Totals { messages: 0, bytes: 0, last: 2 });
+    assert_eq!(inbox.policy.totals(), Totals { messages: 0, bytes: 0, last: 2 });
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn full_in_box_refuses_with_429_until_something_is_read_and_then_keeps_the_resen
     assert_eq!((kept[2], kept[2].status()), (Kept::Full, Status::SlowDown));
     inbox.remove(&[1]).unwrap();
     assert_eq!(inbox.keep(&[message(3, size)]), Ok(vec![Kept::New { sequence: 4 }]));
-    assert!(inbox.totals().bytes <= ROOM);
+    assert!(inbox.policy.totals().bytes <= ROOM);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn full_disk_keeps_nothing_more_and_loses_nothing_and_goes_on_when_there_is_room
     let there =
         |inbox: &mut InboxFile| list(inbox).iter().map(|stored| stored.incoming.message.id.0[0]).collect::<Vec<_>>();
     assert_eq!(there(&mut inbox), (0..kept).collect::<Vec<_>>(), "it can be read");
-    assert_eq!(inbox.totals().messages, u64::from(kept));
+    assert_eq!(inbox.policy.totals().messages, u64::from(kept));
     assert_eq!(inbox.keep(&[message(kept, size)]), Err(InboxError::DiskFull));
     assert_eq!(inbox.keep(&[message(0, size)]), Ok(vec![Kept::Duplicate]));
 
@@ -376,7 +376,7 @@ fn broken_disk_fails_every_call_until_a_new_start() {
     for _ in 0..2 {
         assert!(matches!(inbox.keep(&[message(2, 10)]), Err(InboxError::Io(_))));
     }
-    assert_eq!(inbox.totals().messages, 1);
+    assert_eq!(inbox.policy.totals().messages, 1);
     drop(inbox);
     disk.set_broken(false);
     assert_eq!(list(&mut disk.open()).len(), 1);

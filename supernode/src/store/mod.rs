@@ -30,13 +30,13 @@ use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 /// The file in the supernode's home
-pub const FILE_NAME: &str = "directory.redb";
+pub(crate) const FILE_NAME: &str = "directory.redb";
 
 /// The form of the tables; another one is refused
-pub const FORMAT: u64 = 3;
+pub(crate) const FORMAT: u64 = 3;
 
 /// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
-pub const SNAPSHOT_EVERY: u64 = 4096;
+pub(crate) const SNAPSHOT_EVERY: u64 = 4096;
 
 /// The usual size of a command. The log may grow to the size of the snapshot before it is cut, so that with a million
 /// names the 100 MB of a snapshot are not written for every few kilobytes of log.
@@ -49,25 +49,21 @@ const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 /// What went wrong with which file, and what to do; the store answers nothing any more
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", path.display())]
-pub struct StoreError {
+pub(crate) struct StoreError {
     path: PathBuf,
     fault: Fault,
 }
 
 impl StoreError {
-    pub const fn fault(&self) -> &Fault {
-        &self.fault
-    }
-
     /// Whether the store may be of use again
-    pub const fn is_passing(&self) -> bool {
+    pub(crate) const fn is_passing(&self) -> bool {
         matches!(self.fault, Fault::Full)
     }
 }
 
 /// What went wrong with the log
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Another process holds the file; nothing was changed
     #[error("another supernode is using it; stop that one, or give this one a home of its own with --home")]
     Locked,
@@ -101,7 +97,7 @@ pub enum Fault {
 /// Opens the database; whether its integrity is to be checked
 type Opener = Box<dyn Fn(bool) -> Result<Database, Fault> + Send>;
 
-pub struct Store {
+pub(crate) struct Store {
     opener: Opener,
     /// `None` after the disk was full: redb wants to be opened anew after every failed write
     db: Option<Database>,
@@ -128,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong with the file and what to do; a damaged one is left as it is.
-    pub fn open(home: &Path, incarnation: u32) -> Result<(Self, Directory), StoreError> {
+    pub(crate) fn open(home: &Path, incarnation: u32) -> Result<(Self, Directory), StoreError> {
         let path = home.join(FILE_NAME);
         let file = path.clone();
         let opener = move |check| open_file(&file, check);
@@ -149,23 +145,21 @@ impl Store {
         Ok((Self { opener, db: Some(db), path, last, snapshot_at, snapshot_bytes, stopped: false }, directory))
     }
 
-    /// The index of the last command in the log; 0 before the first
-    pub const fn last(&self) -> u64 {
-        self.last
-    }
-
     /// Makes `commands` durable, all or none, with one wait for the disk; returns their indices, which it gives: the next
-    /// ones after [`Self::last`]
+    /// ones after the last
     ///
     /// # Errors
     /// [`StoreError`]: they may or may not be in the log, and must not be acknowledged or applied. Unless
     /// [`StoreError::is_passing`] the supernode must end.
-    pub fn append<'a>(&mut self, commands: impl IntoIterator<Item = &'a Command>) -> Result<Range<u64>, StoreError> {
+    pub(crate) fn append<'a>(
+        &mut self,
+        commands: impl IntoIterator<Item = &'a Command>,
+    ) -> Result<Range<u64>, StoreError> {
         self.guard(|store| store.try_append(commands))
     }
 
     /// Whether [`Store::snapshot`] should be called: after [`SNAPSHOT_EVERY`] commands, or more if the last one was large
-    pub fn is_snapshot_due(&self) -> bool {
+    pub(crate) fn is_snapshot_due(&self) -> bool {
         self.last - self.snapshot_at >= SNAPSHOT_EVERY.max(self.snapshot_bytes / COMMAND_BYTES_USUAL)
     }
 
@@ -174,7 +168,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: the log is as before or cut, and tells the same either way; unless [`StoreError::is_passing`] the
     /// supernode must end.
-    pub fn snapshot(&mut self, directory: &Directory) -> Result<(), StoreError> {
+    pub(crate) fn snapshot(&mut self, directory: &Directory) -> Result<(), StoreError> {
         self.guard(|store| store.try_snapshot(directory))
     }
 
@@ -182,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] as for [`Self::append`]; nothing was changed.
-    pub fn reopen(&mut self) -> Result<Vec<(u64, Command)>, StoreError> {
+    pub(crate) fn reopen(&mut self) -> Result<Vec<(u64, Command)>, StoreError> {
         self.guard(|store| {
             if store.db.is_some() {
                 return Ok(Vec::new());

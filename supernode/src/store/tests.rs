@@ -72,15 +72,15 @@ fn tamper(home: &TempDir, change: impl FnOnce(&WriteTransaction)) {
 fn reopened_log_holds_what_was_appended() {
     let home = home();
     let (mut store, mut directory) = open(&home);
-    assert_eq!((store.last(), directory.applied()), (0, 0));
+    assert_eq!((store.last, directory.applied()), (0, 0));
     append(&mut store, &mut directory, &logins(0..3));
     append(&mut store, &mut directory, &[]);
     let suspect = Command::Suspect { session: session(1), reason: SuspectReason::HomeLost };
     append(&mut store, &mut directory, &[suspect, login(3)]);
-    assert_eq!(store.last(), 5);
+    assert_eq!(store.last, 5);
     drop(store);
     let (store, again) = open(&home);
-    assert_eq!((store.last(), bytes_of(&again)), (5, bytes_of(&directory)));
+    assert_eq!((store.last, bytes_of(&again)), (5, bytes_of(&directory)));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn log_goes_on_after_a_snapshot_where_it_was() {
     let home = home();
     let expected = written(&home);
     let (mut store, directory) = open(&home);
-    assert_eq!((store.last(), bytes_of(&directory)), (30, expected));
+    assert_eq!((store.last, bytes_of(&directory)), (30, expected));
     assert_eq!(store.append(&logins(30..31)).unwrap(), 31..32);
 }
 
@@ -108,7 +108,7 @@ fn snapshot_is_due_after_so_many_commands_and_cuts_the_log() {
     drop(store);
     tamper(&home, |transaction| assert_eq!(transaction.open_table(LOG).unwrap().iter().unwrap().count(), 0));
     let (store, again) = open(&home);
-    assert_eq!((store.last(), bytes_of(&again)), (SNAPSHOT_EVERY, bytes_of(&directory)));
+    assert_eq!((store.last, bytes_of(&again)), (SNAPSHOT_EVERY, bytes_of(&directory)));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
     let home = home();
     let (store, _) = open(&home);
     let error = Store::open(home.path(), 0).unwrap_err();
-    assert!(matches!(error.fault(), Fault::Locked));
+    assert!(matches!(error.fault, Fault::Locked));
     let text = error.to_string();
     assert!(text.contains(FILE_NAME) && text.contains("another supernode") && text.contains("--home"), "{text}");
     drop(store);
@@ -136,7 +136,7 @@ fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
 #[test]
 fn home_that_is_not_there_is_an_error() {
     let error = Store::open(Path::new("/nonexistent/kith"), 0).unwrap_err();
-    assert!(matches!(error.fault(), Fault::Io(_)), "{error}");
+    assert!(matches!(error.fault, Fault::Io(_)), "{error}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn log_of_another_version_is_refused() {
         transaction.open_table(META).unwrap().insert("format", 1).unwrap();
     });
     let refused = Store::open(home.path(), 0).unwrap_err();
-    assert!(matches!(refused.fault(), Fault::Version(_)));
+    assert!(matches!(refused.fault, Fault::Version(_)));
     let way_out = "(format 1, this is format 3); start that version, or move the file away to begin without any names";
     assert!(refused.to_string().ends_with(way_out), "{refused}");
     tamper(&home, |transaction| {
@@ -408,7 +408,7 @@ fn full_disk_is_waited_for_and_loses_nothing_acknowledged() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error.fault(), Fault::Full), "{error}");
+    assert!(matches!(error.fault, Fault::Full), "{error}");
     assert!(error.to_string().contains("the disk is full; make room"));
     assert!(error.is_passing() && store.append(&logins(0..1)).unwrap_err().is_passing());
     disk.0.lock().unwrap().room = None;
@@ -428,12 +428,12 @@ fn failed_sync_stops_the_store() {
     append(&mut store, &mut directory, &logins(0..10));
     disk.0.lock().unwrap().sync_fails = true;
     let error = store.append(&logins(10..11)).unwrap_err();
-    assert!(matches!(error.fault(), Fault::Io(_)), "{error}");
+    assert!(matches!(error.fault, Fault::Io(_)), "{error}");
     assert!(error.to_string().contains("the disk has failed"), "{error}");
     disk.0.lock().unwrap().sync_fails = false;
     assert!(matches!(store.append(&logins(10..11)).unwrap_err().fault, Fault::Stopped));
     assert!(matches!(store.snapshot(&directory).unwrap_err().fault, Fault::Stopped));
-    assert_eq!(store.last(), 10);
+    assert_eq!(store.last, 10);
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Neighbourhood {
     /// A new table; ignored if its epoch is no larger than the last one's, or without a session
     ///
     /// One of another incarnation comes with a login only, which the session's core sees to.
-    pub fn handle_rewire(&mut self, now: Instant, rewire: &Rewire) {
+    pub(crate) fn handle_rewire(&mut self, now: Instant, rewire: &Rewire) {
         self.apply(now, rewire, UpsetReason::Rewire);
         // Whatever it says, also if it is the answer to our isolation and says nothing new: the way to home is open.
         self.end_cut_off(now);
@@ -194,7 +194,7 @@ impl Neighbourhood {
     }
 
     /// A neighbour's whole table; ignored if its epoch is smaller than the last one's on this link
-    pub fn handle_table(&mut self, now: Instant, link: LinkId, table: Table) {
+    pub(crate) fn handle_table(&mut self, now: Instant, link: LinkId, table: Table) {
         let is_first = self.links.get(&link).is_some_and(|link| link.table.is_none());
         self.on_table(link, table);
         if is_first {
@@ -205,13 +205,13 @@ impl Neighbourhood {
     }
 
     /// A neighbour's links went up or down; changes to links that its table does not have are ignored
-    pub fn handle_delta(&mut self, now: Instant, link: LinkId, delta: &Delta) {
+    pub(crate) fn handle_delta(&mut self, now: Instant, link: LinkId, delta: &Delta) {
         self.on_delta(link, delta);
         self.settle_views(now);
     }
 
     /// A link ended, not by an [`NeighbourhoodOutput::Close`]; unknown links (closed by us a moment ago) are ignored silently
-    pub fn handle_link_closed(&mut self, now: Instant, link: LinkId, end: LinkEnd) {
+    pub(crate) fn handle_link_closed(&mut self, now: Instant, link: LinkId, end: LinkEnd) {
         self.remove_link(now, link, end);
         self.settle(now);
     }
@@ -224,7 +224,7 @@ impl Neighbourhood {
     }
 
     /// Whether the home supernode can be asked and told; reachable again, it is told what it missed
-    pub fn handle_home(&mut self, now: Instant, reachable: bool) {
+    pub(crate) fn handle_home(&mut self, now: Instant, reachable: bool) {
         self.on_home(now, reachable && self.grant.is_some());
         self.settle(now);
     }

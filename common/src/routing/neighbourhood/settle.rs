@@ -47,7 +47,7 @@ impl Neighbourhood {
     }
 
     /// This process stood still for `late`: the time limits of others begin anew, as their answers may be waiting here
-    pub fn handle_held_up(&mut self, now: Instant, late: Duration) {
+    pub(crate) fn handle_held_up(&mut self, now: Instant, late: Duration) {
         let NeighbourhoodConfig { patience, unknown_wait, table_wait, dial_max, .. } = self.config;
         for link in self.links.values_mut() {
             link.extend_deadline(now, unknown_wait, table_wait);

@@ -13,7 +13,7 @@ use crate::wire::session::{Locations, Record};
 
 impl Neighbourhood {
     /// Our place, while logged in
-    pub fn own_address(&self) -> Option<Address> {
+    pub(crate) fn own_address(&self) -> Option<Address> {
         self.grant.as_ref().map(|grant| grant.address)
     }
 
@@ -75,7 +75,7 @@ impl Neighbourhood {
     }
 
     /// The link in use of this neighbour, if one is up
-    pub fn link_to(&self, neighbour: Address) -> Option<LinkId> {
+    pub(crate) fn link_to(&self, neighbour: Address) -> Option<LinkId> {
         self.live.get(&neighbour).copied()
     }
 

@@ -269,14 +269,14 @@ impl Admission {
     }
 
     /// The peer's neighbourhood has changed
-    pub fn handle_rewire(&mut self, rewire: Rewire) {
+    pub(crate) fn handle_rewire(&mut self, rewire: Rewire) {
         if matches!(self.state, State::LoggedIn { .. }) {
             self.send(Frame::Rewire(rewire));
         }
     }
 
     /// The session is over for a reason of the directory's: expired, released, replaced by a newer link
-    pub fn handle_ended(&mut self, refusal: &Refusal) {
+    pub(crate) fn handle_ended(&mut self, refusal: &Refusal) {
         if matches!(self.state, State::LoggedIn { .. } | State::LoggingOut { .. }) {
             self.refuse(refusal);
             self.close(refusal.status, &refusal.reason);
@@ -302,7 +302,7 @@ impl Admission {
     }
 
     /// This process stood still: what was to come by now may be waiting here, and has its whole time anew
-    pub fn handle_held_up(&mut self, now: Instant) {
+    pub(crate) fn handle_held_up(&mut self, now: Instant) {
         match &mut self.state {
             State::Challenged { until, .. } => *until = now + CHALLENGE_WAIT,
             State::Proposed { until, .. } => *until = now + PROPOSAL_WAIT,

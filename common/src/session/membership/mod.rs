@@ -238,7 +238,7 @@ impl Membership {
     }
 
     /// This process stood still: whoever has to answer has the whole time anew, as the answer may be waiting here
-    pub fn handle_held_up(&mut self, now: Instant) {
+    pub(crate) fn handle_held_up(&mut self, now: Instant) {
         self.state.handle_held_up(now);
     }
 
