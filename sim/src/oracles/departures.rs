@@ -36,6 +36,8 @@ impl Oracle for Departures {
                 self.unwanted.remove(&node);
                 self.out.remove(&node);
             }
+            // An older log may have the sessions that were over, and a lease ends each.
+            Observation::LogWentBack => self.out.values_mut().for_each(|since| *since = now),
             Observation::Wants(false) => drop(self.unwanted.insert(node)),
             // Whoever was wanted back while it logged out goes in again at once.
             Observation::Peer(PeerOutput::LoggedOut { .. }) if self.unwanted.contains(&node) => {

@@ -42,6 +42,8 @@ impl Oracle for Holders {
             Observation::Released => {
                 *self.released.entry(name_of(node.0)).or_default() += 1;
             }
+            // By an older log a name is again whose it was then, or nobody's.
+            Observation::LogWentBack => self.owners.clear(),
             Observation::Applied(directory) if node == self.leader => {
                 let mut places = BTreeMap::new();
                 for (name, account) in directory.accounts() {

@@ -1,5 +1,5 @@
 //! What must hold, said once more from outside the cores: each judges by rules of its own, from what can be seen. Only
-//! [`choices`], [`delivery`] and [`hops`] ask the cores too, what a forwarder would decide.
+//! [`choices`], [`healing`], [`delivery`] and [`hops`] ask the cores too, what a forwarder would decide.
 //!
 //! | oracle | what it says | when |
 //! |---|---|---|
@@ -38,6 +38,7 @@
 //! | [`blame`] | who was away gives others their time before it says that they cannot be reached | each event |
 //! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
+//! | [`healing`] | soon after each fault packets have a way past it, how soon by its kind | each step |
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
 //! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
@@ -56,6 +57,7 @@ pub mod epochs;
 pub mod fates;
 pub mod forwarding;
 pub mod guests;
+pub mod healing;
 pub mod holders;
 pub mod homes;
 pub mod hops;
@@ -121,6 +123,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(blame::Blame::default()),
         Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
+        Box::new(healing::Healing::default()),
         Box::new(delivery::Delivery),
         Box::new(hops::Hops),
     ];

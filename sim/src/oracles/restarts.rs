@@ -30,7 +30,15 @@ impl Oracle for Restarts {
     }
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        let Observation::Applied(directory) = seen else { return Ok(()) };
+        let directory = match seen {
+            Observation::Applied(directory) => directory,
+            // What was known belongs to a log that is not there any more: the new one goes on from an older entry.
+            Observation::LogWentBack => {
+                *self = Self::default();
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let bytes = directory.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);

@@ -26,12 +26,13 @@ pub struct StaleLinks {
     since: BTreeMap<(NodeId, u64), Instant>,
     /// Ends whose last write waited for room at the last step
     stuck: BTreeSet<(NodeId, u64)>,
+    /// Ends that are home links, or were until their peers logged out: what is silent there is given more time
+    homes: BTreeSet<(NodeId, u64)>,
 }
 
-/// Whether this is a link with a neighbour, or may become one
-fn is_neighbours(node: &Node, link: u64) -> bool {
-    let Some(peer) = node.peer() else { return false };
-    peer.core.home_link() != Some(LinkId(link))
+/// Whether this is a home link, of its peer or at its supernode
+fn is_home(node: &Node, link: u64) -> bool {
+    node.peer().is_none_or(|peer| peer.core.home_link() == Some(LinkId(link)))
 }
 
 impl Oracle for StaleLinks {
@@ -54,20 +55,23 @@ impl Oracle for StaleLinks {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let (mut stale, mut stuck) = (BTreeMap::new(), BTreeSet::new());
+        let (mut stale, mut stuck, mut homes) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for node in world.nodes.iter().filter(|node| node.runs()) {
             for (link, end) in &node.ends {
+                let key = (node.id, *link);
+                let is_home = is_home(node, *link) || self.homes.contains(&key);
+                if is_home {
+                    homes.insert(key);
+                }
                 if is_heard(world, end) || is_other_paused(world, end) {
                     continue;
                 }
-                let key = (node.id, *link);
                 if end.is_stuck {
                     stuck.insert(key);
                 } else if self.stuck.contains(&key) {
                     self.since.remove(&key);
                 }
                 let since = *self.since.get(&key).unwrap_or(&world.now());
-                let is_home = world.config.is_supernode(node.id) || !is_neighbours(node, *link);
                 let silence = if is_home { home_silence(world.config.lease).max(HOME_SILENCE) } else { Duration::ZERO };
                 let most = NOTICE.max(notice(silence));
                 if world.now() - since > most {
@@ -76,7 +80,7 @@ impl Oracle for StaleLinks {
                 stale.insert(key, since);
             }
         }
-        (self.since, self.stuck) = (stale, stuck);
+        (self.since, self.stuck, self.homes) = (stale, stuck, homes);
         Ok(())
     }
 }
