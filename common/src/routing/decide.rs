@@ -8,7 +8,7 @@ use crate::id::{Address, ShortId};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::content::{Cause, Choice};
-use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Header, Mark, PacketRef};
+use crate::wire::packet::{DEAD_MAX, ENTRIES_MAX, Edit, Header, Mark, Noted, PacketRef};
 
 /// What becomes of a packet
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Routes {
     /// What becomes of `packet`, which came from the neighbour `from`; `None`: it is this peer's own, on its way out
     ///
     /// Warm (the destination was asked for since the tables changed) it takes some dozen nanoseconds and allocates
-    /// nothing unless a link is down. What [`Decision::Forward`] and [`Decision::Back`] say can always be emitted.
+    /// nothing unless many links are down. What [`Decision::Forward`] and [`Decision::Back`] say can always be emitted.
     #[inline]
     pub fn decide(
         &self,
@@ -141,7 +141,7 @@ struct Search<'a> {
     /// First hops that the source does not want to take again
     avoid: &'a [Address],
     /// Peers that were found dead here, and are noted on the packet when it goes on
-    dead: Vec<ShortId>,
+    dead: Noted,
     /// Whether a neighbour gave the packet back
     is_back: bool,
     /// The address at which our table has the neighbour that gave it back, if it has another one now
@@ -152,7 +152,7 @@ impl<'a> Search<'a> {
     #[inline]
     fn new(routes: &'a Routes, trail: Trail<'a>, header: &Header, avoid: &'a [Address]) -> Self {
         let (destination, source, flow) = (header.destination, header.source, header.flow());
-        Self { routes, trail, destination, source, flow, avoid, dead: Vec::new(), is_back: false, moved: None }
+        Self { routes, trail, destination, source, flow, avoid, dead: Noted::new(), is_back: false, moved: None }
     }
 
     #[inline]

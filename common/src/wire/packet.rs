@@ -16,6 +16,8 @@
 //!
 //! The trailer is the packet's memory. A forwarder appends itself to the way; it never moves the payload.
 
+use smallvec::SmallVec;
+
 use super::WireError;
 use crate::id::{Address, ShortId};
 use crate::mutant::{self, Mutant};
@@ -212,13 +214,17 @@ impl<'a> PacketRef<'a> {
 const FLAG_CONGESTED: u8 = 1;
 const FLAG_TRACED: u8 = 2;
 
+/// Peers to note on a packet: of most there is none or one, which costs no allocation, and four take no more room than a
+/// list elsewhere would
+pub type Noted = SmallVec<[ShortId; 4]>;
+
 /// What one forwarder changes in a packet
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Edit {
     /// A peer that goes from the way to the tried: whoever gives the packet back and was on it
     pub give_back: Option<ShortId>,
     /// Dead peers to note
-    pub dead: Vec<ShortId>,
+    pub dead: Noted,
     /// What the forwarder says of itself: a new end of the way, or tried if it gives the packet back at once
     pub way: Option<(Mark, ShortId)>,
     /// Whether congestion was met
@@ -339,7 +345,7 @@ mod tests {
         let fresh = new_packet(&HEADER, b"hello").unwrap();
         let head = "efcdab89674523011032547698badcfe7766554433221100";
         assert_eq!(hex(&fresh), format!("{head}40020200050000{}", "0068656c6c6f"));
-        let edit = Edit { dead: vec![ShortId(0xdead_beef)], congested: true, ..on_the_way(0x0102_0304) };
+        let edit = Edit { dead: [ShortId(0xdead_beef)].into(), congested: true, ..on_the_way(0x0102_0304) };
         let once = forwarded(&fresh, &edit);
         assert_eq!(hex(&once), format!("{head}3f0203020500000068656c6c6f{}{}", "02efbeadde", "0104030201"));
         let relayed = forwarded(&once, &Edit { way: Some((Mark::Relay, ShortId(5))), ..Edit::default() });
@@ -437,7 +443,7 @@ mod tests {
             }
             if let Ok(packet) = PacketRef::parse(&junk) {
                 let mut out = Vec::new();
-                let edit = Edit { give_back: Some(ShortId(who)), dead: vec![ShortId(who)], ..on_the_way(who) };
+                let edit = Edit { give_back: Some(ShortId(who)), dead: [ShortId(who)].into(), ..on_the_way(who) };
                 if emit_forwarded(&packet, &edit, &mut out).is_ok() {
                     let forwarded = PacketRef::parse(&out).unwrap();
                     prop_assert_eq!(forwarded.entries().len(), packet.entries().len() + 2);

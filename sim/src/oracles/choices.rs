@@ -151,7 +151,7 @@ fn packet(source: Address, destination: Address, dead: &[ShortId]) -> Result<Vec
         return Ok(bytes);
     }
     let mut noted = Vec::new();
-    let edit = Edit { dead: dead.to_vec(), way: Some((Mark::Way, source.short())), ..Edit::default() };
+    let edit = Edit { dead: dead.into(), way: Some((Mark::Way, source.short())), ..Edit::default() };
     let packet = PacketRef::parse(&bytes).map_err(|error| error.to_string())?;
     emit_forwarded(&packet, &edit, &mut noted).map_err(|error| error.to_string())?;
     Ok(noted)
