@@ -66,6 +66,8 @@ struct Lap {
     rate: f64,
     /// Processor time of all five processes for a message, in nanoseconds
     cpu_ns: f64,
+    /// … and of one of its forwarders, which have nothing to do but to pass it on
+    forwarder_ns: f64,
     p50_us: f64,
     p99_us: f64,
     sent: u64,

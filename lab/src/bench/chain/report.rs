@@ -14,6 +14,8 @@ pub(crate) struct Figures {
     pub megabytes_per_s: f64,
     /// Processor time of all five processes for a message, in nanoseconds: what other programs take does not count
     pub cpu_ns_per_message: f64,
+    /// Of that, what one forwarder takes
+    pub forwarder_ns_per_message: f64,
     /// Half of the round trips took no longer, in microseconds
     pub rtt_p50_us: f64,
     /// 99 of 100 round trips took no longer, in microseconds
@@ -33,6 +35,8 @@ pub(crate) struct Row {
     pub messages_ratio: f64,
     /// The same of the processor time, the other way round: bare over Kith's
     pub cpu_ratio: f64,
+    /// The same of what one forwarder takes
+    pub forwarder_ratio: f64,
     /// The same of the median round trips
     pub rtt_p50_ratio: f64,
     /// The same of the slow round trips
@@ -53,6 +57,7 @@ impl Row {
                 messages_per_s: rate,
                 megabytes_per_s: rate * bytes as f64 / 1e6,
                 cpu_ns_per_message: of(|lap| lap.cpu_ns),
+                forwarder_ns_per_message: of(|lap| lap.forwarder_ns),
                 rtt_p50_us: of(|lap| lap.p50_us),
                 rtt_p99_us: of(|lap| lap.p99_us),
             }
@@ -63,6 +68,7 @@ impl Row {
             kith: figures(|lap| &lap.1),
             messages_ratio: of(&|lap| over(lap.1.rate, lap.0.rate)),
             cpu_ratio: of(&|lap| over(lap.0.cpu_ns, lap.1.cpu_ns)),
+            forwarder_ratio: of(&|lap| over(lap.0.forwarder_ns, lap.1.forwarder_ns)),
             rtt_p50_ratio: of(&|lap| over(lap.1.p50_us, lap.0.p50_us)),
             rtt_p99_ratio: of(&|lap| over(lap.1.p99_us, lap.0.p99_us)),
             sent: laps.iter().map(|lap| lap.1.sent).sum(),
@@ -108,7 +114,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "through three forwarders, medians of {} rounds on {} processors\n{:<8} {:<5} {:>11} {:>8} {:>6} {:>11} {:>6} \
-             {:>9} {:>6} {:>9} {:>6}",
+             {:>11} {:>6} {:>9} {:>6} {:>9} {:>6}",
             self.rounds,
             self.processors,
             "payload",
@@ -117,6 +123,8 @@ impl Report {
             "MB/s",
             "ratio",
             "CPU each",
+            "ratio",
+            "a forwarder",
             "ratio",
             "p50",
             "ratio",
@@ -145,14 +153,23 @@ impl Report {
 
 fn line(size: &str, chain: &str, figures: &Figures, ratios: Option<&Row>) -> String {
     let ratio = |pick: fn(&Row) -> f64| ratios.map(|row| format!("{:.2}", pick(row))).unwrap_or_default();
-    let Figures { messages_per_s, megabytes_per_s, cpu_ns_per_message, rtt_p50_us, rtt_p99_us } = figures;
+    let Figures {
+        messages_per_s,
+        megabytes_per_s,
+        cpu_ns_per_message,
+        forwarder_ns_per_message,
+        rtt_p50_us,
+        rtt_p99_us,
+    } = figures;
     format!(
-        "\n{size:<8} {chain:<5} {:>11} {megabytes_per_s:>8.1} {:>6} {:>8} ns {:>6} {rtt_p50_us:>6.0} µs {:>6} \
+        "\n{size:<8} {chain:<5} {:>11} {megabytes_per_s:>8.1} {:>6} {:>8} ns {:>6} {:>8} ns {:>6} {rtt_p50_us:>6.0} µs {:>6} \
          {rtt_p99_us:>6.0} µs {:>6}",
         grouped(*messages_per_s),
         ratio(|row| row.messages_ratio),
         grouped(*cpu_ns_per_message),
         ratio(|row| row.cpu_ratio),
+        grouped(*forwarder_ns_per_message),
+        ratio(|row| row.forwarder_ratio),
         ratio(|row| row.rtt_p50_ratio),
         ratio(|row| row.rtt_p99_ratio)
     )
@@ -199,7 +216,7 @@ mod tests {
     use super::*;
 
     fn lap(rate: f64, p50_us: f64) -> Lap {
-        Lap { rate, cpu_ns: 1e9 / rate, p50_us, p99_us: 2.0 * p50_us, sent: 10, lost: 0 }
+        Lap { rate, cpu_ns: 1e9 / rate, forwarder_ns: 2e8 / rate, p50_us, p99_us: 2.0 * p50_us, sent: 10, lost: 0 }
     }
 
     #[test]

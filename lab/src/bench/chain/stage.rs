@@ -75,18 +75,23 @@ impl Stage {
         let Answer::Sent { messages: sent } = self.ask(0, &Ask::Stop)? else { return self.odd(0) };
         let settle = Ask::Settle { messages: sent };
         let Answer::Settled { messages: arrived } = self.ask(LAST, &settle)? else { return self.odd(LAST) };
-        let cpu = self.cpu().saturating_sub(cpu_before);
+        let cpu_after = self.cpu();
         let round_trips = self.round_trips(bytes, millis(trips))?;
         let rate = messages as f64 * 1e6 / took_us.max(1) as f64;
         let (p50_us, p99_us) = (round_trips.p50_us, round_trips.p99_us);
-        let cpu_ns = cpu.as_secs_f64() * 1e9 / sent.max(1) as f64;
-        Ok(Lap { rate, cpu_ns, p50_us, p99_us, sent, lost: sent.saturating_sub(arrived) })
+        let spent = cpu_after.iter().zip(&cpu_before).map(|(after, before)| after.saturating_sub(*before));
+        let spent: Vec<f64> = spent.map(|cpu| cpu.as_secs_f64() * 1e9 / sent.max(1) as f64).collect();
+        let forwarders = spent.get(1..LAST).unwrap_or_default();
+        let forwarder_ns = forwarders.iter().sum::<f64>() / forwarders.len().max(1) as f64;
+        let cpu_ns = spent.iter().sum();
+        Ok(Lap { rate, cpu_ns, forwarder_ns, p50_us, p99_us, sent, lost: sent.saturating_sub(arrived) })
     }
 
-    /// Processor time of all processes so far
-    fn cpu(&self) -> Duration {
+    /// Processor time of each process so far
+    fn cpu(&self) -> Vec<Duration> {
         let usage = |actor: &Actor| ProcessId::of(actor.child.id()).and_then(|process| process.usage());
-        Duration::from_millis(self.actors.iter().filter_map(usage).map(|usage| usage.cpu_ms).sum())
+        let cpu = |actor| Duration::from_millis(usage(actor).map_or(0, |usage| usage.cpu_ms));
+        self.actors.iter().map(cpu).collect()
     }
 
     fn round_trips(&mut self, bytes: usize, measured_ms: u64) -> Result<RoundTrips, LabError> {
