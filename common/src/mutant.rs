@@ -77,6 +77,7 @@ mutants! {
 
     // Neighbourhood.
     EpochUnchecked "epoch-unchecked" = "a rewire is applied whatever its epoch is",
+    IncarnationIgnored "incarnation-ignored" = "the table of a log that was put back must have a larger index than those before",
     DropBeforeMake "drop-before-make" = "old links are closed before the new ones are up",
     OwnDialKept "own-dial-kept" = "of two dials that crossed each side keeps its own and closes the other's",
     DuplicatesKept "duplicates-kept" = "two links with one peer both stay",
@@ -136,6 +137,7 @@ mutants! {
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
+    WindowNotRestored "window-not-restored" = "a receiver that starts again knows none of the messages that it has kept",
     BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",

@@ -95,6 +95,6 @@ impl Neighbourhood {
 ///
 /// One of another incarnation does: the log has been opened again since, perhaps an older copy of it.
 fn is_old(epoch: Epoch, known: Epoch) -> bool {
-    let is_old = epoch <= known;
+    let is_old = epoch <= known || (mutant::is(Mutant::IncarnationIgnored) && epoch.index <= known.index);
     is_old && !mutant::is(Mutant::EpochUnchecked)
 }
