@@ -345,7 +345,7 @@ mod tests {
         let fresh = new_packet(&HEADER, b"hello").unwrap();
         let head = "efcdab89674523011032547698badcfe7766554433221100";
         assert_eq!(hex(&fresh), format!("{head}40020200050000{}", "0068656c6c6f"));
-        let edit = Edit { dead: [ShortId(0xdead_beef)].into(), congested: true, ..on_the_way(0x0102_0304) };
+        let edit = Edit { dead: vec![ShortId(0xdead_beef)].into(), congested: true, ..on_the_way(0x0102_0304) };
         let once = forwarded(&fresh, &edit);
         assert_eq!(hex(&once), format!("{head}3f0203020500000068656c6c6f{}{}", "02efbeadde", "0104030201"));
         let relayed = forwarded(&once, &Edit { way: Some((Mark::Relay, ShortId(5))), ..Edit::default() });
@@ -443,7 +443,7 @@ mod tests {
             }
             if let Ok(packet) = PacketRef::parse(&junk) {
                 let mut out = Vec::new();
-                let edit = Edit { give_back: Some(ShortId(who)), dead: [ShortId(who)].into(), ..on_the_way(who) };
+                let edit = Edit { give_back: Some(ShortId(who)), dead: vec![ShortId(who)].into(), ..on_the_way(who) };
                 if emit_forwarded(&packet, &edit, &mut out).is_ok() {
                     let forwarded = PacketRef::parse(&out).unwrap();
                     prop_assert_eq!(forwarded.entries().len(), packet.entries().len() + 2);

@@ -405,5 +405,8 @@ fn users_look_up_is_told_once_and_only_a_fresh_answer() {
     let told = one.answer(HOME, Status::Delivered, Some(record("heidi", 7))).unwrap();
     assert_eq!(told, ["heidi looked up: true", "fresh heidi at 7 by Supernode"]);
     assert_eq!(one.ask(heidi(), true, None), ["ask"]);
+    let told = one.answer(HOME, Status::Delivered, Some(record("heidi", 8))).unwrap();
+    assert_eq!(told, ["save heidi", "fresh heidi at 8 by Supernode"], "the new record, not the remembered one");
+    assert_eq!(one.ask(heidi(), true, None), ["ask"]);
     assert_eq!(one.answer(HOME, Status::NotFound, None).unwrap(), ["erase heidi", "404"], "no user asked");
 }

@@ -145,6 +145,18 @@ fn peer_that_had_the_packet_is_no_next_hop_and_no_second_one() {
 }
 
 #[test]
+fn packet_goes_to_none_of_twenty_peers_that_had_it() {
+    // As first and as second hops, those on the way and those that were tried.
+    let visited: Vec<Address> = (2..22).map(address).collect();
+    let through = |n| view(n, true, &[near(n)]);
+    let views = (2..22).map(through).chain([view(1, true, &[address(3)]), view(30, true, &[near(90)])]);
+    let way: Vec<(Mark, Address)> =
+        visited.iter().map(|who| (if who.0 >> 56 < 12 { Mark::Tried } else { Mark::Way }, *who)).collect();
+    let decision = decide(&routes(views), &packet(SOURCE, &way), visited.last().copied());
+    assert!(matches!(decision, Decision::Forward { to, .. } if to == address(30)), "{decision:?}");
+}
+
+#[test]
 fn source_is_no_next_hop_and_no_second_one() {
     let source = near(3);
     let routes =

@@ -66,6 +66,17 @@ fn renewal_begins_the_lease_anew() {
 }
 
 #[test]
+fn look_up_leaves_the_lease_alone() {
+    let mut bench = Bench::of(1);
+    bench.wait(LEASE / 2);
+    bench.frame(1, look_up(1, Subject::Name(name(1))));
+    bench.frame(1, Frame::List(List { query: 2, which: Which::After(None) }));
+    assert_eq!(bench.drain(), ["1: Found 1 200", "1: Listing"]);
+    assert_eq!(bench.wait(LEASE / 2 - millis(1)), [""; 0]);
+    assert_eq!(bench.wait(millis(1)), ["append Expire"]);
+}
+
+#[test]
 fn renewal_with_an_older_table_is_answered_by_the_table() {
     let mut bench = Bench::of(2);
     // A larger index of another incarnation is another table, too: of a log that went back.
