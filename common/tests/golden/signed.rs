@@ -361,7 +361,7 @@ fn packets() -> Vec<Value> {
     let edits = [
         ("packet 2 from alice to a", Edit::default()),
         ("packet 3 from a to b", Edit { way: Some((Mark::Way, a)), ..Edit::default() }),
-        ("packet 4 given back by b", Edit { dead: vec![d], ..tried(b) }),
+        ("packet 4 given back by b", Edit { dead: vec![d].into(), ..tried(b) }),
         ("packet 5 from a to c", Edit::default()),
         ("packet 6 given back by c", tried(c)),
         ("packet 7 given back by a", Edit { give_back: Some(a), ..Edit::default() }),
