@@ -199,13 +199,7 @@ impl Mail {
     }
 
     /// The answer to [`MailOutput::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
-    pub(crate) fn handle_resolved(
-        &mut self,
-        now: Instant,
-        subject: &Subject,
-        fresh: bool,
-        answer: Result<&Answer, Status>,
-    ) {
+    pub fn handle_resolved(&mut self, now: Instant, subject: &Subject, fresh: bool, answer: Result<&Answer, Status>) {
         match subject {
             Subject::ShortId(short) => {
                 let name = answer.ok().map(|answer| &answer.name);
