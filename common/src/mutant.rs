@@ -137,7 +137,6 @@ mutants! {
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
-    WindowNotRestored "window-not-restored" = "a receiver that starts again knows none of the messages that it has kept",
     BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",

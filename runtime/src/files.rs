@@ -108,7 +108,7 @@ pub(crate) fn create_whole<T, E: From<io::Error>>(
 }
 
 /// What `open` makes of the file at `path`; where none is there, one is made out of what `fill` puts into an empty one,
-/// as by [`create_whole`]
+/// as by `create_whole`
 ///
 /// So a file without bytes is none that a start was killed at: somebody, or a power cut, took what was in it.
 ///

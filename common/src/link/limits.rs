@@ -149,7 +149,7 @@ impl Admission {
         self.lobby.end(place);
     }
 
-    /// Whose connection is to be dropped, to make room; drain after every [`Admission::begin_pending`]
+    /// Whose connection is to be dropped, to make room; drain after every `Admission::begin_pending`
     pub fn poll_put_out(&mut self) -> Option<LobbyId> {
         self.lobby.poll_put_out()
     }

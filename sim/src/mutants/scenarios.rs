@@ -35,7 +35,6 @@ pub const ALL: &[Scenario] = &[
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("slow peers", "collapse peers", 2),
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
-    scenario("restarts", "mesh --peers 8 --degree 4 --minutes 20 --only crash,power-cut,drop --deeds 0.5", 8),
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
