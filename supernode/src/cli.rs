@@ -18,6 +18,7 @@ Examples:
   kith-supernode invite                   let a newcomer in: print what they type
   kith-supernode peers                    every name, and whether its owner is here
   kith-supernode ring                     who is linked to whom
+  kith-supernode remove mallory           bar a peer for good
   kith-supernode release bob              give the name bob free for another key
   kith-supernode --json status            for programs: one JSON object a line
 

@@ -4,6 +4,7 @@ mod invite;
 mod lookup;
 mod peers;
 mod release;
+mod remove;
 mod ring;
 mod run;
 mod status;
@@ -21,6 +22,7 @@ pub(crate) enum Verb {
     Ring(ring::Ring),
     Invite(invite::Invite),
     Release(release::Release),
+    Remove(remove::Remove),
 }
 
 impl Verbs for Verb {
@@ -32,6 +34,7 @@ impl Verbs for Verb {
             Self::Lookup(verb) => verb.run(home, screen),
             Self::Ring(verb) => verb.run(home, screen),
             Self::Invite(verb) => verb.run(home, screen),
+            Self::Remove(verb) => verb.run(home, screen),
             Self::Release(verb) => verb.run(home, screen),
         }
     }

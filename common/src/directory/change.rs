@@ -6,7 +6,7 @@ use super::Directory;
 use super::command::{Command, LogIn, Right, SuspectReason};
 use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 use super::pairs::Pair;
-use crate::id::{Address, Name, SessionId};
+use crate::id::{Address, Key, Name, SessionId};
 use crate::invite::Token;
 use crate::lift;
 use crate::mutant::{self, Mutant};
@@ -26,6 +26,7 @@ enum Change<'a> {
     Release { name: &'a Name },
     Invite { token: Token, name: &'a Option<Name>, uses: u32, minutes: Option<u32> },
     Minute,
+    Remove { name: &'a Name, key: Key },
 }
 
 /// Why a command changes nothing
@@ -110,6 +111,7 @@ impl Directory {
             }
             Command::Minute if !self.invites.has_ending() => Err(Idle::Unchanged("no invite ends")),
             Command::Minute => Ok(Change::Minute),
+            Command::Remove { name } => self.judge_remove(name),
         }
     }
 
@@ -128,6 +130,7 @@ impl Directory {
                 self.invites.add(token, name.clone(), uses, minutes);
                 (Outcome::Invited(token), Touched::new())
             }
+            Change::Remove { name, key } => self.remove(name, key),
             Change::Minute => {
                 self.invites.minute += 1;
                 (Outcome::Passed, Touched::new())
@@ -146,6 +149,9 @@ impl Directory {
     }
 
     fn judge_login<'a>(&self, login: &'a LogIn) -> Result<Change<'a>, Idle> {
+        if self.is_removed(&login.key) {
+            return Err(Refusal::Removed.into());
+        }
         self.judge_name(login)?;
         match self.by_key(&login.key).filter(|_| !mutant::is(Mutant::SecondSession)) {
             Some(present) => self.judge_reentry(login, present),
@@ -241,6 +247,17 @@ impl Directory {
 
     fn judge_release<'a>(&self, name: &'a Name) -> Result<Change<'a>, Idle> {
         if self.accounts.contains_key(name) { Ok(Change::Release { name }) } else { Err(Refusal::UnknownName.into()) }
+    }
+
+    fn judge_remove<'a>(&self, name: &'a Name) -> Result<Change<'a>, Idle> {
+        let key = self.accounts.get(name).ok_or(Refusal::UnknownName)?.key;
+        if self.is_removed(&key) {
+            return Err(Idle::Unchanged("it is removed already"));
+        }
+        if self.removed.len() >= self.limits.removed {
+            return Err(Refusal::RemovedFull.into());
+        }
+        Ok(Change::Remove { name, key })
     }
 
     fn known(&self, session: SessionId) -> Result<&Session, Refusal> {
@@ -342,6 +359,14 @@ impl Directory {
         let touched = self.mesh.part(session.address);
         let Session { id, name, key, address, .. } = session;
         (Outcome::Ended(Ended { session: id, name, key, address }), touched)
+    }
+
+    /// The name stays taken, so that nobody else comes under it; a key with several names has its session under any of them
+    fn remove(&mut self, name: &Name, key: Key) -> (Outcome, Touched) {
+        tracing::debug!(%name, %key, reason = "an operator says so", "key barred");
+        self.removed.insert(key);
+        let session = self.by_key.get(&key).copied();
+        session.map_or((Outcome::Removed, Touched::new()), |session| self.end(session))
     }
 
     fn release(&mut self, name: &Name) -> (Outcome, Touched) {

@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// A supernode has led the log for another minute
     Minute,
+    /// The key that owns this name is barred for good; its session, if there is one, ends, and the name stays its own
+    Remove { name: Name },
 }
 
 /// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session

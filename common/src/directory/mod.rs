@@ -14,6 +14,7 @@
 //! | UnreachablePair, ExpirePair | who is absent to whom | both, and whoever steps in |
 //! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |
 //! | Release | ends the session and frees the name | x, its neighbours |
+//! | Remove | ends the session and bars the key; the name stays its own | x, its neighbours |
 //! | Invite, Minute | which newcomers may come, and until when | nobody |
 //!
 //! A command that touches somebody makes a new epoch: its index in the log, and the log's incarnation, which is drawn
@@ -30,7 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, Right, SuspectReason};
 pub use invites::{INVITES_MAX, Invite};
@@ -53,15 +54,20 @@ pub const ACCOUNTS_MAX: usize = 1 << 20;
 /// Peers that can be logged in at once, as many as routing was designed for; the next one is refused with 429
 pub const SESSIONS_MAX: usize = 1 << 20;
 
+/// Keys that can be barred, 32 bytes each; the next one is refused with 429, as a barred key must stay barred
+pub const REMOVED_MAX: usize = 1 << 16;
+
 /// The bounds, which belong to the log's meaning: replicas with other ones would differ
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
     accounts: usize,
     sessions: usize,
     pairs: usize,
+    removed: usize,
 }
 
-const LIMITS: Limits = Limits { accounts: ACCOUNTS_MAX, sessions: SESSIONS_MAX, pairs: PAIRS_MAX };
+const LIMITS: Limits =
+    Limits { accounts: ACCOUNTS_MAX, sessions: SESSIONS_MAX, pairs: PAIRS_MAX, removed: REMOVED_MAX };
 
 /// The state that a log of commands makes
 #[derive(Clone, Debug)]
@@ -75,6 +81,7 @@ pub struct Directory {
     by_address: BTreeMap<Address, SessionId>,
     mesh: Mesh,
     invites: Invites,
+    removed: BTreeSet<Key>,
 }
 
 impl Directory {
@@ -96,6 +103,7 @@ impl Directory {
             by_address: BTreeMap::new(),
             mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
             invites: Invites::default(),
+            removed: BTreeSet::new(),
         }
     }
 
@@ -175,6 +183,11 @@ impl Directory {
     /// Whether an invite ends after some more minutes, so that they must be counted
     pub fn has_ending_invites(&self) -> bool {
         self.invites.has_ending()
+    }
+
+    /// Whether this key is barred for good
+    pub fn is_removed(&self, key: &Key) -> bool {
+        self.removed.contains(key)
     }
 
     /// The owner of this name

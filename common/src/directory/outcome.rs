@@ -49,6 +49,8 @@ pub enum Outcome {
     Released,
     /// Newcomers may come by the invite of this token
     Invited(Token),
+    /// The key is barred; it had no session
+    Removed,
     /// A minute has passed
     Passed,
     /// Nothing to do, for this reason; only the index of the last command has moved
@@ -113,6 +115,12 @@ pub enum Refusal {
     /// [`SESSIONS_MAX`](super::SESSIONS_MAX) peers are logged in
     #[error("no more peers can be logged in; try again later")]
     SessionsFull,
+    /// An operator has removed this key
+    #[error("an operator has removed this peer from the network for good")]
+    Removed,
+    /// [`REMOVED_MAX`](super::REMOVED_MAX) keys are barred
+    #[error("no more keys can be barred in this network")]
+    RemovedFull,
     /// The network takes newcomers by invites only, and this one has none
     #[error(
         "this network takes invites only: ask its operator for one (kith-supernode invite), then type: kith join LINE"
@@ -158,8 +166,9 @@ impl Refusal {
     pub const fn status(&self) -> Status {
         match self {
             Self::NameTaken | Self::KeyInSession(_) | Self::SessionIdTaken => Status::Conflict,
-            Self::AccountsFull | Self::SessionsFull | Self::InvitesFull => Status::SlowDown,
-            Self::NotInvited
+            Self::AccountsFull | Self::SessionsFull | Self::InvitesFull | Self::RemovedFull => Status::SlowDown,
+            Self::Removed
+            | Self::NotInvited
             | Self::InviteUnknown
             | Self::InviteSpent
             | Self::InviteExpired

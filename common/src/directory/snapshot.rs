@@ -1,7 +1,8 @@
 //! The whole directory as bytes, so that the log can be cut.
 //!
 //! A snapshot is [`SNAPSHOT_VERSION`] and then items, each a `u16` length (little endian) and its encoding: one head,
-//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the order of ids. Equal directories
+//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the order of ids, the
+//! barred keys in their order. Equal directories
 //! have equal snapshots, and a snapshot that holds anything in another order is refused.
 
 use bincode::{Decode, Encode};
@@ -45,6 +46,7 @@ struct Head {
     pairs: u64,
     invites: u64,
     minute: u64,
+    removed: u64,
 }
 
 #[derive(Clone, Debug, Encode, Decode)]
@@ -98,6 +100,7 @@ impl Directory {
             pairs: pairs.len() as u64,
             invites: self.invites.iter().len() as u64,
             minute: self.invites.minute,
+            removed: self.removed.len() as u64,
         };
         write(&head, &mut out)?;
         for (name, account) in &self.accounts {
@@ -111,6 +114,9 @@ impl Directory {
         }
         for (_, Invite { token, name, uses, until }) in self.invites.iter() {
             write(&InviteItem { token: *token, name: name.clone(), uses: *uses, until: *until }, &mut out)?;
+        }
+        for key in &self.removed {
+            write(key, &mut out)?;
         }
         Ok(out)
     }
@@ -138,6 +144,7 @@ impl Directory {
         directory.read_sessions(head.sessions, &mut items)?;
         let pairs = directory.read_pairs(head.pairs, &mut items)?;
         directory.read_invites(&head, &mut items)?;
+        directory.read_removed(head.removed, &mut items)?;
         let present = directory.sessions.values().filter(|session| session.suspect.is_none());
         let ring = present.map(|session| session.address).collect();
         directory.mesh = Mesh::restored(head.degree, directory.members().collect(), ring, pairs);
@@ -186,6 +193,20 @@ impl Directory {
         Ok(())
     }
 
+    fn read_removed(&mut self, count: u64, items: &mut Items<'_>) -> Result<(), RestoreError> {
+        for _ in 0..count {
+            let key: Key = items.next()?;
+            if self.removed.last().is_some_and(|last| *last >= key) {
+                return Err(RestoreError::Inconsistent("barred keys out of order"));
+            }
+            if self.by_key.contains_key(&key) {
+                return Err(RestoreError::Inconsistent("a session of a barred key"));
+            }
+            self.removed.insert(key);
+        }
+        Ok(())
+    }
+
     fn read_pairs(&self, count: u64, items: &mut Items<'_>) -> Result<Pairs, RestoreError> {
         let mut pairs = Pairs::new(self.limits.pairs);
         let mut last = 0;
@@ -211,7 +232,8 @@ impl Head {
         let within = |count: u64, max: usize| usize::try_from(count).is_ok_and(|count| count <= max);
         let bounded = within(self.accounts, limits.accounts)
             && within(self.sessions, limits.sessions)
-            && within(self.pairs, limits.pairs);
+            && within(self.pairs, limits.pairs)
+            && within(self.removed, limits.removed);
         if !bounded {
             return Err(RestoreError::Inconsistent("more than a directory holds"));
         }

@@ -116,6 +116,7 @@ impl Consequences<'_> {
 fn ending(command: &Command) -> (Status, &'static str) {
     match command {
         Command::Release { .. } => (Status::NotAllowed, "an operator has released the name"),
+        Command::Remove { .. } => (Status::NotAllowed, "an operator has removed this peer from the network for good"),
         Command::LogOut { .. } => (Status::NotLoggedIn, "logged out"),
         Command::Expire { .. } => (Status::NotLoggedIn, "its lease has ended"),
         _ => (Status::NotLoggedIn, "the session has ended"),

@@ -259,7 +259,7 @@ impl<S: Signer> Logins<'_, S> {
     fn is_resumable(&self, session: SessionId, key: &Key) -> bool {
         let Some(present) = self.directory.session(session).filter(|present| present.key == *key) else { return false };
         let ends = |command: &Command| match command {
-            Command::Release { name } => *name == present.name,
+            Command::Release { name } | Command::Remove { name } => *name == present.name,
             Command::LogOut { session: left } => *left == session,
             Command::LogIn(login) => login.key == *key && login.session != session,
             _ => false,

@@ -6,7 +6,7 @@
 //! ```text
 //! links ─► admissions ─► LoginRequest … ─┐                                         ┌─► granted, logged out
 //! leases, suspicion ─► Expire, Suspect … ┼─► Proposals ─► log ─► Directory::apply ─┼─► rewires to whom it touched
-//! an operator ─► release, invite ────────┘        other supernodes ─┘              └─► answers
+//! an operator ─► release, remove, invite ┘        other supernodes ─┘              └─► answers
 //! ```
 //!
 //! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
@@ -311,6 +311,12 @@ impl<S: Signer> Supernode<S> {
     /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`] with this `ticket`
     pub fn release(&mut self, name: Name, ticket: u64) {
         self.proposals.push(Command::Release { name }, Then::Answer(ticket));
+    }
+
+    /// Bars the key that owns `name` for good, and ends its session; answered by [`SupernodeOutput::Answered`] with this
+    /// `ticket`
+    pub fn remove(&mut self, name: Name, ticket: u64) {
+        self.proposals.push(Command::Remove { name }, Then::Answer(ticket));
     }
 
     /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or

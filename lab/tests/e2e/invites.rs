@@ -63,4 +63,10 @@ fn newcomer_joins_by_one_line_and_comes_back_without_it() {
     }
     let third = Daemon::start_in(home(), "role-peer", &["join", &line, "--name", "dave"]);
     third.status(refused_for("used up"));
+
+    // Removed: at once, for good, and with what to be told.
+    assert_eq!(supernode.ask(&["remove", "alice"])["was_logged_in"], true);
+    alice.status(refused_for("removed this peer"));
+    assert_eq!(supernode.ask(&["lookup", "alice"])["state"], "removed");
+    assert_eq!(supernode.ask(&["remove", "alice"])["was_logged_in"], false, "again: nothing more to do");
 }

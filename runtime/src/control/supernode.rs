@@ -7,6 +7,7 @@
 //! | `lookup` | `name` | [`Member`] |
 //! | `ring` | | [`RingAnswer`] |
 //! | `invite` | `name`, `uses`, `minutes`, `at` | [`InviteAnswer`] |
+//! | `remove` | `name` | [`RemoveAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 
 use std::fmt;
@@ -37,6 +38,10 @@ pub enum Request {
         minutes: Option<u32>,
         /// Where newcomers reach this supernode, at most 4; none: where it listens
         at: Vec<String>,
+    },
+    /// Bar the key that owns a name for good; its session ends
+    Remove {
+        name: Name,
     },
     /// Give a name free; a session under it ends
     Release {
@@ -124,6 +129,8 @@ pub enum MemberState {
     Suspect,
     /// Not here; the name stays its own
     LoggedOut,
+    /// Barred for good; nobody else has the name until it is released
+    Removed,
 }
 
 impl fmt::Display for MemberState {
@@ -132,6 +139,7 @@ impl fmt::Display for MemberState {
             Self::LoggedIn => "logged in",
             Self::Suspect => "suspect",
             Self::LoggedOut => "logged out",
+            Self::Removed => "removed",
         })
     }
 }
@@ -174,6 +182,12 @@ pub struct InviteAnswer {
     pub minutes: Option<u32>,
     /// Where newcomers will look for the supernode
     pub at: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveAnswer {
+    /// Whether a session ended with it; not so if the key was removed before
+    pub was_logged_in: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

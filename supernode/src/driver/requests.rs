@@ -13,8 +13,8 @@ use kith_common::wire::session::Location;
 use kith_runtime::control;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    InviteAnswer, Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, Request, RingAnswer, StatusAnswer,
-    TableEntry,
+    InviteAnswer, Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, RingAnswer,
+    StatusAnswer, TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
@@ -27,6 +27,10 @@ impl Driver {
             Request::Peers => reply.finish(Status::Delivered, &self.peers()),
             Request::Lookup { name } => self.look_up(&name, reply),
             Request::Ring => reply.finish(Status::Delivered, &self.ring()),
+            Request::Remove { name } => {
+                let ticket = self.ticket(Asker::Remove(reply));
+                self.core.remove(name, ticket);
+            }
             Request::Release { name } => self.release(name, reply),
             Request::Invite { name, uses, minutes, at } => {
                 let at = at.iter().map(|at| Location::truncated(at)).collect();
@@ -78,6 +82,7 @@ impl Driver {
             key: format!("{key:?}"),
             peer_id: peer_id_of(&key).map(|id| id.to_string()).unwrap_or_default(),
             state: match session {
+                None if self.core.directory().is_removed(&key) => MemberState::Removed,
                 None => MemberState::LoggedOut,
                 Some(session) if session.suspect.is_some() => MemberState::Suspect,
                 Some(_) => MemberState::LoggedIn,
@@ -160,7 +165,7 @@ impl Driver {
                 asker.into_reply().refuse(Status::Unavailable, reason, None);
             }
             Some(Outcome::Refused(reason)) => {
-                let hint = matches!(asker, Asker::Release(_)).then(|| "kith-supernode peers".into());
+                let hint = matches!(asker, Asker::Release(_) | Asker::Remove(_)).then(|| "kith-supernode peers".into());
                 asker.into_reply().refuse(reason.status(), reason.to_string(), hint);
             }
             Some(outcome) => asker.answer(outcome, self.admission.network),
@@ -179,13 +184,14 @@ pub(super) struct Terms {
 /// An operator who waits for the log
 pub(super) enum Asker {
     Release(Reply),
+    Remove(Reply),
     Invite { reply: Reply, terms: Terms, at: Vec<Location> },
 }
 
 impl Asker {
     fn into_reply(self) -> Reply {
         match self {
-            Self::Release(reply) | Self::Invite { reply, .. } => reply,
+            Self::Release(reply) | Self::Remove(reply) | Self::Invite { reply, .. } => reply,
         }
     }
 
@@ -196,6 +202,12 @@ impl Asker {
             }
             (Self::Release(reply), Outcome::Released) => {
                 reply.finish(Status::Delivered, &ReleaseAnswer { was_logged_in: false });
+            }
+            (Self::Remove(reply), Outcome::Ended(_)) => {
+                reply.finish(Status::Delivered, &RemoveAnswer { was_logged_in: true });
+            }
+            (Self::Remove(reply), Outcome::Removed | Outcome::Unchanged(_)) => {
+                reply.finish(Status::Delivered, &RemoveAnswer { was_logged_in: false });
             }
             (Self::Invite { reply, terms, at }, Outcome::Invited(token)) => {
                 let Terms { name, uses, minutes } = terms;

@@ -46,6 +46,7 @@ fn command_bytes_are_as_published() {
             format!("0309000000{}0002000000013c000000", "55".repeat(16)),
         ),
         (Command::Minute, "030a000000".to_owned()),
+        (Command::Remove { name: "alice".parse().unwrap() }, "030b0000000500616c696365".to_owned()),
         (Command::Release { name: "alice".parse().unwrap() }, "03080000000500616c696365".to_owned()),
     ];
     for (command, expected) in vectors {
@@ -89,7 +90,7 @@ fn snapshot_bytes_are_as_published() {
     let place: String = place.0.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let (zero, one, two) = ("00".repeat(8), format!("01{}", "00".repeat(7)), format!("02{}", "00".repeat(7)));
     let expected = [
-        format!("03 3900 {two} {two} 10 {one} {one} {zero} {zero} {zero}"),
+        format!("03 4100 {two} {two} 10 {one} {one} {zero} {zero} {zero} {zero}"),
         format!("2700 0500616c696365 00000000{}", "ee".repeat(28)),
         format!("5300 {} 0500616c696365 {place} {one} {two}", "00".repeat(16)),
         format!("01001300{} {one} 01 00000000", "2f6970342f31302e302e302e312f7463702f30"),

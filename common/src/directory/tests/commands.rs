@@ -214,7 +214,7 @@ fn unreachable_pair_of_one_peer_or_of_nobody_is_refused() {
 
 #[test]
 fn full_directory_refuses_and_names_of_old_still_enter() {
-    let limits = Limits { accounts: 3, sessions: 2, pairs: 2 };
+    let limits = Limits { accounts: 3, sessions: 2, pairs: 2, removed: 2 };
     let mut directory = Directory::with_limits(0, limits);
     (0..2).for_each(|i| drop(directory.enter(login(i, 0))));
     assert_eq!(directory.feed(Command::LogIn(login(2, 0))), refused(Refusal::SessionsFull));
@@ -303,4 +303,42 @@ fn join_among_a_thousand_touches_a_neighbourhood_only() {
         let applied = directory.apply(u64::from(i) + 1, &Command::LogIn(login(i, 0)));
         assert!((8..=48).contains(&applied.touched.len()), "{}", applied.touched.len());
     }
+}
+
+#[test]
+fn removed_key_is_out_for_good_and_its_name_is_nobody_elses() {
+    let mut directory = of(4);
+    let gone = address(&directory, 1);
+    assert_eq!(directory.feed(Command::Remove { name: name(9) }), refused(Refusal::UnknownName));
+    let removed = directory.apply(directory.applied() + 1, &Command::Remove { name: name(1) });
+    assert!(matches!(removed.outcome, Outcome::Ended(Ended { address, .. }) if address == gone));
+    let others: Vec<Address> = directory.ring().collect();
+    assert!(!others.contains(&gone));
+    assert!(others.iter().all(|other| removed.touched.contains(other)), "four are all linked: each is told");
+    assert_eq!(directory.feed(Command::Remove { name: name(1) }), Outcome::Unchanged("it is removed already"));
+
+    let own = Command::LogIn(login(1, 1));
+    let renamed = Command::LogIn(LogIn { name: name(7), ..login(1, 1) });
+    let stranger = Command::LogIn(LogIn { name: name(1), ..login(8, 0) });
+    assert_eq!(directory.feed(own.clone()), refused(Refusal::Removed));
+    assert_eq!(directory.feed(renamed.clone()), refused(Refusal::Removed));
+    assert_eq!(directory.feed(stranger), refused(Refusal::NameTaken));
+    directory.feed(Command::Release { name: name(1) });
+    let bytes = directory.snapshot().unwrap();
+    let mut restored = Directory::restore(0, &bytes).unwrap();
+    assert_eq!(restored.snapshot().unwrap(), bytes);
+    for command in [own, renamed] {
+        assert_eq!(restored.feed(command), refused(Refusal::Removed), "whoever has the name, and after a snapshot");
+    }
+}
+
+#[test]
+fn who_is_logged_out_can_be_removed_and_bars_are_bounded() {
+    let mut directory = Directory::with_limits(0, Limits { removed: 1, ..LIMITS });
+    directory.enter(login(1, 0));
+    directory.enter(login(2, 0));
+    directory.feed(Command::LogOut { session: session(1, 0) });
+    assert_eq!(directory.feed(Command::Remove { name: name(1) }), Outcome::Removed);
+    assert_eq!(directory.feed(Command::Remove { name: name(2) }), refused(Refusal::RemovedFull));
+    assert!(directory.by_key(&key(2)).is_some(), "nothing has changed");
 }

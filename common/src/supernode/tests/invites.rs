@@ -101,3 +101,23 @@ fn invite_ends_by_the_supernodes_own_clock_and_an_idle_one_counts_nothing() {
     assert_eq!(bench.core.directory().answer(&late), Some(refused));
     assert!(ask(&mut bench, 3, proof(&forever, 3)).contains(&"53: Granted".to_owned()));
 }
+
+#[test]
+fn removed_peer_is_told_once_and_for_all_and_its_neighbours_at_once() {
+    let mut bench = Bench::with(3, LONG_LEASE, None);
+    bench.core.remove(name(2), 9);
+    bench.outputs();
+    bench.commit();
+    let outputs = bench.outputs();
+    let said: Vec<String> = outputs.iter().map(line).collect();
+    assert!(said.contains(&"2: Refused 403 for 0 ms".to_owned()), "{said:?}");
+    assert!(said.contains(&"released 9: Ended".to_owned()), "{said:?}");
+    let tables = rewires(&outputs);
+    let mut told: Vec<u64> = tables.iter().map(|(link, _)| *link).collect();
+    told.sort_unstable();
+    assert_eq!(told, [1, 3]);
+    assert!(tables.iter().all(|(_, rewire)| rewire.neighbours.iter().all(|record| record.name != name(2))));
+    bench.close(2);
+    bench.ask(20, 2);
+    assert_eq!(bench.settle(), ["20: Challenge", "20: Refused 403 for 0 ms"], "without a write");
+}
