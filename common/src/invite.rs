@@ -6,6 +6,7 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 
 use crate::crypto;
+use crate::hex;
 use crate::id::{InviteId, Name, NetworkId};
 use crate::wire;
 use crate::wire::bounded::Bounded;
@@ -51,8 +52,7 @@ pub struct Invitation {
 impl fmt::Display for Invitation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = wire::encode(self).map_err(|_| fmt::Error)?;
-        f.write_str(PREFIX)?;
-        bytes.iter().chain(&check(&bytes)).try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{PREFIX}{}{}", hex::encode(&bytes), hex::encode(&check(&bytes)))
     }
 }
 
@@ -71,10 +71,7 @@ impl FromStr for Invitation {
     /// White space around it, as mail programs add it, is no part of it.
     fn from_str(text: &str) -> Result<Self, InvitationError> {
         let digits = text.trim().strip_prefix(PREFIX).ok_or(InvitationError::Prefix)?;
-        let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return Err(InvitationError::Check) };
-        let nibble = |digit: u8| char::from(digit).to_digit(16);
-        let byte = |[high, low]: &[u8; 2]| u8::try_from(nibble(*high)? << 4 | nibble(*low)?).ok();
-        let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>().ok_or(InvitationError::Check)?;
+        let bytes = hex::decode(digits).ok_or(InvitationError::Check)?;
         let (body, checked) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(InvitationError::Check)?;
         if *checked != check(body) {
             return Err(InvitationError::Check);

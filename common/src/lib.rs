@@ -7,7 +7,7 @@
 //! 2. drain `poll_output()` until it returns `None`, carrying each output out,
 //! 3. sleep until `next_timeout()` (early is harmless, late is only slow), then call `handle_timeout(now)`.
 //!
-//! From the bottom up: [`time`], [`id`], [`status`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
+//! From the bottom up: [`time`], [`id`], [`status`], [`hex`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
 //! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
 //! peers in; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
 //! a fate. [`peer`] and [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with
@@ -17,6 +17,7 @@ pub mod crypto;
 pub mod directory;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hex;
 pub mod id;
 pub mod invite;
 pub mod lift;

@@ -8,7 +8,7 @@
 //! Times are whole microseconds (`_us`) or seconds (`_s`); addresses are 16 hexadecimal digits, keys 64, message ids 32.
 
 pub mod client;
-pub mod hex;
+mod hex;
 pub mod peer;
 pub mod server;
 pub mod supernode;

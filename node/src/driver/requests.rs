@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::link;
 use kith_common::mail::{Fate, NotLoggedIn, Outcome, Place, Reason, Stop, Trace};
@@ -14,12 +15,12 @@ use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
 use kith_common::wire::session::{LISTED_MAX, Listed, Listing, Presence, Which};
 use kith_runtime::cli::short;
+use kith_runtime::control;
 use kith_runtime::control::peer::{
     self, CallAnswer, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer, PingAnswer,
     Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
-use kith_runtime::control::{self, hex};
 use kith_runtime::identity::peer_id_of;
 
 use super::Driver;

@@ -1,9 +1,9 @@
 //! `kith call NAME FUNCTION`
 
+use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
-use kith_runtime::control::hex;
 use kith_runtime::control::peer::{CallAnswer, Content, Request};
 use kith_runtime::home::Home;
 

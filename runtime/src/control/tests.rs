@@ -68,13 +68,6 @@ fn body_of_control_characters_is_sent_as_digits() {
 }
 
 #[test]
-fn digits_are_the_inverse_of_bytes() {
-    let bytes: Vec<u8> = (0..=255).collect();
-    assert_eq!(hex::decode(&hex::encode(&bytes)), Some(bytes));
-    assert_eq!((hex::decode("0"), hex::decode("0g"), hex::decode("+1")), (None, None, None));
-}
-
-#[test]
 fn last_line_has_its_status_first_and_then_the_answers_keys() {
     let done = Done { done: true, status: Status::Delivered, answer: ReadAnswer { removed: 2 } };
     assert_eq!(json(&done), r#"{"done":true,"status":200,"removed":2}"#);
