@@ -26,6 +26,13 @@ pub struct Invite {
     pub until: Option<u64>,
 }
 
+impl Invite {
+    /// Whether it still lets somebody in at this minute
+    fn is_good(&self, minute: u64) -> bool {
+        self.uses > 0 && self.until.is_none_or(|until| minute < until)
+    }
+}
+
 /// All invites, and the minutes that have passed
 #[derive(Clone, Debug, Default)]
 pub(super) struct Invites {
@@ -43,13 +50,9 @@ impl Invites {
         self.by_id.iter()
     }
 
-    fn is_good(&self, invite: &Invite) -> bool {
-        invite.uses > 0 && invite.until.is_none_or(|until| self.minute < until)
-    }
-
     /// Those that still let somebody in
     pub(super) fn good(&self) -> impl Iterator<Item = &Invite> {
-        self.by_id.values().filter(|invite| self.is_good(invite))
+        self.by_id.values().filter(|invite| invite.is_good(self.minute))
     }
 
     pub(super) fn judge_new(&self, uses: u32) -> Result<(), Refusal> {
@@ -62,9 +65,7 @@ impl Invites {
     /// A new one that ends after at least `minutes`: the present minute has begun already
     pub(super) fn add(&mut self, token: Token, name: Option<Name>, uses: u32, minutes: Option<u32>) {
         if self.by_id.len() >= INVITES_MAX {
-            let good: Vec<InviteId> =
-                self.by_id.iter().filter(|(_, invite)| self.is_good(invite)).map(|(id, _)| *id).collect();
-            self.by_id.retain(|id, _| good.binary_search(id).is_ok());
+            self.by_id.retain(|_, invite| invite.is_good(self.minute));
         }
         let until = minutes.map(|minutes| self.minute.saturating_add(u64::from(minutes)).saturating_add(1));
         self.by_id.insert(token.id(), Invite { token, name, uses, until });
@@ -79,7 +80,7 @@ impl Invites {
         if invite.uses == 0 {
             return Err(Refusal::InviteSpent);
         }
-        if self.is_good(invite) { Ok(()) } else { Err(Refusal::InviteExpired) }
+        if invite.is_good(self.minute) { Ok(()) } else { Err(Refusal::InviteExpired) }
     }
 
     /// A newcomer has come by it
