@@ -80,9 +80,6 @@ async fn parts(
     link.listen = config.listen.clone();
     link.limits.links_max = config.links_max;
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
-    if config.is_open && config.host.secret.is_none() {
-        tracing::warn!(event = "open", reason = "set so: whoever reaches this supernode may take any free name");
-    }
     let admission = Arc::new(AdmissionConfig {
         network: network.id(),
         certificate: network.certificate().clone(),
@@ -90,6 +87,9 @@ async fn parts(
         is_open: config.is_open,
         lease: config.lease,
     });
+    if admission.takes_anybody() {
+        tracing::warn!(event = "open", reason = "set so: whoever reaches this supernode may take any free name");
+    }
     let degree = config.degree;
     let id = network.supernode();
     let Start { clock, identity, rng, .. } = start;

@@ -180,10 +180,10 @@ impl Driver {
     }
 
     fn what_to_type(&self, at: SocketAddr) -> String {
-        if self.admission.is_open || self.admission.secret.is_some() {
-            return format!("kith run --supernode {at} --name NAME");
+        if self.admission.takes_invites_only() {
+            return "kith join LINE, with a line that kith-supernode invite prints here".to_owned();
         }
-        "kith join LINE, with a line that kith-supernode invite prints here".to_owned()
+        format!("kith run --supernode {at} --name NAME")
     }
 
     /// Carries out what the core wants

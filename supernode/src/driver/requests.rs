@@ -1,11 +1,9 @@
 //! The verbs of the control socket.
 
-use std::net::SocketAddr;
-
 use kith_common::directory::{Outcome, Session, SuspectReason};
 use kith_common::id::{Key, Name, NetworkId};
 use kith_common::invite::Invitation;
-use kith_common::session::by_use;
+use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::Bounded;
@@ -59,7 +57,7 @@ impl Driver {
             homes: self.core.homes() as u64,
             connections: self.core.connections() as u64,
             secret_required: self.admission.secret.is_some(),
-            open: self.admission.is_open && self.admission.secret.is_none(),
+            open: self.admission.takes_anybody(),
             invites: directory.invites().count() as u64,
             uptime_s: self.clock.now().since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -138,8 +136,7 @@ impl Driver {
             let reason = "newcomers of this network must know its secret, and need no invites";
             return reply.refuse(Status::Conflict, reason, None);
         }
-        let listens = by_use(self.listen.addresses(), None).into_iter().map(location_of);
-        let at = if at.is_empty() { listens.collect() } else { at };
+        let at = if at.is_empty() { listening(self.listen.addresses()).iter().cloned().collect() } else { at };
         if at.is_empty() {
             let reason = "it listens nowhere that others can reach; say where with --at HOST:PORT";
             return reply.refuse(Status::Unavailable, reason, None);
@@ -222,9 +219,4 @@ impl Asker {
             }
         }
     }
-}
-
-fn location_of(at: SocketAddr) -> Location {
-    let family = if at.is_ipv4() { "ip4" } else { "ip6" };
-    Location::truncated(&format!("/{family}/{}/tcp/{}", at.ip(), at.port()))
 }

@@ -1,6 +1,7 @@
 //! A supernode's half of a session, one for each connection: show who it is, check who comes, propose the login, serve the
 //! session.
 
+mod config;
 mod output;
 
 use std::collections::VecDeque;
@@ -8,15 +9,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::config::AdmissionConfig;
 pub use self::output::{AdmissionOutput, Entitlement, LoginRequest, Refusal};
-use super::{CHALLENGE_WAIT, Secret, locations_of, millis};
+use super::{CHALLENGE_WAIT, locations_of, millis};
 use crate::crypto::{Handshake, Signer, Verifier};
-use crate::id::{Epoch, Key, NetworkId, SessionId};
+use crate::id::{Epoch, Key, SessionId};
 use crate::mutant::{self, Mutant};
 use crate::rate::Bucket;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::wire::grant::{Grant, SignedCertificate, SignedGrant};
+use crate::wire::grant::{Grant, SignedGrant};
 use crate::wire::session::{
     Challenge, Found, Granted, Hello, List, Listing, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew,
     Renewed, Report, Rewire, Role,
@@ -45,20 +47,6 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 pub const RELAYS_BURST: u32 = 256;
 /// One more relay every so often; beyond, packets are given back
 pub const RELAY_INTERVAL: Duration = Duration::from_millis(10);
-
-/// What all admissions of a supernode share
-#[derive(Clone, Debug)]
-pub struct AdmissionConfig {
-    pub network: NetworkId,
-    /// The right to sign grants
-    pub certificate: SignedCertificate,
-    /// What every peer must prove to know; none: `is_open` says who is let in
-    pub secret: Option<Secret>,
-    /// Without a secret: whether whoever comes may have a name, or only who holds an invite
-    pub is_open: bool,
-    /// How long a session lasts without a renewal
-    pub lease: Duration,
-}
 
 #[derive(Debug)]
 enum State {

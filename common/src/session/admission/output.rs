@@ -45,7 +45,7 @@ impl Entitlement {
     pub(super) fn of(rules: &AdmissionConfig, handshake: &Handshake, login: &Login) -> Self {
         match login.invite {
             // A secret was proved by now.
-            _ if rules.is_open || rules.secret.is_some() => Self::Anybody,
+            _ if !rules.takes_invites_only() => Self::Anybody,
             Some(proof) => Self::Invited { proof, handshake: Box::new(handshake.clone()) },
             None => Self::Owner,
         }
