@@ -11,7 +11,7 @@ use kith_common::routing::{Decision, RouteCache};
 use kith_common::wire::packet::{Header, PacketRef, emit_forwarded, new_packet};
 
 use super::truth::is_logged_in;
-use crate::mesh::node::Identity;
+use crate::mesh::node::{Identity, Node};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
@@ -49,9 +49,13 @@ impl Oracle for Delivery {
 
 /// The peers that are logged in, by place, and whether each is of the healthy core
 pub(super) fn peers(world: &World) -> BTreeMap<Address, (&Peer<Identity>, bool)> {
+    by_place(world, is_logged_in)
+}
+
+/// The peers of which this holds that have a place, and whether each is of the healthy core
+pub(super) fn by_place(world: &World, holds: impl Fn(&Node) -> bool) -> BTreeMap<Address, (&Peer<Identity>, bool)> {
     let core = world.config.core();
-    let present = world.peers().filter(|node| is_logged_in(node));
-    let peers = present.filter_map(|node| {
+    let peers = world.peers().filter(|node| holds(node)).filter_map(|node| {
         let peer = &node.peer()?.core;
         Some((peer.own()?.address, (peer, node.id.0 < core)))
     });

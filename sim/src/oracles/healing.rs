@@ -1,6 +1,6 @@
 //! Soon after a fault every packet has a way past it: how soon, depends on the kind of fault.
 //!
-//! Source: what the design promises (docs/routing.md, "What is lost is noticed"): a link that closes is out of every
+//! Source: what is promised (docs/protocol.md, "Probes, silence and the end"): a link that closes is out of every
 //! choice at once, and one that is silent after 2 s; so ways are whole again long before sessions end and tables change.
 //! The packets of [`super::delivery`] are walked, from everybody to somebody else, as soon as the last fault has had its
 //! time and whenever nothing happens for a while.
@@ -12,10 +12,10 @@ use kith_common::id::Address;
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
-use super::delivery::walk;
+use super::delivery::{by_place, walk};
 use super::truth::is_logged_in;
 use crate::mesh::faults::Fault;
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -87,13 +87,10 @@ impl Oracle for Healing {
         self.due = now + EVERY;
         let old = |node: NodeId| self.joined.get(&node).is_some_and(|at| now - *at >= SETTLED);
         // Whoever has just lost its home forwards on, and is not where packets are expected to arrive.
-        let forwarders = world.peers().filter(|node| node.runs()).filter_map(|node| {
-            let peer = &node.peer()?.core;
-            Some((peer.own()?.address, (peer, node.id.0 < world.config.core())))
-        });
-        let forwarders: BTreeMap<_, _> = forwarders.collect();
-        let ends = world.peers().filter(|node| node.id.0 < world.config.core() && is_logged_in(node) && old(node.id));
-        let places: Vec<Address> = ends.filter_map(|node| Some(node.peer()?.core.own()?.address)).collect();
+        let forwarders = by_place(world, Node::runs);
+        let ends = by_place(world, |node| is_logged_in(node) && old(node.id));
+        let places: Vec<Address> =
+            ends.into_iter().filter_map(|(place, (_, is_core))| is_core.then_some(place)).collect();
         self.round += 1;
         let mut caches = BTreeMap::new();
         for (number, from) in places.iter().enumerate() {
