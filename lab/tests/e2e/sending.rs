@@ -1,6 +1,6 @@
 //! Messages in a quiet mesh.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kith_common::status::Status;
 use kith_lab::graph;
@@ -14,14 +14,14 @@ const TOLD: Duration = Duration::from_secs(20);
 /// Eight peers that have their links and know their neighbours': until they do, ways may be longer than they need to be
 fn quiet_mesh() -> super::TestLab {
     let lab = super::mesh_of(8, super::seed());
-    let (pairs, begun) = (graph::pairs(&super::peers(&lab)), Instant::now());
+    let pairs = graph::pairs(&super::peers(&lab));
     let is_short = |(from, to): &(String, String)| {
-        let trace = lab.node(from).and_then(|peer| peer.trace(to));
-        trace.is_ok_and(|trace| !trace.relayed && trace.hops.len() as u64 <= HOPS_MAX)
+        let trace = lab.node(from).and_then(|peer| peer.trace(to)).map_err(|error| error.to_string())?;
+        let is_short = !trace.relayed && trace.hops.len() as u64 <= HOPS_MAX;
+        is_short.then_some(()).ok_or_else(|| format!("{trace:?}"))
     };
-    while !pairs.iter().all(is_short) {
-        assert!(begun.elapsed() < TOLD, "some ways stay longer than {HOPS_MAX} hops");
-    }
+    let told = lab.wait_until("every way is short", TOLD, || pairs.iter().try_for_each(is_short));
+    told.unwrap_or_else(|error| panic!("{error}"));
     lab
 }
 
