@@ -1,7 +1,7 @@
 //! The process around a driver: its home, logs, signals and control socket. The peer's and the supernode's alike.
 //!
 //! [`host`] sets all of it up, calls the driver with a [`Seat`], and ends when the driver returns. The driver answers
-//! the seat's requests and returns soon after [`Shutdown`] came: it has five seconds, then the process goes without it.
+//! the seat's requests and returns soon after [`Shutdown`] came: it has `GRACE`, then the process goes without it.
 
 mod start;
 
