@@ -1,20 +1,8 @@
 # An image with the two static binaries and nothing else to speak of: about 30 MB, no shell, no root.
 #
-#   docker build -t kith .                            builds from source: needs the Rust image and the crates' registry
-#   .ci/static && docker build --target prebuilt .    takes the binaries that this machine has built
+#   docker build -t kith .    builds from source: needs the Rust image and the crates' registry
 #
-# `prebuilt` stands first because the old builder (without BuildKit) runs every stage up to the one it is asked for:
-# this one needs no other image, so nothing is pulled for it.
-
-FROM scratch AS prebuilt
-# The brackets make this line succeed where nothing was built: the old builder comes by on its way to the last stage.
-COPY LICENSE target/docke[r] /
-# Of `.ci` .dockerignore leaves the empty folder, and an empty folder with an owner gives a new volume its owner.
-COPY --chown=65532:65532 .ci /var/lib/kith
-ENV KITH_HOME=/var/lib/kith
-VOLUME /var/lib/kith
-USER 65532:65532
-CMD ["kith", "run"]
+# config/prebuilt.Dockerfile makes the same image of binaries that this machine has built.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /kith
@@ -26,7 +14,7 @@ RUN host=$(rustc -vV | sed -n 's/^host: //p') \
     && install -D -t /image/usr/local/bin "target/$host/release/kith" "target/$host/release/kith-supernode" \
     && mkdir /home-of-kith && rm -rf target
 
-FROM scratch AS kith
+FROM scratch
 COPY LICENSE /
 COPY --from=build /image /
 COPY --from=build --chown=65532:65532 /home-of-kith /var/lib/kith

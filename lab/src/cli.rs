@@ -130,9 +130,9 @@ enum Verb {
     Bench(Bench),
     /// Start the containers, break them in every way, see them heal; needs a docker engine with compose
     Compose {
-        /// The Dockerfile's stage: kith builds from source, prebuilt takes what .ci/static has built
-        #[arg(long, default_value = "kith", value_parser = ["kith", "prebuilt"])]
-        target: String,
+        /// Make the image of what .ci/static has built, and not from source
+        #[arg(long)]
+        prebuilt: bool,
         /// Where docker-compose.yml is
         #[arg(long, default_value = ".", value_name = "DIR")]
         repository: PathBuf,
@@ -267,7 +267,9 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             let report = chain::run(&ChainOptions { binary: binary()?, sizes, rounds, measured: seconds, json })?;
             Ok(verdict(report.is_whole()))
         }
-        Verb::Compose { target, repository, keep } => Ok(containers(ComposeOptions { dir: repository, target, keep })),
+        Verb::Compose { prebuilt, repository, keep } => {
+            Ok(containers(ComposeOptions { dir: repository, prebuilt, keep }))
+        }
     }
 }
 

@@ -18,8 +18,10 @@ use crate::output;
 
 /// The peers of the file that have names
 const PEERS: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
-/// Where `.ci/static` lays out the programs of the image `prebuilt`
-const PREBUILT: &str = "target/docker/usr/local/bin";
+/// The Dockerfile that takes what `.ci/static` has built
+const PREBUILT: &str = "config/prebuilt.Dockerfile";
+/// Where `.ci/static` lays out the programs
+const PROGRAMS: &str = "target/docker/usr/local/bin";
 /// Peers without a name that are added
 const MORE: usize = 3;
 /// From a start until everybody holds their links; nine containers start at once on a small machine
@@ -36,8 +38,8 @@ const IMAGE_BYTES_MAX: u64 = 48_000_000;
 pub(crate) struct ComposeOptions {
     /// Where `docker-compose.yml` is
     pub dir: PathBuf,
-    /// The Dockerfile's stage: `kith` builds from source, `prebuilt` takes what `.ci/static` has built
-    pub target: String,
+    /// The image is made of what `.ci/static` has built, and not from source
+    pub prebuilt: bool,
     /// Whether the containers are left at the end
     pub keep: bool,
 }
@@ -49,7 +51,7 @@ pub(crate) enum ComposeError {
     #[error("no docker engine with compose answers: {0}")]
     NoEngine(String),
     /// The image is to be made of programs that nobody has built. Nothing was started.
-    #[error("{} is not there, and the image `prebuilt` is made of it; type: .ci/static", .0.display())]
+    #[error("{} is not there, and a prebuilt image is made of it; type: .ci/static", .0.display())]
     NotBuilt(PathBuf),
     /// A command ended with an error
     #[error("{command}: {error}")]
@@ -94,11 +96,11 @@ pub(crate) fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
     Ok(std::mem::take(&mut project.steps))
 }
 
-/// Docker would make an image without programs, whose containers end with a riddle
+/// Docker says that a file is missing, and not how one comes by it
 fn built(options: &ComposeOptions) -> Result<(), ComposeError> {
-    let programs = ["kith", "kith-supernode"].map(|program| options.dir.join(PREBUILT).join(program));
+    let programs = ["kith", "kith-supernode"].map(|program| options.dir.join(PROGRAMS).join(program));
     match programs.into_iter().find(|program| !program.is_file()) {
-        Some(missing) if options.target == "prebuilt" => Err(ComposeError::NotBuilt(missing)),
+        Some(missing) if options.prebuilt => Err(ComposeError::NotBuilt(missing)),
         _ => Ok(()),
     }
 }
@@ -369,7 +371,8 @@ impl Project {
         let mut command = Command::new(words.next().map_or("docker", String::as_str));
         command.args(words).args(["-p", &self.name]).args(args).current_dir(&self.options.dir);
         crate::role::without_settings(&mut command);
-        command.env("KITH_IMAGE_TARGET", &self.options.target).stdin(Stdio::null());
+        command.env("KITH_DOCKERFILE", if self.options.prebuilt { PREBUILT } else { "Dockerfile" });
+        command.stdin(Stdio::null());
         // Any free port of this machine: somebody's own network may have the usual one.
         command.env("KITH_PORT", "");
         command
@@ -445,15 +448,15 @@ mod tests {
     #[test]
     fn image_without_programs_is_refused_before_anything_is_started() {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = |target: &str| ComposeOptions { dir: dir.path().into(), target: target.into(), keep: false };
-        let error = built(&options("prebuilt")).expect_err("nothing is built");
+        let options = |prebuilt| ComposeOptions { dir: dir.path().into(), prebuilt, keep: false };
+        let error = built(&options(true)).expect_err("nothing is built");
         assert!(error.to_string().ends_with("type: .ci/static"), "{error}");
-        assert!(built(&options("kith")).is_ok());
-        std::fs::create_dir_all(dir.path().join(PREBUILT)).expect("directories");
+        assert!(built(&options(false)).is_ok());
+        std::fs::create_dir_all(dir.path().join(PROGRAMS)).expect("directories");
         for program in ["kith", "kith-supernode"] {
-            std::fs::write(dir.path().join(PREBUILT).join(program), "").expect("a file");
+            std::fs::write(dir.path().join(PROGRAMS).join(program), "").expect("a file");
         }
-        assert!(built(&options("prebuilt")).is_ok());
+        assert!(built(&options(true)).is_ok());
     }
 
     #[test]

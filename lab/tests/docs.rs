@@ -199,8 +199,8 @@ fn programs_know_exactly_the_variables_that_something_of_ours_reads() {
         let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
         own.chain(command.get_subcommands().flat_map(read)).collect()
     }
-    // The compose file reads two, and the end-to-end tests one.
-    let others = ["KITH_IMAGE_TAG", "KITH_IMAGE_TARGET", "KITH_LAB_TEST_SEED"].map(String::from);
+    // The compose file reads three, and the end-to-end tests one.
+    let others = ["KITH_IMAGE_TAG", "KITH_DOCKERFILE", "KITH_PORT", "KITH_LAB_TEST_SEED"].map(String::from);
     let read: BTreeSet<String> = programs().values().flat_map(read).chain(others).collect();
     assert_eq!(read, kith_runtime::cli::VARIABLES.map(String::from).into());
 }

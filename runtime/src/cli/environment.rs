@@ -13,16 +13,16 @@ const PREFIX: &str = "KITH_";
 
 /// Every variable that something of ours reads: both programs, the compose file, and the tests; the lab's tests hold
 /// it equal to what the programs have
-pub const VARIABLES: [&str; 24] = [
+pub const VARIABLES: [&str; 25] = [
     "KITH_CONFIG",
     "KITH_DEGREE",
     "KITH_DIAL_TIMEOUT_MS",
+    "KITH_DOCKERFILE",
     "KITH_EXTERNAL",
     "KITH_HANDSHAKE_TIMEOUT_MS",
     "KITH_HELLO_TIMEOUT_MS",
     "KITH_HOME",
     "KITH_IMAGE_TAG",
-    "KITH_IMAGE_TARGET",
     "KITH_INBOX_BYTES_MAX",
     "KITH_LAB_TEST_SEED",
     "KITH_LEASE_MS",
@@ -35,6 +35,7 @@ pub const VARIABLES: [&str; 24] = [
     "KITH_NAME",
     "KITH_NETWORK",
     "KITH_OPEN",
+    "KITH_PORT",
     "KITH_SECRET",
     "KITH_SECRET_FILE",
     "KITH_SUPERNODES",
