@@ -18,6 +18,7 @@ use crate::mesh::faults::Fault;
 use crate::mesh::log::Replica;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
+use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -35,6 +36,9 @@ pub struct Homes {
     lease: Duration,
     register: Register,
     resumed: BTreeMap<Name, SessionId>,
+    /// Whose name is given free: its session ends by that, even if a login that would go on with it came before the
+    /// disk was through with the release
+    released: BTreeSet<Name>,
     /// The session that was last granted on each link
     granted: BTreeMap<u64, SessionId>,
     absent: BTreeMap<Name, Instant>,
@@ -51,6 +55,7 @@ impl Homes {
             lease: config.lease,
             register: Register::default(),
             resumed: BTreeMap::new(),
+            released: BTreeSet::new(),
             granted: BTreeMap::new(),
             absent: BTreeMap::new(),
             started: Instant::ZERO,
@@ -62,7 +67,8 @@ impl Homes {
     fn apply(&mut self, directory: &Directory) -> Result<(), String> {
         for (session, name) in self.register.apply(directory) {
             let successor = directory.account(&name).and_then(|account| account.session);
-            if successor.is_some() && self.resumed.get(&name) == Some(&session) {
+            let was_released = self.released.remove(&name);
+            if !was_released && successor.is_some() && self.resumed.get(&name) == Some(&session) {
                 return Err(format!("{name} wanted to go on with its session, and got another one"));
             }
         }
@@ -84,6 +90,9 @@ impl Oracle for Homes {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if let Observation::Released = seen {
+            self.released.insert(name_of(node.0));
+        }
         if node != self.supernode {
             return Ok(());
         }
@@ -94,6 +103,7 @@ impl Oracle for Homes {
         match seen {
             Observation::Started => {
                 self.resumed.clear();
+                self.released.clear();
                 self.granted.clear();
                 (self.started, self.held) = (now, now);
             }
