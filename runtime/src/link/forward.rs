@@ -88,7 +88,7 @@ impl Decider<'_> {
 pub struct Delivery {
     /// The link that they came over; of those that waited for other routes it is not known, and 0
     pub link: LinkId,
-    /// The neighbour on that link; `None`: it is no neighbour's, so only a supernode's may be believed
+    /// The neighbour on that link when they came; `None`: it is no neighbour's, so only a supernode's may be believed
     pub from: Option<Address>,
     /// What all of them carry
     pub kind: PayloadKind,
@@ -114,9 +114,11 @@ struct Effects {
     bytes: usize,
     /// Whose writers are to be woken
     touched: Vec<Rc<Link>>,
-    /// For this node, by kind
+    /// For this node, by kind, since the routes last said whose link it is
     data: Arrivals,
     signals: Arrivals,
+    /// For this node, from before that, in the order that it came
+    gathered: Vec<Gathered>,
     /// This node's own packets that came back
     returned: Vec<Undeliverable>,
     /// To whoever sent this node's own packets
@@ -124,6 +126,13 @@ struct Effects {
     /// Counted here and added to the counters at once: an atomic addition costs as much as a decision does
     forwarded: u64,
     originated: u64,
+}
+
+/// Packets for this node, with from whom they were when they came
+struct Gathered {
+    class: Class,
+    delivery: Delivery,
+    count: u64,
 }
 
 /// Packets for this node, by kind, with how many they are
@@ -146,9 +155,27 @@ impl Batch {
         self.refresh(forwarding);
     }
 
-    /// The routes may have changed within the batch
+    /// The routes may have changed within the batch; what was decided by those before stays as it was decided
     pub(crate) fn refresh(&mut self, forwarding: &Forwarding) {
-        self.from = self.link.as_ref().and_then(|link| forwarding.forwarder.borrow().neighbour_on(link.id));
+        let from = self.link.as_ref().and_then(|link| forwarding.forwarder.borrow().neighbour_on(link.id));
+        if from != self.from {
+            self.gather();
+            self.from = from;
+        }
+    }
+
+    /// Notes from whom the packets for this node are that have come by now
+    fn gather(&mut self) {
+        // Packets from limbo have lost their link; no link has the number 0.
+        let (link, from) = (self.link.as_ref().map_or(LinkId(0), |link| link.id), self.from);
+        let Effects { data, signals, gathered, .. } = &mut self.effects;
+        for (class, arrivals) in [(Class::Data, data), (Class::Signal, signals)] {
+            for kind in PayloadKind::ALL {
+                if let Some((packets, count)) = take(arrivals, kind) {
+                    gathered.push(Gathered { class, delivery: Delivery { link, from, kind, packets }, count });
+                }
+            }
+        }
     }
 
     /// The batch is done: whom it concerns is woken, and the driver gets what is for it
@@ -158,25 +185,21 @@ impl Batch {
         if let Some(answer) = self.effects.answer.take() {
             self.emit(forwarding, LinkEvent::Originated(answer)).await;
         }
-        // Packets from limbo have lost their link; no link has the number 0.
-        let link = self.link.as_ref().map_or(LinkId(0), |link| link.id);
-        for kind in PayloadKind::ALL {
-            if let Some((packets, count)) = take(&mut self.effects.data, kind) {
-                // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
-                let delivery = Delivery { link, from: self.from, kind, packets };
-                match forwarding.shared.try_emit(LinkEvent::Deliver(delivery)) {
-                    None => forwarding.shared.counters.delivered.add(count),
-                    Some(_) => forwarding.shared.counters.dropped_delivery.add(count),
-                }
+        self.gather();
+        let counters = &forwarding.shared.counters;
+        let gathered = std::mem::take(&mut self.effects.gathered).into_iter();
+        let (data, signals): (Vec<_>, Vec<_>) = gathered.partition(|gathered| gathered.class == Class::Data);
+        for Gathered { delivery, count, .. } in data {
+            // Data is best effort to its last step: a slow receiver must not hold up what this link forwards.
+            match forwarding.shared.try_emit(LinkEvent::Deliver(delivery)) {
+                None => counters.delivered.add(count),
+                Some(_) => counters.dropped_delivery.add(count),
             }
         }
         // Signals are the fates of other packets, few and small: for them, and for what came back, the link waits.
-        for kind in PayloadKind::ALL {
-            if let Some((packets, count)) = take(&mut self.effects.signals, kind) {
-                forwarding.shared.counters.delivered.add(count);
-                let delivery = Delivery { link, from: self.from, kind, packets };
-                self.emit(forwarding, LinkEvent::Deliver(delivery)).await;
-            }
+        for Gathered { delivery, count, .. } in signals {
+            counters.delivered.add(count);
+            self.emit(forwarding, LinkEvent::Deliver(delivery)).await;
         }
         for undeliverable in std::mem::take(&mut self.effects.returned) {
             self.emit(forwarding, LinkEvent::Undeliverable(undeliverable)).await;
@@ -223,7 +246,7 @@ impl Batch {
 impl Effects {
     fn are_done(&self) -> bool {
         let has_arrivals = [&self.data, &self.signals].into_iter().flatten().any(|(_, count)| *count > 0);
-        self.answer.is_none() && self.returned.is_empty() && !has_arrivals
+        self.answer.is_none() && self.returned.is_empty() && self.gathered.is_empty() && !has_arrivals
     }
 
     fn add_counts(&mut self, counters: &Counters) {

@@ -339,3 +339,32 @@ async fn arrival_of_a_kind_that_the_node_does_not_take_is_dropped_and_counted() 
     assert_eq!(delivered(&mut chain.c, 1).await[0].as_ref().header().id, 2);
     assert_eq!(chain.c.counts().dropped_no_receiver, 1);
 }
+
+#[tokio::test]
+async fn signal_stays_the_neighbours_that_brought_it_when_the_routes_change_before_the_driver_takes_it() {
+    let mut b = Node::start_with(2, |config| config.liveness.down_after = DEADLINE).await;
+    let (mut source, from) = Raw::open(1, &mut b).await;
+    let (mut other, to) = Raw::open(3, &mut b).await;
+    set_routes(&b, B, &[(A, from, &[B])]).await;
+    b.originate(Packets::default()).await;
+    for query in 0..(EVENTS_MAX - b.events.len()) as u64 {
+        source.send(look_up(query)).await;
+    }
+    while b.events.len() < EVENTS_MAX {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // Read at once: the packet is decided, and the frame behind it waits for the driver.
+    let before = b.counts().bytes_in;
+    let mut bytes = packet(&header(B, 9, Class::Signal), &message(b"kept")).to_bytes().unwrap();
+    bytes.extend(look_up(9).to_bytes().unwrap());
+    source.write(&bytes).await;
+    b.counted(|counts| counts.bytes_in >= before + bytes.len() as u64).await;
+    set_routes(&b, B, &[]).await;
+    b.send(to, look_up(10)).await;
+    while !matches!(other.receive().await.expect("the link holds"), Frame::LookUp(_)) {}
+    let delivery = b.wait(|event| match event {
+        LinkEvent::Deliver(delivery) => Some(delivery.clone()),
+        _ => None,
+    });
+    assert_eq!(delivery.await.from, Some(A), "as it was when it came");
+}
