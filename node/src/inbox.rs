@@ -62,6 +62,14 @@ pub(crate) struct Stored {
     pub incoming: Incoming,
 }
 
+/// What is to change among the names on disk
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NameChange {
+    /// There and replaced, or new and left out past [`RECORDS_MAX`]
+    Save(Box<Record>),
+    Erase(Name),
+}
+
 /// Which messages to list
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
@@ -186,17 +194,21 @@ impl InboxFile {
         Ok(messages)
     }
 
-    /// Saves records and erases others, in one transaction; past [`RECORDS_MAX`] a new one is left out
+    /// Saves records and erases others, in the order given, in one transaction
     ///
     /// # Errors
-    /// [`InboxError`]
-    pub(crate) fn write_names(&mut self, save: &[Record], erase: &[Name], now: SystemTime) -> Result<(), InboxError> {
+    /// [`InboxError`]: none was saved or erased.
+    pub(crate) fn write_names(&mut self, changes: &[NameChange], now: SystemTime) -> Result<(), InboxError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(NAMES)?;
-            for name in erase {
-                table.remove(name.as_str())?;
-            }
-            for record in save {
+            for change in changes {
+                let record = match change {
+                    NameChange::Save(record) => record,
+                    NameChange::Erase(name) => {
+                        table.remove(name.as_str())?;
+                        continue;
+                    }
+                };
                 let bytes = wire::encode(record).map_err(|error| Fault::Damaged(error.to_string()))?;
                 let known = table.get(record.name.as_str())?.is_some();
                 if known || table.len()? < RECORDS_MAX as u64 {

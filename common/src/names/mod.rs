@@ -388,8 +388,9 @@ impl Resolver {
     }
 
     fn write(&mut self, Written { save, erase }: Written) {
-        self.outputs.extend(save.map(NamesOutput::Save));
+        // First the room, then what takes it: the disk has as many places as the memory.
         self.outputs.extend(erase.into_iter().map(NamesOutput::Erase));
+        self.outputs.extend(save.map(NamesOutput::Save));
     }
 }
 

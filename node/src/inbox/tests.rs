@@ -188,8 +188,9 @@ fn names_and_meta_come_back_with_their_age() {
     };
     let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
     let mut inbox = home.open();
-    inbox.write_names(&[record("alice", 1), record("bob", 2)], &[], at(100)).unwrap();
-    inbox.write_names(&[record("alice", 3)], &[name("bob"), name("nobody")], at(200)).unwrap();
+    let (save, erase) = (|of, n| NameChange::Save(Box::new(record(of, n))), |of| NameChange::Erase(name(of)));
+    inbox.write_names(&[save("alice", 1), save("bob", 2)], at(100)).unwrap();
+    inbox.write_names(&[save("alice", 3), erase("bob"), erase("nobody")], at(200)).unwrap();
     inbox.set_meta("network", b"id").unwrap();
     assert_eq!(inbox.set_meta("network", &[0; META_BYTES_MAX + 1]), Err(InboxError::MetaTooLarge(META_BYTES_MAX + 1)));
     drop(inbox);
@@ -207,9 +208,16 @@ fn names_past_the_bound_are_left_out() {
         let (name, key) = (name(&format!("n{n}")), Key([0; 32]));
         Record { name, key, address: Address(n as u64), epoch: Epoch::new(0, 1), locations: Default::default() }
     };
-    let records: Vec<Record> = (0..RECORDS_MAX + 1).map(record).collect();
-    inbox.write_names(&records, &[], SystemTime::UNIX_EPOCH).unwrap();
+    let save = |n| NameChange::Save(Box::new(record(n)));
+    let records: Vec<_> = (0..RECORDS_MAX + 1).map(save).collect();
+    inbox.write_names(&records, SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(inbox.names(SystemTime::UNIX_EPOCH).unwrap().len(), RECORDS_MAX);
+    inbox.write_names(&[NameChange::Erase(name("n7")), save(RECORDS_MAX)], SystemTime::UNIX_EPOCH).unwrap();
+    let names = inbox.names(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(
+        names.len() == RECORDS_MAX && names.iter().any(|(there, _)| *there == record(RECORDS_MAX)),
+        "room was made"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{InboxError, InboxFile, Incoming, Selection, Stored};
+use super::{InboxError, InboxFile, Incoming, NameChange, Selection, Stored};
 use crate::functions::rfc3339;
 use kith_common::mail::{Kept, NotStored, Totals};
 
@@ -26,8 +26,7 @@ const BATCH_MAX: usize = 256;
 /// removals by the number of askers, names by the resolver's writing rate.
 enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
-    Save(Box<Record>),
-    Erase(Name),
+    Change(NameChange),
     Pin(NetworkId),
     List(Selection, oneshot::Sender<Result<Vec<Stored>, InboxError>>),
     Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
@@ -83,12 +82,12 @@ impl InboxWorker {
 
     /// Keeps a record for times without a supernode
     pub(crate) fn save(&self, record: Record) {
-        self.give(Job::Save(Box::new(record)));
+        self.give(Job::Change(NameChange::Save(Box::new(record))));
     }
 
     /// Forgets the record of a name
     pub(crate) fn erase(&self, name: Name) {
-        self.give(Job::Erase(name));
+        self.give(Job::Change(NameChange::Erase(name)));
     }
 
     /// Keeps the network's id: this home belongs to it
@@ -187,8 +186,8 @@ fn line(sequence: u64, Incoming { message, received }: &Incoming) -> InboxLine {
 struct Batch {
     tickets: Vec<u64>,
     messages: Vec<Incoming>,
-    save: Vec<Record>,
-    erase: Vec<Name>,
+    /// In their order: the last word on a name is what stays
+    names: Vec<NameChange>,
 }
 
 fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
@@ -210,8 +209,7 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
             batch.tickets.push(ticket);
             batch.messages.push(*message);
         }
-        Job::Save(record) => batch.save.push(*record),
-        Job::Erase(name) => batch.erase.push(name),
+        Job::Change(change) => batch.names.push(change),
         // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
         // An asker that has hung up needs no answer.
@@ -222,8 +220,8 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
 
 /// Writes what was gathered and tells the driver; false once the driver is gone
 fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> bool {
-    if !(batch.save.is_empty() && batch.erase.is_empty())
-        && let Err(reason) = inbox.write_names(&batch.save, &batch.erase, SystemTime::now())
+    if !batch.names.is_empty()
+        && let Err(reason) = inbox.write_names(&batch.names, SystemTime::now())
     {
         tracing::warn!(event = "names_not_saved", %reason);
     }
@@ -236,4 +234,36 @@ fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>)
     };
     let mut told = batch.tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome { ticket, kept });
     told.all(|outcome| outcomes.blocking_send(outcome).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::id::{Address, Epoch, Key};
+
+    use super::super::BYTES_MAX_DEFAULT;
+    use super::*;
+
+    fn record(of: &str) -> Record {
+        let name = of.parse().unwrap();
+        Record { name, key: Key([1; 32]), address: Address(7), epoch: Epoch::new(0, 1), locations: Default::default() }
+    }
+
+    #[test]
+    fn last_word_on_a_name_stays_though_all_shared_one_wait_for_the_disk() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("inbox.redb");
+        let inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
+        let (jobs, received) = blocking::channel();
+        let (outcomes, _driver) = mpsc::channel(1);
+        let worker = InboxWorker { jobs, totals: inbox.watch() };
+        worker.save(record("heidi"));
+        worker.erase("heidi".parse().unwrap());
+        worker.erase("bob".parse().unwrap());
+        worker.save(record("bob"));
+        drop(worker);
+        // All of them wait when it begins, so they are one batch.
+        work(inbox, &received, &outcomes);
+        let names = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap().names(SystemTime::now()).unwrap();
+        assert_eq!(names.into_iter().map(|(record, _)| record).collect::<Vec<_>>(), [record("bob")]);
+    }
 }
