@@ -60,6 +60,7 @@ mutants! {
     // Links: frames, hellos and last words.
     NonceRepeated "nonce-repeated" = "every hello of a process has the same nonce",
     HelloWaitsForEver "hello-waits-for-ever" = "a hello that does not come is waited for without an end",
+    OtherPurposeAccepted "other-purpose-accepted" = "a dialler takes a hello for another purpose than its own",
     WrongKeyAccepted "wrong-key-accepted" = "whoever answers a dial is taken for whom was wanted",
     HelloAcceptedTwice "hello-accepted-twice" = "a second hello on a link is not minded",
     StrikesIgnored "strikes-ignored" = "frames that do not decode never end a link",

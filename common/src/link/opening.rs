@@ -85,7 +85,9 @@ impl Opening {
         };
         let answer = match self.purpose {
             // The listener repeats what the dialler said, so another purpose is another protocol.
-            Some(purpose) if purpose != theirs.purpose => return Err(CloseReason::Protocol(WireError::Malformed)),
+            Some(purpose) if purpose != theirs.purpose && !mutant::is(Mutant::OtherPurposeAccepted) => {
+                return Err(CloseReason::Protocol(WireError::Malformed));
+            }
             Some(_) => None,
             None => Some(self.hello(theirs.purpose)),
         };

@@ -71,6 +71,7 @@ impl World {
                     disk.is_full = is_full;
                 }
             }
+            Fault::OddHellos(hellos) => self.odd_hellos.extend(hellos),
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
         }
@@ -124,6 +125,7 @@ impl World {
         self.is_fault_phase = false;
         self.net.heal_all();
         self.net.weather = Weather::default();
+        self.odd_hellos.clear();
         self.net.release(&mut self.queue);
         for number in 0..self.nodes.len() as u32 {
             let id = NodeId(number);

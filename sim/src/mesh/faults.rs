@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kith_common::time::Instant;
 
+use super::hellos::OddHello;
 use super::net::{Cut, Weather};
 use super::node::NodeId;
 use super::queue::{Event, Queue};
@@ -73,6 +74,10 @@ effects! {
     FullDisk = "full-disk",
     /// Links on which frames came that no process of ours would send
     Babble = "babble",
+    /// Hellos that came late
+    LateHello = "late-hello",
+    /// Hellos that were none, or for another purpose than whom they came from
+    WrongHello = "wrong-hello",
 }
 
 impl Effect {
@@ -130,6 +135,8 @@ pub enum Fault {
     Weather(Weather),
     /// On a link, chosen by this number, frames come that no process of ours would send
     Babble(u64),
+    /// The next hellos that anybody says are not as they should be
+    OddHellos(Vec<OddHello>),
 }
 
 /// The machines that may break, and how
@@ -166,7 +173,12 @@ const DRAWN: &[Effect] = &[
     Effect::SlowDisk,
     Effect::FullDisk,
     Effect::Babble,
+    Effect::LateHello,
+    Effect::WrongHello,
 ];
+
+/// A fault of hellos concerns so many of them: a dial that fails is made again, and should meet one, too
+const HELLOS: usize = 4;
 
 impl Plan {
     /// Plans the faults from `begin` to `end`: each kind at least once, then at random
@@ -204,6 +216,8 @@ impl Plan {
         match kind {
             Effect::HalfOpen => (0..4).for_each(|_| plan(Fault::HalfOpen(chance.below(u64::MAX)))),
             Effect::Babble => plan(Fault::Babble(chance.below(u64::MAX))),
+            Effect::LateHello => plan(Fault::OddHellos((0..HELLOS).map(|_| OddHello::late(chance)).collect())),
+            Effect::WrongHello => plan(Fault::OddHellos((0..HELLOS).map(|_| OddHello::wrong(chance)).collect())),
             Effect::Reset => plan(Fault::Reset(chance.below(u64::MAX))),
             Effect::OneWay | Effect::Partition | Effect::Asymmetric | Effect::Bridge => {
                 plan(Fault::Cut(number, self.cut(chance, kind)));

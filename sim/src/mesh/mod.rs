@@ -17,6 +17,7 @@ mod clock;
 pub mod config;
 mod costs;
 pub mod faults;
+pub mod hellos;
 mod links;
 pub mod log;
 pub mod net;

@@ -298,6 +298,11 @@ impl Network {
 
     /// Puts `item` on its way from `side`; whether it is under way, and does not wait for the way to be free
     pub fn send(&mut self, queue: &mut Queue, id: ConnId, side: Side, item: Item) -> bool {
+        self.send_late(queue, id, side, item, Duration::ZERO)
+    }
+
+    /// As [`Self::send`], but it takes so much longer
+    pub fn send_late(&mut self, queue: &mut Queue, id: ConnId, side: Side, item: Item, late: Duration) -> bool {
         let Some(conn) = self.conn(id) else { return true };
         if conn.black {
             // That the side which knows says so is no effect.
@@ -319,7 +324,7 @@ impl Network {
             self.stalled.insert((id, side));
             return false;
         }
-        let delay = self.delay(from, to);
+        let delay = self.delay(from, to) + late;
         self.schedule(queue, id, side, item, delay);
         true
     }

@@ -167,7 +167,7 @@ impl World {
         self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved, place: None });
         let opening = Opening::listen(self.local(listener), answers, nonces[1], &deadlines);
         self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own, place: Some(place) });
-        self.say(id, Side::Dialler, &hello);
+        self.say_hello(id, Side::Dialler, hello);
     }
 
     /// Who speaks at an end, and what its hellos say; `None`: that process runs no more
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// Sends a frame that is no link's
-    fn say(&mut self, id: ConnId, side: Side, frame: &Frame) {
+    pub(super) fn say(&mut self, id: ConnId, side: Side, frame: &Frame) {
         match frame.to_bytes() {
             Ok(bytes) => drop(self.net.send(&mut self.queue, id, side, Item::Bytes(bytes))),
             Err(error) => self.watch.fail(self.queue.now(), "wire", format!("{:?}: {error}", frame.kind())),
@@ -264,7 +264,7 @@ impl World {
         drop(greeter.place);
         self.node_mut(end.node).dials.remove(&id);
         if let Some(hello) = answer {
-            self.say(id, side, &hello);
+            self.say_hello(id, side, hello);
         }
         self.open(id, side, (greeter.key, greeting, place));
     }
@@ -278,7 +278,7 @@ impl World {
     fn open(&mut self, id: ConnId, side: Side, (key, greeting, place): (Key, Greeting, Place)) {
         let remote_ip = self.remote_ip(id, side);
         let Some(conn) = self.net.conn(id) else { return };
-        let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, conn.key);
+        let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, (conn.key, conn.purpose));
         let dial = (side == Side::Dialler).then_some(conn.dial);
         let rules = match self.config.is_supernode(end.node) {
             true => Rules::of_supernode(home_silence(self.config.lease)),
@@ -307,7 +307,7 @@ impl World {
         let direction = if side == Side::Dialler { Direction::Outgoing } else { Direction::Incoming };
         let Greeting { theirs: hello, own_nonce } = greeting;
         let opened = Opened { link: LinkId(link), direction, key, hello, own_nonce, dial, remote_ip };
-        let wanted = wanted.filter(|_| side == Side::Dialler);
+        let wanted = (side == Side::Dialler).then_some(wanted);
         self.watch.see(self.queue.now(), end.node, &Observation::Opened { opened: &opened, other, wanted });
         match &mut self.node_mut(end.node).process {
             Some(Process::Peer(peer)) => peer.core.handle_opened(now, &opened),

@@ -97,6 +97,10 @@ impl Story {
             Fault::FullDisk(node, true) => format!("the disk of {} is full", name(node)),
             Fault::FullDisk(node, false) => format!("the disk of {} has room again", name(node)),
             Fault::Babble(_) => "somebody hears frames that no process of ours would send".into(),
+            Fault::OddHellos(hellos) => {
+                let hellos: Vec<String> = hellos.iter().map(ToString::to_string).collect();
+                format!("the next hellos are odd: {}", hellos.join(", "))
+            }
             Fault::Weather(weather) => {
                 let [loss, twice, drop, late] =
                     [weather.loss, weather.duplication, weather.drop, weather.reordering].map(|share| 100.0 * share);

@@ -15,6 +15,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::content::Content;
 use kith_common::wire::packet::{Edit, PacketRef};
+use kith_common::wire::session::Purpose;
 
 use super::config::MeshConfig;
 use super::faults::Fault;
@@ -40,8 +41,8 @@ pub enum Observation<'a> {
         opened: &'a Opened,
         /// Who is at the other end
         other: NodeId,
-        /// Who was to answer the dial
-        wanted: Option<Key>,
+        /// At the dialler's end: who was to answer, and for what
+        wanted: Option<(Option<Key>, Purpose)>,
     },
     /// A link is over at this end
     Closed {

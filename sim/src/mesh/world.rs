@@ -1,6 +1,6 @@
 //! The world: machines, the network between them, and what happens next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
@@ -12,6 +12,7 @@ use kith_common::time::Instant;
 use super::clock::Clock;
 use super::config::MeshConfig;
 use super::faults::Effect;
+use super::hellos::OddHello;
 use super::log::IdealLog;
 use super::net::Network;
 use super::node::{Disk, Node, NodeId, PeerDisk, Signed};
@@ -56,6 +57,8 @@ pub struct World {
     pub sends: u64,
     /// Whether faults may happen
     pub is_fault_phase: bool,
+    /// What is wrong with the hellos that are said next
+    pub odd_hellos: VecDeque<OddHello>,
     /// When everything was last made whole
     pub whole_since: Option<Instant>,
     /// Draws of processes: seeds, nonces
@@ -85,6 +88,7 @@ impl World {
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
             sends: 0,
+            odd_hellos: VecDeque::new(),
             is_fault_phase: false,
             whole_since: Some(now),
             chance: Chance::new(seed, Draws::Processes),

@@ -54,7 +54,7 @@ const fn bound(fault: &Fault) -> Duration {
         Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::CopyLog => Duration::ZERO,
         Fault::Crash(..) | Fault::Reset(_) | Fault::Babble(_) | Fault::Start(_) | Fault::Weather(_) => CLOSED,
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
-        Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) => CUT,
+        Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::OddHellos(_) => CUT,
     }
 }
 

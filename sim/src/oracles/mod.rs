@@ -22,7 +22,7 @@
 //! | [`link_order`] | a link writes the lower class first, and its good-bye behind all that was queued | each event |
 //! | [`link_ends`] | a good-bye, a second hello or too many bad frames end a link at once | each event |
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
-//! | [`openings`] | a link opens with whom was wanted, by fresh hellos, and soon or not at all | each event, each step |
+//! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |

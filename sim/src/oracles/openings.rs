@@ -1,6 +1,6 @@
-//! A link opens with whom was wanted, by hellos that were never said before, and soon or not at all.
+//! A link opens with whom was wanted, for what was wanted, by hellos that were never said before, and soon or not at all.
 //!
-//! Source: the hellos' rules: a fresh nonce for each link, the key that the handshake proves, 5 s for the other's hello.
+//! Source: the hellos' rules: a fresh nonce for each link, the key that the handshake proves, the purpose repeated, 5 s for the other's hello.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,8 +30,13 @@ impl Oracle for Openings {
 
     fn see(&mut self, _: Instant, _: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         let Observation::Opened { opened, wanted, .. } = seen else { return Ok(()) };
-        if wanted.is_some_and(|wanted| wanted != opened.key) {
-            return Err("a link is open with somebody else than whom was wanted".into());
+        if let Some((key, purpose)) = wanted {
+            if key.is_some_and(|key| key != opened.key) {
+                return Err("a link is open with somebody else than whom was wanted".into());
+            }
+            if *purpose != opened.hello.purpose {
+                return Err("a link is open for another purpose than it was dialled for".into());
+            }
         }
         if !self.nonces.insert(opened.own_nonce) {
             return Err("a link is open by a hello whose nonce was said before".into());
