@@ -8,7 +8,6 @@ use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 
 use super::scenarios::{self, Run, Scenario};
-use super::worst::WORST;
 use crate::collapse::{self, Outcome};
 use crate::mesh::Report;
 use crate::parallel::map_chunks;
@@ -65,32 +64,14 @@ impl Controls {
 
 /// Each of these mistakes through all runs, on so many threads
 pub fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
-    let quarries: Vec<_> = mutants.iter().map(|mutant| (*mutant, runs().collect())).collect();
-    hunt(&quarries, threads)
-}
-
-/// The mistakes that are hardest to see: each in the run that is known to show it, and if the product has changed so that
-/// it no longer does, in all others
-pub fn worst(threads: usize) -> Vec<Hunt> {
-    let known_first = |name: &str, known: u64| {
-        let is_known = |(scenario, seed): &(Scenario, u64)| scenario.name == name && *seed == known;
-        runs().filter(is_known).chain(runs().filter(|run| !is_known(run))).collect()
-    };
-    let quarries: Vec<_> = WORST.iter().map(|(mutant, name, seed)| (*mutant, known_first(name, *seed))).collect();
-    hunt(&quarries, threads)
-}
-
-fn runs() -> impl Iterator<Item = (Scenario, u64)> {
-    scenarios::ALL.iter().flat_map(|scenario| (scenario.first..=scenario.seeds).map(|seed| (*scenario, seed)))
-}
-
-fn hunt(quarries: &[(Mutant, Vec<(Scenario, u64)>)], threads: usize) -> Vec<Hunt> {
+    let seeds = |scenario: &Scenario| scenario.first..=scenario.seeds;
+    let runs: Vec<_> = scenarios::ALL.iter().flat_map(|one| seeds(one).map(|seed| (*one, seed))).collect();
     let controls = Controls::default();
     // What a core says as it panics is in the report.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let work = |(): &mut (), number: usize| one(&controls, quarries[number].0, &quarries[number].1);
-    let (hunts, _) = map_chunks(threads, quarries.len(), || (), work);
+    let work = |(): &mut (), number: usize| one(&controls, mutants[number], &runs);
+    let (hunts, _) = map_chunks(threads, mutants.len(), || (), work);
     std::panic::set_hook(hook);
     hunts
 }
@@ -155,13 +136,5 @@ mod tests {
         assert_eq!(first.objection, again.objection);
         assert_eq!((first.seed, first.objection.oracle.as_str()), (1, "forwarding"));
         assert!(run(None, &scenario, 1).is_none());
-    }
-
-    #[test]
-    fn every_one_of_the_worst_has_its_run() {
-        for (mutant, name, seed) in WORST {
-            let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == *name).unwrap();
-            assert!((scenario.first..=scenario.seeds).contains(seed), "{mutant}");
-        }
     }
 }

@@ -4,16 +4,13 @@
 //! feature `mutants` the cores can make each of [`kith_common::mutant`]'s mistakes; here each is switched on in one run
 //! of [`crate::mesh`] after the other, until an oracle objects. The same run without the mistake must please the oracles.
 //!
-//! `scenarios`: which runs; `hunt`: a mistake through the runs; `report`: what came of it; `worst`: the mistakes
-//! that are hardest to see, each with the run that shows it.
+//! `scenarios`: which runs; `hunt`: a mistake through the runs; `report`: what came of it.
 
 #[cfg(feature = "mutants")]
 pub mod hunt;
 #[cfg(feature = "mutants")]
 pub mod report;
 pub mod scenarios;
-#[cfg(feature = "mutants")]
-pub mod worst;
 
 use std::process::ExitCode;
 
@@ -26,11 +23,8 @@ use crate::output;
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Only these mistakes, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "worst")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<Mutant>,
-    /// Only the ten that are hardest to see, each first in the run that is known to show it: takes seconds
-    #[arg(long)]
-    worst: bool,
     /// Print an object instead of a table
     #[arg(long)]
     json: bool,
@@ -38,7 +32,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// List the mistakes and the runs that they go through, and do nothing
-    #[arg(long, conflicts_with_all = ["only", "worst", "json"])]
+    #[arg(long, conflicts_with_all = ["only", "json"])]
     list: bool,
 }
 
@@ -67,13 +61,9 @@ fn list() {
 fn run(options: &Options) -> ExitCode {
     let threads = options.threads.unwrap_or_else(crate::parallel::threads_default);
     let began = std::time::Instant::now();
-    let hunts = if options.worst {
-        hunt::worst(threads)
-    } else {
-        let chosen = |mutant: &&Mutant| options.only.is_empty() || options.only.contains(mutant);
-        hunt::all(&Mutant::ALL.iter().filter(chosen).copied().collect::<Vec<_>>(), threads)
-    };
-    let report = report::Report::new(&hunts, began.elapsed(), if options.worst { 1.0 } else { report::GOAL });
+    let chosen = |mutant: &&Mutant| options.only.is_empty() || options.only.contains(mutant);
+    let hunts = hunt::all(&Mutant::ALL.iter().filter(chosen).copied().collect::<Vec<_>>(), threads);
+    let report = report::Report::new(&hunts, began.elapsed());
     if options.json {
         output::json(&report)
     } else {

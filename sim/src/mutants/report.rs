@@ -8,7 +8,7 @@ use super::hunt::Hunt;
 use crate::output;
 
 /// The share of mistakes that must be seen
-pub const GOAL: f64 = 0.95;
+const GOAL: f64 = 0.95;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -70,12 +70,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// What these hunts came to, if so large a share must be caught
-    pub fn new(hunts: &[Hunt], wall: Duration, goal: f64) -> Self {
+    pub fn new(hunts: &[Hunt], wall: Duration) -> Self {
         let rows: Vec<Row> = hunts.iter().map(Row::new).collect();
         let (mutants, caught) = (rows.len(), rows.iter().filter(|row| row.oracle.is_some()).count());
         let share = if mutants == 0 { 0.0 } else { caught as f64 / mutants as f64 };
-        let is_good = share >= goal && rows.iter().all(|row| row.wolves.is_empty());
+        let is_good = share >= GOAL && rows.iter().all(|row| row.wolves.is_empty());
         let runs = rows.iter().map(|row| row.runs).sum();
         Self { mutants, caught, share, is_good, runs, wall_s: wall.as_secs_f64(), rows }
     }
@@ -130,12 +129,12 @@ mod tests {
     #[test]
     fn share_decides_and_an_oracle_that_cries_wolf_spoils_it() {
         let mut hunts: Vec<Hunt> = (0..20).map(|number| hunt(number > 0)).collect();
-        let report = Report::new(&hunts, Duration::ZERO, GOAL);
+        let report = Report::new(&hunts, Duration::ZERO);
         assert_eq!((report.mutants, report.caught, report.runs, report.is_good), (20, 19, 60, true));
-        assert!(!Report::new(&hunts[..19], Duration::ZERO, GOAL).is_good);
+        assert!(!Report::new(&hunts[..19], Duration::ZERO).is_good);
         let objection = Objection { oracle: "fates".into(), what: "none".into(), at: None };
         hunts[7].wolves.push((scenarios::ALL[0], 1, objection));
-        assert!(!Report::new(&hunts, Duration::ZERO, GOAL).is_good);
+        assert!(!Report::new(&hunts, Duration::ZERO).is_good);
     }
 
     #[test]

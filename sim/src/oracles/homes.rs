@@ -121,6 +121,10 @@ impl Oracle for Homes {
                 return Err(format!("{name} renews another session than it was granted last"));
             }
             Observation::Sent { link, frame: Frame::Granted(_) } => {
+                // A release that found no session excuses nothing later.
+                if let Some(name) = self.register.other(*link) {
+                    self.released.remove(name);
+                }
                 let session = self.register.other(*link).and_then(|name| self.register.session_of(name));
                 self.granted.extend(session.map(|session| (*link, session)));
             }
