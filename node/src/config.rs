@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use kith_common::id::{Name, NetworkId};
 use kith_common::invite::{Invitation, Token};
-use kith_common::wire::session::{LOCATIONS_MAX, Location};
+use kith_common::link::limits::{Deadlines, Limits, STEP_MAX};
+use kith_common::wire::session::{LOCATIONS_MAX, Location, NEIGHBOURS_MAX};
 use kith_runtime::config::{
     ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, text,
     texts, undecided,
@@ -21,6 +22,9 @@ use crate::joined::Joined;
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
 pub(crate) const SUPERNODES_MAX: usize = 16;
+
+/// Beyond it a dial would be given up by whoever waits for its end
+const STEP_MAX_MS: u64 = STEP_MAX.as_millis() as u64;
 
 /// What people may write, each as a flag, as `KITH_…` in the environment, or as a key in the file
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, serde::Deserialize)]
@@ -57,19 +61,19 @@ pub(crate) struct Settings {
 
     /// Links to other peers at most [default: 64]
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
-    pub links_max: Option<Within<4, 64>>,
+    pub links_max: Option<Within<4, { NEIGHBOURS_MAX as u64 }>>,
 
     /// Milliseconds until a dial is given up [default: 5000]
     #[arg(long, env = "KITH_DIAL_TIMEOUT_MS", value_name = "MS")]
-    pub dial_timeout_ms: Option<Within<100, 60_000>>,
+    pub dial_timeout_ms: Option<Within<100, STEP_MAX_MS>>,
 
     /// Milliseconds until a TLS handshake is given up [default: 5000]
     #[arg(long, env = "KITH_HANDSHAKE_TIMEOUT_MS", value_name = "MS")]
-    pub handshake_timeout_ms: Option<Within<100, 60_000>>,
+    pub handshake_timeout_ms: Option<Within<100, STEP_MAX_MS>>,
 
     /// Milliseconds until the other side must have said hello [default: 5000]
     #[arg(long, env = "KITH_HELLO_TIMEOUT_MS", value_name = "MS")]
-    pub hello_timeout_ms: Option<Within<100, 60_000>>,
+    pub hello_timeout_ms: Option<Within<100, STEP_MAX_MS>>,
 
     /// Seconds that a looked-up peer is remembered when no supernode answers [default: 86400]
     #[arg(long, env = "KITH_LOOKUP_REMEMBERED_S", value_name = "S")]
@@ -90,14 +94,15 @@ kith_runtime::layer! {
 impl Settings {
     /// What holds where nobody says anything; `config/node.toml` gives the reasons
     pub(crate) fn defaults() -> Self {
+        let Deadlines { dial, handshake, hello, .. } = Deadlines::default();
         Self {
             listen: "[::]:0".parse().ok().map(|listen| vec![listen]),
             external: Some(Vec::new()),
             inbox_bytes_max: Some(Within::clamped(crate::inbox::BYTES_MAX_DEFAULT)),
-            links_max: Some(Within::clamped(64)),
-            dial_timeout_ms: Some(Within::clamped(5000)),
-            handshake_timeout_ms: Some(Within::clamped(5000)),
-            hello_timeout_ms: Some(Within::clamped(5000)),
+            links_max: Some(Within::clamped(Limits::default().links_max as u64)),
+            dial_timeout_ms: Some(Within::clamped(dial.as_millis() as u64)),
+            handshake_timeout_ms: Some(Within::clamped(handshake.as_millis() as u64)),
+            hello_timeout_ms: Some(Within::clamped(hello.as_millis() as u64)),
             lookup_remembered_s: Some(Within::clamped(24 * 3600)),
             host: HostSettings::defaults(),
             ..Self::default()

@@ -112,7 +112,7 @@ fn network(config: &DaemonConfig, inbox: &mut InboxFile) -> Result<Option<Networ
 fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: u64) -> LinkConfig {
     let mut link = LinkConfig::of_peer(hello, clock, seed);
     link.listen = config.listen.clone();
-    link.limits.links_max = config.links_max;
+    link.limits = link.limits.with_links_max(config.links_max);
     link.deadlines.dial = config.dial_timeout;
     link.deadlines.handshake = config.handshake_timeout;
     link.deadlines.hello = config.hello_timeout;

@@ -90,6 +90,7 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 
 /// For how long `--wait` waits, unless it says so: a lease, in which a supernode gives up the session of another process
 const WAIT_DEFAULT: &str = "30";
+const _: () = assert!(kith_common::session::LEASE_DEFAULT.as_secs() == 30);
 
 /// A number of seconds, as `--wait` takes it
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
+use kith_common::link::limits::Limits;
+use kith_common::session::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN};
 use kith_runtime::config::{
     ConfigError, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, texts, undecided,
 };
@@ -29,7 +31,7 @@ pub(crate) struct Settings {
 
     /// Milliseconds that a session lasts without a renewal [default: 30000]
     #[arg(long, env = "KITH_LEASE_MS", value_name = "MS")]
-    pub lease_ms: Option<Within<1_000, 3_600_000>>,
+    pub lease_ms: Option<Within<{ LEASE_MIN.as_millis() as u64 }, { LEASE_MAX.as_millis() as u64 }>>,
 
     /// Links at most, peers that are logging in included [default: 4096]
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
@@ -51,8 +53,8 @@ impl Settings {
     pub(crate) fn defaults() -> Self {
         Self {
             listen: "[::]:7400".parse().ok().map(|listen| vec![listen]),
-            lease_ms: Some(Within::clamped(30_000)),
-            links_max: Some(Within::clamped(4_096)),
+            lease_ms: Some(Within::clamped(LEASE_DEFAULT.as_millis() as u64)),
+            links_max: Some(Within::clamped(Limits::of_supernode().links_max as u64)),
             open: Some(false),
             host: HostSettings::defaults(),
             ..Self::default()

@@ -78,7 +78,7 @@ async fn parts(
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
     let mut link = LinkConfig::of_supernode(hello, home_silence(config.lease), start.clock, start.rng.next_u64());
     link.listen = config.listen.clone();
-    link.limits.links_max = config.links_max;
+    link.limits = link.limits.with_links_max(config.links_max);
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
     let admission = Arc::new(AdmissionConfig {
         network: network.id(),

@@ -13,7 +13,7 @@ use crate::wire::FrameKind;
 pub struct Limits {
     /// Links at once, both directions
     pub links_max: usize,
-    /// Of these, kept for links that this node dials: strangers cannot use them up
+    /// Of these, kept for links that this node dials, so that strangers cannot use them up; fewer than `links_max`
     pub outgoing_reserved: usize,
     /// Incoming links from one IP address; IPv6: from one /64, twice as many from one /56, four times as many from one /48;
     /// loopback is exempt
@@ -29,7 +29,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A peer's: the largest of a million has 36 links at degree 16, and a rewire holds old and new at once
+    /// A peer's: as many as a table may have, which is twice what hardly any has (docs/figures.md), since a rewire holds
+    /// old and new at once
     fn default() -> Self {
         Self {
             links_max: 64,
@@ -44,12 +45,19 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The same with another bound on links; a quarter of them at most is kept for those that this node dials
+    #[must_use]
+    pub fn with_links_max(self, links_max: usize) -> Self {
+        Self { links_max, outgoing_reserved: self.outgoing_reserved.min(links_max / 4), ..self }
+    }
+
     /// A supernode's: one link a peer at home here, and after an outage all of them at once, many behind one address; a
     /// crowd that connects and says nothing must not keep them out
     pub const fn of_supernode() -> Self {
         Self {
             links_max: 4096,
-            outgoing_reserved: 16,
+            // It dials nobody.
+            outgoing_reserved: 0,
             links_per_ip_max: 256,
             pending_max: 512,
             pending_reserved: 64,
@@ -59,10 +67,16 @@ impl Limits {
     }
 }
 
+/// The longest that a step of a dial may be given: a dial has three, and whoever waits for its end waits for all of them
+pub const STEP_MAX: Duration = Duration::from_secs(20);
+/// When a dial is over in any case, should the shell never say: its steps, and a second more
+pub const DIAL_MAX: Duration = Duration::from_secs(3 * STEP_MAX.as_secs() + 1);
+
 /// How long each step may take
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// Names resolved and connected, over all locations together: a lost SYN costs 1 s, a second 2 s more
+    /// Names resolved and connected, over all locations together: a lost SYN costs 1 s, a second 2 s more; at most
+    /// [`STEP_MAX`], as the two after it
     pub dial: Duration,
     /// The TLS handshake
     pub handshake: Duration,
@@ -269,6 +283,25 @@ mod tests {
         assert_eq!(admission.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
         admission.on_sent(FrameKind::Granted, NEAR);
         assert!(admission.begin_pending(Instant::ZERO, NEAR).is_ok());
+    }
+
+    #[test]
+    fn however_few_links_there_may_be_some_come_in() {
+        for limits in [Limits::default(), Limits::of_supernode()] {
+            assert_eq!(limits.with_links_max(limits.links_max), limits);
+            for links_max in [1, 4, 16, 64] {
+                let few = limits.with_links_max(links_max);
+                assert_eq!(Admission::new(few).begin_incoming(NEAR), Ok(()), "{few:?}");
+                assert_eq!(Admission::new(few).begin_dial(), Ok(()), "{few:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn supernode_takes_as_many_peers_as_it_has_links() {
+        let mut admission = Admission::new(Limits::of_supernode());
+        let came = (0..).take_while(|_| admission.begin_incoming(NEAR).is_ok()).count();
+        assert_eq!(came, Limits::of_supernode().links_max);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::id::Address;
 use crate::mutant::{self, Mutant};
 use crate::rate::Bucket;
 use crate::time::Instant;
-use crate::wire::session::{LookUp, Subject};
+use crate::wire::session::{LookUp, NEIGHBOURS_MAX, Subject};
 
 /// How far a question goes: at degree 16 some ten thousand peers hear it, at degree 4 a hundred
 pub const FLOOD_TTL: u8 = 4;
@@ -28,7 +28,7 @@ pub const ROUTE_LIFETIME: Duration = Duration::from_secs(4);
 pub const ROUTES_MAX: usize = 1_024;
 
 // The rate keeps the neighbours that a peer may have from ever filling the routes.
-const _: () = assert!(64 * (ASKS_BURST as u64 + ROUTE_LIFETIME.as_secs()) <= ROUTES_MAX as u64);
+const _: () = assert!(NEIGHBOURS_MAX as u64 * (ASKS_BURST as u64 + ROUTE_LIFETIME.as_secs()) <= ROUTES_MAX as u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Floods {

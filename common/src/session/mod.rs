@@ -31,14 +31,15 @@ pub(crate) use self::whereabouts::locations_of;
 pub use self::whereabouts::{by_use, listening};
 use crate::link::open::HOME_SILENCE;
 
-/// A dial, a handshake and a hello have 5 s each in the shell; one second more, should the shell never say
-pub const DIAL_WAIT: Duration = Duration::from_secs(16);
 /// From the hellos to the challenge, and from the challenge to the login: one lost packet and a slow continent
 pub const CHALLENGE_WAIT: Duration = Duration::from_secs(5);
 /// From the login to its answer, which waits for a disk or a quorum
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// From the logout to its answer; then it is over anyway, and the lease does the rest
 pub const LOGOUT_WAIT: Duration = Duration::from_secs(2);
+/// How long a session lasts without a renewal, unless a supernode is told otherwise: a name is not given away by a
+/// reboot, and a peer has three tries
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 /// A shorter lease is taken for this one: renewals must not become a flood
 pub const LEASE_MIN: Duration = Duration::from_secs(1);
 /// A longer lease is taken for this one: a lost supernode must be noticed

@@ -23,7 +23,7 @@ pub type Listening = Bounded<Location, LISTENING_MAX>;
 /// Addresses that a login tells at most: two networks in two families, and as many bridges between containers
 pub const LISTENING_MAX: usize = 8;
 
-/// Neighbours a peer has at most: p99 is 24 and the largest of a million peers 36 at degree 16
+/// Neighbours a peer has at most: twice what hardly any peer has at degree 16 (docs/figures.md)
 pub const NEIGHBOURS_MAX: usize = 64;
 
 /// A short reason for people, from the other side

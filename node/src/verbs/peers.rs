@@ -4,14 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use kith_common::id::Name;
+use kith_common::session::admission::LIST_INTERVAL;
 use kith_common::status::Status;
 use kith_runtime::cli::{self, Answer, Screen, Stop, count, short, table};
 use kith_runtime::control::client;
 use kith_runtime::control::peer::{MemberState, Peer, PeersAnswer, Request};
 use kith_runtime::home::Home;
-
-/// A supernode answers ten pages a second, after the first sixteen
-const PAGE_EVERY: Duration = Duration::from_millis(100);
 
 /// In which a hint must be found, or there is none: the supernode answers in two seconds or never
 const HINT_WITHIN: Duration = Duration::from_secs(3);
@@ -48,7 +46,7 @@ impl Peers {
             if is_last {
                 return Ok(status.exit_code());
             }
-            std::thread::sleep(PAGE_EVERY);
+            std::thread::sleep(LIST_INTERVAL);
         }
     }
 }
@@ -59,7 +57,7 @@ fn page(home: &Home, after: Option<Name>) -> Result<Answer<PeersAnswer>, Stop> {
     let answer = cli::ask::<PeersAnswer>(home, &request);
     match answer {
         Err(Stop::Failed(failure)) if failure.status == Status::SlowDown => {
-            std::thread::sleep(PAGE_EVERY * 10);
+            std::thread::sleep(LIST_INTERVAL * 10);
             cli::ask(home, &request)
         }
         answer => answer,

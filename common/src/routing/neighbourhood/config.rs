@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::link::limits::DIAL_MAX;
+
 /// Time limits of a neighbourhood
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighbourhoodConfig {
@@ -26,7 +28,7 @@ pub struct NeighbourhoodConfig {
     pub stable_after: Duration,
     /// How long an open link may be without a table (5 s)
     pub table_wait: Duration,
-    /// How long the shell has for a dial: connect, handshake and hello at 5 s each, and a little (20 s)
+    /// How long the shell has for a dial ([`DIAL_MAX`])
     pub dial_max: Duration,
     /// How often an unreachable neighbour, or isolation, is reported while it lasts, as a report may be lost (10 s)
     pub report_every: Duration,
@@ -48,7 +50,7 @@ impl Default for NeighbourhoodConfig {
             redial_max_silent: Duration::from_secs(60),
             stable_after: Duration::from_secs(5),
             table_wait: Duration::from_secs(5),
-            dial_max: Duration::from_secs(20),
+            dial_max: DIAL_MAX,
             report_every: Duration::from_secs(10),
             gather: Duration::from_millis(50),
         }

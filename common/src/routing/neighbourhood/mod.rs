@@ -3,16 +3,16 @@
 //! The supernodes decide who is a neighbour ([`Rewire`]); this core makes it so. After every input it compares what is
 //! with what should be and does the next thing about each difference, so no order of inputs leaves it stuck.
 //!
-//! * **Rewires** count by epoch: an equal or smaller one changes nothing, one of another incarnation everything. New links are opened first; old ones are
-//!   closed when each new one is up or has had [`NeighbourhoodConfig::patience`].
+//! * **Rewires** count by epoch: an equal or smaller one changes nothing, one of another incarnation everything. New links
+//!   are opened first; old ones are closed when each new one is up or has had [`NeighbourhoodConfig::patience`].
 //! * **Up** means that both sides accepted the link: each says so by its [`Table`]. A link without one is closed.
 //! * **Cut off**: while all links are down and home says nothing, that others cannot be reached says nothing of them;
 //!   they have their whole patience again when the first link, or home, is back.
 //! * **Unseen** are those in the table with whom there was no link yet, and those we are parted from: neighbours are told
 //!   that we cannot say whether they are there.
 //! * **Down** is told to all neighbours and to home at once, and dialled again with backoff while it is in the table.
-//! * **Gains**, new members of the table and links that are up, are told once in [`NeighbourhoodConfig::gather`], or with what is
-//!   lost: each of twenty links that open together would else be told over all the others.
+//! * **Gains**, new members of the table and links that are up, are told once in [`NeighbourhoodConfig::gather`], or with
+//!   what is lost: each of twenty links that open together would else be told over all the others.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
 //!   else the newer. The other is closed after a table was seen on the one that stays, so there is no gap.
 //! * **Unknown peers** with a good grant wait for a rewire that makes them neighbours; with no home reachable they are
@@ -59,14 +59,15 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::link::{Delta, Table};
-use crate::wire::session::{Reason, Rewire};
+use crate::wire::session::{NEIGHBOURS_MAX, Reason, Rewire};
 use crate::wire::{Frame, FrameKind};
 
-/// A link is stable that lasts so many times as long as its peer was not dialled before: of its time at most a fifth is lost
+/// A link is stable that lasts so many times as long as its peer was not dialled before: of its time at most a fifth is
+/// lost
 const STABLE_WAITS: u32 = 4;
 
-/// Links at most, whatever they are for: the largest table of a million peers has 36, and its successor as many
-pub const LINKS_MAX: usize = 64;
+/// Links at most, whatever they are for: as many as a table may have
+pub const LINKS_MAX: usize = NEIGHBOURS_MAX;
 /// Links at most whose peers are unknown and wait for a rewire; one more is refused with 429
 pub const WAITING_MAX: usize = 16;
 

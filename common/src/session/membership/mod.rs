@@ -13,10 +13,11 @@ pub use self::output::{MembershipOutput, Standing};
 use self::proof::Greeting;
 use self::state::{Again, Setback, State};
 use super::retry::Backoff;
-use super::{ANSWER_WAIT, CHALLENGE_WAIT, DIAL_WAIT, LOGOUT_WAIT, Secret};
+use super::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT, Secret};
 use crate::crypto::Signer;
 use crate::id::{Key, Name, NetworkId, SessionId};
 use crate::invite::Token;
+use crate::link::limits::DIAL_MAX;
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
@@ -418,7 +419,7 @@ impl Membership {
         self.turn = (self.turn + 1) % self.config.supernodes.len().max(1);
         self.dial += 1;
         self.tries += 1;
-        self.state = State::Dialling { until: now + DIAL_WAIT };
+        self.state = State::Dialling { until: now + DIAL_MAX };
         self.outputs.push_back(MembershipOutput::Dial { dial: self.dial, supernode: self.supernode() });
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::proof::Greeting;
 use crate::id::{NetworkId, SessionId};
+use crate::link::limits::DIAL_MAX;
 use crate::session::retry::Backoff;
-use crate::session::{ANSWER_WAIT, CHALLENGE_WAIT, DIAL_WAIT, LOGOUT_WAIT};
+use crate::session::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::Reason;
@@ -57,7 +58,7 @@ impl State {
         let (until, wait) = match self {
             Self::LoggedOut | Self::Searching { .. } => return,
             Self::LoggedIn(lease) => return lease.handle_held_up(now),
-            Self::Dialling { until } => (until, DIAL_WAIT),
+            Self::Dialling { until } => (until, DIAL_MAX),
             Self::Greeted { until, .. } => (until, CHALLENGE_WAIT),
             Self::Asked { until, .. } => (until, ANSWER_WAIT),
             Self::LoggingOut { until, .. } => (until, LOGOUT_WAIT),

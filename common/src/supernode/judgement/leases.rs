@@ -7,9 +7,6 @@ use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, Timers};
 
-/// How long a session lasts without a renewal: a name is not given away by a reboot, and a peer has three tries
-pub(super) const LEASE: Duration = Duration::from_secs(30);
-
 /// Whether a stop `by` so much is more than a tenth of a `lease`: then it may have cost peers their home links
 pub(super) fn is_long(lease: Duration, by: Duration) -> bool {
     by > lease / 10
@@ -78,6 +75,7 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::LEASE_DEFAULT;
 
     const A: SessionId = SessionId([1; 16]);
     const B: SessionId = SessionId([2; 16]);
@@ -88,7 +86,7 @@ mod tests {
 
     #[test]
     fn session_found_at_the_start_has_one_whole_lease() {
-        let mut leases = Leases::new(at(5), LEASE, [A, B]);
+        let mut leases = Leases::new(at(5), LEASE_DEFAULT, [A, B]);
         assert_eq!(leases.next_timeout(), Some(at(35)));
         assert_eq!(leases.expire(Instant::from_micros(34_999_999)), []);
         assert_eq!(leases.expire(at(35)), [A, B]);
@@ -96,7 +94,7 @@ mod tests {
 
     #[test]
     fn renewal_begins_the_lease_anew() {
-        let mut leases = Leases::new(at(0), LEASE, [A, B]);
+        let mut leases = Leases::new(at(0), LEASE_DEFAULT, [A, B]);
         leases.renew(at(10), A);
         assert_eq!(leases.expire(at(30)), [B]);
         leases.end(B);
@@ -105,7 +103,7 @@ mod tests {
 
     #[test]
     fn ended_lease_is_named_again_until_the_directory_has_ended_it() {
-        let mut leases = Leases::new(at(0), LEASE, [A]);
+        let mut leases = Leases::new(at(0), LEASE_DEFAULT, [A]);
         assert_eq!(leases.expire(at(30)), [A]);
         assert_eq!(leases.expire(at(30)), []);
         assert_eq!(leases.next_timeout(), Some(at(31)));
@@ -116,7 +114,7 @@ mod tests {
 
     #[test]
     fn stop_of_the_supernode_costs_nobody_a_lease_and_a_long_one_gives_whole_leases() {
-        let mut leases = Leases::new(at(0), LEASE, [A]);
+        let mut leases = Leases::new(at(0), LEASE_DEFAULT, [A]);
         leases.handle_held_up(at(31), Duration::from_secs(3));
         assert_eq!((leases.expire(at(31)), leases.next_timeout()), (vec![], Some(at(33))));
         leases.handle_held_up(at(70), Duration::from_millis(3_001));
@@ -125,7 +123,7 @@ mod tests {
 
     #[test]
     fn late_renewal_before_the_expiry_was_applied_counts() {
-        let mut leases = Leases::new(at(0), LEASE, [A]);
+        let mut leases = Leases::new(at(0), LEASE_DEFAULT, [A]);
         assert_eq!(leases.expire(at(30)), [A]);
         leases.renew(at(30), A);
         assert_eq!(leases.next_timeout(), Some(at(60)));

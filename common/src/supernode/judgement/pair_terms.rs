@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::RETRY;
-use super::leases::LEASE;
 use crate::directory::{PAIRS_MAX, Pair};
 use crate::mutant::{self, Mutant};
+use crate::session::LEASE_DEFAULT;
 use crate::time::{Instant, Timers};
 
 /// The shortest term: after a short cut two halves of a network find each other within twice this and a dial, after a
 /// longer one within about as long as it lasted
-pub const PAIR_TERM_MIN: Duration = LEASE;
+pub const PAIR_TERM_MIN: Duration = LEASE_DEFAULT;
 
 /// The longest term: two that can never connect spend one dial of 5 s in five to ten minutes on it
 pub const PAIR_TERM_MAX: Duration = Duration::from_secs(600);

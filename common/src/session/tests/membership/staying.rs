@@ -1,6 +1,7 @@
 //! Renewals, rewires, the logout, and the turns of dials.
 
 use super::*;
+use crate::link::limits::DIAL_MAX;
 
 #[test]
 fn renewals_go_out_every_third_of_the_lease_with_the_epoch_of_the_table() {
@@ -42,7 +43,7 @@ fn peer_that_was_held_up_gives_every_answer_its_whole_time_anew() {
         peer
     };
     let states: [(Start, Duration); 5] = [
-        (|| dialling(config()), DIAL_WAIT),
+        (|| dialling(config()), DIAL_MAX),
         (|| greeted(config()), CHALLENGE_WAIT),
         (|| asked(config()), ANSWER_WAIT),
         (logging_out, LOGOUT_WAIT),
@@ -177,7 +178,7 @@ fn login_during_a_logout_follows_it() {
 #[test]
 fn link_of_a_dial_that_was_given_up_is_closed() {
     let mut peer = dialling(config());
-    peer.handle_timeout(Instant::ZERO + DIAL_WAIT);
+    peer.handle_timeout(Instant::ZERO + DIAL_MAX);
     assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
     open(&mut peer, 1);
     assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
@@ -200,7 +201,7 @@ fn events_of_an_old_dial_change_nothing() {
 #[test]
 fn silence_in_any_step_of_a_login_is_given_up_with_its_reason() {
     let steps: [(Start, f64, &str); 3] = [
-        (|| dialling(config()), 16.0, "one does not answer the dial"),
+        (|| dialling(config()), DIAL_MAX.as_secs_f64(), "one does not answer the dial"),
         (|| greeted(config()), 5.0, "one sent no challenge within 5 s"),
         (|| asked(config()), 10.0, "one did not answer the login within 10 s"),
     ];
