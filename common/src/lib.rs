@@ -7,7 +7,8 @@
 //! 2. drain `poll_output()` until it returns `None`, carrying each output out,
 //! 3. sleep until `next_timeout()` (early is harmless, late is only slow), then call `handle_timeout(now)`.
 //!
-//! From the bottom up: [`time`], [`id`], [`status`], [`hex`] and [`crypto`] are the vocabulary; [`wire`] is the protocol;
+//! From the bottom up: [`time`], [`id`], [`status`], [`hex`], [`crypto`] and [`invite`] are the vocabulary; [`wire`] is the
+//! protocol;
 //! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
 //! peers in; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
 //! a fate. [`peer`] and [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with

@@ -6,7 +6,8 @@
 //! | `control.sock` | the daemon's socket, 0600 |
 //! | `reserve` | nothing: room for a start on a full disk |
 //!
-//! The directory is 0700, and all of it is in there: a copy of a home has no daemon. Keys, logs of commands and in-boxes are put into it by those who own them.
+//! The directory is 0700, and all of it is in there: a copy of a home has no daemon. Keys, logs of commands and in-boxes
+//! are put into it by those who own them.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};

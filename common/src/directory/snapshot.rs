@@ -1,9 +1,9 @@
 //! The whole directory as bytes, so that the log can be cut.
 //!
 //! A snapshot is [`SNAPSHOT_VERSION`] and then items, each a `u16` length (little endian) and its encoding: one head,
-//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the order of ids, the
-//! barred keys in their order. Equal directories
-//! have equal snapshots, and a snapshot that holds anything in another order is refused.
+//! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the
+//! order of ids, the barred keys in their order. Equal directories have equal snapshots, and a snapshot that holds
+//! anything in another order is refused.
 
 use bincode::{Decode, Encode};
 
