@@ -79,7 +79,7 @@ impl Decider<'_> {
     pub(crate) fn handle_packet(&mut self, batch: &mut Batch, packet: &PacketRef<'_>) {
         let Batch { from, allowance, now, effects, .. } = batch;
         let mut links = Outlet { forwarding: self.forwarding, effects };
-        self.forwarder.handle_packet(&mut links, packet, *from, Some(allowance), *now);
+        self.forwarder.handle_packet(&mut links, packet, *from, allowance, *now);
     }
 }
 

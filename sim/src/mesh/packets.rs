@@ -105,9 +105,9 @@ impl World {
         self.drive_forwarder(id, LinkId(link), |forwarder, links| {
             let from = forwarder.neighbour_on(LinkId(link));
             // Copied out and back: the forwarder is lent all links, this one among them.
-            let mut allowance = links.ends.get(&link).map(|end| end.reports);
-            forwarder.handle_packet(links, &packet, from, allowance.as_mut(), now);
-            if let (Some(allowance), Some(end)) = (allowance, links.ends.get_mut(&link)) {
+            let mut allowance = links.ends.get(&link).map(|end| end.reports).unwrap_or_default();
+            forwarder.handle_packet(links, &packet, from, &mut allowance, now);
+            if let Some(end) = links.ends.get_mut(&link) {
                 end.reports = allowance;
             }
         });

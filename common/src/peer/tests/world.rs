@@ -13,7 +13,7 @@ use crate::id::Address;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
-use crate::routing::forward::Forwarder;
+use crate::routing::forward::{Allowance, Forwarder};
 use crate::session::listening;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Message, PathHop, Reply};
@@ -348,7 +348,7 @@ impl World {
         }
         self.drive(n, link, |forwarder, wires| {
             let from = forwarder.neighbour_on(link);
-            forwarder.handle_packet(wires, &packet.as_ref(), from, None, now);
+            forwarder.handle_packet(wires, &packet.as_ref(), from, &mut Allowance::new(), now);
         });
     }
 

@@ -1,16 +1,16 @@
-//! How many reports one neighbour's packets may cause.
+//! How many reports the packets of one link, or those that were in limbo, may cause.
 
 use std::time::Duration;
 
 use crate::rate::Bucket;
 use crate::time::Instant;
 
-/// Reports a second that the packets of one link may cause, and as many at once
+/// Reports a second that the packets of one link may cause, and as many at once; so many again all that was in limbo
 ///
 /// They go to a source that is only claimed: whoever sends packets may cause so many, and no flood.
 pub const REPORTS_PER_SECOND: u32 = 100;
 
-/// What is left of one link's [`REPORTS_PER_SECOND`]
+/// What is left of [`REPORTS_PER_SECOND`]
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance(Bucket);
 

@@ -3,8 +3,8 @@
 //! A [`Forwarder`] decides every packet of its node, whether it came over a link or starts here. A packet that came is
 //! delivered, passed on, given back, or given up; its source hears of the last, and of each hop of a traced packet, by a
 //! *report*: a packet of this node's own, within an [`Allowance`] for each link, about which nothing is ever reported. A
-//! packet whose next hop's link has just ended waits in limbo for the next routes. A packet that starts here is handed
-//! to a first hop, or whoever made it is told that there is none.
+//! packet whose next hop's link has just ended waits in limbo for the next routes; all that waited share one allowance. A
+//! packet that starts here is handed to a first hop, or whoever made it is told that there is none.
 //!
 //! What arrives for this node goes, by the kind of its payload, to whoever has registered for that kind; what nobody
 //! has registered for is dropped and counted.
@@ -121,6 +121,8 @@ pub struct Forwarder<L> {
     snapshot: Option<Snapshot<L>>,
     cache: RouteCache,
     limbo: Limbo,
+    /// For reports on packets that waited in limbo: thousands may be let out at once, by whose links is not known then
+    limbo_allowance: Allowance,
     /// Whether something has registered for each kind, by the kind's number
     is_received: [bool; PayloadKind::ALL.len()],
 }
@@ -134,7 +136,13 @@ impl<L> Default for Forwarder<L> {
 impl<L> Forwarder<L> {
     /// One without routes, at a node that takes nothing
     pub fn new() -> Self {
-        Self { snapshot: None, cache: RouteCache::new(), limbo: Limbo::new(), is_received: Default::default() }
+        Self {
+            snapshot: None,
+            cache: RouteCache::new(),
+            limbo: Limbo::new(),
+            limbo_allowance: Allowance::new(),
+            is_received: Default::default(),
+        }
     }
 
     /// From now on what arrives with payloads of this kind is delivered
@@ -152,31 +160,32 @@ impl<L> Forwarder<L> {
     /// Decides by other routes from now on, and lets packets in limbo go on their way by them; `None`: logged out
     ///
     /// Packets that waited in limbo for longer than [`LIMBO_AGE_MAX`], or now find no routes, are dropped and counted:
-    /// whoever waits for them has sent them again.
+    /// whoever waits for them has sent them again. All that are let out, now and at other times, share one [`Allowance`].
     pub fn set_routes(&mut self, links: &mut impl Links<Link = L>, routes: Option<NewRoutes>, now: Instant) {
         self.snapshot = routes.map(|routes| Snapshot::new(routes, links));
+        let mut allowance = self.limbo_allowance;
         for Waiting { since, from, bytes } in self.limbo.take() {
             match PacketRef::parse(&bytes) {
                 Ok(packet) if self.snapshot.is_some() && now.since(since) <= LIMBO_AGE_MAX => {
-                    self.route(links, &packet, from, None, now, since);
+                    self.route(links, &packet, from, &mut allowance, now, since);
                 }
                 _ => links.count(Count::DroppedNoLink),
             }
         }
+        self.limbo_allowance = allowance;
     }
 
     /// What becomes of `packet`, which came from the neighbour `from`
     ///
     /// `from` is `None` over a link that is no neighbour's: a supernode relays over such a link what is for this node,
-    /// and nothing else is taken from it. `allowance` bounds the reports that packets over this link may cause; `None`:
-    /// nothing does.
+    /// and nothing else is taken from it. `allowance` bounds the reports that packets over this link may cause.
     #[inline]
     pub fn handle_packet(
         &mut self,
         links: &mut impl Links<Link = L>,
         packet: &PacketRef<'_>,
         from: Option<Address>,
-        allowance: Option<&mut Allowance>,
+        allowance: &mut Allowance,
         now: Instant,
     ) {
         match (&self.snapshot, from) {
@@ -230,7 +239,7 @@ impl<L> Forwarder<L> {
         links: &mut impl Links<Link = L>,
         packet: &PacketRef<'_>,
         from: Address,
-        allowance: Option<&mut Allowance>,
+        allowance: &mut Allowance,
         now: Instant,
         since: Instant,
     ) {

@@ -16,7 +16,7 @@ pub(super) struct Reporter<'a, L: Links> {
     pub(super) here: &'a Snapshot<L::Link>,
     pub(super) cache: &'a mut RouteCache,
     pub(super) links: &'a mut L,
-    pub(super) allowance: Option<&'a mut Allowance>,
+    pub(super) allowance: &'a mut Allowance,
     pub(super) now: Instant,
 }
 
@@ -32,10 +32,10 @@ impl<L: Links> Reporter<'_, L> {
 
     /// The packet goes no further: its source is told, unless the packet itself tells somebody of another
     #[cold]
-    pub(super) fn report_undeliverable(mut self, packet: &PacketRef<'_>, cause: Cause) {
+    pub(super) fn report_undeliverable(self, packet: &PacketRef<'_>, cause: Cause) {
         let header = packet.header();
         let is_own = header.source == self.here.address();
-        if !is_own && (is_report(packet) || !self.may_report()) {
+        if !is_own && (is_report(packet) || !self.allowance.take(self.now)) {
             return self.links.count(Count::DroppedReports);
         }
         let hop = |(mark, short)| PathHop { short, relay: mark == Mark::Relay, name: None };
@@ -57,22 +57,18 @@ impl<L: Links> Reporter<'_, L> {
 
     /// The packet is traced, and went on to `next`
     #[cold]
-    pub(super) fn report_hop(mut self, packet: &PacketRef<'_>, next: Address, choice: Choice) {
+    pub(super) fn report_hop(self, packet: &PacketRef<'_>, next: Address, choice: Choice) {
         let header = packet.header();
         if is_report(packet) || header.source == self.here.address() {
             return;
         }
-        if !self.may_report() {
+        if !self.allowance.take(self.now) {
             return self.links.count(Count::DroppedReports);
         }
         let index = u8::try_from(packet.way().count()).unwrap_or(u8::MAX);
         let (name, address) = (self.here.name.clone(), self.here.address());
         let hop = Hop { packet: header.id, index, name, address, next, choice };
         self.send(header.source, &Payload::Hop(hop));
-    }
-
-    fn may_report(&mut self) -> bool {
-        self.allowance.as_mut().is_none_or(|allowance| allowance.take(self.now))
     }
 
     /// Sends a packet of this node's own; nobody is told of one that finds no way

@@ -120,7 +120,7 @@ impl Node {
     fn forward_at(&mut self, bytes: &[u8], from: Option<Address>, now: Instant) {
         let packet = PacketRef::parse(bytes).unwrap();
         let Self { forwarder, links, allowance } = self;
-        forwarder.handle_packet(links, &packet, from, Some(allowance), now);
+        forwarder.handle_packet(links, &packet, from, allowance, now);
     }
 
     fn originate(&mut self, header: &Header, avoid: &[Address]) -> Option<FirstHop> {

@@ -96,6 +96,33 @@ fn reports_are_bounded_by_the_allowance() {
 }
 
 #[test]
+fn packets_let_out_of_limbo_cause_no_more_reports_than_a_links() {
+    let mut node = Node::new();
+    let wait = |node: &mut Node, since| {
+        node.links.ended.insert(C);
+        for _ in 0..2 * REPORTS_PER_SECOND {
+            node.forward_at(&packet(&Header { traced: true, ..header(C) }, b"where", &[]), Some(A), since);
+        }
+        node.links.ended.clear();
+        node.pushed()
+    };
+    let reports = |node: &mut Node| node.pushed().iter().filter(|(to, _)| *to == A).count();
+    let (count, second) = (u64::from(REPORTS_PER_SECOND), Duration::from_secs(1));
+    assert!(wait(&mut node, NOW).is_empty());
+    node.release(NOW);
+    assert_eq!(reports(&mut node), REPORTS_PER_SECOND as usize);
+    node.assert_counts(&[(Count::Forwarded, 2 * count), (Count::DroppedReports, count)]);
+    assert!(node.allowance.take(NOW), "what a link may cause is its own");
+    // More routes are no more reports: time alone is.
+    assert!(wait(&mut node, NOW).is_empty());
+    node.release(NOW);
+    assert_eq!(reports(&mut node), 0);
+    assert!(wait(&mut node, NOW + second).is_empty());
+    node.release(NOW + second);
+    assert_eq!(reports(&mut node), REPORTS_PER_SECOND as usize);
+}
+
+#[test]
 fn own_packet_that_came_back_is_told_to_this_node_whatever_is_allowed() {
     let mut node = Node::new();
     node.set_routes(routes(2, &[A]), NOW);
