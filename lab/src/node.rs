@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kith_common::id::Name;
-use kith_runtime::control::client::{self, ClientError, Line};
+use kith_runtime::control::client::{self, ClientError};
 use kith_runtime::control::peer::{
     Body, InboxLine, LookupAnswer, NeighboursAnswer, READ_MAX, ReadAnswer, Request, StatusAnswer, TraceAnswer,
 };
@@ -108,9 +108,25 @@ impl Node {
     }
 
     fn read_inbox(&self) -> Result<Vec<InboxLine>, ClientError> {
-        let lines = client::open(&self.home, &Request::Inbox { follow: false, from: None }, Some(SEND_LIMIT))?;
-        let lines: Vec<Line> = lines.collect::<Result<_, _>>()?;
-        lines.iter().filter(|line| line.status.is_none()).map(Line::parse).collect()
+        self.read_lines(&Request::Inbox { follow: false, from: None }, SEND_LIMIT)
+    }
+
+    /// The lines of an answer before its last one, each of which must come within `limit`
+    fn read_lines<T: DeserializeOwned>(
+        &self,
+        request: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Vec<T>, ClientError> {
+        let mut items = Vec::new();
+        for line in client::open(&self.home, request, Some(limit))? {
+            let line = line?;
+            if line.status.is_none() {
+                items.push(line.parse()?);
+                continue;
+            }
+            line.done::<serde::de::IgnoredAny>()?;
+        }
+        Ok(items)
     }
 
     /// The unread messages, oldest first, which leave the in-box
@@ -146,8 +162,12 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn peers(&self) -> Result<supernode::PeersAnswer, LabError> {
-        self.ask(&supernode::Request::Peers, LOOK_LIMIT).map(|done| done.answer)
+    pub fn peers(&self) -> Result<Vec<supernode::Member>, LabError> {
+        self.peers_within(LOOK_LIMIT)
+    }
+
+    pub(crate) fn peers_within(&self, limit: Duration) -> Result<Vec<supernode::Member>, LabError> {
+        self.read_lines(&supernode::Request::Peers, limit).map_err(|error| self.failed(error))
     }
 }
 

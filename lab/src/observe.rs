@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::id::Name;
 use kith_runtime::control::peer::{LinkState, Neighbour, NeighboursAnswer, State as Login, StatusAnswer};
-use kith_runtime::control::supernode::{self, MemberState, PeersAnswer};
+use kith_runtime::control::supernode::{self, Member, MemberState};
 use kith_runtime::control::{Done, peer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,7 +41,7 @@ pub(crate) struct View {
     /// What a supernode says of itself
     pub supernode: Option<supernode::StatusAnswer>,
     /// A supernode's peers
-    pub peers: Option<PeersAnswer>,
+    pub peers: Option<Vec<Member>>,
 }
 
 /// Something that was seen
@@ -182,7 +182,7 @@ impl Eye {
                 }
                 Role::Supernode => {
                     view.supernode = self.ask(&supernode::Request::Status);
-                    view.peers = self.ask(&supernode::Request::Peers);
+                    view.peers = self.node.peers_within(LOOK_LIMIT).ok();
                 }
             }
         }
@@ -239,9 +239,9 @@ fn link_changes(old: &NeighboursAnswer, new: &NeighboursAnswer) -> Vec<What> {
     changes
 }
 
-fn member_changes(old: &PeersAnswer, new: &PeersAnswer) -> Vec<What> {
-    let states = |answer: &PeersAnswer| -> BTreeMap<Name, MemberState> {
-        answer.peers.iter().map(|peer| (peer.name.clone(), peer.state)).collect()
+fn member_changes(old: &[Member], new: &[Member]) -> Vec<What> {
+    let states = |peers: &[Member]| -> BTreeMap<Name, MemberState> {
+        peers.iter().map(|peer| (peer.name.clone(), peer.state)).collect()
     };
     let (was, is) = (states(old), states(new));
     let changed = is.iter().filter(|(name, state)| was.get(*name) != Some(state));
@@ -253,8 +253,6 @@ fn member_changes(old: &PeersAnswer, new: &PeersAnswer) -> Vec<What> {
 
 #[cfg(test)]
 mod tests {
-    use kith_runtime::control::supernode::Member;
-
     use super::*;
     use crate::fixtures::{link, name};
 
@@ -301,7 +299,7 @@ mod tests {
                 home: true,
                 since_epoch: Some(1),
             };
-            View { peers: Some(PeersAnswer { peers: vec![carol] }), ..View::default() }
+            View { peers: Some(vec![carol]), ..View::default() }
         };
         let told = told(&peers(MemberState::LoggedIn), &peers(MemberState::Suspect));
         assert_eq!(told, ["holds carol to be suspect"]);

@@ -97,7 +97,7 @@ fn table(views: &BTreeMap<String, View>, is_coloured: bool) -> String {
 
 fn links(view: &View, is_coloured: bool) -> String {
     let links = view.neighbours.iter().flat_map(|answer| &answer.neighbours);
-    let members = view.peers.iter().flat_map(|answer| &answer.peers);
+    let members = view.peers.iter().flatten();
     let members = members.map(|peer| (&peer.name, peer.state.to_string(), peer.state == MemberState::LoggedIn));
     let word = |(name, state, fine): (&Name, String, bool)| match (fine, is_coloured) {
         (true, _) => name.to_string(),

@@ -1,6 +1,7 @@
 //! The verbs of `kith-supernode`, one a file.
 
 mod invite;
+mod list;
 mod lookup;
 mod peers;
 mod release;

@@ -1,6 +1,8 @@
 //! The real `kith-supernode`: started, asked, refused a second start, ended, and started again.
 #![allow(clippy::unwrap_used, reason = "clippy takes only the tests themselves for tests, not their helpers")]
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -68,6 +70,9 @@ fn daemon_starts_once_in_a_home_answers_ends_by_a_signal_and_is_the_same_network
     assert!(first.contains("\"members\":0"), "{first}");
     assert_eq!(asked(&home, &["run", "--listen", "127.0.0.1:0"]).0, 49, "a second one in the same home");
     assert_eq!(asked(&home, &["--json", "lookup", "nobody"]).0, 44);
+    assert_eq!(asked(&home, &["peers"]), (0, "0 names, 0 in the ring\n".to_owned()));
+    let (exit, ring) = asked(&home, &["--json", "ring"]);
+    assert!(exit == 0 && ring.lines().count() == 1 && ring.contains("\"members\":0"), "{exit} {ring}");
     assert_eq!(daemon.end(), Some(0));
     assert_eq!(asked(&home, &["--json", "status"]).0, 3, "it has ended");
 
@@ -89,4 +94,54 @@ fn wrong_arguments_are_refused_with_a_code_of_their_own() {
         assert_eq!(asked(&folder.path().join("home"), wrong).0, 2, "{wrong:?}");
     }
     assert!(!folder.path().join("home").exists(), "nothing was made");
+}
+
+/// A daemon that answers one request, which must be `asked`
+fn stand_in(home: &Path, asked: &'static str, answer: String) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(home.join("control.sock")).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+        assert_eq!(request.trim_end(), asked);
+        stream.write_all(answer.as_bytes()).unwrap();
+    })
+}
+
+#[test]
+fn names_of_a_large_network_are_listed_to_the_last() {
+    const NAMES: usize = 6_000;
+    let member = |n: usize| {
+        let key = "ab".repeat(32);
+        format!(
+            "{{\"name\":\"n{n:05}\",\"key\":\"{key}\",\"peer_id\":\"12D3\",\"state\":\"logged_out\",\"reason\":null,\
+             \"address\":null,\"locations\":[],\"home\":false,\"since_epoch\":null}}\n"
+        )
+    };
+    let last = format!("{{\"done\":true,\"status\":200,\"names\":{NAMES},\"members\":0}}\n");
+    let answer: String = (0..NAMES).map(member).chain([last]).collect();
+    assert!(answer.len() > 1024 * 1024, "no line of an answer may be so long");
+    for json in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = stand_in(folder.path(), r#"{"verb":"peers"}"#, answer.clone());
+        let (exit, out) = asked(folder.path(), if json { &["--json", "peers"] } else { &["peers"] });
+        daemon.join().unwrap();
+        assert_eq!(exit, 0, "{out}");
+        if json {
+            assert!(out == answer, "each line as it came");
+            continue;
+        }
+        let headings = out.lines().filter(|line| line.starts_with("NAME ")).count();
+        assert_eq!((out.lines().count(), headings), (NAMES + NAMES / 100 + 1, NAMES / 100));
+        assert_eq!(out.lines().last(), Some("6000 names, 0 in the ring"));
+    }
+}
+
+#[test]
+fn list_that_the_daemon_cannot_finish_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusal = "{\"done\":true,\"status\":503,\"error\":\"the daemon is ending\"}\n";
+    let daemon = stand_in(folder.path(), r#"{"verb":"ring"}"#, refusal.to_owned());
+    assert_eq!(asked(folder.path(), &["ring"]), (93, String::new()));
+    daemon.join().unwrap();
 }

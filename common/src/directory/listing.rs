@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::{Account, Directory};
-use crate::id::Name;
+use super::{Account, Directory, Session};
+use crate::id::{Address, Name};
 use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::session::{LISTED_MAX, List, Listed, Listing, Presence, Which};
@@ -26,8 +26,7 @@ impl Directory {
     pub fn list(&self, list: &List) -> Listing {
         let listed: Vec<Listed> = match &list.which {
             Which::After(after) => {
-                let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let page = self.accounts.range::<Name, _>((start, Bound::Unbounded)).take(LISTED_MAX);
+                let page = self.accounts_after(after.as_ref()).take(LISTED_MAX);
                 page.map(|(name, account)| self.listed(name, account)).collect()
             }
             Which::Like(name) => {
@@ -42,6 +41,19 @@ impl Directory {
             members: self.mesh.ring().len() as u64,
             listed: Bounded::truncated(listed),
         }
+    }
+
+    /// The names behind this one with their owners, or all, in the order of names
+    pub fn accounts_after(&self, after: Option<&Name>) -> impl Iterator<Item = (&Name, &Account)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.accounts.range::<Name, _>((start, Bound::Unbounded))
+    }
+
+    /// The sessions of the ring behind this place, or all, in the order of addresses; the ring ends at its zero
+    pub fn ring_after(&self, after: Option<Address>) -> impl Iterator<Item = &Session> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let members = self.by_address.range((start, Bound::Unbounded));
+        members.filter_map(|(_, id)| self.session(*id)).filter(|session| session.suspect.is_none())
     }
 
     fn listed(&self, name: &Name, account: &Account) -> Listed {

@@ -13,7 +13,7 @@ const BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Name → address, as the supernode has it
 fn members(lab: &kith_lab::Lab) -> BTreeMap<String, String> {
     let supernode = lab.node("supernode").expect("supernode");
-    let peers = supernode.peers().expect("peers").peers;
+    let peers = supernode.peers().expect("peers");
     peers.into_iter().map(|peer| (peer.name.to_string(), peer.address.unwrap_or_default())).collect()
 }
 

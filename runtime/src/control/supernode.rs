@@ -3,12 +3,15 @@
 //! | `verb` | more keys | answer |
 //! |---|---|---|
 //! | `status` | | [`StatusAnswer`] |
-//! | `peers` | | [`PeersAnswer`] |
+//! | `peers` | | a line [`Member`] for each name, sorted by name, then [`PeersAnswer`] |
 //! | `lookup` | `name` | [`Member`] |
-//! | `ring` | | [`RingAnswer`] |
+//! | `ring` | | a line [`PlaceOnRing`] for each peer, sorted by address, then [`RingAnswer`] |
 //! | `invite` | `name`, `uses`, `minutes`, `at` | [`InviteAnswer`] |
 //! | `remove` | `name` | [`RemoveAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
+//!
+//! There may be a million names: each line is as its peer was when it was about to be told, and whoever comes or goes
+//! meanwhile is told or not.
 
 use std::fmt;
 
@@ -93,8 +96,10 @@ pub struct StatusAnswer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeersAnswer {
-    /// Sorted by name
-    pub peers: Vec<Member>,
+    /// Names that were told
+    pub names: u64,
+    /// Of these, those whose owners are in the ring
+    pub members: u64,
 }
 
 /// A name and its owner
@@ -146,10 +151,10 @@ impl fmt::Display for MemberState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingAnswer {
-    /// The epoch of the last change to a table
+    /// The epoch of the last change to a table when the list began: a table of a later one has changed since
     pub epoch: u64,
-    /// Sorted by address
-    pub ring: Vec<PlaceOnRing>,
+    /// Peers that were told
+    pub members: u64,
 }
 
 /// One peer's place and table

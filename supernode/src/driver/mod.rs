@@ -1,6 +1,7 @@
 //! The loop between the core and the world: links, the log's thread, the control socket, the clock.
 
 mod journal;
+mod listing;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::journal::{Journal, Told};
+use self::listing::Listing;
 use self::requests::Asker;
 use crate::store::{Store, StoreError};
 
@@ -59,6 +61,7 @@ pub(crate) struct Driver {
     /// Operators who wait for the log, by ticket; the control socket bounds how many ask at once
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
+    listing: Listing,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -91,9 +94,21 @@ impl Driver {
         let key = identity.key();
         let config = SupernodeConfig { id, admission: admission.clone(), degree };
         let core = Supernode::new(clock.now(), config, identity, rng, directory);
-        let (askers, next_ticket, fatal, told_to_join) = (BTreeMap::new(), 0, None, None);
-        let driver =
-            Self { clock, id, key, admission, core, journal, links, listen, told_to_join, askers, next_ticket, fatal };
+        let driver = Self {
+            clock,
+            id,
+            key,
+            admission,
+            core,
+            journal,
+            links,
+            listen,
+            told_to_join: None,
+            askers: BTreeMap::new(),
+            next_ticket: 0,
+            listing: Listing::new(),
+            fatal: None,
+        };
         Ok((driver, told))
     }
 
@@ -134,6 +149,7 @@ impl Driver {
                     }
                 }
                 Some(request) = control.recv() => self.handle_request(request),
+                Some(wanted) = self.listing.wanted() => self.make_page(wanted),
                 () = clock.sleep_until(wake) => {
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = if leaving { 0 } else { events.len() };

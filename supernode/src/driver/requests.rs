@@ -7,12 +7,11 @@ use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::Bounded;
-use kith_common::wire::session::Location;
+use kith_common::wire::session::{Location, Record};
 use kith_runtime::control;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    InviteAnswer, Member, MemberState, PeersAnswer, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, RingAnswer,
-    StatusAnswer, TableEntry,
+    InviteAnswer, Member, MemberState, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, StatusAnswer, TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
@@ -22,9 +21,9 @@ impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
         match request {
             Request::Status => reply.finish(Status::Delivered, &self.status()),
-            Request::Peers => reply.finish(Status::Delivered, &self.peers()),
+            Request::Peers => self.listing.list_peers(reply),
             Request::Lookup { name } => self.look_up(&name, reply),
-            Request::Ring => reply.finish(Status::Delivered, &self.ring()),
+            Request::Ring => self.listing.list_ring(self.core.directory().epoch().index, reply),
             Request::Remove { name } => {
                 let ticket = self.ticket(Asker::Remove(reply));
                 self.core.remove(name, ticket);
@@ -65,16 +64,7 @@ impl Driver {
         }
     }
 
-    fn peers(&self) -> PeersAnswer {
-        let directory = self.core.directory();
-        let peers = directory.accounts().map(|(name, account)| {
-            let session = account.session.and_then(|session| directory.session(session));
-            self.member(name, account.key, session)
-        });
-        PeersAnswer { peers: peers.collect() }
-    }
-
-    fn member(&self, name: &Name, key: Key, session: Option<&Session>) -> Member {
+    pub(super) fn member(&self, name: &Name, key: Key, session: Option<&Session>) -> Member {
         Member {
             name: name.clone(),
             key: format!("{key:?}"),
@@ -107,23 +97,16 @@ impl Driver {
         reply.finish(status, &self.member(name, account.key, session));
     }
 
-    fn ring(&self) -> RingAnswer {
-        let directory = self.core.directory();
-        let place = |address| {
-            let session = directory.by_address(address)?;
-            let rewire = directory.neighbourhood(address)?;
-            let neighbours = rewire
-                .neighbours
-                .iter()
-                .map(|record| TableEntry { name: record.name.clone(), address: control::address(record.address) });
-            Some(PlaceOnRing {
-                name: session.name.clone(),
-                address: control::address(address),
-                table_epoch: rewire.epoch.index,
-                neighbours: neighbours.collect(),
-            })
-        };
-        RingAnswer { epoch: directory.epoch().index, ring: directory.ring().filter_map(place).collect() }
+    pub(super) fn place(&self, session: &Session) -> Option<PlaceOnRing> {
+        let rewire = self.core.directory().neighbourhood(session.address)?;
+        let entry =
+            |record: &Record| TableEntry { name: record.name.clone(), address: control::address(record.address) };
+        Some(PlaceOnRing {
+            name: session.name.clone(),
+            address: control::address(session.address),
+            table_epoch: rewire.epoch.index,
+            neighbours: rewire.neighbours.iter().map(entry).collect(),
+        })
     }
 
     fn release(&mut self, name: Name, reply: Reply) {

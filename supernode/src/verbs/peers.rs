@@ -1,8 +1,10 @@
 //! `kith-supernode peers`
 
-use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
+use kith_runtime::cli::{Screen, Stop, count, short, table};
 use kith_runtime::control::supernode::{Member, MemberState, PeersAnswer, Request};
 use kith_runtime::home::Home;
+
+use super::list;
 
 /// List every name, and whether its owner is here; `lookup NAME` says why one is a suspect
 #[derive(Debug, clap::Args)]
@@ -10,21 +12,18 @@ pub(crate) struct Peers {}
 
 impl Peers {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
-        let answer = ask::<PeersAnswer>(home, &Request::Peers)?;
-        screen.show(&answer.line, || readable(&answer.answer))?;
-        Ok(answer.status.exit_code())
+        list::tell(home, screen, &Request::Peers, rows, summary)
     }
 }
 
-fn readable(answer: &PeersAnswer) -> String {
-    let here = answer.peers.iter().filter(|peer| peer.state == MemberState::LoggedIn).count();
-    let summary = format!("{}, {here} in the ring", count(answer.peers.len() as u64, "name"));
-    if answer.peers.is_empty() {
-        return summary;
-    }
+fn rows(peers: &[Member]) -> String {
     let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(heading).chain(answer.peers.iter().map(row)).collect();
-    format!("{}{summary}", table(&rows))
+    let rows: Vec<_> = std::iter::once(heading).chain(peers.iter().map(row)).collect();
+    table(&rows)
+}
+
+fn summary(answer: &PeersAnswer) -> String {
+    format!("{}, {} in the ring", count(answer.names, "name"), answer.members)
 }
 
 pub(super) fn state(member: &Member) -> String {

@@ -1,8 +1,10 @@
 //! `kith-supernode ring`
 
-use kith_runtime::cli::{Screen, Stop, ask, count, short, table};
+use kith_runtime::cli::{Screen, Stop, count, short, table};
 use kith_runtime::control::supernode::{PlaceOnRing, Request, RingAnswer};
 use kith_runtime::home::Home;
+
+use super::list;
 
 /// List everybody in the ring, clockwise, with their neighbours
 #[derive(Debug, clap::Args)]
@@ -10,20 +12,18 @@ pub(crate) struct Ring {}
 
 impl Ring {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
-        let answer = ask::<RingAnswer>(home, &Request::Ring)?;
-        screen.show(&answer.line, || readable(&answer.answer))?;
-        Ok(answer.status.exit_code())
+        list::tell(home, screen, &Request::Ring, rows, summary)
     }
 }
 
-fn readable(answer: &RingAnswer) -> String {
-    let summary = format!("{} in the ring (epoch {})", count(answer.ring.len() as u64, "peer"), answer.epoch);
-    if answer.ring.is_empty() {
-        return summary;
-    }
+fn rows(ring: &[PlaceOnRing]) -> String {
     let heading = ["ADDRESS", "NAME", "NEIGHBOURS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(heading).chain(answer.ring.iter().map(row)).collect();
-    format!("{}{summary}", table(&rows))
+    let rows: Vec<_> = std::iter::once(heading).chain(ring.iter().map(row)).collect();
+    table(&rows)
+}
+
+fn summary(answer: &RingAnswer) -> String {
+    format!("{} in the ring (epoch {})", count(answer.members, "peer"), answer.epoch)
 }
 
 fn row(place: &PlaceOnRing) -> [String; 3] {

@@ -45,6 +45,20 @@ fn pages_hold_every_name_once_and_the_last_one_is_short() {
 }
 
 #[test]
+fn ring_behind_a_place_is_whoever_comes_after_it_and_no_suspect() {
+    let mut directory = of(9);
+    directory.feed(suspect(4));
+    let ring: Vec<Address> = directory.ring().collect();
+    let after = |at: Option<Address>| directory.ring_after(at).map(|session| session.address).collect::<Vec<_>>();
+    assert_eq!((ring.len(), after(None)), (8, ring.clone()));
+    for (i, at) in ring.iter().enumerate() {
+        assert_eq!(after(Some(*at)), ring[i + 1..]);
+    }
+    let suspected = address(&directory, 4);
+    assert_eq!(after(Some(suspected)), ring.iter().copied().filter(|at| *at > suspected).collect::<Vec<_>>());
+}
+
+#[test]
 fn names_of_those_who_are_away_and_of_suspects_are_told_as_such() {
     let mut directory = of(3);
     directory.feed(Command::LogOut { session: session(0, 0) });
