@@ -122,6 +122,7 @@ mutants! {
     LeaseTooShort "lease-too-short" = "a lease lasts one renewal less than it should",
     ComesBackAtOnce "comes-back-at-once" = "a peer that is suspected again and again is in the ring again as soon as it is heard",
     RewiresOneByOne "rewires-one-by-one" = "each change of a table is told at once, by a table of its own",
+    LostIsForgotten "lost-is-forgotten" = "what a full disk kept out of the log is not proposed again",
     StopBlamesPeers "stop-blames-peers" = "a supernode that stood still judges everybody by what it has not read yet",
     RestoredWithoutLease "restored-without-lease" = "sessions found at a supernode's start have no end",
     SuspectsForgotten "suspects-forgotten" = "a directory read back from its snapshot has no suspects",

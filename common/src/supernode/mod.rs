@@ -280,6 +280,7 @@ impl<S: Signer> Supernode<S> {
             Then::Admit(link) => self.logins().handle_lost(now, link),
             Then::LoggedOut(link) => self.lose_logout(now, link, &command),
             Then::Answer(ticket) => self.connections.output(SupernodeOutput::Answered { ticket, outcome: None }),
+            Then::Nothing if mutant::is(Mutant::LostIsForgotten) => {}
             Then::Nothing => match command {
                 Command::Suspect { session, .. } | Command::Clear { session } => {
                     self.again.set(now + RETRY, Again::Session(session));

@@ -11,6 +11,7 @@ use super::faults::{Effect, Fault, STALL_MIN};
 use super::net::Weather;
 use super::net::{Item, Side};
 use super::node::{Disk, NodeId, PeerDisk};
+use super::processes::replica;
 use super::queue::Event;
 use super::users;
 use super::watch::Observation;
@@ -71,6 +72,7 @@ impl World {
                     disk.is_full = is_full;
                 }
             }
+            Fault::FullLog(node, is_full) => self.log.fill(replica(node), is_full),
             Fault::OddHellos(hellos) => self.odd_hellos.extend(hellos),
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
@@ -134,6 +136,9 @@ impl World {
             let ppm = self.node(id).ppm;
             self.skew(id, ppm);
             self.node_mut(id).write = WRITE;
+            if self.config.is_supernode(id) {
+                self.log.fill(replica(id), false);
+            }
             if let Some(disk) = self.node_mut(id).peer_disk() {
                 disk.is_full = false;
                 disk.read_all();

@@ -72,6 +72,8 @@ effects! {
     SlowDisk = "slow-disk",
     /// Messages that a full disk refused
     FullDisk = "full-disk",
+    /// Groups of commands that a full disk kept out of the log
+    FullLog = "full-log",
     /// Links on which frames came that no process of ours would send
     Babble = "babble",
     /// Hellos that came late
@@ -132,6 +134,8 @@ pub enum Fault {
     SlowDisk(NodeId, Duration),
     /// The disk takes nothing, or takes again
     FullDisk(NodeId, bool),
+    /// The disk of a supernode's log takes nothing, or takes again
+    FullLog(NodeId, bool),
     Weather(Weather),
     /// On a link, chosen by this number, frames come that no process of ours would send
     Babble(u64),
@@ -172,6 +176,7 @@ const DRAWN: &[Effect] = &[
     Effect::Jump,
     Effect::SlowDisk,
     Effect::FullDisk,
+    Effect::FullLog,
     Effect::Babble,
     Effect::LateHello,
     Effect::WrongHello,
@@ -256,6 +261,15 @@ impl Plan {
             Effect::FullDisk => {
                 plan(Fault::FullDisk(peer, true));
                 queue.at(at + long * 2, Event::Fault(Box::new(Fault::FullDisk(peer, false))));
+            }
+            Effect::FullLog => {
+                let node = NodeId(chance.below(self.supernodes.into()) as u32);
+                // It is slow as well, before it is full and as it gets room again.
+                plan(Fault::SlowDisk(node, chance.wait(Duration::from_millis(100))));
+                plan(Fault::FullLog(node, true));
+                queue.at(at + long, Event::Fault(Box::new(Fault::FullLog(node, false))));
+                let well = Fault::SlowDisk(node, super::world::WRITE);
+                queue.at(at + long + Duration::from_secs(1), Event::Fault(Box::new(well)));
             }
             Effect::Loss | Effect::Duplication | Effect::Drop | Effect::Reordering => {}
         }

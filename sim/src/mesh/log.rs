@@ -48,6 +48,8 @@ struct Disk {
     last: u64,
     /// The group that is being written
     under_way: Vec<Proposal>,
+    /// Whether it takes nothing
+    is_full: bool,
 }
 
 /// The order, as far as some disk still lacks it, and all disks
@@ -99,6 +101,27 @@ impl IdealLog {
         for Proposal { number, command } in std::mem::take(&mut self.disks[at.0].under_way) {
             self.entries.push_back(Entry { command, proposer: Some((at, life, number)) });
         }
+    }
+
+    /// A supernode's disk takes nothing any more, or takes again
+    pub fn fill(&mut self, at: Replica, is_full: bool) {
+        self.disks[at.0].is_full = is_full;
+    }
+
+    /// Whether a supernode's disk takes nothing
+    pub fn is_full(&self, at: Replica) -> bool {
+        self.disks[at.0].is_full
+    }
+
+    /// The group was not written: what its proposer is told. It may be on the disk after all (`survives`), which is found
+    /// out with the next one, as a store does that opens its file anew.
+    pub fn lose(&mut self, at: Replica, survives: bool) -> Vec<LogEvent> {
+        let group = std::mem::take(&mut self.disks[at.0].under_way);
+        let lost = group.iter().map(|proposal| LogEvent::Lost { number: proposal.number }).collect();
+        if survives {
+            self.entries.extend(group.into_iter().map(|Proposal { command, .. }| Entry { command, proposer: None }));
+        }
+        lost
     }
 
     /// A supernode is killed, whose group may have got to its disk (`survives`) or not

@@ -25,7 +25,7 @@ pub mod node;
 mod opening;
 pub mod oracle;
 mod packets;
-mod processes;
+pub mod processes;
 pub mod processor;
 mod queue;
 mod run;

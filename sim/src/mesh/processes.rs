@@ -38,7 +38,7 @@ use super::world::{WRITE, World};
 const OUTPUTS_MAX: usize = 100_000;
 
 /// A supernode's number in the log
-const fn replica(supernode: NodeId) -> Replica {
+pub const fn replica(supernode: NodeId) -> Replica {
     Replica(supernode.index())
 }
 
@@ -367,6 +367,16 @@ impl World {
     /// A group is on its proposer's disk: others hear of it when their disks have it too
     fn appended(&mut self, node: NodeId) {
         let life = self.node(node).life;
+        if self.log.is_full(replica(node)) {
+            let survives = self.chance.happens(0.2);
+            let lost = self.log.lose(replica(node), survives);
+            self.net.count(Effect::FullLog);
+            let local = self.local(node);
+            if let Some(supernode) = self.node_mut(node).supernode_mut() {
+                lost.into_iter().for_each(|event| supernode.core.handle_log(local, event));
+            }
+            return;
+        }
         self.log.commit(replica(node), life);
         self.learn(node);
         for other in self.config.supernodes().filter(|other| *other != node) {

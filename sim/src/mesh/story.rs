@@ -97,6 +97,8 @@ impl Story {
             Fault::FullDisk(node, true) => format!("the disk of {} is full", name(node)),
             Fault::FullDisk(node, false) => format!("the disk of {} has room again", name(node)),
             Fault::Babble(_) => "somebody hears frames that no process of ours would send".into(),
+            Fault::FullLog(node, true) => format!("the disk with the log of {} is full", name(node)),
+            Fault::FullLog(node, false) => format!("the disk with the log of {} has room again", name(node)),
             Fault::OddHellos(hellos) => {
                 let hellos: Vec<String> = hellos.iter().map(ToString::to_string).collect();
                 format!("the next hellos are odd: {}", hellos.join(", "))

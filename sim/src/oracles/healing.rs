@@ -17,6 +17,7 @@ use super::truth::is_logged_in;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
+use crate::mesh::processes::replica;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -51,7 +52,9 @@ impl Healing {
 const fn bound(fault: &Fault) -> Duration {
     match fault {
         // Nothing of what a packet needs is concerned: the mesh routes without supernodes and disks.
-        Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::CopyLog => Duration::ZERO,
+        Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::FullLog(..) | Fault::CopyLog => {
+            Duration::ZERO
+        }
         Fault::Crash(..) | Fault::Reset(_) | Fault::Babble(_) | Fault::Start(_) | Fault::Weather(_) => CLOSED,
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
         Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::OddHellos(_) => CUT,
@@ -78,7 +81,8 @@ impl Oracle for Healing {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        if world.net.is_cut() {
+        // A supernode that cannot write brings no new neighbours to those who have lost theirs.
+        if world.net.is_cut() || world.config.supernodes().any(|node| world.log.is_full(replica(node))) {
             self.wait(now, CUT);
         }
         if now < self.due {

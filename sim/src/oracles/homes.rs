@@ -15,9 +15,9 @@ use kith_common::wire::Frame;
 use super::register::Register;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
-use crate::mesh::log::Replica;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
+use crate::mesh::processes::replica;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -45,6 +45,8 @@ pub struct Homes {
     started: Instant,
     held: Instant,
     slow: Option<Instant>,
+    /// When the log could last not be written: who cannot log in meanwhile loses its session in the end
+    full: Option<Instant>,
 }
 
 impl Homes {
@@ -61,14 +63,16 @@ impl Homes {
             started: Instant::ZERO,
             held: Instant::ZERO,
             slow: None,
+            full: None,
         }
     }
 
-    fn apply(&mut self, directory: &Directory) -> Result<(), String> {
+    fn apply(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
+        let was_full = self.full.is_some_and(|at| now - at < NOTICE);
         for (session, name) in self.register.apply(directory) {
             let successor = directory.account(&name).and_then(|account| account.session);
             let was_released = self.released.remove(&name);
-            if !was_released && successor.is_some() && self.resumed.get(&name) == Some(&session) {
+            if !was_released && !was_full && successor.is_some() && self.resumed.get(&name) == Some(&session) {
                 return Err(format!("{name} wanted to go on with its session, and got another one"));
             }
         }
@@ -97,7 +101,7 @@ impl Oracle for Homes {
             return Ok(());
         }
         if let Observation::Applied(directory) = seen {
-            return self.apply(directory);
+            return self.apply(now, directory);
         }
         self.register.see(seen);
         match seen {
@@ -135,6 +139,9 @@ impl Oracle for Homes {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (node, now) = (world.node(self.supernode), world.now());
+        if world.log.is_full(replica(self.supernode)) {
+            self.full = Some(now);
+        }
         let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
         if !node.runs() || node.write > crate::mesh::world::WRITE || (is_writing && was_slow) {
@@ -146,7 +153,7 @@ impl Oracle for Homes {
         let Some(supernode) = node.supernode() else { return Ok(()) };
         let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.register.other(*link)).collect();
         let before = std::mem::take(&mut self.absent);
-        let id = Replica(self.supernode.index()).id();
+        let id = replica(self.supernode).id();
         let own = supernode.core.directory().sessions().filter(|session| session.home == id);
         for session in own.filter(|session| session.suspect.is_none()) {
             if let Some(home) = supernode.core.home_of(session.id)
