@@ -13,6 +13,8 @@ use crate::id::{Address, Key, Name, NetworkId};
 pub const CERTIFICATE: &str = "kith/certificate/1";
 /// Signed by a supernode: a grant
 pub const GRANT: &str = "kith/grant/1";
+/// Signed by a supernode: how far the list of removed keys goes
+pub const REMOVED: &str = "kith/removed/1";
 /// Signed by a supernode: both nonces of a login
 pub const CHALLENGE: &str = "kith/challenge/1";
 /// Signed by a peer: the wish to log in

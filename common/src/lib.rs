@@ -10,7 +10,7 @@
 //! From the bottom up: [`time`], [`id`], [`status`], [`hex`], [`crypto`] and [`invite`] are the vocabulary; [`wire`] is the
 //! protocol;
 //! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
-//! peers in; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
+//! peers in; [`removed`] says who was put out for good; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
 //! a fate. [`peer`] and [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with
 //! their shells.
 
@@ -28,6 +28,7 @@ pub mod mutant;
 pub mod names;
 pub mod peer;
 mod rate;
+pub mod removed;
 pub mod ring;
 pub mod routing;
 pub mod session;

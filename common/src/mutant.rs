@@ -131,6 +131,13 @@ mutants! {
     PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
 
+    // Members who were removed.
+    RemovalNotTold "removal-not-told" = "a supernode keeps to itself who was removed",
+    RemovedHelloBelieved "removed-hello-believed" = "the grant of a removed peer is good for a link",
+    RemovedLinkKept "removed-link-kept" = "the link of a peer that has just been removed stays",
+    RemovedMailKept "removed-mail-kept" = "a message of a removed peer is kept",
+    RemovalsNotAskedNearBy "removals-not-asked-near-by" = "a peer without a supernode asks no neighbour who was removed",
+
     // Messages.
     NeverResends "never-resends" = "a message that nobody replies to is not sent again",
     SameFirstHop "same-first-hop" = "a message that is sent again goes by the same first hop",

@@ -225,6 +225,7 @@ fn everything_signed_is_signed_as_the_page_says() {
         ("certificate", "the network", tagged("kith/certificate/1", &[bytes_of("certificate")])),
         ("grant of alice", "the supernode", tagged("kith/grant/1", &[bytes_of("grant of alice")])),
         ("grant of bob", "the supernode", tagged("kith/grant/1", &[bytes_of("grant of bob")])),
+        ("end of the removed keys", "the supernode", tagged("kith/removed/1", &[bytes_of("end of the removed keys")])),
         ("challenge", "the supernode", tagged("kith/challenge/1", &handshake)),
         ("login", "alice", tagged("kith/login/1", &[handshake.as_slice(), &[b"alice"]].concat())),
         ("message", "alice", tagged("kith/message/1", &[bytes_of("message")])),
@@ -236,6 +237,15 @@ fn everything_signed_is_signed_as_the_page_says() {
         assert_eq!(by(who).sign(&bytes).as_ref(), signature, "{what}");
         verify(golden.get(&format!("key of {who}")), &bytes, signature);
     }
+}
+
+#[test]
+fn end_of_the_removed_keys_is_a_hash_over_all_of_them() {
+    let golden = Golden::read();
+    let hashed = [b"kith/removed-keys/1\0".as_slice(), &[0; 16], golden.get("key of bob")].concat();
+    assert_eq!(hashed, golden.get("removed keys, under the hash"));
+    let end = [golden.get("signed network id"), &1u32.to_le_bytes(), &sha256(&[&hashed])[..16]].concat();
+    assert_eq!(end, golden.get("signed end of the removed keys, its bytes"));
 }
 
 /// What both sides of the login in the transcript sign over, gathered from their frames

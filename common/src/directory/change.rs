@@ -364,7 +364,7 @@ impl Directory {
     /// The name stays taken, so that nobody else comes under it; a key with several names has its session under any of them
     fn remove(&mut self, name: &Name, key: Key) -> (Outcome, Touched) {
         tracing::debug!(%name, %key, reason = "an operator says so", "key barred");
-        self.removed.insert(key);
+        self.removed.push(key);
         let session = self.by_key.get(&key).copied();
         session.map_or((Outcome::Removed, Touched::new()), |session| self.end(session))
     }

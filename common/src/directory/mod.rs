@@ -31,7 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, Right, SuspectReason};
 pub use invites::{INVITES_MAX, Invite};
@@ -42,6 +42,7 @@ pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
 use crate::id::{Address, Epoch, InviteId, Key, Name, SessionId, ShortId};
 use crate::lift::DEGREE_DEFAULT;
 use crate::mutant::{self, Mutant};
+use crate::removed::{REMOVED_MAX, RemovedKeys};
 use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::session::{NEIGHBOURS_MAX, Record, Rewire};
@@ -53,9 +54,6 @@ pub const ACCOUNTS_MAX: usize = 1 << 20;
 
 /// Peers that can be logged in at once, as many as routing was designed for; the next one is refused with 429
 pub const SESSIONS_MAX: usize = 1 << 20;
-
-/// Keys that can be barred, 32 bytes each; the next one is refused with 429, as a barred key must stay barred
-pub const REMOVED_MAX: usize = 1 << 16;
 
 /// The bounds, which belong to the log's meaning: replicas with other ones would differ
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +79,7 @@ pub struct Directory {
     by_address: BTreeMap<Address, SessionId>,
     mesh: Mesh,
     invites: Invites,
-    removed: BTreeSet<Key>,
+    removed: RemovedKeys,
 }
 
 impl Directory {
@@ -103,7 +101,7 @@ impl Directory {
             by_address: BTreeMap::new(),
             mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
             invites: Invites::default(),
-            removed: BTreeSet::new(),
+            removed: RemovedKeys::default(),
         }
     }
 
@@ -188,6 +186,11 @@ impl Directory {
     /// Whether this key is barred for good
     pub fn is_removed(&self, key: &Key) -> bool {
         self.removed.contains(key)
+    }
+
+    /// All keys that are barred for good, in the order of their removals
+    pub const fn removed(&self) -> &RemovedKeys {
+        &self.removed
     }
 
     /// The owner of this name

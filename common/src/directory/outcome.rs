@@ -118,7 +118,7 @@ pub enum Refusal {
     /// An operator has removed this key
     #[error("an operator has removed this peer from the network for good")]
     Removed,
-    /// [`REMOVED_MAX`](super::REMOVED_MAX) keys are barred
+    /// [`REMOVED_MAX`](crate::removed::REMOVED_MAX) keys are barred
     #[error("no more keys can be barred in this network")]
     RemovedFull,
     /// The network takes newcomers by invites only, and this one has none

@@ -2,7 +2,7 @@
 //!
 //! A snapshot is [`SNAPSHOT_VERSION`] and then items, each a `u16` length (little endian) and its encoding: one head,
 //! the accounts in the order of names, the sessions in the order of ids, the pairs from the oldest, the invites in the
-//! order of ids, the barred keys in their order. Equal directories have equal snapshots, and a snapshot that holds
+//! order of ids, the barred keys in the order of their removals. Equal directories have equal snapshots, and one that holds
 //! anything in another order is refused.
 
 use bincode::{Decode, Encode};
@@ -20,7 +20,7 @@ use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of a snapshot
-pub const SNAPSHOT_VERSION: u8 = 3;
+pub const SNAPSHOT_VERSION: u8 = 4;
 
 /// Bytes that are no snapshot; no directory was made of them
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +115,7 @@ impl Directory {
         for (_, Invite { token, name, uses, until }) in self.invites.iter() {
             write(&InviteItem { token: *token, name: name.clone(), uses: *uses, until: *until }, &mut out)?;
         }
-        for key in &self.removed {
+        for key in self.removed.iter() {
             write(key, &mut out)?;
         }
         Ok(out)
@@ -196,13 +196,12 @@ impl Directory {
     fn read_removed(&mut self, count: u64, items: &mut Items<'_>) -> Result<(), RestoreError> {
         for _ in 0..count {
             let key: Key = items.next()?;
-            if self.removed.last().is_some_and(|last| *last >= key) {
-                return Err(RestoreError::Inconsistent("barred keys out of order"));
-            }
             if self.by_key.contains_key(&key) {
                 return Err(RestoreError::Inconsistent("a session of a barred key"));
             }
-            self.removed.insert(key);
+            if !self.removed.push(key) {
+                return Err(RestoreError::Inconsistent("a barred key twice"));
+            }
         }
         Ok(())
     }

@@ -25,6 +25,7 @@
 mod arrivals;
 mod grants;
 mod inbox;
+mod lent;
 mod outbox;
 mod output;
 mod packets;
@@ -42,6 +43,7 @@ use rand_chacha::rand_core::Rng;
 
 pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
 pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
+pub use self::lent::{Lent, Origin};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
 pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
@@ -87,26 +89,6 @@ pub struct Own {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not logged in")]
 pub struct NotLoggedIn;
-
-/// What a peer lends its mail with an input that may need it
-#[derive(Debug)]
-pub struct Lent<'a, S> {
-    /// Signs what leaves, and verifies what comes
-    pub signer: &'a S,
-    /// Knows the names of those near by, and whom a reply can be handed to
-    pub neighbourhood: &'a Neighbourhood,
-}
-
-/// How a packet came
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A neighbour forwarded it
-    Mesh,
-    /// The supernode relayed it
-    Home,
-    /// This peer sent it to itself
-    Own,
-}
 
 /// Everything that is under way from this peer, and to it
 #[derive(Debug)]
@@ -406,6 +388,10 @@ impl Mail {
         };
         if from.address != packet.header().source {
             return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
+        }
+        if lent.removed.contains(&from.key) && !mutant::is(Mutant::RemovedMailKept) {
+            let reason = "its sender was removed from the network for good";
+            return tracing::info!(event = "message_refused", reason, from = %from.name);
         }
         let is_elsewhere = own.name != message.to;
         let arrived = Arrived { from, id: message.id, path: path_of(packet, lent.neighbourhood), origin };

@@ -5,6 +5,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::*;
 use crate::id::{Epoch, SessionId};
 use crate::names::Source;
+use crate::removed::RemovedKeys;
 use crate::testing::{Ed, at_ms, certificate_of, ed, network_of, peer_name};
 
 const NETWORK: u8 = 101;
@@ -31,22 +32,24 @@ struct One {
     mail: Mail,
     signer: Ed,
     neighbourhood: Neighbourhood,
+    removed: RemovedKeys,
 }
 
 impl One {
     fn new(n: u8) -> Self {
         let mut mail = Mail::new(ChaCha20Rng::from_seed([n; 32]));
         mail.handle_login(own(n));
-        Self { mail, signer: ed(n), neighbourhood: Neighbourhood::new(ed(n).key(), Default::default(), 1) }
+        let neighbourhood = Neighbourhood::new(ed(n).key(), Default::default(), 1);
+        Self { mail, signer: ed(n), neighbourhood, removed: RemovedKeys::default() }
     }
 
     fn drain(&mut self) -> Vec<MailOutput> {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: &self.removed };
         std::iter::from_fn(|| self.mail.poll_output(at_ms(0), &lent)).collect()
     }
 
     fn take(&mut self, packet: &PacketBytes) -> Vec<MailOutput> {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: &self.removed };
         self.mail.handle_packet(at_ms(0), &lent, Origin::Mesh, &packet.as_ref());
         self.drain()
     }

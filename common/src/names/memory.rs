@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::id::{Name, ShortId};
+use crate::id::{Key, Name, ShortId};
 use crate::time::Instant;
 use crate::wire::session::Record;
 
@@ -104,6 +104,13 @@ impl Memory {
 
     pub(super) fn forget(&mut self, name: &Name) -> Written {
         Written { save: None, erase: self.remove(name).into_iter().collect() }
+    }
+
+    pub(super) fn forget_keys(&mut self, keys: &[Key]) -> Written {
+        let keys: BTreeSet<&Key> = keys.iter().collect();
+        let gone = self.entries.iter().filter(|(_, entry)| keys.contains(&entry.record.key));
+        let gone: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
+        Written { save: None, erase: gone.iter().filter_map(|name| self.remove(name)).collect() }
     }
 
     /// Puts `new` in, and returns whose records on disk went for it

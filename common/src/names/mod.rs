@@ -30,7 +30,7 @@ pub use self::memory::{RECORDS_MAX, REMEMBER, REMEMBER_HEARSAY, WRITE_EVERY};
 
 use self::flood::Floods;
 use self::memory::{Memory, Recalled, Written};
-use crate::id::{Address, Name};
+use crate::id::{Address, Key, Name};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::{Instant, Timers};
@@ -205,6 +205,12 @@ impl Resolver {
     /// Takes a record that came unasked from a supernode, in a rewire: worth remembering like an answer
     pub(crate) fn handle_record(&mut self, now: Instant, record: &Record) {
         let written = self.memory.learn(now, record);
+        self.write(written);
+    }
+
+    /// These keys were removed from the network: what is remembered of them is true no more
+    pub(crate) fn handle_removed(&mut self, keys: &[Key]) {
+        let written = self.memory.forget_keys(keys);
         self.write(written);
     }
 

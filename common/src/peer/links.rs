@@ -47,6 +47,8 @@ impl<S: Signer> Peer<S> {
         }
         match frame {
             Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
+            Frame::AskRemoved(question) => self.answer_removed(now, link, &question),
+            Frame::Removed(told) => self.on_neighbours_removed(now, link, &told),
             Frame::Found(found) => {
                 if let Some(from) = self.neighbour_on(link) {
                     // The resolver traces it with its reason if it ignores the frame.
@@ -68,7 +70,7 @@ impl<S: Signer> Peer<S> {
                 return tracing::debug!(event = "packet_dropped", link, reason);
             }
         };
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.handle_packet(now, &lent, origin, packet);
     }
 
@@ -99,6 +101,9 @@ impl<S: Signer> Peer<S> {
     }
 
     fn handle_neighbour_opened(&mut self, now: Instant, opened: &Opened) {
+        if self.refuses_removed(now, opened) {
+            return;
+        }
         let grant = opened.hello.grant.as_ref().and_then(|signed| self.verified(signed));
         let Opened { link, key, direction, .. } = *opened;
         let boot = opened.hello.boot;
@@ -166,7 +171,7 @@ impl<S: Signer> Peer<S> {
         self.neighbourhood.link_to(neighbour)
     }
 
-    fn neighbour_on(&self, link: LinkId) -> Option<Address> {
+    pub(super) fn neighbour_on(&self, link: LinkId) -> Option<Address> {
         self.neighbourhood.neighbour_on(link)
     }
 }

@@ -21,6 +21,7 @@
 mod dials;
 mod links;
 mod outputs;
+mod removals;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
 use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
 use crate::names::{Lists, Resolver};
+use crate::removed::Learner;
 use crate::routing::Routes;
 use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
@@ -84,6 +86,7 @@ pub struct Peer<S> {
     names: Resolver,
     lists: Lists,
     mail: Mail,
+    removed: Learner,
     home: Option<HomeLink>,
     dials: Dials,
     routes: Snapshot,
@@ -111,6 +114,7 @@ impl<S: Signer> Peer<S> {
             names,
             lists: Lists::default(),
             mail: Mail::new(rng),
+            removed: Learner::default(),
             signer,
             boot,
             home: None,
@@ -178,13 +182,13 @@ impl<S: Signer> Peer<S> {
 
     /// The answer to [`PeerOutput::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
     pub fn handle_kept(&mut self, now: Instant, ticket: u64, kept: Result<Kept, NotStored>) {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.handle_kept(now, &lent, ticket, kept);
     }
 
     /// The answer to [`PeerOutput::Evaluate`]: with 200 the result, else the reason
     pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Bytes<DATA_BYTES_MAX>) {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.handle_evaluated(now, &lent, ticket, status, body);
     }
 
@@ -204,6 +208,7 @@ impl<S: Signer> Peer<S> {
         self.mail.handle_timeout(now);
         self.names.handle_timeout(now);
         self.lists.handle_timeout(now);
+        self.ask_due_removals(now);
     }
 
     /// When to call [`Self::handle_timeout`]
@@ -214,6 +219,7 @@ impl<S: Signer> Peer<S> {
             self.mail.next_timeout(),
             self.names.next_timeout(),
             self.lists.next_timeout(),
+            self.removed.next_timeout(),
         ];
         timeouts.into_iter().fold(None, earliest)
     }

@@ -7,6 +7,7 @@ use crate::id::Name;
 use crate::link::Dial;
 use crate::mail::{Lent, MailOutput, Own};
 use crate::names::{Answerer, ListsOutput, Local, NamesOutput};
+use crate::removed::Whom;
 use crate::routing::neighbourhood::NeighbourhoodOutput;
 use crate::session::home_silence;
 use crate::session::membership::MembershipOutput;
@@ -43,7 +44,7 @@ impl<S: Signer> Peer<S> {
     }
 
     fn poll_mail(&mut self, now: Instant) -> Option<MailOutput> {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood };
+        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.poll_output(now, &lent)
     }
 
@@ -65,6 +66,7 @@ impl<S: Signer> Peer<S> {
             // The resolver traces it with its reason if it ignores the frame.
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
             Wish::Listing(listing) => self.lists.handle_listing(listing),
+            Wish::Removed(told) => self.on_removed(now, Whom::Supernode, &told),
             Wish::Lost { reason } => {
                 self.on_home(now, false);
                 self.outputs.push_back(PeerOutput::HomeLost { reason });
@@ -208,12 +210,14 @@ impl<S: Signer> Peer<S> {
         self.names.handle_home(now, is_up);
         self.lists.handle_home(is_up);
         self.mail.handle_home(is_up);
+        self.on_removals_home(now, is_up);
     }
 
     fn on_logged_out(&mut self, now: Instant) {
         self.on_home(now, false);
         self.neighbourhood.handle_logout(now);
         self.mail.handle_logout();
+        self.removed.handle_logout();
         self.tell_hello();
     }
 

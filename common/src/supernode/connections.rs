@@ -1,6 +1,7 @@
 //! The links of peers, each with its admission, and which of them is whose home link.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use super::SupernodeOutput;
 use crate::directory::Directory;
@@ -132,6 +133,12 @@ impl Connections {
 
     pub(super) fn home_of(&self, session: SessionId) -> Option<LinkId> {
         self.homes.get(&session).copied()
+    }
+
+    /// Sessions with a home link behind this one, in the order of their ids
+    pub(super) fn homes_after(&self, last: Option<SessionId>) -> impl Iterator<Item = (SessionId, LinkId)> + '_ {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.homes.range((from, Bound::Unbounded)).map(|(session, link)| (*session, *link))
     }
 
     pub(super) fn homes(&self) -> usize {

@@ -22,6 +22,7 @@
 //! |---|---|
 //! | links, and logins that wait (one a link) for another link to be found dead, or as their peers flap | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
+//! | a round in which everybody is told who was removed | one, [`SLICE`] peers in one go |
 //! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
@@ -30,8 +31,10 @@ mod connections;
 mod judgement;
 mod log;
 mod logins;
+mod operator;
 mod proposals;
 mod relay;
+mod removals;
 mod requests;
 mod rewires;
 #[cfg(test)]
@@ -54,18 +57,19 @@ use self::judgement::{Judgement, RETRY, SuspicionOutput};
 use self::logins::{Claims, Credentials, Logins};
 use self::proposals::{Proposals, Then};
 use self::relay::Relay;
+use self::removals::{Removals, Telling};
 use self::requests::Requests;
 use self::rewires::Rewires;
 use crate::crypto::Signer;
 use crate::directory::{Applied, Command, Directory, Outcome};
-use crate::id::{Key, Name, SessionId, ShortId, SupernodeId};
-use crate::invite::Token;
+use crate::id::{Key, SessionId, ShortId, SupernodeId};
 use crate::link::{LinkId, Opened};
 use crate::mutant::{self, Mutant};
 use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput, Refusal};
 use crate::status::Status;
 use crate::time::{HELD_UP_MIN, Instant, Timers, earliest, held_up};
 use crate::wire::Frame;
+use crate::wire::removed::AskRemoved;
 use crate::wire::session::Reason;
 
 /// What a supernode is told at its start
@@ -121,6 +125,7 @@ pub struct Supernode<S> {
     judgement: Judgement,
     connections: Connections,
     rewires: Rewires,
+    removals: Removals,
     claims: Claims,
     /// One of each session at most, and the degree
     again: Timers<Again>,
@@ -155,6 +160,7 @@ impl<S: Signer> Supernode<S> {
             judgement,
             connections: Connections::default(),
             rewires: Rewires::default(),
+            removals: Removals::default(),
             claims: Claims::default(),
             again: Timers::default(),
             leader: None,
@@ -242,7 +248,11 @@ impl<S: Signer> Supernode<S> {
     fn handle_committed(&mut self, now: Instant, index: u64, command: &Command, number: Option<u64>) {
         let proposed = number.and_then(|number| self.proposals.take(number));
         let then = proposed.map_or(Then::Nothing, |(_, then)| then);
+        let removed = self.directory.removed().mark();
         let Applied { outcome, touched } = self.directory.apply(index, command);
+        if self.directory.removed().mark() != removed {
+            self.removals.begin(now, removed);
+        }
         if let Then::LoggedOut(link) = then {
             // Before its session is forgotten, which would be told as a loss.
             self.connections.tell(link, Admission::handle_logged_out);
@@ -309,25 +319,6 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
-    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`] with this `ticket`
-    pub fn release(&mut self, name: Name, ticket: u64) {
-        self.proposals.push(Command::Release { name }, Then::Answer(ticket));
-    }
-
-    /// Bars the key that owns `name` for good, and ends its session; answered by [`SupernodeOutput::Answered`] with this
-    /// `ticket`
-    pub fn remove(&mut self, name: Name, ticket: u64) {
-        self.proposals.push(Command::Remove { name }, Then::Answer(ticket));
-    }
-
-    /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or
-    /// until it is used up; answered by [`SupernodeOutput::Answered`] with this `ticket`
-    pub fn invite(&mut self, name: Option<Name>, uses: u32, minutes: Option<u32>, ticket: u64) {
-        let mut token = Token([0; 16]);
-        self.rng.fill_bytes(&mut token.0);
-        self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));
-    }
-
     /// Counts the minutes while this supernode leads and an invite ends by them
     ///
     /// A start begins a new minute, so that an invite lasts a little longer with every start, never shorter.
@@ -361,6 +352,7 @@ impl<S: Signer> Supernode<S> {
         self.logins().handle_timeout(now);
         self.grant_wishes(now);
         self.tell_tables(now);
+        self.telling().handle_timeout(now);
     }
 
     /// Tells as many of the tables that are due as may be told in one go
@@ -373,7 +365,8 @@ impl<S: Signer> Supernode<S> {
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
         let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
-        let others = earliest(self.again.next_timeout(), self.rewires.next_timeout());
+        let tables = earliest(self.rewires.next_timeout(), self.removals.next_timeout());
+        let others = earliest(self.again.next_timeout(), tables);
         let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
         earliest(terms, self.minute).map(|terms| terms.min(self.beat))
     }
@@ -432,6 +425,7 @@ impl<S: Signer> Supernode<S> {
                 AdmissionOutput::LogOut { session } => self.requests().log_out(link, session),
                 AdmissionOutput::LookUp(look_up) => self.requests().look_up(link, &look_up),
                 AdmissionOutput::List(list) => self.requests().list(link, &list),
+                AdmissionOutput::AskRemoved(AskRemoved { mark }) => self.telling().answer(link, &mark),
                 AdmissionOutput::Report(report) => self.requests().report(now, link, report),
                 AdmissionOutput::Relay(packet) => self.relay().pass_on(link, &packet),
                 AdmissionOutput::RelayRefused(packet) => self.relay().refuse(link, &packet),
@@ -469,6 +463,11 @@ impl<S: Signer> Supernode<S> {
     fn requests(&mut self) -> Requests<'_> {
         let Self { directory, connections, judgement, proposals, rewires, .. } = self;
         Requests { directory, connections, judgement, proposals, rewires }
+    }
+
+    fn telling(&mut self) -> Telling<'_, S> {
+        let Self { credentials, directory, connections, removals, .. } = self;
+        Telling { credentials, directory, connections, removals }
     }
 
     fn relay(&mut self) -> Relay<'_> {

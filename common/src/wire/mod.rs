@@ -11,12 +11,12 @@
 //! Version 1. Both sides send a [`Hello`](FrameKind::Hello) first. Between a peer and its supernode:
 //!
 //! ```text
-//! peer      Hello ─────────►  Login ─────────►   Renew ──► …  LookUp ──► List ──► Report ──► Relay ──►  Logout ──►
-//! supernode   ◄──── Hello Challenge   ◄── Granted │ Refused   ◄── Renewed │ Found │ Listing │ Rewire │ Packet  ◄── LoggedOut
+//! peer      Hello ─────────►  Login ─────────►   Renew ──► …  LookUp │ List │ AskRemoved │ Report │ Relay ──►  Logout ──►
+//! supernode   ◄──── Hello Challenge   ◄── Granted │ Refused   ◄── Renewed │ Found │ Listing │ Removed │ Rewire │ Packet  ◄── LoggedOut
 //! ```
 //!
 //! Between neighbours, after both hellos (each with a grant): `Table` from both, then `Packet`, `Delta`, `Table`,
-//! `Probe`/`ProbeReply`, `LookUp`/`Found` as they come. Either side may say [`Bye`](FrameKind::Bye) and close.
+//! `Probe`/`ProbeReply`, `LookUp`/`Found`, `AskRemoved`/`Removed` as they come. Either side may say [`Bye`](FrameKind::Bye) and close.
 //!
 //! | kind | frame | size | priority | body |
 //! |---|---|---|---|---|
@@ -40,6 +40,8 @@
 //! | 19 | ProbeReply | small | control | [`link::ProbeReply`] |
 //! | 20 | List | small | control | [`session::List`] |
 //! | 21 | Listing | small | control | [`session::Listing`] |
+//! | 22 | AskRemoved | small | control | [`removed::AskRemoved`] |
+//! | 23 | Removed | large | control | [`removed::Removed`] |
 //! | 32 | Packet | large | its class | [`packet`] |
 //! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode |
 //!
@@ -59,6 +61,7 @@ pub mod content;
 pub mod grant;
 pub mod link;
 pub mod packet;
+pub mod removed;
 pub mod session;
 
 use bincode::de::Decoder;
@@ -184,6 +187,8 @@ frames! {
     ProbeReply = 19, SMALL_BYTES_MAX, link::ProbeReply;
     List = 20, SMALL_BYTES_MAX, session::List;
     Listing = 21, SMALL_BYTES_MAX, session::Listing;
+    AskRemoved = 22, SMALL_BYTES_MAX, removed::AskRemoved;
+    Removed = 23, LARGE_BYTES_MAX, removed::Removed;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
 }
@@ -343,6 +348,8 @@ plain_bodies!(
     link::Delta,
     link::Probe,
     link::ProbeReply,
+    removed::AskRemoved,
+    removed::Removed,
 );
 
 impl Body for session::Hello {

@@ -6,12 +6,13 @@ use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
 use kith_common::wire::link::{Delta, LinkState, Table, TableEntry, UNSEEN_MAX};
 use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
+use kith_common::wire::removed::{KEYS_PER_PAGE, Removed, SignedMark};
 use kith_common::wire::session::{
     LISTED_MAX, LOCATIONS_MAX, Listed, Listing, Location, Locations, NEIGHBOURS_MAX, Presence, Reason, Record, Rewire,
 };
 use kith_common::wire::{WireError, decode, encode};
 
-use super::values::{BOB, name, record};
+use super::values::{BOB, name, record, removed};
 
 /// A collection of a larger type has the same form, so it makes what the bound must refuse
 fn list<T: bincode::Encode>(values: Vec<T>) -> Vec<u8> {
@@ -43,6 +44,11 @@ fn counts_over_the_bound_are_refused() {
         let listed = Listed { name: name("bob"), presence: Presence::Away };
         [vec![0; 8], vec![200, 0], vec![0; 16], list(vec![listed; n])].concat()
     });
+    let end = encode(&removed().end).unwrap();
+    check::<Removed>("keys of a page", KEYS_PER_PAGE, |n| {
+        [vec![0; 20], list(vec![[8u8; 32]; n]), end.clone()].concat()
+    });
+    check::<SignedMark>("bytes of a mark", 64, |n| [bytes(n), vec![0; 64], bytes(0), vec![0; 64]].concat());
     let neighbours = |n| prefixed(21, list(vec![record(); n]));
     check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| followed(neighbours(n), vec![0; 2]));
     check::<Rewire>("parted", NEIGHBOURS_MAX, |n| followed(neighbours(1), list(vec![BOB; n])));

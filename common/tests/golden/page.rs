@@ -204,6 +204,8 @@ fn meaning(page: &Page, vector: &Vector) -> Option<(Vec<String>, usize)> {
     match vector.name.as_str() {
         "certificate" | "signed certificate" => one("certificate"),
         "grant" | "signed grant of alice" | "signed grant of bob" => one("grant"),
+        "signed end of the removed keys" => one("end mark"),
+        "signed end of the removed keys, its bytes" => one("end mark's body"),
         "record" | "record of bob" => one("record"),
         "rewire" => one("rewire"),
         "signed certificate, its bytes" => one("certificate's body"),

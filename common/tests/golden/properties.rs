@@ -10,6 +10,7 @@ use kith_common::wire::content::{
 };
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Header, new_packet};
+use kith_common::wire::removed::{AskRemoved, EndMark, KEYS_PER_PAGE, Mark, Removed, SignedMark};
 use kith_common::wire::session::{
     Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, Login, LookUp, Presence,
     Purpose, Reason, Record, Refused, Renew, Report, Rewire, Role, Subject, Which,
@@ -18,7 +19,7 @@ use kith_common::wire::{Bye, Frame, FrameKind, PacketBytes, decode, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::values::{Stamp, decode_frame, grant};
+use super::values::{Stamp, certificate, decode_frame, grant};
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?".prop_map(|text| text.parse().unwrap())
@@ -157,7 +158,19 @@ fn frame() -> impl Strategy<Value = Frame> {
         report.prop_map(Frame::Report),
         (any::<u64>(), which()).prop_map(|(query, which)| Frame::List(List { query, which })),
         listing().prop_map(Frame::Listing),
+        any::<(u32, [u8; 16])>()
+            .prop_map(|(count, digest)| Frame::AskRemoved(AskRemoved { mark: Mark { count, digest } })),
+        removed(),
     ]
+}
+
+fn removed() -> impl Strategy<Value = Frame> {
+    let mark = || any::<(u32, [u8; 16])>().prop_map(|(count, digest)| Mark { count, digest });
+    (mark(), vec(key(), 0..=KEYS_PER_PAGE), mark()).prop_map(|(from, keys, mark)| {
+        let end = EndMark { network: NetworkId([4; 32]), mark };
+        let end = SignedMark::sign(&end, &Stamp, certificate()).unwrap();
+        Frame::Removed(Removed { from, keys: Bounded::truncated(keys), end })
+    })
 }
 
 fn which() -> impl Strategy<Value = Which> {

@@ -3,6 +3,7 @@
 use kith_common::crypto::{self, Handshake, Signer};
 use kith_common::id::{Address, Epoch, MessageId, NetworkId, SessionId, ShortId};
 use kith_common::lift;
+use kith_common::removed::RemovedKeys;
 use kith_common::ring::Ring;
 use kith_common::session::listening;
 use kith_common::status::Status;
@@ -12,6 +13,7 @@ use kith_common::wire::content::{Content, Message, Payload, Reply, SignedMessage
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
+use kith_common::wire::removed::{EndMark, SignedMark};
 use kith_common::wire::session::{
     Challenge, Found, Granted, Hello, Location, Locations, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Record,
     Renew, Renewed, Rewire, Role, Subject,
@@ -244,6 +246,23 @@ fn grants() -> Vec<Value> {
     values
 }
 
+/// bob was removed, and nobody else
+fn removals() -> Vec<Value> {
+    let mut list = RemovedKeys::default();
+    assert!(list.push(bob_pen().key()));
+    let end = EndMark { network: network(), mark: list.mark() };
+    let body = wire::encode(&end).unwrap();
+    let signed = SignedMark::sign(&end, &supernode_pen(), certificate()).unwrap();
+    let hashed = [b"kith/removed-keys/1\0".as_slice(), &[0; 16], &bob_pen().key().0].concat();
+    vec![
+        raw("removed keys, under the hash", hashed),
+        value("signed end of the removed keys, its bytes", end),
+        raw("signed end of the removed keys, under the signature", crypto::tagged(crypto::REMOVED, &[&body])),
+        raw("signed end of the removed keys, signature", signature_in(&wire::encode(&signed).unwrap())),
+        value("signed end of the removed keys", signed),
+    ]
+}
+
 fn handshakes() -> Vec<Value> {
     let handshake = handshake();
     let challenge = handshake.challenge_bytes();
@@ -384,5 +403,5 @@ pub(crate) fn signed_values() -> Vec<Value> {
     let record = value("record of bob", BOB.record());
     let frames = login_frames().into_iter().chain(link_frames());
     let frames = frames.map(|(name, said)| frame(name, said)).chain([record]).collect();
-    [keys(), grants(), handshakes(), signed_messages(), frames, packets()].into_iter().flatten().collect()
+    [keys(), grants(), removals(), handshakes(), signed_messages(), frames, packets()].into_iter().flatten().collect()
 }

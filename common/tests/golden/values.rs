@@ -11,6 +11,7 @@ use kith_common::wire::content::{
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
+use kith_common::wire::removed::{self, AskRemoved, EndMark, Removed, SignedMark};
 use kith_common::wire::session::{
     Challenge, Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, LoggedOut,
     Login, Logout, LookUp, Presence, Purpose, Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject,
@@ -75,7 +76,7 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn certificate() -> SignedCertificate {
+pub(crate) fn certificate() -> SignedCertificate {
     let certificate = Certificate { network_key: Key([1; 32]), supernode: Key([2; 32]), serial: 9 };
     SignedCertificate::sign(&certificate, &Stamp).unwrap()
 }
@@ -211,6 +212,14 @@ fn session_frames() -> Vec<Value> {
     ]
 }
 
+const MARK: removed::Mark = removed::Mark { count: 2, digest: [14; 16] };
+
+pub(crate) fn removed() -> Removed {
+    let end = EndMark { network: NETWORK, mark: removed::Mark { count: 3, digest: [15; 16] } };
+    let end = SignedMark::sign(&end, &Stamp, certificate()).unwrap();
+    Removed { from: MARK, keys: Bounded::truncated([Key([8; 32])]), end }
+}
+
 fn directory_frames() -> Vec<Value> {
     let query = 0x0102_0304_0506_0708;
     let by_name = LookUp { query, ttl: 4, subject: Subject::Name(name("bob")) };
@@ -231,6 +240,8 @@ fn directory_frames() -> Vec<Value> {
         frame("frame List of names after one", list(Which::After(Some(name("bob"))))),
         frame("frame List of names like one", list(Which::Like(name("bob")))),
         frame("frame Listing", Frame::Listing(listing)),
+        frame("frame AskRemoved", Frame::AskRemoved(AskRemoved { mark: MARK })),
+        frame("frame Removed", Frame::Removed(removed())),
         frame("frame Rewire", Frame::Rewire(rewire())),
         frame("frame Report of a link that is down", Frame::Report(Report::LinkDown(BOB))),
         frame("frame Report of an unreachable neighbour", Frame::Report(Report::Unreachable(BOB))),

@@ -10,7 +10,7 @@ use kith_common::wire::{Frame, FrameKind};
 use super::faults::{Effect, Fault, STALL_MIN};
 use super::net::Weather;
 use super::net::{Item, Side};
-use super::node::{Disk, NodeId, PeerDisk};
+use super::node::{Disk, NodeId};
 use super::processes::replica;
 use super::queue::Event;
 use super::users;
@@ -48,6 +48,7 @@ impl World {
             }
             Fault::CopyLog => self.log.copy(),
             Fault::LogBack(pause) => self.put_log_back(pause),
+            Fault::Remove(node) => self.remove(node),
             Fault::Start(node) => self.start(node),
             Fault::Pause(node, pause) => {
                 if self.node(node).runs() {
@@ -129,6 +130,7 @@ impl World {
         self.net.weather = Weather::default();
         self.odd_hellos.clear();
         self.net.release(&mut self.queue);
+        self.replace_removed();
         for number in 0..self.nodes.len() as u32 {
             let id = NodeId(number);
             self.resume(id);
@@ -187,23 +189,6 @@ impl World {
         self.queue.at(now, Event::Wake { node, life });
         for link in links {
             self.queue.at(now, Event::LinkWake { node, life, link });
-        }
-    }
-
-    /// A new disk: another key, an empty in-box; the operator gives the name free after a while
-    fn lose_disk(&mut self, node: NodeId) {
-        let (seed, signed) = (self.config.seed, self.signed.clone());
-        let Disk::Peer(disk) = &mut self.node_mut(node).disk else { return };
-        **disk = PeerDisk::new(seed, node, disk.number + 1, &signed);
-        let number = disk.number;
-        self.await_release(node, number);
-    }
-
-    /// The name of this machine is to be given free for the key on its disk of this number
-    fn await_release(&mut self, node: NodeId, number: u32) {
-        let name = self.node(node).name.clone();
-        if self.releasing.insert(name, number).is_none() {
-            self.queue.after(std::time::Duration::from_secs(5), Event::Release(node));
         }
     }
 }

@@ -61,6 +61,8 @@ effects! {
     SupernodeCrash = "supernode-crash",
     /// Logs of which an older copy was put back, or none, while their supernodes were down
     LogBack = "log-back",
+    /// Peers that the operator removed for good, and that came back as others
+    Removal = "removal",
     /// Events that waited for a paused process
     Pause = "pause",
     /// Supernodes that stood still for about a lease, as a machine does that is moved or sleeps
@@ -84,9 +86,10 @@ effects! {
 
 impl Effect {
     /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
-    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still
+    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed
     pub fn usual() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|effect| !matches!(effect, Self::LogBack | Self::Stall))
+        let is_usual = |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal);
+        Self::ALL.iter().copied().filter(is_usual)
     }
 }
 
@@ -122,6 +125,8 @@ pub enum Fault {
     CopyLog,
     /// All supernodes are killed; they come back after a while, with the log as it was copied last
     LogBack(Duration),
+    /// The operator removes the peer on this machine for good
+    Remove(NodeId),
     Start(NodeId),
     /// The process stands still for a while
     Pause(NodeId, Duration),
@@ -170,6 +175,7 @@ const DRAWN: &[Effect] = &[
     Effect::DiskLoss,
     Effect::SupernodeCrash,
     Effect::LogBack,
+    Effect::Removal,
     Effect::Pause,
     Effect::Stall,
     Effect::Skew,
@@ -242,6 +248,11 @@ impl Plan {
                 }
                 let pause = chance.wait(Duration::from_secs(5));
                 queue.at(at + long, Event::Fault(Box::new(Fault::LogBack(pause))));
+            }
+            Effect::Removal => {
+                plan(Fault::Remove(peer));
+                // Its key is good for nothing any more; until then it tries what it can.
+                queue.at(at + long * 2, Event::Fault(Box::new(Fault::PowerCut(peer, Duration::from_secs(1), false))));
             }
             Effect::Pause => {
                 let node = self.some(chance);

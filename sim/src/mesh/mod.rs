@@ -23,6 +23,7 @@ pub mod log;
 pub mod net;
 pub mod node;
 mod opening;
+mod operator;
 pub mod oracle;
 mod packets;
 pub mod processes;

@@ -413,23 +413,6 @@ impl World {
         self.watch = watch;
     }
 
-    /// The operator gives a name free, as its owner has lost its key
-    pub fn release(&mut self, of: NodeId) {
-        let name = self.node(of).name.clone();
-        let leader = self.config.leader();
-        let Some(number) = self.releasing.get(&name).copied() else { return };
-        // Until the supernode has said that it is done: it may die before.
-        self.queue.after(Duration::from_secs(5), Event::Release(of));
-        if !self.node(leader).runs() {
-            return;
-        }
-        self.watch.see(self.queue.now(), of, &Observation::Released);
-        if let Some(supernode) = self.node_mut(leader).supernode_mut() {
-            supernode.core.release(name, u64::from(number) << 32 | u64::from(of.0));
-        }
-        self.settle(leader);
-    }
-
     /// Ends a link under both sides, or (`half`) under one of them only
     pub fn break_link(&mut self, choice: u64, half: bool) {
         let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();

@@ -86,6 +86,7 @@ impl Story {
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
             Fault::CopyLog => "somebody copies the log".into(),
             Fault::LogBack(pause) => format!("the log goes back to its copy; all supernodes are down for {pause:.1?}"),
+            Fault::Remove(node) => format!("the operator is to remove {}", name(node)),
             Fault::Start(node) => format!("{} is to start again", name(node)),
             Fault::Pause(node, pause) => format!("{} stands still, for {pause:.1?}", name(node)),
             Fault::Resume(node) => format!("{} goes on", name(node)),
@@ -169,6 +170,7 @@ impl Story {
             }
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
             Observation::Applied(_) => return None,
+            Observation::Removing => "is to be removed for good".into(),
             Observation::Released => "its name is given free".into(),
             Observation::Wants(true) => "is to log in".into(),
             Observation::Wants(false) => "is to log out".into(),
@@ -217,6 +219,8 @@ impl Story {
                 let changes = changes.iter().map(|link| format!("{} {}", self.place(link.address), up(link.up)));
                 format!("Delta: {}", changes.collect::<Vec<_>>().join(", "))
             }
+            Frame::AskRemoved(ask) => format!("AskRemoved after {}", ask.mark.count),
+            Frame::Removed(told) => format!("Removed: {} keys after {}", told.keys.len(), told.from.count),
             Frame::Report(Report::LinkDown(place)) => format!("Report: the link to {} is down", self.place(*place)),
             Frame::Report(Report::Unreachable(place)) => format!("Report: {} cannot be reached", self.place(*place)),
             Frame::Relay(packet) => format!("Relay: {}", self.packet(&packet.as_ref())),

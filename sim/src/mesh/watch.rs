@@ -112,6 +112,8 @@ pub enum Observation<'a> {
     },
     /// A supernode has applied commands; this is its directory now
     Applied(&'a Directory),
+    /// The operator asks to remove this machine's peer for good
+    Removing,
     /// The operator gives this machine's name free
     Released,
     /// Its user wants the peer to be logged in, or not

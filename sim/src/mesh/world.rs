@@ -53,6 +53,8 @@ pub struct World {
     pub owners: BTreeMap<Key, NodeId>,
     /// Names that the operator was asked to release, each with the number of its machine's disk
     pub releasing: BTreeMap<Name, u32>,
+    /// Machines whose keys the operator has barred, or asked to bar
+    pub removing: BTreeSet<NodeId>,
     /// What users have sent so far
     pub sends: u64,
     /// Whether faults may happen
@@ -87,6 +89,7 @@ impl World {
             signed,
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
+            removing: BTreeSet::new(),
             sends: 0,
             odd_hellos: VecDeque::new(),
             is_fault_phase: false,

@@ -55,7 +55,12 @@ const fn bound(fault: &Fault) -> Duration {
         Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::FullLog(..) | Fault::CopyLog => {
             Duration::ZERO
         }
-        Fault::Crash(..) | Fault::Reset(_) | Fault::Babble(_) | Fault::Start(_) | Fault::Weather(_) => CLOSED,
+        Fault::Crash(..)
+        | Fault::Remove(_)
+        | Fault::Reset(_)
+        | Fault::Babble(_)
+        | Fault::Start(_)
+        | Fault::Weather(_) => CLOSED,
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
         Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::OddHellos(_) => CUT,
     }

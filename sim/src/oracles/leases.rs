@@ -109,7 +109,7 @@ impl Oracle for Leases {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        if let Observation::Released = seen {
+        if let Observation::Released | Observation::Removing = seen {
             self.left.insert(name_of(node.0), now);
         }
         if node != self.supernode {

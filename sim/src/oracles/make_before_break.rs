@@ -79,6 +79,11 @@ impl Oracle for MakeBeforeBreak {
                 self.tables.of(node).want(now, &granted.rewire);
             }
             Observation::Received { frame: Frame::Rewire(rewire), .. } => self.tables.of(node).want(now, rewire),
+            // Nobody waits for whoever was removed.
+            Observation::Received { frame: Frame::Removed(told), .. } => {
+                let Tables { awaited, known, .. } = self.tables.of(node);
+                awaited.retain(|address, _| known.get(address).is_none_or(|key| !told.keys.contains(key)));
+            }
             Observation::Peer(PeerOutput::Event(event)) => match event {
                 Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => {
                     self.tables.of(node).awaited.remove(address);

@@ -36,6 +36,7 @@
 //! | [`look_ups`] | a supernode answers what its directory says | each event |
 //! | [`pairs`] | two peers are kept apart if they could not connect, and not for ever | each log entry, each step |
 //! | [`blame`] | who was away gives others their time before it says that they cannot be reached | each event |
+//! | [`removals`] | who was removed for good has no link, and gets nothing through, with whoever can know | each event, each step |
 //! | [`restarts`] | a supernode that starts knows what it knew | each log entry |
 //! | [`tables`] | at the end all tables are what the definition says, and all links are up | at the end |
 //! | [`healing`] | soon after each fault packets have a way past it, how soon by its kind | each step |
@@ -75,6 +76,7 @@ pub mod probing;
 pub mod questions;
 pub mod redials;
 mod register;
+pub mod removals;
 pub mod resends;
 pub mod restarts;
 pub mod returns;
@@ -121,6 +123,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(dials::Dials::new(config)),
         Box::new(pairs::Pairs::new(config)),
         Box::new(blame::Blame::default()),
+        Box::new(removals::Removals::default()),
         Box::new(restarts::Restarts::default()),
         Box::new(tables::Tables),
         Box::new(healing::Healing::default()),

@@ -6,7 +6,8 @@ use super::world::{Delivery, End, World, far};
 use crate::crypto::Handshake;
 use crate::id::Epoch;
 use crate::wire::bounded::Bounded;
-use crate::wire::packet::{Edit, Mark};
+use crate::wire::packet::{self, Edit};
+use crate::wire::removed::{AskRemoved, EndMark, Mark, Removed, SignedMark};
 use crate::wire::session::{Challenge, Found, Granted, Listing, LoggedOut, LookUp, Renewed, Rewire, Subject};
 use crate::wire::{Frame, PacketBytes, VERSION};
 
@@ -51,18 +52,28 @@ impl World {
                 let listing = Listing { names, ..Listing::refused(list.query, Status::Delivered) };
                 self.send_home(n, Frame::Listing(listing));
             }
+            Frame::AskRemoved(AskRemoved { mark }) => {
+                let told = self.removed_after(&mark);
+                self.send_home(n, Frame::Removed(told));
+            }
             Frame::Relay(packet) => self.relay(&packet),
             Frame::Report(report) => self.reports.push(report),
             other => panic!("a supernode is not told {other:?}"),
         }
     }
 
+    pub(super) fn removed_after(&self, mark: &Mark) -> Removed {
+        let (from, keys) = self.removed.page_after(mark);
+        let end = EndMark { network: network(), mark: self.removed.mark() };
+        Removed { from, keys, end: SignedMark::sign(&end, &ed(SUPERNODE), certificate()).unwrap() }
+    }
+
     /// The supernode passes a packet on to whom it is for
-    pub(super) fn relay(&mut self, packet: &PacketBytes) {
-        let to = packet.as_ref().header().destination;
+    pub(super) fn relay(&mut self, relayed: &PacketBytes) {
+        let to = relayed.as_ref().header().destination;
         let n = *self.peers.keys().find(|n| address(**n) == to).expect("a member");
-        let edit = Edit { way: Some((Mark::Relay, address(15).short())), ..Edit::default() };
-        self.pass(far(self.link_of_home(n)), &packet.as_ref(), &edit);
+        let edit = Edit { way: Some((packet::Mark::Relay, address(15).short())), ..Edit::default() };
+        self.pass(far(self.link_of_home(n)), &relayed.as_ref(), &edit);
     }
 
     /// The link of a peer's own to the supernode, logged in or not

@@ -13,6 +13,7 @@ use crate::id::Address;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
 use crate::names::Answer;
+use crate::removed::RemovedKeys;
 use crate::routing::forward::{Allowance, Forwarder};
 use crate::session::listening;
 use crate::wire::bounded::Bounded;
@@ -68,6 +69,8 @@ pub(super) struct World {
     pub(super) is_home_up: bool,
     /// The records that the supernode knows beside those of the peers
     pub(super) strangers: Vec<Record>,
+    /// Whom the supernode has removed
+    pub(super) removed: RemovedKeys,
     /// What the supernode was asked and told
     pub(super) look_ups: Vec<Subject>,
     pub(super) reports: Vec<Report>,
@@ -90,6 +93,7 @@ impl World {
             lossy: BTreeSet::new(),
             is_home_up: true,
             strangers: Vec::new(),
+            removed: RemovedKeys::default(),
             look_ups: Vec::new(),
             reports: Vec::new(),
             links: BTreeMap::new(),

@@ -224,6 +224,20 @@ impl Neighbourhood {
         self.settle(now);
     }
 
+    /// These keys were removed from the network: they are in no table any more, and their links end
+    pub(crate) fn handle_removed(&mut self, now: Instant, keys: &[Key]) {
+        if mutant::is(Mutant::RemovedLinkKept) {
+            return;
+        }
+        self.neighbours.retain(|_, neighbour| !keys.contains(&neighbour.record.key));
+        let links = self.links.values().filter(|link| keys.contains(&link.key));
+        for link in links.map(|link| link.id).collect::<Vec<_>>() {
+            self.close(now, link, CloseReason::Removed);
+        }
+        self.are_views_changed = true;
+        self.settle(now);
+    }
+
     /// Whether the home supernode can be asked and told; reachable again, it is told what it missed
     pub(crate) fn handle_home(&mut self, now: Instant, reachable: bool) {
         self.on_home(now, reachable && self.grant.is_some());

@@ -87,6 +87,8 @@ reasons! {
         NoTable = "no table came",
         /// There are as many links as there may be
         TooMany = "too many links",
+        /// Its key was removed from the network for good
+        Removed = "removed from the network for good",
         /// We have no session
         NotLoggedIn = "this peer is not logged in",
         LoggedOut = "this peer logs out",
@@ -96,7 +98,7 @@ reasons! {
 impl CloseReason {
     pub const fn status(self) -> Status {
         match self {
-            Self::NotANeighbour | Self::Rewired | Self::Moved | Self::NoGrant => Status::NotAllowed,
+            Self::NotANeighbour | Self::Rewired | Self::Moved | Self::NoGrant | Self::Removed => Status::NotAllowed,
             Self::Duplicate => Status::Conflict,
             Self::NoTable => Status::TimedOut,
             Self::TooMany => Status::SlowDown,

@@ -19,6 +19,7 @@ use crate::rate::Bucket;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::{Grant, SignedGrant};
+use crate::wire::removed::AskRemoved;
 use crate::wire::session::{
     Challenge, Found, Granted, Hello, List, Listing, LoggedOut, Login, Logout, LookUp, Purpose, Reason, Refused, Renew,
     Renewed, Report, Rewire, Role,
@@ -31,7 +32,7 @@ pub const PROPOSAL_WAIT: Duration = Duration::from_secs(30);
 pub const LOGINS_MAX: u32 = 4;
 /// Time between two logins of one connection; an earlier one is refused with 429 and counts
 pub const LOGIN_INTERVAL_MIN: Duration = Duration::from_millis(500);
-/// Look-ups and renewals that a connection may send at once
+/// Look-ups, renewals and questions for who was removed that a connection may send at once
 pub const REQUESTS_BURST: u32 = 128;
 /// One more request every so often; beyond, look-ups are answered with 429 and the rest is dropped and counted
 pub const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
@@ -195,6 +196,7 @@ impl Admission {
             Frame::Logout(logout) => self.handle_logout(logout),
             Frame::LookUp(look_up) => self.handle_look_up(now, look_up),
             Frame::List(list) => self.handle_list(now, list),
+            Frame::AskRemoved(question) => self.handle_ask_removed(now, question),
             Frame::Report(report) => self.handle_report(now, report),
             Frame::Relay(packet) => self.handle_relay(now, packet),
             Frame::Bye(bye) => self.handle_bye(&bye),
@@ -404,6 +406,18 @@ impl Admission {
         }
         self.dropped += 1;
         self.send(Frame::Listing(Listing::refused(list.query, Status::SlowDown)));
+    }
+
+    fn handle_ask_removed(&mut self, now: Instant, question: AskRemoved) {
+        match self.state {
+            State::LoggedIn { .. } => {}
+            State::LoggingOut { .. } => return,
+            _ => return self.violate(FrameKind::AskRemoved),
+        }
+        match self.request_rate.take(now) {
+            Ok(()) => self.outputs.push_back(AdmissionOutput::AskRemoved(question)),
+            Err(_) => self.dropped += 1,
+        }
     }
 
     fn handle_report(&mut self, now: Instant, report: Report) {

@@ -6,6 +6,7 @@ use super::AdmissionConfig;
 use crate::crypto::Handshake;
 use crate::id::{Epoch, Key, Name, SessionId};
 use crate::status::Status;
+use crate::wire::removed::AskRemoved;
 use crate::wire::session::{InviteProof, List, Locations, Login, LookUp, Reason, Report};
 use crate::wire::{Frame, PacketBytes};
 
@@ -89,6 +90,8 @@ pub enum AdmissionOutput {
     LookUp(LookUp),
     /// A question for names; answered by a `Listing` frame
     List(List),
+    /// A question for who was removed; answered by a `Removed` frame
+    AskRemoved(AskRemoved),
     /// What the peer found out about its neighbours
     Report(Report),
     /// Pass this packet on to its destination

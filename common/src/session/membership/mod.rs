@@ -233,6 +233,7 @@ impl Membership {
             Frame::Bye(bye) => self.handle_bye(now, bye),
             Frame::Found(found) => self.tell(now, kind, MembershipOutput::Found(found)),
             Frame::Listing(listing) => self.tell(now, kind, MembershipOutput::Listing(listing)),
+            Frame::Removed(removed) => self.tell(now, kind, MembershipOutput::Removed(removed)),
             Frame::Probe(_) | Frame::ProbeReply(_) => {}
             _ => self.violate(now, kind),
         }

@@ -9,6 +9,7 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
 use crate::wire::grant::{Grant, SignedGrant};
+use crate::wire::removed::Removed;
 use crate::wire::session::{Found, Listing, Reason, Rewire};
 
 /// What the shell is to do, and what it is told
@@ -31,6 +32,8 @@ pub enum MembershipOutput {
     Found(Found),
     /// The answer to a question for names
     Listing(Listing),
+    /// Who was removed
+    Removed(Removed),
     /// The session's link is gone or of no use; the search for a supernode has begun
     Lost { reason: Reason },
     /// A supernode refused, or was refused; the search goes on, and the next try comes after `retry`

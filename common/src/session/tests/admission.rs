@@ -10,6 +10,7 @@ use crate::session::admission::{
 };
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Header, new_packet};
+use crate::wire::removed::AskRemoved;
 use crate::wire::session::{
     Found, Granted, List, Listing, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report, Subject, Which,
 };
@@ -104,6 +105,7 @@ fn kind(output: &AdmissionOutput) -> String {
         AdmissionOutput::LogOut { .. } => "log out".to_owned(),
         AdmissionOutput::LookUp(_) => "look up".to_owned(),
         AdmissionOutput::List(_) => "list".to_owned(),
+        AdmissionOutput::AskRemoved(_) => "removed".to_owned(),
         AdmissionOutput::Report(_) => "report".to_owned(),
         AdmissionOutput::Relay(_) => "relay".to_owned(),
         AdmissionOutput::RelayRefused(_) => "relay refused".to_owned(),
@@ -135,6 +137,7 @@ fn admission_transitions() {
         ("renew", Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 10) })),
         ("logout", Frame::Logout(Logout { session: session_id(7) })),
         ("look-up", look_up(1)),
+        ("removed", Frame::AskRemoved(AskRemoved::default())),
         ("report", Frame::Report(Report::Isolated)),
         ("granted", Frame::Rewire(rewire(1))),
         ("bye", Frame::Bye(Bye { status: Status::Gone, reason: Reason::truncated("leaving") })),
@@ -156,17 +159,17 @@ fn admission_transitions() {
         })
         .collect();
     let expected = [
-        "fresh | login: close 400! | renew: close 400! | logout: close 400! | look-up: close 400! | \
+        "fresh | login: close 400! | renew: close 400! | logout: close 400! | look-up: close 400! | removed: close 400! | \
          report: close 400! | granted: close 400! | bye: close 410 | probe: ",
-        "challenged | login: propose | renew: close 400! | logout: close 400! | look-up: close 400! | \
+        "challenged | login: propose | renew: close 400! | logout: close 400! | look-up: close 400! | removed: close 400! | \
          report: close 400! | granted: close 400! | bye: close 410 | probe: ",
-        "proposed | login: close 400! | renew: close 400! | logout: close 400! | look-up: close 400! | \
+        "proposed | login: close 400! | renew: close 400! | logout: close 400! | look-up: close 400! | removed: close 400! | \
          report: close 400! | granted: close 400! | bye: close 410 | probe: ",
-        "logged in | login: lost, close 400! | renew: renew | logout: log out | look-up: look up | \
+        "logged in | login: lost, close 400! | renew: renew | logout: log out | look-up: look up | removed: removed | \
          report: report | granted: lost, close 400! | bye: lost, close 410 | probe: ",
-        "logging out | login: close 400! | renew:  | logout: close 400! | look-up:  | report:  | \
+        "logging out | login: close 400! | renew:  | logout: close 400! | look-up:  | removed:  | report:  | \
          granted: close 400! | bye: close 410 | probe: ",
-        "closed | login:  | renew:  | logout:  | look-up:  | report:  | granted:  | bye:  | probe: ",
+        "closed | login:  | renew:  | logout:  | look-up:  | removed:  | report:  | granted:  | bye:  | probe: ",
     ];
     assert_eq!(table.len(), expected.len());
     for (row, expected) in table.iter().zip(expected) {

@@ -17,6 +17,7 @@ use crate::status::Status;
 use crate::testing::{certificate_of, ed, handshake_of, name, network_of};
 use crate::time::Instant;
 use crate::wire::grant::Grant;
+use crate::wire::removed::{EndMark, Mark, Removed, SignedMark};
 use crate::wire::session::{Hello, Location, Locations, Purpose, Reason, Rewire, Role};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -54,6 +55,13 @@ fn grant(session: SessionId, epoch: u64) -> Grant {
         session,
         epoch: Epoch::new(0, epoch),
     }
+}
+
+/// Nobody was removed
+fn removed() -> Removed {
+    let end = EndMark { network: network_of(NETWORK), mark: Mark::default() };
+    let end = SignedMark::sign(&end, &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
+    Removed { from: Mark::default(), keys: Default::default(), end: end.unwrap() }
 }
 
 fn rewire(epoch: u64) -> Rewire {

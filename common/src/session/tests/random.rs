@@ -7,6 +7,7 @@ use super::*;
 use crate::session::admission::{Admission, AdmissionOutput, Refusal};
 use crate::session::membership::{Membership, MembershipOutput, OUTPUTS_PER_INPUT_MAX};
 use crate::wire::grant::SignedGrant;
+use crate::wire::removed::AskRemoved;
 use crate::wire::session::{
     Challenge, Found, Granted, List, Listing, LoggedOut, Login, Logout, LookUp, Refused, Renew, Renewed, Report,
     Subject, Which,
@@ -15,7 +16,7 @@ use crate::wire::{Bye, Frame, link};
 
 /// One byte a choice: small numbers meet each other, so that sessions and epochs sometimes match
 fn frame() -> impl Strategy<Value = Frame> {
-    (0u8..20, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
+    (0u8..22, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
         let session = session_id(byte);
         let status = Status::ALL[usize::from(byte) * 3];
         let signed = SignedGrant::sign(&grant(session, number), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
@@ -43,6 +44,8 @@ fn frame() -> impl Strategy<Value = Frame> {
             16 => Frame::Probe(link::Probe { sequence: ms }),
             17 => Frame::List(List { query: number, which: Which::After(None) }),
             18 => Frame::Listing(Listing::refused(number, status)),
+            19 => Frame::AskRemoved(AskRemoved::default()),
+            20 => Frame::Removed(removed()),
             _ => Frame::ProbeReply(link::ProbeReply { sequence: ms }),
         }
     })

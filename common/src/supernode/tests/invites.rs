@@ -3,6 +3,8 @@
 use super::*;
 use crate::directory::Refusal as DirectoryRefusal;
 use crate::id::InviteId;
+use crate::invite::Token;
+use crate::wire::removed::{AskRemoved, Mark};
 use crate::wire::session::InviteProof;
 
 const INVITE_LINK: u64 = 50;
@@ -117,7 +119,56 @@ fn removed_peer_is_told_once_and_for_all_and_its_neighbours_at_once() {
     told.sort_unstable();
     assert_eq!(told, [1, 3]);
     assert!(tables.iter().all(|(_, rewire)| rewire.neighbours.iter().all(|record| record.name != name(2))));
+    assert_eq!(bench.wait(millis(10)), ["1: Removed", "3: Removed"]);
     bench.close(2);
     bench.ask(20, 2);
     assert_eq!(bench.settle(), ["20: Challenge", "20: Refused 403 for 0 ms"], "without a write");
+}
+
+#[test]
+fn whoever_asks_who_was_removed_is_told_what_is_behind_its_mark() {
+    let mut bench = Bench::with(4, LONG_LEASE, None);
+    bench.core.remove(name(2), 1);
+    bench.settle();
+    bench.wait(millis(10));
+    bench.core.remove(name(3), 2);
+    bench.settle();
+    let ask = |bench: &mut Bench, mark| {
+        bench.frame(1, Frame::AskRemoved(AskRemoved { mark }));
+        match bench.outputs().pop() {
+            Some(SupernodeOutput::Send { link: LinkId(1), frame: Frame::Removed(told) }) => told,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = ask(&mut bench, Mark::default());
+    assert_eq!(first.keys.to_vec(), [2, 3].map(|n| ed(n).key()));
+    let end = first.end.verify(&network_of(NETWORK), &ed(1)).unwrap();
+    assert_eq!(end, bench.core.directory().removed().mark());
+    let behind = ask(&mut bench, end);
+    assert!(behind.keys.is_empty() && behind.from == end && behind.end == first.end);
+    assert_eq!(ask(&mut bench, Mark { digest: [9; 16], ..end }).from, Mark::default(), "of another list");
+}
+
+#[test]
+fn removals_are_told_to_everybody_in_slices_and_a_second_one_leaves_nobody_out() {
+    let mut bench = Bench::with(SLICE as u8 + 10, LONG_LEASE, None);
+    bench.core.remove(name(2), 1);
+    bench.settle();
+    let told = |bench: &mut Bench| -> Vec<(u64, u32, usize)> {
+        bench.core.handle_timeout(bench.now);
+        let removed = |output: &SupernodeOutput| match output {
+            SupernodeOutput::Send { link, frame: Frame::Removed(told) } => {
+                Some((link.0, told.from.count, told.keys.len()))
+            }
+            _ => None,
+        };
+        bench.outputs().iter().filter_map(removed).collect()
+    };
+    assert_eq!(told(&mut bench).len(), SLICE);
+    bench.core.remove(name(3), 2);
+    bench.settle();
+    let first = told(&mut bench);
+    assert!(first.len() == SLICE && first.iter().all(|(_, from, keys)| (*from, *keys) == (0, 2)), "{first:?}");
+    assert_eq!(told(&mut bench).len(), 8);
+    assert_eq!((told(&mut bench), bench.core.removals.next_timeout()), (vec![], None));
 }

@@ -14,7 +14,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::directory::{LogIn, Right};
-use crate::id::{Address, Epoch};
+use crate::id::{Address, Epoch, Name};
 use crate::link::Direction;
 use crate::testing::{Ed, certificate_of, ed, handshake_of, network_of, peer_name as name};
 use crate::wire::Bye;

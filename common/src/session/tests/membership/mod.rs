@@ -132,6 +132,7 @@ fn kind(output: &MembershipOutput) -> &'static str {
         MembershipOutput::Rewired(_) => "rewired",
         MembershipOutput::Found(_) => "found",
         MembershipOutput::Listing(_) => "listing",
+        MembershipOutput::Removed(_) => "removed",
         MembershipOutput::Lost { .. } => "lost",
         MembershipOutput::Refused { .. } => "refused",
         MembershipOutput::LoggedOut { .. } => "logged out",
@@ -162,6 +163,7 @@ fn samples() -> Vec<Frame> {
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
         Frame::Found(Found { query: 1, status: Status::NotFound, record: None }),
         Frame::Listing(Listing::refused(1, Status::SlowDown)),
+        Frame::Removed(removed()),
         Frame::Packet(packet.clone()),
         Frame::Relay(packet),
         Frame::Logout(Logout { session: session_id(7) }),
@@ -202,30 +204,30 @@ fn membership_transitions() {
         .collect();
     let expected = [
         "searching | Hello:  searching | Bye:  searching | Challenge:  searching | Granted:  searching | \
-         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | Listing:  searching | \
+         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | Listing:  searching | Removed:  searching | \
          Packet:  searching | Relay:  searching | Logout:  searching | Probe:  searching",
         "dialling | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: close refused! searching | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Listing: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "greeted | Hello: close refused! searching | Bye: close refused searching | Challenge: send joining | \
          Granted: close refused! searching | Refused: close refused searching | Renewed: close refused! searching | \
-         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | Listing: close refused! searching | \
+         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | \
          Packet: close refused! searching | Relay: close refused! searching | Logout: close refused! searching | \
          Probe:  joining",
         "asked | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: pin logged in in | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Listing: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "logged in | Hello: close lost! searching | Bye: close lost searching | Challenge: close lost! searching | \
          Granted: close lost! searching | Refused: close lost searching | Renewed: close lost! searching | \
-         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Listing: listing in | Packet: close lost! searching | \
+         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Listing: listing in | Removed: removed in | Packet: close lost! searching | \
          Relay: close lost! searching | Logout: close lost! searching | Probe:  in",
         "logging out | Hello: close logged out! out | Bye: close logged out out | Challenge: close logged out! out | \
          Granted: close logged out! out | Refused: close logged out out | Renewed:  leaving | Rewire:  leaving | \
-         LoggedOut: close logged out out | Found:  leaving | Listing:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
+         LoggedOut: close logged out out | Found:  leaving | Listing:  leaving | Removed:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
          Logout: close logged out! out | Probe:  leaving",
     ];
     assert_eq!(table.len(), expected.len());
