@@ -13,12 +13,20 @@ use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 
 use super::isolation::NOTICE;
+use crate::mesh::faults::Fault;
 use crate::mesh::net::Side;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
+
+/// Dials that opened within this of each other crossed, by what each side sees and by its own clock: where a hello had to
+/// be sent again, or a clock jumped, one side may see that they did and the other that they did not. Then both may be
+/// closed, and the pair begins anew
+const SIMULTANEOUS: Duration = Duration::from_secs(2);
+/// Of which a clock that is fast or slow by 2 % makes more or less
+const DRIFT: Duration = Duration::from_millis(100);
 
 /// Two closes so close together are about two links that were there at once: the longest way and back
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -33,14 +41,18 @@ struct Closed {
     closed: Nonces,
     /// The only other one with the same peer, whose dial had crossed the first one's
     kept: Nonces,
+    /// Whether whoever closed it saw them cross, if that is certain
+    have_crossed: Option<bool>,
 }
 
 /// Links, and who closed which as one too many
 #[derive(Debug, Default)]
 pub struct Crossing {
-    links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces)>,
+    links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces, Instant)>,
     /// By who closed and whom to
     closed: BTreeMap<(NodeId, NodeId), Closed>,
+    /// When each machine's clock jumped last
+    jumped: BTreeMap<NodeId, Instant>,
     /// Since when there is more than one link
     doubled: BTreeMap<(NodeId, NodeId), Instant>,
 }
@@ -48,6 +60,12 @@ pub struct Crossing {
 impl Oracle for Crossing {
     fn name(&self) -> &'static str {
         "crossing"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        if let Fault::Jump(node, _) = fault {
+            self.jumped.insert(*node, now);
+        }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
@@ -58,7 +76,7 @@ impl Oracle for Crossing {
                 if opened.direction == Direction::Incoming {
                     nonces.reverse();
                 }
-                self.links.insert((node, opened.link.0), (*other, opened.direction, nonces));
+                self.links.insert((node, opened.link.0), (*other, opened.direction, nonces, now));
             }
             Observation::Closed { link, .. } => {
                 self.links.remove(&(node, *link));
@@ -68,23 +86,30 @@ impl Oracle for Crossing {
                 reason: CloseReason::Duplicate,
                 ..
             })) => {
-                let Some((other, direction, closed)) = self.links.get(&(node, link_id.0)).copied() else {
+                let Some((other, direction, closed, opened)) = self.links.get(&(node, link_id.0)).copied() else {
                     return Ok(());
                 };
                 let others =
                     self.links.iter().filter(|((at, id), link)| *at == node && *id != link_id.0 && link.0 == other);
-                let others: Vec<(Direction, Nonces)> = others.map(|(_, link)| (link.1, link.2)).collect();
+                let others: Vec<(Direction, Nonces, Instant)> =
+                    others.map(|(_, link)| (link.1, link.2, link.3)).collect();
                 // Two dials of one side did not cross: which of them is the newer one each side judges by itself.
-                let [(its_direction, kept)] = others[..] else { return Ok(()) };
+                let [(its_direction, kept, its_opened)] = others[..] else { return Ok(()) };
                 if its_direction == direction {
                     return Ok(());
                 }
                 let its = self.closed.get(&(other, node)).filter(|its| now - its.at <= AT_ONCE);
-                if its.is_some_and(|its| its.kept == closed && its.closed == kept) {
+                let has_jumped = self.jumped.get(&node).is_some_and(|at| *at >= opened.min(its_opened));
+                let apart = opened.since(its_opened).max(its_opened.since(opened));
+                let is_certain = !has_jumped && apart.abs_diff(SIMULTANEOUS) > DRIFT;
+                let have_crossed = is_certain.then_some(apart < SIMULTANEOUS);
+                let is_other = |its: &Closed| its.kept == closed && its.closed == kept;
+                let agree = |its: &Closed| have_crossed.is_some() && its.have_crossed == have_crossed;
+                if its.is_some_and(|its| is_other(its) && agree(its)) {
                     let other = name_of(other.0);
                     return Err(format!("closed one of two links with {other}, which has just closed the other one"));
                 }
-                self.closed.insert((node, other), Closed { at: now, closed, kept });
+                self.closed.insert((node, other), Closed { at: now, closed, kept, have_crossed });
             }
             _ => {}
         }
