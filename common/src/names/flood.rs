@@ -58,6 +58,7 @@ impl Floods {
     /// Lets a question in, or says why not
     pub(super) fn admit(&mut self, now: Instant, from: Address, question: &LookUp) -> Result<(), Ignored> {
         self.expire(now);
+        // Before it is charged for: that a question comes round by another way is not that neighbour's doing.
         if self.routes.contains_key(&question.query) && !mutant::is(Mutant::FloodPassesTwice) {
             return Err(Ignored::Duplicate);
         }
@@ -97,6 +98,7 @@ impl Floods {
 
     fn charge(&mut self, now: Instant, from: Address) -> Result<(), Ignored> {
         if !self.askers.contains_key(&from) && self.askers.len() >= ASKERS_MAX {
+            // Whoever has its whole allowance back is known no better than a newcomer.
             self.askers.retain(|_, asker| !asker.is_full(now));
             if self.askers.len() >= ASKERS_MAX {
                 return Err(Ignored::Overloaded);

@@ -125,6 +125,7 @@ impl Resolver {
             return;
         }
         self.home = reachable;
+        // Who was asking the supernode has nobody to ask now, or who asked anybody else has somebody better.
         let asking = |question: &Question| question.stage == Stage::AskingSupernode;
         let concerned = self.questions.iter().filter(|(_, question)| asking(question) != reachable);
         for subject in concerned.map(|(subject, _)| subject.clone()).collect::<Vec<_>>() {
@@ -149,6 +150,7 @@ impl Resolver {
             return self.resolved(subject, false, Ok(answer));
         }
         if let Some(question) = self.questions.get_mut(&subject) {
+            // One question serves all who ask, and the newest tables are the best to fall back on.
             question.local = local.or(question.local.take());
             return;
         }
@@ -235,6 +237,7 @@ impl Resolver {
     /// What is known without asking anybody
     fn known(&self, now: Instant, subject: &Subject, local: Option<&Local>) -> Option<Answer> {
         let recalled = self.recall(now, subject);
+        // While there is a supernode, only what it said a moment ago spares it the question.
         let is_fresh = |old: &Recalled| old.age < FRESH && !old.hearsay || mutant::is(Mutant::OldAnswerIsFresh);
         let usable = |old: &Recalled| !self.home || is_fresh(old);
         match local {
@@ -264,6 +267,7 @@ impl Resolver {
     }
 
     fn queue_flood(&mut self, now: Instant, subject: Subject, reason: &'static str) {
+        // A question to neighbours is work for hundreds of peers, so all of ours take turns.
         let turn = self.next_flood.max(now);
         if turn - now > FLOOD_WAIT_MAX {
             tracing::info!(?subject, reason = "too many names are being asked for near by", "name not found");
@@ -308,6 +312,7 @@ impl Resolver {
             Stage::WaitingToFlood => self.flood(now, subject),
             Stage::Flooding => {
                 tracing::info!(?subject, reason = "no neighbour near by knows it", "name not found");
+                // That nobody near by knows it is no proof: only a supernode can say that a name has no owner.
                 let is_final = mutant::is(Mutant::SilenceIsNotFound);
                 self.finish(subject, Err(if is_final { Status::NotFound } else { Status::Unavailable }));
             }
@@ -351,6 +356,7 @@ impl Resolver {
 
     fn pass_on(&mut self, now: Instant, from: Address, look_up: &LookUp, local: Option<Record>) -> Result<(), Ignored> {
         self.floods.admit(now, from, look_up)?;
+        // What was only overheard goes no farther, or a rumour would come back as if it were confirmed.
         let recalled = || self.recall(now, &look_up.subject).filter(|old| !old.hearsay).map(|old| old.record);
         if let Some(record) = local.or_else(recalled) {
             let found = Found { query: look_up.query, status: Status::Delivered, record: Some(record) };

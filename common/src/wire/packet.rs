@@ -142,6 +142,7 @@ impl<'a> PacketRef<'a> {
         let (ttl, flags, entries) = (head[24], head[26], usize::from(head[27]));
         let payload_len = usize::from(u16::from_le_bytes([head[28], head[29]]));
         let (_, trailer) = rest.split_at_checked(payload_len).ok_or(WireError::Malformed)?;
+        // Half an entry at the end is as malformed as a wrong count, so what is left over counts too.
         let (trailer, left_over) = trailer.as_chunks::<ENTRY_BYTES>();
         let well_formed = ttl <= TTL_MAX
             && flags & !(FLAG_CONGESTED | FLAG_TRACED) == 0
@@ -177,6 +178,7 @@ impl<'a> PacketRef<'a> {
             congested: false,
             traced: false,
         };
+        // It parsed before; a packet for nobody stands where a panic would be.
         Self::parse(bytes).unwrap_or(Self { header: EMPTY, bytes: &[], payload_end: 0 })
     }
 
@@ -244,6 +246,7 @@ pub fn emit_forwarded(packet: &PacketRef<'_>, edit: &Edit, out: &mut Vec<u8>) ->
     let spent = if mutant::is(Mutant::TtlNotDecremented) { 0 } else { 1 };
     let ttl = packet.header.ttl.checked_sub(spent).ok_or(WireError::Malformed)?;
     let start = out.len();
+    // Copied as it came and patched where it lies: to take it apart would cost a second copy of the payload.
     out.extend_from_slice(packet.bytes);
     if let Some(head) = out.get_mut(start..).and_then(|body| body.first_chunk_mut::<HEADER_BYTES>()) {
         head[24] = ttl;
@@ -255,6 +258,7 @@ pub fn emit_forwarded(packet: &PacketRef<'_>, edit: &Edit, out: &mut Vec<u8>) ->
     if let Some(who) = edit.give_back {
         let (trailer, _) = out.get_mut(start + packet.payload_end..).unwrap_or_default().as_chunks_mut();
         let on_the_way = entry_bytes(Mark::Way, who);
+        // From the end, since it is the last turn of a peer that gives the packet back.
         if let Some(entry) = trailer.iter_mut().rev().find(|entry| **entry == on_the_way) {
             *entry = entry_bytes(Mark::Tried, who);
         }
@@ -294,6 +298,7 @@ pub fn new_packet(header: &Header, payload: &[u8]) -> Result<Vec<u8>, WireError>
     if payload.len() > PAYLOAD_BYTES_MAX || header.ttl > TTL_MAX {
         return Err(WireError::TooLong);
     }
+    // With room for the entries of most ways, so that the packet need not move on its first hops.
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len() + 8 * ENTRY_BYTES);
     out.extend_from_slice(&header.destination.0.to_le_bytes());
     out.extend_from_slice(&header.source.0.to_le_bytes());

@@ -127,6 +127,7 @@ impl Outbox {
             match (send.target, answer) {
                 (None, Ok(target)) => self.on_found(now, id, target),
                 (None, Err(status)) => self.finish(now, &id, status, Reason::LookUp),
+                // What tables say has failed already: it is the supernode's word that is waited for.
                 (Some(_), _) if !fresh => {}
                 (Some(known), Ok(target)) => self.on_found_again(now, id, known, target),
                 (Some(_), Err(status)) => self.on_not_found_again(now, id, status),
@@ -288,7 +289,9 @@ impl Outbox {
     fn on_found_again(&mut self, now: Instant, id: MessageId, known: Target, target: Target) {
         let Some(send) = self.sends.get_mut(&id) else { return };
         self.waiting.remove(&(send.message.to.clone(), id));
+        // An answer out of tables names no key; the one that a supernode named before binds the reply further.
         send.target = Some(Target { key: target.key.or(known.key), ..target });
+        // If it is where it was, then what lies between is at fault.
         if target.address == known.address && !mutant::is(Mutant::NeverRelays) {
             return self.relay(now, id);
         }
@@ -312,6 +315,7 @@ impl Outbox {
         let Some(send) = self.sends.get_mut(&id) else { return };
         if send.is_exhausted() {
             return match trouble {
+                // The last transmission may be answered yet, until the deadline.
                 Trouble::Silence => {}
                 _ => self.finish(now, &id, Status::Unavailable, trouble.into()),
             };
@@ -397,6 +401,7 @@ impl Outbox {
         let send = self.sends.get_mut(&id)?;
         let target = send.target?;
         self.timers.set(send.next_wake(now), id);
+        // A reply to an older transmission still counts, the loss of its first hop no longer does.
         send.first_hop = None;
         send.relaying = None;
         if send.is_exhausted() {
@@ -415,6 +420,7 @@ impl Outbox {
         if send.message.to != from.name {
             return Err(Ignored::OtherName);
         }
+        // Where nobody has named a key the grant alone says whose reply this is.
         let key = send.target.and_then(|target| target.key);
         if key.is_some_and(|key| key != from.key) { Err(Ignored::OtherKey) } else { Ok(()) }
     }
