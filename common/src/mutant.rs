@@ -145,6 +145,8 @@ mutants! {
     FateTwice "fate-twice" = "the fate of a message is reported twice",
     CertaintyFeigned "certainty-feigned" = "a message that may have arrived ends as one that did not",
     OutboxUnbounded "outbox-unbounded" = "any number of messages may be under way",
+    BindingUnchecked "binding-unchecked" = "whoever shows a grant is believed to have its name still",
+    LastBindingForgotten "last-binding-forgotten" = "who was confirmed is unconfirmed while the directory is silent",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
     BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",

@@ -6,7 +6,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `messages` | sequence | id, sender's name and key, its address, time received, bytes |
+//! | `messages` | sequence | id, sender's name and key, its address, whether that is confirmed, time received, bytes |
 //! | `seen` | sequence | fingerprint of a message that was kept, read or not |
 //! | `names` | name | time saved, the directory's record |
 //! | `meta` | text | bytes; `format` is this table's version |
@@ -165,7 +165,7 @@ impl InboxFile {
                 if selection.from.as_ref().is_some_and(|from| from.as_str() != row.1) {
                     continue;
                 }
-                bytes += row.5.len();
+                bytes += row.6.len();
                 listed.push(stored(sequence.value(), row)?);
             }
             Ok(listed)

@@ -265,9 +265,9 @@ fn message_over_the_bound_ends_with_413_and_is_not_sent() {
 
 const INBOX: &str = r#"{"verb":"inbox","follow":false,"from":null}"#;
 const MESSAGES: &str = concat!(
-    r#"{"sequence":1,"id":"01010101010101010101010101010101","from":"bob","address":"0123456789abcdef","at":"2026-01-02T03:04:05Z","bytes":5,"text":"one\u001b"}"#,
+    r#"{"sequence":1,"id":"01010101010101010101010101010101","from":"bob","address":"0123456789abcdef","confirmed":true,"at":"2026-01-02T03:04:05Z","bytes":5,"text":"one\u001b"}"#,
     "\n",
-    r#"{"sequence":2,"id":"02020202020202020202020202020202","from":"carol","address":"0123456789abcdef","at":"2026-01-02T03:04:06Z","bytes":3,"text":"two"}"#,
+    r#"{"sequence":2,"id":"02020202020202020202020202020202","from":"carol","address":"0123456789abcdef","confirmed":true,"at":"2026-01-02T03:04:06Z","bytes":3,"text":"two"}"#,
     "\n",
     r#"{"done":true,"status":200,"messages":2}"#,
     "\n"

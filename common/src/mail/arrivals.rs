@@ -23,6 +23,13 @@ pub(super) struct Arrived {
     pub(super) origin: Origin,
 }
 
+impl Arrived {
+    /// Whether this is the same message of the same sender, however it came
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.from.key == other.from.key
+    }
+}
+
 /// Those that wait, each with the ticket that its answer will bear
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {

@@ -20,9 +20,11 @@
 //!
 //! Bounds: sends under way ([`IN_FLIGHT_MAX`]), messages that wait for the disk ([`STORING_MAX`]) or for a function
 //! ([`EVALUATING_MAX`]); one more is answered with 429. Fates that wait for names; one more is told without. Grants that
-//! were verified, and first hops of replies, are forgotten at their bounds.
+//! were verified, and first hops of replies, are forgotten at their bounds. Whether a
+//! sender still has its name is asked once a lease, and how many messages wait for the answer has a bound, too.
 
 mod arrivals;
+mod bindings;
 mod grants;
 mod inbox;
 mod lent;
@@ -30,6 +32,7 @@ mod outbox;
 mod output;
 mod packets;
 mod paths;
+mod receiving;
 mod replies;
 mod seen;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
+pub use self::bindings::{BINDINGS_MAX, CONFIRM_WAIT, CONFIRMED_FOR};
 pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
 pub use self::lent::{Lent, Origin};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
@@ -50,6 +54,7 @@ pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
 pub use self::traces::{Place, Stop, Trace};
 
 use self::arrivals::{Arrivals, Arrived};
+use self::bindings::Bindings;
 use self::grants::Grants;
 use self::outbox::{Outbox, Target};
 use self::packets::{Refusal, pack};
@@ -62,10 +67,10 @@ use crate::mutant::{self, Mutant};
 use crate::names::Answer;
 use crate::routing::neighbourhood::Neighbourhood;
 use crate::status::Status;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use crate::wire::bounded::{Bounded, Bytes};
 use crate::wire::content::{
-    Call, Choice, Content, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
+    Choice, Content, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
 };
 use crate::wire::grant::{Grant, GrantError, SignedGrant};
 use crate::wire::packet::{Header, Mark, PacketRef};
@@ -101,6 +106,7 @@ pub struct Mail {
     traces: Traces,
     paths: Paths,
     arrivals: Arrivals,
+    bindings: Bindings,
     replies: Replies,
     rng: ChaCha20Rng,
     outputs: VecDeque<MailOutput>,
@@ -117,6 +123,7 @@ impl Mail {
             traces: Traces::default(),
             paths: Paths::default(),
             arrivals: Arrivals::default(),
+            bindings: Bindings::default(),
             replies: Replies::default(),
             rng,
             outputs: VecDeque::new(),
@@ -188,6 +195,10 @@ impl Mail {
                 self.outputs.extend(self.paths.handle_named(*short, name).map(MailOutput::Done));
             }
             Subject::Name(name) => {
+                // An answer from memory, for somebody who sends, is not what a message waits for.
+                if fresh {
+                    self.bindings.handle_resolved(now, name, answer);
+                }
                 let target = answer.map(|answer| Target { address: answer.address, key: answer.key() });
                 self.outbox.handle_resolved(now, name, fresh, target);
             }
@@ -296,16 +307,18 @@ impl Mail {
     /// Sends again whatever was waited for long enough, and ends what has had its time; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now, self.is_home_up);
+        self.bindings.handle_timeout(now);
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.outbox.next_timeout()
+        earliest(self.outbox.next_timeout(), self.bindings.next_timeout())
     }
 
     /// The next thing to do; drain until `None` after every input, or after a few that came together
     pub fn poll_output<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>) -> Option<MailOutput> {
         loop {
+            self.keep_judged(now, lent);
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -405,25 +418,6 @@ impl Mail {
         }
     }
 
-    fn on_data<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, bytes: Bytes<DATA_BYTES_MAX>) {
-        let Grant { name: from, key, address, .. } = arrived.from.clone();
-        let bytes = if mutant::is(Mutant::BytesLost) { Bytes::default() } else { bytes };
-        let message = Arrival { id: arrived.id, from, key, address, bytes };
-        match self.arrivals.store(arrived) {
-            Ok(ticket) => self.outputs.push_back(MailOutput::Keep { ticket, message }),
-            Err(arrived) => self.reply(now, lent, &arrived, Status::SlowDown, "the receiver's disk is behind"),
-        }
-    }
-
-    fn on_call<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, call: Call) {
-        match self.arrivals.evaluate(arrived) {
-            Ok(ticket) => self.outputs.push_back(MailOutput::Evaluate { ticket, call }),
-            Err(arrived) => {
-                self.reply(now, lent, &arrived, Status::SlowDown, "too many calls wait at the receiver");
-            }
-        }
-    }
-
     fn reply<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: &Arrived, status: Status, reason: &str) {
         self.reply_with(now, lent, arrived, status, reason.as_bytes().to_vec().try_into().unwrap_or_default());
     }
@@ -473,7 +467,11 @@ impl Mail {
     /// Whether nothing waits for anything
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && self.arrivals.is_empty() && self.paths.is_empty() && self.traces.is_empty()
+        self.outbox.is_empty()
+            && self.arrivals.is_empty()
+            && self.bindings.is_empty()
+            && self.paths.is_empty()
+            && self.traces.is_empty()
     }
 }
 

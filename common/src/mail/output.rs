@@ -59,6 +59,8 @@ pub struct Arrival {
     pub key: Key,
     /// The sender's place now
     pub address: Address,
+    /// Whether the directory has confirmed that name, key and place belong together
+    pub confirmed: bool,
     pub bytes: Bytes<DATA_BYTES_MAX>,
 }
 

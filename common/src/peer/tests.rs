@@ -1,5 +1,6 @@
 //! Whole peers: what becomes of messages between them, and of what strangers send.
 
+mod bindings;
 mod members;
 mod removals;
 mod supernode;
@@ -162,7 +163,8 @@ fn message_is_relayed_both_ways_when_the_mesh_is_cut() {
     let home = world.home_link(B);
     let sent = &world.told(B).sent;
     assert!(matches!(sent.as_slice(), [(link, Frame::Relay(_))] if *link == home), "{sent:?}");
-    assert_eq!(world.look_ups, [B, B].map(|n| Subject::Name(name(n))), "for the message, and anew for the relay");
+    let asked = [B, B, A].map(|n| Subject::Name(name(n)));
+    assert_eq!(world.look_ups, asked, "for the message, anew for the relay, and whether the sender has its name");
     assert!(world.told(A).looked_up.is_empty(), "no user asked");
 }
 

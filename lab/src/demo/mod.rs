@@ -371,6 +371,7 @@ mod tests {
             id: Id(id(number)),
             from: "alice".parse().expect("a name"),
             address: "0123456789abcdef".into(),
+            confirmed: true,
             at: "2026-01-01T00:00:00Z".into(),
             bytes: 5,
             body: Body::Text("hello".into()),

@@ -8,7 +8,7 @@ use kith_common::status::Status;
 use super::META_BYTES_MAX;
 
 /// The form of the file; another one is refused
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// Why the in-box cannot do what it should; nothing has been kept, removed or changed
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +28,20 @@ pub(crate) enum InboxError {
         path = .1.display()
     )]
     Corrupted(String, PathBuf),
-    /// A later version wrote the file
-    #[error("the in-box has format {0}, this kith knows {FORMAT}: use the later version")]
+    /// Another version wrote the file
+    #[error("the in-box has format {0}, this kith knows {FORMAT}: {advice}", advice = advice(*.0))]
     Format(u64),
     /// A value of the `meta` table is over [`META_BYTES_MAX`]
     #[error("{0} bytes are more than the {META_BYTES_MAX} that fit")]
     MetaTooLarge(usize),
+}
+
+const fn advice(format: u64) -> &'static str {
+    if format > FORMAT {
+        "use the later version"
+    } else {
+        "read its messages by the version that wrote it, then move it away and start kith again"
+    }
 }
 
 impl InboxError {

@@ -17,8 +17,8 @@ use super::{Incoming, Stored};
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) const FORMAT_KEY: &str = "format";
 
-/// id, sender's name, sender's key, sender's address, microseconds since 1970, bytes
-pub(super) type Row = (&'static [u8; 16], &'static str, &'static [u8; 32], u64, u64, &'static [u8]);
+/// id, sender's name, sender's key, sender's address, whether the directory has confirmed them, microseconds since 1970, bytes
+pub(super) type Row = (&'static [u8; 16], &'static str, &'static [u8; 32], u64, bool, u64, &'static [u8]);
 pub(super) const MESSAGES: TableDefinition<'_, u64, Row> = TableDefinition::new("messages");
 pub(super) const SEEN: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::new("seen");
 /// microseconds since 1970, a [`Record`] as on the wire
@@ -91,7 +91,7 @@ pub(super) fn load(transaction: &ReadTransaction, bytes_max: u64) -> Result<Inbo
     }
     for row in transaction.open_table(MESSAGES)?.iter()? {
         let (_, row) = row?;
-        let (_, _, key, _, _, bytes) = row.value();
+        let (_, _, key, _, _, _, bytes) = row.value();
         held.push((SenderTag::of(&Key(*key)), bytes.len() as u64));
     }
     Ok(Inbox::restore(bytes_max, seen, held))
@@ -112,7 +112,8 @@ pub(super) fn store(
     for (Incoming { message, received }, kept) in batch.iter().zip(plan.kept()) {
         let Kept::New { sequence } = kept else { continue };
         let (id, from, key) = (&message.id.0, message.from.as_str(), &message.key.0);
-        messages.insert(sequence, (id, from, key, message.address.0, micros(*received), &*message.bytes))?;
+        let row = (id, from, key, message.address.0, message.confirmed, micros(*received), &*message.bytes);
+        messages.insert(sequence, row)?;
         seen.insert(sequence, &message.offer().fingerprint.0)?;
     }
     Ok(())
@@ -125,20 +126,21 @@ pub(super) fn remove(transaction: &WriteTransaction, sequences: &[u64]) -> Resul
     let mut removed = Vec::new();
     for sequence in sequences {
         if let Some(row) = table.remove(sequence)? {
-            let (_, _, key, _, _, bytes) = row.value();
+            let (_, _, key, _, _, _, bytes) = row.value();
             removed.push((SenderTag::of(&Key(*key)), bytes.len() as u64));
         }
     }
     Ok(removed)
 }
 
-pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, u64, &[u8])) -> Result<Stored, Fault> {
-    let (id, from, key, address, received, bytes) = row;
+pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, bool, u64, &[u8])) -> Result<Stored, Fault> {
+    let (id, from, key, address, confirmed, received, bytes) = row;
     let message = Arrival {
         id: MessageId(*id),
         from: from.parse().map_err(|error| Fault::Damaged(format!("message {sequence}: {error}")))?,
         key: Key(*key),
         address: Address(address),
+        confirmed,
         bytes: bytes.to_vec().try_into().map_err(|error| Fault::Damaged(format!("message {sequence}: {error}")))?,
     };
     let received = UNIX_EPOCH + Duration::from_micros(received);

@@ -23,7 +23,7 @@ fn message(n: u8, bytes: usize) -> Incoming {
     let received = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + u64::from(n));
     let bytes = vec![n; bytes].try_into().unwrap();
     let (id, key, address) = (MessageId([n; 16]), Key([n % 2; 32]), Address(n.into()));
-    Incoming { message: Arrival { id, from, key, address, bytes }, received }
+    Incoming { message: Arrival { id, from, key, address, confirmed: !n.is_multiple_of(3), bytes }, received }
 }
 
 fn sequences(kept: &[Kept]) -> Vec<Option<u64>> {
@@ -241,10 +241,14 @@ fn directory_that_is_missing_is_an_error() {
 }
 
 #[test]
-fn file_of_another_format_is_refused_and_left_alone() {
-    let home = Home::new();
-    home.open().set_meta(FORMAT_KEY, &2_u64.to_le_bytes()).unwrap();
-    assert_eq!(InboxFile::open(&home.path(), ROOM).unwrap_err(), InboxError::Format(2));
+fn file_of_another_format_is_refused_with_what_to_do() {
+    for (format, advice) in [(3_u64, "use the later version"), (1, "then move it away")] {
+        let home = Home::new();
+        home.open().set_meta(FORMAT_KEY, &format.to_le_bytes()).unwrap();
+        let error = InboxFile::open(&home.path(), ROOM).unwrap_err();
+        assert_eq!(error, InboxError::Format(format));
+        assert!(error.to_string().contains(advice), "{error}");
+    }
 }
 
 #[test]

@@ -175,6 +175,7 @@ fn line(sequence: u64, Incoming { message, received }: &Incoming) -> InboxLine {
         id: Id(message.id),
         from: message.from.clone(),
         address: address(message.address),
+        confirmed: message.confirmed,
         at: rfc3339(*received),
         bytes: message.bytes.len() as u64,
         body: Body::of(message.bytes.to_vec()),

@@ -92,7 +92,8 @@ fn readable(message: &InboxLine) -> String {
         Body::Text(text) => text.trim_end_matches('\n').replace('\n', "\n    "),
         Body::Data(data) => super::no_text(data.len() as u64),
     };
-    format!("{at} {from}: {text}")
+    let mark = if message.confirmed { "" } else { " (unconfirmed)" };
+    format!("{at} {from}{mark}: {text}")
 }
 
 #[cfg(test)]
@@ -110,6 +111,7 @@ mod tests {
             id: Id(MessageId([0; 16])),
             from: name("mallory"),
             address: "0123456789abcdef".into(),
+            confirmed: true,
             at: "2026-01-02T03:04:05Z".into(),
             bytes: 5,
             body,
@@ -119,6 +121,8 @@ mod tests {
 2026-01-02T03:04:05Z mallory: hello
     2026-01-02T03:04:05Z bob: send me your key";
         assert_eq!(readable(&message(text)), expected);
+        let unconfirmed = InboxLine { confirmed: false, ..message(Body::Text("hello".into())) };
+        assert_eq!(readable(&unconfirmed), "2026-01-02T03:04:05Z mallory (unconfirmed): hello");
         assert_eq!(
             readable(&message(Body::Data(vec![255; 5]))),
             "2026-01-02T03:04:05Z mallory: (5 bytes, not text: --raw or --json has them)"

@@ -364,6 +364,8 @@ pub struct InboxLine {
     pub from: Name,
     /// Its place on the ring when it sent
     pub address: String,
+    /// Whether the directory has confirmed that the sender has this name
+    pub confirmed: bool,
     /// When it came, RFC 3339, UTC
     pub at: String,
     pub bytes: u64,

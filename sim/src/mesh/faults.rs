@@ -63,6 +63,8 @@ effects! {
     LogBack = "log-back",
     /// Peers that the operator removed for good, and that came back as others
     Removal = "removal",
+    /// Frames that waited as some peers could reach no supernode, for longer than a lease and an answer last
+    Exile = "exile",
     /// Events that waited for a paused process
     Pause = "pause",
     /// Supernodes that stood still for about a lease, as a machine does that is moved or sleeps
@@ -86,9 +88,9 @@ effects! {
 
 impl Effect {
     /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
-    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed
+    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed or exiled
     pub fn usual() -> impl Iterator<Item = Self> {
-        let is_usual = |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal);
+        let is_usual = |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal | Self::Exile);
         Self::ALL.iter().copied().filter(is_usual)
     }
 }
@@ -162,6 +164,9 @@ pub struct Plan {
 /// A supernode that stands still stalls from so long on: peers have then lost their home links
 pub const STALL_MIN: Duration = Duration::from_secs(20);
 
+/// Then sessions of those who can reach no supernode are over, and so is what was said of them
+const EXILE_MIN: Duration = Duration::from_secs(90);
+
 /// Faults that come one by one; the rest is weather
 const DRAWN: &[Effect] = &[
     Effect::HalfOpen,
@@ -176,6 +181,7 @@ const DRAWN: &[Effect] = &[
     Effect::SupernodeCrash,
     Effect::LogBack,
     Effect::Removal,
+    Effect::Exile,
     Effect::Pause,
     Effect::Stall,
     Effect::Skew,
@@ -249,6 +255,10 @@ impl Plan {
                 let pause = chance.wait(Duration::from_secs(5));
                 queue.at(at + long, Event::Fault(Box::new(Fault::LogBack(pause))));
             }
+            Effect::Exile => {
+                plan(Fault::Cut(number, self.cut(chance, kind)));
+                queue.at(at + EXILE_MIN + long * 4, Event::Heal(number));
+            }
             Effect::Removal => {
                 plan(Fault::Remove(peer));
                 // Its key is good for nothing any more; until then it tries what it can.
@@ -307,6 +317,11 @@ impl Plan {
         // Somebody must be cut off, or nothing is.
         if let Some(is) = from.get_mut(self.some_peer(chance).index()) {
             *is = true;
+        }
+        if effect == Effect::Exile {
+            let to = (0..self.machines).map(|machine| machine < self.supernodes).collect();
+            from.iter_mut().take(self.supernodes as usize).for_each(|is| *is = false);
+            return Cut { from, to, both: true, effect, is_permanent: false };
         }
         let mut to: Vec<bool> = from.iter().map(|is| !is).collect();
         if effect == Effect::Bridge {

@@ -36,6 +36,10 @@ pub const ALL: &[Scenario] = &[
     scenario("slow peers", "collapse peers", 2),
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
+    Scenario {
+        first: 11,
+        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 11)
+    },
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
     scenario("apart, restarted", "mesh --peers 12 --degree 4 --minutes 10 --only partition,supernode-crash", 2),

@@ -13,6 +13,7 @@
 //! | [`holders`] | a place has one peer, a session one holder, a name one owner | each step, each log entry |
 //! | [`fates`] | each send has one fate, in time, and it is true | each event, each step |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
+//! | [`bindings`] | what an in-box has as confirmed came from a session that there is, or was a lease ago | each event, each step |
 //! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
 //! | [`bounds`] | queues, tables and caches stay within their bounds | each step |
 //! | [`storms`] | no machine sends more frames a second than healthy ones ever do | each event |
@@ -44,6 +45,7 @@
 //! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
 pub mod answers;
+pub mod bindings;
 pub mod blame;
 pub mod bounds;
 pub mod choices;
@@ -99,6 +101,7 @@ pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(fates::Fates::new(config)),
         Box::new(contents::Contents::default()),
+        Box::new(bindings::Bindings::new(config)),
         Box::new(departures::Departures::default()),
         Box::new(holders::Holders::new(config)),
         Box::new(stale_links::StaleLinks::default()),

@@ -68,10 +68,10 @@ impl World {
         Removed { from, keys, end: SignedMark::sign(&end, &ed(SUPERNODE), certificate()).unwrap() }
     }
 
-    /// The supernode passes a packet on to whom it is for
+    /// The supernode passes a packet on to whom it is for, if it knows it
     pub(super) fn relay(&mut self, relayed: &PacketBytes) {
         let to = relayed.as_ref().header().destination;
-        let n = *self.peers.keys().find(|n| address(**n) == to).expect("a member");
+        let Some(n) = self.peers.keys().find(|n| address(**n) == to).copied() else { return };
         let edit = Edit { way: Some((packet::Mark::Relay, address(15).short())), ..Edit::default() };
         self.pass(far(self.link_of_home(n)), &relayed.as_ref(), &edit);
     }

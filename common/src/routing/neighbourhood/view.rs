@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Neighbourhood;
-use super::link::{Link, RemoteTable};
+use super::link::{Link, RemoteTable, Standing};
 use super::neighbour::{Dial, Neighbour};
 use super::output::{LinkStatus, NeighbourStatus};
-use crate::id::{Address, Epoch, Name, ShortId};
+use crate::id::{Address, Epoch, Key, Name, ShortId};
 use crate::link::LinkId;
 use crate::routing::NeighbourView;
 use crate::wire::session::{Locations, Record};
@@ -119,6 +119,18 @@ impl Neighbourhood {
         let own = self.grant.iter().map(|grant| (grant.address, &grant.name));
         let mut known = own.chain(self.known());
         known.find(|(_, known)| *known == name).map(|(address, _)| (address, None))
+    }
+
+    /// Whether our table has this key under this name at this place; or, while there is no home that can be asked
+    /// (`is_cut`), a neighbour's has, which has no keys, but then no two peers have one place. A neighbour may itself be
+    /// without a home for long, and what guests say of themselves and of others does not count at all
+    pub(crate) fn confirms(&self, name: &Name, key: &Key, address: Address, is_cut: bool) -> bool {
+        if let Some(neighbour) = self.neighbours.get(&address) {
+            return neighbour.record.name == *name && neighbour.record.key == *key;
+        }
+        let tables = self.live.values().filter_map(|id| self.links.get(id)).filter(|_| is_cut);
+        let tables = tables.filter(|link| link.standing == Standing::Neighbour).filter_map(|link| link.table.as_ref());
+        tables.flat_map(RemoteTable::known).any(|(place, known)| place == address && known == name)
     }
 
     fn live_link(&self, address: Address) -> Option<&Link> {
