@@ -21,9 +21,11 @@ pub(crate) const RESERVE_BYTES: u64 = 256 * 1024;
 /// What must be free for a start to be taken for one on a disk with room: the largest thing that it writes, many times
 const PROBE_BYTES: u64 = 64 * 1024;
 
-/// Whether the system refused as the disk, or somebody's share of it, is full
+/// Whether the system refused as the disk, or somebody's share of it, is full, or a file as large as one can be there:
+/// what goes away when somebody makes room
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Makes a file, to be read and written by its owner alone
@@ -285,6 +287,13 @@ mod tests {
         fs::write(&path, "1234").unwrap();
         overwrite(&path, b"56").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"56");
+    }
+
+    #[test]
+    fn disk_quota_and_file_may_be_full_and_other_faults_are_none_of_that() {
+        // As Linux says it: no space, over the quota, too large a file; then an I/O error, and a disk that is read-only.
+        let is_full = [28, 122, 27, 5, 30].map(|code| is_full(&io::Error::from_raw_os_error(code)));
+        assert_eq!(is_full, [true, true, true, false, false]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kith_common::mail::NotStored;
 use kith_common::status::Status;
+use kith_runtime::files;
 
 use super::META_BYTES_MAX;
 
@@ -60,12 +61,12 @@ impl InboxError {
 
     /// The error for one of redb's, about the file at `path`
     pub(super) fn of(error: redb::Error, path: &Path) -> Self {
-        use std::io::ErrorKind::{FileTooLarge, InvalidData, QuotaExceeded, StorageFull, UnexpectedEof};
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
         let damaged = |text: String| InboxError::Corrupted(text, path.to_owned());
         match error {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => InboxError::Locked(path.to_owned()),
+            redb::Error::Io(error) if files::is_full(&error) => InboxError::DiskFull,
             redb::Error::Io(error) => match error.kind() {
-                StorageFull | QuotaExceeded | FileTooLarge => InboxError::DiskFull,
                 InvalidData | UnexpectedEof => damaged(error.to_string()),
                 _ => InboxError::Io(error.to_string()),
             },

@@ -340,13 +340,13 @@ fn damaged(what: impl Into<String>) -> Fault {
 
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Self {
-        use io::ErrorKind::{InvalidData, QuotaExceeded, StorageFull, UnexpectedEof};
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::Locked,
             redb::Error::PreviousIo => Self::Stopped,
             redb::Error::Corrupted(what) => Self::Damaged(what),
             redb::Error::UpgradeRequired(version) => Self::Version(format!("redb's file format {version}")),
-            redb::Error::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Self::Full,
+            redb::Error::Io(error) if files::is_full(&error) => Self::Full,
             redb::Error::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof) => damaged(error.to_string()),
             other => Self::Io(Box::new(other)),
         }
