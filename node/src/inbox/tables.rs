@@ -119,7 +119,6 @@ pub(super) fn store(
     Ok(())
 }
 
-/// Removes the messages that are there; how many those were, and their bytes with their overheads
 /// Removes messages; of each that was there, whose it was and how long
 pub(super) fn remove(transaction: &WriteTransaction, sequences: &[u64]) -> Result<Vec<(SenderTag, u64)>, Fault> {
     let mut table = transaction.open_table(MESSAGES)?;
