@@ -182,6 +182,26 @@ fn secret_is_read_from_a_file_beside_the_configuration() {
 }
 
 #[test]
+fn file_that_is_too_long_is_refused_and_never_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, secret) = (directory.path().join("node.toml"), directory.path().join("secret"));
+    let load = || DaemonConfig::load(home(), Settings::default(), Some(&path)).map_err(|error| error.to_string());
+    let settings = "supernodes = [\"a\"]\nsecret_file = \"secret\"\n";
+    // Of two bytes a character, so that a cut is in the middle of one.
+    let comment = |bytes: usize| format!("{settings}# {}\n", "ü".repeat((bytes - settings.len()) / 2));
+    fs::write(&secret, "open sesame\n").unwrap();
+    fs::write(&path, comment(1024 * 1024 - 9)).unwrap();
+    load().unwrap();
+    fs::write(&path, format!("{}links_max = 8", comment(1024 * 1024))).unwrap();
+    let error = load().unwrap_err();
+    assert_eq!(error, format!("cannot read {}: it has more than 1048576 bytes", path.display()));
+    fs::write(&path, settings).unwrap();
+    fs::write(&secret, format!("open sesame{}more", "\n".repeat(4096))).unwrap();
+    let error = load().unwrap_err();
+    assert!(error.starts_with(&format!("cannot read {}: it has more than ", secret.display())), "{error}");
+}
+
+#[test]
 fn secret_and_secret_file_together_are_refused() {
     assert!(decided("supernodes = [\"a\"]\nsecret = \"x\"\nsecret_file = \"y\"").is_err());
 }

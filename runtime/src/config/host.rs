@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kith_common::session;
 
+use super::layer::read_text;
 use super::value::{Secret, SecretError, Within};
 use super::{ConfigError, number, text, undecided};
 use crate::home::Home;
@@ -112,8 +113,7 @@ pub struct HostConfig {
 
 /// The secret in a file, which ends with a new line or not
 fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
-    let text = std::fs::File::open(path)
-        .and_then(|file| std::io::read_to_string(std::io::Read::take(file, 2 * Secret::BYTES_MAX as u64)))
+    let text = read_text(path, 2 * Secret::BYTES_MAX as u64)
         .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
     text.parse().map_err(|fault: SecretError| undecided("secret_file", format!("{}: {fault}", path.display())))
 }

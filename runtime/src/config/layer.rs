@@ -150,15 +150,26 @@ impl Source {
 /// [`ConfigError`] for a file that cannot be read, an unknown key or a bad value, with file and line.
 pub fn load<T: Layer>(flags: T, source: &Source) -> Result<T, ConfigError> {
     let (Source::Required(path) | Source::Optional(path)) = source;
-    let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
-    match (read, source) {
-        (Ok(_), _) => {}
+    let text = match (read_text(path, FILE_BYTES_MAX), source) {
+        (Ok(text), _) => text,
         (Err(error), Source::Optional(_)) if error.kind() == io::ErrorKind::NotFound => return Ok(flags),
         (Err(error), _) => return Err(ConfigError::Read { path: path.clone(), error }),
-    }
+    };
     let file: T = parse(path, &text)?;
     Ok(flags.over(file.resolved(path.parent().unwrap_or(Path::new("")))))
+}
+
+/// All that is in a file, which has `max` bytes at most
+///
+/// # Errors
+/// [`io::Error`], also for a longer file: a part of it says something else than the whole.
+pub(super) fn read_text(path: &Path, max: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The settings in a file's text
