@@ -129,11 +129,20 @@ impl Body {
     /// As hexadecimal digits where those are fewer: JSON writes a control character as `\u001b`
     pub fn compact(self) -> Self {
         match self {
-            Self::Text(text) if text.chars().filter(|c| c.is_control()).count() * 6 > text.len() => {
+            Self::Text(text) if text.bytes().map(escape_bytes).sum::<usize>() > text.len() => {
                 Self::Data(text.into_bytes())
             }
             body => body,
         }
+    }
+}
+
+/// How many characters more than itself JSON writes for a byte of a text
+const fn escape_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
     }
 }
 

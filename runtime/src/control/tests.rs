@@ -64,6 +64,19 @@ fn body_of_control_characters_is_sent_as_digits() {
     let long = Body::of(vec![1; 56 * 1024]).compact();
     assert!(json(&Request::Send { name: name("bob"), body: long }).len() < REQUEST_BYTES_MAX);
     assert_eq!(Body::of(b"two\nlines, three".to_vec()).compact(), Body::Text("two\nlines, three".into()));
+    assert_eq!(Body::of(b"a\nb\nc\n".to_vec()).compact(), Body::Text("a\nb\nc\n".into()), "short lines stay readable");
+    let fewer = |text: &str| {
+        let (text, data) = (Body::Text(text.into()), Body::Data(text.into()));
+        let len = |body: &Body| serde_json::to_string(body).unwrap().len();
+        if len(&data) < len(&text) { data } else { text }
+    };
+    // Of every character that JSON may write differently, more and more among letters.
+    for c in (0..0x100).filter_map(char::from_u32) {
+        for count in 0..5 {
+            let text: String = "ab".chars().chain(std::iter::repeat_n(c, count)).collect();
+            assert_eq!(Body::Text(text.clone()).compact(), fewer(&text), "{text:?}");
+        }
+    }
     assert_eq!(Body::of(vec![255]), Body::Data(vec![255]));
 }
 
