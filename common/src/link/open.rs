@@ -250,7 +250,8 @@ impl Link {
         if self.is_ending() {
             return Err(SendError::Ending);
         }
-        // Before the packet is queued: the mark travels in its header, and the receiver tells the source to slow down.
+        // Before the packet is queued: the mark travels in its header to the receiver. Nobody acts on it yet: connections
+        // from end to end, which will slow down by it, are still to come.
         edit.congested |= self.queue.is_congested();
         self.queue.push_forwarded(packet, edit, chunks).map_err(|error| match error {
             PushError::Full => SendError::Full(packet.header().class.priority()),
