@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kith_common::lift::{DEGREE_MAX, DEGREE_MIN, is_degree};
+
 use crate::error::LabError;
 use crate::output;
 use crate::state::PROCESSES_MAX;
@@ -61,8 +63,8 @@ impl Options {
         if self.supernodes + self.peers > PROCESSES_MAX {
             return refuse(format!("a lab has at most {PROCESSES_MAX} processes"));
         }
-        if self.degree < 4 || self.degree % 2 == 1 {
-            return refuse(format!("the degree is even and at least 4, not {}", self.degree));
+        if !is_degree(self.degree) {
+            return refuse(format!("the degree is even, {DEGREE_MIN} to {DEGREE_MAX}, not {}", self.degree));
         }
         Ok(())
     }
@@ -81,6 +83,23 @@ impl Progress {
     pub fn say(self, text: &str) {
         if self == Self::Lines {
             output::note(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn degree_that_no_supernode_takes_is_refused_before_anything_is_made() {
+        let check = |degree| Options { degree, ..Options::new("lab", "kith-lab") }.check().map_err(|e| e.to_string());
+        for degree in [4, 16, 40] {
+            assert_eq!(check(degree), Ok(()));
+        }
+        for degree in [0, 2, 5, 41, 42, 255] {
+            let error = check(degree).unwrap_err();
+            assert!(error.contains(&format!("the degree is even, 4 to 40, not {degree}")), "{error}");
         }
     }
 }
