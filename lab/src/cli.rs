@@ -21,7 +21,7 @@ use crate::process::Condition;
 use crate::role::{self, Role};
 use crate::soak::{self, SoakOptions};
 use crate::state::Process;
-use crate::{draw, output, programs, watch};
+use crate::{draw, output, programs, threads, watch};
 
 /// The time that `start NAME` has until all peers hold their links
 const SETTLED_LIMIT: Duration = Duration::from_secs(30);
@@ -359,10 +359,7 @@ fn exec(lab: &Lab, name: &str, verb: Vec<OsString>) -> Result<ExitCode, LabError
 }
 
 fn kill(lab: &Lab, names: &[String]) -> Result<ExitCode, LabError> {
-    std::thread::scope(|scope| {
-        let kills: Vec<_> = names.iter().map(|name| scope.spawn(|| lab.kill(name))).collect();
-        kills.into_iter().filter_map(|kill| kill.join().ok()).collect::<Result<(), LabError>>()
-    })?;
+    threads::each(names, |name| lab.kill(name)).into_iter().collect::<Result<(), LabError>>()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use kith_runtime::control::peer::{LinkState, Neighbour, NeighboursAnswer, Status
 
 use crate::demo::Step;
 use crate::fate::Fate;
-use crate::output;
+use crate::{output, threads};
 
 /// The peers of the file that have names
 const PEERS: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
@@ -281,11 +281,8 @@ impl Project {
     fn settle(&self, what: &str, peers: &[&str]) -> Result<Duration, ComposeError> {
         self.wait(what, SETTLED_LIMIT, || {
             // One thread each: the engine takes a while to start a program in a container.
-            let links = thread::scope(|scope| {
-                let asked: Vec<_> = peers.iter().map(|peer| scope.spawn(|| (*peer, self.all_links(peer)))).collect();
-                asked.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
-            });
-            for (peer, links) in links {
+            let links = threads::each(peers, |peer| self.all_links(peer));
+            for (peer, links) in peers.iter().zip(links) {
                 let links = links?.neighbours;
                 let known = |name: &str| peers.contains(&name);
                 let wrong = |link: &&Neighbour| link.state != LinkState::Up || !known(link.name.as_str());

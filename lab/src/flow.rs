@@ -1,5 +1,6 @@
 //! A steady flow of messages from one peer to another, and what became of each.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,11 +74,8 @@ impl Flow {
     /// Stops sending and waits until every message has a fate
     pub fn stop(self) -> Vec<Sent> {
         self.running.store(false, Ordering::Relaxed);
-        let threads = self.sender.join().unwrap_or_default();
-        for thread in threads {
-            // A thread that panicked has sent no fate: its message is missing from the count of fates.
-            let _ = thread.join();
-        }
+        let threads = self.sender.join().unwrap_or_else(|panic| resume_unwind(panic));
+        threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         self.sent.try_iter().collect()
     }
 

@@ -31,6 +31,7 @@ pub mod programs;
 pub mod role;
 pub mod soak;
 pub mod state;
+mod threads;
 pub mod verify;
 mod watch;
 

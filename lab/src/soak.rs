@@ -7,7 +7,7 @@ use crate::mesh::Lab;
 use crate::options::{Options, Progress};
 use crate::output;
 use crate::role::Role;
-use crate::verify;
+use crate::{threads, verify};
 
 /// By then every pair of survivors delivers, and nobody shows a dead link
 pub const HEALED_LIMIT: Duration = Duration::from_secs(3);
@@ -56,10 +56,7 @@ impl Outcome {
 pub fn kill_at_once(lab: &Lab, victims: &[&str]) -> Result<Outcome, LabError> {
     let start = Instant::now();
     // One thread each: `kill` waits for the process to be gone, and they have to go together.
-    std::thread::scope(|scope| {
-        let kills: Vec<_> = victims.iter().map(|victim| scope.spawn(|| lab.kill(victim))).collect();
-        kills.into_iter().filter_map(|kill| kill.join().ok()).collect::<Result<(), LabError>>()
-    })?;
+    threads::each(victims, |victim| lab.kill(victim)).into_iter().collect::<Result<(), LabError>>()?;
     let survivors: Vec<String> = lab.running(Role::Peer)?.into_iter().map(|peer| peer.name).collect();
     let delivered = verify::pairs_deliver(lab, &survivors, start, HEALED_LIMIT);
     let healed = verify::no_dead_links(lab, start, HEALED_LIMIT);
