@@ -9,6 +9,7 @@ use std::time::Duration;
 use kith_common::id::{Name, NetworkId};
 use kith_common::invite::{Invitation, Token};
 use kith_common::link::limits::{Deadlines, Limits, STEP_MAX};
+use kith_common::names::REMEMBER;
 use kith_common::wire::session::{LOCATIONS_MAX, Location, NEIGHBOURS_MAX};
 use kith_runtime::config::{
     ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, text,
@@ -103,7 +104,7 @@ impl Settings {
             dial_timeout_ms: Some(Within::clamped(dial.as_millis() as u64)),
             handshake_timeout_ms: Some(Within::clamped(handshake.as_millis() as u64)),
             hello_timeout_ms: Some(Within::clamped(hello.as_millis() as u64)),
-            lookup_remembered_s: Some(Within::clamped(24 * 3600)),
+            lookup_remembered_s: Some(Within::clamped(REMEMBER.as_secs())),
             host: HostSettings::defaults(),
             ..Self::default()
         }

@@ -70,7 +70,6 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         joined.keep(config.host.home.path()).map_err(PeerError::Invite)?;
     }
     let remembered = inbox.names(SystemTime::now())?;
-    let remembered = remembered.into_iter().filter(|(_, age)| *age < config.lookup_remembered);
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
     let link = link_config(&config, hello, start.clock, start.rng.next_u64());
@@ -85,7 +84,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         listening: listening(listen.addresses()),
     };
     let Start { clock, identity, boot, rng } = start;
-    let peer = PeerConfig { session, neighbourhood: Default::default(), boot };
+    let peer = PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered };
     let driver = Driver::new(Parts {
         peer: Peer::new(clock.now(), peer, identity, rng, remembered),
         functions: functions(&config, clock, links.clone()),

@@ -9,11 +9,13 @@ use crate::wire::session::Record;
 
 /// Records that are remembered; at the bound the one that would expire first is forgotten. About 2 MiB at most
 pub const RECORDS_MAX: usize = 4_096;
-/// How long a supernode's word is remembered: sends go on for a day without supernodes
+/// How long a supernode's word is remembered unless it is configured: sends go on for a day without supernodes
 pub const REMEMBER: Duration = Duration::from_secs(24 * 3600);
-/// How long a flood's answer is remembered: nobody vouches for it, and asking again costs every neighbour something
+/// How long a flood's answer is remembered at most: nobody vouches for it, and asking again costs every neighbour
+/// something
 pub const REMEMBER_HEARSAY: Duration = Duration::from_secs(60);
-/// An unchanged record is written to disk this often at most; so much of its 24 hours may be lost by a restart
+/// An unchanged record is written to disk this often at most, or 24 times while it is remembered where that is sooner; so
+/// much of its time may be lost by a restart
 pub const WRITE_EVERY: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ struct Entry {
     record: Record,
     expires: Instant,
     written: Option<Instant>,
+    /// From when it was learnt until it expires
+    lifetime: Duration,
 }
 
 impl Entry {
@@ -37,9 +41,12 @@ impl Entry {
     }
 
     fn recall(&self, now: Instant) -> Option<Recalled> {
-        let lifetime = if self.is_hearsay() { REMEMBER_HEARSAY } else { REMEMBER };
-        let age = lifetime.saturating_sub(self.expires - now);
-        (self.expires > now).then(|| Recalled { record: self.record.clone(), age, hearsay: self.is_hearsay() })
+        let hearsay = self.is_hearsay();
+        (self.expires > now).then(|| Recalled { record: self.record.clone(), age: self.age(now), hearsay })
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        self.lifetime.saturating_sub(self.expires - now)
     }
 }
 
@@ -50,13 +57,19 @@ pub(super) struct Written {
     pub(super) erase: Vec<Name>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Memory {
+    /// How long a supernode's word is remembered; none: nothing is
+    remember: Duration,
     entries: BTreeMap<Name, Entry>,
     by_expiry: BTreeSet<(Instant, Name)>,
 }
 
 impl Memory {
+    pub(super) const fn new(remember: Duration) -> Self {
+        Self { remember, entries: BTreeMap::new(), by_expiry: BTreeSet::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -73,32 +86,38 @@ impl Memory {
     /// What is worth keeping on disk, with its age
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&Record, Duration)> {
         let kept = self.entries.values().filter(move |entry| !entry.is_hearsay() && entry.expires > now);
-        kept.map(move |entry| (&entry.record, REMEMBER.saturating_sub(entry.expires - now)))
+        kept.map(move |entry| (&entry.record, entry.age(now)))
     }
 
-    /// Takes a record back from disk
-    pub(super) fn restore(&mut self, now: Instant, record: Record, age: Duration) {
-        if age < REMEMBER {
-            let expires = now + (REMEMBER - age);
-            self.insert(now, Entry { record, expires, written: Some(now) });
+    /// Takes a record back from disk, or says that it must go there, too, as it is too old
+    pub(super) fn restore(&mut self, now: Instant, record: Record, age: Duration) -> Written {
+        if age >= self.remember {
+            return Written { save: None, erase: vec![record.name] };
         }
+        let (lifetime, expires) = (self.remember, now + (self.remember - age));
+        Written { save: None, erase: self.insert(now, Entry { record, expires, written: Some(now), lifetime }) }
     }
 
     /// Remembers what a supernode said
     pub(super) fn learn(&mut self, now: Instant, record: &Record) -> Written {
         let written = self.entries.get(&record.name).filter(|known| known.record == *record).and_then(|k| k.written);
-        let written = written.filter(|at| now - *at < WRITE_EVERY);
-        let entry = Entry { record: record.clone(), expires: now + REMEMBER, written: written.or(Some(now)) };
+        if self.remember.is_zero() {
+            return Written::default();
+        }
+        let written = written.filter(|at| now - *at < WRITE_EVERY.min(self.remember / 24));
+        let (lifetime, expires) = (self.remember, now + self.remember);
+        let entry = Entry { record: record.clone(), expires, written: written.or(Some(now)), lifetime };
         let save = written.is_none().then(|| record.clone());
         Written { save, erase: self.insert(now, entry) }
     }
 
     /// Remembers a flood's answer, unless a supernode's is known
     pub(super) fn overhear(&mut self, now: Instant, record: &Record) -> Written {
-        if self.recall(now, &record.name).is_some_and(|known| !known.hearsay) {
+        let lifetime = REMEMBER_HEARSAY.min(self.remember);
+        if lifetime.is_zero() || self.recall(now, &record.name).is_some_and(|known| !known.hearsay) {
             return Written::default();
         }
-        let entry = Entry { record: record.clone(), expires: now + REMEMBER_HEARSAY, written: None };
+        let entry = Entry { record: record.clone(), expires: now + lifetime, written: None, lifetime };
         Written { save: None, erase: self.insert(now, entry) }
     }
 

@@ -7,7 +7,7 @@
 //! | without one, or when it does not answer | 1st | 2nd, marked stale | – | 3rd | 503 |
 //!
 //! "Tables" is what the asker knows from its own table and its neighbours', handed in with the question. What a
-//! supernode says is remembered for a day, on disk too; that it knows nobody is passed on and never remembered. What a
+//! supernode says is remembered, usually for a day, on disk too; that it knows nobody is passed on and never remembered. What a
 //! flood says is hearsay: nobody signed it, so no key is taken from it ([`Answer::key`]).
 //!
 //! Questions with the same subject are one question; its answer is for all who asked.
@@ -83,11 +83,13 @@ enum Stage {
 
 impl Resolver {
     /// Knows nobody; `seed` makes the ids of its questions, which nobody should guess
-    pub fn new(seed: u64) -> Self {
+    ///
+    /// What a supernode says is remembered for as long as `remember`, usually [`REMEMBER`]; zero: nothing ever is.
+    pub fn new(seed: u64, remember: Duration) -> Self {
         Self {
             rng: ChaCha20Rng::seed_from_u64(seed),
             home: false,
-            memory: Memory::default(),
+            memory: Memory::new(remember),
             floods: Floods::default(),
             questions: BTreeMap::new(),
             queries: BTreeMap::new(),
@@ -98,10 +100,11 @@ impl Resolver {
         }
     }
 
-    /// Takes back what was on disk, each record with its age; what is older than [`REMEMBER`] is left out
+    /// Takes back what was on disk, each record with its age; what is too old to be remembered is erased there
     pub fn restore(&mut self, now: Instant, records: impl IntoIterator<Item = (Record, Duration)>) {
         for (record, age) in records {
-            self.memory.restore(now, record, age);
+            let written = self.memory.restore(now, record, age);
+            self.write(written);
         }
     }
 

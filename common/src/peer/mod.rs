@@ -67,6 +67,9 @@ pub struct PeerConfig {
     pub neighbourhood: NeighbourhoodConfig,
     /// How often it has started, this time included
     pub boot: u64,
+    /// How long what a supernode said of a name is remembered, usually [`REMEMBER`](crate::names::REMEMBER); zero: not at
+    /// all
+    pub remember: Duration,
 }
 
 /// The link to the supernode
@@ -105,8 +108,8 @@ impl<S: Signer> Peer<S> {
         mut rng: ChaCha20Rng,
         remembered: impl IntoIterator<Item = (Record, Duration)>,
     ) -> Self {
-        let PeerConfig { session, neighbourhood, boot } = config;
-        let mut names = Resolver::new(rng.next_u64());
+        let PeerConfig { session, neighbourhood, boot, remember } = config;
+        let mut names = Resolver::new(rng.next_u64(), remember);
         names.restore(now, remembered);
         Self {
             session: Membership::new(session, rng.next_u64(), now),

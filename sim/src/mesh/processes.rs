@@ -9,6 +9,7 @@ use kith_common::link::HelloTemplate;
 use kith_common::link::places::Places;
 use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
+use kith_common::names::REMEMBER;
 use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
@@ -101,7 +102,7 @@ impl World {
             external: Locations::default(),
             listening,
         };
-        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot };
+        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };

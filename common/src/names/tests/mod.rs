@@ -64,7 +64,11 @@ struct One {
 
 impl One {
     fn homeless() -> Self {
-        Self { resolver: Resolver::new(1), now: at(0), query: 0 }
+        Self::who_remembers(REMEMBER)
+    }
+
+    fn who_remembers(remember: Duration) -> Self {
+        Self { resolver: Resolver::new(1, remember), now: at(0), query: 0 }
     }
 
     fn at_home() -> Self {
@@ -298,7 +302,35 @@ fn memory_comes_back_from_disk_with_its_age() {
     names.sort();
     let tick = Duration::from_millis(1);
     assert_eq!(names, [("carol".to_owned(), tick), ("heidi".to_owned(), hours(23) + tick)]);
+    assert_eq!(one.told(), ["erase bob"], "or its place on disk would be taken for ever");
     assert_eq!(one.ask(heidi(), false, None), ["heidi at 7 by Memory, stale"]);
+}
+
+#[test]
+fn memory_lasts_as_long_as_it_is_set_to_and_is_written_in_time() {
+    for seconds in [60, 7 * 24 * 3600] {
+        let mut one = One::who_remembers(Duration::from_secs(seconds));
+        one.resolver.handle_record(at(0), &record("heidi", 7));
+        assert_eq!(one.told(), ["save heidi"]);
+        one.resolver.handle_record(at(2_499), &record("heidi", 7));
+        assert!(one.told().is_empty());
+        one.resolver.handle_record(at(2_500), &record("heidi", 7));
+        assert_eq!(one.told(), if seconds == 60 { vec!["save heidi"] } else { Vec::new() });
+        one.now = at(2_500 + seconds * 1_000 - 1);
+        assert_eq!(one.ask(heidi(), false, None), ["heidi at 7 by Memory, stale"], "{seconds} s");
+        one.now = at(2_500 + seconds * 1_000);
+        assert_ne!(one.ask(heidi(), false, None), ["heidi at 7 by Memory, stale"], "{seconds} s");
+    }
+}
+
+#[test]
+fn memory_of_no_time_keeps_nothing_here_or_on_disk() {
+    let mut one = One::who_remembers(Duration::ZERO);
+    one.resolver.restore(at(0), [(record("heidi", 7), Duration::ZERO)]);
+    assert_eq!(one.told(), ["erase heidi"]);
+    one.resolver.handle_home(at(0), true);
+    one.learn();
+    assert_eq!((one.resolver.len(), one.ask(heidi(), false, None)), (0, vec!["ask".to_owned()]));
 }
 
 #[test]

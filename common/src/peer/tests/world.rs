@@ -12,7 +12,7 @@ use super::wires::Wires;
 use crate::id::Address;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
-use crate::names::Answer;
+use crate::names::{Answer, REMEMBER};
 use crate::removed::RemovedKeys;
 use crate::routing::forward::{Allowance, Forwarder};
 use crate::session::listening;
@@ -411,7 +411,7 @@ impl Node {
             external: Default::default(),
             listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         };
-        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1 };
+        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1, remember: REMEMBER };
         let rng = ChaCha20Rng::from_seed([n; 32]);
         let mut forwarder = Forwarder::new();
         PAYLOADS.into_iter().for_each(|kind| forwarder.register(kind));
