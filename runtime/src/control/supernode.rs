@@ -72,6 +72,8 @@ pub struct StatusAnswer {
     pub serial: u64,
     /// The serial of the supernode that leads the log; none if nobody does
     pub leader: Option<u64>,
+    /// Why nobody can log in: the status is 503 then
+    pub reason: Option<String>,
     /// Names that have an owner
     pub names: u64,
     /// Peers that are logged in

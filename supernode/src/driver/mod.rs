@@ -24,7 +24,7 @@ use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle, Stopped};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
-use self::journal::{Journal, Told};
+use self::journal::{Journal, News, Told};
 use self::listing::Listing;
 use self::requests::Asker;
 use crate::store::{Store, StoreError};
@@ -62,6 +62,10 @@ pub(crate) struct Driver {
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     listing: Listing,
+    /// Why the log cannot be written at present
+    log_fault: Option<String>,
+    /// Whether the log's thread looks if that is still so
+    is_trying: bool,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -107,6 +111,8 @@ impl Driver {
             askers: BTreeMap::new(),
             next_ticket: 0,
             listing: Listing::new(),
+            log_fault: None,
+            is_trying: false,
             fatal: None,
         };
         Ok((driver, told))
@@ -142,9 +148,11 @@ impl Driver {
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
                     self.tell_how_to_join();
                 }
-                events = told.recv() => {
-                    let Some(events) = events else { return Err(DriverError::LogEnded) };
-                    for event in events? {
+                news = told.recv() => {
+                    let Some(news) = news else { return Err(DriverError::LogEnded) };
+                    let News { events, fault } = news?;
+                    (self.log_fault, self.is_trying) = (fault, false);
+                    for event in events {
                         self.core.handle_log(clock.now(), event);
                     }
                 }

@@ -20,7 +20,7 @@ use super::Driver;
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
         match request {
-            Request::Status => reply.finish(Status::Delivered, &self.status()),
+            Request::Status => self.tell_status(reply),
             Request::Peers => self.listing.list_peers(reply),
             Request::Lookup { name } => self.look_up(&name, reply),
             Request::Ring => self.listing.list_ring(self.core.directory().epoch().index, reply),
@@ -36,6 +36,22 @@ impl Driver {
         }
     }
 
+    /// Without a log nobody can log in: that is no health, whatever else goes on
+    fn tell_status(&mut self, reply: Reply) {
+        let status = self.status();
+        // Nobody may be about to log in, so the question is what finds the disk with room again.
+        if self.log_fault.is_some() && !std::mem::replace(&mut self.is_trying, true) {
+            self.journal.try_disk();
+        }
+        reply.finish(if status.reason.is_none() { Status::Delivered } else { Status::Unavailable }, &status);
+    }
+
+    /// Why it can do only a part of what it is for
+    fn trouble(&self) -> Option<String> {
+        let fault = self.log_fault.as_ref().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
+        fault.or_else(|| self.core.leader().is_none().then(|| "logins wait, as nobody leads the log".to_owned()))
+    }
+
     fn status(&self) -> StatusAnswer {
         let directory = self.core.directory();
         StatusAnswer {
@@ -49,6 +65,7 @@ impl Driver {
             log_index: directory.applied(),
             serial: self.id.0,
             leader: self.core.leader().map(|leader| leader.0),
+            reason: self.trouble(),
             names: directory.accounts().len() as u64,
             members: directory.members().len() as u64,
             suspects: directory.suspects().count() as u64,

@@ -16,7 +16,7 @@
 //! fails, too, and the supernode must end; the next start finds all that was acknowledged, and perhaps that batch.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::ops::Range;
@@ -190,6 +190,18 @@ impl Store {
             store.last += found.len() as u64;
             store.db = Some(db);
             Ok(found)
+        })
+    }
+
+    /// Writes what is there already, to see whether the disk takes anything
+    ///
+    /// # Errors
+    /// [`StoreError`] as for [`Self::append`]; the log is as it was.
+    pub(crate) fn touch(&mut self) -> Result<(), StoreError> {
+        self.guard(|store| {
+            let transaction = write(store.db()?)?;
+            transaction.open_table(META)?.insert("format", FORMAT)?;
+            Ok(transaction.commit()?)
         })
     }
 

@@ -239,13 +239,15 @@ fn flipped_bits_are_an_error_or_without_effect() {
 
 /// A disk in memory that notes every write, and fails on demand
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<DiskState>>);
+pub(crate) struct Disk(Arc<Mutex<DiskState>>);
 
 #[derive(Debug, Default)]
 struct DiskState {
     bytes: Vec<u8>,
     ops: Vec<Op>,
     room: Option<u64>,
+    /// What every write fails with
+    full: Option<io::ErrorKind>,
     sync_fails: bool,
 }
 
@@ -257,6 +259,10 @@ enum Op {
 }
 
 impl DiskState {
+    fn takes(&self) -> io::Result<()> {
+        self.full.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
     fn carry_out(&mut self, op: Op) {
         match &op {
             Op::Len(len) => self.bytes.resize(*len as usize, 0),
@@ -284,6 +290,7 @@ impl StorageBackend for Disk {
         if disk.room.is_some_and(|room| len > room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        disk.takes()?;
         disk.carry_out(Op::Len(len));
         Ok(())
     }
@@ -298,13 +305,20 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap().carry_out(Op::Write(offset, data.to_vec()));
+        let mut disk = self.0.lock().unwrap();
+        disk.takes()?;
+        disk.carry_out(Op::Write(offset, data.to_vec()));
         Ok(())
     }
 }
 
 impl Disk {
-    fn open(&self) -> Result<(Store, Directory), Fault> {
+    /// From now on every write fails so, or none does
+    pub(crate) fn fill(&self, full: Option<io::ErrorKind>) {
+        self.0.lock().unwrap().full = full;
+    }
+
+    pub(crate) fn open(&self) -> Result<(Store, Directory), Fault> {
         let disk = self.clone();
         let opener = move |check| Ok(builder(check).create_with_backend(disk.clone())?);
         Store::open_with(PathBuf::from("disk"), Box::new(opener), 0)

@@ -5,6 +5,8 @@ use kith_runtime::control::supernode::{Request, StatusAnswer};
 use kith_runtime::home::Home;
 
 /// Show the network, its members and the daemon
+///
+/// Exits with 0 if peers can log in, with 93 (503) while the log cannot be written or nobody leads it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     /// Print nothing: for health checks
@@ -44,6 +46,9 @@ fn readable(answer: &StatusAnswer) -> String {
         None => "led by nobody".to_owned(),
     };
     line("log", format!("{}, {leader}", count(answer.log_index, "command")));
+    if let Some(reason) = &answer.reason {
+        line("trouble", reason.clone());
+    }
     line("network", answer.network.clone());
     let newcomers = match (answer.secret_required, answer.open) {
         (true, _) => "must know the secret".to_owned(),
