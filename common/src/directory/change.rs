@@ -132,7 +132,7 @@ impl Directory {
             }
             Change::Remove { name, key } => self.remove(name, key),
             Change::Minute => {
-                self.invites.minute += 1;
+                self.invites.pass_minute();
                 (Outcome::Passed, Touched::new())
             }
         }

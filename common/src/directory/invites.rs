@@ -36,11 +36,33 @@ impl Invite {
 /// All invites, and the minutes that have passed
 #[derive(Clone, Debug, Default)]
 pub(super) struct Invites {
-    pub(super) minute: u64,
+    minute: u64,
     by_id: BTreeMap<InviteId, Invite>,
+    /// How many of those that are good end after some more minutes: asked for with every command, so it is kept
+    ending: usize,
 }
 
 impl Invites {
+    /// None, after so many minutes
+    pub(super) fn at(minute: u64) -> Self {
+        Self { minute, ..Self::default() }
+    }
+
+    /// Minutes that have passed
+    pub(super) const fn minute(&self) -> u64 {
+        self.minute
+    }
+
+    /// One more minute has passed
+    pub(super) fn pass_minute(&mut self) {
+        self.minute += 1;
+        self.count_ending();
+    }
+
+    fn count_ending(&mut self) {
+        self.ending = self.good().filter(|invite| invite.until.is_some()).count();
+    }
+
     pub(super) fn get(&self, id: &InviteId) -> Option<&Invite> {
         self.by_id.get(id)
     }
@@ -69,6 +91,7 @@ impl Invites {
         }
         let until = minutes.map(|minutes| self.minute.saturating_add(u64::from(minutes)).saturating_add(1));
         self.by_id.insert(token.id(), Invite { token, name, uses, until });
+        self.count_ending();
     }
 
     /// Whether this invite lets a newcomer take `name`
@@ -87,18 +110,22 @@ impl Invites {
     pub(super) fn consume(&mut self, id: &InviteId) {
         if let Some(invite) = self.by_id.get_mut(id) {
             invite.uses = invite.uses.saturating_sub(1);
+            self.count_ending();
         }
     }
 
     /// Whether a passing minute matters to anything
-    pub(super) fn has_ending(&self) -> bool {
-        self.good().any(|invite| invite.until.is_some())
+    pub(super) const fn has_ending(&self) -> bool {
+        self.ending > 0
     }
 
     /// As a snapshot has it; `false` if there are more than there can be, or not in order
     pub(super) fn restore(&mut self, invite: Invite) -> bool {
         let id = invite.token.id();
         let in_order = self.by_id.last_key_value().is_none_or(|(last, _)| *last < id);
-        in_order && self.by_id.len() < INVITES_MAX && self.by_id.insert(id, invite).is_none()
+        let counts = usize::from(invite.is_good(self.minute) && invite.until.is_some());
+        let is_taken = in_order && self.by_id.len() < INVITES_MAX && self.by_id.insert(id, invite).is_none();
+        self.ending += if is_taken { counts } else { 0 };
+        is_taken
     }
 }

@@ -8,6 +8,7 @@
 use bincode::{Decode, Encode};
 
 use super::command::SuspectReason;
+use super::invites::Invites;
 use super::mesh::Mesh;
 use super::outcome::{Account, Session};
 use super::pairs::{Pair, Pairs};
@@ -99,7 +100,7 @@ impl Directory {
             sessions: self.sessions.len() as u64,
             pairs: pairs.len() as u64,
             invites: self.invites.iter().len() as u64,
-            minute: self.invites.minute,
+            minute: self.invites.minute(),
             removed: self.removed.len() as u64,
         };
         write(&head, &mut out)?;
@@ -182,7 +183,7 @@ impl Directory {
     }
 
     fn read_invites(&mut self, head: &Head, items: &mut Items<'_>) -> Result<(), RestoreError> {
-        self.invites.minute = head.minute;
+        self.invites = Invites::at(head.minute);
         for _ in 0..head.invites {
             let InviteItem { token, name, uses, until } = items.next()?;
             let invite = Invite { token, name, uses, until };

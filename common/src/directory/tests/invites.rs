@@ -94,6 +94,30 @@ fn invites_are_bounded_and_those_that_are_over_make_room() {
 }
 
 #[test]
+fn minutes_matter_as_long_as_a_good_invite_ends_by_them() {
+    let mut directory = Directory::new(0);
+    let check = |directory: &Directory| {
+        let ends = directory.invites().any(|invite| invite.until.is_some());
+        assert_eq!(directory.has_ending_invites(), ends);
+        let restored = Directory::restore(0, &directory.snapshot().unwrap()).unwrap();
+        assert_eq!(restored.has_ending_invites(), ends);
+        ends
+    };
+    directory.feed(invite(0, 1, None));
+    assert!(!check(&directory), "it ends by its use");
+    directory.feed(invite(1, 2, Some(3)));
+    directory.feed(by(invited(1), 1));
+    assert!(check(&directory));
+    directory.feed(by(invited(1), 2));
+    assert!(!check(&directory), "it is used up");
+    directory.feed(invite(2, 9, Some(1)));
+    directory.feed(Command::Minute);
+    assert!(check(&directory));
+    directory.feed(Command::Minute);
+    assert!(!check(&directory), "it has expired");
+}
+
+#[test]
 fn snapshot_keeps_invites_and_minutes() {
     let mut directory = Directory::new(0);
     directory.feed(invite(0, 3, Some(1)));
