@@ -8,6 +8,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::connections::Connections;
 use super::judgement::Judgement;
+use super::places::Places;
 use super::proposals::{Proposals, Then};
 use crate::crypto::Signer;
 use crate::directory::{
@@ -87,6 +88,8 @@ pub(super) struct Logins<'a, S> {
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) claims: &'a mut Claims,
+    /// How many places each key had lately
+    pub(super) places: &'a mut Places,
     /// Makes session ids and salts
     pub(super) rng: &'a mut ChaCha20Rng,
 }
@@ -123,6 +126,7 @@ impl<S: Signer> Logins<'_, S> {
             Ok(right) => right,
             Err(reason) => return self.refuse(now, link, refusal(&reason)),
         };
+        let (key, has_place) = (request.key, self.directory.by_key(&request.key).is_some());
         let command = Command::LogIn(LogIn {
             name: request.name,
             key: request.key,
@@ -134,6 +138,10 @@ impl<S: Signer> Logins<'_, S> {
         });
         if let Some(outcome) = self.proposals.answer(self.directory, &command) {
             return self.conclude(now, link, outcome);
+        }
+        if let Some(wait) = self.places.check(now, &key).err().filter(|_| !has_place) {
+            let reason = "this key has had many places lately: stay logged in, or come again later";
+            return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
         }
         if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
             self.refuse(now, link, Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY));
@@ -198,7 +206,12 @@ impl<S: Signer> Logins<'_, S> {
     /// The login on `link` came to this
     pub(super) fn conclude(&mut self, now: Instant, link: LinkId, outcome: Outcome) {
         match outcome {
-            Outcome::LoggedIn(logged_in) => self.grant(now, link, &logged_in),
+            Outcome::LoggedIn(logged_in) => {
+                if logged_in.entry == Entry::New {
+                    self.places.note(now, logged_in.record.key);
+                }
+                self.grant(now, link, &logged_in);
+            }
             Outcome::Refused(reason) => self.refuse(now, link, refusal(&reason)),
             other => {
                 let reason = format!("unexpected outcome of a login: {other:?}");

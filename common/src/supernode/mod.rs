@@ -22,6 +22,7 @@
 //! |---|---|
 //! | links, and logins that wait (one a link) for another link to be found dead, or as their peers flap | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
+//! | new places of each key | [`PLACES_BURST`] at once, of [`KEYS_MAX`] keys |
 //! | a round in which everybody is told who was removed | one, [`SLICE`] peers in one go |
 //! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
@@ -32,6 +33,7 @@ mod judgement;
 mod log;
 mod logins;
 mod operator;
+mod places;
 mod proposals;
 mod relay;
 mod removals;
@@ -48,6 +50,7 @@ use rand_chacha::rand_core::Rng;
 
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 pub use self::log::{LogEvent, Proposal};
+pub use self::places::{KEYS_MAX, PLACE_EVERY, PLACES_BURST};
 pub use self::proposals::{GROUP_MAX, WAITING_MAX};
 pub use self::rewires::{GATHER, SLICE};
 
@@ -55,6 +58,7 @@ use self::committed::Consequences;
 use self::connections::Connections;
 use self::judgement::{Judgement, RETRY, SuspicionOutput};
 use self::logins::{Claims, Credentials, Logins};
+use self::places::Places;
 use self::proposals::{Proposals, Then};
 use self::relay::Relay;
 use self::removals::{Removals, Telling};
@@ -127,6 +131,7 @@ pub struct Supernode<S> {
     rewires: Rewires,
     removals: Removals,
     claims: Claims,
+    places: Places,
     /// One of each session at most, and the degree
     again: Timers<Again>,
     leader: Option<SupernodeId>,
@@ -162,6 +167,7 @@ impl<S: Signer> Supernode<S> {
             rewires: Rewires::default(),
             removals: Removals::default(),
             claims: Claims::default(),
+            places: Places::default(),
             again: Timers::default(),
             leader: None,
             minute: None,
@@ -456,8 +462,8 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn logins(&mut self) -> Logins<'_, S> {
-        let Self { credentials, directory, connections, judgement, proposals, claims, rng, .. } = self;
-        Logins { credentials, directory, connections, judgement, proposals, claims, rng }
+        let Self { credentials, directory, connections, judgement, proposals, claims, places, rng, .. } = self;
+        Logins { credentials, directory, connections, judgement, proposals, claims, places, rng }
     }
 
     fn requests(&mut self) -> Requests<'_> {

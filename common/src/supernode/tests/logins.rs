@@ -160,3 +160,26 @@ fn frame_on_an_unknown_link_is_dropped() {
     bench.close(9);
     assert_eq!(bench.drain(), [""; 0]);
 }
+
+#[test]
+fn key_that_logs_out_and_in_for_another_place_is_told_to_come_again() {
+    let mut bench = Bench::with(0, LONG_LEASE, None);
+    let start = bench.now;
+    for link in 1..=u64::from(PLACES_BURST) {
+        bench.enter(link, 1);
+        bench.frame(link, Frame::Logout(Logout { session: bench.session(1) }));
+        bench.settle();
+        bench.close(link);
+    }
+    assert_eq!(bench.now, start);
+    bench.ask(50, 1);
+    assert_eq!(bench.settle(), ["50: Challenge", "50: Refused 429 for 15000 ms"], "without a write");
+    bench.enter(51, 2);
+    bench.close(50);
+    bench.wait(PLACE_EVERY);
+    bench.settle();
+    bench.enter(52, 1);
+    // Whoever comes back while its lease lasts has the place that it had.
+    bench.close(52);
+    bench.enter(53, 1);
+}
