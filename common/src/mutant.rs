@@ -73,6 +73,8 @@ mutants! {
     TimersFirst "timers-first" = "a process that was held up judges by its timers before it reads what waits",
     HandshakesAtOnce "handshakes-at-once" = "a handshake is computed before what waits on links is read",
     OldestHandshakeFirst "oldest-handshake-first" = "of the handshakes that wait the oldest is computed first",
+    NeverRests "never-rests" = "a process that is kept waiting for a processor makes handshakes all the same",
+    RestsForEver "rests-for-ever" = "a process that is always kept waiting for a processor makes no handshake any more",
     LeftDiallerComputed "left-dialler-computed" = "a handshake is computed though its dialler has left",
     HandshakePlaceKept "handshake-place-kept" = "a connection keeps its place among those that have not said hello",
 
@@ -90,6 +92,7 @@ mutants! {
     GainsNotTold "gains-not-told" = "what a peer gains is told only with what it loses",
     DeltaNotPublished "delta-not-published" = "packets are forwarded by neighbours' tables as they were before their deltas",
     LinkNotPublished "link-not-published" = "packets go over the old link when another one with the same peer has replaced it",
+    DialsUnbounded "dials-unbounded" = "any number of dials may be in flight",
     NoRedial "no-redial" = "a neighbour that could not be dialled is never dialled again",
     CutOffBlamesOthers "cut-off-blames-others" = "a peer that is cut off itself reports its neighbours as unreachable",
     IsolationUnnoticed "isolation-unnoticed" = "a peer whose links are all down does not notice or report it",

@@ -16,6 +16,7 @@ pub mod opening;
 pub mod places;
 pub mod queue;
 pub mod reason;
+pub(crate) mod rest;
 pub mod turns;
 
 use std::net::IpAddr;

@@ -203,6 +203,17 @@ impl<S: Signer> Peer<S> {
         }
     }
 
+    /// This process was kept waiting for a processor for so long since it said so last; say it before other inputs while
+    /// this peer [dials](Self::is_dialling)
+    pub fn handle_kept_waiting(&mut self, now: Instant, by: Duration) {
+        self.neighbourhood.handle_kept_waiting(now, by);
+    }
+
+    /// Whether a neighbour is dialled, or to be dialled
+    pub fn is_dialling(&self) -> bool {
+        self.neighbourhood.is_dialling()
+    }
+
     /// Carries out what is due; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);

@@ -24,6 +24,7 @@ use kith_runtime::control::peer::Request;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::host::ListenAddresses;
 use kith_runtime::identity::Identity;
+use kith_runtime::kept_waiting::KeptWaiting;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};
 use tokio::sync::mpsc;
 
@@ -98,6 +99,7 @@ impl Driver {
     ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
         let mut is_leaving = false;
+        let mut kept_waiting = KeptWaiting::of_this_thread();
         loop {
             self.drain().await?;
             if is_leaving && self.has_left() {
@@ -107,6 +109,7 @@ impl Driver {
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
+                    self.tell_kept_waiting(&mut kept_waiting);
                     self.handle_event(event);
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
                 }
@@ -122,6 +125,7 @@ impl Driver {
                     }
                 }
                 () = clock.sleep_until(wake) => {
+                    self.tell_kept_waiting(&mut kept_waiting);
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
@@ -138,6 +142,13 @@ impl Driver {
             while events.recv().await.is_some() {}
         }
         Ok(())
+    }
+
+    /// While it dials, the peer hears how short of a processor this process is
+    fn tell_kept_waiting(&mut self, kept_waiting: &mut KeptWaiting) {
+        if self.peer.is_dialling() {
+            self.peer.handle_kept_waiting(self.clock.now(), kept_waiting.since_last());
+        }
     }
 
     fn has_left(&self) -> bool {

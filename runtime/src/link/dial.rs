@@ -8,7 +8,8 @@ use kith_common::id::Key;
 use kith_common::link::opening::{Greeting, check_key};
 use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
-use kith_common::wire::session::Location;
+use kith_common::link::turns::Stage;
+use kith_common::wire::session::{Location, Purpose};
 use libp2p::Multiaddr;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -44,7 +45,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Must be called within the link thread's runtime
     pub(crate) fn new(room: Rc<Room>, key: Key, tls: Tls, hello: HelloTemplate) -> Self {
-        let (turns, strangers) = (Turns::default(), Strangers::default());
+        let (turns, strangers) = (Turns::new(room.shared.clock, room.shared.rules.forwarding), Strangers::default());
         Self { room, key, tls, transport: Transport::new(), hello: RefCell::new(hello), turns, strangers }
     }
 
@@ -115,7 +116,7 @@ async fn accept(
         if first.map_err(|error| HandshakeError::Failed(error.to_string()))? > 0 {
             place.on_first_byte();
         }
-        gate.turns.by_turns(compute(gate, stream)).await
+        gate.turns.by_turns(Stage::Arrived, compute(gate, stream)).await
     };
     let accepted = gate.shared().clock.within(gate.shared().rules.deadlines.handshake, handshake).await;
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
@@ -134,6 +135,7 @@ async fn compute(gate: &Gate, stream: TcpStream) -> Result<(TlsStream<Buffered<T
         gate.shared().counters.left_diallers.add(1);
         return Err(HandshakeError::Failed("the dialler has left".into()));
     }
+    gate.turns.begun();
     gate.tls.accept(Buffered::new(stream, Rc::clone(&gate.shared().buffers))).await
 }
 
@@ -217,9 +219,10 @@ async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialErro
     let mut connections = JoinSet::new();
     for (i, location) in (0..).zip(&dial.locations) {
         let (gate, location, wanted) = (Rc::clone(gate), location.clone(), dial.key);
+        let stage = if dial.purpose == Purpose::Home { Stage::Home } else { Stage::Begun };
         connections.spawn_local(async move {
             sleep(HEAD_START * i).await;
-            connect(&gate, location, wanted).await
+            connect(&gate, location, wanted, stage).await
         });
     }
     let mut failure = DialError::NoLocation;
@@ -234,7 +237,12 @@ async fn connect_any(gate: &Rc<Gate>, dial: &Dial) -> Result<Connected, DialErro
     Err(failure)
 }
 
-async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Result<Connected, DialError> {
+async fn connect(
+    gate: &Rc<Gate>,
+    location: Location,
+    wanted: Option<Key>,
+    stage: Stage,
+) -> Result<Connected, DialError> {
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
     let after = gate.shared().rules.deadlines.dial;
     let dialled = gate.shared().clock.within(after, gate.transport.dial(&at)).await;
@@ -243,7 +251,7 @@ async fn connect(gate: &Rc<Gate>, location: Location, wanted: Option<Key>) -> Re
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));
     let limit = gate.shared().rules.deadlines.handshake;
-    let handshake = gate.turns.by_turns(gate.tls.connect(stream, wanted));
+    let handshake = gate.turns.by_turns(stage, gate.tls.connect(stream, wanted));
     let connected = gate.shared().clock.within(limit, handshake).await;
     let (stream, key) = handshake_result(gate, wanted.as_ref(), connected)?;
     Ok(Connected { stream: Box::new(stream), key, location, ip })

@@ -8,12 +8,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::ready;
 
-use kith_common::link::turns::{self, is_computed};
+use kith_common::link::turns::{self, Stage, is_computed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::wake::Wake;
+use crate::clock::Clock;
+use crate::kept_waiting::KeptWaiting;
 
 /// Who waits, equal to itself alone
 struct Waiter(Rc<Wake>);
@@ -25,44 +27,64 @@ impl PartialEq for Waiter {
 }
 
 /// Where handshakes wait for their turns; borrowed within one call, never across an await
-#[derive(Default)]
 pub(crate) struct Turns {
+    clock: Clock,
     waiting: RefCell<turns::Turns<Waiter>>,
     asked: Wake,
 }
 
 impl Turns {
-    /// Gives turns for ever: each after everything else that is ready by then
+    /// A peer's, which rests, or a supernode's
+    pub(crate) fn new(clock: Clock, is_peer: bool) -> Self {
+        let waiting = if is_peer { turns::Turns::of_peer() } else { turns::Turns::of_supernode() };
+        Self { clock, waiting: RefCell::new(waiting), asked: Wake::default() }
+    }
+
+    /// Gives turns for ever: each after everything else that is ready by then, and after the rest that it needs
     pub(crate) async fn give(&self) {
+        let mut kept_waiting = KeptWaiting::of_this_thread();
         loop {
-            self.asked.woken().await;
+            let rested = self.waiting.borrow().next_timeout(self.clock.now());
+            tokio::select! {
+                () = self.asked.woken() => {}
+                () = self.clock.sleep_until(rested), if rested.is_some() => {}
+            }
             while !self.waiting.borrow().is_empty() {
                 // Goes on once the tasks that were ready have run, and once it was asked which sockets are.
                 yield_now().await;
-                let next = self.waiting.borrow_mut().take();
-                if let Some(Waiter(wake)) = next {
-                    wake.wake();
-                }
+                let now = self.clock.now();
+                let mut waiting = self.waiting.borrow_mut();
+                waiting.handle_kept_waiting(now, kept_waiting.since_last());
+                let Some(Waiter(wake)) = waiting.take(now) else { break };
+                drop(waiting);
+                wake.wake();
             }
         }
     }
 
-    /// Carries a handshake on by a turn for each step
-    pub(crate) async fn by_turns<F: Future>(&self, handshake: F) -> F::Output {
+    /// Carries a handshake on by a turn for each step; one that has arrived has begun after the first
+    pub(crate) async fn by_turns<F: Future>(&self, stage: Stage, handshake: F) -> F::Output {
         let mut handshake = pin!(handshake);
+        let mut stage = stage;
         let mut ticket: Option<Ticket<'_>> = None;
         poll_fn(|cx| {
-            let waiting = ticket.get_or_insert_with(|| self.wait());
+            let waiting = ticket.get_or_insert_with(|| self.wait(stage));
             ready!(waiting.wake.poll_woken(cx));
             ticket = None;
+            stage = stage.max(Stage::Begun);
             handshake.as_mut().poll(cx)
         })
         .await
     }
 
-    fn wait(&self) -> Ticket<'_> {
+    /// One that had arrived has its first turn, and is computed
+    pub(crate) fn begun(&self) {
+        self.waiting.borrow_mut().handle_begun(self.clock.now());
+    }
+
+    fn wait(&self, stage: Stage) -> Ticket<'_> {
         let wake = Rc::<Wake>::default();
-        self.waiting.borrow_mut().wait(Waiter(Rc::clone(&wake)));
+        self.waiting.borrow_mut().wait(stage, Waiter(Rc::clone(&wake)));
         self.asked.wake();
         Ticket { turns: self, wake }
     }
@@ -111,11 +133,13 @@ mod tests {
     #[tokio::test]
     async fn handshakes_have_turns_the_newest_first_and_whoever_goes_leaves_nothing() {
         let test = async {
-            let (turns, order) = (Rc::new(Turns::default()), Rc::<RefCell<Vec<u8>>>::default());
+            let (turns, order) = (Rc::new(Turns::new(Clock::start(), true)), Rc::<RefCell<Vec<u8>>>::default());
             let handshakes: Vec<_> = (0..4)
                 .map(|number| {
                     let (turns, order) = (Rc::clone(&turns), Rc::clone(&order));
-                    spawn_local(async move { turns.by_turns(async { order.borrow_mut().push(number) }).await })
+                    spawn_local(async move {
+                        turns.by_turns(Stage::Arrived, async { order.borrow_mut().push(number) }).await
+                    })
                 })
                 .collect();
             while turns.waiting.borrow().len() < 4 {
@@ -139,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn tasks_that_are_ready_run_between_two_turns() {
         let test = async {
-            let (turns, runs) = (Rc::new(Turns::default()), Rc::<Cell<u32>>::default());
+            let (turns, runs) = (Rc::new(Turns::new(Clock::start(), true)), Rc::<Cell<u32>>::default());
             let (giving, counting) = (Rc::clone(&turns), Rc::clone(&runs));
             spawn_local(async move { giving.give().await });
             spawn_local(async move {
@@ -150,7 +174,7 @@ mod tests {
             });
             let mut seen = Vec::new();
             for _ in 0..3 {
-                turns.by_turns(async { seen.push(runs.get()) }).await;
+                turns.by_turns(Stage::Arrived, async { seen.push(runs.get()) }).await;
             }
             assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
         };

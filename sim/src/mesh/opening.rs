@@ -15,6 +15,7 @@ use kith_common::session::home_silence;
 use kith_common::wire::session::Location;
 use kith_common::wire::{Bye, Frame, WireError, next_frame};
 
+use super::costs::CLIENT_HELLO;
 use super::net::{ConnEnd, ConnId, EndState, Item, Side};
 use super::node::{End, NodeId, Process};
 use super::queue::Event;
@@ -98,7 +99,7 @@ impl World {
         if !self.processors.are_limited() {
             return self.shake_hands(id);
         }
-        self.processors.shake_hands(false);
+        self.processors.spend(CLIENT_HELLO);
         let until = self.now() + Deadlines::default().handshake;
         let ip = Some(IpAddr::V4(ip_of(dialler.node)));
         match self.node(listener).places.pending(self.local(listener), ip) {
@@ -124,18 +125,32 @@ impl World {
         if self.node_mut(listener).accepting.remove(&id).is_none() {
             return;
         }
-        let conn = self.net.conn_mut(id).filter(|conn| conn.end(Side::Dialler).state == EndState::Opening);
-        let has_left = conn.is_none();
-        if let Some(conn) = conn {
-            conn.shaking = None;
-        }
+        let conn = self.net.conn(id).filter(|conn| conn.end(Side::Dialler).state == EndState::Opening);
+        let dialler = conn.map(|conn| conn.end(Side::Dialler).node);
+        let has_left = dialler.is_none();
         if !is_computed(has_left) {
             return self.processors.drop_handshake();
         }
+        let now = self.now();
         self.processors.shake_hands(has_left);
-        if !has_left {
-            self.shake_hands(id);
+        self.node_mut(listener).waiting.handle_begun(now);
+        if let Some(dialler) = dialler {
+            self.hold(dialler, Event::Answered(id));
         }
+    }
+
+    /// The dialler has the other side's answer, with its own side of a handshake to do
+    pub fn handle_answered(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conn(id) else { return };
+        let dialler = *conn.end(Side::Dialler);
+        if dialler.state != EndState::Opening || !self.takes(dialler.node, &Event::Answered(id)) {
+            return;
+        }
+        if let Some(conn) = self.net.conn_mut(id) {
+            conn.shaking = None;
+        }
+        self.processors.shake_hands(false);
+        self.shake_hands(id);
     }
 
     /// Both sides have proved their keys: they wait for a hello, and the dialler says its own

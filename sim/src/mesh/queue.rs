@@ -9,6 +9,7 @@ use kith_common::time::Instant;
 use super::faults::Fault;
 use super::net::{ConnId, Item, Side};
 use super::node::{DiskDone, NodeId};
+use super::processor::Thread;
 use super::users::Deed;
 
 /// Something that happens at a moment
@@ -33,6 +34,8 @@ pub enum Event {
     Connected(ConnId),
     /// The listener is to do its side of the handshake
     Accept(NodeId, ConnId),
+    /// The dialler is to do its side, as the listener has answered
+    Answered(ConnId),
     /// Nobody listens at the other end
     Refused(ConnId),
     /// A dial has taken its time
@@ -68,6 +71,8 @@ pub enum Event {
     Release(NodeId),
     /// A core, by its number, has done what it was given
     Turn(usize),
+    /// A process may have rested from handshakes
+    Rested(NodeId),
     /// Time for the oracles to look at everything
     Step,
 }
@@ -78,9 +83,12 @@ impl Event {
         matches!(self, Self::Wake { .. } | Self::LinkWake { .. } | Self::DialTimeout(_) | Self::HelloTimeout(..))
     }
 
-    /// Whether it is a side of a handshake to compute
-    pub const fn is_handshake(&self) -> bool {
-        matches!(self, Self::Connected(_) | Self::Accept(..))
+    /// Which thread of a process handles it first
+    pub const fn thread(&self) -> Thread {
+        match self {
+            Self::Wake { .. } | Self::Disk { .. } | Self::User(_) | Self::Deed(..) | Self::Release(_) => Thread::Loop,
+            _ => Thread::Links,
+        }
     }
 
     const fn is_fault(&self) -> bool {

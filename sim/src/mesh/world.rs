@@ -166,6 +166,7 @@ impl World {
             Event::Syn(conn, tries) => self.handle_syn(conn, tries),
             Event::Connected(conn) => self.handle_connected(conn),
             Event::Accept(listener, conn) => self.handle_accept(listener, conn),
+            Event::Answered(conn) => self.handle_answered(conn),
             Event::Refused(conn) => self.handle_refused(conn),
             Event::DialTimeout(conn) => self.handle_dial_timeout(conn),
             Event::HelloTimeout(conn, side) => self.handle_hello_timeout(conn, side),
@@ -179,6 +180,7 @@ impl World {
             Event::Deed(node, deed) => self.handle_deed(node, *deed),
             Event::Release(node) => self.release(node),
             Event::Turn(core) => self.handle_turn(core),
+            Event::Rested(node) => self.handle_rested(node),
             Event::Step => self.handle_step(),
         }
     }
@@ -232,7 +234,7 @@ fn new_node(config: &MeshConfig, number: u32, now: Instant, signed: &Signed, cha
         life: 0,
         is_up: true,
         backlog: None,
-        waiting: Waiting::default(),
+        waiting: Waiting::new(config.is_supernode(id)),
         ends: BTreeMap::new(),
         leaving: BTreeMap::new(),
         touched: BTreeSet::new(),

@@ -45,7 +45,8 @@ pub const ALL: &[Scenario] = &[
     scenario("apart, restarted", "mesh --peers 12 --degree 4 --minutes 10 --only partition,supernode-crash", 2),
     scenario("full logs", "mesh --peers 12 --degree 4 --minutes 10 --only full-log,crash", 2),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
-    scenario("large", "mesh --peers 50 --degree 8 --minutes 10", 1),
+    scenario("large", "mesh --peers 50 --degree 16 --minutes 10", 1),
+    scenario("wide", "mesh --peers 60 --degree 40 --minutes 3 --only partition", 1),
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },
 ];
 

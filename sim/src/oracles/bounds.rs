@@ -4,7 +4,7 @@
 
 use kith_common::mail::IN_FLIGHT_MAX;
 use kith_common::names::RECORDS_MAX;
-use kith_common::routing::neighbourhood::LINKS_MAX;
+use kith_common::routing::neighbourhood::{DIALS_MAX, LINKS_MAX};
 use kith_common::time::Instant;
 
 use super::under_way::UnderWay;
@@ -44,6 +44,8 @@ impl Oracle for Bounds {
             let measures = [
                 ("links in its neighbourhood", peer.core.neighbourhood().links_open(), LINKS_MAX),
                 ("links", node.ends.len(), LINKS_MAX + SPARE),
+                // The home link's is the one more, and of one that the session has given up the stream may still open.
+                ("dials", node.dials.len(), DIALS_MAX + 2),
                 ("sends under way", peer.core.mail().in_flight(), IN_FLIGHT_MAX),
                 ("names remembered", peer.core.names().len(), RECORDS_MAX),
             ];

@@ -22,11 +22,12 @@
 //!   old ones are closed as after a rewire. A link that still shows the old grant is refused by the other side and
 //!   dialled again, so a race between the two heals by itself.
 //!
-//! Bounds: [`LINKS_MAX`] links, of which [`WAITING_MAX`] wait as unknown, and two a peer. At the bound a new link takes
+//! Bounds: [`DIALS_MAX`] dials in flight; [`LINKS_MAX`] links, of which [`WAITING_MAX`] wait as unknown, and two a peer. At the bound a new link takes
 //! the place of one that is worth less (unknown < guest < leaving < neighbour), or is refused with 429. Outputs are
 //! bounded by the links and neighbours there are, if they are drained after every input, as they must be.
 
 mod config;
+mod dialling;
 mod link;
 mod neighbour;
 mod output;
@@ -44,6 +45,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use self::config::NeighbourhoodConfig;
+pub use self::dialling::DIALS_MAX;
 pub use self::output::{
     CloseReason, Event, IgnoreReason, LinkStatus, NeighbourStatus, NeighbourhoodOutput, Opened, RewireFault,
     UpsetReason,
@@ -53,6 +55,7 @@ use self::link::{Link, News, Standing};
 use self::neighbour::{Dial, Failure, Neighbour};
 use self::own_table::OwnTable;
 use crate::id::{Address, Epoch, Key};
+use crate::link::rest::Rest;
 use crate::link::{Direction, LinkEnd, LinkId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
@@ -94,6 +97,8 @@ pub struct Neighbourhood {
     tell_at: Option<Instant>,
     /// The link in use of each place that has one
     live: BTreeMap<Address, LinkId>,
+    /// Between dials, as this process may be short of a processor
+    rest: Rest,
     are_views_changed: bool,
     /// Whether a link was up since the login
     was_live: bool,
@@ -126,6 +131,7 @@ impl Neighbourhood {
             table: Arc::default(),
             tell_at: None,
             live: BTreeMap::new(),
+            rest: Rest::new(dialling::REST_MAX),
             are_views_changed: false,
             was_live: false,
             isolated: None,

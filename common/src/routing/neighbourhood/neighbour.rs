@@ -115,6 +115,16 @@ impl Neighbour {
         }
     }
 
+    /// When it is to be dialled, unless it is being dialled or has a link
+    pub(super) const fn dial_at(&self) -> Option<Instant> {
+        if let Dial::At(at) = self.dial { Some(at) } else { None }
+    }
+
+    /// Whether no link came of what was tried: before anything was, it cannot be said whether it can be reached
+    pub(super) const fn has_failed(&self) -> bool {
+        self.trying.is_some() && self.failures > 0
+    }
+
     /// Its hello was heard, so it is not unreachable
     pub(super) fn on_reached(&mut self, now: Instant, patience: Duration) {
         self.report_at = now + patience;

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
-
 use super::link::{Link, Standing};
-use super::neighbour::{Dial, Failure, Neighbour};
+use super::neighbour::{Dial, Neighbour};
 use super::output::{CloseReason, Event, NeighbourhoodOutput};
 use super::own_table::OwnTable;
 use super::{Neighbourhood, NeighbourhoodConfig};
@@ -17,7 +14,7 @@ use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
 use crate::wire::link::TableEntry;
-use crate::wire::session::{NEIGHBOURS_MAX, Reason, Record, Report};
+use crate::wire::session::{NEIGHBOURS_MAX, Record, Report};
 
 impl Neighbourhood {
     /// When to call `handle_timeout`
@@ -29,20 +26,21 @@ impl Neighbourhood {
     ///
     /// It is kept in `due` rather than sought at every question: whatever moves one of these moments is followed by
     /// [`Self::settle`] or [`Self::handle_held_up`] in the same input.
-    fn earliest_due(&self) -> Option<Instant> {
+    pub(super) fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
-        earliest(earliest(links, neighbours), earliest(isolated, self.tell_at))
+        earliest(earliest(links, neighbours), earliest(earliest(isolated, self.tell_at), self.next_dial()))
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
         let dial = match neighbour.dial {
-            Dial::Idle => None,
-            Dial::At(at) | Dial::Running { until: at } => Some(at),
+            // When one that is due has its turn is the same for all of them.
+            Dial::Idle | Dial::At(_) => None,
+            Dial::Running { until } => Some(until),
         };
         let give_up = neighbour.trying.filter(|_| !neighbour.has_given_up).map(|since| since + self.config.patience);
-        let report = neighbour.trying.filter(|_| self.is_home_reachable).map(|_| neighbour.report_at);
+        let report = Some(neighbour.report_at).filter(|_| self.is_home_reachable && neighbour.has_failed());
         earliest(dial, earliest(give_up, report))
     }
 
@@ -72,6 +70,7 @@ impl Neighbourhood {
     pub(super) fn settle(&mut self, now: Instant) {
         self.rank_links(now);
         self.expire_links(now);
+        self.expire_dials(now);
         self.close_duplicates(now);
         self.greet_those_up(now);
         self.give_up(now);
@@ -310,19 +309,19 @@ impl Neighbourhood {
             return;
         }
         let every = self.config.report_every;
+        // Who is cut off itself, or too slow to dial, cannot say who is not to be reached.
+        let says_nothing = self.is_cut_off || self.dials_rest(now);
         for neighbour in self.neighbours.values_mut().filter(|neighbour| neighbour.trying.is_some()) {
             let address = neighbour.record.address;
             if neighbour.is_lost && !neighbour.is_loss_reported {
                 neighbour.is_loss_reported = true;
                 self.outputs.push_back(NeighbourhoodOutput::Report(Report::LinkDown(address)));
             }
-            if neighbour.report_at <= now {
+            if neighbour.report_at <= now && neighbour.has_failed() {
                 neighbour.report_at = now + every;
-                // Who is cut off itself cannot say who is not to be reached; when it is back, they have their time again.
-                if self.is_cut_off {
-                    continue;
+                if !says_nothing {
+                    self.outputs.push_back(NeighbourhoodOutput::Report(Report::Unreachable(address)));
                 }
-                self.outputs.push_back(NeighbourhoodOutput::Report(Report::Unreachable(address)));
             }
         }
         if self.isolated.is_some_and(|at| at <= now) {
@@ -350,50 +349,4 @@ impl Neighbourhood {
             self.event(Event::Isolated);
         }
     }
-
-    /// Dials what lacks a link: one dial a peer at most is out, and none while a link with it is open or waits
-    fn dial(&mut self, now: Instant) {
-        let Self { neighbours, links, config, rng, outputs, own, .. } = self;
-        for neighbour in neighbours.values_mut() {
-            let key = neighbour.record.key;
-            let has_link = links.values().any(|link| link.key == key && !link.is_leaving());
-            if let Dial::Running { until } = neighbour.dial
-                && until <= now
-            {
-                // The shell owes an answer to every dial; without this, a lost one would end the dialling for good.
-                neighbour.dial = Dial::Idle;
-                neighbour.on_failure(Failure::Silence, Reason::truncated("the dial was not answered"));
-            }
-            match neighbour.dial {
-                Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
-                Dial::Idle if neighbour.failures > 0 && mutant::is(Mutant::NoRedial) => {}
-                Dial::Idle if !has_link => {
-                    neighbour.waited = delay(rng, config, own, neighbour);
-                    neighbour.dial = Dial::At(now + neighbour.waited);
-                }
-                _ => {}
-            }
-            if let Dial::At(at) = neighbour.dial
-                && at <= now
-            {
-                neighbour.dial = Dial::Running { until: now + config.dial_max };
-                let Record { address, locations, .. } = neighbour.record.clone();
-                outputs.push_back(NeighbourhoodOutput::Dial { key, address, locations });
-            }
-        }
-    }
-}
-
-/// The wait before a dial: at first only the head start of the smaller key, so that two peers do not dial each other at
-/// once; then 0.2 … 0.4 s, doubling up to a bound, with half of it left to chance, so that many peers do not dial one in step
-fn delay(rng: &mut ChaCha8Rng, config: &NeighbourhoodConfig, own: &Key, neighbour: &Neighbour) -> Duration {
-    let Some(doublings) = neighbour.failures.checked_sub(1) else {
-        return if *own < neighbour.record.key { Duration::ZERO } else { config.head_start };
-    };
-    let is_silent = neighbour.failure == Failure::Silence;
-    let max = if is_silent { config.redial_max_silent } else { config.redial_max };
-    let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(max);
-    let shortest = longest / 2;
-    let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);
-    shortest + Duration::from_micros(rng.next_u64() % micros.max(1))
 }

@@ -258,6 +258,7 @@ fn process_that_was_held_up_blames_nobody() {
     let seen = drain(&mut core);
     assert!(seen.contains(&NeighbourhoodOutput::Event(Event::HeldUp { late: ms(55_000) })), "{seen:?}");
     assert!(!seen.iter().any(|output| matches!(output, NeighbourhoodOutput::Report(_))));
+    core.handle_dial_failed(at(60_000), key(7), Status::TimedOut, "silence");
     let seen = run(&mut core, at(65_000));
     assert!(seen.contains(&(65_000, NeighbourhoodOutput::Report(Report::Unreachable(address(7))))));
 }

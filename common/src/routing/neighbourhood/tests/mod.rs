@@ -6,6 +6,7 @@ use crate::wire::link::Probe;
 use crate::wire::session::{NEIGHBOURS_MAX, Record, Report};
 
 mod acceptance;
+mod dialling;
 mod duplicates;
 mod losses;
 mod meshes;

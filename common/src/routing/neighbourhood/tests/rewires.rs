@@ -94,6 +94,7 @@ fn old_link_is_closed_only_once_the_new_one_is_up() {
 fn old_link_waits_no_longer_than_five_seconds_for_a_new_one() {
     let mut core = peer_5_linked(&[1]);
     core.handle_rewire(at(1_000), &rewire(11, &[7]));
+    core.handle_dial_failed(at(3_000), key(7), Status::TimedOut, "silence");
     acts(&mut core);
     let seen = run(&mut core, at(6_000));
     let close =

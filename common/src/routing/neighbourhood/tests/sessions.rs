@@ -1,3 +1,4 @@
+use super::super::dialling::GAP;
 use super::*;
 
 #[test]
@@ -33,7 +34,8 @@ fn session_taken_up_again_at_the_same_address_keeps_its_links() {
 fn new_address_reopens_every_link_and_closes_the_old_ones_after() {
     let mut core = peer_5_linked(&[6, 7]);
     core.handle_login(at(1_000), &grant_at(5, address(50), 20), &rewire(20, &[6, 7]));
-    let seen = acts(&mut core);
+    let mut seen = acts(&mut core);
+    seen.extend(run(&mut core, at(1_000) + GAP).into_iter().map(|(_, act)| act));
     assert_eq!(dialled(&seen), [6, 7]);
     assert!(
         !seen.iter().any(|act| matches!(act, NeighbourhoodOutput::Close { .. } | NeighbourhoodOutput::Send { .. }))
