@@ -27,7 +27,7 @@ pub mod mail;
 pub mod mutant;
 pub mod names;
 pub mod peer;
-mod rate;
+pub mod rate;
 pub mod removed;
 pub mod ring;
 pub mod routing;

@@ -104,16 +104,20 @@ impl<S: Signer> Peer<S> {
         if self.refuses_removed(now, opened) {
             return;
         }
-        let grant = opened.hello.grant.as_ref().and_then(|signed| self.verified(signed));
+        let grant = opened.hello.grant.as_ref().and_then(|signed| self.verified(now, opened.link, signed));
         let Opened { link, key, direction, .. } = *opened;
         let boot = opened.hello.boot;
         self.neighbourhood.handle_link_opened(now, neighbourhood::Opened { link, key, direction, boot, grant });
     }
 
-    fn verified(&mut self, signed: &SignedGrant) -> Option<Grant> {
+    fn verified(&mut self, now: Instant, link: LinkId, signed: &SignedGrant) -> Option<Grant> {
         let network = self.session.network()?;
         let verified = self.mail.verify_grant(&network, signed, &self.signer);
-        verified.inspect_err(|reason| tracing::info!(event = "grant_refused", %reason)).ok()
+        let tell = |reason: &_| match self.strangers.count(now) {
+            Some(count) => tracing::info!(event = "grant_refused", count, link = link.0, %reason),
+            None => tracing::debug!(event = "grant_refused", link = link.0, %reason),
+        };
+        verified.inspect_err(tell).ok()
     }
 
     fn handle_neighbours_look_up(&mut self, now: Instant, link: LinkId, look_up: &LookUp) {

@@ -43,6 +43,7 @@ use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
 use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
 use crate::names::{Lists, Resolver};
+use crate::rate::Strangers;
 use crate::removed::Learner;
 use crate::routing::Routes;
 use crate::routing::forward::FirstHop;
@@ -93,6 +94,8 @@ pub struct Peer<S> {
     home: Option<HomeLink>,
     dials: Dials,
     routes: Snapshot,
+    /// Whoever opens a link that it may not have
+    strangers: Strangers,
     outputs: VecDeque<PeerOutput>,
 }
 
@@ -123,6 +126,7 @@ impl<S: Signer> Peer<S> {
             home: None,
             dials: Dials::default(),
             routes: Snapshot::new(),
+            strangers: Strangers::default(),
             outputs: VecDeque::new(),
         }
     }

@@ -43,7 +43,11 @@ impl<S: Signer> Peer<S> {
             return false;
         }
         let reason = CloseReason::Removed;
-        tracing::info!(event = "link_refused", %key, %reason);
+        let count = if direction == Direction::Outgoing { Some(1) } else { self.strangers.count(now) };
+        match count {
+            Some(count) => tracing::info!(event = "link_refused", count, %key, %reason),
+            None => tracing::debug!(event = "link_refused", %key, %reason),
+        }
         self.close(link, reason.status(), &reason.to_string());
         if direction == Direction::Outgoing {
             self.neighbourhood.handle_dial_failed(now, key, reason.status(), &reason.to_string());

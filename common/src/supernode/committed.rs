@@ -60,6 +60,10 @@ impl Consequences<'_> {
                     self.judgement.reunite(now, Pair::of(*a, *b));
                 }
             }
+            // Whoever waits for a login is told, and that is one event.
+            Outcome::Refused(reason) if matches!(command, Command::LogIn(_)) => {
+                tracing::debug!(event = "command_refused", %reason);
+            }
             Outcome::Refused(reason) => tracing::info!(event = "command_refused", %reason),
             other => tracing::debug!(event = "applied", ?other, %epoch),
         }

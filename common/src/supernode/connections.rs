@@ -8,12 +8,13 @@ use crate::directory::Directory;
 use crate::id::{Address, Key, SessionId};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
+use crate::rate::Strangers;
 use crate::session::admission::{Admission, AdmissionOutput};
 use crate::status::Status;
 use crate::time::{Instant, Timers};
 use crate::wire::Frame;
 use crate::wire::link::Probe;
-use crate::wire::session::Reason;
+use crate::wire::session::{Reason, Refused};
 
 struct Connection {
     key: Key,
@@ -33,6 +34,10 @@ pub(super) struct Connections {
     /// The link of each session that has one; none of them has closed
     homes: BTreeMap<SessionId, LinkId>,
     wishes: VecDeque<(LinkId, AdmissionOutput)>,
+    /// Logins that were refused, of which nobody has been told; emptied by each input
+    refused: Vec<(LinkId, Key, Refused)>,
+    /// Whoever asks for a session that it does not get
+    strangers: Strangers,
     outputs: VecDeque<SupernodeOutput>,
 }
 
@@ -65,10 +70,18 @@ impl Connections {
 
     /// Carries out what the admission of `link` wants sent, and keeps its other wishes
     fn drain(&mut self, link: LinkId) {
-        let Some(Connection { admission, .. }) = self.links.get_mut(&link) else { return };
+        let Some(Connection { key, admission, home_of }) = self.links.get_mut(&link) else { return };
         while let Some(wish) = admission.poll_output() {
             match wish {
-                AdmissionOutput::Send(frame) => self.outputs.push_back(SupernodeOutput::Send { link, frame }),
+                AdmissionOutput::Send(frame) => {
+                    // The end of a session is an event of its own.
+                    if let Frame::Refused(refused) = &frame
+                        && home_of.is_none()
+                    {
+                        self.refused.push((link, *key, refused.clone()));
+                    }
+                    self.outputs.push_back(SupernodeOutput::Send { link, frame });
+                }
                 AdmissionOutput::Close { status, reason } => {
                     self.outputs.push_back(SupernodeOutput::Close { link, status, reason });
                 }
@@ -78,6 +91,17 @@ impl Connections {
         match admission.next_timeout() {
             Some(deadline) => self.deadlines.set(deadline, link),
             None => self.deadlines.stop(&link),
+        }
+    }
+
+    /// Tells of the logins that were refused, each once: whoever has no session does not decide how much is logged
+    pub(super) fn tell_refused(&mut self, now: Instant) {
+        for (link, key, Refused { status, reason, .. }) in self.refused.drain(..) {
+            let link = link.0;
+            match self.strangers.count(now) {
+                Some(count) => tracing::info!(event = "login_refused", count, link, %key, %status, %reason),
+                None => tracing::debug!(event = "login_refused", link, %key, %status, %reason),
+            }
         }
     }
 
@@ -151,11 +175,6 @@ impl Connections {
 
     pub(super) fn contains(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
-    }
-
-    /// Whose link it is
-    pub(super) fn key_on(&self, link: LinkId) -> Option<Key> {
-        self.links.get(&link).map(|connection| connection.key)
     }
 
     /// The session that is logged in on `link`

@@ -170,9 +170,8 @@ impl<S: Signer> Logins<'_, S> {
     }
 
     fn refuse(&mut self, now: Instant, link: LinkId, refusal: Refusal) {
-        let Some(key) = self.connections.key_on(link) else { return };
-        tracing::info!(event = "login_refused", %key, status = %refusal.status, reason = %refusal.reason);
         self.connections.tell(link, |admission| admission.handle_refused(now, refusal));
+        self.connections.tell_refused(now);
     }
 
     /// `link` has closed: who waited for that may log in, and nobody logs in on it

@@ -422,6 +422,7 @@ impl<S: Signer> Supernode<S> {
 
     /// Carries out what the admissions want, until they want nothing more
     fn grant_wishes(&mut self, now: Instant) {
+        self.connections.tell_refused(now);
         while let Some((link, wish)) = self.connections.take_wish() {
             match wish {
                 // Sent already: connections carry these out themselves.

@@ -9,6 +9,7 @@ use kith_common::link::opening::{Greeting, check_key};
 use kith_common::link::places::Place;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::link::turns::Stage;
+use kith_common::rate::Strangers;
 use kith_common::wire::session::{Location, Purpose};
 use libp2p::Multiaddr;
 use tokio::net::TcpStream;
@@ -20,7 +21,6 @@ use super::buffers::Buffered;
 use super::connection::{self, Established, Room};
 use super::handshake::{Duplex, greet_as_dialler, greet_as_listener, part};
 use super::shared::Shared;
-use super::strangers::Strangers;
 use super::tls::HandshakeError;
 use super::tls::Tls;
 use super::transport::{HEAD_START, Transport};
@@ -96,9 +96,12 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: TcpStream, ip: Option<IpAddr>)
         }
         Err(reason) => {
             gate.shared().counters.failed_handshakes.add(1);
-            if let Some(count) = gate.strangers.count(gate.shared().clock.now()) {
-                let word = reason.word();
-                tracing::info!(event = "handshake_failed", count, ip = ?ip, reason = word, detail = %reason);
+            let word = reason.word();
+            match gate.strangers.count(gate.shared().clock.now()) {
+                Some(count) => {
+                    tracing::info!(event = "handshake_failed", count, ip = ?ip, reason = word, detail = %reason);
+                }
+                None => tracing::debug!(event = "handshake_failed", ip = ?ip, reason = word, detail = %reason),
             }
         }
     }

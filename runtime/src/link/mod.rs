@@ -35,7 +35,6 @@ mod registry;
 mod resolver;
 mod shared;
 mod state;
-mod strangers;
 mod tls;
 mod transport;
 mod turns;

@@ -474,7 +474,6 @@ impl Admission {
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
-        tracing::info!(status = refusal.status.code(), reason = %refusal.reason, "refused");
         self.send(Frame::Refused(Refused {
             status: refusal.status,
             reason: refusal.reason.clone(),
