@@ -74,7 +74,7 @@ impl World {
                 }
             }
             Fault::FullLog(node, is_full) => self.log.fill(replica(node), is_full),
-            Fault::OddHellos(hellos) => self.odd_hellos.extend(hellos),
+            Fault::OddHellos(hellos) => self.make_hellos_odd(hellos),
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
         }

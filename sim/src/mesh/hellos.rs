@@ -71,11 +71,22 @@ impl fmt::Display for OddHello {
     }
 }
 
+/// Hellos that are not said so soon after a fault are as they should be: where nobody dials, nothing is broken
+const ODD_FOR: Duration = Duration::from_secs(5);
+
 impl World {
+    /// The next hellos are not as they should be, whoever says them
+    pub(super) fn make_hellos_odd(&mut self, hellos: Vec<OddHello>) {
+        let until = self.now() + ODD_FOR;
+        self.odd_hellos = hellos.into_iter().map(|odd| (until, odd)).collect();
+    }
+
     /// Says a hello, as it is or as a fault would have it
     pub(super) fn say_hello(&mut self, id: ConnId, side: Side, hello: Frame) {
         let Frame::Hello(said) = &hello else { return self.say(id, side, &hello) };
-        let Some(odd) = self.odd_hellos.pop_front() else { return self.say(id, side, &hello) };
+        let now = self.now();
+        let odd = self.odd_hellos.pop_front().filter(|(until, _)| now < *until);
+        let Some((_, odd)) = odd else { return self.say(id, side, &hello) };
         self.net.count(odd.effect());
         let item = Item::Bytes(odd.instead_of(said.clone()));
         let late = if let OddHello::Late(by) = odd { by } else { Duration::ZERO };

@@ -17,6 +17,7 @@ use super::log::IdealLog;
 use super::net::Network;
 use super::node::{Disk, Node, NodeId, PeerDisk, Signed};
 use super::oracle::Oracle;
+use super::processes::replica;
 use super::processor::{Processors, Waiting};
 use super::queue::{Event, Queue};
 use super::users;
@@ -59,8 +60,8 @@ pub struct World {
     pub sends: u64,
     /// Whether faults may happen
     pub is_fault_phase: bool,
-    /// What is wrong with the hellos that are said next
-    pub odd_hellos: VecDeque<OddHello>,
+    /// What is wrong with the hellos that are said next, and until when
+    pub odd_hellos: VecDeque<(Instant, OddHello)>,
     /// When everything was last made whole
     pub whole_since: Option<Instant>,
     /// Draws of processes: seeds, nonces
@@ -108,6 +109,16 @@ impl World {
     /// The present moment
     pub const fn now(&self) -> Instant {
         self.queue.now()
+    }
+
+    /// Whether the disk of some supernode's log takes nothing
+    pub fn is_log_full(&self) -> bool {
+        self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
+    }
+
+    /// Whether a machine's disk takes longer than it should, or a supernode's takes nothing
+    pub fn is_disk_slow(&self, id: NodeId) -> bool {
+        self.node(id).write > WRITE || (self.config.is_supernode(id) && self.log.is_full(replica(id)))
     }
 
     /// One machine

@@ -90,7 +90,7 @@ impl Oracle for Component {
         let present = world.peers().filter(|node| node.id.0 < core && is_logged_in(node)).map(|node| node.id);
         let before = std::mem::take(&mut self.logged_in_since);
         self.logged_in_since = present.map(|id| (id, *before.get(&id).unwrap_or(&now))).collect();
-        let is_still = world.nodes.iter().all(|node| node.runs() && node.write <= crate::mesh::world::WRITE);
+        let is_still = world.nodes.iter().all(|node| node.runs() && !world.is_disk_slow(node.id));
         if world.net.is_cut() || !is_still {
             self.disturbed = now;
         }

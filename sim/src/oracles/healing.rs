@@ -17,7 +17,6 @@ use super::truth::is_logged_in;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
-use crate::mesh::processes::replica;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -87,7 +86,7 @@ impl Oracle for Healing {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
         // A supernode that cannot write brings no new neighbours to those who have lost theirs.
-        if world.net.is_cut() || world.config.supernodes().any(|node| world.log.is_full(replica(node))) {
+        if world.net.is_cut() || world.is_log_full() {
             self.wait(now, CUT);
         }
         if now < self.due {

@@ -139,12 +139,12 @@ impl Oracle for Homes {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (node, now) = (world.node(self.supernode), world.now());
-        if world.log.is_full(replica(self.supernode)) {
+        if world.is_log_full() {
             self.full = Some(now);
         }
         let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
-        if !node.runs() || node.write > crate::mesh::world::WRITE || (is_writing && was_slow) {
+        if !node.runs() || world.is_disk_slow(self.supernode) || (is_writing && was_slow) {
             self.held = now;
         }
         if !node.runs() {

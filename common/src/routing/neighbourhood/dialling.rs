@@ -1,8 +1,8 @@
 //! Whom to dial, and when: few at a time, and fewer the longer this process is kept waiting for a processor.
 //!
 //! Each dial costs both sides a handshake. One begins [`GAP`] after the one before: if this process is short of processor,
-//! it is kept waiting in that time, and rests some times as long before the next ([`Rest`](crate::link::rest::Rest)). Which one that is, is decided
-//! when it begins: whoever was to be dialled has often dialled by then.
+//! it is kept waiting in that time, and rests some times as long before the next ([`Rest`](crate::link::rest::Rest)).
+//! Which one that is, is decided when it begins: whoever was to be dialled has often dialled by then.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::neighbour::{Dial, Failure, Neighbour};
-use super::output::NeighbourhoodOutput;
+use super::output::{Event, NeighbourhoodOutput};
 use super::{Neighbourhood, NeighbourhoodConfig};
 use crate::id::{Address, Key};
 use crate::mutant::{self, Mutant};
+use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::{Reason, Record};
 
@@ -40,6 +41,14 @@ impl Neighbourhood {
         self.due = self.earliest_due();
     }
 
+    /// A dial came to nothing, with 408 if nobody answered in time; ignored if the peer is not wanted any more
+    pub fn handle_dial_failed(&mut self, now: Instant, key: Key, status: Status, reason: &str) {
+        self.in_flight.remove(&key);
+        let failure = if status == Status::TimedOut { Failure::Silence } else { Failure::Answer };
+        self.on_dial_failed(&key, failure, Reason::truncated(reason));
+        self.settle(now);
+    }
+
     /// Whether somebody is to be dialled, or is being dialled: then how long this process is kept waiting matters
     pub(crate) fn is_dialling(&self) -> bool {
         self.neighbours.values().any(|neighbour| neighbour.dial != Dial::Idle)
@@ -58,12 +67,12 @@ impl Neighbourhood {
     }
 
     fn has_dial_left(&self) -> bool {
-        let running = self.neighbours.values().filter(|neighbour| matches!(neighbour.dial, Dial::Running { .. }));
-        running.count() < DIALS_MAX || mutant::is(Mutant::DialsUnbounded)
+        self.in_flight.len() < DIALS_MAX || mutant::is(Mutant::DialsUnbounded)
     }
 
     /// The shell owes an answer to every dial; without this, a lost one would end the dialling for good
     pub(super) fn expire_dials(&mut self, now: Instant) {
+        self.in_flight.retain(|_, until| *until > now);
         for neighbour in self.neighbours.values_mut() {
             if matches!(neighbour.dial, Dial::Running { until } if until <= now) {
                 neighbour.dial = Dial::Idle;
@@ -79,24 +88,44 @@ impl Neighbourhood {
             let span = RESTS_PER_WAIT.end() - RESTS_PER_WAIT.start() + 1;
             self.rest.begin(now, GAP, RESTS_PER_WAIT.start() + self.rng.next_u32() % span);
             let Some(neighbour) = self.neighbours.get_mut(&address) else { return };
-            neighbour.dial = Dial::Running { until: now + self.config.dial_max };
+            let until = now + self.config.dial_max;
+            neighbour.dial = Dial::Running { until };
+            self.in_flight.insert(neighbour.record.key, until);
             let Record { key, address, locations, .. } = neighbour.record.clone();
             self.outputs.push_back(NeighbourhoodOutput::Dial { key, address, locations });
         }
     }
 
+    fn on_dial_failed(&mut self, key: &Key, failure: Failure, reason: Reason) {
+        let Some(neighbour) = self.neighbours.values_mut().find(|neighbour| neighbour.record.key == *key) else {
+            return;
+        };
+        neighbour.dial = Dial::Idle;
+        // The peer may have dialled us meanwhile; then nothing failed that anybody waits for.
+        if neighbour.trying.is_some() {
+            neighbour.on_failure(failure, reason.clone());
+            let (name, address) = (neighbour.record.name.clone(), neighbour.record.address);
+            let failures = neighbour.failures;
+            self.event(Event::DialFailed { name, address, failures, reason });
+        }
+    }
+
     fn plan_dials(&mut self, now: Instant) {
-        let Self { neighbours, links, config, rng, own, .. } = self;
+        let Self { neighbours, links, in_flight, config, rng, own, .. } = self;
         for neighbour in neighbours.values_mut() {
             let key = neighbour.record.key;
             let has_link = links.values().any(|link| link.key == key && !link.is_leaving());
             match neighbour.dial {
                 Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
                 Dial::Idle if neighbour.failures > 0 && mutant::is(Mutant::NoRedial) => {}
-                Dial::Idle if !has_link => {
-                    neighbour.waited = delay(rng, config, own, neighbour);
-                    neighbour.dial = Dial::At(now + neighbour.waited);
-                }
+                Dial::Idle if !has_link => match in_flight.get(&key) {
+                    // It has left the table and is back, and is dialled still.
+                    Some(until) => neighbour.dial = Dial::Running { until: *until },
+                    None => {
+                        neighbour.waited = delay(rng, config, own, neighbour);
+                        neighbour.dial = Dial::At(now + neighbour.waited);
+                    }
+                },
                 _ => {}
             }
         }

@@ -97,6 +97,8 @@ pub struct Neighbourhood {
     tell_at: Option<Instant>,
     /// The link in use of each place that has one
     live: BTreeMap<Address, LinkId>,
+    /// Dials that are not over, each with when it is in any case; some are of peers that have left the table since
+    in_flight: BTreeMap<Key, Instant>,
     /// Between dials, as this process may be short of a processor
     rest: Rest,
     are_views_changed: bool,
@@ -131,6 +133,7 @@ impl Neighbourhood {
             table: Arc::default(),
             tell_at: None,
             live: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             rest: Rest::new(dialling::REST_MAX),
             are_views_changed: false,
             was_live: false,
@@ -223,13 +226,6 @@ impl Neighbourhood {
         self.settle(now);
     }
 
-    /// A dial came to nothing, with 408 if nobody answered in time; ignored if the peer is not wanted any more
-    pub fn handle_dial_failed(&mut self, now: Instant, key: Key, status: Status, reason: &str) {
-        let failure = if status == Status::TimedOut { Failure::Silence } else { Failure::Answer };
-        self.on_dial_failed(&key, failure, Reason::truncated(reason));
-        self.settle(now);
-    }
-
     /// These keys were removed from the network: they are in no table any more, and their links end
     pub(crate) fn handle_removed(&mut self, now: Instant, keys: &[Key]) {
         if mutant::is(Mutant::RemovedLinkKept) {
@@ -267,6 +263,9 @@ impl Neighbourhood {
         let (id, key) = (opened.link, opened.key);
         if self.links.contains_key(&id) {
             return self.event(Event::LinkIgnored { link: id, reason: IgnoreReason::LinkInUse });
+        }
+        if opened.direction == Direction::Outgoing {
+            self.in_flight.remove(&key);
         }
         self.on_reached(now, &key, opened.direction);
         let direction = opened.direction;
@@ -387,20 +386,6 @@ impl Neighbourhood {
                 self.outputs.push_back(NeighbourhoodOutput::RoutesChanged);
             }
             self.outputs.push_back(NeighbourhoodOutput::LossBeyond { neighbour });
-        }
-    }
-
-    fn on_dial_failed(&mut self, key: &Key, failure: Failure, reason: Reason) {
-        let Some(neighbour) = self.neighbours.values_mut().find(|neighbour| neighbour.record.key == *key) else {
-            return;
-        };
-        neighbour.dial = Dial::Idle;
-        // The peer may have dialled us meanwhile; then nothing failed that anybody waits for.
-        if neighbour.trying.is_some() {
-            neighbour.on_failure(failure, reason.clone());
-            let (name, address) = (neighbour.record.name.clone(), neighbour.record.address);
-            let failures = neighbour.failures;
-            self.event(Event::DialFailed { name, address, failures, reason });
         }
     }
 

@@ -30,7 +30,8 @@ impl Neighbourhood {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
-        earliest(earliest(links, neighbours), earliest(earliest(isolated, self.tell_at), self.next_dial()))
+        let dials = earliest(self.next_dial(), self.in_flight.values().copied().min());
+        earliest(earliest(links, neighbours), earliest(earliest(isolated, self.tell_at), dials))
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
@@ -50,6 +51,7 @@ impl Neighbourhood {
         for link in self.links.values_mut() {
             link.extend_deadline(now, unknown_wait, table_wait);
         }
+        self.in_flight.values_mut().for_each(|until| *until = now + dial_max);
         for neighbour in self.neighbours.values_mut() {
             if !neighbour.has_given_up {
                 neighbour.trying = neighbour.trying.map(|_| now);
