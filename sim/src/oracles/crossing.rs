@@ -10,6 +10,7 @@ use kith_common::link::Direction;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{CloseReason, Event};
 use kith_common::time::Instant;
+use kith_common::wire::grant::SignedGrant;
 use kith_common::wire::session::Purpose;
 
 use super::isolation::NOTICE;
@@ -49,6 +50,9 @@ struct Closed {
 #[derive(Debug, Default)]
 pub struct Crossing {
     links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces, Instant)>,
+    /// By what the other side said of itself as each of these opened: whose right is older makes room, and after a login
+    /// each side may hold the other's older one on the link that it keeps
+    rights: BTreeMap<(NodeId, u64), (u64, Option<SignedGrant>)>,
     /// By who closed and whom to
     closed: BTreeMap<(NodeId, NodeId), Closed>,
     /// When each machine's clock jumped last
@@ -70,16 +74,21 @@ impl Oracle for Crossing {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started | Observation::Killed => self.links.retain(|(at, _), _| *at != node),
+            Observation::Started | Observation::Killed => {
+                self.links.retain(|(at, _), _| *at != node);
+                self.rights.retain(|(at, _), _| *at != node);
+            }
             Observation::Opened { opened, other, .. } => {
                 let mut nonces = [opened.own_nonce, opened.hello.nonce];
                 if opened.direction == Direction::Incoming {
                     nonces.reverse();
                 }
                 self.links.insert((node, opened.link.0), (*other, opened.direction, nonces, now));
+                self.rights.insert((node, opened.link.0), (opened.hello.boot, opened.hello.grant.clone()));
             }
             Observation::Closed { link, .. } => {
                 self.links.remove(&(node, *link));
+                self.rights.remove(&(node, *link));
             }
             Observation::Peer(PeerOutput::Event(Event::LinkClosed {
                 link: link_id,
@@ -91,17 +100,18 @@ impl Oracle for Crossing {
                 };
                 let others =
                     self.links.iter().filter(|((at, id), link)| *at == node && *id != link_id.0 && link.0 == other);
-                let others: Vec<(Direction, Nonces, Instant)> =
-                    others.map(|(_, link)| (link.1, link.2, link.3)).collect();
+                let right = self.rights.get(&(node, link_id.0));
+                let others: Vec<(Direction, Nonces, Instant, bool)> =
+                    others.map(|(id, link)| (link.1, link.2, link.3, self.rights.get(id) == right)).collect();
                 // Two dials of one side did not cross: which of them is the newer one each side judges by itself.
-                let [(its_direction, kept, its_opened)] = others[..] else { return Ok(()) };
+                let [(its_direction, kept, its_opened, is_by_same_right)] = others[..] else { return Ok(()) };
                 if its_direction == direction {
                     return Ok(());
                 }
                 let its = self.closed.get(&(other, node)).filter(|its| now - its.at <= AT_ONCE);
                 let has_jumped = self.jumped.get(&node).is_some_and(|at| *at >= opened.min(its_opened));
                 let apart = opened.since(its_opened).max(its_opened.since(opened));
-                let is_certain = !has_jumped && apart.abs_diff(SIMULTANEOUS) > DRIFT;
+                let is_certain = is_by_same_right && !has_jumped && apart.abs_diff(SIMULTANEOUS) > DRIFT;
                 let have_crossed = is_certain.then_some(apart < SIMULTANEOUS);
                 let is_other = |its: &Closed| its.kept == closed && its.closed == kept;
                 let agree = |its: &Closed| have_crossed.is_some() && its.have_crossed == have_crossed;
