@@ -52,7 +52,7 @@ fn request_is_one_line_and_its_answer_is_read() {
 fn lines_come_before_the_last_one() {
     let (directory, _daemon) = daemon(concat!(
         "{\"sequence\":1,\"id\":\"000102030405060708090a0b0c0d0e0f\",\"from\":\"bob\",\"address\":\"0\",\"at\":\"\",",
-        "\"bytes\":1,\"text\":\"x\"}\n{\"done\":true,\"status\":200,\"messages\":1}\n",
+        "\"bytes\":1,\"text\":\"x\",\"confirmed\":true}\n{\"done\":true,\"status\":200,\"messages\":1}\n",
     ));
     let lines: Vec<Line> = open(&home(&directory), &inbox(), Some(LIMIT)).unwrap().collect::<Result<_, _>>().unwrap();
     let [message, last] = lines.as_slice() else { panic!("{lines:?}") };
