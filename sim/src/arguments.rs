@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A text for people: it is none, or over 16,000,000.
-pub fn count(text: &str) -> Result<usize, String> {
+pub(crate) fn count(text: &str) -> Result<usize, String> {
     let (digits, scale) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
         Some(b'M') => (&text[..text.len() - 1], 1_000_000),
@@ -18,7 +18,7 @@ pub fn count(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A text for people: as [`count`], or none.
-pub fn some(text: &str) -> Result<usize, String> {
+pub(crate) fn some(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count < 1 { Err("at least 1".into()) } else { Ok(count) })
 }
 
@@ -26,19 +26,19 @@ pub fn some(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A text for people: it is none, or too large.
-pub fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let seed = text.parse::<u64>().ok().filter(|seed| *seed <= u64::MAX - SEEDS_MAX);
     seed.ok_or_else(|| "a whole number, below 2^64 by a million".into())
 }
 
 /// Seeds at most: days of work
-pub const SEEDS_MAX: u64 = 1_000_000;
+pub(crate) const SEEDS_MAX: u64 = 1_000_000;
 
 /// Minutes of simulated time: 0 to a week; faults are planned for all of it
 ///
 /// # Errors
 /// A text for people: it is none, or out of bounds.
-pub fn minutes(text: &str) -> Result<f64, String> {
+pub(crate) fn minutes(text: &str) -> Result<f64, String> {
     between(text, 0.0, 10_080.0)
 }
 
@@ -46,7 +46,7 @@ pub fn minutes(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// A text for people: it is none, or out of bounds.
-pub fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.1, 86_400.0)
 }
 
@@ -59,7 +59,7 @@ fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
 ///
 /// # Errors
 /// A text for people: as [`count`], or too few.
-pub fn peers(text: &str) -> Result<usize, String> {
+pub(crate) fn peers(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count < 2 { Err("at least 2 peers".into()) } else { Ok(count) })
 }
 
@@ -67,7 +67,7 @@ pub fn peers(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A text for people: it is another number.
-pub fn supernodes(text: &str) -> Result<u32, String> {
+pub(crate) fn supernodes(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(1) => Ok(1),
         Ok(0) | Err(_) => Err("a number of supernodes: 1".into()),
@@ -82,7 +82,7 @@ pub fn supernodes(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// A text for people: it is none, or out of bounds.
-pub fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let number = match text.strip_suffix('%') {
         Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),
         None => text.parse::<f64>(),
@@ -95,7 +95,7 @@ pub fn share(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// A text for people: it is none.
-pub fn degree(text: &str) -> Result<u8, String> {
+pub(crate) fn degree(text: &str) -> Result<u8, String> {
     let degree = text.parse().ok().filter(|degree| kith_common::lift::is_degree(*degree));
     degree.ok_or_else(|| "an even number from 4 to 40".into())
 }

@@ -9,7 +9,7 @@ use crate::stats::{Mean, Share};
 /// What a figure should be
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Goal {
+pub(crate) enum Goal {
     /// No more than this
     AtMost(f64),
     /// No less than this
@@ -27,7 +27,7 @@ impl fmt::Display for Goal {
 
 impl Goal {
     /// Whether it is reached
-    pub fn holds(self, measured: f64) -> bool {
+    pub(crate) fn holds(self, measured: f64) -> bool {
         match self {
             Self::AtMost(most) => measured <= most,
             Self::AtLeast(least) => measured >= least,
@@ -36,7 +36,7 @@ impl Goal {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     pub measured: f64,
     /// The truth is between these with 95 % probability, where that can be told
     pub bounds95: Option<[f64; 2]>,
@@ -48,17 +48,17 @@ pub struct Figure {
 
 impl Figure {
     /// Measured, without bounds or goal
-    pub const fn new(measured: f64) -> Self {
+    pub(crate) const fn new(measured: f64) -> Self {
         Self { measured, bounds95: None, goal: None, missed: false }
     }
 
     /// Sets the goal, if there is one
-    pub fn aim(self, goal: Option<Goal>) -> Self {
+    pub(crate) fn aim(self, goal: Option<Goal>) -> Self {
         Self { goal, missed: goal.is_some_and(|goal| !goal.holds(self.measured)), ..self }
     }
 
     /// Changes the unit: `factor` times as much
-    pub fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         let bounds95 = self.bounds95.map(|bounds| bounds.map(|bound| bound * factor));
         Self { measured: self.measured * factor, bounds95, ..self }
     }

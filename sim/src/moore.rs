@@ -3,7 +3,7 @@
 /// The least possible mean distance between two of `peers` peers with `degree` links each
 ///
 /// No graph has more than d peers one hop away, d (d − 1) two hops away, d (d − 1)² three hops away …
-pub fn mean_distance(peers: u64, degree: u8) -> f64 {
+pub(crate) fn mean_distance(peers: u64, degree: u8) -> f64 {
     let others = peers.saturating_sub(1);
     let (mut left, mut shell, mut hops, mut sum) = (others, u64::from(degree), 1u64, 0u128);
     while left > 0 && shell > 0 {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use serde::Serialize;
 
 /// A line on standard output; if that takes no more, this process ends, and says why unless the reader has gone
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
         if error.kind() != ErrorKind::BrokenPipe {
@@ -16,12 +16,12 @@ pub fn line(text: &str) {
 }
 
 /// A figure and what it is, beneath a heading
-pub fn row(figure: &str, value: &str) {
+pub(crate) fn row(figure: &str, value: &str) {
     line(&format!("  {figure:<30} {value}"));
 }
 
 /// One object for programs, on lines of its own
-pub fn json(value: &impl Serialize) {
+pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),
         Err(error) => note(&format!("kith-sim: cannot write JSON: {error}")),
@@ -29,12 +29,12 @@ pub fn json(value: &impl Serialize) {
 }
 
 /// A line on standard error; lost if nobody reads it
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A number of peers as people write it: 500, 10k, 1M
-pub fn size(peers: usize) -> String {
+pub(crate) fn size(peers: usize) -> String {
     match peers {
         0 => "0".into(),
         _ if peers.is_multiple_of(1_000_000) => format!("{}M", peers / 1_000_000),

@@ -11,7 +11,7 @@ use crate::chance::Chance;
 use crate::parallel::map_chunks;
 
 /// A peer: its index in the order of addresses
-pub type Peer = u32;
+pub(crate) type Peer = u32;
 
 /// Peers whose tables one thread computes in a row
 const CHUNK: usize = 4096;
@@ -20,7 +20,7 @@ const UNREACHED: u8 = u8::MAX;
 
 /// An overlay at rest: everybody knows its table, its neighbours' tables, and which of the links in them are down
 #[derive(Clone, Debug)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     degree: u8,
     addresses: Vec<Address>,
     /// Where each peer's neighbours begin in `links`, and one more for the end
@@ -32,13 +32,13 @@ pub struct Overlay {
 }
 
 /// How many of `peers` are left when this share dies
-pub fn living(peers: usize, share: f64) -> usize {
+pub(crate) fn living(peers: usize, share: f64) -> usize {
     peers - (share * peers as f64).round() as usize
 }
 
 impl Overlay {
     /// The overlay of these members, all of them alive
-    pub fn new(ring: &Ring, degree: u8, name: &Name, threads: usize) -> Self {
+    pub(crate) fn new(ring: &Ring, degree: u8, name: &Name, threads: usize) -> Self {
         let (maps, addresses) = (Maps::of_degree(degree), ring.iter().collect::<Vec<Address>>());
         let chunks: Vec<&[Address]> = addresses.chunks(CHUNK).collect();
         let index = |address: &Address| addresses.binary_search(address).unwrap_or(usize::MAX) as Peer;
@@ -69,7 +69,7 @@ impl Overlay {
     /// This share of the peers, chosen at random, dies at once; those dead before come to life
     ///
     /// Everybody alive sees its links to the dead go down and has told its neighbours. Nobody has rewired.
-    pub fn kill(&mut self, share: f64, chance: &mut Chance) {
+    pub(crate) fn kill(&mut self, share: f64, chance: &mut Chance) {
         self.dead.fill(false);
         let count = self.peers() - living(self.peers(), share);
         for peer in chance.choose(count, self.peers()) {
@@ -78,33 +78,33 @@ impl Overlay {
     }
 
     /// How many peers, the dead among them
-    pub const fn peers(&self) -> usize {
+    pub(crate) const fn peers(&self) -> usize {
         self.addresses.len()
     }
 
     /// Whether the peer lives
-    pub fn is_alive(&self, peer: Peer) -> bool {
+    pub(crate) fn is_alive(&self, peer: Peer) -> bool {
         !self.dead[peer as usize]
     }
 
     /// Where the peer is
-    pub fn address(&self, peer: Peer) -> Address {
+    pub(crate) fn address(&self, peer: Peer) -> Address {
         self.addresses[peer as usize]
     }
 
     /// The peer's neighbours in the order of addresses, the dead among them
-    pub fn neighbours(&self, peer: Peer) -> &[Peer] {
+    pub(crate) fn neighbours(&self, peer: Peer) -> &[Peer] {
         let [begin, end] = [peer, peer + 1].map(|at| self.begins[at as usize] as usize);
         &self.links[begin..end]
     }
 
     /// How many neighbours a peer has, mean
-    pub fn links_mean(&self) -> f64 {
+    pub(crate) fn links_mean(&self) -> f64 {
         self.links.len() as f64 / self.peers().max(1) as f64
     }
 
     /// The peer's living neighbour at `address`
-    pub fn living_neighbour(&self, peer: Peer, address: Address) -> Option<Peer> {
+    pub(crate) fn living_neighbour(&self, peer: Peer, address: Address) -> Option<Peer> {
         let table = self.neighbours(peer);
         let at = table.binary_search_by_key(&address, |neighbour| self.address(*neighbour)).ok()?;
         Some(table[at]).filter(|neighbour| self.is_alive(*neighbour))
@@ -113,7 +113,7 @@ impl Overlay {
     /// What a living peer knows, by the product's own rules; the snapshot's generation is the peer's index
     ///
     /// Whoever died said last that all its links were up: it had no time to say more.
-    pub fn routes(&self, peer: Peer) -> Routes {
+    pub(crate) fn routes(&self, peer: Peer) -> Routes {
         let views = self.neighbours(peer).iter().map(|neighbour| {
             let up = self.is_alive(*neighbour);
             let entry = |to: &Peer| (self.address(*to), !up || self.is_alive(*to));
@@ -125,7 +125,7 @@ impl Overlay {
     }
 
     /// How many hops the living are from a living peer, on the shortest way; 255: no way leads there
-    pub fn distances(&self, from: Peer) -> Vec<u8> {
+    pub(crate) fn distances(&self, from: Peer) -> Vec<u8> {
         let mut distances = vec![UNREACHED; self.peers()];
         let mut todo = VecDeque::from([from]);
         distances[from as usize] = 0;
@@ -142,14 +142,14 @@ impl Overlay {
     }
 
     /// Sum of the shortest ways from a living peer to all whom it reaches, and how many those are
-    pub fn shortest(&self, from: Peer) -> (u64, u64) {
+    pub(crate) fn shortest(&self, from: Peer) -> (u64, u64) {
         let distances = self.distances(from);
         let reached = distances.iter().filter(|distance| **distance != UNREACHED);
         (reached.clone().map(|distance| u64::from(*distance)).sum(), reached.count() as u64 - 1)
     }
 
     /// For each peer the first of those that it is connected to, itself if dead
-    pub fn parts(&self) -> Vec<Peer> {
+    pub(crate) fn parts(&self) -> Vec<Peer> {
         let mut parts: Vec<Peer> = (0..self.peers() as Peer).collect();
         let (mut seen, mut todo) = (vec![false; self.peers()], Vec::new());
         for first in 0..self.peers() as Peer {

@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use crate::chance::Chance;
 
 /// Hours of a day
-pub const DAY: f64 = 24.0;
+pub(crate) const DAY: f64 = 24.0;
 
 /// Weibull's scale for a mean of one hour at shape ½
 const SCALE_HOURS: f64 = 0.5;
@@ -21,7 +21,7 @@ const MICROS_PER_HOUR: f64 = 3.6e9;
 /// The members whose sessions end within so many hours, one after the other; each is replaced as soon as it leaves
 ///
 /// All `peers` have just come.
-pub fn ends(peers: usize, hours: f64, chance: &mut Chance) -> impl Iterator<Item = usize> {
+pub(crate) fn ends(peers: usize, hours: f64, chance: &mut Chance) -> impl Iterator<Item = usize> {
     let end = micros(hours);
     let mut ends: BinaryHeap<Reverse<(u64, usize)>> = (0..peers).map(|at| Reverse((session(chance), at))).collect();
     std::iter::from_fn(move || {

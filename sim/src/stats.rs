@@ -7,7 +7,7 @@ const Z95: f64 = 1.959_964;
 
 /// A mean and how far the truth may be from it
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Mean {
+pub(crate) struct Mean {
     pub mean: f64,
     /// The truth is within this of it with 95 % probability
     pub bound95: f64,
@@ -15,7 +15,7 @@ pub struct Mean {
 
 /// A share and where the truth may be
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Share {
+pub(crate) struct Share {
     /// The share, 0 to 1
     pub share: f64,
     /// The truth is between these with 95 % probability (Wilson's interval, which holds near 0 and 1 too)
@@ -24,7 +24,7 @@ pub struct Share {
 
 impl Share {
     /// `part` of `whole`; of nothing, all
-    pub fn of(part: u64, whole: u64) -> Self {
+    pub(crate) fn of(part: u64, whole: u64) -> Self {
         if whole == 0 {
             return Self { share: 1.0, bounds95: [0.0, 1.0] };
         }
@@ -39,27 +39,27 @@ impl Share {
 
 /// How often each small number came
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Histogram(Vec<u64>);
+pub(crate) struct Histogram(Vec<u64>);
 
 impl Histogram {
-    pub fn add(&mut self, value: usize) {
+    pub(crate) fn add(&mut self, value: usize) {
         if self.0.len() <= value {
             self.0.resize(value + 1, 0);
         }
         self.0[value] += 1;
     }
 
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// So many of at most `value` came
-    pub fn count_to(&self, value: usize) -> u64 {
+    pub(crate) fn count_to(&self, value: usize) -> u64 {
         self.0.iter().take(value + 1).sum()
     }
 
     /// The mean; 0 if none came
-    pub fn mean(&self) -> Mean {
+    pub(crate) fn mean(&self) -> Mean {
         let count = self.count() as f64;
         if count < 1.0 {
             return Mean { mean: 0.0, bound95: 0.0 };
@@ -73,7 +73,7 @@ impl Histogram {
     }
 
     /// The least value that is at least as large as this share of those that came
-    pub fn quantile(&self, share: f64) -> usize {
+    pub(crate) fn quantile(&self, share: f64) -> usize {
         let wanted = (share * self.count() as f64).ceil() as u64;
         let mut seen = 0;
         let reaches = |came: &u64| {
@@ -84,13 +84,13 @@ impl Histogram {
     }
 
     /// The largest that came
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.0.len().saturating_sub(1)
     }
 }
 
 /// The middle one; 0 of none
-pub fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

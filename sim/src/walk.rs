@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// How a walk ended
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Delivered,
     /// It came back with 503, for this reason
     CameBack(Cause),
@@ -26,7 +26,7 @@ pub enum End {
 
 /// What became of one packet
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
+pub(crate) struct Walk {
     pub end: End,
     /// Links that it was sent over, ways back among them
     pub hops: u8,
@@ -34,7 +34,7 @@ pub struct Walk {
 
 /// One packet to send
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trip {
+pub(crate) struct Trip {
     /// A living peer
     pub from: Peer,
     pub to: Peer,
@@ -47,7 +47,7 @@ pub struct Trip {
 /// What peers know is made when a packet comes to them and kept for a while. What they have worked out is kept too: a
 /// packet that comes back to a peer meets a warm cache there, as it would.
 #[derive(Debug)]
-pub struct Walker<'a> {
+pub(crate) struct Walker<'a> {
     overlay: &'a Overlay,
     shelf: Vec<Option<(Peer, Routes)>>,
     /// The first for the first peer that a packet comes to, and so on: snapshots' generations tell peers apart
@@ -61,14 +61,14 @@ pub struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// Through this overlay, as it is
-    pub fn new(overlay: &'a Overlay) -> Self {
+    pub(crate) fn new(overlay: &'a Overlay) -> Self {
         let shelf = vec![None; overlay.peers().min(SHELF_MAX)];
         let (caches, visited, now) = (Vec::new(), Vec::new(), Instant::ZERO);
         Self { overlay, shelf, caches, visited, now, packet: Vec::new(), next: Vec::new() }
     }
 
     /// Walks one packet with this TTL; `forwards` is called with each peer that sends it on, the source left out
-    pub fn walk(&mut self, trip: Trip, ttl: u8, mut forwards: impl FnMut(Peer)) -> Walk {
+    pub(crate) fn walk(&mut self, trip: Trip, ttl: u8, mut forwards: impl FnMut(Peer)) -> Walk {
         let (source, destination) = (self.overlay.address(trip.from), self.overlay.address(trip.to));
         let header = Header { ttl, ..Header::new(source, destination, trip.id) };
         let (mut here, mut from, mut hops) = (trip.from, None, 0);

@@ -13,7 +13,7 @@ use crate::members::Members;
 
 /// What is counted of a change, however many joins and leaves it consists of
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Links that are there now and were not before
     pub opened: usize,
     /// Links that were there and are no more, those of whoever left among them
@@ -24,7 +24,7 @@ pub struct Cost {
 
 /// A change of the ring, from its beginning on
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     maps: Maps,
     /// The tables of everybody concerned as they were in the beginning; of those who were not there, none
     before: BTreeMap<Address, Vec<Address>>,
@@ -32,12 +32,12 @@ pub struct Change {
 
 impl Change {
     /// Nothing has changed yet
-    pub fn new(degree: u8) -> Self {
+    pub(crate) fn new(degree: u8) -> Self {
         Self { maps: Maps::of_degree(degree), before: BTreeMap::new() }
     }
 
     /// A new peer logs in, with the last index; where it is
-    pub fn join(&mut self, members: &mut Members) -> Address {
+    pub(crate) fn join(&mut self, members: &mut Members) -> Address {
         let address = members.join();
         // The members that it concerns are known while it is there; their tables without it, while it is not.
         let concerned = lift::neighbours(members.ring(), &self.maps, address, &());
@@ -48,7 +48,7 @@ impl Change {
     }
 
     /// The member at this index leaves; where it was
-    pub fn leave_at(&mut self, members: &mut Members, at: usize) -> Option<Address> {
+    pub(crate) fn leave_at(&mut self, members: &mut Members, at: usize) -> Option<Address> {
         let address = members.at(at)?;
         let concerned = lift::neighbours(members.ring(), &self.maps, address, &());
         self.keep(members.ring(), concerned.into_iter().chain([address]));
@@ -63,7 +63,7 @@ impl Change {
     }
 
     /// What has changed by now
-    pub fn cost(&self, ring: &Ring) -> Cost {
+    pub(crate) fn cost(&self, ring: &Ring) -> Cost {
         let mut ends = Cost::default();
         for (peer, before) in &self.before {
             let after = lift::neighbours(ring, &self.maps, *peer, &());

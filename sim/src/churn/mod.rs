@@ -20,7 +20,7 @@ use crate::members::{History, Ids, Members};
 use crate::stats::{Histogram, Mean};
 use crate::{arguments, output, routes};
 
-pub use change::{Change, Cost};
+pub(crate) use change::{Change, Cost};
 
 /// Single joins, and single leaves, where nothing else is said
 pub(crate) const SAMPLES: usize = 2000;
@@ -33,7 +33,7 @@ const AT_ONCE_MAX: f64 = 1.6;
 const DAY_MAX: f64 = 1.02;
 
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// How many: 500, 10k, 1M
     #[arg(long, value_name = "N", default_value = "10k", value_parser = arguments::peers)]
     pub peers: usize,
@@ -62,7 +62,7 @@ pub struct Options {
 
 impl Options {
     /// This many peers, and else the defaults
-    pub fn of_peers(peers: usize) -> Self {
+    pub(crate) fn of_peers(peers: usize) -> Self {
         let (degree, samples, pairs) = (DEGREE_DEFAULT, SAMPLES, 40_000);
         Self { peers, degree, samples, pairs, seed: 1, seeds: 1, threads: None, json: false }
     }
@@ -70,7 +70,7 @@ impl Options {
 
 /// What was found: the same for the same options on every machine
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub peers: usize,
     pub degree: u8,
     pub seed: u64,
@@ -83,7 +83,7 @@ pub struct Figures {
 
 /// What joins and leaves of a ring cost
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RingFigures {
+pub(crate) struct RingFigures {
     /// What the ring had been through
     pub ring: History,
     /// One joins
@@ -96,7 +96,7 @@ pub struct RingFigures {
 
 /// What one join or leave costs, mean and most
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Costs {
+pub(crate) struct Costs {
     pub opened: Counted,
     pub closed: Counted,
     /// Other peers whose table changed
@@ -105,14 +105,14 @@ pub struct Costs {
 
 /// A number that differs from time to time
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Counted {
+pub(crate) struct Counted {
     pub mean: Figure,
     pub max: usize,
 }
 
 /// Hops after a day of sessions
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DayFigures {
+pub(crate) struct DayFigures {
     /// Mean hops through a fresh ring
     pub fresh: Figure,
     /// Mean hops after the day
@@ -123,7 +123,7 @@ pub struct DayFigures {
 
 impl Figures {
     /// Whether a goal was missed
-    pub fn is_missed(&self) -> bool {
+    pub(crate) fn is_missed(&self) -> bool {
         let costs = |costs: &Costs| [&costs.opened, &costs.closed, &costs.touched].map(|counted| counted.mean.missed);
         let ring = |ring: &RingFigures| {
             ring.at_once.missed || [costs(&ring.join), costs(&ring.leave)].concat().contains(&true)
@@ -132,7 +132,7 @@ impl Figures {
     }
 }
 
-pub fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> ExitCode {
     let figures = measure(options);
     if options.json {
         output::json(&figures);
@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// Everything that can be found
-pub fn measure(options: &Options) -> Figures {
+pub(crate) fn measure(options: &Options) -> Figures {
     let Options { peers, degree, seed, seeds, .. } = *options;
     let rings = [History::Joins, History::Churned].map(|history| ring_figures(options, history));
     Figures { peers, degree, seed, seeds, rings, day: day_figures(options, None) }

@@ -30,7 +30,7 @@ const LOAD_P99_MAX: Goal = Goal::AtMost(1.8);
 const LOAD_MAX: Goal = Goal::AtMost(2.5);
 
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Sizes, one a column
     #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "1k,10k,100k,1M", value_parser = arguments::peers)]
     pub peers: Vec<usize>,
@@ -61,7 +61,7 @@ pub struct Options {
 
 /// All figures: the same for the same options on every machine
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Table {
+pub(crate) struct Table {
     /// Sizes, one a column
     pub peers: Vec<usize>,
     /// What was measured at each size
@@ -76,7 +76,7 @@ pub struct Table {
 
 /// One kind of figure at every size
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub name: &'static str,
     /// How it is written
     pub unit: Unit,
@@ -87,7 +87,7 @@ pub struct Row {
 /// How a figure is written
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unit {
+pub(crate) enum Unit {
     /// With three decimals
     Mean,
     /// With two decimals
@@ -100,14 +100,14 @@ pub enum Unit {
 
 impl Table {
     /// How many goals there are, and how many of them were missed
-    pub fn goals(&self) -> (usize, usize) {
+    pub(crate) fn goals(&self) -> (usize, usize) {
         let cells = self.rows.iter().flat_map(|row| row.cells.iter().flatten());
         let figures = || cells.clone().chain(self.degrees.iter().map(|(_, figure)| figure));
         (figures().filter(|figure| figure.goal.is_some()).count(), figures().filter(|figure| figure.missed).count())
     }
 }
 
-pub fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> ExitCode {
     let table = measure(options);
     if options.json {
         output::json(&table);
@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// Measures everything; each figure goes to standard error as it comes
-pub fn measure(options: &Options) -> Table {
+pub(crate) fn measure(options: &Options) -> Table {
     let mut rows: Vec<Row> = Vec::new();
     let mut degrees = Vec::new();
     for peers in &options.peers {

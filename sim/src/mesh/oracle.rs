@@ -1,4 +1,4 @@
-//! Judges of a run: what an oracle is shown, and when it may object. The oracles themselves are in [`crate::oracles`].
+//! Judges of a run: what an oracle is shown, and when it may object. The oracles themselves are in `oracles`.
 
 use kith_common::time::Instant;
 

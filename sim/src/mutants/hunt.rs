@@ -15,7 +15,7 @@ use crate::{output, sweep};
 
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objection {
+pub(crate) struct Objection {
     /// The oracle's name; `panic` if a core or the world came upon something impossible
     pub oracle: String,
     pub what: String,
@@ -25,7 +25,7 @@ pub struct Objection {
 
 /// A run in which the mistake was seen, while nobody objected to it without the mistake
 #[derive(Clone, Debug)]
-pub struct Catch {
+pub(crate) struct Catch {
     pub scenario: Scenario,
     pub seed: u64,
     pub objection: Objection,
@@ -33,7 +33,7 @@ pub struct Catch {
 
 /// What came of one mistake
 #[derive(Clone, Debug)]
-pub struct Hunt {
+pub(crate) struct Hunt {
     pub mutant: Mutant,
     pub runs: u32,
     /// Time that they took
@@ -63,7 +63,7 @@ impl Controls {
 }
 
 /// Each of these mistakes through all runs, on so many threads
-pub fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
+pub(crate) fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
     let seeds = |scenario: &Scenario| scenario.first..=scenario.seeds;
     let runs: Vec<_> = scenarios::ALL.iter().flat_map(|one| seeds(one).map(|seed| (*one, seed))).collect();
     let controls = Controls::default();

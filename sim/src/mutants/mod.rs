@@ -7,10 +7,10 @@
 //! `scenarios`: which runs; `hunt`: a mistake through the runs; `report`: what came of it.
 
 #[cfg(feature = "mutants")]
-pub mod hunt;
+pub(crate) mod hunt;
 #[cfg(feature = "mutants")]
-pub mod report;
-pub mod scenarios;
+pub(crate) mod report;
+pub(crate) mod scenarios;
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ use crate::output;
 
 /// The mistakes to make, and how
 #[derive(Args, Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Only these mistakes, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<Mutant>,
@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 /// Runs the verb; 1 if too many mistakes were not seen, 2 if this program cannot make any
-pub fn verb(options: &Options) -> ExitCode {
+pub(crate) fn verb(options: &Options) -> ExitCode {
     if options.list {
         list();
         return ExitCode::SUCCESS;

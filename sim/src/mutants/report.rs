@@ -11,7 +11,7 @@ use crate::output;
 const GOAL: f64 = 0.95;
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub mutant: &'static str,
     pub mistake: &'static str,
     pub oracle: Option<String>,
@@ -55,7 +55,7 @@ impl Row {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Mistakes that were made
     pub mutants: usize,
     /// Mistakes that were seen
@@ -70,7 +70,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(hunts: &[Hunt], wall: Duration) -> Self {
+    pub(crate) fn new(hunts: &[Hunt], wall: Duration) -> Self {
         let rows: Vec<Row> = hunts.iter().map(Row::new).collect();
         let (mutants, caught) = (rows.len(), rows.iter().filter(|row| row.oracle.is_some()).count());
         let share = if mutants == 0 { 0.0 } else { caught as f64 / mutants as f64 };
@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// A table, and the sum of it
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         const HEAD: [&str; 6] = ["mutant", "mistake", "caught by", "scenario", "seed", "after"];
         let cells = |row: &Row| {
             let text = |text: Option<String>| text.unwrap_or_else(|| "-".into());

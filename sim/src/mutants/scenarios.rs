@@ -1,12 +1,14 @@
 //! The runs that every mistake goes through, in this order: cheap ones first.
 
+#[cfg(any(test, feature = "mutants"))]
 use clap::{Parser, Subcommand};
 
+#[cfg(any(test, feature = "mutants"))]
 use crate::{collapse, sweep};
 
 /// A kind of run, and how many seeds of it
 #[derive(Clone, Copy, Debug)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// What reports call it
     pub name: &'static str,
     /// What `kith-sim` is told, but for the seed
@@ -21,7 +23,7 @@ const fn scenario(name: &'static str, command: &'static str, seeds: u64) -> Scen
     Scenario { name, command, first: 1, seeds }
 }
 
-pub const ALL: &[Scenario] = &[
+pub(crate) const ALL: &[Scenario] = &[
     scenario("small", "mesh --peers 12 --degree 4 --minutes 5", 6),
     scenario("burst", "mesh --peers 12 --degree 4 --minutes 0 --burst 1100", 1),
     scenario("asking", "mesh --peers 12 --degree 4 --minutes 5 --deeds 3", 4),
@@ -51,14 +53,16 @@ pub const ALL: &[Scenario] = &[
 ];
 
 /// One run of a scenario
+#[cfg(any(test, feature = "mutants"))]
 #[derive(Debug, Subcommand)]
-pub enum Run {
+pub(crate) enum Run {
     /// Faults and users, and all oracles
     Mesh(sweep::Options),
     /// Too little processor
     Collapse(collapse::Options),
 }
 
+#[cfg(any(test, feature = "mutants"))]
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]
@@ -70,13 +74,14 @@ impl Scenario {
     ///
     /// # Errors
     /// In words, if the command line does not take it: then the list is wrong.
-    pub fn run(&self, seed: u64) -> Result<Run, String> {
+    #[cfg(any(test, feature = "mutants"))]
+    pub(crate) fn run(&self, seed: u64) -> Result<Run, String> {
         let command = self.replay(seed);
         Line::try_parse_from(command.split_whitespace()).map(|line| line.run).map_err(|error| error.to_string())
     }
 
     /// The command that runs one seed of it again
-    pub fn replay(&self, seed: u64) -> String {
+    pub(crate) fn replay(&self, seed: u64) -> String {
         format!("kith-sim {} --seed {seed}", self.command)
     }
 }

@@ -100,7 +100,7 @@ impl Knowledge {
 
 /// Where everybody is, and was, and who knows of it
 #[derive(Debug, Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     knowledge: PerNode<Knowledge>,
     /// The sessions in the directory's order
     sessions: Vec<(Name, Address)>,

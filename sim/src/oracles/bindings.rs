@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(15);
 
 /// When each session was seen last, by its key and place, and since when each peer has had somebody to ask
 #[derive(Debug)]
-pub struct Bindings {
+pub(crate) struct Bindings {
     leader: NodeId,
     seen: BTreeMap<(Key, Address), Instant>,
     home: PerNode<Option<Instant>>,
@@ -37,7 +37,7 @@ pub struct Bindings {
 
 impl Bindings {
     /// No session was seen
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         Self {
             leader: config.leader(),
             seen: BTreeMap::new(),

@@ -22,7 +22,7 @@ const EXCUSED: Duration = Duration::from_secs(20);
 
 /// When each peer's home was last back, and when its time last went wrong
 #[derive(Debug, Default)]
-pub struct Blame {
+pub(crate) struct Blame {
     granted: BTreeMap<NodeId, Instant>,
     upset: BTreeMap<NodeId, Instant>,
 }

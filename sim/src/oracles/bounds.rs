@@ -21,7 +21,7 @@ const CONNS_MAX: usize = 2 * LINKS_MAX;
 const SPARE: usize = 64;
 
 #[derive(Debug, Default)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     under_way: UnderWay,
 }
 

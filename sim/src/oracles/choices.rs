@@ -30,7 +30,7 @@ const ASKED_MAX: usize = 2;
 
 /// What every forwarder forwards by
 #[derive(Debug, Default)]
-pub struct Choices {
+pub(crate) struct Choices {
     routes: PerNode<Option<NewRoutes>>,
     /// The packet that a peer has just got, and from whom; nobody else's routes count for it
     arrived: Option<(NodeId, PacketBytes, Address)>,

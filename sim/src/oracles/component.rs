@@ -27,7 +27,7 @@ const TRIAL: Duration = Duration::from_secs(12);
 
 /// When the network was last disturbed
 #[derive(Debug, Default)]
-pub struct Component {
+pub(crate) struct Component {
     disturbed: Instant,
     /// Since when some have been out of reach of others
     split: Option<Instant>,

@@ -18,7 +18,7 @@ use crate::mesh::watch::Observation;
 
 /// Who sent each message, and what it says: a run's messages are some ten thousand, so none is forgotten
 #[derive(Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     sent: BTreeMap<MessageId, (Name, Content)>,
 }
 

@@ -48,7 +48,7 @@ struct Closed {
 
 /// Links, and who closed which as one too many
 #[derive(Debug, Default)]
-pub struct Crossing {
+pub(crate) struct Crossing {
     links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces, Instant)>,
     /// By what the other side said of itself as each of these opened: whose right is older makes room, and after a login
     /// each side may hold the other's older one on the link that it keeps

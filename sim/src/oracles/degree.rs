@@ -9,7 +9,7 @@ use crate::mesh::world::World;
 use kith_common::wire::session::NEIGHBOURS_MAX;
 
 #[derive(Debug, Default)]
-pub struct Degree;
+pub(crate) struct Degree;
 
 impl Oracle for Degree {
     fn name(&self) -> &'static str {

@@ -19,7 +19,7 @@ use crate::mesh::world::World;
 const PAIRS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
-pub struct Delivery;
+pub(crate) struct Delivery;
 
 impl Oracle for Delivery {
     fn name(&self) -> &'static str {

@@ -19,7 +19,7 @@ const SETTLED: Duration = Duration::from_secs(30);
 
 /// Who is wanted in, and since when each of the others has been out by its own word
 #[derive(Debug, Default)]
-pub struct Departures {
+pub(crate) struct Departures {
     unwanted: BTreeSet<NodeId>,
     out: BTreeMap<NodeId, Instant>,
 }

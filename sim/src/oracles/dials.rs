@@ -29,7 +29,7 @@ const UNANSWERED: Duration = Duration::from_millis(4_900);
 
 /// Each peer's tries since its supernode last answered, and what all waited
 #[derive(Debug)]
-pub struct Dials {
+pub(crate) struct Dials {
     supernodes: u32,
     tries: BTreeMap<NodeId, (u32, Instant)>,
     waits: u32,
@@ -37,7 +37,7 @@ pub struct Dials {
 }
 
 impl Dials {
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         Self { supernodes: config.supernodes, tries: BTreeMap::new(), waits: 0, waited: Duration::ZERO }
     }
 }

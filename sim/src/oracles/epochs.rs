@@ -17,7 +17,7 @@ use crate::mesh::world::World;
 
 /// The largest epochs seen
 #[derive(Debug, Default)]
-pub struct Epochs {
+pub(crate) struct Epochs {
     tables: BTreeMap<NodeId, Epoch>,
     directory: Epoch,
     applied: u64,

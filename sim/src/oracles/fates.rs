@@ -58,7 +58,7 @@ struct Send {
 
 /// What is known of every send, and of every name
 #[derive(Debug, Default)]
-pub struct Fates {
+pub(crate) struct Fates {
     sends: BTreeMap<MessageId, Send>,
     under_way: UnderWay,
     /// When each name was last unknown, and when its owner was last absent
@@ -73,7 +73,7 @@ pub struct Fates {
 
 impl Fates {
     /// Nothing is known yet
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         Self { core: config.core(), ..Self::default() }
     }
 

@@ -33,7 +33,7 @@ struct Book {
 
 /// Books of all packets under way
 #[derive(Debug, Default)]
-pub struct Forwarding {
+pub(crate) struct Forwarding {
     books: BTreeMap<(u64, Address), Book>,
 }
 

@@ -20,7 +20,7 @@ const STAY: Duration = Duration::from_secs(15);
 
 /// Since when each peer has had each guest, with home in reach
 #[derive(Debug, Default)]
-pub struct Guests {
+pub(crate) struct Guests {
     since: BTreeMap<(NodeId, Address), Instant>,
 }
 

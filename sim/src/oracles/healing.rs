@@ -34,7 +34,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// When the last fault has had its time, and who is new
 #[derive(Debug, Default)]
-pub struct Healing {
+pub(crate) struct Healing {
     due: Instant,
     joined: BTreeMap<NodeId, Instant>,
     /// Which packets are walked next

@@ -18,7 +18,7 @@ use crate::mesh::world::World;
 
 /// The owner of each name, as the leader's directory says
 #[derive(Debug)]
-pub struct Holders {
+pub(crate) struct Holders {
     leader: NodeId,
     owners: BTreeMap<Name, Key>,
     /// How often the operator asked to give each free, less how often somebody else took it: who gets no answer asks again
@@ -27,7 +27,7 @@ pub struct Holders {
 
 impl Holders {
     /// Nobody has a name
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         Self { leader: config.leader(), owners: BTreeMap::new(), released: BTreeMap::new() }
     }
 }

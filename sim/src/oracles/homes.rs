@@ -30,7 +30,7 @@ const SLOW_WRITE: Duration = Duration::from_secs(60);
 
 /// The sessions that peers want to go on with at one supernode, and the peers without a link there
 #[derive(Debug)]
-pub struct Homes {
+pub(crate) struct Homes {
     supernode: NodeId,
     /// In its first lease, or the first after it stood still, a supernode suspects nobody by itself
     lease: Duration,
@@ -51,7 +51,7 @@ pub struct Homes {
 
 impl Homes {
     /// Nobody has come to this supernode yet
-    pub fn of(supernode: NodeId, config: &MeshConfig) -> Self {
+    pub(crate) fn of(supernode: NodeId, config: &MeshConfig) -> Self {
         Self {
             supernode,
             lease: config.lease,

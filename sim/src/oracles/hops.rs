@@ -24,7 +24,7 @@ const SOURCES_MAX: usize = 64;
 const STRETCH_MAX: f64 = 1.12;
 
 #[derive(Debug, Default)]
-pub struct Hops;
+pub(crate) struct Hops;
 
 impl Oracle for Hops {
     fn name(&self) -> &'static str {

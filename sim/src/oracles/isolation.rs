@@ -32,7 +32,7 @@ const TELL: Duration = Duration::from_secs(1);
 
 /// Since when each peer is cut off without knowing it, or without telling
 #[derive(Debug, Default)]
-pub struct Isolation {
+pub(crate) struct Isolation {
     since: BTreeMap<NodeId, Instant>,
     silent: BTreeMap<NodeId, Instant>,
     /// The peers that have had a link since their last login, and so miss it

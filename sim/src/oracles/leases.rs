@@ -28,7 +28,7 @@ const CROSSING: Duration = Duration::from_secs(5);
 
 /// When each session was renewed, as one supernode sees it
 #[derive(Debug)]
-pub struct Leases {
+pub(crate) struct Leases {
     supernode: NodeId,
     lease: Duration,
     register: Register,
@@ -50,7 +50,7 @@ pub struct Leases {
 
 impl Leases {
     /// Nobody has renewed anything at this supernode
-    pub fn of(supernode: NodeId, config: &MeshConfig) -> Self {
+    pub(crate) fn of(supernode: NodeId, config: &MeshConfig) -> Self {
         Self {
             supernode,
             lease: config.lease,

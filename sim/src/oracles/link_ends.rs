@@ -15,7 +15,7 @@ use crate::mesh::watch::Observation;
 
 /// Links that are to end now, each with the reason
 #[derive(Debug, Default)]
-pub struct LinkEnds {
+pub(crate) struct LinkEnds {
     over: BTreeMap<(NodeId, u64), (Instant, &'static str)>,
 }
 

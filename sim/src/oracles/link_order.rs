@@ -22,7 +22,7 @@ struct Writing {
 
 /// What each link has still to write
 #[derive(Debug, Default)]
-pub struct LinkOrder {
+pub(crate) struct LinkOrder {
     links: BTreeMap<(NodeId, u64), Writing>,
 }
 

@@ -17,7 +17,7 @@ use crate::mesh::watch::Observation;
 
 /// What one supernode's directory says, and who has asked it
 #[derive(Debug)]
-pub struct LookUps {
+pub(crate) struct LookUps {
     supernode: NodeId,
     /// Where everybody is who has a session and is no suspect
     places: BTreeMap<Name, Address>,
@@ -26,7 +26,7 @@ pub struct LookUps {
 
 impl LookUps {
     /// Nobody has asked this supernode
-    pub const fn of(supernode: NodeId) -> Self {
+    pub(crate) const fn of(supernode: NodeId) -> Self {
         Self { supernode, places: BTreeMap::new(), asked: BTreeMap::new() }
     }
 }

@@ -54,7 +54,7 @@ impl Tables {
 
 /// What everybody's tables said
 #[derive(Debug, Default)]
-pub struct MakeBeforeBreak {
+pub(crate) struct MakeBeforeBreak {
     tables: PerNode<Tables>,
     jumped: BTreeMap<NodeId, Instant>,
 }

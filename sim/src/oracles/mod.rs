@@ -44,48 +44,48 @@
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
 //! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
-pub mod answers;
-pub mod bindings;
-pub mod blame;
-pub mod bounds;
-pub mod choices;
-pub mod component;
-pub mod contents;
-pub mod crossing;
-pub mod degree;
-pub mod delivery;
-pub mod departures;
-pub mod dials;
-pub mod epochs;
-pub mod fates;
-pub mod forwarding;
-pub mod guests;
-pub mod healing;
-pub mod holders;
-pub mod homes;
-pub mod hops;
-pub mod isolation;
-pub mod leases;
-pub mod link_ends;
-pub mod link_order;
-pub mod look_ups;
-pub mod make_before_break;
-pub mod openings;
-pub mod pairs;
+pub(crate) mod answers;
+pub(crate) mod bindings;
+pub(crate) mod blame;
+pub(crate) mod bounds;
+pub(crate) mod choices;
+pub(crate) mod component;
+pub(crate) mod contents;
+pub(crate) mod crossing;
+pub(crate) mod degree;
+pub(crate) mod delivery;
+pub(crate) mod departures;
+pub(crate) mod dials;
+pub(crate) mod epochs;
+pub(crate) mod fates;
+pub(crate) mod forwarding;
+pub(crate) mod guests;
+pub(crate) mod healing;
+pub(crate) mod holders;
+pub(crate) mod homes;
+pub(crate) mod hops;
+pub(crate) mod isolation;
+pub(crate) mod leases;
+pub(crate) mod link_ends;
+pub(crate) mod link_order;
+pub(crate) mod look_ups;
+pub(crate) mod make_before_break;
+pub(crate) mod openings;
+pub(crate) mod pairs;
 mod per_node;
-pub mod places;
-pub mod probing;
-pub mod questions;
-pub mod redials;
+pub(crate) mod places;
+pub(crate) mod probing;
+pub(crate) mod questions;
+pub(crate) mod redials;
 mod register;
-pub mod removals;
-pub mod resends;
-pub mod restarts;
-pub mod returns;
-pub mod rewires;
-pub mod stale_links;
-pub mod storms;
-pub mod tables;
+pub(crate) mod removals;
+pub(crate) mod resends;
+pub(crate) mod restarts;
+pub(crate) mod returns;
+pub(crate) mod rewires;
+pub(crate) mod stale_links;
+pub(crate) mod storms;
+pub(crate) mod tables;
 mod truth;
 mod under_way;
 
@@ -94,7 +94,7 @@ use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 
 /// All oracles, for a run like this
-pub fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
+pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
     let all: Vec<Box<dyn Oracle>> = vec![
         Box::new(epochs::Epochs::default()),
         Box::new(forwarding::Forwarding::default()),

@@ -18,7 +18,7 @@ const HELLO: Duration = Duration::from_secs(7);
 
 /// Nonces that were said, and who waits for a hello
 #[derive(Debug, Default)]
-pub struct Openings {
+pub(crate) struct Openings {
     nonces: BTreeSet<[u8; 32]>,
     waiting: BTreeMap<(NodeId, ConnId, Side), Instant>,
 }

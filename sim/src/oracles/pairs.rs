@@ -46,7 +46,7 @@ struct Term {
 
 /// The terms of all pairs
 #[derive(Debug, Default)]
-pub struct Pairs {
+pub(crate) struct Pairs {
     terms: BTreeMap<Pair, Term>,
     /// When each name last logged in, which brings it together with everybody
     logins: BTreeMap<Name, Instant>,
@@ -60,7 +60,7 @@ pub struct Pairs {
 
 impl Pairs {
     /// Nobody is kept apart
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         let is_outside = config.core() < config.machines();
         Self { is_outside, supernodes: config.supernodes, leader: Some(config.leader()), ..Self::default() }
     }

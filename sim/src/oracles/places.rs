@@ -10,7 +10,7 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 #[derive(Debug, Default)]
-pub struct Places;
+pub(crate) struct Places;
 
 impl Oracle for Places {
     fn name(&self) -> &'static str {

@@ -52,7 +52,7 @@ struct Talk {
 
 /// What was said on each link last
 #[derive(Debug)]
-pub struct Probing {
+pub(crate) struct Probing {
     /// How long a home link may be silent
     home_silence: Duration,
     links: BTreeMap<(NodeId, u64), Talk>,
@@ -126,7 +126,7 @@ impl Oracle for Probing {
 
 impl Probing {
     /// Nobody has said anything
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         let home_silence = home_silence(config.lease);
         Self { home_silence, links: BTreeMap::new(), jumped: BTreeMap::new() }
     }

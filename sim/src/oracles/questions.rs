@@ -20,7 +20,7 @@ const KNOWN: Duration = Duration::from_millis(ROUTE_LIFETIME.as_millis() as u64 
 
 /// When each question went over each link
 #[derive(Debug, Default)]
-pub struct Questions {
+pub(crate) struct Questions {
     asked: BTreeMap<(NodeId, u64, u64), Instant>,
 }
 

@@ -25,7 +25,7 @@ const UNPLANNED: Duration = Duration::from_secs(2);
 
 /// The last dial of each neighbour, and the neighbours that are down without one
 #[derive(Debug, Default)]
-pub struct Redials {
+pub(crate) struct Redials {
     dialled: BTreeMap<(NodeId, Key), Instant>,
     down: BTreeMap<(NodeId, Key), Instant>,
     /// Since when a neighbour is down and no dial is planned

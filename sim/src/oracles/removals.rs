@@ -26,7 +26,7 @@ const LEARNT: Duration = Duration::from_secs(ASK_EVERY.as_secs() + 8);
 
 /// What each peer knew at the last look, and since when it lacks what it could know
 #[derive(Debug, Default)]
-pub struct Removals {
+pub(crate) struct Removals {
     known: BTreeMap<NodeId, BTreeSet<Key>>,
     lacks: BTreeMap<NodeId, (Instant, usize)>,
 }

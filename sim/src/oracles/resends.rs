@@ -37,7 +37,7 @@ struct Sent {
 
 /// Messages that have no fate yet
 #[derive(Debug, Default)]
-pub struct Resends {
+pub(crate) struct Resends {
     routes: PerNode<Option<NewRoutes>>,
     sent: PerNode<BTreeMap<MessageId, Sent>>,
     disturbed: BTreeMap<NodeId, Instant>,

@@ -18,7 +18,7 @@ const ENTRIES_MAX: usize = 64;
 
 /// What the directory was at each of the last entries of the log, at whichever supernode
 #[derive(Debug, Default)]
-pub struct Restarts {
+pub(crate) struct Restarts {
     known: BTreeMap<u64, u64>,
     /// The last entry that each supernode was at
     last: PerNode<u64>,

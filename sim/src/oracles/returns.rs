@@ -29,7 +29,7 @@ const DISTURBED: Duration = Duration::from_secs(60);
 
 /// The suspicions of one supernode
 #[derive(Debug)]
-pub struct Returns {
+pub(crate) struct Returns {
     supernode: NodeId,
     id: SupernodeId,
     /// When each session was suspected, in one life of the supernode
@@ -45,7 +45,7 @@ pub struct Returns {
 
 impl Returns {
     /// Nobody was suspected yet
-    pub fn of(supernode: NodeId) -> Self {
+    pub(crate) fn of(supernode: NodeId) -> Self {
         let id = Replica(supernode.index()).id();
         Self {
             supernode,

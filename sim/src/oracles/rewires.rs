@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 /// When the last tables went over each link of a supernode
 #[derive(Debug, Default)]
-pub struct Rewires {
+pub(crate) struct Rewires {
     sent: BTreeMap<(NodeId, u64), VecDeque<Instant>>,
 }
 

@@ -22,7 +22,7 @@ use crate::mesh::world::World;
 
 /// Since when each end of a link has nobody at the other end, and nothing came that had been under way
 #[derive(Debug, Default)]
-pub struct StaleLinks {
+pub(crate) struct StaleLinks {
     since: BTreeMap<(NodeId, u64), Instant>,
     /// Ends whose last write waited for room at the last step
     stuck: BTreeSet<(NodeId, u64)>,

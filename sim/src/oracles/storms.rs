@@ -25,7 +25,7 @@ const SPARE: u64 = 2_000;
 
 /// Frames of each machine since the last step
 #[derive(Debug)]
-pub struct Storms {
+pub(crate) struct Storms {
     sent: PerNode<u64>,
     supernodes: u32,
     /// What a supernode and a peer may send until the next step
@@ -34,7 +34,7 @@ pub struct Storms {
 
 impl Storms {
     /// Nobody has sent anything
-    pub fn new(config: &MeshConfig) -> Self {
+    pub(crate) fn new(config: &MeshConfig) -> Self {
         let supernode = SPARE + SUPERNODE_MAX * u64::from(config.machines());
         let peer = PEER_MAX * config.step().as_secs();
         Self { sent: PerNode::default(), supernodes: config.supernodes, most: [supernode, peer] }

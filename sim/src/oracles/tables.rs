@@ -15,7 +15,7 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 #[derive(Debug, Default)]
-pub struct Tables;
+pub(crate) struct Tables;
 
 impl Oracle for Tables {
     fn name(&self) -> &'static str {

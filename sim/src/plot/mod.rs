@@ -16,7 +16,7 @@ use clap::Args;
 use crate::{arguments, output};
 
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the pictures go; what has their names there is replaced
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -37,7 +37,7 @@ pub struct Options {
     pub threads: Option<usize>,
 }
 
-pub fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> ExitCode {
     match draw(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

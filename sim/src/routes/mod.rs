@@ -25,10 +25,10 @@ use crate::stats::{Histogram, Mean, Share};
 use crate::walk::{End, Trip, Walk, Walker};
 use crate::{arguments, moore, output};
 
-pub use timing::Timing;
+pub(crate) use timing::Timing;
 
 /// Hops after which deliveries are counted
-pub const HOPS: [usize; 3] = [32, 64, 128];
+pub(crate) const HOPS: [usize; 3] = [32, 64, 128];
 
 /// Packets that one thread walks in a row
 const CHUNK: usize = 256;
@@ -38,7 +38,7 @@ const SAMPLES: usize = 16;
 const LOAD_MIN: f64 = 50.0;
 
 #[derive(Clone, Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// How many: 500, 10k, 1M
     #[arg(long, value_name = "N", default_value = "10k", value_parser = arguments::peers)]
     pub peers: usize,
@@ -73,7 +73,7 @@ pub struct Options {
 
 impl Options {
     /// This many peers, and else the defaults
-    pub fn of_peers(peers: usize) -> Self {
+    pub(crate) fn of_peers(peers: usize) -> Self {
         Self {
             peers,
             degree: DEGREE_DEFAULT,
@@ -99,7 +99,7 @@ impl Options {
 
 /// What was found: the same for the same options on every machine
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub peers: usize,
     pub degree: u8,
     /// The share that was dead
@@ -136,7 +136,7 @@ pub struct Figures {
 
 /// Hops of the packets that were delivered
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Hops {
+pub(crate) struct Hops {
     #[serde(flatten)]
     pub mean: Mean,
     /// The mean of each seed
@@ -151,7 +151,7 @@ pub struct Hops {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// How many were sent
     pub packets: u64,
     /// Delivered within 32, 64 and 128 hops
@@ -163,7 +163,7 @@ pub struct Delivered {
 
 /// Packets that came back, by the reason that they came back with
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
-pub struct CameBack {
+pub(crate) struct CameBack {
     /// Two peers missed the destination: none of them was right, as destinations live
     pub destination_down: u64,
     /// Nobody was left to try
@@ -174,7 +174,7 @@ pub struct CameBack {
 
 /// Packets that a living peer forwards for others, in multiples of the mean; of the worst seed
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Load {
+pub(crate) struct Load {
     /// Packets forwarded by a peer, mean
     pub mean: f64,
     /// 99 % of the peers forward at most so many times the mean
@@ -185,14 +185,14 @@ pub struct Load {
 
 /// Links of one peer
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Links {
+pub(crate) struct Links {
     pub mean: f64,
     /// 99 % of the peers have at most so many
     pub p99: usize,
     pub max: usize,
 }
 
-pub fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> ExitCode {
     if overlay::living(options.peers, options.dead) < 2 {
         output::note("kith-sim: fewer than two peers would live, and packets go from one to another: say more --peers");
         return ExitCode::from(2);
@@ -207,7 +207,7 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// Everything that can be found by simulation, and what the clock says of the last seed's overlay
-pub fn measure(options: &Options) -> (Figures, Timing) {
+pub(crate) fn measure(options: &Options) -> (Figures, Timing) {
     let mut tally = Tally::default();
     let mut timing = None;
     for seed in options.seed..options.seed + options.seeds {

@@ -18,7 +18,7 @@ const REPEATS: u32 = 1000;
 
 /// How long one decision takes, of a living peer for a destination that is not its neighbour
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// The median for a destination that was not asked for before, in microseconds
     pub cold_micros: f64,
     /// The median for a destination in the cache, in nanoseconds
