@@ -1,7 +1,7 @@
 //! Real processes on one machine: start a mesh, break it, watch it heal.
 //!
 //! A [`Lab`] is a directory. Beneath it each process has a home of its own, and `lab.json` lists what was started, so
-//! that another terminal (or a later command) can go on with the same lab. [`mesh`] starts and ends processes,
+//! that another terminal (or a later command) can go on with the same lab. `mesh` starts and ends processes,
 //! `node` asks them, `observe` tells what changes in them, and on these stand `watch`, `demo`, [`soak`],
 //! `bench` and the end-to-end tests.
 //!
@@ -20,14 +20,14 @@ mod fixtures;
 pub mod flow;
 pub mod graph;
 pub mod log;
-pub mod mesh;
+mod mesh;
 mod names;
 mod node;
 mod observe;
 mod options;
 mod output;
 pub mod process;
-pub mod programs;
+mod programs;
 pub mod role;
 pub mod soak;
 pub mod state;

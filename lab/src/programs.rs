@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use crate::role::Role;
 
 /// The folder in a lab's directory
-pub const FOLDER: &str = "bin";
+pub(crate) const FOLDER: &str = "bin";
 
 const NAMES: [&str; 3] = ["kith", "kith-supernode", "kith-lab"];
 
@@ -20,7 +20,7 @@ const NAMES: [&str; 3] = ["kith", "kith-supernode", "kith-lab"];
 ///
 /// # Errors
 /// The system refused, or a name is taken by something that is no link; what was made until then is left.
-pub fn link(dir: &Path, binary: &Path) -> io::Result<PathBuf> {
+pub(crate) fn link(dir: &Path, binary: &Path) -> io::Result<PathBuf> {
     let folder = dir.join(FOLDER);
     fs::create_dir_all(&folder)?;
     for name in NAMES {
@@ -34,13 +34,13 @@ pub fn link(dir: &Path, binary: &Path) -> io::Result<PathBuf> {
 }
 
 /// What makes a shell find the links: `dir` as it was given, which may be relative
-pub fn export(dir: &Path) -> String {
+pub(crate) fn export(dir: &Path) -> String {
     let at = if dir.is_absolute() { dir.to_owned() } else { Path::new("$PWD").join(dir) };
     format!("export PATH=\"{}:$PATH\"", at.join(FOLDER).display())
 }
 
 /// If this program was called by another one's name, is that one to its end
-pub fn play(program: Option<&OsStr>, args: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn play(program: Option<&OsStr>, args: &[OsString]) -> Option<ExitCode> {
     let name = Path::new(program?).file_name()?;
     let role = [Role::Peer, Role::Supernode].into_iter().find(|role| name == role.program())?;
     Some(role.run(args.to_vec()))

@@ -22,7 +22,7 @@ const STATE_FILE_NEW: &str = ".lab.json.new";
 const LOCK_FILE: &str = "lab.lock";
 
 /// A lab has at most this many processes: a machine with more of them is no longer one to look at
-pub const PROCESSES_MAX: usize = 1_000;
+pub(crate) const PROCESSES_MAX: usize = 1_000;
 
 /// What a lab has started
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct State {
     /// What keys and salts are drawn from
     pub seed: u64,
     pub degree: u8,
-    /// Every process, in the order of their first starts; at most [`PROCESSES_MAX`]
+    /// Every process, in the order of their first starts; at most 1,000
     pub processes: Vec<Process>,
 }
 
