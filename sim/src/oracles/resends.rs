@@ -64,8 +64,9 @@ impl Resends {
         let others = views.iter().filter(is_up).count();
         // A destination that is taken for gone is looked for by any way that is left.
         let is_missed = !edit.dead.is_empty();
-        // And whoever has become a neighbour is sent to without a detour.
-        let has_more = others >= NEIGHBOURS_MIN && sent.tried.len() < others;
+        // And whoever has become a neighbour is sent to without a detour. Of those who were not tried one may have no way,
+        // as when the network is in two parts.
+        let has_more = others >= NEIGHBOURS_MIN && sent.tried.len() + 1 < others;
         if first == second && first.1 != destination && !is_missed && has_more {
             return Err(format!("sent message {id:?} again over {hop}, by whom it went first, of {others} neighbours"));
         }
