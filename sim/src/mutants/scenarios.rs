@@ -39,15 +39,15 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
     Scenario {
-        first: 11,
-        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 11)
+        first: 18,
+        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 18)
     },
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
     scenario("apart, restarted", "mesh --peers 12 --degree 4 --minutes 10 --only partition,supernode-crash", 2),
     scenario("full logs", "mesh --peers 12 --degree 4 --minutes 10 --only full-log,crash", 2),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
-    scenario("large", "mesh --peers 50 --degree 16 --minutes 10", 1),
+    Scenario { first: 7, ..scenario("large", "mesh --peers 50 --degree 16 --minutes 10", 7) },
     scenario("wide", "mesh --peers 60 --degree 40 --minutes 3 --only partition", 1),
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },
 ];
