@@ -74,7 +74,7 @@ impl Neighbourhood {
     pub(super) fn expire_dials(&mut self, now: Instant) {
         self.in_flight.retain(|_, until| *until > now);
         for neighbour in self.neighbours.values_mut() {
-            if matches!(neighbour.dial, Dial::Running { until } if until <= now) {
+            if neighbour.dial == Dial::Running && !self.in_flight.contains_key(&neighbour.record.key) {
                 neighbour.dial = Dial::Idle;
                 neighbour.on_failure(Failure::Silence, Reason::truncated("the dial was not answered"));
             }
@@ -88,9 +88,8 @@ impl Neighbourhood {
             let span = RESTS_PER_WAIT.end() - RESTS_PER_WAIT.start() + 1;
             self.rest.begin(now, GAP, RESTS_PER_WAIT.start() + self.rng.next_u32() % span);
             let Some(neighbour) = self.neighbours.get_mut(&address) else { return };
-            let until = now + self.config.dial_max;
-            neighbour.dial = Dial::Running { until };
-            self.in_flight.insert(neighbour.record.key, until);
+            neighbour.dial = Dial::Running;
+            self.in_flight.insert(neighbour.record.key, now + self.config.dial_max);
             let Record { key, address, locations, .. } = neighbour.record.clone();
             self.outputs.push_back(NeighbourhoodOutput::Dial { key, address, locations });
         }
@@ -118,14 +117,12 @@ impl Neighbourhood {
             match neighbour.dial {
                 Dial::At(_) if has_link => neighbour.dial = Dial::Idle,
                 Dial::Idle if neighbour.failures > 0 && mutant::is(Mutant::NoRedial) => {}
-                Dial::Idle if !has_link => match in_flight.get(&key) {
-                    // It has left the table and is back, and is dialled still.
-                    Some(until) => neighbour.dial = Dial::Running { until: *until },
-                    None => {
-                        neighbour.waited = delay(rng, config, own, neighbour);
-                        neighbour.dial = Dial::At(now + neighbour.waited);
-                    }
-                },
+                // It has left the table and is back, and is dialled still.
+                Dial::Idle if !has_link && in_flight.contains_key(&key) => neighbour.dial = Dial::Running,
+                Dial::Idle if !has_link => {
+                    neighbour.waited = delay(rng, config, own, neighbour);
+                    neighbour.dial = Dial::At(now + neighbour.waited);
+                }
                 _ => {}
             }
         }

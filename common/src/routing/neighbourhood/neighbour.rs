@@ -27,10 +27,8 @@ pub(super) enum Failure {
 pub(super) enum Dial {
     Idle,
     At(Instant),
-    /// The shell answers; should it not, the dial counts as failed at `until`
-    Running {
-        until: Instant,
-    },
+    /// The shell answers; should it not, the dial counts as failed when it is in flight no more
+    Running,
 }
 
 #[derive(Debug)]
@@ -110,7 +108,7 @@ impl Neighbour {
         match self.dial {
             Dial::At(_) => self.dial = Dial::Idle,
             // It began before, and may fail when its time is over: then there is to be another one.
-            Dial::Running { .. } => self.report_at = self.report_at + patience,
+            Dial::Running => self.report_at = self.report_at + patience,
             Dial::Idle => {}
         }
     }

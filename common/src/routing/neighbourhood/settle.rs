@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::{Link, Standing};
-use super::neighbour::{Dial, Neighbour};
+use super::neighbour::Neighbour;
 use super::output::{CloseReason, Event, NeighbourhoodOutput};
 use super::own_table::OwnTable;
 use super::{Neighbourhood, NeighbourhoodConfig};
@@ -35,14 +35,9 @@ impl Neighbourhood {
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
-        let dial = match neighbour.dial {
-            // When one that is due has its turn is the same for all of them.
-            Dial::Idle | Dial::At(_) => None,
-            Dial::Running { until } => Some(until),
-        };
         let give_up = neighbour.trying.filter(|_| !neighbour.has_given_up).map(|since| since + self.config.patience);
         let report = Some(neighbour.report_at).filter(|_| self.is_home_reachable && neighbour.has_failed());
-        earliest(dial, earliest(give_up, report))
+        earliest(give_up, report)
     }
 
     /// This process stood still for `late`: the time limits of others begin anew, as their answers may be waiting here
@@ -57,9 +52,6 @@ impl Neighbourhood {
                 neighbour.trying = neighbour.trying.map(|_| now);
             }
             neighbour.report_at = now + patience;
-            if let Dial::Running { until } = &mut neighbour.dial {
-                *until = now + dial_max;
-            }
         }
         self.due = self.earliest_due();
         self.event(Event::HeldUp { late });

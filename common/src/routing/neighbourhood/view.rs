@@ -157,7 +157,7 @@ impl Neighbourhood {
         let opens = || self.links.values().any(|link| link.key == neighbour.record.key && !link.is_leaving());
         let state = match (neighbour.trying, neighbour.dial) {
             (None, _) => LinkStatus::Up,
-            (Some(_), Dial::Running { .. }) => LinkStatus::Dialling,
+            (Some(_), Dial::Running) => LinkStatus::Dialling,
             (Some(_), _) if opens() => LinkStatus::Dialling,
             (Some(_), Dial::At(at)) => LinkStatus::Down { reason: neighbour.reason.clone(), redial_at: Some(at) },
             (Some(_), Dial::Idle) => LinkStatus::Down { reason: neighbour.reason.clone(), redial_at: None },

@@ -36,8 +36,7 @@ fn peer_5_linked(neighbours: &[u8]) -> Neighbourhood {
 
 /// By the dial that is out, or else by the other side's
 fn bring_up(core: &mut Neighbourhood, now: Instant, link: u64, n: u8) {
-    let is_dialled =
-        core.neighbours.values().any(|it| it.record.key == key(n) && matches!(it.dial, Dial::Running { .. }));
+    let is_dialled = core.neighbours.values().any(|it| it.record.key == key(n) && it.dial == Dial::Running);
     bring_up_by(core, now, link, n, if is_dialled { Direction::Outgoing } else { Direction::Incoming });
 }
 
