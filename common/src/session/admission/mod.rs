@@ -382,11 +382,20 @@ impl Admission {
         }
     }
 
-    fn handle_look_up(&mut self, now: Instant, look_up: LookUp) {
+    /// Whether a frame of this kind counts: of whoever is logged in; who is logging out is heard no more, and of anybody else
+    /// it ends the connection
+    fn is_heard(&mut self, kind: FrameKind) -> bool {
         match self.state {
-            State::LoggedIn { .. } => {}
-            State::LoggingOut { .. } => return,
-            _ => return self.violate(FrameKind::LookUp),
+            State::LoggedIn { .. } => return true,
+            State::LoggingOut { .. } => {}
+            _ => self.violate(kind),
+        }
+        false
+    }
+
+    fn handle_look_up(&mut self, now: Instant, look_up: LookUp) {
+        if !self.is_heard(FrameKind::LookUp) {
+            return;
         }
         if self.request_rate.take(now).is_ok() {
             return self.outputs.push_back(AdmissionOutput::LookUp(look_up));
@@ -396,10 +405,8 @@ impl Admission {
     }
 
     fn handle_list(&mut self, now: Instant, list: List) {
-        match self.state {
-            State::LoggedIn { .. } => {}
-            State::LoggingOut { .. } => return,
-            _ => return self.violate(FrameKind::List),
+        if !self.is_heard(FrameKind::List) {
+            return;
         }
         if self.list_rate.take(now).is_ok() {
             return self.outputs.push_back(AdmissionOutput::List(list));
@@ -409,10 +416,8 @@ impl Admission {
     }
 
     fn handle_ask_removed(&mut self, now: Instant, question: AskRemoved) {
-        match self.state {
-            State::LoggedIn { .. } => {}
-            State::LoggingOut { .. } => return,
-            _ => return self.violate(FrameKind::AskRemoved),
+        if !self.is_heard(FrameKind::AskRemoved) {
+            return;
         }
         match self.request_rate.take(now) {
             Ok(()) => self.outputs.push_back(AdmissionOutput::AskRemoved(question)),
@@ -421,10 +426,8 @@ impl Admission {
     }
 
     fn handle_report(&mut self, now: Instant, report: Report) {
-        match self.state {
-            State::LoggedIn { .. } => {}
-            State::LoggingOut { .. } => return,
-            _ => return self.violate(FrameKind::Report),
+        if !self.is_heard(FrameKind::Report) {
+            return;
         }
         match self.report_rate.take(now) {
             Ok(()) => self.outputs.push_back(AdmissionOutput::Report(report)),
@@ -433,17 +436,14 @@ impl Admission {
     }
 
     fn handle_relay(&mut self, now: Instant, packet: PacketBytes) {
-        match self.state {
-            State::LoggedIn { .. } if self.relay_rate.take(now).is_ok() => {
-                self.outputs.push_back(AdmissionOutput::Relay(packet));
-            }
-            State::LoggedIn { .. } => {
-                self.dropped += 1;
-                self.outputs.push_back(AdmissionOutput::RelayRefused(packet));
-            }
-            State::LoggingOut { .. } => {}
-            _ => self.violate(FrameKind::Relay),
+        if !self.is_heard(FrameKind::Relay) {
+            return;
         }
+        if self.relay_rate.take(now).is_ok() {
+            return self.outputs.push_back(AdmissionOutput::Relay(packet));
+        }
+        self.dropped += 1;
+        self.outputs.push_back(AdmissionOutput::RelayRefused(packet));
     }
 
     fn handle_bye(&mut self, bye: &Bye) {
