@@ -73,7 +73,7 @@ pub(super) struct Bindings {
     known: BTreeMap<(Key, Address), Known>,
     by_age: BTreeSet<(Instant, (Key, Address))>,
     /// In the order in which they came
-    waiting: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
     judged: VecDeque<Judged>,
 }
 
@@ -106,7 +106,7 @@ impl Bindings {
             if self.waiting.len() < WAITING_MAX {
                 let name = arrived.from.name.clone();
                 let is_asked = self.waiting.iter().any(|waiting| waiting.arrived.from.name == name);
-                self.waiting.push_back(Waiting { arrived, bytes, until: now + CONFIRM_WAIT });
+                self.waiting.push(Waiting { arrived, bytes, until: now + CONFIRM_WAIT });
                 return (!is_asked).then_some(name);
             }
         }
@@ -117,8 +117,8 @@ impl Bindings {
 
     /// What is known about the holder of `name`, by now
     pub(super) fn handle_resolved(&mut self, now: Instant, name: &Name, answer: Result<&Answer, Status>) {
-        for Waiting { arrived, bytes, .. } in self.waiting.extract_if_all(|waiting| waiting.arrived.from.name == *name)
-        {
+        let asked: Vec<Waiting> = self.waiting.extract_if(.., |waiting| waiting.arrived.from.name == *name).collect();
+        for Waiting { arrived, bytes, .. } in asked {
             let verdict = match said(&arrived.from, answer) {
                 Some(verdict) => {
                     self.learn(now, &arrived.from, verdict);
@@ -132,7 +132,8 @@ impl Bindings {
 
     /// Judges those that have waited for long enough by what is known
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for Waiting { arrived, bytes, .. } in self.waiting.extract_if_all(|waiting| waiting.until <= now) {
+        let late: Vec<Waiting> = self.waiting.extract_if(.., |waiting| waiting.until <= now).collect();
+        for Waiting { arrived, bytes, .. } in late {
             let verdict = self.last(&arrived.from);
             self.judged.push_back(Judged { arrived, bytes, verdict });
         }
@@ -140,7 +141,7 @@ impl Bindings {
 
     /// When to call [`Self::handle_timeout`]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.until)
+        self.waiting.first().map(|waiting| waiting.until)
     }
 
     /// The next message that has its verdict
@@ -192,19 +193,6 @@ fn said(from: &Grant, answer: Result<&Answer, Status>) -> Option<Verdict> {
         Err(Status::NotFound) => Some(Verdict::Refused("nobody has the sender's name")),
         Err(Status::Gone) => Some(Verdict::Unconfirmed),
         Err(_) => None,
-    }
-}
-
-/// Takes out what meets a condition, in its order
-trait ExtractAll<T> {
-    fn extract_if_all(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<T>;
-}
-
-impl<T> ExtractAll<T> for VecDeque<T> {
-    fn extract_if_all(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
-        let (out, rest): (Vec<T>, Vec<T>) = std::mem::take(self).into_iter().partition(is_meant);
-        *self = rest.into();
-        out
     }
 }
 
