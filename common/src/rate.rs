@@ -1,6 +1,7 @@
-//! How often something may be: the one token bucket, and what strangers may cause in a log.
+//! How often something may be: the one token bucket, one for each of many, and what strangers may cause in a log.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -34,6 +35,53 @@ impl Bucket {
     /// Whether nothing is taken that has not come back: such a bucket may be forgotten and made anew
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
+    }
+}
+
+/// Nothing was taken from a bucket
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// One is there after so long
+    Empty(Duration),
+    /// No more buckets can be kept: everybody who has one has taken from it lately
+    Crowded,
+}
+
+/// A bucket for everybody who takes from one; at the bound those that are full again are forgotten, as their owners are
+/// known no better than newcomers
+#[derive(Debug)]
+pub(crate) struct Buckets<K> {
+    by_owner: BTreeMap<K, Bucket>,
+    max: usize,
+    new: Bucket,
+}
+
+impl<K: Ord> Buckets<K> {
+    /// Nobody has taken anything; `max` buckets at most, each as `new`
+    pub(crate) const fn new(max: usize, new: Bucket) -> Self {
+        Self { by_owner: BTreeMap::new(), max, new }
+    }
+
+    /// Whether [`Self::take`] would take one
+    pub(crate) fn check(&mut self, now: Instant, owner: &K) -> Result<(), Shortage> {
+        if let Some(mut bucket) = self.by_owner.get(owner).copied() {
+            return bucket.take(now).map_err(Shortage::Empty);
+        }
+        if self.by_owner.len() >= self.max {
+            self.by_owner.retain(|_, bucket| !bucket.is_full(now));
+        }
+        if self.by_owner.len() >= self.max { Err(Shortage::Crowded) } else { Ok(()) }
+    }
+
+    /// Takes one from the owner's bucket
+    pub(crate) fn take(&mut self, now: Instant, owner: K) -> Result<(), Shortage> {
+        self.check(now, &owner)?;
+        self.by_owner.entry(owner).or_insert(self.new).take(now).map_err(Shortage::Empty)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_owner.is_empty()
     }
 }
 

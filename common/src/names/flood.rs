@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Ignored;
 use crate::id::Address;
 use crate::mutant::{self, Mutant};
-use crate::rate::Bucket;
+use crate::rate::{Bucket, Buckets, Shortage};
 use crate::time::Instant;
 use crate::wire::session::{LookUp, NEIGHBOURS_MAX, Subject};
 
@@ -30,10 +30,10 @@ pub const ROUTES_MAX: usize = 1_024;
 // The rate keeps the neighbours that a peer may have from ever filling the routes.
 const _: () = assert!(NEIGHBOURS_MAX as u64 * (ASKS_BURST as u64 + ROUTE_LIFETIME.as_secs()) <= ROUTES_MAX as u64);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Floods {
     /// What each neighbour may still ask
-    askers: BTreeMap<Address, Bucket>,
+    askers: Buckets<Address>,
     routes: BTreeMap<u64, Route>,
     /// Queries in the order in which their routes expire
     expiries: VecDeque<(Instant, u64)>,
@@ -44,6 +44,13 @@ struct Route {
     subject: Subject,
     /// The neighbour that the answer goes to; `None`: it went, or the question is our own
     back: Option<Address>,
+}
+
+impl Default for Floods {
+    fn default() -> Self {
+        let askers = Buckets::new(ASKERS_MAX, Bucket::new(ASKS_BURST, ASK_EVERY));
+        Self { askers, routes: BTreeMap::new(), expiries: VecDeque::new() }
+    }
 }
 
 impl Floods {
@@ -62,7 +69,10 @@ impl Floods {
         if self.routes.contains_key(&question.query) && !mutant::is(Mutant::FloodPassesTwice) {
             return Err(Ignored::Duplicate);
         }
-        self.charge(now, from)?;
+        self.askers.take(now, from).map_err(|shortage| match shortage {
+            Shortage::Empty(_) => Ignored::TooOften,
+            Shortage::Crowded => Ignored::Overloaded,
+        })?;
         if self.routes.len() >= ROUTES_MAX {
             return Err(Ignored::Overloaded);
         }
@@ -94,17 +104,5 @@ impl Floods {
             self.routes.remove(query);
             self.expiries.pop_front();
         }
-    }
-
-    fn charge(&mut self, now: Instant, from: Address) -> Result<(), Ignored> {
-        if !self.askers.contains_key(&from) && self.askers.len() >= ASKERS_MAX {
-            // Whoever has its whole allowance back is known no better than a newcomer.
-            self.askers.retain(|_, asker| !asker.is_full(now));
-            if self.askers.len() >= ASKERS_MAX {
-                return Err(Ignored::Overloaded);
-            }
-        }
-        let asker = self.askers.entry(from).or_insert(Bucket::new(ASKS_BURST, ASK_EVERY));
-        asker.take(now).map_err(|_| Ignored::TooOften)
     }
 }

@@ -5,11 +5,10 @@
 //! every [`PLACE_EVERY`]. Whoever comes back while its lease lasts has the place that it had, which costs nothing. The
 //! counts are this supernode's own, and begin anew with its process.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::Key;
-use crate::rate::Bucket;
+use crate::rate::{Bucket, Buckets, Shortage};
 use crate::time::Instant;
 
 /// New places that a key gets at once: more than anybody logs out and in again by hand, or by a script that is tried out
@@ -22,31 +21,29 @@ pub const PLACE_EVERY: Duration = Duration::from_secs(15);
 pub const KEYS_MAX: usize = 1 << 16;
 
 /// The places that each key got lately
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
-    keys: BTreeMap<Key, Bucket>,
+    keys: Buckets<Key>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { keys: Buckets::new(KEYS_MAX, Bucket::new(PLACES_BURST, PLACE_EVERY)) }
+    }
 }
 
 impl Places {
     /// Whether this key may have a new place now; else how long it is until then
     pub(super) fn check(&mut self, now: Instant, key: &Key) -> Result<(), Duration> {
-        if let Some(bucket) = self.keys.get(key) {
-            let mut bucket = *bucket;
-            return bucket.take(now);
-        }
-        if self.keys.len() >= KEYS_MAX {
-            self.keys.retain(|_, bucket| !bucket.is_full(now));
-        }
-        if self.keys.len() >= KEYS_MAX { Err(PLACE_EVERY) } else { Ok(()) }
+        self.keys.check(now, key).map_err(|shortage| match shortage {
+            Shortage::Empty(wait) => wait,
+            Shortage::Crowded => PLACE_EVERY,
+        })
     }
 
-    /// This key has got a new place
+    /// This key has got a new place, which it keeps even if it should have waited: logins under way are not counted
     pub(super) fn note(&mut self, now: Instant, key: Key) {
-        if self.check(now, &key).is_ok() {
-            let bucket = self.keys.entry(key).or_insert_with(|| Bucket::new(PLACES_BURST, PLACE_EVERY));
-            // It was checked.
-            let _ = bucket.take(now);
-        }
+        let _ = self.keys.take(now, key);
     }
 }
 
