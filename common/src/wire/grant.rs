@@ -82,9 +82,8 @@ impl SignedGrant {
     /// # Errors
     /// None of a grant: its parts are bounded below 256 bytes.
     pub fn sign(grant: &Grant, supernode: &impl Signer, certificate: SignedCertificate) -> Result<Self, WireError> {
-        let body = codec::encode(grant)?;
-        let signature = supernode.sign(&crypto::tagged(crypto::GRANT, &[&body]));
-        Ok(Self { body: body.try_into().map_err(|_| WireError::TooLong)?, signature, certificate })
+        let (body, signature) = sign_word(grant, supernode)?;
+        Ok(Self { body, signature, certificate })
     }
 
     /// The grant, if a supernode of `network` signed it (two signatures are checked: about 100 µs)
@@ -109,16 +108,56 @@ impl SignedGrant {
         certificate: &Certificate,
         verifier: &impl Verifier,
     ) -> Result<Grant, GrantError> {
-        let signed = crypto::tagged(crypto::GRANT, &[&self.body]);
-        if !verifier.verify(&certificate.supernode, &signed, &self.signature) {
-            return Err(GrantError::Signature);
-        }
-        let grant: Grant = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
-        if grant.network != crypto::network_id(&certificate.network_key) {
-            return Err(GrantError::OtherNetwork);
-        }
-        Ok(grant)
+        verify_word(&self.body, &self.signature, certificate, verifier)
     }
+}
+
+/// What a supernode says of its network and signs under a tag of its own
+pub(super) trait Word: Encode + Decode<()> {
+    const TAG: &'static str;
+
+    fn network(&self) -> &NetworkId;
+}
+
+impl Word for Grant {
+    const TAG: &'static str = crypto::GRANT;
+
+    fn network(&self) -> &NetworkId {
+        &self.network
+    }
+}
+
+/// A word's bytes, and the supernode's signature over them
+///
+/// # Errors
+/// [`WireError::TooLong`] if the word has more than `N` bytes.
+pub(super) fn sign_word<W: Word, const N: usize>(
+    word: &W,
+    supernode: &impl Signer,
+) -> Result<(Bytes<N>, Signature), WireError> {
+    let body = codec::encode(word)?;
+    let signature = supernode.sign(&crypto::tagged(W::TAG, &[&body]));
+    Ok((body.try_into().map_err(|_| WireError::TooLong)?, signature))
+}
+
+/// The word, if the supernode of this certificate, which was verified, signed it (one signature is checked)
+///
+/// # Errors
+/// [`GrantError`] says what is wrong with it.
+pub(super) fn verify_word<W: Word>(
+    body: &[u8],
+    signature: &Signature,
+    certificate: &Certificate,
+    verifier: &impl Verifier,
+) -> Result<W, GrantError> {
+    if !verifier.verify(&certificate.supernode, &crypto::tagged(W::TAG, &[body]), signature) {
+        return Err(GrantError::Signature);
+    }
+    let word: W = codec::decode(body).map_err(|_| GrantError::Malformed)?;
+    if *word.network() != crypto::network_id(&certificate.network_key) {
+        return Err(GrantError::OtherNetwork);
+    }
+    Ok(word)
 }
 
 /// A grant or a certificate that is not believed; the state of whoever checks it is unchanged

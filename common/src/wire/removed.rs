@@ -4,8 +4,7 @@ use bincode::{Decode, Encode};
 
 use super::WireError;
 use super::bounded::{Bounded, Bytes};
-use super::codec;
-use super::grant::{GrantError, SignedCertificate};
+use super::grant::{GrantError, SignedCertificate, Word, sign_word, verify_word};
 use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Key, NetworkId};
 
@@ -47,6 +46,14 @@ pub struct EndMark {
     pub mark: Mark,
 }
 
+impl Word for EndMark {
+    const TAG: &'static str = crypto::REMOVED;
+
+    fn network(&self) -> &NetworkId {
+        &self.network
+    }
+}
+
 /// The bytes of an [`EndMark`], a supernode's signature over them, and that supernode's certificate
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SignedMark {
@@ -61,9 +68,8 @@ impl SignedMark {
     /// # Errors
     /// None of a mark: its size is fixed.
     pub fn sign(end: &EndMark, supernode: &impl Signer, certificate: SignedCertificate) -> Result<Self, WireError> {
-        let body = codec::encode(end)?;
-        let signature = supernode.sign(&crypto::tagged(crypto::REMOVED, &[&body]));
-        Ok(Self { body: body.try_into().map_err(|_| WireError::TooLong)?, signature, certificate })
+        let (body, signature) = sign_word(end, supernode)?;
+        Ok(Self { body, signature, certificate })
     }
 
     /// The mark, if a supernode of `network` signed it (two signatures are checked: about 100 µs)
@@ -72,11 +78,6 @@ impl SignedMark {
     /// [`GrantError`] says what is wrong with it.
     pub fn verify(&self, network: &NetworkId, verifier: &impl Verifier) -> Result<Mark, GrantError> {
         let certificate = self.certificate.verify(Some(network), verifier)?;
-        let signed = crypto::tagged(crypto::REMOVED, &[&self.body]);
-        if !verifier.verify(&certificate.supernode, &signed, &self.signature) {
-            return Err(GrantError::Signature);
-        }
-        let end: EndMark = codec::decode(&self.body).map_err(|_| GrantError::Malformed)?;
-        if end.network != *network { Err(GrantError::OtherNetwork) } else { Ok(end.mark) }
+        verify_word(&self.body, &self.signature, &certificate, verifier).map(|end: EndMark| end.mark)
     }
 }
