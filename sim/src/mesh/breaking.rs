@@ -8,6 +8,7 @@ use kith_common::wire::session::{Purpose, Role};
 use kith_common::wire::{Frame, FrameKind};
 
 use super::faults::{Effect, Fault, STALL_MIN};
+use super::hellos::undecodable;
 use super::net::Weather;
 use super::net::{Item, Side};
 use super::node::{Disk, NodeId};
@@ -107,8 +108,8 @@ impl World {
         let side = if choice >> 60 & 1 == 0 { Side::Dialler } else { Side::Listener };
         let hello = HelloTemplate { role: Role::Peer, boot: 0, network: None, grant: None };
         let hello = Frame::Hello(hello.hello(Purpose::Neighbour, self.chance.bytes())).to_bytes();
-        // A table whose only byte is none of a table's, as often as a link bears.
-        let bad = [FrameKind::Table as u8, 1, 0, 0, 0xff].repeat(DECODE_ERRORS_MAX as usize);
+        // As often as a link bears.
+        let bad = undecodable(FrameKind::Table).repeat(DECODE_ERRORS_MAX as usize);
         let bytes = hello.ok().filter(|_| choice >> 61 & 1 == 0).unwrap_or(bad);
         self.net.count(Effect::Babble);
         self.queue.after(Duration::ZERO, Event::Arrive(id, side, Item::Babble(bytes)));

@@ -43,11 +43,9 @@ impl OddHello {
     }
 
     fn instead_of(self, hello: Hello) -> Vec<u8> {
-        // A header of a frame with one byte of body, which begins no frame of either kind.
-        let bad = |kind: FrameKind| vec![kind as u8, 1, 0, 0, 0xff];
         match self {
-            Self::Garbled => bad(FrameKind::Hello),
-            Self::Misplaced => bad(FrameKind::Table),
+            Self::Garbled => undecodable(FrameKind::Hello).to_vec(),
+            Self::Misplaced => undecodable(FrameKind::Table).to_vec(),
             Self::Late(_) => Frame::Hello(hello).to_bytes().unwrap_or_default(),
             Self::OtherPurpose => {
                 let purpose = match hello.purpose {
@@ -58,6 +56,11 @@ impl OddHello {
             }
         }
     }
+}
+
+/// A frame of this kind whose only byte begins none
+pub(super) const fn undecodable(kind: FrameKind) -> [u8; 5] {
+    [kind as u8, 1, 0, 0, 0xff]
 }
 
 impl fmt::Display for OddHello {

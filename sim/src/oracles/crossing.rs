@@ -46,13 +46,22 @@ struct Closed {
     have_crossed: Option<bool>,
 }
 
+/// A link at one end
+#[derive(Clone, Debug)]
+struct Held {
+    other: NodeId,
+    direction: Direction,
+    nonces: Nonces,
+    opened: Instant,
+    /// What the other side said of itself: whose right is older makes room, and after a login each side may hold the
+    /// other's older one on the link that it keeps
+    right: (u64, Option<SignedGrant>),
+}
+
 /// Links, and who closed which as one too many
 #[derive(Debug, Default)]
 pub(crate) struct Crossing {
-    links: BTreeMap<(NodeId, u64), (NodeId, Direction, Nonces, Instant)>,
-    /// By what the other side said of itself as each of these opened: whose right is older makes room, and after a login
-    /// each side may hold the other's older one on the link that it keeps
-    rights: BTreeMap<(NodeId, u64), (u64, Option<SignedGrant>)>,
+    links: BTreeMap<(NodeId, u64), Held>,
     /// By who closed and whom to
     closed: BTreeMap<(NodeId, NodeId), Closed>,
     /// When each machine's clock jumped last
@@ -74,52 +83,47 @@ impl Oracle for Crossing {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started | Observation::Killed => {
-                self.links.retain(|(at, _), _| *at != node);
-                self.rights.retain(|(at, _), _| *at != node);
-            }
+            Observation::Started | Observation::Killed => self.links.retain(|(at, _), _| *at != node),
             Observation::Opened { opened, other, .. } => {
                 let mut nonces = [opened.own_nonce, opened.hello.nonce];
                 if opened.direction == Direction::Incoming {
                     nonces.reverse();
                 }
-                self.links.insert((node, opened.link.0), (*other, opened.direction, nonces, now));
-                self.rights.insert((node, opened.link.0), (opened.hello.boot, opened.hello.grant.clone()));
+                let right = (opened.hello.boot, opened.hello.grant.clone());
+                let held = Held { other: *other, direction: opened.direction, nonces, opened: now, right };
+                self.links.insert((node, opened.link.0), held);
             }
             Observation::Closed { link, .. } => {
                 self.links.remove(&(node, *link));
-                self.rights.remove(&(node, *link));
             }
             Observation::Peer(PeerOutput::Event(Event::LinkClosed {
                 link: link_id,
                 reason: CloseReason::Duplicate,
                 ..
             })) => {
-                let Some((other, direction, closed, opened)) = self.links.get(&(node, link_id.0)).copied() else {
-                    return Ok(());
-                };
-                let others =
-                    self.links.iter().filter(|((at, id), link)| *at == node && *id != link_id.0 && link.0 == other);
-                let right = self.rights.get(&(node, link_id.0));
-                let others: Vec<(Direction, Nonces, Instant, bool)> =
-                    others.map(|(id, link)| (link.1, link.2, link.3, self.rights.get(id) == right)).collect();
+                let Some(closed) = self.links.get(&(node, link_id.0)).cloned() else { return Ok(()) };
+                let others = self.links.iter().filter(|((at, id), _)| *at == node && *id != link_id.0);
+                let others: Vec<&Held> =
+                    others.map(|(_, held)| held).filter(|held| held.other == closed.other).collect();
                 // Two dials of one side did not cross: which of them is the newer one each side judges by itself.
-                let [(its_direction, kept, its_opened, is_by_same_right)] = others[..] else { return Ok(()) };
-                if its_direction == direction {
+                let [kept] = others[..] else { return Ok(()) };
+                if kept.direction == closed.direction {
                     return Ok(());
                 }
+                let other = closed.other;
                 let its = self.closed.get(&(other, node)).filter(|its| now - its.at <= AT_ONCE);
-                let has_jumped = self.jumped.get(&node).is_some_and(|at| *at >= opened.min(its_opened));
-                let apart = opened.since(its_opened).max(its_opened.since(opened));
-                let is_certain = is_by_same_right && !has_jumped && apart.abs_diff(SIMULTANEOUS) > DRIFT;
+                let has_jumped = self.jumped.get(&node).is_some_and(|at| *at >= closed.opened.min(kept.opened));
+                let apart = closed.opened.since(kept.opened).max(kept.opened.since(closed.opened));
+                let is_certain = kept.right == closed.right && !has_jumped && apart.abs_diff(SIMULTANEOUS) > DRIFT;
                 let have_crossed = is_certain.then_some(apart < SIMULTANEOUS);
-                let is_other = |its: &Closed| its.kept == closed && its.closed == kept;
+                let is_other = |its: &Closed| its.kept == closed.nonces && its.closed == kept.nonces;
                 let agree = |its: &Closed| have_crossed.is_some() && its.have_crossed == have_crossed;
                 if its.is_some_and(|its| is_other(its) && agree(its)) {
                     let other = name_of(other.0);
                     return Err(format!("closed one of two links with {other}, which has just closed the other one"));
                 }
-                self.closed.insert((node, other), Closed { at: now, closed, kept, have_crossed });
+                self.closed
+                    .insert((node, other), Closed { at: now, closed: closed.nonces, kept: kept.nonces, have_crossed });
             }
             _ => {}
         }
