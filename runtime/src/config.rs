@@ -13,7 +13,7 @@ use libp2p::Multiaddr;
 #[doc(hidden)]
 pub use ::toml;
 pub use host::{HostConfig, HostSettings};
-pub use layer::{ConfigError, Layer, Place, Source, load, nearest, parse, text, texts};
+pub use layer::{ConfigError, Layer, Position, Source, load, nearest, parse, text, texts};
 pub use value::{Endpoint, Listen, Secret, Within};
 
 /// The error for settings that do not go together

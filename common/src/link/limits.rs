@@ -129,7 +129,7 @@ pub struct Held {
 }
 
 /// The present count of what [`Limits`] bounds
-pub struct Admission {
+pub struct Usage {
     limits: Limits,
     lobby: Lobby,
     incoming: usize,
@@ -138,14 +138,14 @@ pub struct Admission {
     dials: usize,
 }
 
-impl Admission {
+impl Usage {
     /// Nobody is here yet
     pub fn new(limits: Limits) -> Self {
         Self { limits, lobby: Lobby::new(limits), incoming: 0, incoming_crowd: Crowd::default(), outgoing: 0, dials: 0 }
     }
 
-    /// A connection came; every `Ok` is followed by one [`Admission::end_pending`], and others may have lost their
-    /// places in any case, as [`Admission::poll_put_out`] says
+    /// A connection came; every `Ok` is followed by one [`Usage::end_pending`], and others may have lost their
+    /// places in any case, as [`Usage::poll_put_out`] says
     ///
     /// # Errors
     /// Which limit keeps it out; it is not counted then.
@@ -163,7 +163,7 @@ impl Admission {
         self.lobby.end(place);
     }
 
-    /// Whose connection is to be dropped, to make room; drain after every `Admission::begin_pending`
+    /// Whose connection is to be dropped, to make room; drain after every `Usage::begin_pending`
     pub fn poll_put_out(&mut self) -> Option<LobbyId> {
         self.lobby.poll_put_out()
     }
@@ -176,7 +176,7 @@ impl Admission {
         }
     }
 
-    /// A dial begins; every `Ok` is followed by one [`Admission::end_dial`]
+    /// A dial begins; every `Ok` is followed by one [`Usage::end_dial`]
     ///
     /// # Errors
     /// How many links there are, if there may be no dial; nothing is counted then.
@@ -194,7 +194,7 @@ impl Admission {
         self.dials -= 1;
     }
 
-    /// A link that came in; every `Ok` is followed by one [`Admission::end_incoming`]
+    /// A link that came in; every `Ok` is followed by one [`Usage::end_incoming`]
     ///
     /// # Errors
     /// Which limit keeps it out; nothing is counted then.
@@ -221,7 +221,7 @@ impl Admission {
         }
     }
 
-    /// A link that was dialled; every `Ok` is followed by one [`Admission::end_outgoing`]
+    /// A link that was dialled; every `Ok` is followed by one [`Usage::end_outgoing`]
     ///
     /// # Errors
     /// How many links there are, if there may be no more; nothing is counted then.
@@ -261,8 +261,8 @@ mod tests {
     const FAR: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const NEAR: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    fn admission() -> Admission {
-        Admission::new(Limits {
+    fn usage() -> Usage {
+        Usage::new(Limits {
             links_max: 10,
             outgoing_reserved: 2,
             links_per_ip_max: 3,
@@ -275,14 +275,14 @@ mod tests {
 
     #[test]
     fn granted_link_makes_its_address_known() {
-        let mut admission = Admission::new(Limits { pending_max: 2, pending_reserved: 1, ..Limits::default() });
-        let stranger = admission.begin_pending(Instant::ZERO, FAR).unwrap();
-        admission.on_first_byte(stranger);
-        assert_eq!(admission.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
-        admission.on_sent(FrameKind::Challenge, NEAR);
-        assert_eq!(admission.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
-        admission.on_sent(FrameKind::Granted, NEAR);
-        assert!(admission.begin_pending(Instant::ZERO, NEAR).is_ok());
+        let mut usage = Usage::new(Limits { pending_max: 2, pending_reserved: 1, ..Limits::default() });
+        let stranger = usage.begin_pending(Instant::ZERO, FAR).unwrap();
+        usage.on_first_byte(stranger);
+        assert_eq!(usage.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
+        usage.on_sent(FrameKind::Challenge, NEAR);
+        assert_eq!(usage.begin_pending(Instant::ZERO, NEAR), Err(Refusal::Pending));
+        usage.on_sent(FrameKind::Granted, NEAR);
+        assert!(usage.begin_pending(Instant::ZERO, NEAR).is_ok());
     }
 
     #[test]
@@ -291,65 +291,65 @@ mod tests {
             assert_eq!(limits.with_links_max(limits.links_max), limits);
             for links_max in [1, 4, 16, 64] {
                 let few = limits.with_links_max(links_max);
-                assert_eq!(Admission::new(few).begin_incoming(NEAR), Ok(()), "{few:?}");
-                assert_eq!(Admission::new(few).begin_dial(), Ok(()), "{few:?}");
+                assert_eq!(Usage::new(few).begin_incoming(NEAR), Ok(()), "{few:?}");
+                assert_eq!(Usage::new(few).begin_dial(), Ok(()), "{few:?}");
             }
         }
     }
 
     #[test]
     fn supernode_takes_as_many_peers_as_it_has_links() {
-        let mut admission = Admission::new(Limits::of_supernode());
-        let came = (0..).take_while(|_| admission.begin_incoming(NEAR).is_ok()).count();
+        let mut usage = Usage::new(Limits::of_supernode());
+        let came = (0..).take_while(|_| usage.begin_incoming(NEAR).is_ok()).count();
         assert_eq!(came, Limits::of_supernode().links_max);
     }
 
     #[test]
     fn incoming_links_leave_room_for_outgoing_ones() {
-        let mut admission = admission();
+        let mut usage = usage();
         for _ in 0..8 {
-            assert_eq!(admission.begin_incoming(NEAR), Ok(()));
+            assert_eq!(usage.begin_incoming(NEAR), Ok(()));
         }
-        assert_eq!(admission.begin_incoming(NEAR), Err(Refusal::Links));
-        assert_eq!([admission.begin_outgoing(), admission.begin_outgoing()], [Ok(()); 2]);
-        assert_eq!(admission.begin_outgoing(), Err(10));
-        assert_eq!(admission.begin_dial(), Err(10));
-        admission.end_incoming(NEAR);
-        assert_eq!(admission.begin_outgoing(), Ok(()), "an outgoing one may take the place");
-        assert_eq!(admission.begin_incoming(NEAR), Err(Refusal::Links));
+        assert_eq!(usage.begin_incoming(NEAR), Err(Refusal::Links));
+        assert_eq!([usage.begin_outgoing(), usage.begin_outgoing()], [Ok(()); 2]);
+        assert_eq!(usage.begin_outgoing(), Err(10));
+        assert_eq!(usage.begin_dial(), Err(10));
+        usage.end_incoming(NEAR);
+        assert_eq!(usage.begin_outgoing(), Ok(()), "an outgoing one may take the place");
+        assert_eq!(usage.begin_incoming(NEAR), Err(Refusal::Links));
     }
 
     #[test]
     fn links_of_one_ip_are_bounded_and_forgotten() {
-        let mut admission = admission();
+        let mut usage = usage();
         for _ in 0..3 {
-            assert_eq!(admission.begin_incoming(FAR), Ok(()));
+            assert_eq!(usage.begin_incoming(FAR), Ok(()));
         }
-        assert_eq!(admission.begin_incoming(FAR), Err(Refusal::LinksOfIp));
+        assert_eq!(usage.begin_incoming(FAR), Err(Refusal::LinksOfIp));
         for _ in 0..3 {
-            admission.end_incoming(FAR);
+            usage.end_incoming(FAR);
         }
-        assert!(admission.incoming_crowd.is_empty());
+        assert!(usage.incoming_crowd.is_empty());
     }
 
     #[test]
     fn addresses_of_one_network_are_counted_together() {
-        let mut admission = admission();
+        let mut usage = usage();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert_eq!(admission.begin_incoming(ip("2001:db8::1")), Ok(()));
-        assert_eq!(admission.begin_incoming(ip("2001:db8::2")), Ok(()));
-        assert_eq!(admission.begin_incoming(ip("2001:db8:0:0:ffff::3")), Ok(()));
-        assert_eq!(admission.begin_incoming(ip("2001:db8::4")), Err(Refusal::LinksOfIp));
-        assert_eq!([1, 2, 3].map(|i| admission.begin_incoming(ip(&format!("2001:db8:0:{i}::1")))), [Ok(()); 3]);
-        assert_eq!(admission.begin_incoming(ip("2001:db8:0:4::1")), Err(Refusal::LinksOfIp), "the /56 is full");
-        assert_eq!(admission.begin_incoming(ip("2001:db8:1::1")), Ok(()));
+        assert_eq!(usage.begin_incoming(ip("2001:db8::1")), Ok(()));
+        assert_eq!(usage.begin_incoming(ip("2001:db8::2")), Ok(()));
+        assert_eq!(usage.begin_incoming(ip("2001:db8:0:0:ffff::3")), Ok(()));
+        assert_eq!(usage.begin_incoming(ip("2001:db8::4")), Err(Refusal::LinksOfIp));
+        assert_eq!([1, 2, 3].map(|i| usage.begin_incoming(ip(&format!("2001:db8:0:{i}::1")))), [Ok(()); 3]);
+        assert_eq!(usage.begin_incoming(ip("2001:db8:0:4::1")), Err(Refusal::LinksOfIp), "the /56 is full");
+        assert_eq!(usage.begin_incoming(ip("2001:db8:1::1")), Ok(()));
     }
 
     #[test]
     fn dials_are_bounded() {
-        let mut admission = admission();
-        assert_eq!([admission.begin_dial(), admission.begin_dial()], [Ok(()), Err(0)]);
-        admission.end_dial();
-        assert_eq!(admission.begin_dial(), Ok(()));
+        let mut usage = usage();
+        assert_eq!([usage.begin_dial(), usage.begin_dial()], [Ok(()), Err(0)]);
+        usage.end_dial();
+        assert_eq!(usage.begin_dial(), Ok(()));
     }
 }

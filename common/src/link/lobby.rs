@@ -23,7 +23,7 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(1);
 
 /// A connection at its place
 #[derive(Debug)]
-struct Place {
+struct Waiting {
     household: Household,
     /// Loopback is many households at once, so it has no share
     is_counted: bool,
@@ -53,7 +53,7 @@ pub(super) struct Lobby {
     limits: Limits,
     count: u64,
     /// At most [`Limits::pending_max`]
-    taken: BTreeMap<LobbyId, Place>,
+    taken: BTreeMap<LobbyId, Waiting>,
     /// Of these, those that strangers have
     strangers: usize,
     crowd: Crowd,
@@ -113,7 +113,7 @@ impl Lobby {
         let silent = self.silent(is_known);
         silent.crowd.add(household);
         silent.places.insert((household, id));
-        self.taken.insert(id, Place { household, is_counted, is_known, is_silent: true, since: now });
+        self.taken.insert(id, Waiting { household, is_counted, is_known, is_silent: true, since: now });
         Ok(id)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A byte stream becomes a link by an [`opening`]: both sides say hello. An [`open`] link has a [`queue`] of three
 //! classes in [`chunks`], knows by its [`liveness`] whether the other side still answers, and ends for a [`reason`];
-//! [`limits`] bound how many there are, by the [`places`] that they hold, and for how long each step may take; handshakes
+//! [`limits`] bound how many there are, by the [`permits`] that they hold, and for how long each step may take; handshakes
 //! are computed by [`turns`]. What carries the bytes, sets timers and proves keys is the shell's; shell and simulator drive
 //! the very same link.
 
@@ -13,7 +13,7 @@ pub mod liveness;
 pub mod lobby;
 pub mod open;
 pub mod opening;
-pub mod places;
+pub mod permits;
 pub mod queue;
 pub mod reason;
 pub(crate) mod rest;

@@ -51,7 +51,7 @@ pub use self::lent::{Lent, Origin};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
 pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
-pub use self::traces::{Place, Stop, Trace};
+pub use self::traces::{KnownAddress, Stop, Trace};
 
 use self::arrivals::{Arrivals, Arrived};
 use self::bindings::Bindings;

@@ -43,17 +43,17 @@ struct TracedHop {
 pub struct Stop {
     /// Who; `None` for a supernode, and for somebody whose name could not be found out
     pub name: Option<Name>,
-    /// Its place, or as much of it as a packet holds; `None` for the destination, if the last forwarder's report is missing
-    pub place: Option<Place>,
+    /// Its address, or as much of it as a packet holds; `None` for the destination, if the last forwarder's report is missing
+    pub address: Option<KnownAddress>,
     /// From here to there and back; `None` if its report is lost, or was slower than the answer
     pub rtt: Option<Duration>,
     /// Why the one before chose it; `None` if that one's report is missing
     pub choice: Option<Choice>,
 }
 
-/// A place on the ring
+/// An address, or as much of it as is known
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KnownAddress {
     Whole(Address),
     Upper(ShortId),
 }
@@ -74,15 +74,15 @@ impl Trace {
         let mut stops = Vec::new();
         for (index, hop) in fate.path.iter().enumerate() {
             let report = packet.and_then(|packet| packet.report(index));
-            let place = match (report, next) {
-                (Some(report), _) => Place::Whole(report.hop.address),
-                (None, Some((address, _))) if address.short() == hop.short => Place::Whole(address),
-                (None, _) => Place::Upper(hop.short),
+            let address = match (report, next) {
+                (Some(report), _) => KnownAddress::Whole(report.hop.address),
+                (None, Some((address, _))) if address.short() == hop.short => KnownAddress::Whole(address),
+                (None, _) => KnownAddress::Upper(hop.short),
             };
             let choice = if hop.relay { Some(Choice::Relay) } else { next.map(|(_, choice)| choice) };
             stops.push(Stop {
                 name: hop.name.clone(),
-                place: Some(place),
+                address: Some(address),
                 rtt: report.map(|report| report.rtt),
                 choice,
             });
@@ -93,7 +93,7 @@ impl Trace {
         let late = packet.map_or(Duration::ZERO, |packet| packet.sent.since(self.began));
         stops.push(Stop {
             name: Some(fate.to.clone()),
-            place: next.map(|(address, _)| Place::Whole(address)),
+            address: next.map(|(address, _)| KnownAddress::Whole(address)),
             rtt: Some(fate.elapsed.saturating_sub(late)),
             choice: if is_relayed { Some(Choice::Destination) } else { next.map(|(_, choice)| choice) },
         });
@@ -107,8 +107,8 @@ impl Trace {
         for TracedHop { hop, rtt } in packet.hops.values() {
             // Where a report is missing, nobody says why this one was chosen.
             let choice = next.filter(|(address, _)| *address == hop.address).map(|(_, choice)| choice);
-            let place = Some(Place::Whole(hop.address));
-            stops.push(Stop { name: Some(hop.name.clone()), place, rtt: Some(*rtt), choice });
+            let address = Some(KnownAddress::Whole(hop.address));
+            stops.push(Stop { name: Some(hop.name.clone()), address, rtt: Some(*rtt), choice });
             next = Some((hop.next, hop.choice));
         }
         stops
@@ -159,7 +159,7 @@ impl Traces {
         }
     }
 
-    /// A forwarder's report on a packet of this message; the first of each place counts
+    /// A forwarder's report on a packet of this message; the first of each address counts
     pub(super) fn handle_hop(&mut self, now: Instant, of: &MessageId, hop: Hop) {
         let Some(trace) = self.0.get_mut(of) else { return };
         let Some(packet) = trace.packets.iter_mut().find(|packet| packet.id == hop.packet) else { return };
@@ -235,7 +235,7 @@ mod tests {
         let rtts: Vec<_> = way.iter().map(|stop| stop.rtt.map(|rtt| rtt.as_millis())).collect();
         assert_eq!(rtts, [Some(10), Some(20), Some(200)], "each from this packet's start");
         assert_eq!(way[0].choice, Some(Choice::NearestBall(310)));
-        assert_eq!(way[2], Stop { place: Some(Place::Whole(at(9))), ..way[2].clone() });
+        assert_eq!(way[2], Stop { address: Some(KnownAddress::Whole(at(9))), ..way[2].clone() });
     }
 
     #[test]
@@ -243,10 +243,10 @@ mod tests {
         let way = trace(&[(510, report(2, 0, 4, 5))]).way(&answered(vec![on_path(4), on_path(5)]));
         assert_eq!(names(&way), ["peer-4", "peer-5", "peer-9"]);
         assert_eq!((way[1].rtt, way[1].choice), (None, Some(Choice::KnowsDestination)));
-        assert_eq!(way[1].place, Some(Place::Whole(at(5))), "as the forwarder before says");
-        assert_eq!((way[2].place, way[2].choice), (None, None));
+        assert_eq!(way[1].address, Some(KnownAddress::Whole(at(5))), "as the forwarder before says");
+        assert_eq!((way[2].address, way[2].choice), (None, None));
         let way = trace(&[]).way(&answered(vec![on_path(4), on_path(5)]));
-        assert_eq!(way[1].place, Some(Place::Upper(at(5).short())));
+        assert_eq!(way[1].address, Some(KnownAddress::Upper(at(5).short())));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use self::world::World;
 use super::*;
 use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
-use crate::mail::{EVALUATING_MAX, Fate, Outcome, Place, Reason, STORING_MAX, Stop};
+use crate::mail::{EVALUATING_MAX, Fate, KnownAddress, Outcome, Reason, STORING_MAX, Stop};
 use crate::names::Source;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Call, Choice, Message, PathHop, Payload, Reply, Signal};
@@ -116,7 +116,7 @@ fn forwarder_stands_on_the_path_and_reports_on_a_traced_packet() {
     assert_eq!((fate.status, &fate.path), (Status::Delivered, &vec![hop(C)]));
     let stop = |n, choice| Stop {
         name: Some(name(n)),
-        place: Some(Place::Whole(address(n))),
+        address: Some(KnownAddress::Whole(address(n))),
         rtt: Some(Duration::ZERO),
         choice: Some(choice),
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::connections::Connections;
 use super::judgement::Judgement;
+use super::links::Links;
 use super::proposals::Proposals;
 use crate::directory::{Command, Directory, LoggedIn, Outcome, Pair, SuspectReason};
 use crate::id::{Address, SessionId, SupernodeId};
@@ -19,7 +19,7 @@ pub(super) struct Consequences<'a> {
     pub(super) id: SupernodeId,
     /// As it is with the command
     pub(super) directory: &'a Directory,
-    pub(super) connections: &'a mut Connections,
+    pub(super) links: &'a mut Links,
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) rng: &'a mut ChaCha20Rng,
@@ -109,9 +109,9 @@ impl Consequences<'_> {
 
     fn forget_session(&mut self, session: SessionId, status: Status, reason: &str) {
         self.judgement.end(session);
-        if let Some(home) = self.connections.unsettle(session) {
+        if let Some(home) = self.links.unsettle(session) {
             let refusal = Refusal::new(status, reason, Duration::ZERO);
-            self.connections.tell(home, |admission| admission.handle_ended(&refusal));
+            self.links.tell(home, |admission| admission.handle_ended(&refusal));
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::connections::Connections;
 use super::judgement::Judgement;
+use super::links::Links;
 use super::places::Places;
 use super::proposals::{Proposals, Then};
 use crate::crypto::Signer;
@@ -84,7 +84,7 @@ pub(super) struct Credentials<S> {
 pub(super) struct Logins<'a, S> {
     pub(super) credentials: &'a Credentials<S>,
     pub(super) directory: &'a Directory,
-    pub(super) connections: &'a mut Connections,
+    pub(super) links: &'a mut Links,
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) claims: &'a mut Claims,
@@ -98,10 +98,10 @@ impl<S: Signer> Logins<'_, S> {
     /// A key has one session: while the holder's link answers, a second login is refused; a dead link gives way
     pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
         let session = self.directory.by_key(&request.key);
-        let holder = session.and_then(|session| self.connections.home_of(session.id)).filter(|holder| *holder != link);
+        let holder = session.and_then(|session| self.links.home_of(session.id)).filter(|holder| *holder != link);
         let Some(holder) = holder else { return self.let_back(now, link, request) };
         tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
-        self.connections.probe(holder);
+        self.links.probe(holder);
         self.claims.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
     }
 
@@ -170,8 +170,8 @@ impl<S: Signer> Logins<'_, S> {
     }
 
     fn refuse(&mut self, now: Instant, link: LinkId, refusal: Refusal) {
-        self.connections.tell(link, |admission| admission.handle_refused(now, refusal));
-        self.connections.tell_refused(now);
+        self.links.tell(link, |admission| admission.handle_refused(now, refusal));
+        self.links.tell_refused(now);
     }
 
     /// `link` has closed: who waited for that may log in, and nobody logs in on it
@@ -192,7 +192,7 @@ impl<S: Signer> Logins<'_, S> {
                 continue;
             }
             tracing::info!(event = "home_lost", name = %claim.request.name, reason = "silent while its key logs in again");
-            self.connections.end(claim.holder, Status::NotLoggedIn, "silent while its key logged in again");
+            self.links.end(claim.holder, Status::NotLoggedIn, "silent while its key logged in again");
             self.let_back(now, claim.link, claim.request);
         }
         for Return { link, request, .. } in
@@ -227,12 +227,12 @@ impl<S: Signer> Logins<'_, S> {
 
     fn grant(&mut self, now: Instant, link: LinkId, logged_in: &LoggedIn) {
         let LoggedIn { session, record, entry, .. } = logged_in;
-        let held = self.connections.home_of(*session).filter(|home| *home != link);
-        if held.is_some_and(|home| self.connections.contains(home)) {
+        let held = self.links.home_of(*session).filter(|home| *home != link);
+        if held.is_some_and(|home| self.links.contains(home)) {
             let reason = "another process with this key has just logged in: stop it, or start with a home of your own";
             return self.refuse(now, link, Refusal::new(Status::Conflict, reason, RETRY));
         }
-        if !self.connections.contains(link) {
+        if !self.links.contains(link) {
             return self.leave_unclaimed(now, *session);
         }
         let Some(rewire) = self.directory.neighbourhood(record.address) else {
@@ -248,8 +248,8 @@ impl<S: Signer> Logins<'_, S> {
             session: *session,
             epoch: record.epoch,
         };
-        self.connections.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
-        self.connections.settle_at(link, *session);
+        self.links.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
+        self.links.settle_at(link, *session);
         self.judgement.renew(now, *session, self.proposals);
         self.judgement.handle_heard(now, *session);
         if *entry == Entry::Resumed {

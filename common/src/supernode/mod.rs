@@ -28,8 +28,8 @@
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
 mod committed;
-mod connections;
 mod judgement;
+mod links;
 mod log;
 mod logins;
 mod operator;
@@ -55,8 +55,8 @@ pub use self::proposals::{GROUP_MAX, WAITING_MAX};
 pub use self::rewires::{GATHER, SLICE};
 
 use self::committed::Consequences;
-use self::connections::Connections;
 use self::judgement::{Judgement, RETRY, SuspicionOutput};
+use self::links::Links;
 use self::logins::{Claims, Credentials, Logins};
 use self::places::Places;
 use self::proposals::{Proposals, Then};
@@ -127,7 +127,7 @@ pub struct Supernode<S> {
     directory: Directory,
     proposals: Proposals,
     judgement: Judgement,
-    connections: Connections,
+    links: Links,
     rewires: Rewires,
     removals: Removals,
     claims: Claims,
@@ -163,7 +163,7 @@ impl<S: Signer> Supernode<S> {
             directory,
             proposals: Proposals::default(),
             judgement,
-            connections: Connections::default(),
+            links: Links::default(),
             rewires: Rewires::default(),
             removals: Removals::default(),
             claims: Claims::default(),
@@ -197,7 +197,7 @@ impl<S: Signer> Supernode<S> {
         if let Some(by) = late.filter(|_| !mutant::is(Mutant::StopBlamesPeers)) {
             tracing::warn!(event = "held_up", late_ms = by.as_millis() as u64, reason = "this process was not run");
             self.judgement.handle_held_up(now, by);
-            self.connections.handle_held_up(now);
+            self.links.handle_held_up(now);
             self.claims.handle_held_up(now);
         }
     }
@@ -209,7 +209,7 @@ impl<S: Signer> Supernode<S> {
         let Credentials { admission: rules, signer, .. } = &self.credentials;
         let mut admission = Admission::new(rules.clone(), remote_ip);
         admission.handle_opened(now, key, own_nonce, hello, signer);
-        self.connections.open(link, key, admission);
+        self.links.open(link, key, admission);
         self.grant_wishes(now);
     }
 
@@ -217,11 +217,11 @@ impl<S: Signer> Supernode<S> {
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         self.check_pace(now);
         let signer = &self.credentials.signer;
-        if !self.connections.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
+        if !self.links.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
             return;
         }
         self.claims.handle_heard(link);
-        if let Some(session) = self.connections.session_on(link) {
+        if let Some(session) = self.links.session_on(link) {
             self.judgement.handle_heard(now, session);
         }
         self.grant_wishes(now);
@@ -230,9 +230,9 @@ impl<S: Signer> Supernode<S> {
     /// `link` is gone, for `reason`
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
         self.check_pace(now);
-        self.connections.tell(link, |admission| admission.handle_closed(reason));
+        self.links.tell(link, |admission| admission.handle_closed(reason));
         self.grant_wishes(now);
-        self.connections.close(link);
+        self.links.close(link);
         self.logins().handle_closed(now, link);
         self.grant_wishes(now);
     }
@@ -245,7 +245,7 @@ impl<S: Signer> Supernode<S> {
             LogEvent::Committed { index, command, number } => self.handle_committed(now, index, &command, number),
             LogEvent::Lost { number } => self.handle_lost(now, number),
             LogEvent::LeaderChanged(leader) => self.handle_leader(leader),
-            LogEvent::Grown => self.connections.output(SupernodeOutput::Snapshot(Box::new(self.directory.clone()))),
+            LogEvent::Grown => self.links.output(SupernodeOutput::Snapshot(Box::new(self.directory.clone()))),
         }
         self.count_minutes(now);
         self.grant_wishes(now);
@@ -261,7 +261,7 @@ impl<S: Signer> Supernode<S> {
         }
         if let Then::LoggedOut(link) = then {
             // Before its session is forgotten, which would be told as a loss.
-            self.connections.tell(link, Admission::handle_logged_out);
+            self.links.tell(link, Admission::handle_logged_out);
         }
         self.consequences().follow(now, command, &outcome);
         match then {
@@ -269,7 +269,7 @@ impl<S: Signer> Supernode<S> {
             Then::LoggedOut(_) => {}
             Then::Admit(link) => self.logins().conclude(now, link, outcome),
             Then::Answer(ticket) => {
-                self.connections.output(SupernodeOutput::Answered { ticket, outcome: Some(outcome) });
+                self.links.output(SupernodeOutput::Answered { ticket, outcome: Some(outcome) });
             }
         }
         self.rewires.touch(now, touched);
@@ -280,7 +280,7 @@ impl<S: Signer> Supernode<S> {
         let Outcome::LoggedIn(logged_in) = outcome else { return };
         let session = self.directory.session(logged_in.session);
         if let Some(session) = session.filter(|session| session.home == self.credentials.id)
-            && self.connections.home_of(session.id).is_none()
+            && self.links.home_of(session.id).is_none()
         {
             let session = session.id;
             self.logins().leave_unclaimed(now, session);
@@ -295,7 +295,7 @@ impl<S: Signer> Supernode<S> {
         match then {
             Then::Admit(link) => self.logins().handle_lost(now, link),
             Then::LoggedOut(link) => self.lose_logout(now, link, &command),
-            Then::Answer(ticket) => self.connections.output(SupernodeOutput::Answered { ticket, outcome: None }),
+            Then::Answer(ticket) => self.links.output(SupernodeOutput::Answered { ticket, outcome: None }),
             Then::Nothing if mutant::is(Mutant::LostIsForgotten) => {}
             Then::Nothing => match command {
                 Command::Suspect { session, .. } | Command::Clear { session } => {
@@ -310,9 +310,9 @@ impl<S: Signer> Supernode<S> {
     /// A peer that wanted to go is gone, whatever the log says: what is left of its session ends as a lost one does
     fn lose_logout(&mut self, now: Instant, link: LinkId, command: &Command) {
         let refusal = Refusal::new(Status::Unavailable, "the supernodes could not agree on the logout in time", RETRY);
-        self.connections.tell(link, |admission| admission.handle_ended(&refusal));
+        self.links.tell(link, |admission| admission.handle_ended(&refusal));
         if let Command::LogOut { session } = *command {
-            self.connections.unsettle(session);
+            self.links.unsettle(session);
             self.judgement.handle_home_lost(now, session);
         }
     }
@@ -353,7 +353,7 @@ impl<S: Signer> Supernode<S> {
             }
         }
         self.count_minutes(now);
-        self.connections.handle_timeout(now);
+        self.links.handle_timeout(now);
         self.grant_wishes(now);
         self.logins().handle_timeout(now);
         self.grant_wishes(now);
@@ -364,13 +364,13 @@ impl<S: Signer> Supernode<S> {
     /// Tells as many of the tables that are due as may be told in one go
     fn tell_tables(&mut self, now: Instant) {
         for address in self.rewires.take_due(now) {
-            self.connections.rewire(&self.directory, address);
+            self.links.rewire(&self.directory, address);
         }
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let logins = earliest(self.connections.next_timeout(), self.claims.next_timeout());
+        let logins = earliest(self.links.next_timeout(), self.claims.next_timeout());
         let tables = earliest(self.rewires.next_timeout(), self.removals.next_timeout());
         let others = earliest(self.again.next_timeout(), tables);
         let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
@@ -383,7 +383,7 @@ impl<S: Signer> Supernode<S> {
     /// log is what others wait for.
     pub fn poll_output(&mut self) -> Option<SupernodeOutput> {
         self.drain_suspicion();
-        self.proposals.next_group().map(SupernodeOutput::Propose).or_else(|| self.connections.poll_output())
+        self.proposals.next_group().map(SupernodeOutput::Propose).or_else(|| self.links.poll_output())
     }
 
     /// Whether the log has said what became of everything proposed: nobody who was promised an answer waits for it
@@ -407,25 +407,25 @@ impl<S: Signer> Supernode<S> {
 
     /// The home link of this session, while it has one here
     pub fn home_of(&self, session: SessionId) -> Option<LinkId> {
-        self.connections.home_of(session)
+        self.links.home_of(session)
     }
 
     /// How many sessions have a home link here
     pub fn homes(&self) -> usize {
-        self.connections.homes()
+        self.links.homes()
     }
 
     /// How many links there are, logged in or not
-    pub fn connections(&self) -> usize {
-        self.connections.len()
+    pub fn links(&self) -> usize {
+        self.links.len()
     }
 
     /// Carries out what the admissions want, until they want nothing more
     fn grant_wishes(&mut self, now: Instant) {
-        self.connections.tell_refused(now);
-        while let Some((link, wish)) = self.connections.take_wish() {
+        self.links.tell_refused(now);
+        while let Some((link, wish)) = self.links.take_wish() {
             match wish {
-                // Sent already: connections carry these out themselves.
+                // Sent already: links carry these out themselves.
                 AdmissionOutput::Send(_) | AdmissionOutput::Close { .. } => {}
                 AdmissionOutput::Propose(request) => self.logins().begin(now, link, request),
                 AdmissionOutput::Renew { session, epoch } => self.requests().renew(now, link, session, epoch),
@@ -454,8 +454,8 @@ impl<S: Signer> Supernode<S> {
                     self.proposals.push_own(&self.directory, Command::Clear { session });
                 }
                 SuspicionOutput::Probe { session } => {
-                    if let Some(home) = self.connections.home_of(session) {
-                        self.connections.probe(home);
+                    if let Some(home) = self.links.home_of(session) {
+                        self.links.probe(home);
                     }
                 }
             }
@@ -463,29 +463,29 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn logins(&mut self) -> Logins<'_, S> {
-        let Self { credentials, directory, connections, judgement, proposals, claims, places, rng, .. } = self;
-        Logins { credentials, directory, connections, judgement, proposals, claims, places, rng }
+        let Self { credentials, directory, links, judgement, proposals, claims, places, rng, .. } = self;
+        Logins { credentials, directory, links, judgement, proposals, claims, places, rng }
     }
 
     fn requests(&mut self) -> Requests<'_> {
-        let Self { directory, connections, judgement, proposals, rewires, .. } = self;
-        Requests { directory, connections, judgement, proposals, rewires }
+        let Self { directory, links, judgement, proposals, rewires, .. } = self;
+        Requests { directory, links, judgement, proposals, rewires }
     }
 
     fn telling(&mut self) -> Telling<'_, S> {
-        let Self { credentials, directory, connections, removals, .. } = self;
-        Telling { credentials, directory, connections, removals }
+        let Self { credentials, directory, links, removals, .. } = self;
+        Telling { credentials, directory, links, removals }
     }
 
     fn relay(&mut self) -> Relay<'_> {
         let short_id = short_id_of(&self.key());
-        let Self { directory, connections, .. } = self;
-        Relay { short_id, directory, connections }
+        let Self { directory, links, .. } = self;
+        Relay { short_id, directory, links }
     }
 
     fn consequences(&mut self) -> Consequences<'_> {
-        let Self { credentials, directory, connections, judgement, proposals, rng, .. } = self;
-        Consequences { id: credentials.id, directory, connections, judgement, proposals, rng }
+        let Self { credentials, directory, links, judgement, proposals, rng, .. } = self;
+        Consequences { id: credentials.id, directory, links, judgement, proposals, rng }
     }
 }
 

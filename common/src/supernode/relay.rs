@@ -1,6 +1,6 @@
 //! Packets of peers whose mesh is cut: passed on to the destination's home link, or given back.
 
-use super::connections::Connections;
+use super::links::Links;
 use crate::directory::Directory;
 use crate::id::ShortId;
 use crate::link::LinkId;
@@ -15,7 +15,7 @@ pub(super) struct Relay<'a> {
     /// What stands for this supernode on the path of a packet that it relayed
     pub(super) short_id: ShortId,
     pub(super) directory: &'a Directory,
-    pub(super) connections: &'a mut Connections,
+    pub(super) links: &'a mut Links,
 }
 
 impl Relay<'_> {
@@ -23,10 +23,10 @@ impl Relay<'_> {
     pub(super) fn pass_on(&mut self, link: LinkId, packet: &PacketBytes) {
         let packet = packet.as_ref();
         let Header { source, destination, .. } = *packet.header();
-        if self.connections.address_on(self.directory, link) != Some(source) {
+        if self.links.address_on(self.directory, link) != Some(source) {
             return tracing::info!(event = "relay_refused", %source, reason = "sent from another's address");
         }
-        match self.directory.by_address(destination).map(|session| self.connections.home_of(session.id)) {
+        match self.directory.by_address(destination).map(|session| self.links.home_of(session.id)) {
             Some(Some(home)) => {
                 let edit = Edit { way: Some((Mark::Relay, self.short_id)), ..Edit::default() };
                 let mut bytes = Vec::with_capacity(packet.bytes().len() + packet::ENTRY_BYTES);
@@ -34,7 +34,7 @@ impl Relay<'_> {
                     return self.give_back(link, &packet, Status::Unavailable, Cause::TtlSpent);
                 }
                 if let Ok(packet) = PacketBytes::new(bytes) {
-                    self.connections.send(home, Frame::Packet(packet));
+                    self.links.send(home, Frame::Packet(packet));
                 }
             }
             Some(None) => self.give_back(link, &packet, Status::Unavailable, Cause::NoSession),
@@ -64,7 +64,7 @@ impl Relay<'_> {
         let payload = wire::encode(&Payload::Undeliverable(report)).ok();
         let bytes = payload.and_then(|payload| packet::new_packet(&header, &payload).ok());
         if let Some(packet) = bytes.and_then(|bytes| PacketBytes::new(bytes).ok()) {
-            self.connections.send(link, Frame::Packet(packet));
+            self.links.send(link, Frame::Packet(packet));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tells peers who was removed: whoever asks, and of each removal everybody who is at home here, in slices.
 
-use super::connections::Connections;
+use super::links::Links;
 use super::logins::Credentials;
 use super::rewires::SLICE;
 use crate::crypto::Signer;
@@ -47,7 +47,7 @@ impl Removals {
 pub(super) struct Telling<'a, S> {
     pub(super) credentials: &'a Credentials<S>,
     pub(super) directory: &'a Directory,
-    pub(super) connections: &'a mut Connections,
+    pub(super) links: &'a mut Links,
     pub(super) removals: &'a mut Removals,
 }
 
@@ -58,7 +58,7 @@ impl<S: Signer> Telling<'_, S> {
             return;
         }
         if let Some(page) = self.page_after(mark) {
-            self.connections.send(link, Frame::Removed(page));
+            self.links.send(link, Frame::Removed(page));
         }
     }
 
@@ -70,9 +70,9 @@ impl<S: Signer> Telling<'_, S> {
             return;
         }
         let Some(page) = self.page_after(&from) else { return };
-        let homes: Vec<(SessionId, LinkId)> = self.connections.homes_after(last).take(SLICE).collect();
+        let homes: Vec<(SessionId, LinkId)> = self.links.homes_after(last).take(SLICE).collect();
         for (_, link) in &homes {
-            self.connections.send(*link, Frame::Removed(page.clone()));
+            self.links.send(*link, Frame::Removed(page.clone()));
         }
         if let Some((last, _)) = homes.last().filter(|_| homes.len() == SLICE) {
             self.removals.round = Some(Round { from, last: Some(*last), at: now });

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::connections::Connections;
 use super::judgement::Judgement;
+use super::links::Links;
 use super::proposals::{Proposals, Then};
 use super::rewires::Rewires;
 use crate::directory::{Command, Directory};
@@ -18,7 +18,7 @@ use crate::wire::session::{Found, List, LookUp, Report, Subject};
 /// What serving a session may touch
 pub(super) struct Requests<'a> {
     pub(super) directory: &'a Directory,
-    pub(super) connections: &'a mut Connections,
+    pub(super) links: &'a mut Links,
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) rewires: &'a mut Rewires,
@@ -27,7 +27,7 @@ pub(super) struct Requests<'a> {
 impl Requests<'_> {
     /// The peer goes on, and has the table of `epoch`
     pub(super) fn renew(&mut self, now: Instant, link: LinkId, session: SessionId, epoch: Epoch) {
-        if !self.connections.contains(link) {
+        if !self.links.contains(link) {
             return;
         }
         if self.proposals.is_under_way(&Command::Expire { session }) {
@@ -38,10 +38,10 @@ impl Requests<'_> {
         let Some(standing) = self.directory.session(session) else {
             let reason = "the session has ended: log in again";
             let refusal = Refusal::new(Status::NotLoggedIn, reason, Duration::ZERO);
-            self.connections.tell(link, |admission| admission.handle_ended(&refusal));
+            self.links.tell(link, |admission| admission.handle_ended(&refusal));
             return;
         };
-        self.connections.tell(link, |admission| admission.handle_renewed(standing.rewired));
+        self.links.tell(link, |admission| admission.handle_renewed(standing.rewired));
         self.judgement.renew(now, session, self.proposals);
         if epoch != standing.rewired {
             self.rewire_now(standing.address);
@@ -51,7 +51,7 @@ impl Requests<'_> {
     /// A table that its peer asks for is told at once, with all that waited to be told
     fn rewire_now(&mut self, address: Address) {
         self.rewires.forget(address);
-        self.connections.rewire(self.directory, address);
+        self.links.rewire(self.directory, address);
     }
 
     pub(super) fn log_out(&mut self, link: LinkId, session: SessionId) {
@@ -67,15 +67,15 @@ impl Requests<'_> {
             Ok(record) => (Status::Delivered, Some(record)),
             Err(status) => (status, None),
         };
-        self.connections.send(link, Frame::Found(Found { query: look_up.query, status, record }));
+        self.links.send(link, Frame::Found(Found { query: look_up.query, status, record }));
     }
 
     pub(super) fn list(&mut self, link: LinkId, list: &List) {
-        self.connections.send(link, Frame::Listing(self.directory.list(list)));
+        self.links.send(link, Frame::Listing(self.directory.list(list)));
     }
 
     pub(super) fn report(&mut self, now: Instant, link: LinkId, report: Report) {
-        let Some(reporter) = self.connections.address_on(self.directory, link) else { return };
+        let Some(reporter) = self.links.address_on(self.directory, link) else { return };
         tracing::info!(event = "reported", by = %reporter, ?report);
         match report {
             Report::LinkDown(address) => self.doubt(now, reporter, address),
@@ -113,10 +113,10 @@ impl Requests<'_> {
 
     /// The session has lost `link`, which is nothing new if another one is its home link by now
     pub(super) fn lose_home(&mut self, now: Instant, link: LinkId, session: SessionId, reason: &str) {
-        if self.connections.home_of(session) != Some(link) {
+        if self.links.home_of(session) != Some(link) {
             return;
         }
-        self.connections.unsettle(session);
+        self.links.unsettle(session);
         let name = self.directory.session(session).map(|session| session.name.to_string());
         tracing::info!(event = "home_lost", name, reason);
         self.judgement.handle_home_lost(now, session);

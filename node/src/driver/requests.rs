@@ -5,7 +5,7 @@ use std::time::Duration;
 use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::link;
-use kith_common::mail::{Fate, NotLoggedIn, Outcome, Place, Reason, Stop, Trace};
+use kith_common::mail::{Fate, KnownAddress, NotLoggedIn, Outcome, Reason, Stop, Trace};
 use kith_common::names::{Answer, Source};
 use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
@@ -401,9 +401,9 @@ fn call_answer(fate: Fate, function: String) -> CallAnswer {
 
 fn trace_hop(index: u64, stop: &Stop, destination: &Name) -> TraceHop {
     let (choice, reason) = peer::explain(stop.choice, destination);
-    let address = stop.place.map(|place| match place {
-        Place::Whole(address) => control::address(address),
-        Place::Upper(short) => short.to_string(),
+    let address = stop.address.map(|known| match known {
+        KnownAddress::Whole(address) => control::address(address),
+        KnownAddress::Upper(short) => short.to_string(),
     });
     let name = match (&stop.name, stop.choice, &address) {
         (Some(name), _, _) => name.to_string(),

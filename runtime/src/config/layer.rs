@@ -67,13 +67,13 @@ macro_rules! layer {
 
 /// Where a fault is; written as editors and terminals understand it, `file:line`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     pub path: PathBuf,
     /// Counted from 1
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path.display(), self.line)
     }
@@ -86,25 +86,25 @@ pub enum ConfigError {
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: io::Error },
     /// The file is not TOML
-    #[error("{place}: {fault}")]
+    #[error("{position}: {fault}")]
     Syntax {
-        place: Place,
+        position: Position,
         /// What the parser says
         fault: String,
     },
     /// No setting has this name
-    #[error("{place}: unknown key \"{key}\"; {}", suggestion(*nearest, keys))]
+    #[error("{position}: unknown key \"{key}\"; {}", suggestion(*nearest, keys))]
     UnknownKey {
-        place: Place,
+        position: Position,
         key: String,
         /// The right key that looks most like it, if one does
         nearest: Option<&'static str>,
         keys: Vec<&'static str>,
     },
     /// A setting's value is not one
-    #[error("{place}: bad value for \"{key}\": {fault}")]
+    #[error("{position}: bad value for \"{key}\": {fault}")]
     BadValue {
-        place: Place,
+        position: Position,
         key: String,
         /// What is wrong and what would be right
         fault: String,
@@ -177,12 +177,12 @@ pub(super) fn read_text(path: &Path, max: u64) -> io::Result<String> {
 /// # Errors
 /// [`ConfigError`] with `path` and the line.
 pub fn parse<T: Layer>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    let place = |at: Option<Range<usize>>| {
+    let position = |at: Option<Range<usize>>| {
         let before = at.and_then(|at| text.get(..at.start)).unwrap_or_default();
-        Place { path: path.to_owned(), line: before.matches('\n').count() + 1 }
+        Position { path: path.to_owned(), line: before.matches('\n').count() + 1 }
     };
     let syntax = |error: toml::de::Error| ConfigError::Syntax {
-        place: place(error.span()),
+        position: position(error.span()),
         fault: error.message().lines().collect::<Vec<_>>().join(" "),
     };
     let table = DeTable::parse(text).map_err(syntax)?;
@@ -194,7 +194,7 @@ pub fn parse<T: Layer>(path: &Path, text: &str) -> Result<T, ConfigError> {
     if let Some((at, key, _)) = keys.iter().find(|(_, key, _)| !known.contains(&key.as_ref())) {
         let nearest = nearest(key, &known);
         return Err(ConfigError::UnknownKey {
-            place: place(Some(at.clone())),
+            position: position(Some(at.clone())),
             key: key.to_string(),
             nearest,
             keys: known,
@@ -207,7 +207,7 @@ pub fn parse<T: Layer>(path: &Path, text: &str) -> Result<T, ConfigError> {
         let owner = keys.iter().find(|(key, _, value)| spans(key, value).contains(&at.start));
         match owner {
             Some((_, key, _)) => ConfigError::BadValue {
-                place: place(Some(at)),
+                position: position(Some(at)),
                 key: key.to_string(),
                 fault: error.message().to_owned(),
             },

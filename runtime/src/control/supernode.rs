@@ -84,7 +84,7 @@ pub struct StatusAnswer {
     pub unreachable_pairs: u64,
     /// Sessions with a link here
     pub homes: u64,
-    pub connections: u64,
+    pub links: u64,
     /// Whether peers must know the network's secret
     pub secret_required: bool,
     /// Whether whoever comes may have a name, without a secret or an invite

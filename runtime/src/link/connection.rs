@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use kith_common::link::places::Place;
+use kith_common::link::permits::Permit;
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
@@ -34,13 +34,13 @@ pub(crate) struct Established {
     pub(crate) stream: Box<dyn Duplex>,
     /// Everything but the link's number and gauges
     pub(crate) opened: Opened,
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
 }
 
 /// Opens the link, and stays with it to its end
 pub(crate) async fn run(room: Rc<Room>, established: Established) {
     let Room { shared, registry, forwarding } = &*room;
-    let Established { stream, opened, place } = established;
+    let Established { stream, opened, permit } = established;
     let link = Rc::new(Link::new(shared, &opened));
     shared.counters.opened.add(1);
     // Before the driver hears of it: it may answer with a command for this very link.
@@ -67,7 +67,7 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     // Before the last words, which may take a while: the driver is to find another way now.
     shared.emit(LinkEvent::Closed { link: link.id, reason }).await;
     end(shared, &link, reader, writer, stream).await;
-    drop(place);
+    drop(permit);
     shared.counters.closed.add(1);
     registry.forget();
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use kith_common::id::Key;
 use kith_common::link::opening::{Greeting, check_key};
-use kith_common::link::places::Place;
+use kith_common::link::permits::Permit;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::link::turns::Stage;
 use kith_common::rate::Strangers;
@@ -82,7 +82,7 @@ pub(crate) async fn admit(gate: Rc<Gate>, stream: TcpStream, ip: Option<IpAddr>)
         }
     };
     let accepted = tokio::select! {
-        accepted = accept(&gate, stream, ip, &visitor.place) => accepted,
+        accepted = accept(&gate, stream, ip, &visitor.permit) => accepted,
         () = put_out.woken() => {
             gate.shared().counters.refused_connections.add(1);
             tracing::debug!(event = "connection_put_out", ip = ?ip, reason = "said nothing, and others want its place");
@@ -111,13 +111,13 @@ async fn accept(
     gate: &Rc<Gate>,
     stream: TcpStream,
     ip: Option<IpAddr>,
-    place: &Place,
+    permit: &Permit,
 ) -> Result<Established, DialError> {
     let handshake = async {
         // Nothing is computed, and no buffer is held, for a connection that says nothing.
         let first = stream.peek(&mut [0]).await;
         if first.map_err(|error| HandshakeError::Failed(error.to_string()))? > 0 {
-            place.on_first_byte();
+            permit.on_first_byte();
         }
         gate.turns.by_turns(Stage::Arrived, compute(gate, stream)).await
     };
@@ -125,11 +125,11 @@ async fn accept(
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
     let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
-    let admit = || gate.room.registry.places.incoming(ip).map_err(CloseReason::from);
+    let admit = || gate.room.registry.permits.incoming(ip).map_err(CloseReason::from);
     let greeting =
         greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
-    let (greeting, place) = or_part(gate, &mut stream, greeting).await?;
-    Ok(established(gate, Box::new(stream), key, greeting, place, Source { dial: None, location: None, ip }))
+    let (greeting, permit) = or_part(gate, &mut stream, greeting).await?;
+    Ok(established(gate, Box::new(stream), key, greeting, permit, Source { dial: None, location: None, ip }))
 }
 
 /// The listener's side of a handshake, if its dialler is still there
@@ -143,17 +143,17 @@ async fn compute(gate: &Gate, stream: TcpStream) -> Result<(TlsStream<Buffered<T
 }
 
 async fn establish(gate: &Rc<Gate>, dial: Dial) -> Result<Established, DialError> {
-    let _dialling = gate.room.registry.places.dial().map_err(DialError::TooManyLinks)?;
+    let _dialling = gate.room.registry.permits.dial().map_err(DialError::TooManyLinks)?;
     let Connected { mut stream, key, location, ip } = connect_any(gate, &dial).await?;
     let template = gate.hello.borrow().clone();
     let greeting =
         greet_as_dialler(&mut stream, &gate.shared().clock, template, dial.purpose, &gate.shared().rules.deadlines)
             .await;
     let greeting = or_part(gate, &mut stream, greeting).await?;
-    // Links may have come in since the dial began, so the place is taken now.
-    let place = gate.room.registry.places.outgoing().map_err(DialError::TooManyLinks)?;
+    // Links may have come in since the dial began, so the permit is taken now.
+    let permit = gate.room.registry.permits.outgoing().map_err(DialError::TooManyLinks)?;
     let source = Source { dial: Some(dial.number), location: Some(location), ip };
-    Ok(established(gate, stream, key, greeting, place, source))
+    Ok(established(gate, stream, key, greeting, permit, source))
 }
 
 /// Where a link came from
@@ -168,7 +168,7 @@ fn established(
     stream: Box<dyn Duplex>,
     key: Key,
     greeting: Greeting,
-    place: Place,
+    permit: Permit,
     source: Source,
 ) -> Established {
     let direction = if source.dial.is_some() { Direction::Outgoing } else { Direction::Incoming };
@@ -182,7 +182,7 @@ fn established(
         remote_ip: source.ip,
     };
     let opened = Opened { opened, location: source.location, gauges: Default::default() };
-    Established { stream, opened, place }
+    Established { stream, opened, permit }
 }
 
 /// The other side is told why before this node lets go of it.

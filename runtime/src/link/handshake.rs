@@ -42,7 +42,7 @@ pub(crate) async fn greet_as_dialler(
     by(clock, until, greeting).await
 }
 
-/// The listener's half: answers, if `admit` has a place for the link
+/// The listener's half: answers, if `admit` has a permit for the link
 pub(crate) async fn greet_as_listener<T>(
     stream: &mut impl Duplex,
     clock: &Clock,
@@ -55,11 +55,11 @@ pub(crate) async fn greet_as_listener<T>(
     let greeting = async {
         let (kind, body) = receive_first(stream).await?;
         let (greeting, answer) = opening.handle_frame(kind, &body)?;
-        let place = admit()?;
+        let permit = admit()?;
         if let Some(hello) = answer {
             send(stream, hello).await?;
         }
-        Ok((greeting, place))
+        Ok((greeting, permit))
     };
     by(clock, until, greeting).await
 }

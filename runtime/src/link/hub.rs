@@ -78,7 +78,7 @@ impl Hub {
             LinkCommand::Send { link, frame } => {
                 if let Some(link) = self.registry.link(link) {
                     link.send(&self.shared, &frame);
-                    self.registry.places.on_sent(frame.kind(), link.ip);
+                    self.registry.permits.on_sent(frame.kind(), link.ip);
                 }
             }
             LinkCommand::Originate(outgoing) => Forwarding::originate(&self.forwarding, outgoing),

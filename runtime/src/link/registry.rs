@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use kith_common::link::limits::{Limits, Refusal};
 use kith_common::link::lobby::LobbyId;
-use kith_common::link::places::{Place, Places};
+use kith_common::link::permits::{Permit, Permits};
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 
@@ -17,10 +17,10 @@ use super::wake::Wake;
 
 /// All links of the thread; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Registry {
-    pub(crate) places: Places,
-    /// Wakes each connection that has not said hello when it is to make room; bounded by the places
+    pub(crate) permits: Permits,
+    /// Wakes each connection that has not said hello when it is to make room; bounded by the permits
     lobby: RefCell<BTreeMap<LobbyId, Rc<Wake>>>,
-    /// Those that commands can name; bounded by the places
+    /// Those that commands can name; bounded by the permits
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
     /// Links whose tasks run, those with last words included
     running: Cell<usize>,
@@ -31,7 +31,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            places: Places::new(limits),
+            permits: Permits::new(limits),
             lobby: RefCell::default(),
             links: RefCell::default(),
             running: Cell::new(0),
@@ -40,20 +40,20 @@ impl Registry {
         }
     }
 
-    /// A place for a connection that has not said hello, and what is woken when it must make room
+    /// A permit for a connection that has not said hello, and what is woken when it must make room
     pub(crate) fn enter(self: &Rc<Self>, now: Instant, ip: Option<IpAddr>) -> Result<(Visitor, Rc<Wake>), Refusal> {
-        let place = self.places.pending(now, ip);
+        let permit = self.permits.pending(now, ip);
         // Whoever comes in vain may still have shown that others are overdue.
-        while let Some(gone) = self.places.poll_put_out() {
+        while let Some(gone) = self.permits.poll_put_out() {
             if let Some(put_out) = self.lobby.borrow_mut().remove(&gone) {
                 put_out.wake();
             }
         }
-        let (place, put_out) = (place?, Rc::<Wake>::default());
-        if let Some(id) = place.lobby_id() {
+        let (permit, put_out) = (permit?, Rc::<Wake>::default());
+        if let Some(id) = permit.lobby_id() {
             self.lobby.borrow_mut().insert(id, Rc::clone(&put_out));
         }
-        Ok((Visitor { registry: Rc::clone(self), place }, put_out))
+        Ok((Visitor { registry: Rc::clone(self), permit }, put_out))
     }
 
     /// A number that no link had
@@ -100,15 +100,15 @@ impl Registry {
     }
 }
 
-/// A connection that has not said hello; its place and what would wake it are given back when dropped
+/// A connection that has not said hello; its permit and what would wake it are given back when dropped
 pub(crate) struct Visitor {
     registry: Rc<Registry>,
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        if let Some(id) = self.place.lobby_id() {
+        if let Some(id) = self.permit.lobby_id() {
             self.registry.lobby.borrow_mut().remove(&id);
         }
     }

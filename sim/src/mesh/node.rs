@@ -10,7 +10,7 @@ use kith_common::crypto::{self, Signature, Signer, Verifier};
 use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
-use kith_common::link::places::{Place, Places};
+use kith_common::link::permits::{Permit, Permits};
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, SenderTag};
 use kith_common::peer::Peer;
 use kith_common::routing::forward::{Allowance, Forwarder};
@@ -223,7 +223,7 @@ pub struct End {
     /// Whether the stream has taken a batch that does not get through at present
     pub is_stuck: bool,
     /// Among the links that its process may have
-    pub place: Place,
+    pub permit: Permit,
     /// Of a link that is over: when its last words have had their time, by its machine's clock
     pub leave_at: Option<Instant>,
 }
@@ -294,11 +294,11 @@ pub struct Node {
     /// Links that the process has done something to at this moment
     pub touched: BTreeSet<u64>,
     /// How many links and handshakes its process may have, and has
-    pub places: Places,
+    pub permits: Permits,
     /// Dials that have made no link yet
-    pub dials: BTreeMap<ConnId, Place>,
-    /// Places of those whose handshake waits for a turn
-    pub accepting: BTreeMap<ConnId, Place>,
+    pub dials: BTreeMap<ConnId, Permit>,
+    /// Permits of those whose handshake waits for a turn
+    pub accepting: BTreeMap<ConnId, Permit>,
     /// Streams that are no links yet
     pub greeters: BTreeMap<(ConnId, Side), Greeter>,
     /// The last link's number

@@ -6,7 +6,7 @@ use kith_common::id::Key;
 use kith_common::link::limits::Deadlines;
 use kith_common::link::open::{Link, Rules};
 use kith_common::link::opening::{Greeting, Opening, check_key};
-use kith_common::link::places::Place;
+use kith_common::link::permits::Permit;
 use kith_common::link::reason::{CloseReason, DialError};
 use kith_common::link::turns::is_computed;
 use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
@@ -35,8 +35,8 @@ pub struct Greeter {
     opening: Opening,
     /// The other side's key, as the handshake proved
     key: Key,
-    /// A listener's place among those who have not said hello; a dialler's is its dial's
-    place: Option<Place>,
+    /// A listener's permit among those who have not said hello; a dialler's is its dial's
+    permit: Option<Permit>,
 }
 
 /// The IP address of a machine
@@ -69,13 +69,13 @@ impl World {
         let machines = self.nodes.len() as u32;
         let to = dial.locations.iter().filter_map(place_at).find(|(to, _)| to.0 < machines);
         let Some(to) = to else { return self.tell_dial_failed(node, dial.number, &DialError::NoLocation) };
-        let place = match self.node(node).places.dial() {
-            Ok(place) => place,
+        let permit = match self.node(node).permits.dial() {
+            Ok(permit) => permit,
             Err(links) => return self.tell_dial_failed(node, dial.number, &DialError::TooManyLinks(links)),
         };
         let from = ConnEnd { node, life, state: EndState::Opening };
         let conn = self.net.dial(&mut self.queue, from, to, (dial.number, dial.key, dial.purpose));
-        self.node_mut(node).dials.insert(conn, place);
+        self.node_mut(node).dials.insert(conn, permit);
         self.queue.after(Deadlines::default().dial, Event::DialTimeout(conn));
     }
 
@@ -102,11 +102,11 @@ impl World {
         self.processors.spend(CLIENT_HELLO);
         let until = self.now() + Deadlines::default().handshake;
         let ip = Some(IpAddr::V4(ip_of(dialler.node)));
-        match self.node(listener).places.pending(self.local(listener), ip) {
-            Ok(place) => {
+        match self.node(listener).permits.pending(self.local(listener), ip) {
+            Ok(permit) => {
                 // What the dialler says first lies there already, whenever this process comes to read it.
-                place.on_first_byte();
-                drop(self.node_mut(listener).accepting.insert(id, place));
+                permit.on_first_byte();
+                drop(self.node_mut(listener).accepting.insert(id, permit));
             }
             Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
         }
@@ -167,21 +167,21 @@ impl World {
             conn.end_mut(Side::Listener).life = life;
         }
         let ip = Some(IpAddr::V4(ip_of(dialler.node)));
-        let place = match self.node(listener).places.pending(self.local(listener), ip) {
-            Ok(place) => place,
-            // Whoever has no place for a stream drops it without a word.
+        let permit = match self.node(listener).permits.pending(self.local(listener), ip) {
+            Ok(permit) => permit,
+            // Whoever has no permit for a stream drops it without a word.
             Err(refusal) => return self.fail_dial(id, &DialError::Handshake(refusal.to_string())),
         };
         // Its handshake is done, so that it has spoken, and nobody here comes and is silent.
-        place.on_first_byte();
+        permit.on_first_byte();
         if let Err(error) = check_key(&own, wanted.as_ref(), &proved) {
             return self.fail_dial(id, &error);
         }
         let (deadlines, nonces) = (Deadlines::default(), [self.chance.bytes(), self.chance.bytes()]);
         let (opening, hello) = Opening::dial(self.local(dialler.node), template, purpose, nonces[0], &deadlines);
-        self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved, place: None });
+        self.await_hello(id, Side::Dialler, dialler.node, Greeter { opening, key: proved, permit: None });
         let opening = Opening::listen(self.local(listener), answers, nonces[1], &deadlines);
-        self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own, place: Some(place) });
+        self.await_hello(id, Side::Listener, listener, Greeter { opening, key: own, permit: Some(permit) });
         self.say_hello(id, Side::Dialler, hello);
     }
 
@@ -263,25 +263,25 @@ impl World {
             Ok(said) => said,
             Err(reason) => return self.part(id, side, &reason),
         };
-        let places = &self.node(end.node).places;
-        let place = match side {
-            Side::Dialler => match places.outgoing() {
-                Ok(place) => place,
+        let permits = &self.node(end.node).permits;
+        let permit = match side {
+            Side::Dialler => match permits.outgoing() {
+                Ok(permit) => permit,
                 Err(links) => return self.fail_dial(id, &DialError::TooManyLinks(links)),
             },
             // Between the hellos: whoever may have no link hears why instead of a hello.
-            Side::Listener => match places.incoming(self.remote_ip(id, side)) {
-                Ok(place) => place,
+            Side::Listener => match permits.incoming(self.remote_ip(id, side)) {
+                Ok(permit) => permit,
                 Err(refusal) => return self.part(id, side, &refusal.into()),
             },
         };
-        // Given back only now, as by the product: an opening holds two places for a moment.
-        drop(greeter.place);
+        // Given back only now, as by the product: an opening holds two permits for a moment.
+        drop(greeter.permit);
         self.node_mut(end.node).dials.remove(&id);
         if let Some(hello) = answer {
             self.say_hello(id, side, hello);
         }
-        self.open(id, side, (greeter.key, greeting, place));
+        self.open(id, side, (greeter.key, greeting, permit));
     }
 
     /// The IP address of the machine at the other end
@@ -290,7 +290,7 @@ impl World {
     }
 
     /// The other side's hello is here
-    fn open(&mut self, id: ConnId, side: Side, (key, greeting, place): (Key, Greeting, Place)) {
+    fn open(&mut self, id: ConnId, side: Side, (key, greeting, permit): (Key, Greeting, Permit)) {
         let remote_ip = self.remote_ip(id, side);
         let Some(conn) = self.net.conn(id) else { return };
         let (end, other, wanted) = (*conn.end(side), conn.end(side.other()).node, (conn.key, conn.purpose));
@@ -311,7 +311,7 @@ impl World {
             armed: None,
             reports: Allowance::new(),
             is_stuck: false,
-            place,
+            permit,
             leave_at: None,
         };
         node.ends.insert(link, end_of_link);

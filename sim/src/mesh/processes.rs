@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kith_common::directory::Directory;
 use kith_common::link::HelloTemplate;
-use kith_common::link::places::Places;
+use kith_common::link::permits::Permits;
 use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::names::REMEMBER;
@@ -55,7 +55,7 @@ impl World {
         node.is_up = true;
         node.clock = Clock::new(now, node.ppm);
         node.armed = None;
-        node.places = Places::new(limits);
+        node.permits = Permits::new(limits);
         let process = match node.disk {
             Disk::Peer(_) => Process::Peer(Box::new(self.start_peer(id))),
             Disk::Supernode => Process::Supernode(Box::new(self.start_supernode(id, seed))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kith_common::directory::Directory;
 use kith_common::id::{Key, Name};
 use kith_common::link::chunks::Chunks;
-use kith_common::link::places::Places;
+use kith_common::link::permits::Permits;
 use kith_common::time::Instant;
 
 use super::clock::Clock;
@@ -249,7 +249,7 @@ fn new_node(config: &MeshConfig, number: u32, now: Instant, signed: &Signed, cha
         ends: BTreeMap::new(),
         leaving: BTreeMap::new(),
         touched: BTreeSet::new(),
-        places: Places::new(config.limits(id)),
+        permits: Permits::new(config.limits(id)),
         dials: BTreeMap::new(),
         accepting: BTreeMap::new(),
         greeters: BTreeMap::new(),

@@ -73,7 +73,7 @@ pub(crate) mod make_before_break;
 pub(crate) mod openings;
 pub(crate) mod pairs;
 mod per_node;
-pub(crate) mod places;
+pub(crate) mod permits;
 pub(crate) mod probing;
 pub(crate) mod questions;
 pub(crate) mod redials;
@@ -116,7 +116,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(link_ends::LinkEnds::default()),
         Box::new(probing::Probing::new(config)),
         Box::new(openings::Openings::default()),
-        Box::new(places::Places),
+        Box::new(permits::Permits),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
         Box::new(guests::Guests::default()),

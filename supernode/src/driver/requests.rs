@@ -71,7 +71,7 @@ impl Driver {
             suspects: directory.suspects().count() as u64,
             unreachable_pairs: directory.pairs().count() as u64,
             homes: self.core.homes() as u64,
-            connections: self.core.connections() as u64,
+            links: self.core.links() as u64,
             secret_required: self.admission.secret.is_some(),
             open: self.admission.takes_anybody(),
             invites: directory.invites().count() as u64,

@@ -38,7 +38,7 @@ fn readable(answer: &StatusAnswer) -> String {
             count(answer.unreachable_pairs, "unreachable pair")
         ),
     );
-    line("links", format!("{}, {}", count(answer.connections, "link"), count(answer.homes, "session")));
+    line("links", format!("{}, {}", count(answer.links, "link"), count(answer.homes, "session")));
     line("lease", format!("{} s", answer.lease_s));
     let leader = match answer.leader {
         Some(leader) if leader == answer.serial => "led by this supernode".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! A peer whose home link is lost is suspected as soon as a neighbour says that its link is down too, or after
 //! [`HOME_LOST_MAX`]. A peer whose home link stands when a neighbour says so is asked first: half a report is not
-//! enough to take somebody out of the ring, but a frozen process keeps its connections.
+//! enough to take somebody out of the ring, but a frozen process keeps its links.
 //!
 //! A suspect that is heard again comes back at once. One that was suspected again within [`FORGIVEN_AFTER`] waits, longer
 //! each time: each of its exits and returns gives all its neighbours new tables.

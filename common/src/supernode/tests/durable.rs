@@ -139,7 +139,7 @@ fn lease_without_a_renewal_ends_the_session() {
     assert_eq!(bench.wait(millis(1)), ["append Expire"]);
     assert_eq!(bench.durable(), ["1: Refused 401 for 0 ms", "1: Close 401"]);
     assert!(bench.core.directory().account(&name(1)).is_some_and(|account| account.session.is_none()));
-    assert_eq!((bench.core.homes(), bench.core.connections()), (0, 1));
+    assert_eq!((bench.core.homes(), bench.core.links()), (0, 1));
 }
 
 #[test]

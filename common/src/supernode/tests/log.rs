@@ -95,7 +95,7 @@ fn lost_logout_ends_the_link_and_the_session_is_suspected() {
     assert_eq!(bench.lose(), ["1: Refused 503 for 1000 ms", "1: Close 503"]);
     bench.close(1);
     assert_eq!(bench.wait(millis(2_000)), ["append Suspect"]);
-    assert_eq!((bench.core.homes(), bench.core.connections()), (1, 1));
+    assert_eq!((bench.core.homes(), bench.core.links()), (1, 1));
 }
 
 #[test]

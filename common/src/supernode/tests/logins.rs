@@ -8,7 +8,7 @@ fn second_login_of_a_key_is_refused_while_the_first_link_answers() {
     bench.answer(1);
     assert_eq!(bench.wait(millis(2_499)), [""; 0]);
     assert_eq!(bench.wait(millis(1)), ["2: Refused 409 for 10000 ms"]);
-    assert_eq!((bench.core.home_of(bench.session(1)), bench.core.connections()), (Some(LinkId(1)), 2));
+    assert_eq!((bench.core.home_of(bench.session(1)), bench.core.links()), (Some(LinkId(1)), 2));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn login_does_not_wait_for_a_link_that_closed_while_the_disk_writes_its_logout()
     for bye in [false, true] {
         let mut bench = Bench::of(1);
         bench.log_out_and_close(1, bye);
-        assert_eq!((bench.core.homes(), bench.core.connections()), (0, 0));
+        assert_eq!((bench.core.homes(), bench.core.links()), (0, 0));
         bench.ask(2, 1);
         assert_eq!(bench.drain(), ["2: Challenge"], "nobody is probed");
         assert_eq!(bench.durable(), ["append LogIn"]);
@@ -79,7 +79,7 @@ fn second_login_whose_own_link_closes_is_forgotten() {
     bench.close(2);
     bench.close(1);
     assert_eq!(bench.drain(), [""; 0]);
-    assert_eq!(bench.core.connections(), 0);
+    assert_eq!(bench.core.links(), 0);
 }
 
 #[test]

@@ -115,5 +115,5 @@ fn frame_kinds_of_neighbours_end_a_home_link() {
     );
     assert_eq!(bench.drain(), ["1: Close 400"]);
     bench.close(1);
-    assert_eq!((bench.core.homes(), bench.core.connections()), (0, 0));
+    assert_eq!((bench.core.homes(), bench.core.links()), (0, 0));
 }

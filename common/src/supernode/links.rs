@@ -16,7 +16,7 @@ use crate::wire::Frame;
 use crate::wire::link::Probe;
 use crate::wire::session::{Reason, Refused};
 
-struct Connection {
+struct Link {
     key: Key,
     admission: Admission,
     /// The session that has had its home link here since its grant: another link may have become that since
@@ -27,8 +27,8 @@ struct Connection {
 ///
 /// What an admission sends goes out at once; what else it wants waits to be taken by [`Self::take_wish`].
 #[derive(Default)]
-pub(super) struct Connections {
-    links: BTreeMap<LinkId, Connection>,
+pub(super) struct Links {
+    links: BTreeMap<LinkId, Link>,
     /// Of the links whose login is under way: few of many
     deadlines: Timers<LinkId>,
     /// The link of each session that has one; none of them has closed
@@ -41,17 +41,17 @@ pub(super) struct Connections {
     outputs: VecDeque<SupernodeOutput>,
 }
 
-impl Connections {
+impl Links {
     /// Adds a link of the peer with `key`
     pub(super) fn open(&mut self, link: LinkId, key: Key, admission: Admission) {
-        self.links.insert(link, Connection { key, admission, home_of: None });
+        self.links.insert(link, Link { key, admission, home_of: None });
         self.drain(link);
     }
 
     /// Forgets a link that has closed
     pub(super) fn close(&mut self, link: LinkId) {
         self.deadlines.stop(&link);
-        let home_of = self.links.remove(&link).and_then(|connection| connection.home_of);
+        let home_of = self.links.remove(&link).and_then(|link| link.home_of);
         // A session that logs out is not lost, but is at home until that is durable.
         if let Some(session) = home_of.filter(|session| self.home_of(*session) == Some(link))
             && !mutant::is(Mutant::HomeLossIgnored)
@@ -62,15 +62,15 @@ impl Connections {
 
     /// Tells the admission of `link` something; `false` if there is no such link
     pub(super) fn tell(&mut self, link: LinkId, tell: impl FnOnce(&mut Admission)) -> bool {
-        let Some(connection) = self.links.get_mut(&link) else { return false };
-        tell(&mut connection.admission);
+        let Some(peer) = self.links.get_mut(&link) else { return false };
+        tell(&mut peer.admission);
         self.drain(link);
         true
     }
 
     /// Carries out what the admission of `link` wants sent, and keeps its other wishes
     fn drain(&mut self, link: LinkId) {
-        let Some(Connection { key, admission, home_of }) = self.links.get_mut(&link) else { return };
+        let Some(Link { key, admission, home_of }) = self.links.get_mut(&link) else { return };
         while let Some(wish) = admission.poll_output() {
             match wish {
                 AdmissionOutput::Send(frame) => {
@@ -144,8 +144,8 @@ impl Connections {
 
     /// `link` is the home link of `session` from now on
     pub(super) fn settle_at(&mut self, link: LinkId, session: SessionId) {
-        if let Some(connection) = self.links.get_mut(&link) {
-            connection.home_of = Some(session);
+        if let Some(peer) = self.links.get_mut(&link) {
+            peer.home_of = Some(session);
             self.homes.insert(session, link);
         }
     }
@@ -179,7 +179,7 @@ impl Connections {
 
     /// The session that is logged in on `link`
     pub(super) fn session_on(&self, link: LinkId) -> Option<SessionId> {
-        self.links.get(&link).and_then(|connection| connection.admission.session())
+        self.links.get(&link).and_then(|link| link.admission.session())
     }
 
     /// The place of the session that is logged in on `link`

@@ -10,16 +10,16 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::world::World;
 
 #[derive(Debug, Default)]
-pub(crate) struct Places;
+pub(crate) struct Permits;
 
-impl Oracle for Places {
+impl Oracle for Permits {
     fn name(&self) -> &'static str {
-        "places"
+        "permits"
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         for node in world.nodes.iter().filter(|node| node.process.is_some()) {
-            let (held, there, limits) = (node.places.held(), there(node), world.config.limits(node.id));
+            let (held, there, limits) = (node.permits.held(), there(node), world.config.limits(node.id));
             if held != there {
                 return Err(format!("{} counts {held:?} where there are {there:?}", node.name));
             }

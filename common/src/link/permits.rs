@@ -1,22 +1,22 @@
-//! Places within the [`limits`](super::limits), each given back by whoever lets go of it.
+//! Permits within the [`limits`](super::limits), each given back by whoever lets go of it.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::limits::{Admission, Held, Limits, Refusal};
+use super::limits::{Held, Limits, Refusal, Usage};
 use super::lobby::LobbyId;
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::FrameKind;
 
-/// The places of one process; clones hand out the same ones
+/// The permits of one process; clones hand out the same ones
 #[derive(Clone)]
-pub struct Places(Rc<RefCell<Admission>>);
+pub struct Permits(Rc<RefCell<Usage>>);
 
-/// A place that somebody holds within the limits; given back when dropped
-pub struct Place {
-    places: Places,
+/// A permit that somebody holds within the limits; given back when dropped
+pub struct Permit {
+    permits: Permits,
     kind: Kind,
 }
 
@@ -28,22 +28,22 @@ enum Kind {
     Outgoing,
 }
 
-impl Places {
+impl Permits {
     /// Nobody holds one yet
     pub fn new(limits: Limits) -> Self {
-        Self(Rc::new(RefCell::new(Admission::new(limits))))
+        Self(Rc::new(RefCell::new(Usage::new(limits))))
     }
 
-    /// For a connection that came; others may have lost theirs in any case, as [`Places::poll_put_out`] says
+    /// For a connection that came; others may have lost theirs in any case, as [`Permits::poll_put_out`] says
     ///
     /// # Errors
     /// Which limit keeps it out.
-    pub fn pending(&self, now: Instant, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+    pub fn pending(&self, now: Instant, ip: Option<IpAddr>) -> Result<Permit, Refusal> {
         let id = self.0.borrow_mut().begin_pending(now, ip)?;
-        Ok(self.place(Kind::Pending(id)))
+        Ok(self.permit(Kind::Pending(id)))
     }
 
-    /// Whose connection is to be dropped, to make room; drain after every [`Places::pending`]
+    /// Whose connection is to be dropped, to make room; drain after every [`Permits::pending`]
     pub fn poll_put_out(&self) -> Option<LobbyId> {
         self.0.borrow_mut().poll_put_out()
     }
@@ -57,27 +57,27 @@ impl Places {
     ///
     /// # Errors
     /// How many links there are, if there may be no dial.
-    pub fn dial(&self) -> Result<Place, usize> {
+    pub fn dial(&self) -> Result<Permit, usize> {
         self.0.borrow_mut().begin_dial()?;
-        Ok(self.place(Kind::Dial))
+        Ok(self.permit(Kind::Dial))
     }
 
     /// For a link that came in
     ///
     /// # Errors
     /// Which limit keeps it out.
-    pub fn incoming(&self, ip: Option<IpAddr>) -> Result<Place, Refusal> {
+    pub fn incoming(&self, ip: Option<IpAddr>) -> Result<Permit, Refusal> {
         self.0.borrow_mut().begin_incoming(ip)?;
-        Ok(self.place(Kind::Incoming(ip)))
+        Ok(self.permit(Kind::Incoming(ip)))
     }
 
     /// For a link that was dialled
     ///
     /// # Errors
     /// How many links there are, if there may be no more.
-    pub fn outgoing(&self) -> Result<Place, usize> {
+    pub fn outgoing(&self) -> Result<Permit, usize> {
         self.0.borrow_mut().begin_outgoing()?;
-        Ok(self.place(Kind::Outgoing))
+        Ok(self.permit(Kind::Outgoing))
     }
 
     /// How many are held at present
@@ -85,40 +85,40 @@ impl Places {
         self.0.borrow().held()
     }
 
-    fn place(&self, kind: Kind) -> Place {
-        Place { places: self.clone(), kind }
+    fn permit(&self, kind: Kind) -> Permit {
+        Permit { permits: self.clone(), kind }
     }
 }
 
-impl Place {
+impl Permit {
     /// The number of a connection that has not said hello
     pub const fn lobby_id(&self) -> Option<LobbyId> {
         if let Kind::Pending(id) = self.kind { Some(id) } else { None }
     }
 
-    /// The first byte came: a connection keeps its place until it ends
+    /// The first byte came: a connection keeps its permit until it ends
     pub fn on_first_byte(&self) {
         if let Kind::Pending(id) = self.kind {
-            self.places.0.borrow_mut().on_first_byte(id);
+            self.permits.0.borrow_mut().on_first_byte(id);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut admission = self.places.0.borrow_mut();
+        let mut usage = self.permits.0.borrow_mut();
         match self.kind {
             Kind::Pending(_) if mutant::is(Mutant::HandshakePlaceKept) => {}
             Kind::Incoming(_) if mutant::is(Mutant::LinkPlaceKept) => {}
-            Kind::Pending(id) => admission.end_pending(id),
-            Kind::Dial => admission.end_dial(),
-            Kind::Incoming(ip) => admission.end_incoming(ip),
-            Kind::Outgoing => admission.end_outgoing(),
+            Kind::Pending(id) => usage.end_pending(id),
+            Kind::Dial => usage.end_dial(),
+            Kind::Incoming(ip) => usage.end_incoming(ip),
+            Kind::Outgoing => usage.end_outgoing(),
         }
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Permit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.kind.fmt(f)
     }
@@ -131,13 +131,13 @@ mod tests {
     #[test]
     fn place_is_given_back_when_its_holder_lets_go() {
         let limits = Limits { pending_max: 1, pending_reserved: 0, dials_max: 1, ..Limits::default() };
-        let (places, now) = (Places::new(limits), Instant::ZERO);
-        let held = [places.pending(now, None).unwrap(), places.dial().unwrap(), places.outgoing().unwrap()];
-        assert_eq!(places.held(), Held { pending: 1, dials: 1, incoming: 0, outgoing: 1 });
-        held.iter().for_each(Place::on_first_byte);
-        assert_eq!((places.pending(now, None).unwrap_err(), places.dial().unwrap_err()), (Refusal::Pending, 1));
+        let (permits, now) = (Permits::new(limits), Instant::ZERO);
+        let held = [permits.pending(now, None).unwrap(), permits.dial().unwrap(), permits.outgoing().unwrap()];
+        assert_eq!(permits.held(), Held { pending: 1, dials: 1, incoming: 0, outgoing: 1 });
+        held.iter().for_each(Permit::on_first_byte);
+        assert_eq!((permits.pending(now, None).unwrap_err(), permits.dial().unwrap_err()), (Refusal::Pending, 1));
         drop(held);
-        assert_eq!(places.held(), Held { pending: 0, dials: 0, incoming: 0, outgoing: 0 });
-        assert!(places.pending(now, None).is_ok() && places.incoming(None).is_ok());
+        assert_eq!(permits.held(), Held { pending: 0, dials: 0, incoming: 0, outgoing: 0 });
+        assert!(permits.pending(now, None).is_ok() && permits.incoming(None).is_ok());
     }
 }
