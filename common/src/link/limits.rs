@@ -169,11 +169,13 @@ impl Usage {
     }
 
     /// A frame goes to whoever dialled from `ip`: a grant, or a table, says that the other side is a member, and members
-    /// find a place again
-    pub fn on_sent(&mut self, kind: FrameKind, ip: Option<IpAddr>) {
-        if matches!(kind, FrameKind::Granted | FrameKind::Table) {
+    /// find a place again; whether this one says so
+    pub fn on_sent(&mut self, kind: FrameKind, ip: Option<IpAddr>) -> bool {
+        let is_to_member = matches!(kind, FrameKind::Granted | FrameKind::Table);
+        if is_to_member {
             self.lobby.remember(ip);
         }
+        is_to_member
     }
 
     /// A dial begins; every `Ok` is followed by one [`Usage::end_dial`]

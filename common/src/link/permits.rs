@@ -48,9 +48,9 @@ impl Permits {
         self.0.borrow_mut().poll_put_out()
     }
 
-    /// A frame of this kind goes over a link to `ip`
-    pub fn on_sent(&self, kind: FrameKind, ip: Option<IpAddr>) {
-        self.0.borrow_mut().on_sent(kind, ip);
+    /// A frame of this kind goes over a link to `ip`; whether it says that the other side is a member
+    pub fn on_sent(&self, kind: FrameKind, ip: Option<IpAddr>) -> bool {
+        self.0.borrow_mut().on_sent(kind, ip)
     }
 
     /// For a dial

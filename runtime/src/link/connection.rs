@@ -20,7 +20,7 @@ use super::handshake::{Duplex, Stream, drain};
 use super::registry::Registry;
 use super::shared::Shared;
 use super::state::Link;
-use super::{Direction, LinkEvent, Opened, reader, writer};
+use super::{LinkEvent, Opened, reader, writer};
 
 /// What a link needs of the thread, from its opening to its end
 pub(crate) struct Room {
@@ -45,11 +45,11 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     shared.counters.opened.add(1);
     // Before the driver hears of it: it may answer with a command for this very link.
     registry.add(&link);
-    tracing::info!(
-        event = "link_opened", link = link.id.0, peer = %link.key, direction = ?opened.direction,
-        purpose = ?opened.hello.purpose, dial = opened.dial
-    );
-    let dialled = opened.direction == Direction::Outgoing;
+    if link.dial.is_some() {
+        link.tell_opened();
+    } else {
+        tracing::debug!(event = "link_came", link = link.id.0, peer = %link.key, ip = ?link.ip, purpose = ?link.purpose);
+    }
     if !shared.emit(LinkEvent::Opened(Box::new(opened))).await {
         link.close(CloseReason::Internal);
     }
@@ -63,13 +63,31 @@ pub(crate) async fn run(room: Rc<Room>, established: Established) {
     registry.remove(&link);
     // What it says from now on would be dealt with for a link that the driver holds for closed.
     reader.abort();
-    tracing::info!(event = "link_closed", link = link.id.0, peer = %link.key, dialled, reason = reason.word(), detail = %reason);
+    tell_closed(shared, registry, &link, &reason);
     // Before the last words, which may take a while: the driver is to find another way now.
     shared.emit(LinkEvent::Closed { link: link.id, reason }).await;
     end(shared, &link, reader, writer, stream).await;
     drop(permit);
     shared.counters.closed.add(1);
     registry.forget();
+}
+
+/// Says why a link ended; one that was never told of belonged to a stranger, and strangers' are counted
+fn tell_closed(shared: &Shared, registry: &Registry, link: &Link, reason: &CloseReason) {
+    let (id, word) = (link.id.0, reason.word());
+    if link.is_told.get() {
+        let dialled = link.dial.is_some();
+        tracing::info!(event = "link_closed", link = id, peer = %link.key, dialled, reason = word, detail = %reason);
+        return;
+    }
+    match registry.strangers.count(shared.clock.now()) {
+        Some(count) => tracing::info!(
+            event = "stranger_left", count, link = id, peer = %link.key, ip = ?link.ip, reason = word, detail = %reason
+        ),
+        None => tracing::debug!(
+            event = "stranger_left", link = id, peer = %link.key, ip = ?link.ip, reason = word, detail = %reason
+        ),
+    }
 }
 
 /// Closes the link if its task ends in whatever way, a panic included; the task itself has mostly said why.

@@ -78,7 +78,9 @@ impl Hub {
             LinkCommand::Send { link, frame } => {
                 if let Some(link) = self.registry.link(link) {
                     link.send(&self.shared, &frame);
-                    self.registry.permits.on_sent(frame.kind(), link.ip);
+                    if self.registry.permits.on_sent(frame.kind(), link.ip) {
+                        link.tell_opened();
+                    }
                 }
             }
             LinkCommand::Originate(outgoing) => Forwarding::originate(&self.forwarding, outgoing),

@@ -9,6 +9,7 @@ use kith_common::link::limits::{Limits, Refusal};
 use kith_common::link::lobby::LobbyId;
 use kith_common::link::permits::{Permit, Permits};
 use kith_common::link::reason::CloseReason;
+use kith_common::rate::Strangers;
 use kith_common::time::Instant;
 
 use super::LinkId;
@@ -26,6 +27,8 @@ pub(crate) struct Registry {
     running: Cell<usize>,
     ended: Wake,
     link_count: Cell<u64>,
+    /// Links that ended before anybody took who dialled for a member
+    pub(crate) strangers: Strangers,
 }
 
 impl Registry {
@@ -37,6 +40,7 @@ impl Registry {
             running: Cell::new(0),
             ended: Wake::default(),
             link_count: Cell::new(0),
+            strangers: Strangers::default(),
         }
     }
 

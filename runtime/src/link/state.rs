@@ -9,6 +9,7 @@ use kith_common::link::open::{self, SendError};
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
+use kith_common::wire::session::Purpose;
 
 use super::counters::LinkGauges;
 use super::shared::Shared;
@@ -20,6 +21,11 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) key: Key,
     pub(crate) ip: Option<IpAddr>,
+    pub(crate) purpose: Purpose,
+    /// The dial that made it; `None` for one that came in
+    pub(crate) dial: Option<u64>,
+    /// Whether the log has told of it
+    pub(crate) is_told: Cell<bool>,
     /// Borrowed within one call, never across an await
     pub(crate) core: RefCell<open::Link>,
     /// Wakes the writer
@@ -38,6 +44,9 @@ impl Link {
             id: opened.link,
             key: opened.key,
             ip: opened.remote_ip,
+            purpose: opened.hello.purpose,
+            dial: opened.dial,
+            is_told: Cell::new(false),
             core: RefCell::new(open::Link::new(
                 &shared.rules,
                 opened.hello.purpose,
@@ -49,6 +58,16 @@ impl Link {
             gauges: Arc::clone(&opened.gauges),
             armed: Cell::new(None),
             supervised: Wake::default(),
+        }
+    }
+
+    /// Tells the log of the link, once: when it was dialled, or when whoever dialled turns out to be a member
+    pub(crate) fn tell_opened(&self) {
+        if !self.is_told.replace(true) {
+            let (id, dialled) = (self.id.0, self.dial.is_some());
+            tracing::info!(
+                event = "link_opened", link = id, peer = %self.key, dialled, purpose = ?self.purpose, dial = self.dial
+            );
         }
     }
 
