@@ -38,6 +38,7 @@ mod state;
 mod tls;
 mod transport;
 mod turns;
+mod verifier;
 mod wake;
 mod writer;
 
