@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::bench::chain::{self, ChainOptions};
 use crate::bench::idle::{self, IdleOptions};
+use crate::bench::opening;
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::error::{LabError, io_error};
@@ -170,6 +171,15 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Processor time of a link's opening, beside that of a signature's check
+    Opening {
+        /// How often both are measured
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The mesh to start
@@ -267,6 +277,7 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             let report = chain::run(&ChainOptions { binary: binary()?, sizes, rounds, measured: seconds, json })?;
             Ok(verdict(report.is_whole()))
         }
+        Verb::Bench(Bench::Opening { rounds, json }) => opening::run(rounds.into(), json).map(|_| ExitCode::SUCCESS),
         Verb::Compose { prebuilt, repository, keep } => {
             Ok(containers(ComposeOptions { dir: repository, prebuilt, keep }))
         }

@@ -2,3 +2,12 @@
 
 pub(crate) mod chain;
 pub(crate) mod idle;
+pub(crate) mod opening;
+
+/// The middle value; the mean of the two middle ones
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or_default();
+    let half = values.len() / 2;
+    if values.len().is_multiple_of(2) { (at(half.saturating_sub(1)) + at(half)) / 2.0 } else { at(half) }
+}

@@ -290,26 +290,6 @@ mod tests {
         assert!(says(b"500101000000Z") && says(b"99991231000000Z"));
     }
 
-    /// Not a test of anything: `cargo test -p kith-runtime what_a_handshake_costs -- --ignored --nocapture`
-    #[tokio::test]
-    #[ignore = "a figure"]
-    async fn what_a_handshake_costs() {
-        const HANDSHAKES: u32 = 500;
-        let (alice, bob) = (Identity::from_seed([1; 32]), Identity::from_seed([2; 32]));
-        let (dial, listen) = (Tls::new(&alice.keypair()).unwrap(), Tls::new(&bob.keypair()).unwrap());
-        let cpu_ns = || {
-            let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
-        };
-        let before = cpu_ns();
-        for _ in 0..HANDSHAKES {
-            let (near, far) = tokio::io::duplex(64 * 1024);
-            let (dialled, accepted) = tokio::join!(dial.connect(near, Some(bob.key())), listen.accept(far));
-            assert!(dialled.is_ok() && accepted.is_ok());
-        }
-        println!("{} us of processor a handshake, both sides", (cpu_ns() - before) / 1_000 / u64::from(HANDSHAKES));
-    }
-
     #[test]
     fn exactly_two_suites_the_quick_one_first() {
         assert_eq!(cipher_suites(true), [TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256]);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::median;
 use super::Lap;
 use super::stage::Faults;
 
@@ -201,14 +202,6 @@ fn grouped(value: f64) -> String {
 
 fn over(value: f64, base: f64) -> f64 {
     if base > 0.0 { value / base } else { 0.0 }
-}
-
-/// The middle value; the mean of the two middle ones
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or_default();
-    let half = values.len() / 2;
-    if values.len().is_multiple_of(2) { (at(half.saturating_sub(1)) + at(half)) / 2.0 } else { at(half) }
 }
 
 #[cfg(test)]
