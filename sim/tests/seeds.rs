@@ -91,6 +91,14 @@ fn link_that_closes_while_its_logout_is_written_is_no_home() {
     clean(&MeshConfig { kinds, ..config(14, 4, 6, 16) });
 }
 
+/// Who could reach no supernode for longer than a lease tries again a minute after its last try at the latest. One that did
+/// so 48 s after the last fault was told to be gone until then, which is true; the oracle had wanted it back within 45 s.
+#[test]
+fn who_found_no_supernode_for_long_has_a_minute_to_come_back() {
+    let kinds = [Effect::Exile, Effect::Crash].into();
+    clean(&MeshConfig { kinds, deed_every: Duration::from_secs(3), ..config(16, 4, 20, 30) });
+}
+
 #[test]
 fn one_seed_is_one_run() {
     let config = config(20, 6, 3, 4);

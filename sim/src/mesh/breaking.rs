@@ -150,7 +150,6 @@ impl World {
                 self.handle_deed(id, users::Deed::LogIn);
             }
         }
-        self.whole_since = Some(self.now());
     }
 
     /// A process goes on: it finds everything that waited for it, and its timers late

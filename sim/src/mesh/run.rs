@@ -71,12 +71,12 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
     world.run_until(begin);
     send_burst(&mut world);
     world.is_fault_phase = true;
-    world.whole_since = None;
     world.run_until(end);
     if !world.watch.is_over() {
         world.make_whole();
         world.run_until(end + config.bound());
         wait_for_tries(&mut world);
+        world.settled = Some(world.now());
         wait_for_trials(&mut world);
         judge(&mut world, Watch::whole);
         say_last_words(&mut world);

@@ -62,8 +62,8 @@ pub struct World {
     pub is_fault_phase: bool,
     /// What is wrong with the hellos that are said next, and until when
     pub odd_hellos: VecDeque<(Instant, OddHello)>,
-    /// When everything was last made whole
-    pub whole_since: Option<Instant>,
+    /// Since when all that users want must be so: faults are over, and everybody has had their time to come back
+    pub settled: Option<Instant>,
     /// Draws of processes: seeds, nonces
     pub chance: Chance,
     /// Draws of users
@@ -94,7 +94,7 @@ impl World {
             sends: 0,
             odd_hellos: VecDeque::new(),
             is_fault_phase: false,
-            whole_since: Some(now),
+            settled: None,
             chance: Chance::new(seed, Draws::Processes),
             user_chance: Chance::new(seed, Draws::Users),
             config,

@@ -10,8 +10,8 @@
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
 //! | any | it is the only one; an in-box takes a message once |
 //!
-//! Once everything is whole, sends between logged-in peers must end with 200, or with 429 if the out-box or the in-box was
-//! full.
+//! Once everything is whole, and whoever found no supernode for long has had the minute after which it tries again, sends
+//! between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -219,8 +219,7 @@ impl Oracle for Fates {
     }
 
     fn end(&mut self, world: &World) -> Result<(), String> {
-        let Some(whole) = world.whole_since else { return Ok(()) };
-        let settled = whole + world.config.bound();
+        let Some(settled) = world.settled else { return Ok(()) };
         let names: BTreeSet<Name> = (world.config.supernodes..self.core).map(name_of).collect();
         let late = self.sends.values().filter(|send| send.asked >= settled && names.contains(&send.to));
         for send in late.filter(|send| send.node.0 < self.core && world.node(send.node).wants_session) {
