@@ -110,6 +110,7 @@ mutants! {
     NoJitter "no-jitter" = "all peers wait for the same time before they dial",
     HomeLossIgnored "home-loss-ignored" = "the supernode does not notice that a home link has closed",
     LogoutForgotten "logout-forgotten" = "a peer that was logged out logs in again by itself",
+    OwnLinkKeepsOut "own-link-keeps-out" = "a peer is refused for the link that it has given up itself",
     ResumeForgotten "resume-forgotten" = "a peer that comes back in time gets another session",
 
     // Directory.

@@ -16,6 +16,7 @@ use crate::directory::{
 };
 use crate::id::{Key, SessionId, SupernodeId};
 use crate::link::LinkId;
+use crate::mutant::{self, Mutant};
 use crate::session::admission::{AdmissionConfig, Entitlement, LoginRequest, Refusal};
 use crate::status::Status;
 use crate::time::{Instant, earliest};
@@ -26,7 +27,7 @@ use crate::wire::session::InviteProof;
 const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
 /// When to come again while the directory is busy, or after a passing trouble
 const RETRY: Duration = Duration::from_secs(1);
-/// When to come again while another process holds the session
+/// When to come again while another process holds the session, and answers
 const HELD_RETRY: Duration = Duration::from_secs(10);
 
 /// A login whose key has a session on a link that may or may not be alive
@@ -35,7 +36,7 @@ struct Claim {
     holder: LinkId,
     request: LoginRequest,
     until: Instant,
-    /// Whether anything was heard from the holder since
+    /// Whether the holder has answered a probe since
     answered: bool,
 }
 
@@ -54,8 +55,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Something was heard on `link`
-    pub(super) fn handle_heard(&mut self, link: LinkId) {
+    /// A probe was answered on `link`; whatever else comes may have been under way since before its process ended
+    pub(super) fn handle_answered(&mut self, link: LinkId) {
         for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
             claim.answered = true;
         }
@@ -96,10 +97,14 @@ pub(super) struct Logins<'a, S> {
 
 impl<S: Signer> Logins<'_, S> {
     /// A key has one session: while the holder's link answers, a second login is refused; a dead link gives way
+    ///
+    /// Whoever offers the very session that the holder has is the process that was granted it, and has given that link up:
+    /// it does not wait for a silence that it knows of.
     pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
-        let session = self.directory.by_key(&request.key);
-        let holder = session.and_then(|session| self.links.home_of(session.id)).filter(|holder| *holder != link);
-        let Some(holder) = holder else { return self.let_back(now, link, request) };
+        let session = self.directory.by_key(&request.key).map(|session| session.id);
+        let is_own = session.is_some() && request.resume == session && !mutant::is(Mutant::OwnLinkKeepsOut);
+        let holder = session.and_then(|session| self.links.home_of(session)).filter(|holder| *holder != link);
+        let Some(holder) = holder.filter(|_| !is_own) else { return self.let_back(now, link, request) };
         tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
         self.links.probe(holder);
         self.claims.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
@@ -227,9 +232,10 @@ impl<S: Signer> Logins<'_, S> {
 
     fn grant(&mut self, now: Instant, link: LinkId, logged_in: &LoggedIn) {
         let LoggedIn { session, record, entry, .. } = logged_in;
-        let held = self.links.home_of(*session).filter(|home| *home != link);
-        if held.is_some_and(|home| self.links.contains(home)) {
-            let reason = "another process with this key has just logged in: stop it, or start with a home of your own";
+        let held = self.links.home_of(*session).filter(|home| *home != link && self.links.contains(*home));
+        if let Some(newer) = held.filter(|home| *home > link || mutant::is(Mutant::OwnLinkKeepsOut)) {
+            tracing::info!(event = "login_overtaken", name = %record.name, by = newer.0, reason = "its peer has a newer link");
+            let reason = "another login with this key has come later";
             return self.refuse(now, link, Refusal::new(Status::Conflict, reason, RETRY));
         }
         if !self.links.contains(link) {
@@ -248,6 +254,12 @@ impl<S: Signer> Logins<'_, S> {
             session: *session,
             epoch: record.epoch,
         };
+        if let Some(older) = held {
+            let reason = "its peer goes on with the session over a newer link";
+            tracing::info!(event = "home_taken_over", name = %record.name, link = link.0, older = older.0, reason);
+            let refusal = Refusal::new(Status::NotLoggedIn, reason, Duration::ZERO);
+            self.links.tell(older, |admission| admission.handle_ended(&refusal));
+        }
         self.links.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
         self.links.settle_at(link, *session);
         self.judgement.renew(now, *session, self.proposals);

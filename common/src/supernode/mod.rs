@@ -216,11 +216,14 @@ impl<S: Signer> Supernode<S> {
     /// A frame came on `link`: anything but a hello; one on a link that is not known is dropped
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         self.check_pace(now);
+        let is_answer = matches!(frame, Frame::ProbeReply(_));
         let signer = &self.credentials.signer;
         if !self.links.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
             return;
         }
-        self.claims.handle_heard(link);
+        if is_answer {
+            self.claims.handle_answered(link);
+        }
         if let Some(session) = self.links.session_on(link) {
             self.judgement.handle_heard(now, session);
         }

@@ -26,6 +26,7 @@
 //! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
+//! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
@@ -50,6 +51,7 @@ pub(crate) mod blame;
 pub(crate) mod bounds;
 pub(crate) mod choices;
 pub(crate) mod component;
+pub(crate) mod conflicts;
 pub(crate) mod contents;
 pub(crate) mod crossing;
 pub(crate) mod degree;
@@ -137,8 +139,9 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
 }
 
 /// Those that judge one supernode
-fn of_supernode(supernode: NodeId, config: &MeshConfig) -> [Box<dyn Oracle>; 4] {
+fn of_supernode(supernode: NodeId, config: &MeshConfig) -> [Box<dyn Oracle>; 5] {
     [
+        Box::new(conflicts::Conflicts::of(supernode)),
         Box::new(homes::Homes::of(supernode, config)),
         Box::new(leases::Leases::of(supernode, config)),
         Box::new(look_ups::LookUps::of(supernode)),

@@ -16,7 +16,7 @@ pub struct LoginRequest {
     pub name: Name,
     /// The peer's key, as the transport and its signature proved it
     pub key: Key,
-    /// How often the peer has started: a larger one replaces sessions of a smaller one
+    /// How often the peer has started
     pub boot: u64,
     /// Where the peer can be dialled, the best that is known
     pub locations: Locations,

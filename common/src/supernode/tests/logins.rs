@@ -27,6 +27,47 @@ fn silent_holder_gives_way_to_the_second_login_of_its_key() {
 }
 
 #[test]
+fn peer_that_goes_on_with_its_session_over_a_newer_link_has_it_at_once() {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.open(2, 1);
+    bench.frame(2, login(1, Some(session)));
+    let said = ["2: Challenge", "1: Refused 401 for 0 ms", "1: Close 401", "2: Granted"];
+    assert_eq!(bench.drain(), said, "without a probe, and without the disk");
+    assert_eq!(bench.core.home_of(session), Some(LinkId(2)));
+    bench.close(1);
+    assert_eq!(bench.drain(), [""; 0]);
+    assert_eq!(bench.core.home_of(session), Some(LinkId(2)));
+}
+
+#[test]
+fn of_two_logins_that_go_on_with_one_session_the_newer_link_has_it() {
+    let mut bench = Bench::of(1);
+    let session = bench.session(1);
+    bench.close(1);
+    // Something for the log to do, so that neither is answered at once.
+    bench.ask(3, 3);
+    bench.drain();
+    bench.open(4, 1);
+    bench.open(5, 1);
+    for link in [5, 4] {
+        bench.frame(link, login(1, Some(session)));
+    }
+    bench.settle();
+    assert_eq!(bench.core.home_of(session), Some(LinkId(5)));
+}
+
+#[test]
+fn frame_that_was_under_way_is_no_answer_of_the_holder() {
+    let mut bench = Bench::of(1);
+    let renew = Renew { session: bench.session(1), epoch: Epoch::new(0, 0) };
+    bench.ask(2, 1);
+    bench.frame(1, Frame::Renew(renew));
+    bench.drain();
+    assert_eq!(bench.wait(millis(2_500)), ["append LogIn", "1: Close 401"]);
+}
+
+#[test]
 fn second_login_goes_on_at_once_when_the_holders_link_closes() {
     let mut bench = Bench::of(1);
     bench.ask(2, 1);
