@@ -32,6 +32,27 @@ impl Bucket {
         Ok(())
     }
 
+    /// The same for so many at once, which share it
+    pub(crate) fn of_shares(self, shares: u32) -> Self {
+        Self { interval: self.interval / shares.max(1), burst: self.burst.saturating_mul(shares), ..self }
+    }
+
+    /// How many may be taken at once
+    pub(crate) fn left(&self, now: Instant) -> u32 {
+        let taken = (self.full_at.max(now) - now).as_micros().div_ceil(self.interval.as_micros().max(1));
+        self.burst.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// As many as may be taken from a full one
+    pub(crate) const fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// In which one more is there
+    pub(crate) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Whether nothing is taken that has not come back: such a bucket may be forgotten and made anew
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
@@ -62,21 +83,34 @@ impl<K: Ord> Buckets<K> {
         Self { by_owner: BTreeMap::new(), max, new }
     }
 
-    /// Whether [`Self::take`] would take one
-    pub(crate) fn check(&mut self, now: Instant, owner: &K) -> Result<(), Shortage> {
-        if let Some(mut bucket) = self.by_owner.get(owner).copied() {
-            return bucket.take(now).map_err(Shortage::Empty);
-        }
-        if self.by_owner.len() >= self.max {
-            self.by_owner.retain(|_, bucket| !bucket.is_full(now));
-        }
-        if self.by_owner.len() >= self.max { Err(Shortage::Crowded) } else { Ok(()) }
-    }
-
     /// Takes one from the owner's bucket
     pub(crate) fn take(&mut self, now: Instant, owner: K) -> Result<(), Shortage> {
-        self.check(now, &owner)?;
-        self.by_owner.entry(owner).or_insert(self.new).take(now).map_err(Shortage::Empty)
+        self.take_shares(now, owner, 1)
+    }
+
+    /// Whether [`Self::take_shares`] would take one
+    pub(crate) fn check_shares(&mut self, now: Instant, owner: &K, shares: u32) -> Result<(), Shortage> {
+        let known = self.by_owner.get(owner).copied();
+        if known.is_none() && self.by_owner.len() >= self.max {
+            self.by_owner.retain(|_, bucket| !bucket.is_full(now));
+            if self.by_owner.len() >= self.max {
+                return Err(Shortage::Crowded);
+            }
+        }
+        known.unwrap_or_else(|| self.new.of_shares(shares)).take(now).map_err(Shortage::Empty)
+    }
+
+    /// Takes one from the bucket of an owner that is so many at once, always as many
+    pub(crate) fn take_shares(&mut self, now: Instant, owner: K, shares: u32) -> Result<(), Shortage> {
+        self.check_shares(now, &owner, shares)?;
+        let new = self.new.of_shares(shares);
+        self.by_owner.entry(owner).or_insert(new).take(now).map_err(Shortage::Empty)
+    }
+
+    /// How many have taken something that has not come back, and what whoever has least of it has left; `None`: nobody has
+    pub(crate) fn least_left(&self, now: Instant) -> Option<(usize, u32)> {
+        let taken = || self.by_owner.values().filter(|bucket| !bucket.is_full(now));
+        Some((taken().count(), taken().map(|bucket| bucket.left(now)).min()?))
     }
 
     #[cfg(test)]

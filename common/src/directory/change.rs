@@ -109,7 +109,7 @@ impl Directory {
                 self.invites.judge_new(*uses)?;
                 Ok(Change::Invite { token: *token, name, uses: *uses, minutes: *minutes })
             }
-            Command::Minute if !self.invites.has_ending() => Err(Idle::Unchanged("no invite ends")),
+            Command::Minute if !self.counts_minutes() => Err(Idle::Unchanged("nothing ends")),
             Command::Minute => Ok(Change::Minute),
             Command::Remove { name } => self.judge_remove(name),
         }
@@ -131,10 +131,7 @@ impl Directory {
                 (Outcome::Invited(token), Touched::new())
             }
             Change::Remove { name, key } => self.remove(name, key),
-            Change::Minute => {
-                self.invites.pass_minute();
-                (Outcome::Passed, Touched::new())
-            }
+            Change::Minute => (Outcome::Passed { freed: self.pass_minute() }, Touched::new()),
         }
     }
 
@@ -276,10 +273,13 @@ impl Directory {
             home: login.home,
             suspect: None,
         };
-        if let Right::Invite(id) = &login.right
-            && !self.accounts.contains_key(&login.name)
-        {
-            self.invites.consume(id);
+        if self.accounts.contains_key(&login.name) {
+            self.unused.forget(&login.name);
+        } else {
+            self.unused.begin(login.name.clone(), self.invites.minute());
+            if let Right::Invite(id) = &login.right {
+                self.invites.consume(id);
+            }
         }
         let outcome = Outcome::LoggedIn(logged_in(&session, Entry::New, None));
         self.insert(session);
@@ -299,6 +299,7 @@ impl Directory {
         let was_suspect = session.suspect.take().is_some();
         let resumed = login.session == present;
         if !resumed {
+            self.unused.forget(&login.name);
             session.id = login.session;
             session.epoch = self.epoch_at(index);
         }
@@ -356,6 +357,7 @@ impl Directory {
         if let Some(account) = self.accounts.get_mut(&session.name) {
             account.session = None;
         }
+        self.unused.stayed(&session.name, self.invites.minute());
         let touched = self.mesh.part(session.address);
         let Session { id, name, key, address, .. } = session;
         (Outcome::Ended(Ended { session: id, name, key, address }), touched)
@@ -365,14 +367,30 @@ impl Directory {
     fn remove(&mut self, name: &Name, key: Key) -> (Outcome, Touched) {
         tracing::debug!(%name, %key, reason = "an operator says so", "key barred");
         self.removed.push(key);
+        self.unused.forget(name);
         let session = self.by_key.get(&key).copied();
         session.map_or((Outcome::Removed, Touched::new()), |session| self.end(session))
+    }
+
+    /// Names whose owners have not come back in time are free from now on; an owner who is here has stayed for long enough
+    fn pass_minute(&mut self) -> Vec<Name> {
+        self.invites.pass_minute();
+        let mut freed = self.unused.take_over(self.invites.minute());
+        freed.retain(|name| {
+            let is_unused = self.accounts.get(name).is_some_and(|account| account.session.is_none());
+            is_unused && !mutant::is(Mutant::UnusedNameKept)
+        });
+        for name in &freed {
+            self.accounts.remove(name);
+        }
+        freed
     }
 
     fn release(&mut self, name: &Name) -> (Outcome, Touched) {
         let session = self.accounts.get(name).and_then(|account| account.session);
         let ended = session.map(|session| self.end(session));
         self.accounts.remove(name);
+        self.unused.forget(name);
         ended.unwrap_or((Outcome::Released, Touched::new()))
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::outcome::Refusal;
 use crate::id::{InviteId, Name};
 use crate::invite::Token;
+use crate::mutant::{self, Mutant};
 
 /// Invites that are kept at most, some 100 bytes each; at the bound those that are used up or expired are forgotten, and
 /// if there is none of them the next one is refused with 429
@@ -97,18 +98,20 @@ impl Invites {
     /// Whether this invite lets a newcomer take `name`
     pub(super) fn judge_use(&self, id: &InviteId, name: &Name) -> Result<(), Refusal> {
         let invite = self.by_id.get(id).ok_or(Refusal::InviteUnknown)?;
-        if let Some(other) = invite.name.as_ref().filter(|other| *other != name) {
+        let only = invite.name.as_ref().filter(|_| !mutant::is(Mutant::InviteForAnotherName));
+        if let Some(other) = only.filter(|only| *only != name) {
             return Err(Refusal::InviteForOther(other.clone()));
         }
         if invite.uses == 0 {
             return Err(Refusal::InviteSpent);
         }
-        if invite.is_good(self.minute) { Ok(()) } else { Err(Refusal::InviteExpired) }
+        let is_good = invite.is_good(self.minute) || mutant::is(Mutant::InviteAfterItsTerm);
+        if is_good { Ok(()) } else { Err(Refusal::InviteExpired) }
     }
 
     /// A newcomer has come by it
     pub(super) fn consume(&mut self, id: &InviteId) {
-        if let Some(invite) = self.by_id.get_mut(id) {
+        if let Some(invite) = self.by_id.get_mut(id).filter(|_| !mutant::is(Mutant::InviteUsedTwice)) {
             invite.uses = invite.uses.saturating_sub(1);
             self.count_ending();
         }

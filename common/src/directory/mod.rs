@@ -15,7 +15,8 @@
 //! | LogOut, Expire | ends the session; the name stays its key's | x, its neighbours |
 //! | Release | ends the session and frees the name | x, its neighbours |
 //! | Remove | ends the session and bars the key; the name stays its own | x, its neighbours |
-//! | Invite, Minute | which newcomers may come, and until when | nobody |
+//! | Invite | which newcomers may come, and until when | nobody |
+//! | Minute | ends invites, and frees names that were never used | nobody |
 //!
 //! A command that touches somebody makes a new epoch: its index in the log, and the log's incarnation, which is drawn
 //! whenever a log is opened and so is no part of a snapshot. A refused command changes nothing.
@@ -30,6 +31,7 @@ mod pairs;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unused;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +40,7 @@ pub use invites::{INVITES_MAX, Invite};
 pub use outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
 pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
+pub use unused::{STAY as UNUSED_STAY, TERM as UNUSED_TERM};
 
 use crate::id::{Address, Epoch, InviteId, Key, Name, SessionId, ShortId};
 use crate::lift::DEGREE_DEFAULT;
@@ -48,6 +51,7 @@ use crate::wire::bounded::Bounded;
 use crate::wire::session::{NEIGHBOURS_MAX, Record, Rewire};
 use invites::Invites;
 use mesh::Mesh;
+use unused::Unused;
 
 /// Names that can be registered; the next one is refused with 429 until an operator releases one
 pub const ACCOUNTS_MAX: usize = 1 << 20;
@@ -80,6 +84,7 @@ pub struct Directory {
     mesh: Mesh,
     invites: Invites,
     removed: RemovedKeys,
+    unused: Unused,
 }
 
 impl Directory {
@@ -102,6 +107,7 @@ impl Directory {
             mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
             invites: Invites::default(),
             removed: RemovedKeys::default(),
+            unused: Unused::default(),
         }
     }
 
@@ -178,9 +184,19 @@ impl Directory {
         self.invites.good()
     }
 
-    /// Whether an invite ends after some more minutes, so that they must be counted
-    pub fn has_ending_invites(&self) -> bool {
-        self.invites.has_ending()
+    /// Whether something ends after some more minutes, so that they must be counted: an invite, or a name's trial
+    pub fn counts_minutes(&self) -> bool {
+        self.invites.has_ending() || !self.unused.is_empty()
+    }
+
+    /// Minutes for which a supernode led the log while they were counted
+    pub const fn minute(&self) -> u64 {
+        self.invites.minute()
+    }
+
+    /// Names that were taken and not used yet, and become free if they are not by their term, [`UNUSED_TERM`]
+    pub fn unused(&self) -> usize {
+        self.unused.len()
     }
 
     /// Whether this key is barred for good

@@ -52,7 +52,10 @@ pub enum Outcome {
     /// The key is barred; it had no session
     Removed,
     /// A minute has passed
-    Passed,
+    Passed {
+        /// Names that nobody has used in their term and that belong to nobody now
+        freed: Vec<Name>,
+    },
     /// Nothing to do, for this reason; only the index of the last command has moved
     Unchanged(&'static str),
     /// The directory refuses; only the index of the last command has moved

@@ -21,7 +21,10 @@ use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of a snapshot
-pub const SNAPSHOT_VERSION: u8 = 4;
+pub const SNAPSHOT_VERSION: u8 = 5;
+
+/// The version before, which did not say which names were used: all were
+const VERSION_BEFORE: u8 = 4;
 
 /// Bytes that are no snapshot; no directory was made of them
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,15 @@ struct Head {
 
 #[derive(Clone, Debug, Encode, Decode)]
 struct AccountItem {
+    name: Name,
+    key: Key,
+    /// The minute at which its trial ends, if it is on trial
+    unused_until: Option<u64>,
+}
+
+/// As [`VERSION_BEFORE`] has it
+#[derive(Clone, Debug, Encode, Decode)]
+struct AccountItemBefore {
     name: Name,
     key: Key,
 }
@@ -105,7 +117,8 @@ impl Directory {
         };
         write(&head, &mut out)?;
         for (name, account) in &self.accounts {
-            write(&AccountItem { name: name.clone(), key: account.key }, &mut out)?;
+            let unused_until = self.unused.end_of(name);
+            write(&AccountItem { name: name.clone(), key: account.key, unused_until }, &mut out)?;
         }
         for session in self.sessions.values() {
             write(&SessionItem::of(session), &mut out)?;
@@ -133,7 +146,7 @@ impl Directory {
 
     pub(super) fn restore_within(limits: Limits, incarnation: u32, bytes: &[u8]) -> Result<Self, RestoreError> {
         let (version, rest) = bytes.split_first().ok_or(WireError::Malformed)?;
-        if *version != SNAPSHOT_VERSION {
+        if ![VERSION_BEFORE, SNAPSHOT_VERSION].contains(version) {
             return Err(RestoreError::Version(*version));
         }
         let mut items = Items(rest);
@@ -141,7 +154,7 @@ impl Directory {
         head.check(limits)?;
         let mut directory = Self::with_limits(incarnation, limits);
         (directory.applied, directory.epoch.index) = (head.applied, head.epoch);
-        directory.read_accounts(head.accounts, &mut items)?;
+        directory.read_accounts(*version, head.accounts, &mut items)?;
         directory.read_sessions(head.sessions, &mut items)?;
         let pairs = directory.read_pairs(head.pairs, &mut items)?;
         directory.read_invites(&head, &mut items)?;
@@ -152,11 +165,19 @@ impl Directory {
         if items.0.is_empty() { Ok(directory) } else { Err(WireError::Trailing.into()) }
     }
 
-    fn read_accounts(&mut self, count: u64, items: &mut Items<'_>) -> Result<(), RestoreError> {
+    fn read_accounts(&mut self, version: u8, count: u64, items: &mut Items<'_>) -> Result<(), RestoreError> {
         for _ in 0..count {
-            let AccountItem { name, key } = items.next()?;
+            let AccountItem { name, key, unused_until } = if version == VERSION_BEFORE {
+                let AccountItemBefore { name, key } = items.next()?;
+                AccountItem { name, key, unused_until: None }
+            } else {
+                items.next()?
+            };
             if self.accounts.last_key_value().is_some_and(|(last, _)| *last >= name) {
                 return Err(RestoreError::Inconsistent("names out of order"));
+            }
+            if let Some(end) = unused_until {
+                self.unused.restore(name.clone(), end);
             }
             self.accounts.insert(name, Account { key, session: None });
         }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// From the widest network to the household: an IPv4 address, or an IPv6 /64
-const LEVELS: u8 = 3;
+pub(crate) const LEVELS: u8 = 3;
 /// Bits of an IPv6 address that name its network, by level
 const BITS_V6: [u32; LEVELS as usize] = [48, 56, 64];
 /// The same of an IPv4 address, which stands in the last 32 of 128 bits: a /24, and then the address itself
@@ -20,17 +20,22 @@ const SHARES_V4: [Option<usize>; LEVELS as usize] = [None, None, Some(1)];
 
 /// The network of one household, as a number; networks of one wider network are neighbours in its order
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Household(u128);
+pub(crate) struct Household(u128);
 
 impl Household {
     /// Of an address; all whose address is not known are one
-    pub(super) fn of(ip: Option<IpAddr>) -> Self {
+    pub(crate) fn of(ip: Option<IpAddr>) -> Self {
         let ip = match ip.map(|ip| ip.to_canonical()) {
             Some(IpAddr::V4(ip)) => u128::from(ip.to_ipv6_mapped()),
             Some(IpAddr::V6(ip)) => u128::from(ip),
             None => 0,
         };
         Self(network(ip, LEVELS - 1))
+    }
+
+    /// The networks that it is in, each by its level and its first address, from the widest to itself
+    pub(crate) fn networks(self) -> [(u8, u128); LEVELS as usize] {
+        [0, 1, 2].map(|level| (level, network(self.0, level)))
     }
 }
 

@@ -7,7 +7,7 @@
 //! the very same link.
 
 pub mod chunks;
-mod crowd;
+pub(crate) mod crowd;
 pub mod limits;
 pub mod liveness;
 pub mod lobby;

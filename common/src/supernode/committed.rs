@@ -60,6 +60,11 @@ impl Consequences<'_> {
                     self.judgement.reunite(now, Pair::of(*a, *b));
                 }
             }
+            Outcome::Passed { freed } => {
+                for name in freed {
+                    tracing::info!(event = "name_freed", %name, reason = "its owner took it and has not come back in time");
+                }
+            }
             // Whoever waits for a login is told, and that is one event.
             Outcome::Refused(reason) if matches!(command, Command::LogIn(_)) => {
                 tracing::debug!(event = "command_refused", %reason);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+use super::budgets::{Budgets, UsedUp, Wanted};
 use super::judgement::Judgement;
 use super::links::Links;
-use super::places::Places;
 use super::proposals::{Proposals, Then};
 use crate::crypto::Signer;
 use crate::directory::{
@@ -89,8 +89,8 @@ pub(super) struct Logins<'a, S> {
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) claims: &'a mut Claims,
-    /// How many places each key had lately
-    pub(super) places: &'a mut Places,
+    /// How much keys, networks and invites have asked for lately
+    pub(super) budgets: &'a mut Budgets,
     /// Makes session ids and salts
     pub(super) rng: &'a mut ChaCha20Rng,
 }
@@ -101,6 +101,9 @@ impl<S: Signer> Logins<'_, S> {
     /// Whoever offers the very session that the holder has is the process that was granted it, and has given that link up:
     /// it does not wait for a silence that it knows of.
     pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
+        if let Err(UsedUp { reason, wait }) = self.budgets.take_login(now, request.from) {
+            return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
+        }
         let session = self.directory.by_key(&request.key).map(|session| session.id);
         let is_own = session.is_some() && request.resume == session && !mutant::is(Mutant::OwnLinkKeepsOut);
         let holder = session.and_then(|session| self.links.home_of(session)).filter(|holder| *holder != link);
@@ -131,7 +134,12 @@ impl<S: Signer> Logins<'_, S> {
             Ok(right) => right,
             Err(reason) => return self.refuse(now, link, refusal(&reason)),
         };
-        let (key, has_place) = (request.key, self.directory.by_key(&request.key).is_some());
+        let wanted = Wanted {
+            place: self.directory.by_key(&request.key).is_none().then_some(request.key),
+            name: self.directory.account(&request.name).is_none(),
+            from: request.from,
+            invite: if let Right::Invite(id) = right { Some(id) } else { None },
+        };
         let command = Command::LogIn(LogIn {
             name: request.name,
             key: request.key,
@@ -144,8 +152,7 @@ impl<S: Signer> Logins<'_, S> {
         if let Some(outcome) = self.proposals.answer(self.directory, &command) {
             return self.conclude(now, link, outcome);
         }
-        if let Some(wait) = self.places.check(now, &key).err().filter(|_| !has_place) {
-            let reason = "this key has had many places lately: stay logged in, or come again later";
+        if let Err(UsedUp { reason, wait }) = self.budgets.take(now, wanted) {
             return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
         }
         if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
@@ -210,12 +217,7 @@ impl<S: Signer> Logins<'_, S> {
     /// The login on `link` came to this
     pub(super) fn conclude(&mut self, now: Instant, link: LinkId, outcome: Outcome) {
         match outcome {
-            Outcome::LoggedIn(logged_in) => {
-                if logged_in.entry == Entry::New {
-                    self.places.note(now, logged_in.record.key);
-                }
-                self.grant(now, link, &logged_in);
-            }
+            Outcome::LoggedIn(logged_in) => self.grant(now, link, &logged_in),
             Outcome::Refused(reason) => self.refuse(now, link, refusal(&reason)),
             other => {
                 let reason = format!("unexpected outcome of a login: {other:?}");

@@ -22,18 +22,18 @@
 //! |---|---|
 //! | links, and logins that wait (one a link) for another link to be found dead, or as their peers flap | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
-//! | new places of each key | [`PLACES_BURST`] at once, of [`KEYS_MAX`] keys |
+//! | budgets of keys, networks and invites | [`OWNERS_MAX`] of each |
 //! | a round in which everybody is told who was removed | one, [`SLICE`] peers in one go |
 //! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
+mod budgets;
 mod committed;
 mod judgement;
 mod links;
 mod log;
 mod logins;
 mod operator;
-mod places;
 mod proposals;
 mod relay;
 mod removals;
@@ -48,17 +48,20 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+pub use self::budgets::{
+    Budget, BudgetKind, INVITED_BURST, INVITED_EVERY, LOGIN_EVERY, LOGINS_BURST, NAME_EVERY, NAMES_BURST, OWNERS_MAX,
+    PLACE_EVERY, PLACES_BURST,
+};
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 pub use self::log::{LogEvent, Proposal};
-pub use self::places::{KEYS_MAX, PLACE_EVERY, PLACES_BURST};
 pub use self::proposals::{GROUP_MAX, WAITING_MAX};
 pub use self::rewires::{GATHER, SLICE};
 
+use self::budgets::Budgets;
 use self::committed::Consequences;
 use self::judgement::{Judgement, RETRY, SuspicionOutput};
 use self::links::Links;
 use self::logins::{Claims, Credentials, Logins};
-use self::places::Places;
 use self::proposals::{Proposals, Then};
 use self::relay::Relay;
 use self::removals::{Removals, Telling};
@@ -131,7 +134,7 @@ pub struct Supernode<S> {
     rewires: Rewires,
     removals: Removals,
     claims: Claims,
-    places: Places,
+    budgets: Budgets,
     /// One of each session at most, and the degree
     again: Timers<Again>,
     leader: Option<SupernodeId>,
@@ -140,9 +143,6 @@ pub struct Supernode<S> {
     /// By then something is handled, if only a timeout
     beat: Instant,
 }
-
-/// What [`Command::Minute`] counts
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long nothing may come before the clock is looked at: a stop of twice this is noticed though no term ended in it
 const BEAT: Duration = HELD_UP_MIN;
@@ -167,7 +167,7 @@ impl<S: Signer> Supernode<S> {
             rewires: Rewires::default(),
             removals: Removals::default(),
             claims: Claims::default(),
-            places: Places::default(),
+            budgets: Budgets::default(),
             again: Timers::default(),
             leader: None,
             minute: None,
@@ -328,21 +328,6 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
-    /// Counts the minutes while this supernode leads and an invite ends by them
-    ///
-    /// A start begins a new minute, so that an invite lasts a little longer with every start, never shorter.
-    fn count_minutes(&mut self, now: Instant) {
-        let counts = self.leader == Some(self.credentials.id) && self.directory.has_ending_invites();
-        match self.minute.filter(|_| counts) {
-            Some(due) if now < due => {}
-            Some(_) => {
-                self.proposals.push_own(&self.directory, Command::Minute);
-                self.minute = Some(now + MINUTE);
-            }
-            None => self.minute = counts.then(|| now + MINUTE),
-        }
-    }
-
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);
@@ -466,8 +451,8 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn logins(&mut self) -> Logins<'_, S> {
-        let Self { credentials, directory, links, judgement, proposals, claims, places, rng, .. } = self;
-        Logins { credentials, directory, links, judgement, proposals, claims, places, rng }
+        let Self { credentials, directory, links, judgement, proposals, claims, budgets, rng, .. } = self;
+        Logins { credentials, directory, links, judgement, proposals, claims, budgets, rng }
     }
 
     fn requests(&mut self) -> Requests<'_> {

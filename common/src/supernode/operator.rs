@@ -1,13 +1,20 @@
-//! What an operator asks for.
+//! What an operator asks for, and what ends by the minutes that are counted.
+
+use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
 use super::Supernode;
+use super::budgets::Budget;
 use super::proposals::Then;
 use crate::crypto::Signer;
 use crate::directory::Command;
 use crate::id::Name;
 use crate::invite::Token;
+use crate::time::Instant;
+
+/// What [`Command::Minute`] counts
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl<S: Signer> Supernode<S> {
     /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
@@ -27,5 +34,25 @@ impl<S: Signer> Supernode<S> {
         let mut token = Token([0; 16]);
         self.rng.fill_bytes(&mut token.0);
         self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));
+    }
+
+    /// What keys, networks and invites may ask for, and have asked for
+    pub fn budgets(&self, now: Instant) -> [Budget; 4] {
+        self.budgets.show(now)
+    }
+
+    /// Counts the minutes while this supernode leads and something ends by them
+    ///
+    /// A start begins a new minute, so that what ends lasts a little longer with every start, never shorter.
+    pub(super) fn count_minutes(&mut self, now: Instant) {
+        let counts = self.leader == Some(self.credentials.id) && self.directory.counts_minutes();
+        match self.minute.filter(|_| counts) {
+            Some(due) if now < due => {}
+            Some(_) => {
+                self.proposals.push_own(&self.directory, Command::Minute);
+                self.minute = Some(now + MINUTE);
+            }
+            None => self.minute = counts.then(|| now + MINUTE),
+        }
     }
 }

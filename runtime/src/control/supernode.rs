@@ -91,9 +91,29 @@ pub struct StatusAnswer {
     pub open: bool,
     /// Invites that still let somebody in
     pub invites: u64,
+    /// Names that were taken and not used yet: free again after their term
+    pub unused: u64,
+    /// What keys, networks and invites may ask for
+    pub budgets: Vec<Budget>,
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
+}
+
+/// How much of something may be asked for, by each of its kind
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    pub what: String,
+    /// How many at once
+    pub burst: u32,
+    /// One more every so often
+    pub every_ms: u64,
+    /// How many have not all of it at present
+    pub owners: u64,
+    /// What whoever has least has left
+    pub least_left: u32,
+    /// Logins that were refused for it since the daemon began
+    pub refused: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,17 +5,36 @@ use kith_common::id::{Key, Name, NetworkId};
 use kith_common::invite::Invitation;
 use kith_common::session::listening;
 use kith_common::status::Status;
+use kith_common::supernode::{self, BudgetKind};
 use kith_common::time::Instant;
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::session::{Location, Record};
 use kith_runtime::control;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    InviteAnswer, Member, MemberState, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, StatusAnswer, TableEntry,
+    Budget, InviteAnswer, Member, MemberState, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, StatusAnswer,
+    TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
 use super::Driver;
+
+fn budget(budget: supernode::Budget) -> Budget {
+    let what = match budget.kind {
+        BudgetKind::Places => "new places of a key",
+        BudgetKind::Names => "new names of a network",
+        BudgetKind::Logins => "logins of a network",
+        BudgetKind::Invited => "newcomers by an invite",
+    };
+    Budget {
+        what: what.into(),
+        burst: budget.burst,
+        every_ms: budget.every.as_millis() as u64,
+        owners: budget.owners as u64,
+        least_left: budget.least_left,
+        refused: budget.refused,
+    }
+}
 
 impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
@@ -75,6 +94,8 @@ impl Driver {
             secret_required: self.admission.secret.is_some(),
             open: self.admission.takes_anybody(),
             invites: directory.invites().count() as u64,
+            unused: directory.unused() as u64,
+            budgets: self.core.budgets(self.clock.now()).map(budget).into(),
             uptime_s: self.clock.now().since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

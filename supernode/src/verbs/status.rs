@@ -1,7 +1,7 @@
 //! `kith-supernode status`
 
 use kith_runtime::cli::{Screen, Stop, ask, count, span};
-use kith_runtime::control::supernode::{Request, StatusAnswer};
+use kith_runtime::control::supernode::{Budget, Request, StatusAnswer};
 use kith_runtime::home::Home;
 
 /// Show the network, its members and the daemon
@@ -56,8 +56,40 @@ fn readable(answer: &StatusAnswer) -> String {
         (false, false) => format!("by invite only; {} not used up", count(answer.invites, "invite")),
     };
     line("newcomers", newcomers);
+    for budget in &answer.budgets {
+        line("budget", of_budget(budget));
+    }
+    if answer.unused > 0 {
+        line("unused", format!("{} taken and not used yet", count(answer.unused, "name")));
+    }
     line("peer id", answer.peer_id.clone());
     line("listens", answer.listen.join(", "));
     line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));
     lines.join("\n")
+}
+
+fn of_budget(budget: &Budget) -> String {
+    let Budget { what, burst, every_ms, owners, least_left, refused } = budget;
+    let mut text = format!("{what}: {burst} at once, one more in {} s", *every_ms as f64 / 1e3);
+    if *owners > 0 {
+        text += &format!("; {owners} took from it, {least_left} left at least");
+    }
+    if *refused > 0 {
+        text += &format!("; REFUSED {}", count(*refused, "login"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budget_says_what_is_left_and_how_many_were_refused() {
+        let what = "new names of a network".to_owned();
+        let whole = Budget { what, burst: 32, every_ms: 60_000, owners: 0, least_left: 32, refused: 0 };
+        assert_eq!(of_budget(&whole), "new names of a network: 32 at once, one more in 60 s");
+        let used = Budget { owners: 2, least_left: 0, refused: 7, ..whole };
+        assert!(of_budget(&used).ends_with("; 2 took from it, 0 left at least; REFUSED 7 logins"));
+    }
 }

@@ -90,8 +90,8 @@ fn snapshot_bytes_are_as_published() {
     let place: String = place.0.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let (zero, one, two) = ("00".repeat(8), format!("01{}", "00".repeat(7)), format!("02{}", "00".repeat(7)));
     let expected = [
-        format!("04 4100 {two} {two} 10 {one} {one} {zero} {zero} {zero} {zero}"),
-        format!("2700 0500616c696365 00000000{}", "ee".repeat(28)),
+        format!("05 4100 {two} {two} 10 {one} {one} {zero} {zero} {zero} {zero}"),
+        format!("3000 0500616c696365 00000000{} 01 c0a8000000000000", "ee".repeat(28)),
         format!("5300 {} 0500616c696365 {place} {one} {two}", "00".repeat(16)),
         format!("01001300{} {one} 01 00000000", "2f6970342f31302e302e302e312f7463702f30"),
     ];

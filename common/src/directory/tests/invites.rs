@@ -69,14 +69,13 @@ fn invite_for_a_name_is_good_for_no_other() {
 #[test]
 fn invite_lasts_its_minutes_and_the_one_that_had_begun() {
     let mut directory = Directory::new(0);
-    assert_eq!(directory.feed(Command::Minute), Outcome::Unchanged("no invite ends"));
+    assert_eq!(directory.feed(Command::Minute), Outcome::Unchanged("nothing ends"));
     directory.feed(invite(0, 9, Some(2)));
     for minute in 0..3 {
         assert!(matches!(directory.feed(by(invited(0), minute)), Outcome::LoggedIn(_)), "minute {minute}");
-        assert_eq!(directory.feed(Command::Minute), Outcome::Passed);
+        assert_eq!(directory.feed(Command::Minute), Outcome::Passed { freed: vec![] });
     }
     assert_eq!(directory.feed(by(invited(0), 8)), refused(Refusal::InviteExpired));
-    assert_eq!(directory.feed(Command::Minute), Outcome::Unchanged("no invite ends"));
 }
 
 #[test]
@@ -98,9 +97,9 @@ fn minutes_matter_as_long_as_a_good_invite_ends_by_them() {
     let mut directory = Directory::new(0);
     let check = |directory: &Directory| {
         let ends = directory.invites().any(|invite| invite.until.is_some());
-        assert_eq!(directory.has_ending_invites(), ends);
+        assert_eq!(directory.invites.has_ending(), ends);
         let restored = Directory::restore(0, &directory.snapshot().unwrap()).unwrap();
-        assert_eq!(restored.has_ending_invites(), ends);
+        assert_eq!(restored.invites.has_ending(), ends);
         ends
     };
     directory.feed(invite(0, 1, None));
@@ -127,7 +126,7 @@ fn snapshot_keeps_invites_and_minutes() {
     let bytes = directory.snapshot().unwrap();
     let mut restored = Directory::restore(0, &bytes).unwrap();
     assert_eq!(restored.snapshot().unwrap(), bytes);
-    assert_eq!(restored.feed(Command::Minute), Outcome::Passed);
+    assert_eq!(restored.feed(Command::Minute), Outcome::Passed { freed: vec![] });
     assert_eq!(restored.feed(by(invited(0), 3)), refused(Refusal::InviteExpired));
     assert!(matches!(restored.feed(by(invited(1), 1)), Outcome::LoggedIn(_)));
 }

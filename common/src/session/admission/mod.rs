@@ -335,6 +335,7 @@ impl Admission {
             key: peer.handshake.peer,
             boot: peer.boot,
             locations: locations_of(&login.external, &login.listening, self.observed),
+            from: self.observed,
             resume: login.resume.filter(|_| !mutant::is(Mutant::ResumeForgotten)),
             entitlement: Entitlement::of(&self.config, &peer.handshake, login),
         }));

@@ -66,6 +66,7 @@ fn proposed() -> Admission {
         boot: 5,
         locations: texts(["/ip4/192.0.2.7/tcp/7401"]),
         resume: None,
+        from: "192.0.2.7".parse().ok(),
         entitlement: Entitlement::Anybody,
     };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Propose(request)]);

@@ -224,3 +224,24 @@ fn key_that_logs_out_and_in_for_another_place_is_told_to_come_again() {
     bench.close(52);
     bench.enter(53, 1);
 }
+
+#[test]
+fn network_that_asks_for_names_too_fast_is_told_to_come_again_and_owners_are_let_in() {
+    let mut bench = Bench::of(0);
+    let from = "192.0.2.1".parse().ok();
+    let enter = |bench: &mut Bench, peer: u8| {
+        bench.open_from(peer.into(), peer, from);
+        bench.frame(peer.into(), login(peer, None));
+        bench.settle()
+    };
+    for peer in 1..=NAMES_BURST as u8 {
+        assert!(enter(&mut bench, peer).contains(&format!("{peer}: Granted")));
+    }
+    assert_eq!(enter(&mut bench, 100), ["100: Challenge", "100: Refused 429 for 60000 ms"]);
+    bench.close(1);
+    bench.open_from(101, 1, from);
+    bench.frame(101, login(1, None));
+    assert!(bench.settle().contains(&"101: Granted".to_owned()), "the name is its own");
+    let [_, names, ..] = bench.core.budgets(bench.now);
+    assert_eq!((names.kind, names.owners, names.least_left, names.refused), (BudgetKind::Names, 2, 0, 1));
+}

@@ -126,6 +126,10 @@ impl Bench {
     }
 
     fn open(&mut self, link: u64, peer: u8) {
+        self.open_from(link, peer, None);
+    }
+
+    fn open_from(&mut self, link: u64, peer: u8, remote_ip: Option<std::net::IpAddr>) {
         let hello =
             Hello { role: Role::Peer, purpose: Purpose::Home, boot: 1, nonce: [peer; 32], network: None, grant: None };
         let opened = Opened {
@@ -135,7 +139,7 @@ impl Bench {
             hello,
             own_nonce: OWN_NONCE,
             dial: None,
-            remote_ip: None,
+            remote_ip,
         };
         self.core.handle_opened(self.now, &opened);
     }
