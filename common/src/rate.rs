@@ -112,11 +112,6 @@ impl<K: Ord> Buckets<K> {
         let taken = || self.by_owner.values().filter(|bucket| !bucket.is_full(now));
         Some((taken().count(), taken().map(|bucket| bucket.left(now)).min()?))
     }
-
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_owner.is_empty()
-    }
 }
 
 /// How long further failures are only counted

@@ -30,6 +30,8 @@ pub enum Draws {
     Changes = 10,
     /// What is timed
     Timing = 11,
+    /// Who comes to the door of a network of invites
+    Door = 12,
 }
 
 /// A stream of numbers that is the same for the same seed and draws, on every machine

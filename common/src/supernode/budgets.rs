@@ -23,8 +23,9 @@ pub const PLACES_BURST: u32 = 16;
 /// One more every so often: a peer that is restarted with a good-bye over and over is let in all the same, and a thousand
 /// places take hours
 pub const PLACE_EVERY: Duration = Duration::from_secs(15);
-/// New names that one household gets at once, an IPv4 address or an IPv6 /64: an office that begins
-pub const NAMES_BURST: u32 = 32;
+/// New names that one household gets at once, an IPv4 address or an IPv6 /64: as many peers as may be linked from one,
+/// [`Limits::links_per_ip_max`](crate::link::limits::Limits::links_per_ip_max), so that an office behind one NAT can begin
+pub const NAMES_BURST: u32 = 256;
 /// One more every so often
 pub const NAME_EVERY: Duration = Duration::from_secs(60);
 /// Logins of one household at once: as many peers as may be linked from one, [`Limits::links_per_ip_max`], come back four

@@ -9,6 +9,7 @@ use kith_common::time::Instant;
 
 use super::scenarios::{self, Run, Scenario};
 use crate::collapse::{self, Outcome};
+use crate::door;
 use crate::mesh::Report;
 use crate::parallel::map_chunks;
 use crate::{output, sweep};
@@ -101,6 +102,7 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
     let objection = scenario.run(seed).and_then(|run| match run {
         Run::Mesh(options) => Ok(of_mesh(sweep::run(&options.config(seed)?))),
         Run::Collapse(options) => Ok(of_collapse(&collapse::run(options.story, seed))),
+        Run::Door(_) => Ok(door::run(seed).err().map(of_door)),
     });
     mutant::set(None);
     objection.unwrap_or_else(|what| Some(Objection { oracle: "command line".into(), what, at: None }))
@@ -113,6 +115,10 @@ fn of_collapse(outcome: &Outcome) -> Option<Objection> {
     let what =
         format!("{whole}, which may take {bound_s:.0} s, by {commands} commands and {in_vain} handshakes in vain");
     (!outcome.is_good).then(|| Objection { oracle: "collapse".into(), what, at })
+}
+
+fn of_door(door::Wrong { at, what }: door::Wrong) -> Objection {
+    Objection { oracle: "door".into(), what, at: Some(at) }
 }
 
 fn of_mesh(report: Report) -> Option<Objection> {

@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 
 #[cfg(any(test, feature = "mutants"))]
-use crate::{collapse, sweep};
+use crate::{collapse, door, sweep};
 
 /// A kind of run, and how many seeds of it
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,7 @@ const fn scenario(name: &'static str, command: &'static str, seeds: u64) -> Scen
 pub(crate) const ALL: &[Scenario] = &[
     scenario("small", "mesh --peers 12 --degree 4 --minutes 5", 6),
     scenario("burst", "mesh --peers 12 --degree 4 --minutes 0 --burst 1100", 1),
+    scenario("door", "door", 3),
     scenario("asking", "mesh --peers 12 --degree 4 --minutes 5 --deeds 3", 4),
     scenario("middle", "mesh --peers 30 --degree 8 --minutes 5", 2),
     scenario("outside", "mesh --peers 30 --degree 8 --minutes 5 --outside 25%", 2),
@@ -60,6 +61,8 @@ pub(crate) enum Run {
     Mesh(sweep::Options),
     /// Too little processor
     Collapse(collapse::Options),
+    /// A network that takes invites only
+    Door(door::Options),
 }
 
 #[cfg(any(test, feature = "mutants"))]
@@ -96,6 +99,7 @@ mod tests {
             let seed = match scenario.run(7).unwrap() {
                 Run::Mesh(options) => options.config(7).unwrap().seed,
                 Run::Collapse(options) => options.seed,
+                Run::Door(options) => options.seed,
             };
             assert!(seed == 7 && scenario.seeds > 0, "{}", scenario.name);
         }

@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn budget_says_what_is_left_and_how_many_were_refused() {
         let what = "new names of a network".to_owned();
-        let whole = Budget { what, burst: 32, every_ms: 60_000, owners: 0, least_left: 32, refused: 0 };
-        assert_eq!(of_budget(&whole), "new names of a network: 32 at once, one more in 60 s");
+        let whole = Budget { what, burst: 256, every_ms: 60_000, owners: 0, least_left: 256, refused: 0 };
+        assert_eq!(of_budget(&whole), "new names of a network: 256 at once, one more in 60 s");
         let used = Budget { owners: 2, least_left: 0, refused: 7, ..whole };
         assert!(of_budget(&used).ends_with("; 2 took from it, 0 left at least; REFUSED 7 logins"));
     }

@@ -234,8 +234,10 @@ fn network_that_asks_for_names_too_fast_is_told_to_come_again_and_owners_are_let
         bench.frame(peer.into(), login(peer, None));
         bench.settle()
     };
-    for peer in 1..=NAMES_BURST as u8 {
-        assert!(enter(&mut bench, peer).contains(&format!("{peer}: Granted")));
+    assert!(enter(&mut bench, 1).contains(&"1: Granted".to_owned()));
+    for _ in 1..NAMES_BURST {
+        let wanted = budgets::Wanted { place: None, name: true, from, invite: None };
+        bench.core.budgets.take(bench.now, wanted).unwrap();
     }
     assert_eq!(enter(&mut bench, 100), ["100: Challenge", "100: Refused 429 for 60000 ms"]);
     bench.close(1);
