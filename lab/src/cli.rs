@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::bench::chain::{self, ChainOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::bench::opening;
+use crate::bench::scale::{self, ScaleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::error::{LabError, io_error};
@@ -156,6 +157,21 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Many peers at once: whether all come up, what one costs at rest, and how soon all is whole again after a third of
+    /// them stood still, and after their supernode was killed
+    Scale {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// How often they are disturbed in both ways
+        #[arg(long, default_value_t = 3, value_name = "N")]
+        rounds: u16,
+        /// How long the mesh at rest is measured, in seconds
+        #[arg(long = "for", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
+        measured: Duration,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Messages per second and round trips through three forwarders, beside relays that only copy bytes
     Chain {
         /// Bytes of a message, one size after the other
@@ -271,6 +287,10 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
         Verb::Bench(Bench::Idle { mesh, measured, json }) => {
             idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json }).map(|_| ExitCode::SUCCESS)
+        }
+        Verb::Bench(Bench::Scale { mesh, rounds, measured, json }) => {
+            let report = scale::run(&ScaleOptions { lab: mesh.options(dir, true)?, rounds, measured, json })?;
+            Ok(verdict(report.held()))
         }
         Verb::Bench(Bench::Chain { sizes, rounds, seconds, json }) => {
             let rounds = usize::from(rounds);

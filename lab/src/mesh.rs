@@ -396,6 +396,12 @@ impl Lab {
 
     fn wait_ended(&self, process: &Process) -> Result<(), LabError> {
         self.wait_condition(process, Condition::Ended)?;
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        // A process counts as ended when its first thread has; what it had open, its home's lock too, goes with its last.
+        if let Some(mut child) = process.process.and_then(|process| children.remove(&process.pid)) {
+            child.wait().map_err(io_error(format!("wait for the end of {}", process.name)))?;
+        }
+        drop(children);
         self.reap();
         Ok(())
     }

@@ -21,7 +21,7 @@ pub struct Options {
     pub binary: PathBuf,
     /// How many supernodes; one, until the directory is replicated
     pub supernodes: usize,
-    /// How many peers, at most 1,000 with the supernodes
+    /// How many peers, at most 1,024 with the supernodes
     pub peers: usize,
     pub degree: u8,
     pub lease: Duration,

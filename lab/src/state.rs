@@ -21,8 +21,9 @@ const STATE_FILE_NEW: &str = ".lab.json.new";
 /// Held while the state's file is changed
 const LOCK_FILE: &str = "lab.lock";
 
-/// A lab has at most this many processes: a machine with more of them is no longer one to look at
-pub(crate) const PROCESSES_MAX: usize = 1_000;
+/// A lab has at most this many processes, a thousand peers and some supernodes: a machine with more of them is no longer
+/// one to look at
+pub(crate) const PROCESSES_MAX: usize = 1_024;
 
 /// What a lab has started
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct State {
     /// What keys and salts are drawn from
     pub seed: u64,
     pub degree: u8,
-    /// Every process, in the order of their first starts; at most 1,000
+    /// Every process, in the order of their first starts; at most 1,024
     pub processes: Vec<Process>,
 }
 

@@ -138,7 +138,7 @@ where
 /// Takes as many open files as the system lets this process have
 ///
 /// The usual soft limit of 1,024 is for programs that still use `select`; a supernode may have four times as many links.
-fn raise_file_limit() {
+pub fn raise_file_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(reason) = rustix::process::setrlimit(Resource::Nofile, raised) {

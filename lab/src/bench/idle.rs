@@ -14,9 +14,10 @@ use crate::options::{Options, Progress};
 use crate::output;
 use crate::process::Usage;
 use crate::role::Role;
+use crate::state::State;
 
 /// Logins, rewires and first probes are over by then
-const QUIET_AFTER: Duration = Duration::from_secs(5);
+pub(super) const QUIET_AFTER: Duration = Duration::from_secs(5);
 
 /// How the bench is run
 #[derive(Clone, Debug)]
@@ -64,21 +65,12 @@ pub(crate) fn run(options: &IdleOptions) -> Result<Vec<Rest>, LabError> {
     std::thread::sleep(QUIET_AFTER);
     let mut nodes = lab.running(Role::Supernode)?;
     nodes.extend(lab.running(Role::Peer)?);
-    let start = Instant::now();
-    let before = looks(&lab, &nodes)?;
-    std::thread::sleep(options.measured);
-    let after = looks(&lab, &nodes)?;
-    let took = start.elapsed();
-    let rests: Vec<Rest> = nodes
-        .iter()
-        .zip(before.iter().zip(&after))
-        .map(|(node, (before, after))| rest(&node.name, before, after, took))
-        .collect();
+    let rests = measure(&lab, &nodes, options.measured)?;
     lab.down()?;
     if options.json {
         output::line(&format!(
             "{}",
-            json!({"measured_s": took.as_secs_f64(), "debug": cfg!(debug_assertions), "processes": rests})
+            json!({"measured_s": options.measured.as_secs_f64(), "debug": cfg!(debug_assertions), "processes": rests})
         ));
     } else {
         output::line(&table(&rests));
@@ -86,12 +78,26 @@ pub(crate) fn run(options: &IdleOptions) -> Result<Vec<Rest>, LabError> {
     Ok(rests)
 }
 
-fn looks(lab: &Lab, nodes: &[Node]) -> Result<Vec<Look>, LabError> {
-    nodes.iter().map(|node| look(lab, node)).collect()
+/// What each of `nodes` has used within `measured`
+///
+/// # Errors
+/// One of them cannot be asked.
+pub(super) fn measure(lab: &Lab, nodes: &[Node], measured: Duration) -> Result<Vec<Rest>, LabError> {
+    let start = Instant::now();
+    let before = looks(lab, nodes)?;
+    std::thread::sleep(measured);
+    let after = looks(lab, nodes)?;
+    let took = start.elapsed();
+    let pairs = nodes.iter().zip(before.iter().zip(&after));
+    Ok(pairs.map(|(node, (before, after))| rest(&node.name, before, after, took)).collect())
 }
 
-fn look(lab: &Lab, node: &Node) -> Result<Look, LabError> {
+fn looks(lab: &Lab, nodes: &[Node]) -> Result<Vec<Look>, LabError> {
     let state = lab.state()?;
+    nodes.iter().map(|node| look(&state, node)).collect()
+}
+
+fn look(state: &State, node: &Node) -> Result<Look, LabError> {
     let process = state.process(&node.name).and_then(|process| process.process);
     let usage = process.and_then(|process| process.usage()).unwrap_or_default();
     let links = match node.role {

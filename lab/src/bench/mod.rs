@@ -3,6 +3,7 @@
 pub(crate) mod chain;
 pub(crate) mod idle;
 pub(crate) mod opening;
+pub(crate) mod scale;
 
 /// The middle value; the mean of the two middle ones
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

@@ -23,3 +23,16 @@ fn chains_of_processes_lose_nothing_and_are_compared_at_each_size() {
     let sent: u64 = rows.iter().filter_map(|row| row["sent"].as_u64()).sum();
     assert!(forwarded >= 3 * sent && sent > 0, "{report}");
 }
+
+#[test]
+fn peers_are_whole_again_after_a_third_stood_still_and_after_their_supernode_was_killed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut bench = Command::new(super::BINARY);
+    bench.arg("--dir").arg(dir.path().join("lab"));
+    let output = bench.args(["bench", "scale", "--peers", "9", "--rounds", "1", "--for", "1", "--json"]).output();
+    let output = output.expect("run");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["steps"].as_array().map(Vec::len), Some(3), "{report}");
+    assert!(report["rss_kib"].as_f64() > Some(1_000.0), "{report}");
+}
