@@ -74,6 +74,7 @@ mutants! {
     HandshakesAtOnce "handshakes-at-once" = "a handshake is computed before what waits on links is read",
     OldestHandshakeFirst "oldest-handshake-first" = "of the handshakes that wait the oldest is computed first",
     NeverRests "never-rests" = "a process that is kept waiting for a processor makes handshakes all the same",
+    RefusedDialsOn "refused-dials-on" = "a peer that is in another's table no more dials it every few seconds",
     RestsForEver "rests-for-ever" = "a process that is always kept waiting for a processor makes no handshake any more",
     LeftDiallerComputed "left-dialler-computed" = "a handshake is computed though its dialler has left",
     HandshakePlaceKept "handshake-place-kept" = "a connection keeps its place among those that have not said hello",

@@ -21,8 +21,9 @@ pub struct NeighbourhoodConfig {
     pub redial_min: Duration,
     /// The longest backoff after an answer, which costs little (5 s)
     pub redial_max: Duration,
-    /// The longest backoff while nobody answers in time, or the link breaks as soon as it is up (60 s: who is too slow is
-    /// dialled less and less, and a way that was cut for long is tried again within a fifth of that time)
+    /// The longest backoff while nobody answers in time, the link breaks as soon as it is up, or the other side's table
+    /// does not have this peer (60 s: who is too slow is dialled less and less, and a way that was cut for long is tried
+    /// again within a fifth of that time)
     pub redial_max_silent: Duration,
     /// A link that was up for so long is dialled again at once (5 s: below it, at once would be a loop)
     pub stable_after: Duration,

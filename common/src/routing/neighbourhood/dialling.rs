@@ -44,7 +44,7 @@ impl Neighbourhood {
     /// A dial came to nothing, with 408 if nobody answered in time; ignored if the peer is not wanted any more
     pub fn handle_dial_failed(&mut self, now: Instant, key: Key, status: Status, reason: &str) {
         self.in_flight.remove(&key);
-        let failure = if status == Status::TimedOut { Failure::Silence } else { Failure::Answer };
+        let failure = if status == Status::TimedOut { Failure::Silence } else { Failure::told(status) };
         self.on_dial_failed(&key, failure, Reason::truncated(reason));
         self.settle(now);
     }
@@ -146,8 +146,8 @@ fn delay(rng: &mut ChaCha8Rng, config: &NeighbourhoodConfig, own: &Key, neighbou
     let Some(doublings) = neighbour.failures.checked_sub(1) else {
         return if *own < neighbour.record.key { Duration::ZERO } else { config.head_start };
     };
-    let is_silent = neighbour.failure == Failure::Silence;
-    let max = if is_silent { config.redial_max_silent } else { config.redial_max };
+    let is_cheap = neighbour.failure == Failure::Answer;
+    let max = if is_cheap { config.redial_max } else { config.redial_max_silent };
     let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(max);
     let shortest = longest / 2;
     let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);

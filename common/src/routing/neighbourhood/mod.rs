@@ -277,7 +277,7 @@ impl Neighbourhood {
             Err(reason) => {
                 // This counts as a failure, or we would dial at once again what we have just refused.
                 if direction == Direction::Outgoing {
-                    self.on_failure(&key, Reason::truncated(&reason.to_string()));
+                    self.on_failure(&key, Failure::Answer, Reason::truncated(&reason.to_string()));
                 }
                 self.refuse(id, key, reason);
             }
@@ -433,7 +433,7 @@ impl Neighbourhood {
         if link.is_up() && link.standing == Standing::Neighbour {
             self.on_down(now, link, end);
         } else if !self.links.values().any(|other| other.key == link.key) {
-            self.on_failure(&link.key, end.reason());
+            self.on_failure(&link.key, Failure::before_up(&end), end.reason());
         }
     }
 
@@ -448,9 +448,9 @@ impl Neighbourhood {
         self.event(Event::LinkDown { name: link.grant.name, address: link.grant.address, reason });
     }
 
-    fn on_failure(&mut self, key: &Key, reason: Reason) {
+    fn on_failure(&mut self, key: &Key, failure: Failure, reason: Reason) {
         if let Some(neighbour) = self.neighbours.values_mut().find(|neighbour| neighbour.record.key == *key) {
-            neighbour.on_failure(Failure::Answer, reason);
+            neighbour.on_failure(failure, reason);
         }
     }
 

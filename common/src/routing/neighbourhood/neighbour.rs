@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::link::RemoteTable;
 use crate::link::LinkEnd;
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::session::{Reason, Record};
@@ -21,6 +22,25 @@ pub(super) enum Failure {
     Answer,
     /// Nobody answered in time, or a link broke soon: whoever is at the other end may be too slow for those who dial it
     Silence,
+    /// This peer is in the other side's table no more, or not yet, which costs both sides a whole link each time. It ends
+    /// with a new table: home says so to whoever's is old, and who comes into one is dialled from there
+    Refusal,
+}
+
+impl Failure {
+    /// What it was to be told `status`
+    pub(super) fn told(status: Status) -> Self {
+        let is_refusal = status == Status::NotAllowed && !mutant::is(Mutant::RefusedDialsOn);
+        if is_refusal { Self::Refusal } else { Self::Answer }
+    }
+
+    /// What it was that a link ended before it was up
+    pub(super) fn before_up(end: &LinkEnd) -> Self {
+        match end {
+            LinkEnd::Bye(status, _) => Self::told(*status),
+            LinkEnd::Lost(_) => Self::Answer,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +170,7 @@ impl Neighbour {
             LinkEnd::Lost(_) if is_stable => {}
             LinkEnd::Lost(_) => self.on_failure(Failure::Silence, end.reason()),
             LinkEnd::Bye(Status::Gone, _) => (self.failures, self.failure) = (FAILURES_OF_GONE, Failure::Answer),
-            LinkEnd::Bye(..) => self.on_failure(Failure::Answer, end.reason()),
+            LinkEnd::Bye(status, _) => self.on_failure(Failure::told(*status), end.reason()),
         }
     }
 

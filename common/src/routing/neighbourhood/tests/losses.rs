@@ -201,6 +201,32 @@ fn neighbour_that_answers_but_refuses_is_not_reported_as_unreachable() {
 }
 
 #[test]
+fn neighbour_whose_table_has_this_peer_no_more_is_dialled_less_and_less_until_home_is_back() {
+    let mut core = peer_5(&[7]);
+    acts(&mut core);
+    core.handle_home(at(0), false);
+    let (mut now, mut waits) = (at(0), Vec::new());
+    for link in 1..=12 {
+        core.handle_link_opened(now, opened(link, 7, Direction::Outgoing));
+        let refused = now + ms(3_000);
+        core.handle_link_closed(refused, LinkId(link), bye(Status::NotAllowed));
+        acts(&mut core);
+        let Dial::At(due) = core.neighbours[&address(7)].dial else { panic!("not to be dialled") };
+        waits.push(due - refused);
+        (now, _) = (due, core.handle_timeout(due));
+        assert_eq!(dialled(&acts(&mut core)), [7]);
+    }
+    assert!(waits[0] <= ms(400), "{waits:?}");
+    assert!(waits[11] >= 30 * SECOND && waits[11] <= 60 * SECOND, "{waits:?}");
+    core.handle_link_opened(now, opened(13, 7, Direction::Outgoing));
+    core.handle_link_closed(now, LinkId(13), bye(Status::NotAllowed));
+    assert_eq!(dialled(&acts(&mut core)), []);
+    core.handle_home(now + SECOND, true);
+    core.handle_timeout(now + 2 * SECOND);
+    assert_eq!(dialled(&acts(&mut core)), [7], "with home there is a new table, or soon will be");
+}
+
+#[test]
 fn home_that_was_away_is_told_what_it_missed() {
     let mut core = peer_5_linked(&[2, 7, 8]);
     core.handle_home(at(6_000), false);
