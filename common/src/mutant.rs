@@ -94,6 +94,8 @@ mutants! {
     DeltaNotPublished "delta-not-published" = "packets are forwarded by neighbours' tables as they were before their deltas",
     LinkNotPublished "link-not-published" = "packets go over the old link when another one with the same peer has replaced it",
     DialsUnbounded "dials-unbounded" = "any number of dials may be in flight",
+    FlapNotHeld "flap-not-held" = "a link that was lost again and again carries as soon as it is up",
+    BackOffNotReset "back-off-not-reset" = "a link that has lasted is held back for what it did long ago",
     NoRedial "no-redial" = "a neighbour that could not be dialled is never dialled again",
     CutOffBlamesOthers "cut-off-blames-others" = "a peer that is cut off itself reports its neighbours as unreachable",
     IsolationUnnoticed "isolation-unnoticed" = "a peer whose links are all down does not notice or report it",

@@ -69,6 +69,7 @@ fn routes(ring: &Ring, own: Address) -> Routes {
     let view = |address: Address| NeighbourView {
         address,
         up: true,
+        held: false,
         name: "somebody".parse().expect("it is a name"),
         table: lift::neighbours(ring, &maps, address, &()).into_iter().map(|to| (to, true)).collect(),
         unseen: Default::default(),

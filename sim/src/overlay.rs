@@ -119,7 +119,7 @@ impl Overlay {
             let entry = |to: &Peer| (self.address(*to), !up || self.is_alive(*to));
             let table = self.neighbours(*neighbour).iter().map(entry).collect();
             let unseen = Default::default();
-            NeighbourView { address: self.address(*neighbour), up, name: self.name.clone(), table, unseen }
+            NeighbourView { address: self.address(*neighbour), up, held: false, name: self.name.clone(), table, unseen }
         });
         Routes::new(self.address(peer), self.degree, self.peers() as u64, u64::from(peer), views.collect())
     }

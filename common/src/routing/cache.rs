@@ -102,6 +102,7 @@ mod tests {
         let view = |n: u64| super::super::NeighbourView {
             address: Address(n << 60),
             up: true,
+            held: false,
             name: "n".parse().unwrap(),
             table: Arc::default(),
             unseen: Arc::default(),

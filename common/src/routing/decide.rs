@@ -146,13 +146,16 @@ struct Search<'a> {
     is_back: bool,
     /// The address at which our table has the neighbour that gave it back, if it has another one now
     moved: Option<Address>,
+    /// Nobody else is left: links that are held back may carry it, too
+    takes_held: bool,
 }
 
 impl<'a> Search<'a> {
     #[inline]
     fn new(routes: &'a Routes, trail: Trail<'a>, header: &Header, avoid: &'a [Address]) -> Self {
         let (destination, source, flow) = (header.destination, header.source, header.flow());
-        Self { routes, trail, destination, source, flow, avoid, dead: Noted::new(), is_back: false, moved: None }
+        let (dead, is_back, moved, takes_held) = (Noted::new(), false, None, false);
+        Self { routes, trail, destination, source, flow, avoid, dead, is_back, moved, takes_held }
     }
 
     #[inline]
@@ -170,8 +173,18 @@ impl<'a> Search<'a> {
             self.dead.push(moved.short());
         }
         let is_gone = has_moved || self.is_back && self.trail.has_noted(destination.short());
+        let from = match arrival {
+            Arrival::First(from) | Arrival::Returned(from) => Some(from),
+            Arrival::Own | Arrival::Again => None,
+        };
         if let Some(view) = view.filter(|view| view.up && !is_gone && !self.avoid.contains(&destination)) {
-            return Next::Hop(view, Choice::Destination);
+            // Whoever else has a link with it is the better way; but that one may come and go as well, and sends it on.
+            let goes_around = view.held && arrival == Arrival::Own;
+            let around = if goes_around { self.pick(cache, from, now) } else { Pick::Nobody };
+            return match around {
+                Pick::Via(at, Cost::KNOWN) => self.hop_by(at, Cost::KNOWN),
+                _ => Next::Hop(view, Choice::Destination),
+            };
         }
         // Each peer adds its finding once: when the packet comes back, it was added before.
         if has_moved || !self.is_back && self.routes.misses(destination, view) {
@@ -184,19 +197,22 @@ impl<'a> Search<'a> {
         if self.trail.notes >= FINDINGS_MAX && !mutant::is(Mutant::SecondFindingIgnored) {
             return Next::DestinationDown;
         }
-        let from = match arrival {
-            Arrival::First(from) | Arrival::Returned(from) => Some(from),
-            Arrival::Own | Arrival::Again => None,
-        };
-        match self.pick(cache, from, now) {
-            Pick::Via(at, cost) => {
-                let choice =
-                    if cost == Cost::KNOWN { Choice::KnowsDestination } else { Choice::NearestBall(cost.hundredths()) };
-                self.routes.views().get(at).map_or(Next::Nobody, |view| Next::Hop(view, choice))
-            }
+        let mut pick = self.pick(cache, from, now);
+        if matches!(pick, Pick::Unsure | Pick::Nobody) && self.routes.views().iter().any(|view| view.held) {
+            self.takes_held = true;
+            pick = self.pick(cache, from, now);
+        }
+        match pick {
+            Pick::Via(at, cost) => self.hop_by(at, cost),
             Pick::DestinationDown => Next::DestinationDown,
             Pick::Unsure | Pick::Nobody => Next::Nobody,
         }
+    }
+
+    fn hop_by(&self, at: usize, cost: Cost) -> Next<'a> {
+        let choice =
+            if cost == Cost::KNOWN { Choice::KnowsDestination } else { Choice::NearestBall(cost.hundredths()) };
+        self.routes.views().get(at).map_or(Next::Nobody, |view| Next::Hop(view, choice))
     }
 
     /// Notes that the destination is not where this peer should find it
@@ -315,6 +331,9 @@ impl<'a> Search<'a> {
         }
         // Our table may still call it up; the peers that the packet met since know better.
         if self.is_back && (self.moved == Some(view.address) || self.trail.has_noted(short)) {
+            return false;
+        }
+        if view.held && !self.takes_held {
             return false;
         }
         view.up || self.room() > 0 && !self.dead.contains(&short) && !self.trail.has_noted(short)

@@ -14,6 +14,8 @@ pub struct NeighbourView {
     pub address: Address,
     /// Whether the link to it is up
     pub up: bool,
+    /// Whether that link comes and goes, and is for others' packets only where no other way is left
+    pub held: bool,
     /// What people call it
     pub name: Name,
     /// Its links, the one to ourselves among them, and whether each is up, as it said last; the first

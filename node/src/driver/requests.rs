@@ -315,7 +315,13 @@ impl Driver {
             None => status.locations.first(),
         };
         let (state, reason) = match status.state {
-            LinkStatus::Up => (LinkState::Up, None),
+            LinkStatus::Up => (
+                LinkState::Up,
+                status.held_until.map(|until| {
+                    let left = (until - now).as_millis().div_ceil(1_000);
+                    format!("comes and goes: held back for another {left} s")
+                }),
+            ),
             LinkStatus::Dialling => (LinkState::Dialling, None),
             LinkStatus::Leaving => (LinkState::Leaving, None),
             LinkStatus::Down { reason, .. } => (LinkState::Down, Some(reason.to_string())),

@@ -22,6 +22,13 @@ pub(super) fn trace(event: &Event) {
         LinkUp { name, address, direction, after, .. } => {
             tracing::info!(event = "link_up", %name, %address, ?direction, after_ms = after.as_millis() as u64);
         }
+        HeldBack { name, address, losses, held, .. } => {
+            let reason = "it comes and goes";
+            tracing::info!(event = "link_held_back", %name, %address, losses, for_ms = held.as_millis() as u64, reason);
+        }
+        TakenAgain { name, address, .. } => {
+            tracing::info!(event = "link_taken_again", %name, %address, reason = "it has lasted");
+        }
         LinkDown { name, address, reason } => tracing::info!(event = "link_down", %name, %address, %reason),
         LinkClosed { key, reason, .. } => tracing::info!(event = "link_closed", %key, %reason),
         DialFailed { name, address, failures, reason } => {

@@ -248,7 +248,7 @@ pub struct Neighbour {
     pub peer_id: String,
     /// Whether it is up
     pub state: LinkState,
-    /// Why it is not up
+    /// Why it is not up, or is held back though it is
     pub reason: Option<String>,
     /// Smoothed round-trip time, once measured
     pub rtt_us: Option<u64>,

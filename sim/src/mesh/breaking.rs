@@ -31,6 +31,7 @@ impl World {
             Fault::Cut(number, cut) => self.net.cut(number, cut),
             Fault::HalfOpen(choice) => self.break_link(choice, true),
             Fault::Reset(choice) => self.break_link(choice, false),
+            Fault::Flap(node, half) => self.break_links_of(node, half),
             Fault::Crash(node, pause) => {
                 if self.kill(node, false) {
                     let is_supernode = self.config.is_supernode(node);
@@ -78,6 +79,19 @@ impl World {
             Fault::OddHellos(hellos) => self.make_hellos_odd(hellos),
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
+        }
+    }
+
+    /// The links of a peer with its neighbours break under both sides: all, or those with every other machine
+    fn break_links_of(&mut self, node: NodeId, half: bool) {
+        let broken = self.net.open().filter(|(_, conn)| {
+            let ends = [Side::Dialler, Side::Listener].map(|side| conn.end(side).node);
+            let other = if ends[0] == node { ends[1] } else { ends[0] };
+            conn.purpose == Purpose::Neighbour && ends.contains(&node) && !(half && other.0.is_multiple_of(2))
+        });
+        for id in broken.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.net.count(Effect::Flap);
+            self.break_stream(id, false);
         }
     }
 

@@ -43,6 +43,8 @@ effects! {
     HalfOpen = "half-open",
     /// Streams that were reset under both sides
     Reset = "reset",
+    /// Links of one peer that were reset each few seconds, all of them or a half
+    Flap = "flap",
     /// Frames that waited as one way between two machines was cut
     OneWay = "one-way",
     /// Frames that waited as the network was in two parts
@@ -88,9 +90,11 @@ effects! {
 
 impl Effect {
     /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
-    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed or exiled
+    /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed or
+    /// exiled, and no link comes and goes for half a minute
     pub fn usual() -> impl Iterator<Item = Self> {
-        let is_usual = |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal | Self::Exile);
+        let is_usual =
+            |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal | Self::Exile | Self::Flap);
         Self::ALL.iter().copied().filter(is_usual)
     }
 }
@@ -119,6 +123,8 @@ pub enum Fault {
     HalfOpen(u64),
     /// A link, chosen by this number, is over for both sides
     Reset(u64),
+    /// Links of this peer with its neighbours are over for both sides: all, or (`true`) those with every other machine
+    Flap(NodeId, bool),
     /// The process is killed; it comes back after a while
     Crash(NodeId, Duration),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
@@ -189,10 +195,14 @@ const DRAWN: &[Effect] = &[
     Effect::SlowDisk,
     Effect::FullDisk,
     Effect::FullLog,
+    Effect::Flap,
     Effect::Babble,
     Effect::LateHello,
     Effect::WrongHello,
 ];
+
+/// A peer whose links come and go loses them so many times
+const FLAPS: u32 = 10;
 
 /// A fault of hellos concerns so many of them: a dial that fails is made again, and should meet one, too
 const HELLOS: usize = 4;
@@ -236,6 +246,12 @@ impl Plan {
             Effect::LateHello => plan(Fault::OddHellos((0..HELLOS).map(|_| OddHello::late(chance)).collect())),
             Effect::WrongHello => plan(Fault::OddHellos((0..HELLOS).map(|_| OddHello::wrong(chance)).collect())),
             Effect::Reset => plan(Fault::Reset(chance.below(u64::MAX))),
+            Effect::Flap => {
+                let (half, beat) = (chance.happens(0.5), Duration::from_millis(2_000 + chance.below(3_000)));
+                for flap in 0..FLAPS {
+                    queue.at(at + beat * flap, Event::Fault(Box::new(Fault::Flap(peer, half))));
+                }
+            }
             Effect::OneWay | Effect::Partition | Effect::Asymmetric | Effect::Bridge => {
                 plan(Fault::Cut(number, self.cut(chance, kind)));
                 queue.at(at + long, Event::Heal(number));

@@ -27,7 +27,7 @@ use super::clock::Clock;
 use super::costs::{COMMAND, REWIRE, TIMER};
 use super::faults::Effect;
 use super::log::Replica;
-use super::net::Side;
+use super::net::{ConnId, Side};
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
 use super::opening::{ip_of, location_of};
 use super::queue::Event;
@@ -418,6 +418,14 @@ impl World {
     pub fn break_link(&mut self, choice: u64, half: bool) {
         let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();
         let Some(id) = open.get((choice % open.len().max(1) as u64) as usize).copied() else { return };
+        self.break_stream(id, half);
+        if !half {
+            self.net.count(Effect::Reset);
+        }
+    }
+
+    /// This stream is over for its dialler, or for both sides
+    pub fn break_stream(&mut self, id: ConnId, half: bool) {
         let Some(conn) = self.net.conn_mut(id) else { return };
         conn.black = half;
         let ends = [Side::Dialler, Side::Listener].map(|side| *conn.end(side));
@@ -425,9 +433,6 @@ impl World {
         let [one, other] = ends.map(|end| super::users::machine(end.node, self.config.supernodes));
         let what = if half { "is over, which only the first knows" } else { "is reset" };
         self.watch.tell(self.queue.now(), &format!("the stream between {one} and {other} {what}"));
-        if !half {
-            self.net.count(Effect::Reset);
-        }
         for end in told {
             if let super::net::EndState::Open(link) = end.state {
                 self.handle_broken(end.node, end.life, link);

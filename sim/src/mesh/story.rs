@@ -81,6 +81,9 @@ impl Story {
             }
             // It is told which link that is when the link is found.
             Fault::HalfOpen(_) | Fault::Reset(_) => return None,
+            Fault::Flap(node, half) => {
+                format!("{} links of {} break", if *half { "half the" } else { "all" }, name(node))
+            }
             Fault::Crash(node, pause) => format!("{} is to be killed, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, true) => format!("the power of {} goes, for {pause:.1?}", name(node)),
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
@@ -288,6 +291,10 @@ impl Story {
                 format!("{}: {name} is a guest, as there is no supernode to ask", self.link(node, link.0))
             }
             Event::LinkUp { link, after, .. } => format!("{} is up, after {after:.1?}", self.link(node, link.0)),
+            Event::HeldBack { link, losses, held, .. } => {
+                format!("{} is held back for {held:.1?}: it was lost {losses} times", self.link(node, link.0))
+            }
+            Event::TakenAgain { link, .. } => format!("{} is held back no longer", self.link(node, link.0)),
             Event::LinkDown { name, reason, .. } => format!("{name} is down: {reason}"),
             Event::LinkClosed { link, reason, .. } => format!("{} is closed: {reason}", self.link(node, link.0)),
             Event::DialFailed { name, failures, reason, .. } => {

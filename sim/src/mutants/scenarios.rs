@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("slow peers", "collapse peers", 2),
+    scenario("flaps", "mesh --peers 12 --degree 4 --minutes 10 --deeds 3 --only flap", 2),
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
     Scenario {

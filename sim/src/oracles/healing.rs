@@ -27,6 +27,8 @@ const CLOSED: Duration = Duration::from_secs(3);
 const SILENT: Duration = super::isolation::NOTICE.saturating_add(CLOSED);
 /// After a cut: whoever has found his neighbours dead dials them again after some seconds
 const CUT: Duration = Duration::from_secs(12);
+/// After a link that broke again and again: the longest wait before a dial, and the dial
+const OFTEN: Duration = Duration::from_secs(65);
 /// A new member must have its links before packets are expected to find it
 const SETTLED: Duration = Duration::from_secs(12);
 /// While nothing happens it is looked at so often
@@ -61,6 +63,8 @@ const fn bound(fault: &Fault) -> Duration {
         | Fault::Start(_)
         | Fault::Weather(_) => CLOSED,
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
+        // Each link that breaks as soon as it is up is dialled later.
+        Fault::Flap(..) => OFTEN,
         Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::OddHellos(_) => CUT,
     }
 }

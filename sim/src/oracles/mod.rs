@@ -25,6 +25,7 @@
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
 //! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
+//! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
@@ -60,6 +61,7 @@ pub(crate) mod departures;
 pub(crate) mod dials;
 pub(crate) mod epochs;
 pub(crate) mod fates;
+pub(crate) mod flaps;
 pub(crate) mod forwarding;
 pub(crate) mod guests;
 pub(crate) mod healing;
@@ -121,6 +123,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(permits::Permits),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
+        Box::new(flaps::Flaps::default()),
         Box::new(guests::Guests::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),

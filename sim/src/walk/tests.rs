@@ -29,6 +29,7 @@ impl Naive {
         let view = |who: &Address| NeighbourView {
             address: *who,
             up: lives(who),
+            held: false,
             name: "somebody".parse().unwrap(),
             table: self.graph[who].iter().map(|to| (*to, lives(to) || !lives(who))).collect(),
             unseen: Default::default(),

@@ -75,6 +75,8 @@ pub(super) struct Link {
     pub(super) table_by: Instant,
     pub(super) table: Option<RemoteTable>,
     pub(super) up_since: Option<Instant>,
+    /// Until when it is held back, as it comes and goes
+    pub(super) held_until: Option<Instant>,
     /// Our table as it was last sent over this link
     pub(super) told: Option<Arc<OwnTable>>,
 }
@@ -100,6 +102,7 @@ impl Link {
             table_by: now + wait,
             table: None,
             up_since: None,
+            held_until: None,
             told: None,
         }
     }

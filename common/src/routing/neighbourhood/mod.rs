@@ -15,6 +15,7 @@
 //!   what is lost: each of twenty links that open together would else be told over all the others.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
 //!   else the newer. The other is closed after a table was seen on the one that stays, so there is no gap.
+//! * **Held back** is a link that comes and goes, until it has lasted: [`flaps`] says for how long.
 //! * **Unknown peers** with a good grant wait for a rewire that makes them neighbours; with no home reachable they are
 //!   accepted as guests, and asked again who they are when home is back.
 //! * **Our own address** stands in the grant that our hello shows. When it changes, every link shows the other side an
@@ -28,6 +29,7 @@
 
 mod config;
 mod dialling;
+mod flaps;
 mod link;
 mod neighbour;
 mod output;
@@ -51,6 +53,7 @@ pub use self::output::{
     UpsetReason,
 };
 
+use self::flaps::Flaps;
 use self::link::{Link, News, Standing};
 use self::neighbour::{Dial, Failure, Neighbour};
 use self::own_table::OwnTable;
@@ -99,6 +102,7 @@ pub struct Neighbourhood {
     live: BTreeMap<Address, LinkId>,
     /// Dials that are not over, each with when it is in any case; some are of peers that have left the table since
     in_flight: BTreeMap<Key, Instant>,
+    flaps: Flaps,
     /// Between dials, as this process may be short of a processor
     rest: Rest,
     are_views_changed: bool,
@@ -134,6 +138,7 @@ impl Neighbourhood {
             tell_at: None,
             live: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            flaps: Flaps::default(),
             rest: Rest::new(dialling::REST_MAX),
             are_views_changed: false,
             was_live: false,
@@ -421,6 +426,7 @@ impl Neighbourhood {
     /// Forgets a link that the other side, or the network, ended
     fn remove_link(&mut self, now: Instant, id: LinkId, end: LinkEnd) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.note_end(now, &link, matches!(end, LinkEnd::Lost(_)));
         if let LinkEnd::Bye(Status::Conflict, _) = end
             && self.inherit(now, &link)
         {
@@ -462,6 +468,7 @@ impl Neighbourhood {
         if link.table.is_none() {
             link.table.clone_from(&old.table);
             link.up_since = old.up_since.map(|_| now);
+            link.held_until = old.held_until;
         }
         true
     }

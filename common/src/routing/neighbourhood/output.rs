@@ -203,6 +203,21 @@ pub enum Event {
         direction: Direction,
         after: Duration,
     },
+    /// A neighbour's link is up, and was lost so often soon after it was that it carries for others only when it has been up
+    /// for `held`
+    HeldBack {
+        link: LinkId,
+        name: Name,
+        address: Address,
+        losses: u32,
+        held: Duration,
+    },
+    /// A link that was held back has lasted, and carries like others
+    TakenAgain {
+        link: LinkId,
+        name: Name,
+        address: Address,
+    },
     /// A neighbour's last link is down
     LinkDown {
         name: Name,
@@ -276,6 +291,8 @@ pub struct NeighbourStatus {
     pub since: Instant,
     /// The link in use
     pub link: Option<LinkId>,
+    /// Until when it is held back, if it is
+    pub held_until: Option<Instant>,
     pub direction: Option<Direction>,
     /// Whether it is in the table; a guest and a leaving one are not
     pub is_wanted: bool,

@@ -28,10 +28,11 @@ impl Neighbourhood {
     /// [`Self::settle`] or [`Self::handle_held_up`] in the same input.
     pub(super) fn earliest_due(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(|link| link.deadline().map(|(at, _)| at)).min();
+        let held = self.links.values().filter_map(|link| link.held_until).min();
         let neighbours = self.neighbours.values().filter_map(|neighbour| self.next_timeout_of(neighbour)).min();
         let isolated = self.isolated.filter(|_| self.is_home_reachable);
         let dials = earliest(self.next_dial(), self.in_flight.values().copied().min());
-        earliest(earliest(links, neighbours), earliest(earliest(isolated, self.tell_at), dials))
+        earliest(earliest(earliest(links, held), neighbours), earliest(earliest(isolated, self.tell_at), dials))
     }
 
     fn next_timeout_of(&self, neighbour: &Neighbour) -> Option<Instant> {
@@ -67,6 +68,7 @@ impl Neighbourhood {
         self.expire_dials(now);
         self.close_duplicates(now);
         self.greet_those_up(now);
+        self.take_again(now);
         self.give_up(now);
         self.release_leaving(now);
         self.tell_neighbours(now);
@@ -127,6 +129,7 @@ impl Neighbourhood {
         }
         let losers: Vec<LinkId> = by_key.values().flat_map(|links| self.losers(links)).collect();
         for id in losers.into_iter().filter(|_| !mutant::is(Mutant::DuplicatesKept)) {
+            self.note_replaced(now, id);
             self.close(now, id, CloseReason::Duplicate);
         }
     }
@@ -154,7 +157,10 @@ impl Neighbourhood {
     fn greet_those_up(&mut self, now: Instant) {
         let mut events = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_up() && link.standing == Standing::Neighbour) {
-            link.up_since.get_or_insert(now);
+            if link.up_since.is_none() {
+                link.up_since = Some(now);
+                events.extend(self.flaps.hold_back(now, link));
+            }
             let Some(neighbour) = self.neighbours.get_mut(&link.grant.address) else { continue };
             let Some(since) = neighbour.on_up(now) else { continue };
             let (name, address) = (link.grant.name.clone(), link.grant.address);

@@ -51,6 +51,7 @@ impl Neighbourhood {
             NeighbourView {
                 address,
                 up: link.is_some(),
+                held: link.is_some_and(|link| link.held_until.is_some()),
                 name: name.clone(),
                 table: table.map(|table| table.links.clone()).unwrap_or_default(),
                 unseen: table.map(|table| table.unseen.clone()).unwrap_or_default(),
@@ -96,6 +97,7 @@ impl Neighbourhood {
             state: if link.is_leaving() { LinkStatus::Leaving } else { LinkStatus::Up },
             since: link.up_since.unwrap_or(link.opened),
             link: Some(link.id),
+            held_until: link.held_until,
             direction: Some(link.direction),
             is_wanted: false,
         });
@@ -170,6 +172,7 @@ impl Neighbourhood {
             state,
             since: neighbour.since,
             link: link.map(|link| link.id),
+            held_until: link.and_then(|link| link.held_until),
             direction: link.map(|link| link.direction),
             is_wanted: true,
         }

@@ -76,6 +76,7 @@ impl Mesh {
         let view = |x: &Address, y: &Address| NeighbourView {
             address: *y,
             up: is_up(x, y),
+            held: false,
             name: "somebody".parse().unwrap(),
             // Whoever died had no time to say that its links are down.
             table: self.graph[y].iter().map(|z| (*z, self.dead.contains(y) || is_up(y, z))).collect(),

@@ -28,7 +28,7 @@ fn near(hundredths: u64) -> Address {
 fn view(n: u64, up: bool, table: &[Address]) -> NeighbourView {
     let address = address(n);
     let table = table.iter().map(|to| (*to, true)).chain(beside(address)).collect();
-    NeighbourView { address, up, name: "v".parse().unwrap(), table, unseen: Arc::default() }
+    NeighbourView { address, up, held: false, name: "v".parse().unwrap(), table, unseen: Arc::default() }
 }
 
 /// The view with one more entry in its table
@@ -40,6 +40,7 @@ fn routes(views: impl IntoIterator<Item = NeighbourView>) -> Routes {
     let silent = beside(OWN).map(|(address, up)| NeighbourView {
         address,
         up,
+        held: false,
         name: "beside".parse().unwrap(),
         table: Arc::default(),
         unseen: Arc::default(),
@@ -407,6 +408,35 @@ fn first_hop_avoids_those_tried_while_there_are_others() {
     let all = [DESTINATION, address(1), address(2)];
     assert_eq!(first_hop(&all), Some((DESTINATION, Choice::Destination, true)));
     assert_eq!(self::first_hop(&routes, &mut cache, OWN, 7, &[]), None);
+}
+
+fn held(view: NeighbourView) -> NeighbourView {
+    NeighbourView { held: true, ..view }
+}
+
+#[test]
+fn link_that_is_held_back_carries_for_others_only_where_nobody_else_is_left() {
+    let routes = routes([held(view(1, true, &[near(1)])), view(2, true, &[near(50)]), held(view(3, true, &[near(2)]))]);
+    assert_eq!(next(&routes, &[address(9)]), forward(2, Choice::NearestBall(249), joins_the_way()));
+    let tried = |more: &[(Mark, Address)]| packet(SOURCE, &[&[(Mark::Way, OWN)], more].concat());
+    let hop = |more: &[(Mark, Address)], from| match decide(&routes, &tried(more), Some(from)) {
+        Decision::Forward { to, .. } => Some(to),
+        _ => None,
+    };
+    let second = (Mark::Tried, address(2));
+    assert_eq!(hop(&[second], address(2)), Some(address(1)), "rather than to give it back");
+    assert_eq!(hop(&[second, (Mark::Tried, address(1))], address(1)), Some(address(3)));
+}
+
+#[test]
+fn peer_whose_link_is_held_back_is_reached_by_it_but_for_what_starts_here_and_has_another_way() {
+    let direct = held(NeighbourView { address: DESTINATION, ..view(0, true, &[]) });
+    let others = routes([direct.clone(), view(1, true, &[DESTINATION])]);
+    let expected = Decision::Forward { to: DESTINATION, edit: joins_the_way(), choice: Choice::Destination };
+    assert_eq!(next(&others, &[address(9)]), expected, "or those who hold it back would pass it round");
+    let first = |routes: &Routes| first_hop(routes, &mut RouteCache::new(), DESTINATION, 7, &[]).map(|(to, ..)| to);
+    assert_eq!(first(&others), Some(address(1)));
+    assert_eq!(first(&routes([direct, view(1, true, &[near(1)])])), Some(DESTINATION));
 }
 
 #[test]

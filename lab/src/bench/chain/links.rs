@@ -371,6 +371,7 @@ fn routes(place: usize) -> Routes {
     let view = |place: usize| NeighbourView {
         address: address(place),
         up: true,
+        held: false,
         name: name(place),
         table: neighbours(place).map(|entry| (address(entry), true)).collect(),
         unseen: Default::default(),

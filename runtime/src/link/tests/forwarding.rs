@@ -26,6 +26,7 @@ async fn set_routes(node: &Node, own: Address, neighbours: &[(Address, LinkId, &
     let view = |(address, _, table): &(Address, LinkId, &[Address])| NeighbourView {
         address: *address,
         up: true,
+        held: false,
         name: name(*address),
         table: table.iter().map(|entry| (*entry, true)).collect(),
         unseen: Default::default(),

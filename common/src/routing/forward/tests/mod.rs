@@ -153,6 +153,7 @@ fn routes(generation: u64, neighbours: &[Address]) -> Routes {
     let view = |address: &Address| NeighbourView {
         address: *address,
         up: true,
+        held: false,
         name: "neighbour".parse().unwrap(),
         table: [(HERE, true)].into(),
         unseen: [].into(),

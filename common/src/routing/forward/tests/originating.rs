@@ -36,6 +36,7 @@ fn with_two_ways() -> Node {
     let view = |address| NeighbourView {
         address,
         up: true,
+        held: false,
         name: "neighbour".parse().unwrap(),
         table: [(HERE, true), (FAR, true)].into(),
         unseen: [].into(),

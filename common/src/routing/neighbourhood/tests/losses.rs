@@ -297,6 +297,7 @@ fn table_of_a_neighbour_is_remembered_while_its_link_is_down() {
     let down = NeighbourView {
         address: address(7),
         up: false,
+        held: false,
         name: name(7),
         table: [(address(1), true), (address(2), false), (address(5), true)].into(),
         unseen: [].into(),

@@ -8,6 +8,7 @@ use crate::wire::session::{NEIGHBOURS_MAX, Record, Report};
 mod acceptance;
 mod dialling;
 mod duplicates;
+mod flaps;
 mod losses;
 mod meshes;
 mod rewires;
