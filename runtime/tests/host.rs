@@ -68,9 +68,12 @@ fn terminal_that_hangs_up_asks_a_daemon_to_end_unless_nohup_says_otherwise() {
     }
     let test = "terminal_that_hangs_up_asks_a_daemon_to_end_unless_nohup_says_otherwise";
     let own = std::env::current_exe().unwrap();
+    // What starts the tests may itself ignore the signal, and whoever it starts inherits that.
+    let mut at_terminal = Command::new("env");
+    at_terminal.arg("--default-signal=HUP").arg(&own);
     let mut under_nohup = Command::new("sh");
     under_nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(&own);
-    for (command, reason) in [(Command::new(&own), "SIGHUP"), (under_nohup, "SIGTERM")] {
+    for (command, reason) in [(at_terminal, "SIGHUP"), (under_nohup, "SIGTERM")] {
         let home = tempfile::tempdir().unwrap();
         let (mut child, mut log) = started(command, test, home.path());
         log.read_until("daemon started");

@@ -41,8 +41,8 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
     Scenario {
-        first: 18,
-        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 18)
+        first: 47,
+        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 10)
     },
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
