@@ -15,7 +15,7 @@
 //!   what is lost: each of twenty links that open together would else be told over all the others.
 //! * **Two links** with one peer: the larger session, then the larger boot; of dials that crossed the smaller key's,
 //!   else the newer. The other is closed after a table was seen on the one that stays, so there is no gap.
-//! * **Held back** is a link that comes and goes, until it has lasted: [`flaps`] says for how long.
+//! * **Held back** is a link that comes and goes, until it has lasted: `flaps` says for how long.
 //! * **Unknown peers** with a good grant wait for a rewire that makes them neighbours; with no home reachable they are
 //!   accepted as guests, and asked again who they are when home is back.
 //! * **Our own address** stands in the grant that our hello shows. When it changes, every link shows the other side an
