@@ -119,7 +119,8 @@ impl Seen {
             if neighbour.held_until.is_some() && age > held(most).mul_f64(1.0 + RATE) + SPARE {
                 return Err(format!("{name} holds its link to {other} back after {age:?}, of which {most} were lost"));
             }
-            let is_young = age + SPARE < held(least).mul_f64(1.0 - RATE);
+            // It may have been up, and held back, as a guest's before it was a neighbour's.
+            let is_young = now - life.opened + SPARE < held(least).mul_f64(1.0 - RATE);
             // A link that took another one's place when that was closed took over how long it had lasted.
             if neighbour.held_until.is_none() && life.is_sure && least >= SURE && is_young {
                 return Err(format!("{name} uses its link to {other} after {age:?}, of which {least} were lost"));
