@@ -42,7 +42,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
     Scenario {
         first: 47,
-        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 10)
+        ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 56)
     },
     scenario("slow supernode", "collapse supernode", 1),
     scenario("slow start", "collapse start", 1),
