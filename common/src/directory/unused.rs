@@ -5,9 +5,8 @@
 //! and is not here, the name belongs to nobody. Time is counted in the minutes for which a supernode led the log, as for
 //! invites: no wall clock has a say, and while no supernode runs nothing ends.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::id::Name;
+use crate::time::Timers;
 
 /// How long an owner has to come back: whoever tries it out before a holiday keeps the name
 pub const TERM: u64 = 30 * DAY;
@@ -16,25 +15,24 @@ pub const STAY: u64 = DAY;
 /// In minutes
 const DAY: u64 = 24 * 60;
 
-/// The names on trial, and when each trial ends
+/// The names on trial, and the minute at which each trial ends
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unused {
-    by_name: BTreeMap<Name, u64>,
-    by_end: BTreeSet<(u64, Name)>,
+    trials: Timers<Name, u64>,
 }
 
 impl Unused {
     /// The minute at which the trial of this name ends, if it is on trial
     pub(super) fn end_of(&self, name: &Name) -> Option<u64> {
-        self.by_name.get(name).copied()
+        self.trials.moment(name)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_name.len()
+        self.trials.len()
     }
 
     /// The name was taken at this minute
@@ -44,16 +42,12 @@ impl Unused {
 
     /// As a snapshot has it
     pub(super) fn restore(&mut self, name: Name, end: u64) {
-        self.forget(&name);
-        self.by_end.insert((end, name.clone()));
-        self.by_name.insert(name, end);
+        self.trials.set(end, name);
     }
 
     /// The name is on trial no more: its owner has used it, or it has none
     pub(super) fn forget(&mut self, name: &Name) {
-        if let Some((name, end)) = self.by_name.remove_entry(name) {
-            self.by_end.remove(&(end, name));
-        }
+        self.trials.stop(name);
     }
 
     /// A session under this name has ended at this minute: one that was long enough ends the trial
@@ -66,11 +60,6 @@ impl Unused {
 
     /// The names whose trial is over at this minute, in the order of their ends; they are on trial no more
     pub(super) fn take_over(&mut self, minute: u64) -> Vec<Name> {
-        let mut over = Vec::new();
-        while let Some((_, name)) = self.by_end.first().filter(|(end, _)| *end <= minute).cloned() {
-            self.forget(&name);
-            over.push(name);
-        }
-        over
+        std::iter::from_fn(|| self.trials.take_due(minute)).collect()
     }
 }

@@ -7,22 +7,23 @@ use super::Instant;
 
 /// One moment for each of many things, the earliest first
 ///
-/// It is as large as its owner lets it grow: a thing stays until it is stopped or taken when it is due.
+/// It is as large as its owner lets it grow: a thing stays until it is stopped or taken when it is due. Moments are those
+/// of a process's clock, or of another one that its owner counts by.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<T> {
-    moments: BTreeMap<T, Instant>,
-    order: BTreeSet<(Instant, T)>,
+pub(crate) struct Timers<T, M = Instant> {
+    moments: BTreeMap<T, M>,
+    order: BTreeSet<(M, T)>,
 }
 
-impl<T> Default for Timers<T> {
+impl<T, M> Default for Timers<T, M> {
     fn default() -> Self {
         Self { moments: BTreeMap::new(), order: BTreeSet::new() }
     }
 }
 
-impl<T: Clone + Ord> Timers<T> {
+impl<T: Clone + Ord, M: Copy + Ord> Timers<T, M> {
     /// Makes `item` due at `moment`, instead of when it was due before
-    pub(crate) fn set(&mut self, moment: Instant, item: T) {
+    pub(crate) fn set(&mut self, moment: M, item: T) {
         self.stop(&item);
         self.moments.insert(item.clone(), moment);
         self.order.insert((moment, item));
@@ -34,14 +35,8 @@ impl<T: Clone + Ord> Timers<T> {
         }
     }
 
-    /// Puts everything off by `by`
-    pub(crate) fn delay(&mut self, by: Duration) {
-        self.moments.values_mut().for_each(|moment| *moment = *moment + by);
-        self.order = std::mem::take(&mut self.order).into_iter().map(|(moment, item)| (moment + by, item)).collect();
-    }
-
     /// Takes out the earliest that is due, so that a caller who sets it anew must do so later than `now`
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<T> {
+    pub(crate) fn take_due(&mut self, now: M) -> Option<T> {
         self.order.first().filter(|(moment, _)| *moment <= now)?;
         let (_, item) = self.order.pop_first()?;
         self.moments.remove(&item);
@@ -49,17 +44,17 @@ impl<T: Clone + Ord> Timers<T> {
     }
 
     /// The earliest moment, and what is due then
-    pub(crate) fn first(&self) -> Option<(Instant, &T)> {
+    pub(crate) fn first(&self) -> Option<(M, &T)> {
         self.order.first().map(|(moment, item)| (*moment, item))
     }
 
     /// When [`Self::take_due`] has something to take
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<M> {
         self.first().map(|(moment, _)| moment)
     }
 
     /// When `item` is due, if it is to be
-    pub(crate) fn moment(&self, item: &T) -> Option<Instant> {
+    pub(crate) fn moment(&self, item: &T) -> Option<M> {
         self.moments.get(item).copied()
     }
 
@@ -70,6 +65,14 @@ impl<T: Clone + Ord> Timers<T> {
     /// Everything that has a moment, in its own order
     pub(crate) fn items(&self) -> impl Iterator<Item = &T> {
         self.moments.keys()
+    }
+}
+
+impl<T: Clone + Ord> Timers<T> {
+    /// Puts everything off by `by`
+    pub(crate) fn delay(&mut self, by: Duration) {
+        self.moments.values_mut().for_each(|moment| *moment = *moment + by);
+        self.order = std::mem::take(&mut self.order).into_iter().map(|(moment, item)| (moment + by, item)).collect();
     }
 }
 
