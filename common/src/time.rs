@@ -66,6 +66,11 @@ pub fn held_up(now: Instant, due: Option<Instant>) -> Option<Duration> {
     due.map(|due| now - due).filter(|late| *late > HELD_UP_MIN)
 }
 
+/// `least`, doubled so many times, but at most `most`: how waits grow here
+pub(crate) fn doubled(least: Duration, times: u32, most: Duration) -> Duration {
+    least.saturating_mul(2_u32.saturating_pow(times)).min(most)
+}
+
 /// The earlier of two optional deadlines
 pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {

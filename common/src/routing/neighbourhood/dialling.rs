@@ -16,7 +16,7 @@ use super::{Neighbourhood, NeighbourhoodConfig};
 use crate::id::{Address, Key};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
-use crate::time::Instant;
+use crate::time::{Instant, doubled};
 use crate::wire::session::{Reason, Record};
 
 /// Dials in flight at most: as many as a peer has links at the usual degree, so that those that nobody answers, which take
@@ -148,7 +148,7 @@ fn delay(rng: &mut ChaCha8Rng, config: &NeighbourhoodConfig, own: &Key, neighbou
     };
     let is_cheap = neighbour.failure == Failure::Answer;
     let max = if is_cheap { config.redial_max } else { config.redial_max_silent };
-    let longest = config.redial_min.saturating_mul(2u32.saturating_pow(doublings + 1)).min(max);
+    let longest = doubled(config.redial_min, doublings + 1, max);
     let shortest = longest / 2;
     let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);
     shortest + Duration::from_micros(rng.next_u64() % micros.max(1))

@@ -15,7 +15,7 @@ use super::{LINKS_MAX, Neighbourhood};
 use crate::id::Key;
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{Instant, doubled};
 
 /// How long a link that was lost twice in a row is held back; doubled with each further loss
 const HELD_MIN: Duration = Duration::from_secs(1);
@@ -85,9 +85,7 @@ impl Flaps {
 
 fn held_for(losses: u32) -> Duration {
     match losses.checked_sub(2) {
-        Some(doublings) if !mutant::is(Mutant::FlapNotHeld) => {
-            HELD_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(HELD_MAX)
-        }
+        Some(doublings) if !mutant::is(Mutant::FlapNotHeld) => doubled(HELD_MIN, doublings, HELD_MAX),
         _ => Duration::ZERO,
     }
 }

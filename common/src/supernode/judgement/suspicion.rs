@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::directory::SuspectReason;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
-use crate::time::{Instant, Timers};
+use crate::time::{Instant, Timers, doubled};
 
 /// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
 const HOME_LOST_MAX: Duration = Duration::from_secs(2);
@@ -53,9 +53,7 @@ impl Flaps {
     /// How long it waits when it is heard again
     fn delay(self) -> Duration {
         match self.count.checked_sub(2) {
-            Some(doublings) if !mutant::is(Mutant::ComesBackAtOnce) => {
-                BACK_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(BACK_MAX)
-            }
+            Some(doublings) if !mutant::is(Mutant::ComesBackAtOnce) => doubled(BACK_MIN, doublings, BACK_MAX),
             _ => Duration::ZERO,
         }
     }
