@@ -33,6 +33,11 @@ impl Household {
         Self(network(ip, LEVELS - 1))
     }
 
+    /// Whether it is one IPv4 address
+    pub(crate) const fn is_v4(self) -> bool {
+        is_v4(self.0)
+    }
+
     /// The networks that it is in, each by its level and its first address, from the widest to itself
     pub(crate) fn networks(self) -> [(u8, u128); LEVELS as usize] {
         [0, 1, 2].map(|level| (level, network(self.0, level)))
@@ -47,15 +52,14 @@ pub(super) struct Crowd {
 
 impl Crowd {
     pub(super) fn add(&mut self, household: Household) {
-        for level in 0..LEVELS {
-            *self.counts.entry((level, network(household.0, level))).or_default() += 1;
+        for network in household.networks() {
+            *self.counts.entry(network).or_default() += 1;
         }
     }
 
     /// Takes back one that was added
     pub(super) fn remove(&mut self, household: Household) {
-        for level in 0..LEVELS {
-            let key = (level, network(household.0, level));
+        for key in household.networks() {
             let Some(count) = self.counts.get_mut(&key) else { continue };
             *count -= 1;
             if *count == 0 {
@@ -66,10 +70,9 @@ impl Crowd {
 
     /// The widest network around a household that has its full share already, if a household's is `max`
     pub(super) fn full_network(&self, household: Household, max: usize) -> Option<RangeInclusive<u128>> {
-        let all = if is_v4(household.0) { SHARES_V4 } else { SHARES_V6 };
-        (0..LEVELS).zip(all).find_map(|(level, shares)| {
+        let all = if household.is_v4() { SHARES_V4 } else { SHARES_V6 };
+        household.networks().into_iter().zip(all).find_map(|((level, network), shares)| {
             let shares = shares?;
-            let network = network(household.0, level);
             let count = self.counts.get(&(level, network)).copied().unwrap_or_default();
             (count >= max.saturating_mul(shares)).then(|| network..=last(network, level))
         })

@@ -252,7 +252,7 @@ impl Usage {
 }
 
 /// Whose links are counted together; labs and supernodes of one machine share the loopback address, so it is nobody's
-pub(super) fn counted(ip: Option<IpAddr>) -> Option<Household> {
+pub(crate) fn counted(ip: Option<IpAddr>) -> Option<Household> {
     ip.filter(|ip| !ip.to_canonical().is_loopback()).map(|ip| Household::of(Some(ip)))
 }
 

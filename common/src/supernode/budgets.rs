@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::id::{InviteId, Key};
-use crate::link::crowd::{Household, LEVELS};
+use crate::link::crowd::LEVELS;
+use crate::link::limits::counted;
 use crate::mutant::{self, Mutant};
 use crate::rate::{Bucket, Buckets, Shortage};
 use crate::time::Instant;
@@ -217,9 +218,9 @@ impl Budgets {
 
 /// The networks that this address is in, each with the households' shares that it has; none of this machine's own
 fn networks_of(ip: Option<IpAddr>) -> Vec<((u8, u128), u32)> {
-    let Some(ip) = ip.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_loopback()) else { return Vec::new() };
-    let shares = if ip.is_ipv4() { SHARES_V4 } else { SHARES_V6 };
-    let mut networks: Vec<((u8, u128), u32)> = Household::of(Some(ip)).networks().into_iter().zip(shares).collect();
+    let Some(household) = counted(ip) else { return Vec::new() };
+    let shares = if household.is_v4() { SHARES_V4 } else { SHARES_V6 };
+    let mut networks: Vec<((u8, u128), u32)> = household.networks().into_iter().zip(shares).collect();
     // An IPv4 address is its own network at two levels.
     networks.dedup_by_key(|((_, network), shares)| (*network, *shares));
     networks
