@@ -129,7 +129,7 @@ impl Links {
         self.output(SupernodeOutput::Close { link, status, reason: Reason::truncated(reason) });
     }
 
-    /// Asks whoever is at the other end of `link`; any frame is an answer
+    /// Asks whoever is at the other end of `link` whether it is there
     pub(super) fn probe(&mut self, link: LinkId) {
         self.send(link, Frame::Probe(Probe { sequence: 0 }));
     }

@@ -12,3 +12,8 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     let half = values.len() / 2;
     if values.len().is_multiple_of(2) { (at(half.saturating_sub(1)) + at(half)) / 2.0 } else { at(half) }
 }
+
+/// An error as the process of a bench tells it
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::median;
+use super::{median, text};
 use crate::error::LabError;
 use crate::output;
 use crate::process::ProcessId;
@@ -152,10 +152,6 @@ async fn open(listener: &mut Side, dialler: &mut Side, links: u32) -> Result<(),
 async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> Result<LinkEvent, String> {
     let event = timeout(EVENT_LIMIT, events.recv()).await.map_err(|_| "nothing came within ten seconds")?;
     event.ok_or_else(|| "the link thread has ended".into())
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ use crate::arguments;
 use crate::chance::{Chance, Draws};
 use crate::mesh::log::Replica;
 use crate::mesh::node::{Identity, Signed, admission_of};
+use crate::mesh::users;
 use crate::output::{line, note};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -154,7 +155,7 @@ impl Door {
     }
 
     fn make_invite(&mut self) -> Result<(), String> {
-        let name = self.chance.happens(0.3).then(|| people::name_of(self.chance.below(PEOPLE.into()) as u32));
+        let name = self.chance.happens(0.3).then(|| users::name_of(self.chance.below(PEOPLE.into()) as u32));
         let minutes = self.chance.happens(0.5).then(|| 1 + self.chance.below(6) as u32);
         let uses = 1 + self.chance.below(3) as u32;
         if let Some(token) = self.invite(name, uses, minutes)? {

@@ -31,7 +31,7 @@ pub(super) struct Person {
 impl Person {
     pub(super) fn new(seed: u64, number: u32, ip: IpAddr, signed: &Signed) -> Self {
         let identity = Identity::derive(seed, FIRST + number, 0, signed);
-        Self { identity, name: name_of(number), ip, token: None, link: None, granted: 0, refused: Vec::new() }
+        Self { identity, name: users::name_of(number), ip, token: None, link: None, granted: 0, refused: Vec::new() }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -59,10 +59,6 @@ impl Person {
         };
         (opened, login)
     }
-}
-
-pub(super) fn name_of(number: u32) -> Name {
-    users::name_of(number)
 }
 
 pub(super) fn log_out(session: SessionId) -> Frame {

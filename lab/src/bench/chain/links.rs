@@ -29,6 +29,7 @@ use kith_runtime::location;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::super::text;
 use super::ask::{Answer, Ask, LAST, PLACES, ROUND_TRIP_LIMIT, RoundTrips, SETTLE_LIMIT, answer, fail, read_asks};
 use super::message::{Arrivals, Messages, STAMP_BYTES, address, frame, message, payload, stamp};
 use crate::role::ANY_PORT;
@@ -377,10 +378,6 @@ fn routes(place: usize) -> Routes {
         unseen: Default::default(),
     };
     Routes::new(address(place), 4, PLACES as u64, 1, neighbours(place).map(view).collect())
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]
