@@ -11,7 +11,7 @@ use super::faults::{Effect, Fault, STALL_MIN};
 use super::hellos::undecodable;
 use super::net::Weather;
 use super::net::{Item, Side};
-use super::node::{Disk, NodeId};
+use super::node::{Disk, DiskDone, NodeId};
 use super::processes::replica;
 use super::queue::Event;
 use super::users;
@@ -75,10 +75,19 @@ impl World {
                     disk.is_full = is_full;
                 }
             }
-            Fault::FullLog(node, is_full) => self.log.fill(replica(node), is_full),
+            Fault::FullLog(node, true) => self.log.fill(replica(node), true),
+            Fault::FullLog(node, false) => self.make_room(node),
             Fault::OddHellos(hellos) => self.make_hellos_odd(hellos),
             Fault::Babble(choice) => self.babble(choice),
             Fault::Weather(weather) => self.net.weather = weather,
+        }
+    }
+
+    /// The disk of a supernode takes something again, which its log's thread finds out, and what it holds after all
+    fn make_room(&mut self, supernode: NodeId) {
+        if self.log.is_full(replica(supernode)) {
+            self.log.fill(replica(supernode), false);
+            self.write(supernode, DiskDone::Learnt);
         }
     }
 
@@ -154,7 +163,7 @@ impl World {
             self.skew(id, ppm);
             self.node_mut(id).write = WRITE;
             if self.config.is_supernode(id) {
-                self.log.fill(replica(id), false);
+                self.make_room(id);
             }
             if let Some(disk) = self.node_mut(id).peer_disk() {
                 disk.is_full = false;

@@ -113,6 +113,11 @@ impl IdealLog {
         self.disks[at.0].is_full
     }
 
+    /// Whether the order holds what a supernode has not been told
+    pub fn is_ahead_of(&self, at: Replica) -> bool {
+        self.disks[at.0].last < self.forgotten + self.entries.len() as u64
+    }
+
     /// The group was not written: what its proposer is told. It may be on the disk after all (`survives`), which is found
     /// out with the next one, as a store does that opens its file anew.
     pub fn lose(&mut self, at: Replica, survives: bool) -> Vec<LogEvent> {

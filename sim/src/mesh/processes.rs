@@ -325,7 +325,8 @@ impl World {
         }
     }
 
-    fn write(&mut self, node: NodeId, done: DiskDone) {
+    /// A disk begins to write
+    pub fn write(&mut self, node: NodeId, done: DiskDone) {
         let (life, write) = (self.node(node).life, self.node(node).write);
         if write > WRITE {
             self.net.count(Effect::SlowDisk);

@@ -116,6 +116,11 @@ impl World {
         self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
     }
 
+    /// Whether a supernode will be told of commands that it may have been told were lost
+    pub fn is_log_ahead_of(&self, supernode: NodeId) -> bool {
+        self.log.is_ahead_of(replica(supernode))
+    }
+
     /// Whether a machine's disk takes longer than it should, or a supernode's takes nothing
     pub fn is_disk_slow(&self, id: NodeId) -> bool {
         self.node(id).write > WRITE || (self.config.is_supernode(id) && self.log.is_full(replica(id)))

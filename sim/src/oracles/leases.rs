@@ -41,7 +41,7 @@ pub(crate) struct Leases {
     /// When the supernode last started, last stood still or had a slow disk, and last had its clock moved
     started: Instant,
     held: Instant,
-    /// When the log could last not be written
+    /// When the log could last not be written, or held what was not known yet
     full: Option<Instant>,
     moved: Instant,
     /// Since when it stands still, if it does
@@ -74,11 +74,11 @@ impl Leases {
             let told = self.told.get(&name).copied().unwrap_or_default();
             let renewed = told.max(self.started);
             let has_left = self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
-            // What follows a stop at once comes before the step that sees its end.
             // What a full disk was told to have kept out of the log may be in it after all.
             let is_left_over = self.full.is_some_and(|at| now - at < LATE);
+            // What follows a stop at once comes before the step that sees its end.
             let lasted = self.stopped.filter(|at| self.was_long_still(now) && *at < told + self.lease * 9 / 10);
-            if let Some(stopped) = lasted.filter(|_| !has_left && self.moved < told) {
+            if let Some(stopped) = lasted.filter(|_| !has_left && !is_left_over && self.moved < told) {
                 let still = now - stopped;
                 return Err(format!("the session of {name} ended as the supernode had stood still for {still:?}"));
             }
@@ -151,7 +151,7 @@ impl Oracle for Leases {
         } else {
             self.stopped = None;
         }
-        if world.is_log_full() {
+        if world.is_log_full() || world.is_log_ahead_of(self.supernode) {
             self.full = Some(now);
         }
         if !supernode.runs() || world.is_disk_slow(self.supernode) {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
@@ -15,6 +16,7 @@ use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::by_use;
 use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
+use kith_common::time::Instant;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::control::supernode::Request;
@@ -31,6 +33,11 @@ use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
+
+/// After this long it is found out again whether a full disk takes anything, and what of the commands that were told as
+/// lost it holds after all: soon enough that no session ends long after the reason for it, and seldom enough that opening
+/// the log anew costs nothing
+const LOG_RETRY: Duration = Duration::from_secs(5);
 
 /// What a supernode is made of
 pub(crate) struct Parts {
@@ -64,8 +71,8 @@ pub(crate) struct Driver {
     listing: Listing,
     /// Why the log cannot be written at present
     log_fault: Option<String>,
-    /// Whether the log's thread looks if that is still so
-    is_trying: bool,
+    /// When to find out whether that is still so; `None` while the log's thread does
+    log_retry: Option<Instant>,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -112,7 +119,7 @@ impl Driver {
             next_ticket: 0,
             listing: Listing::new(),
             log_fault: None,
-            is_trying: false,
+            log_retry: None,
             fatal: None,
         };
         Ok((driver, told))
@@ -151,11 +158,13 @@ impl Driver {
                 news = told.recv() => {
                     let Some(news) = news else { return Err(DriverError::LogEnded) };
                     let News { events, fault } = news?;
-                    (self.log_fault, self.is_trying) = (fault, false);
+                    self.log_retry = fault.is_some().then(|| clock.now() + LOG_RETRY);
+                    self.log_fault = fault;
                     for event in events {
                         self.core.handle_log(clock.now(), event);
                     }
                 }
+                () = clock.sleep_until(self.log_retry) => self.try_log(),
                 Some(request) = control.recv() => self.handle_request(request),
                 Some(wanted) = self.listing.wanted() => self.make_page(wanted),
                 () = clock.sleep_until(wake) => {
@@ -191,6 +200,13 @@ impl Driver {
             LinkEvent::AddressExpired(address) => self.listen.remove(&address),
             LinkEvent::ListenerClosed { reason } => self.fatal = Some(DriverError::Unreachable(reason)),
             other => tracing::debug!(event = "link_event_ignored", reason = "not for a supernode", ?other),
+        }
+    }
+
+    /// Finds out whether the log can be written again, unless that is being found out
+    fn try_log(&mut self) {
+        if self.log_retry.take().is_some() {
+            self.journal.try_disk();
         }
     }
 

@@ -58,10 +58,8 @@ impl Driver {
     /// Without a log nobody can log in: that is no health, whatever else goes on
     fn tell_status(&mut self, reply: Reply) {
         let status = self.status();
-        // Nobody may be about to log in, so the question is what finds the disk with room again.
-        if self.log_fault.is_some() && !std::mem::replace(&mut self.is_trying, true) {
-            self.journal.try_disk();
-        }
+        // Who asks has perhaps just made room.
+        self.try_log();
         reply.finish(if status.reason.is_none() { Status::Delivered } else { Status::Unavailable }, &status);
     }
 
