@@ -282,11 +282,13 @@ impl<S: Signer> Supernode<S> {
     fn settle_unawaited(&mut self, now: Instant, outcome: &Outcome) {
         let Outcome::LoggedIn(logged_in) = outcome else { return };
         let session = self.directory.session(logged_in.session);
-        if let Some(session) = session.filter(|session| session.home == self.credentials.id)
-            && self.links.home_of(session.id).is_none()
-        {
-            let session = session.id;
+        let Some(session) = session.filter(|session| session.home == self.credentials.id) else { return };
+        let session = session.id;
+        if self.links.home_of(session).is_none() {
             self.logins().leave_unclaimed(now, session);
+        } else {
+            // It stands on an older link, whose peer may be suspected: the login alone is no sign of life by now.
+            self.consequences().reconcile_session(session);
         }
     }
 

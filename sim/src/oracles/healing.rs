@@ -89,8 +89,9 @@ impl Oracle for Healing {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        // A supernode that cannot write brings no new neighbours to those who have lost theirs.
-        if world.net.is_cut() || world.is_log_full() {
+        // A supernode that cannot write, or waits for a slow disk, brings no new neighbours to those who have lost theirs.
+        let waits = |node: &Node| node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
+        if world.net.is_cut() || world.is_log_full() || world.supernodes().any(waits) {
             self.wait(now, CUT);
         }
         if now < self.due {

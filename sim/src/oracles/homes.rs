@@ -139,7 +139,7 @@ impl Oracle for Homes {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (node, now) = (world.node(self.supernode), world.now());
-        if world.is_log_full() {
+        if world.is_log_full() || world.is_log_ahead_of(self.supernode) {
             self.full = Some(now);
         }
         let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
