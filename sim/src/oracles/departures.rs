@@ -9,6 +9,7 @@ use std::time::Duration;
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
+use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -22,6 +23,16 @@ const SETTLED: Duration = Duration::from_secs(30);
 pub(crate) struct Departures {
     unwanted: BTreeSet<NodeId>,
     out: BTreeMap<NodeId, Instant>,
+    /// Since when the leader has run without a stop and with a log that takes what it says: leases begin anew then
+    runs: Instant,
+    leader: Option<NodeId>,
+}
+
+impl Departures {
+    /// Nobody has logged out
+    pub(crate) fn new(config: &MeshConfig) -> Self {
+        Self { leader: Some(config.leader()), ..Self::default() }
+    }
 }
 
 impl Oracle for Departures {
@@ -33,6 +44,9 @@ impl Oracle for Departures {
         match seen {
             // A process that starts logs in, whatever the one before it was told.
             Observation::Wants(true) | Observation::Started => {
+                if Some(node) == self.leader {
+                    self.runs = now;
+                }
                 self.unwanted.remove(&node);
                 self.out.remove(&node);
             }
@@ -53,12 +67,15 @@ impl Oracle for Departures {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let Some(directory) = world.directory() else { return Ok(()) };
-        // After its start a supernode gives every session that it finds one whole lease.
-        let patience = world.config.lease * 2 + SETTLED;
+        let leader = world.config.leader();
+        if !world.node(leader).runs() || world.is_log_full() || world.is_log_ahead_of(leader) {
+            self.runs = world.now();
+        }
+        let patience = world.config.lease + SETTLED;
         for (node, since) in &self.out {
             let machine = world.node(*node);
             let session = directory.account(&machine.name).and_then(|account| account.session);
-            if session.is_some() && world.now() - *since > patience && world.node(world.config.leader()).runs() {
+            if session.is_some() && world.now() - self.runs.max(*since) > patience {
                 return Err(format!("{} logged out {:?} ago, and has a session", machine.name, world.now() - *since));
             }
         }

@@ -106,7 +106,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(fates::Fates::new(config)),
         Box::new(contents::Contents::default()),
         Box::new(bindings::Bindings::new(config)),
-        Box::new(departures::Departures::default()),
+        Box::new(departures::Departures::new(config)),
         Box::new(holders::Holders::new(config)),
         Box::new(stale_links::StaleLinks::default()),
         Box::new(isolation::Isolation::default()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{CloseReason, IgnoreReason, Opened};
+use super::output::{CloseReason, Event, IgnoreReason, Opened};
 use super::own_table::OwnTable;
 use crate::id::{Address, Epoch, Key, Name};
 use crate::link::{Direction, LinkId};
@@ -150,13 +150,22 @@ impl Link {
     }
 
     /// Home is reachable or not: with nobody to ask, unknown peers are guests, and guests may stay; with somebody, guests
-    /// have until `end`, if that is given, to be named in a rewire
-    pub(super) fn on_home(&mut self, reachable: bool, end: Option<Instant>) {
+    /// have until `end`, if that is given, to be named in a rewire; whoever becomes a guest is told
+    pub(super) fn on_home(&mut self, reachable: bool, end: Option<Instant>) -> Option<Event> {
         match &mut self.standing {
             Standing::Guest { until } if until.is_none() || !reachable => *until = end,
-            waiting @ Standing::Waiting { .. } if !reachable => *waiting = Standing::Guest { until: None },
+            waiting @ Standing::Waiting { .. } if !reachable => {
+                *waiting = Standing::Guest { until: None };
+                return Some(self.accepted_as_guest());
+            }
             _ => {}
         }
+        None
+    }
+
+    /// The unknown peer at the other end is accepted, as no home is reachable to tell
+    pub(super) fn accepted_as_guest(&self) -> Event {
+        Event::GuestAccepted { link: self.id, name: self.grant.name.clone(), address: self.address() }
     }
 
     /// Whether it was up for so long that dialling again at once is no loop

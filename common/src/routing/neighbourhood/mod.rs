@@ -316,7 +316,7 @@ impl Neighbourhood {
         let (id, name, address) = (link.id, link.grant.name.clone(), link.address());
         match standing {
             Standing::Waiting { .. } => self.event(Event::UnknownPeerWaited { link: id, name, address }),
-            Standing::Guest { .. } => self.event(Event::GuestAccepted { link: id, name, address }),
+            Standing::Guest { .. } => self.event(link.accepted_as_guest()),
             _ => {}
         }
         Ok(link)
@@ -403,9 +403,8 @@ impl Neighbourhood {
         self.is_home_reachable = reachable;
         let is_end_near = reachable && !mutant::is(Mutant::GuestStays);
         let end = is_end_near.then(|| now + self.config.unknown_wait);
-        for link in self.links.values_mut() {
-            link.on_home(reachable, end);
-        }
+        let accepted: Vec<Event> = self.links.values_mut().filter_map(|link| link.on_home(reachable, end)).collect();
+        accepted.into_iter().for_each(|event| self.event(event));
     }
 
     /// This peer is in the network again: that others could not be reached meanwhile was its own absence

@@ -43,7 +43,10 @@ fn unknown_peer_is_a_guest_while_no_home_is_reachable() {
 fn unknown_peer_that_waits_is_accepted_when_home_is_lost() {
     let mut core = peer_5_linked(&[7]);
     core.handle_link_opened(at(1_000), opened(9, 1, Direction::Incoming));
+    acts(&mut core);
     core.handle_home(at(2_000), false);
+    let accepted = Event::GuestAccepted { link: LinkId(9), name: name(1), address: address(1) };
+    assert!(acts(&mut core).contains(&NeighbourhoodOutput::Event(accepted)));
     core.handle_table(at(2_000), LinkId(9), table(10, &[]));
     assert_eq!(live(&core), [(1, 9), (7, 1)]);
 }
