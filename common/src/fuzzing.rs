@@ -96,8 +96,8 @@ pub fn directory(data: &[u8]) {
             assert_eq!(written.as_deref(), Ok(data));
         } else {
             // The version before is read too, and what it held is written in today's form.
-            let again = written.as_deref().map(|bytes| Directory::restore(0, bytes).map(|again| again.snapshot()));
-            assert_eq!(again, Ok(Ok(written.clone())));
+            let restored = written.as_deref().map(|bytes| Directory::restore(0, bytes));
+            assert_eq!(restored.map(|restored| restored.map(|it| it.snapshot())), Ok(Ok(written.clone())));
         }
     }
 }

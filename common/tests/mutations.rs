@@ -1,7 +1,7 @@
 //! A fuzzer for machines that have none: the golden vectors, mutated, through every decoder.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use kith_common::directory::{Command, Directory, LogIn, Right};
+use kith_common::directory::{Command, Directory, LogIn, Right, SNAPSHOT_VERSION};
 use kith_common::fuzzing::{self, Mutator};
 use kith_common::id::{Key, SessionId, SupernodeId};
 use kith_common::wire::session::Locations;
@@ -28,6 +28,14 @@ fn mutated_vectors_never_break_a_decoder() {
         });
         assert!(broken.is_ok(), "mutant {number} of seed {SEED:#x}: {mutant:02x?}");
     }
+}
+
+#[test]
+fn snapshot_of_the_version_before_is_read_and_written_in_todays_form() {
+    let mut snapshot = Directory::new(0).snapshot().unwrap();
+    assert_eq!(std::mem::replace(&mut snapshot[0], SNAPSHOT_VERSION - 1), SNAPSHOT_VERSION);
+    assert!(Directory::restore(0, &snapshot).is_ok());
+    fuzzing::directory(&snapshot);
 }
 
 /// Signatures take time, so fewer; most mutants of other vectors end at the first field anyway

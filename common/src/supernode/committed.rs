@@ -105,7 +105,8 @@ impl Consequences<'_> {
         match self.judgement.is_suspect(session) {
             Some(false) if is_suspect => self.proposals.push_own(self.directory, Command::Clear { session }),
             Some(true) if !is_suspect => {
-                let reason = SuspectReason::HomeLost;
+                let has_home = self.links.home_of(session).is_some();
+                let reason = if has_home { SuspectReason::Silent } else { SuspectReason::HomeLost };
                 self.proposals.push_own(self.directory, Command::Suspect { session, reason });
             }
             _ => {}

@@ -287,7 +287,7 @@ impl<S: Signer> Supernode<S> {
         if self.links.home_of(session).is_none() {
             self.logins().leave_unclaimed(now, session);
         } else {
-            // It stands on an older link, whose peer may be suspected: the login alone is no sign of life by now.
+            // It stands on another link, whose peer may be suspected: the login alone is no sign of life by now.
             self.consequences().reconcile_session(session);
         }
     }

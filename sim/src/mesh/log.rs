@@ -113,13 +113,13 @@ impl IdealLog {
         self.disks[at.0].is_full
     }
 
-    /// Whether the order holds what a supernode has not been told
+    /// Whether the order holds what a supernode has not been told; with one supernode this is what it was told is lost
     pub fn is_ahead_of(&self, at: Replica) -> bool {
         self.disks[at.0].last < self.forgotten + self.entries.len() as u64
     }
 
     /// The group was not written: what its proposer is told. It may be on the disk after all (`survives`), which is found
-    /// out with the next one, as a store does that opens its file anew.
+    /// out with the next one, or when there is room, as a store does that opens its file anew.
     pub fn lose(&mut self, at: Replica, survives: bool) -> Vec<LogEvent> {
         let group = std::mem::take(&mut self.disks[at.0].under_way);
         let lost = group.iter().map(|proposal| LogEvent::Lost { number: proposal.number }).collect();

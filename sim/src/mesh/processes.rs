@@ -370,6 +370,8 @@ impl World {
     fn appended(&mut self, node: NodeId) {
         let life = self.node(node).life;
         if self.log.is_full(replica(node)) {
+            // Before it writes, the thread of the log looks what of the group before is there after all.
+            self.learn(node);
             let survives = self.chance.happens(0.2);
             let lost = self.log.lose(replica(node), survives);
             self.net.count(Effect::FullLog);

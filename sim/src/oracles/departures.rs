@@ -10,6 +10,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use crate::mesh::config::MeshConfig;
+use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -19,19 +20,26 @@ use crate::mesh::world::World;
 const SETTLED: Duration = Duration::from_secs(30);
 
 /// Who is wanted in, and since when each of the others has been out by its own word
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Departures {
     unwanted: BTreeSet<NodeId>,
     out: BTreeMap<NodeId, Instant>,
-    /// Since when the leader has run without a stop and with a log that takes what it says: leases begin anew then
-    runs: Instant,
-    leader: Option<NodeId>,
+    leader: NodeId,
+    /// When the leader last gave every session a whole lease: at a start, after a long stop, or by what a log held that
+    /// was not known
+    began: Instant,
+    /// Since when it has run with a log that takes what it says
+    able: Instant,
+    /// Since when it stands still, if it does
+    stopped: Option<Instant>,
 }
 
 impl Departures {
     /// Nobody has logged out
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self { leader: Some(config.leader()), ..Self::default() }
+        let (unwanted, out) = (BTreeSet::new(), BTreeMap::new());
+        let [began, able] = [Instant::ZERO; 2];
+        Self { unwanted, out, leader: config.leader(), began, able, stopped: None }
     }
 }
 
@@ -40,12 +48,18 @@ impl Oracle for Departures {
         "departures"
     }
 
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        if matches!(fault, Fault::Jump(node, _) if *node == self.leader) {
+            self.began = now;
+        }
+    }
+
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             // A process that starts logs in, whatever the one before it was told.
             Observation::Wants(true) | Observation::Started => {
-                if Some(node) == self.leader {
-                    self.runs = now;
+                if node == self.leader {
+                    self.began = now;
                 }
                 self.unwanted.remove(&node);
                 self.out.remove(&node);
@@ -67,15 +81,21 @@ impl Oracle for Departures {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let Some(directory) = world.directory() else { return Ok(()) };
-        let leader = world.config.leader();
-        if !world.node(leader).runs() || world.is_log_full() || world.is_log_ahead_of(leader) {
-            self.runs = world.now();
+        let (now, lease) = (world.now(), world.config.lease);
+        let runs = world.node(self.leader).runs();
+        if !runs {
+            self.stopped.get_or_insert(now);
+        } else if self.stopped.take().is_some_and(|at| now - at > lease / 10) || world.is_log_ahead_of(self.leader) {
+            self.began = now;
         }
-        let patience = world.config.lease + SETTLED;
+        if !runs || world.is_log_full() {
+            self.able = now;
+        }
         for (node, since) in &self.out {
             let machine = world.node(*node);
             let session = directory.account(&machine.name).and_then(|account| account.session);
-            if session.is_some() && world.now() - self.runs.max(*since) > patience {
+            let is_over = now - self.began.max(*since) > lease + SETTLED && now - self.able.max(*since) > SETTLED;
+            if session.is_some() && is_over {
                 return Err(format!("{} logged out {:?} ago, and has a session", machine.name, world.now() - *since));
             }
         }

@@ -13,6 +13,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::delivery::{by_place, walk};
+use super::homes::SLOW_WRITE;
 use super::truth::is_logged_in;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -39,6 +40,8 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Healing {
     due: Instant,
     joined: BTreeMap<NodeId, Instant>,
+    /// When a supernode last had a slow disk
+    slow: Option<Instant>,
     /// Which packets are walked next
     round: usize,
 }
@@ -52,7 +55,8 @@ impl Healing {
 /// How long a fault of this kind may keep packets from their destinations
 const fn bound(fault: &Fault) -> Duration {
     match fault {
-        // Nothing of what a packet needs is concerned: the mesh routes without supernodes and disks.
+        // Nothing of what a packet needs is concerned: the mesh routes without supernodes and disks. Who has lost all
+        // neighbours meanwhile is what `step` waits for.
         Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::FullLog(..) | Fault::CopyLog => {
             Duration::ZERO
         }
@@ -89,9 +93,13 @@ impl Oracle for Healing {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
+        if world.config.supernodes().any(|supernode| world.is_disk_slow(supernode)) {
+            self.slow = Some(now);
+        }
         // A supernode that cannot write, or waits for a slow disk, brings no new neighbours to those who have lost theirs.
-        let waits = |node: &Node| node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
-        if world.net.is_cut() || world.is_log_full() || world.supernodes().any(waits) {
+        let is_writing = |node: &Node| node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
+        let is_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE) && world.supernodes().any(is_writing);
+        if world.net.is_cut() || world.is_log_full() || is_slow {
             self.wait(now, CUT);
         }
         if now < self.due {

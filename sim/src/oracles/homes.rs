@@ -26,7 +26,7 @@ use crate::mesh::world::World;
 const NOTICE: Duration = Duration::from_secs(6);
 
 /// A write that a slow disk has begun may last this long after the disk is well again
-const SLOW_WRITE: Duration = Duration::from_secs(60);
+pub(super) const SLOW_WRITE: Duration = Duration::from_secs(60);
 
 /// The sessions that peers want to go on with at one supernode, and the peers without a link there
 #[derive(Debug)]
@@ -45,7 +45,8 @@ pub(crate) struct Homes {
     started: Instant,
     held: Instant,
     slow: Option<Instant>,
-    /// When the log could last not be written: who cannot log in meanwhile loses its session in the end
+    /// When the log could last not be written, or held what was not known yet: who cannot log in meanwhile loses its
+    /// session in the end
     full: Option<Instant>,
 }
 

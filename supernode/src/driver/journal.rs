@@ -79,7 +79,7 @@ fn write(mut store: Store, jobs: &blocking::Receiver<Job>, teller: &mpsc::Sender
             Job::Append(group) => Some(append(&mut store, group)),
             Job::Snapshot(directory) => match store.snapshot(&directory) {
                 Ok(()) => None,
-                // The next group finds the disk as full, and the snapshot is due again after it.
+                // The next group or try finds the disk as full, and the snapshot is due again after a group.
                 Err(error) if error.is_passing() => {
                     Some(Ok(News { events: Vec::new(), fault: Some(error.to_string()) }))
                 }

@@ -2,13 +2,13 @@
 
 mod journal;
 mod listing;
+mod log_health;
 mod requests;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
@@ -16,7 +16,6 @@ use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::by_use;
 use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
-use kith_common::time::Instant;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::control::supernode::Request;
@@ -28,16 +27,12 @@ use tokio::sync::mpsc;
 
 use self::journal::{Journal, News, Told};
 use self::listing::Listing;
+use self::log_health::LogHealth;
 use self::requests::Asker;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
-
-/// After this long it is found out again whether a full disk takes anything, and what of the commands that were told as
-/// lost it holds after all: soon enough that no session ends long after the reason for it, and seldom enough that opening
-/// the log anew costs nothing
-const LOG_RETRY: Duration = Duration::from_secs(5);
 
 /// What a supernode is made of
 pub(crate) struct Parts {
@@ -69,10 +64,7 @@ pub(crate) struct Driver {
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     listing: Listing,
-    /// Why the log cannot be written at present
-    log_fault: Option<String>,
-    /// When to find out whether that is still so; `None` while the log's thread does
-    log_retry: Option<Instant>,
+    log_health: LogHealth,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -118,8 +110,7 @@ impl Driver {
             askers: BTreeMap::new(),
             next_ticket: 0,
             listing: Listing::new(),
-            log_fault: None,
-            log_retry: None,
+            log_health: LogHealth::default(),
             fatal: None,
         };
         Ok((driver, told))
@@ -158,13 +149,12 @@ impl Driver {
                 news = told.recv() => {
                     let Some(news) = news else { return Err(DriverError::LogEnded) };
                     let News { events, fault } = news?;
-                    self.log_retry = fault.is_some().then(|| clock.now() + LOG_RETRY);
-                    self.log_fault = fault;
+                    self.log_health.hear(clock.now(), fault);
                     for event in events {
                         self.core.handle_log(clock.now(), event);
                     }
                 }
-                () = clock.sleep_until(self.log_retry) => self.try_log(),
+                () = clock.sleep_until(self.log_health.retry_at()) => self.try_log(),
                 Some(request) = control.recv() => self.handle_request(request),
                 Some(wanted) = self.listing.wanted() => self.make_page(wanted),
                 () = clock.sleep_until(wake) => {
@@ -205,7 +195,7 @@ impl Driver {
 
     /// Finds out whether the log can be written again, unless that is being found out
     fn try_log(&mut self) {
-        if self.log_retry.take().is_some() {
+        if self.log_health.begin_retry() {
             self.journal.try_disk();
         }
     }

@@ -65,7 +65,7 @@ impl Driver {
 
     /// Why it can do only a part of what it is for
     fn trouble(&self) -> Option<String> {
-        let fault = self.log_fault.as_ref().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
+        let fault = self.log_health.fault().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
         fault.or_else(|| self.core.leader().is_none().then(|| "logins wait, as nobody leads the log".to_owned()))
     }
 

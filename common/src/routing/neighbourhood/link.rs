@@ -150,7 +150,7 @@ impl Link {
     }
 
     /// Home is reachable or not: with nobody to ask, unknown peers are guests, and guests may stay; with somebody, guests
-    /// have until `end`, if that is given, to be named in a rewire; whoever becomes a guest is told
+    /// have until `end`, if that is given, to be named in a rewire; returns what people are told of whoever becomes a guest
     pub(super) fn on_home(&mut self, reachable: bool, end: Option<Instant>) -> Option<Event> {
         match &mut self.standing {
             Standing::Guest { until } if until.is_none() || !reachable => *until = end,
@@ -163,7 +163,7 @@ impl Link {
         None
     }
 
-    /// The unknown peer at the other end is accepted, as no home is reachable to tell
+    /// The unknown peer at the other end is accepted, as no home is reachable to ask
     pub(super) fn accepted_as_guest(&self) -> Event {
         Event::GuestAccepted { link: self.id, name: self.grant.name.clone(), address: self.address() }
     }

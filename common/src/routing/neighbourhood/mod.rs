@@ -313,9 +313,11 @@ impl Neighbourhood {
         let standing = self.standing(now, &opened, &grant)?;
         let link = Link::new(now, opened, grant, standing, self.links_opened, self.config.table_wait);
         self.make_room(now, &link)?;
-        let (id, name, address) = (link.id, link.grant.name.clone(), link.address());
         match standing {
-            Standing::Waiting { .. } => self.event(Event::UnknownPeerWaited { link: id, name, address }),
+            Standing::Waiting { .. } => {
+                let (name, address) = (link.grant.name.clone(), link.address());
+                self.event(Event::UnknownPeerWaited { link: link.id, name, address });
+            }
             Standing::Guest { .. } => self.event(link.accepted_as_guest()),
             _ => {}
         }

@@ -170,3 +170,23 @@ fn restored_sessions_of_other_homes_have_no_lease_here() {
     let mut again = Bench::over(bench.core.directory().clone(), LEASE, None);
     assert_eq!(again.wait(LEASE), ["append Expire"], "that of peer 1, whose home this is");
 }
+
+#[test]
+fn login_that_was_lost_and_is_there_does_not_take_back_the_suspicion_of_its_peer() {
+    let mut bench = Bench::of(2);
+    let session = bench.session(1);
+    bench.report(2, Report::LinkDown(bench.address(1)));
+    bench.wait(millis(1_500));
+    bench.settle();
+    assert_eq!(bench.suspects(), [session]);
+    bench.open(3, 1);
+    bench.frame(3, login(1, Some(session)));
+    bench.drain();
+    let command = bench.group[0].command.clone();
+    bench.lose();
+    bench.close(3);
+    bench.commit_one(command, None);
+    assert_eq!(bench.suspects(), [], "as the login says");
+    bench.settle();
+    assert_eq!(bench.suspects(), [session], "as nothing was heard on its home link");
+}

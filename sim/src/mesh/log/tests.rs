@@ -408,3 +408,16 @@ fn snapshots_cut_each_log_and_entries_that_all_have_are_forgotten() {
         assert_eq!(restored.snapshot(), trio.directory(at).snapshot());
     }
 }
+
+#[test]
+fn log_is_ahead_of_whoever_was_told_that_a_group_is_lost_which_is_there() {
+    let mut log = IdealLog::new(1);
+    let group = |number| vec![Proposal { number, command: Command::Configure { degree: 8 } }];
+    for (number, survives) in [(1, false), (2, true)] {
+        log.propose(Replica::LEADER, group(number));
+        assert_eq!(log.lose(Replica::LEADER, survives), [LogEvent::Lost { number }]);
+        assert_eq!(log.is_ahead_of(Replica::LEADER), survives);
+    }
+    assert_eq!(log.learn(Replica::LEADER, 1).unwrap().len(), 1);
+    assert!(!log.is_ahead_of(Replica::LEADER));
+}
