@@ -78,7 +78,9 @@ impl Oracle for Isolation {
                 self.silent.remove(&node);
             }
             // Its other end has just answered, and may be cut off again before the next step.
-            Observation::Opened { .. } => drop(self.since.remove(&node)),
+            Observation::Opened { .. } | Observation::Received { frame: Frame::Table(_) | Frame::Delta(_), .. } => {
+                self.since.remove(&node);
+            }
             _ => {}
         }
         Ok(())

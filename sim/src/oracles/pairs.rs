@@ -146,7 +146,8 @@ impl Oracle for Pairs {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        if world.net.is_cut() || world.nodes.iter().any(|node| !node.runs()) {
+        // Who has logged out is dialled in vain until the log has taken it.
+        if world.net.is_cut() || world.is_log_full() || world.nodes.iter().any(|node| !node.runs()) {
             self.disturbed = Some(world.now());
         }
         let is_late = |term: &Term| term.ended.is_none() && world.now() - term.since > term.most + LATE;
