@@ -31,6 +31,8 @@ pub(crate) struct Bindings {
     home: PerNode<Option<Instant>>,
     /// Which sessions are in the ring
     here: BTreeSet<(Key, Address)>,
+    /// When each was last found to be out of it: answers that say so may be under way
+    gone: BTreeMap<(Key, Address), Instant>,
     /// Whom each peer has as confirmed, and who was in the ring ever since
     confirmed: PerNode<BTreeSet<(Key, Address)>>,
 }
@@ -43,6 +45,7 @@ impl Bindings {
             seen: BTreeMap::new(),
             home: PerNode::default(),
             here: BTreeSet::new(),
+            gone: BTreeMap::new(),
             confirmed: PerNode::default(),
         }
     }
@@ -61,6 +64,7 @@ impl Oracle for Bindings {
                 let ring = directory.sessions().filter(|session| session.suspect.is_none());
                 let here: BTreeSet<_> = ring.map(|session| (session.key, session.address)).collect();
                 let gone: Vec<_> = std::mem::replace(&mut self.here, here).difference(&self.here).copied().collect();
+                self.gone.extend(gone.iter().map(|gone| (*gone, now)));
                 for confirmed in self.confirmed.iter_mut().filter(|_| !gone.is_empty()) {
                     gone.iter().for_each(|gone| _ = confirmed.remove(gone));
                 }
@@ -72,6 +76,10 @@ impl Oracle for Bindings {
             Observation::Peer(PeerOutput::Keep { message, .. })
                 if !message.confirmed && self.confirmed.of(node).contains(&(message.key, message.address)) =>
             {
+                let gone = self.gone.get(&(message.key, message.address));
+                if gone.is_some_and(|at| now - *at < SLACK) {
+                    return Ok(());
+                }
                 return Err(format!("kept a message of {} as unconfirmed, who was confirmed before", message.from));
             }
             Observation::Peer(PeerOutput::Keep { message, .. }) if message.confirmed => {

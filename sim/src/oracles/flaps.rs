@@ -13,6 +13,7 @@ use kith_common::link::LinkEnd;
 use kith_common::link::reason::CloseReason;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{Event, LinkStatus, NeighbourStatus};
+use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::Purpose;
@@ -49,6 +50,8 @@ struct Life {
     has_received: bool,
     /// It was said to be a neighbour's that is up: others do not count
     is_sure: bool,
+    /// It took the place of one that the other side closed, and took over whether that was held back
+    is_heir: bool,
 }
 
 /// Losses in a row of the links with one start of a peer
@@ -93,6 +96,9 @@ impl Seen {
         let Some(life) = self.links.remove(&link) else { return };
         let is_replaced = matches!(reason, CloseReason::Local { status, .. } if status.code() == 409);
         let is_local = matches!(reason, CloseReason::Local { .. });
+        if !is_local && matches!(reason.link_end(), LinkEnd::Bye(Status::Conflict, _)) {
+            self.links.values_mut().filter(|heir| heir.key == life.key).for_each(|heir| heir.is_heir = true);
+        }
         let is_lost = !is_local && matches!(reason.link_end(), LinkEnd::Lost(_));
         let mut losses = self.losses_of(&life);
         let longest = now - life.opened;
@@ -121,8 +127,7 @@ impl Seen {
             }
             // It may have been up, and held back, as a guest's before it was a neighbour's.
             let is_young = now - life.opened + SPARE < held(least).mul_f64(1.0 - RATE);
-            // A link that took another one's place when that was closed took over how long it had lasted.
-            if neighbour.held_until.is_none() && life.is_sure && least >= SURE && is_young {
+            if neighbour.held_until.is_none() && life.is_sure && !life.is_heir && least >= SURE && is_young {
                 return Err(format!("{name} uses its link to {other} after {age:?}, of which {least} were lost"));
             }
         }
@@ -147,8 +152,8 @@ impl Oracle for Flaps {
             Observation::Started | Observation::Killed => *of = Seen::default(),
             Observation::Opened { opened, .. } if opened.hello.purpose == Purpose::Neighbour => {
                 let (key, boot) = (opened.key, opened.hello.boot);
-                let life =
-                    Life { key, boot, opened: now, up: None, has_sent: false, has_received: false, is_sure: false };
+                let [has_sent, has_received, is_sure, is_heir] = [false; 4];
+                let life = Life { key, boot, opened: now, up: None, has_sent, has_received, is_sure, is_heir };
                 of.links.insert(opened.link.0, life);
             }
             Observation::Sent { link, frame: Frame::Table(_) }
