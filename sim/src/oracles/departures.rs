@@ -96,7 +96,7 @@ impl Oracle for Departures {
             let session = directory.account(&machine.name).and_then(|account| account.session);
             let is_over = now - self.began.max(*since) > lease + SETTLED && now - self.able.max(*since) > SETTLED;
             if session.is_some() && is_over {
-                return Err(format!("{} logged out {:?} ago, and has a session", machine.name, world.now() - *since));
+                return Err(format!("{} logged out {:?} ago, and has a session", machine.name, now - *since));
             }
         }
         Ok(())

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::id::Key;
-use kith_common::link::LinkEnd;
 use kith_common::link::reason::CloseReason;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{Event, LinkStatus, NeighbourStatus};
@@ -94,12 +93,11 @@ impl Seen {
 
     fn on_closed(&mut self, now: Instant, link: u64, reason: &CloseReason) {
         let Some(life) = self.links.remove(&link) else { return };
-        let is_replaced = matches!(reason, CloseReason::Local { status, .. } if status.code() == 409);
-        let is_local = matches!(reason, CloseReason::Local { .. });
-        if !is_local && matches!(reason.link_end(), LinkEnd::Bye(Status::Conflict, _)) {
+        let is_replaced = matches!(reason, CloseReason::Local { status: Status::Conflict, .. });
+        if matches!(reason, CloseReason::Bye { status: Status::Conflict, .. }) {
             self.links.values_mut().filter(|heir| heir.key == life.key).for_each(|heir| heir.is_heir = true);
         }
-        let is_lost = !is_local && matches!(reason.link_end(), LinkEnd::Lost(_));
+        let is_lost = !matches!(reason, CloseReason::Local { .. } | CloseReason::Bye { .. });
         let mut losses = self.losses_of(&life);
         let longest = now - life.opened;
         let shortest = life.up.map_or(Duration::ZERO, |up| now - up);

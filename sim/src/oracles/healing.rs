@@ -14,7 +14,7 @@ use kith_common::time::Instant;
 
 use super::delivery::{by_place, walk};
 use super::homes::SLOW_WRITE;
-use super::truth::is_logged_in;
+use super::truth::{is_logged_in, is_writing};
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
@@ -97,7 +97,6 @@ impl Oracle for Healing {
             self.slow = Some(now);
         }
         // A supernode that cannot write, or waits for a slow disk, brings no new neighbours to those who have lost theirs.
-        let is_writing = |node: &Node| node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
         let is_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE) && world.supernodes().any(is_writing);
         if world.net.is_cut() || world.is_log_full() || is_slow {
             self.wait(now, CUT);

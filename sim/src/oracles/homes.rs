@@ -13,6 +13,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
 use super::register::Register;
+use super::truth::is_writing;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -143,9 +144,8 @@ impl Oracle for Homes {
         if world.is_log_full() || world.is_log_ahead_of(self.supernode) {
             self.full = Some(now);
         }
-        let is_writing = node.supernode().is_some_and(|supernode| !supernode.core.is_idle());
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
-        if !node.runs() || world.is_disk_slow(self.supernode) || (is_writing && was_slow) {
+        if !node.runs() || world.is_disk_slow(self.supernode) || (is_writing(node) && was_slow) {
             self.held = now;
         }
         if !node.runs() {

@@ -12,6 +12,11 @@ pub(super) fn is_logged_in(node: &Node) -> bool {
     node.runs() && matches!(standing(node), Some(Standing::LoggedIn { .. }))
 }
 
+/// Whether a supernode that runs on this machine waits for its disk
+pub(super) fn is_writing(node: &Node) -> bool {
+    node.supernode().is_some_and(|supernode| !supernode.core.is_idle())
+}
+
 /// Whether it forwards over links to all in its table, and to nobody else
 pub(super) fn is_settled(node: &Node) -> bool {
     let Some((peer, routes)) = node.peer().and_then(|peer| Some((peer, peer.forwarder.routes()?))) else {

@@ -405,8 +405,8 @@ impl Neighbourhood {
         self.is_home_reachable = reachable;
         let is_end_near = reachable && !mutant::is(Mutant::GuestStays);
         let end = is_end_near.then(|| now + self.config.unknown_wait);
-        let accepted: Vec<Event> = self.links.values_mut().filter_map(|link| link.on_home(reachable, end)).collect();
-        accepted.into_iter().for_each(|event| self.event(event));
+        let accepted = self.links.values_mut().filter_map(|link| link.on_home(reachable, end));
+        self.outputs.extend(accepted.map(NeighbourhoodOutput::Event));
     }
 
     /// This peer is in the network again: that others could not be reached meanwhile was its own absence
