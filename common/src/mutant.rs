@@ -143,6 +143,7 @@ mutants! {
     RestoredWithoutLease "restored-without-lease" = "sessions found at a supernode's start have no end",
     SuspectsForgotten "suspects-forgotten" = "a directory read back from its snapshot has no suspects",
     PairIgnored "pair-ignored" = "two peers that cannot connect stay neighbours",
+    LastNeighbourParted "last-neighbour-parted" = "a peer is kept apart from the last one that it might connect to",
     AbsentPairsIgnored "absent-pairs-ignored" = "tables are made as if all peers could connect",
     PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",

@@ -107,6 +107,9 @@ impl Directory {
             Command::Release { name } => self.judge_release(name),
             Command::Invite { token, name, uses, minutes } => {
                 self.invites.judge_new(*uses)?;
+                if let Some(owned) = name.as_ref().filter(|name| self.accounts.contains_key(*name)) {
+                    return Err(Refusal::InviteForOwned(owned.clone()).into());
+                }
                 Ok(Change::Invite { token: *token, name, uses: *uses, minutes: *minutes })
             }
             Command::Minute if !self.counts_minutes() => Err(Idle::Unchanged("nothing ends")),
@@ -225,6 +228,10 @@ impl Directory {
         let pair = Pair::of(reporter, other);
         if self.mesh.pairs().contains(pair) || mutant::is(Mutant::PairIgnored) {
             return Err(Idle::Unchanged("the pair is known"));
+        }
+        // Who is parted from everybody has nobody to dial, and is alone for a whole term after what kept them apart ends.
+        if self.mesh.would_leave_alone(pair) && !mutant::is(Mutant::LastNeighbourParted) {
+            return Err(Idle::Unchanged("one of the two has no other to try"));
         }
         Ok(Change::Separate { pair })
     }

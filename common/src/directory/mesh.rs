@@ -103,6 +103,7 @@ impl Mesh {
                 mesh.ring.insert(x);
             }));
         }
+        touched.append(&mut self.accompany(&[x].into()));
         touched
     }
 
@@ -113,15 +114,41 @@ impl Mesh {
         }
         let mut touched = self.around(x);
         let compared = self.paired_neighbours(x);
-        touched.append(&mut self.change(compared, |mesh| {
+        touched.append(&mut self.change(compared.clone(), |mesh| {
             mesh.ring.remove(x);
         }));
+        touched.append(&mut self.accompany(&compared));
         touched
     }
 
     /// All that have `x` in their tables, as what tables say of `x` has changed
     pub(super) fn refresh(&self, x: Address) -> Touched {
         self.neighbours(x).into_iter().collect()
+    }
+
+    /// Whether `pair` would leave one of its ends nobody of the ring to be a neighbour of
+    pub(super) fn would_leave_alone(&self, pair: Pair) -> bool {
+        let is_last = |end: &Address| self.parted_from(*end).count() + 2 >= self.ring.len();
+        self.are_in_ring(pair) && pair.ends().iter().any(is_last)
+    }
+
+    /// Brings whoever of `among` is parted from all others together with those that it has been parted from for longest,
+    /// until one of them can be its neighbour
+    fn accompany(&mut self, among: &Touched) -> Touched {
+        let mut touched = Touched::new();
+        for x in among {
+            while self.is_alone(*x)
+                && let Some(oldest) = self.pairs.oldest_of(*x, self.parted_from(*x))
+            {
+                tracing::info!(low = %oldest.low, high = %oldest.high, reason = "nobody else is left", "pair forgotten");
+                touched.append(&mut self.reunite(oldest));
+            }
+        }
+        touched
+    }
+
+    fn is_alone(&self, x: Address) -> bool {
+        self.ring.contains(x) && self.ring.len() > 1 && self.parted_from(x).count() + 1 >= self.ring.len()
     }
 
     /// Adds an unreachable pair at the cost of those that are in its way
@@ -166,8 +193,12 @@ impl Mesh {
 
     /// The two that are told whether they are parted, whether they would be neighbours or not: if both are in the ring
     fn told_of(&self, pair: Pair) -> impl Iterator<Item = Address> + use<> {
-        let are_there = pair.ends().iter().all(|end| self.ring.contains(*end));
+        let are_there = self.are_in_ring(pair);
         pair.ends().into_iter().filter(move |_| are_there)
+    }
+
+    fn are_in_ring(&self, pair: Pair) -> bool {
+        pair.ends().iter().all(|end| self.ring.contains(*end))
     }
 
     fn paired_neighbours(&self, x: Address) -> Touched {

@@ -141,6 +141,9 @@ pub enum Refusal {
     /// The invite is for another name
     #[error("this invite is for the name {0}: start with --name {0}")]
     InviteForOther(Name),
+    /// An invite for a name that is somebody's already
+    #[error("{0} is somebody's name already, who needs no invite; release it first, or choose another name")]
+    InviteForOwned(Name),
     /// An invite that would let nobody in
     #[error("an invite lets at least one newcomer in")]
     InviteForNobody,
@@ -168,7 +171,9 @@ impl Refusal {
     /// The code for the wire
     pub const fn status(&self) -> Status {
         match self {
-            Self::NameTaken | Self::KeyInSession(_) | Self::SessionIdTaken => Status::Conflict,
+            Self::NameTaken | Self::KeyInSession(_) | Self::SessionIdTaken | Self::InviteForOwned(_) => {
+                Status::Conflict
+            }
             Self::AccountsFull | Self::SessionsFull | Self::InvitesFull | Self::RemovedFull => Status::SlowDown,
             Self::Removed
             | Self::NotInvited

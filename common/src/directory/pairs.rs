@@ -82,15 +82,16 @@ impl Pairs {
     /// The pairs that must go before `pair` can be added: a peer's oldest if it has too many, else the very oldest
     pub(super) fn in_the_way_of(&self, pair: Pair) -> BTreeSet<Pair> {
         let crowded = pair.ends().into_iter().filter(|end| self.of(*end).count() >= PAIRS_PER_PEER_MAX);
-        let mut gone: BTreeSet<Pair> = crowded.filter_map(|end| self.oldest_of(end)).collect();
+        let mut gone: BTreeSet<Pair> = crowded.filter_map(|end| self.oldest_of(end, self.of(end))).collect();
         if gone.is_empty() && self.len() >= self.max {
             gone.extend(self.by_index.values().next().copied());
         }
         gone
     }
 
-    fn oldest_of(&self, address: Address) -> Option<Pair> {
-        self.of(address).map(|other| Pair::of(address, other)).min_by_key(|pair| self.index_of.get(pair))
+    /// Of the pairs of `address` with these others the one that is oldest
+    pub(super) fn oldest_of(&self, address: Address, others: impl Iterator<Item = Address>) -> Option<Pair> {
+        others.map(|other| Pair::of(address, other)).min_by_key(|pair| self.index_of.get(pair))
     }
 
     /// Adds `pair`; one command adds one pair at most, so the index is its age and its own

@@ -1,8 +1,8 @@
 //! Two peers are kept apart if they could not connect, and are brought together again.
 //!
 //! Source: an unreachable pair counts as absent to each other for 30 to 60 s, for twice as long each time that it fails its
-//! trial, and for ten minutes at most; a supernode that restarts begins with the first term. Those between whom a
-//! way is cut for ever are kept apart when all else is whole. While nothing breaks everybody can connect to everybody.
+//! trial, and for ten minutes at most; a supernode that restarts begins with the first term. Whoever would have nobody
+//! else left is not kept apart. Those between whom a way is cut for ever are, when all else is whole. While nothing breaks everybody can connect to everybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Pairs {
         // At its bound one of them has had to forget somebody.
         let of = |end: Address| self.terms.keys().filter(|pair| pair.ends().contains(&end)).count();
         let are_few = pair.ends().into_iter().all(|end| of(end) < PAIRS_PER_PEER_MAX);
-        match are_old && are_few {
+        match are_old && are_few && !are_last(directory, pair) {
             false => Ok(()),
             true => Err(format!("{} and {} were kept apart for {:?}, not {least:?}", pair.low, pair.high, now - since)),
         }
@@ -112,6 +112,12 @@ impl Pairs {
             None => Ok(()),
         }
     }
+}
+
+/// Whether these are neighbours, and one of them is nobody else's
+fn are_last(directory: &Directory, pair: Pair) -> bool {
+    let only = |end: Address| directory.neighbourhood(end).is_some_and(|table| table.neighbours.len() == 1);
+    directory.are_neighbours(pair.low, pair.high) && pair.ends().into_iter().any(only)
 }
 
 impl Oracle for Pairs {
@@ -172,7 +178,10 @@ impl Oracle for Pairs {
                 world.net.is_blocked(*one, *id) && !is_on_trial
             };
             let others = places.iter().filter(is_cut).map(|(_, other)| *other);
-            if let Some(other) = others.into_iter().find(|other| directory.are_neighbours(*place, *other)) {
+            let are_wrong = |other: &Address| {
+                directory.are_neighbours(*place, *other) && !are_last(directory, Pair::of(*place, *other))
+            };
+            if let Some(other) = others.into_iter().find(are_wrong) {
                 return Err(format!("{place} cannot reach {other}, and they are still neighbours"));
             }
         }

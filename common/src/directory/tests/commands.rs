@@ -203,6 +203,32 @@ fn unreachable_pair_expires_by_command() {
 }
 
 #[test]
+fn nobody_is_parted_from_the_last_that_is_left() {
+    let mut directory = of(4);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|i| address(&directory, i));
+    let part = |reporter, other| Command::UnreachablePair { reporter, other };
+    assert_eq!([b, c].map(|x| directory.feed(part(x, a))), [(); 2].map(|()| Outcome::Parted { dropped: vec![] }));
+    let unchanged = Outcome::Unchanged("one of the two has no other to try");
+    assert_eq!([part(d, a), part(a, d)].map(|command| directory.feed(command)), [unchanged.clone(), unchanged]);
+    assert_eq!(directory.mesh.neighbours(a), [d]);
+    // With the last one goes the oldest of the pairs.
+    directory.feed(suspect(3));
+    assert_eq!(directory.mesh.neighbours(a), [b]);
+    assert_eq!(directory.pairs().collect::<Vec<_>>(), [Pair::of(a, c)]);
+}
+
+#[test]
+fn suspect_that_comes_back_is_not_kept_apart_from_everybody() {
+    let mut directory = of(3);
+    let [a, b, c] = [0, 1, 2].map(|i| address(&directory, i));
+    directory.feed(Command::UnreachablePair { reporter: a, other: b });
+    directory.feed(suspect(0));
+    directory.feed(Command::UnreachablePair { reporter: a, other: c });
+    let touched = directory.apply(directory.applied() + 1, &Command::Clear { session: session(0, 0) }).touched;
+    assert_eq!((touched, directory.mesh.neighbours(a)), ([a, b, c].into(), vec![b]));
+}
+
+#[test]
 fn unreachable_pair_of_one_peer_or_of_nobody_is_refused() {
     let mut directory = of(2);
     let a = address(&directory, 0);
@@ -245,7 +271,8 @@ fn pair_over_the_bound_drops_the_oldest() {
 #[test]
 fn pairs_of_one_peer_are_bounded_and_its_oldest_is_dropped() {
     let peers = PAIRS_PER_PEER_MAX as u32 + 2;
-    let mut directory = of(peers);
+    // One more, who is left for the first.
+    let mut directory = of(peers + 1);
     let first = address(&directory, 0);
     let mut outcomes = Vec::new();
     for i in 1..peers {

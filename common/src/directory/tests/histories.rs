@@ -103,6 +103,7 @@ proptest! {
                 let rewire = directory.neighbourhood(*x).unwrap();
                 prop_assert_eq!(&rewire.neighbours[..], &records[..]);
                 prop_assert_eq!(&rewire.apart[..], &apart[..]);
+                prop_assert!(!records.is_empty() || after.len() == 1, "{command:?} leaves {x} nobody to try");
             }
             prop_assert!(directory.sessions().all(|session| directory.neighbourhood(session.address).is_some() == session.suspect.is_none()));
         }
