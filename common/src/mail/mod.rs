@@ -171,7 +171,8 @@ impl Mail {
     /// Begins a send: data, a signal or a call; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
     /// takes to name those on its path
     ///
-    /// `traced`: forwarders report on its packets, and the outcome tells what they said.
+    /// `traced`: forwarders report on its packets, and the outcome tells what they said; it waits a moment for reports that
+    /// the answer has overtaken.
     ///
     /// # Errors
     /// [`NotLoggedIn`]: there will be no outcome.
@@ -206,20 +207,18 @@ impl Mail {
     }
 
     /// A packet with this id was handed to `first_hop`, which routing chose for this reason
-    pub fn handle_sent(&mut self, now: Instant, packet: u64, first_hop: Address, choice: Choice) {
-        match self.outbox.message_of_packet(packet) {
-            Some(id) => {
-                self.outbox.handle_sent(packet, first_hop);
-                self.traces.handle_sent(now, &id, packet, first_hop, choice);
-            }
-            None => self.replies.handle_sent(packet, first_hop),
+    pub fn handle_sent(&mut self, packet: u64, first_hop: Address, choice: Choice) {
+        self.traces.handle_sent(packet, first_hop, choice);
+        match self.outbox.awaits(packet) {
+            true => self.outbox.handle_sent(packet, first_hop),
+            false => self.replies.handle_sent(packet, first_hop),
         }
     }
 
     /// Nobody could be handed this packet: there is no way for it, or the supernode is away
     pub fn handle_unsent(&mut self, now: Instant, packet: PacketBytes) {
         let Header { id, destination, .. } = *packet.as_ref().header();
-        if self.outbox.message_of_packet(id).is_some() {
+        if self.outbox.awaits(id) {
             self.outbox.handle_unsent(now, id);
         } else if self.replies.handle_unsent(id) && self.is_home_up {
             self.outputs.push_back(MailOutput::Relay { packet });
@@ -259,11 +258,7 @@ impl Mail {
         match wire::decode::<Payload>(packet.payload()) {
             Ok(Payload::Message(message)) => self.on_message(now, lent, origin, packet, &message),
             Ok(Payload::Undeliverable(report)) => self.handle_undeliverable(now, &report),
-            Ok(Payload::Hop(hop)) => {
-                if let Some(id) = self.outbox.message_of_packet(hop.packet) {
-                    self.traces.handle_hop(now, &id, hop);
-                }
-            }
+            Ok(Payload::Hop(hop)) => self.traces.handle_hop(now, hop),
             Ok(Payload::Datagram(_)) => {
                 tracing::debug!(event = "packet_dropped", reason = "nobody listens for datagrams", %source)
             }
@@ -312,13 +307,16 @@ impl Mail {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        earliest(self.outbox.next_timeout(), self.bindings.next_timeout())
+        earliest(self.traces.next_timeout(), earliest(self.outbox.next_timeout(), self.bindings.next_timeout()))
     }
 
     /// The next thing to do; drain until `None` after every input, or after a few that came together
     pub fn poll_output<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>) -> Option<MailOutput> {
         loop {
             self.keep_judged(now, lent);
+            while let Some(outcome) = self.traces.poll(now) {
+                self.name_path(lent.neighbourhood, outcome);
+            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -333,7 +331,7 @@ impl Mail {
             Wish::Resolve { name, fresh } => {
                 return self.outputs.push_back(MailOutput::Resolve { subject: Subject::Name(name), fresh });
             }
-            Wish::Done(fate) => return self.on_fate(lent.neighbourhood, fate),
+            Wish::Done(fate) => return self.traces.handle_fate(now, fate),
             Wish::Transmit { id, destination, .. } | Wish::Relay { id, destination, .. } => (id, destination),
         };
         let packet = match self.packet_of(lent.signer, &id, destination) {
@@ -343,6 +341,9 @@ impl Mail {
         let number = packet.as_ref().header().id;
         self.outbox.handle_packed(&wish, number);
         let is_own = self.own.as_ref().is_some_and(|own| own.address == destination);
+        if !is_own {
+            self.traces.handle_packed(now, &id, number, matches!(wish, Wish::Relay { .. }));
+        }
         match wish {
             Wish::Transmit { .. } if is_own => {
                 self.outbox.handle_sent(number, destination);
@@ -366,12 +367,10 @@ impl Mail {
 
     /// A send has its end, and its path some names that are known near by; the others are asked for while somebody is
     /// there who knows them all
-    fn on_fate(&mut self, near: &Neighbourhood, mut fate: Fate) {
-        let trace = self.traces.take(&fate.id);
-        for hop in fate.path.iter_mut().filter(|hop| is_unnamed(hop)) {
+    fn name_path(&mut self, near: &Neighbourhood, mut outcome: Outcome) {
+        for hop in outcome.fate.path.iter_mut().filter(|hop| is_unnamed(hop)) {
             hop.name = near.name_of(hop.short);
         }
-        let outcome = Outcome { fate, trace };
         if !self.is_home_up {
             return self.outputs.push_back(MailOutput::Done(outcome));
         }

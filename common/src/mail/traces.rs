@@ -1,11 +1,11 @@
 //! What the packets of traced sends meet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Fate, Reason};
+use super::{Fate, IN_FLIGHT_MAX, Outcome, Reason};
 use crate::id::{Address, MessageId, Name, ShortId};
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 use crate::wire::content::{Choice, Hop, PathHop};
 use crate::wire::packet::ENTRIES_MAX;
 
@@ -21,12 +21,20 @@ pub struct Trace {
 struct TracedPacket {
     id: u64,
     sent: Instant,
-    /// The neighbour that it was handed to
-    first_hop: Address,
-    /// Why routing chose this neighbour
-    choice: Choice,
+    first_hop: FirstHop,
     /// Reports by the number of forwarders before, at most [`ENTRIES_MAX`]; unsigned
     hops: BTreeMap<u8, TracedHop>,
+}
+
+/// To whom a packet was handed
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstHop {
+    /// Routing has not said yet
+    Unknown,
+    /// The neighbour, and why routing chose it
+    Neighbour(Address, Choice),
+    /// The supernode
+    Home,
 }
 
 /// A forwarder's report
@@ -67,10 +75,15 @@ impl Trace {
         if fate.reason == Reason::Replied { self.answered(fate) } else { self.farthest() }
     }
 
+    /// The packet that was answered
+    fn went(&self, path: &[PathHop]) -> Option<&TracedPacket> {
+        let went = self.packets.iter().filter(|packet| packet.may_have_gone(path));
+        went.max_by_key(|packet| packet.hops.len())
+    }
+
     fn answered(&self, fate: &Fate) -> Vec<Stop> {
-        let went = self.packets.iter().filter(|packet| packet.may_have_gone(&fate.path));
-        let packet = went.max_by_key(|packet| packet.hops.len());
-        let mut next = packet.map(|packet| (packet.first_hop, packet.choice));
+        let packet = self.went(&fate.path);
+        let mut next = packet.and_then(TracedPacket::chosen);
         let mut stops = Vec::new();
         for (index, hop) in fate.path.iter().enumerate() {
             let report = packet.and_then(|packet| packet.report(index));
@@ -102,7 +115,7 @@ impl Trace {
 
     fn farthest(&self) -> Vec<Stop> {
         let Some(packet) = self.packets.iter().max_by_key(|packet| packet.hops.len()) else { return Vec::new() };
-        let mut next = Some((packet.first_hop, packet.choice));
+        let mut next = packet.chosen();
         let mut stops = Vec::new();
         for TracedHop { hop, rtt } in packet.hops.values() {
             // Where a report is missing, nobody says why this one was chosen.
@@ -120,54 +133,144 @@ impl TracedPacket {
         self.hops.get(&u8::try_from(index).ok()?)
     }
 
+    const fn chosen(&self) -> Option<(Address, Choice)> {
+        match self.first_hop {
+            FirstHop::Neighbour(address, choice) => Some((address, choice)),
+            FirstHop::Unknown | FirstHop::Home => None,
+        }
+    }
+
     /// Whether nothing that is known of this packet speaks against this way
     fn may_have_gone(&self, path: &[PathHop]) -> bool {
         let is_at = |index: usize, address: Address| path.get(index).is_some_and(|hop| hop.short == address.short());
-        let is_first = path.is_empty() || is_at(0, self.first_hop);
+        let is_first = match self.first_hop {
+            FirstHop::Unknown => true,
+            FirstHop::Neighbour(address, _) => path.is_empty() || is_at(0, address),
+            FirstHop::Home => path.first().is_some_and(|hop| hop.relay),
+        };
         is_first && self.hops.iter().all(|(index, report)| is_at(usize::from(*index), report.hop.address))
     }
 }
 
-/// Traces of sends that have no fate yet, and of no others: the out-box bounds them
+/// How long reports of an answered packet are waited for at most, and at least: the way of a report is not that of the answer
+const LATE_MAX: Duration = Duration::from_secs(1);
+const LATE_MIN: Duration = Duration::from_millis(50);
+
+/// As many times what the answer took
+const LATE_FACTOR: u32 = 4;
+
+/// Outcomes that wait for reports at most: as many as there may be sends under way. One more is told as it is
+const LATE_TRACES_MAX: usize = IN_FLIGHT_MAX;
+
+/// Traces of sends that have no fate yet, which the out-box bounds, and of answered ones that still wait for reports
 #[derive(Debug, Default)]
-pub(super) struct Traces(BTreeMap<MessageId, Trace>);
+pub(super) struct Traces {
+    open: BTreeMap<MessageId, Trace>,
+    /// Answered, with reports missing
+    late: BTreeMap<MessageId, Outcome>,
+    deadlines: Timers<MessageId>,
+    /// Those of `late` that wait for nothing more
+    complete: VecDeque<MessageId>,
+    of_packet: BTreeMap<u64, MessageId>,
+}
 
 impl Traces {
     pub(super) fn begin(&mut self, now: Instant, id: MessageId) {
-        self.0.insert(id, Trace { began: now, packets: Vec::new() });
+        self.open.insert(id, Trace { began: now, packets: Vec::new() });
     }
 
     /// Whether forwarders are to report on this message's packets
     pub(super) fn is_traced(&self, id: &MessageId) -> bool {
-        self.0.contains_key(id)
+        self.open.contains_key(id)
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.open.is_empty() && self.late.is_empty() && self.of_packet.is_empty()
     }
 
-    /// The message has its fate
-    pub(super) fn take(&mut self, id: &MessageId) -> Option<Trace> {
-        self.0.remove(id)
-    }
-
-    /// A packet of this message left; of interest if it is traced
-    pub(super) fn handle_sent(&mut self, now: Instant, of: &MessageId, id: u64, first_hop: Address, choice: Choice) {
-        if let Some(trace) = self.0.get_mut(of) {
-            trace.packets.push(TracedPacket { id, sent: now, first_hop, choice, hops: BTreeMap::new() });
+    /// A packet of this message leaves now, to the supernode if it is `relayed`; of interest if it is traced
+    ///
+    /// A report may be back before routing has said whom it chose.
+    pub(super) fn handle_packed(&mut self, now: Instant, of: &MessageId, id: u64, relayed: bool) {
+        if let Some(trace) = self.open.get_mut(of) {
+            let first_hop = if relayed { FirstHop::Home } else { FirstHop::Unknown };
+            trace.packets.push(TracedPacket { id, sent: now, first_hop, hops: BTreeMap::new() });
+            self.of_packet.insert(id, *of);
         }
     }
 
-    /// A forwarder's report on a packet of this message; the first of each address counts
-    pub(super) fn handle_hop(&mut self, now: Instant, of: &MessageId, hop: Hop) {
-        let Some(trace) = self.0.get_mut(of) else { return };
-        let Some(packet) = trace.packets.iter_mut().find(|packet| packet.id == hop.packet) else { return };
+    /// A packet was handed to a neighbour
+    pub(super) fn handle_sent(&mut self, id: u64, first_hop: Address, choice: Choice) {
+        if let Some(packet) = self.packet_mut(id) {
+            packet.first_hop = FirstHop::Neighbour(first_hop, choice);
+            self.note_complete(id);
+        }
+    }
+
+    /// A forwarder's report on a packet; the first of each number of forwarders before it counts
+    pub(super) fn handle_hop(&mut self, now: Instant, hop: Hop) {
+        let Some(packet) = self.packet_mut(hop.packet) else { return };
         if packet.hops.len() < ENTRIES_MAX {
-            let rtt = now.since(packet.sent);
+            let (number, rtt) = (hop.packet, now.since(packet.sent));
             packet.hops.entry(hop.index).or_insert(TracedHop { hop, rtt });
+            self.note_complete(number);
         }
     }
+
+    /// A send has its fate; it is told at once, unless it waits for what the answer has overtaken
+    pub(super) fn handle_fate(&mut self, now: Instant, fate: Fate) {
+        let (id, elapsed) = (fate.id, fate.elapsed);
+        let outcome = Outcome { trace: self.open.remove(&id), fate };
+        if is_incomplete(&outcome) && self.late.len() < LATE_TRACES_MAX {
+            self.deadlines.set(now + (elapsed * LATE_FACTOR).clamp(LATE_MIN, LATE_MAX), id);
+        } else {
+            self.complete.push_back(id);
+        }
+        self.late.insert(id, outcome);
+    }
+
+    /// The next outcome that waits for nothing more, or has waited for long enough; ask after every input
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Outcome> {
+        let id = self.complete.pop_front().or_else(|| self.deadlines.take_due(now))?;
+        self.deadlines.stop(&id);
+        let outcome = self.late.remove(&id)?;
+        for packet in outcome.trace.iter().flat_map(|trace| &trace.packets) {
+            self.of_packet.remove(&packet.id);
+        }
+        Some(outcome)
+    }
+
+    /// When to call [`Self::poll`] without any input
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.deadlines.next_timeout()
+    }
+
+    fn packet_mut(&mut self, id: u64) -> Option<&mut TracedPacket> {
+        let of = self.of_packet.get(&id)?;
+        let late = self.late.get_mut(of).and_then(|outcome| outcome.trace.as_mut());
+        let trace = self.open.get_mut(of).or(late)?;
+        trace.packets.iter_mut().find(|packet| packet.id == id)
+    }
+
+    fn note_complete(&mut self, packet: u64) {
+        let Some(id) = self.of_packet.get(&packet) else { return };
+        let waits = self.deadlines.moment(id).is_some();
+        if waits && self.late.get(id).is_some_and(|outcome| !is_incomplete(outcome)) {
+            self.deadlines.stop(id);
+            self.complete.push_back(*id);
+        }
+    }
+}
+
+/// Whether somebody on the way of the answered packet has not reported yet, or routing has not said to whom it gave it
+fn is_incomplete(outcome: &Outcome) -> bool {
+    let Outcome { fate, trace: Some(trace) } = outcome else { return false };
+    let forwarders = fate.path.iter().filter(|hop| !hop.relay).count();
+    let went = trace.went(&fate.path);
+    let is_incomplete =
+        went.is_some_and(|packet| packet.first_hop == FirstHop::Unknown || packet.hops.len() < forwarders);
+    fate.reason == Reason::Replied && is_incomplete
 }
 
 #[cfg(test)]
@@ -214,12 +317,61 @@ mod tests {
     fn trace(reports: &[(u64, Hop)]) -> Trace {
         let (mut traces, id) = (Traces::default(), MessageId([1; 16]));
         traces.begin(BEGAN, id);
-        traces.handle_sent(after(0), &id, 1, at(2), Choice::NearestBall(290));
-        traces.handle_sent(after(500), &id, 2, at(4), Choice::NearestBall(310));
+        traces.handle_packed(after(0), &id, 1, false);
+        traces.handle_sent(1, at(2), Choice::NearestBall(290));
+        traces.handle_packed(after(500), &id, 2, false);
         for (ms, hop) in reports {
-            traces.handle_hop(after(*ms), &id, hop.clone());
+            traces.handle_hop(after(*ms), hop.clone());
         }
-        traces.take(&id).unwrap()
+        // Routing may say it later than the forwarders.
+        traces.handle_sent(2, at(4), Choice::NearestBall(310));
+        traces.open.remove(&id).unwrap()
+    }
+
+    /// Answered after 700 ms, with these reports before
+    fn late(reports: &[Hop]) -> Traces {
+        let (mut traces, id) = (Traces::default(), MessageId([1; 16]));
+        traces.begin(BEGAN, id);
+        traces.handle_packed(BEGAN, &id, 2, false);
+        reports.iter().for_each(|hop| traces.handle_hop(after(600), hop.clone()));
+        traces.handle_fate(after(700), answered(vec![on_path(4), on_path(5)]));
+        traces
+    }
+
+    #[test]
+    fn answer_waits_for_the_reports_that_it_has_overtaken_and_for_routing() {
+        let mut traces = late(&[report(2, 0, 4, 5)]);
+        assert_eq!((traces.poll(after(700)), traces.next_timeout()), (None, Some(after(1700))));
+        traces.handle_sent(2, at(4), Choice::NearestBall(310));
+        assert_eq!(traces.poll(after(700)), None);
+        traces.handle_hop(after(705), report(2, 1, 5, 9));
+        let Outcome { fate, trace } = traces.poll(after(705)).unwrap();
+        let way = trace.unwrap().way(&fate);
+        let rtts: Vec<_> = way.iter().map(|stop| stop.rtt.map(|rtt| rtt.as_millis())).collect();
+        assert_eq!(rtts, [Some(600), Some(705), Some(700)]);
+        assert!(way.iter().all(|stop| stop.choice.is_some()));
+        assert!(traces.is_empty() && traces.next_timeout().is_none());
+    }
+
+    #[test]
+    fn report_that_is_lost_is_waited_for_a_second_at_most() {
+        let mut traces = late(&[report(2, 0, 4, 5)]);
+        assert_eq!(traces.poll(after(1699)), None);
+        assert!(traces.poll(after(1700)).is_some() && traces.is_empty());
+        traces.handle_hop(after(1701), report(2, 1, 5, 9));
+        assert_eq!((traces.poll(after(1701)), traces.next_timeout()), (None, None));
+    }
+
+    #[test]
+    fn outcome_past_the_bound_does_not_wait() {
+        let mut traces = Traces::default();
+        for n in 0..=LATE_TRACES_MAX as u64 {
+            let id = MessageId(u128::from(n).to_be_bytes());
+            traces.begin(BEGAN, id);
+            traces.handle_packed(BEGAN, &id, n, false);
+            traces.handle_fate(after(700), Fate { id, ..answered(vec![on_path(4)]) });
+        }
+        assert!(traces.poll(after(700)).is_some() && traces.poll(after(700)).is_none());
     }
 
     fn names(stops: &[Stop]) -> Vec<String> {

@@ -173,8 +173,8 @@ impl<S: Signer> Peer<S> {
     ///
     /// One that met a full queue there is lost as it might be at any other hop: hurrying would add to the jam, and the
     /// next transmission, at its time, goes by another neighbour.
-    pub fn handle_sent(&mut self, now: Instant, packet: u64, first_hop: &FirstHop) {
-        self.mail.handle_sent(now, packet, first_hop.to, first_hop.choice);
+    pub fn handle_sent(&mut self, packet: u64, first_hop: &FirstHop) {
+        self.mail.handle_sent(packet, first_hop.to, first_hop.choice);
     }
 
     /// The answer to [`PeerOutput::Transmit`]: there was nobody to hand this packet to

@@ -57,7 +57,7 @@ impl Driver {
     fn on_originated(&mut self, now: Instant, originated: &Originated) {
         for (packet, first_hop) in originated.iter() {
             match first_hop {
-                Some(first_hop) => self.peer.handle_sent(now, packet.header().id, &first_hop),
+                Some(first_hop) => self.peer.handle_sent(packet.header().id, &first_hop),
                 // Copied only now: of packets that are sent the peer needs no more than the id.
                 None => {
                     if let Ok(packet) = PacketBytes::new(packet.bytes().to_vec()) {

@@ -121,7 +121,7 @@ impl World {
         });
         let Some(peer) = self.node_mut(id).peer_mut() else { return };
         match first_hop {
-            Some(first_hop) => peer.core.handle_sent(now, packet.as_ref().header().id, &first_hop),
+            Some(first_hop) => peer.core.handle_sent(packet.as_ref().header().id, &first_hop),
             None => peer.core.handle_unsent(now, packet),
         }
     }

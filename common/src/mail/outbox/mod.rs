@@ -95,9 +95,9 @@ impl Outbox {
         self.sends.get(id).map(|send| &send.message)
     }
 
-    /// The send that a packet was made for, while it has no fate: to match the hops that a traced packet reports
-    pub(super) fn message_of_packet(&self, packet: u64) -> Option<MessageId> {
-        self.packets.get(&packet).copied()
+    /// Whether a packet was made for a send that has no fate yet
+    pub(super) fn awaits(&self, packet: u64) -> bool {
+        self.packets.contains_key(&packet)
     }
 
     /// Begins a send: data, a signal or a call

@@ -388,7 +388,7 @@ impl World {
         let node = self.peers.get_mut(&n).unwrap();
         node.told.sent.extend(sent.into_iter().map(|(link, packet)| (link, Frame::Packet(packet))));
         match first_hop {
-            Some(first_hop) => node.core.handle_sent(now, packet.as_ref().header().id, &first_hop),
+            Some(first_hop) => node.core.handle_sent(packet.as_ref().header().id, &first_hop),
             None => node.core.handle_unsent(now, packet),
         }
     }
