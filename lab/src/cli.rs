@@ -20,7 +20,7 @@ use crate::log::tail;
 use crate::mesh::Lab;
 use crate::options::{Options, Progress};
 use crate::process::Condition;
-use crate::role::{self, Role};
+use crate::role;
 use crate::soak::{self, SoakOptions};
 use crate::state::Process;
 use crate::{draw, output, programs, threads, watch};
@@ -269,7 +269,7 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Exec { name, verb } => exec(&lab()?, &name, verb),
         Verb::Kill { names } => kill(&lab()?, &names),
         Verb::Pause { name } => lab()?.pause(&name).map(|()| ExitCode::SUCCESS),
-        Verb::Resume { name } => lab()?.resume(&name).map(|()| ExitCode::SUCCESS),
+        Verb::Resume { name } => resume(&lab()?, &name),
         Verb::Start { name } => start(&lab()?, &name),
         Verb::Watch { limit } => watch::run(&lab()?, limit).map(|()| ExitCode::SUCCESS),
         Verb::Logs { name, follow, lines } => logs(&lab()?, &name, follow, lines),
@@ -397,10 +397,19 @@ fn kill(lab: &Lab, names: &[String]) -> Result<ExitCode, LabError> {
 fn start(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
     let took = lab.start_and_wait(name)?;
     lab.progress().say(&format!("{name} is back after {} ms", took.as_millis()));
-    if lab.node(name)?.role == Role::Peer {
-        let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;
-        lab.progress().say(&format!("everybody holds their links {} ms later", settled.as_millis()));
-    }
+    tell_settled(lab)
+}
+
+fn resume(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
+    lab.resume(name)?;
+    lab.progress().say(&format!("{name} goes on"));
+    tell_settled(lab)
+}
+
+/// Whoever comes back is in the mesh only when all links are there: what is tried next would tell of the way to it
+fn tell_settled(lab: &Lab) -> Result<ExitCode, LabError> {
+    let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;
+    lab.progress().say(&format!("everybody holds their links {} ms later", settled.as_millis()));
     Ok(ExitCode::SUCCESS)
 }
 

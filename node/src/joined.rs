@@ -7,10 +7,7 @@ use kith_common::id::Name;
 use kith_common::invite::Invitation;
 use kith_runtime::config::{ConfigError, undecided};
 use kith_runtime::files;
-use kith_runtime::home::Home;
-
-/// The file in the home: the name and the invite's line, with a check
-pub(crate) const FILE_NAME: &str = "invite";
+use kith_runtime::home::{Home, INVITE_FILE};
 
 /// Longer than any invite's line and name
 const BYTES_MAX: u64 = 8 * 1024;
@@ -28,7 +25,7 @@ impl Joined {
     /// # Errors
     /// [`ConfigError`] if the file cannot be read or was damaged.
     pub(crate) fn load(home: &Home) -> Result<Option<Self>, ConfigError> {
-        let path = home.file(FILE_NAME);
+        let path = home.file(INVITE_FILE);
         let bytes = match files::read(&path, BYTES_MAX) {
             Ok((_, bytes)) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -50,7 +47,7 @@ impl Joined {
     /// [`io::Error`]; what was kept before is as it was.
     pub(crate) fn keep(&self, home: &Path) -> io::Result<()> {
         let text = format!("{} {}", self.name, self.invitation);
-        files::replace(&home.join(FILE_NAME), files::with_check(&text).as_bytes())
+        files::replace(&home.join(INVITE_FILE), files::with_check(&text).as_bytes())
     }
 }
 
@@ -76,7 +73,7 @@ mod tests {
         let joined = Joined { name: "alice".parse().unwrap(), invitation };
         joined.keep(directory.path()).unwrap();
         assert_eq!(Joined::load(&home).unwrap(), Some(joined));
-        std::fs::write(directory.path().join(FILE_NAME), "alice kith1-00\n").unwrap();
+        std::fs::write(directory.path().join(INVITE_FILE), "alice kith1-00\n").unwrap();
         assert!(Joined::load(&home).unwrap_err().to_string().contains("is damaged"));
     }
 }

@@ -29,6 +29,9 @@ const SOCKET_FILE: &str = "control.sock";
 /// What is read of a lock at most: more than it has
 const LOCK_BYTES_MAX: u64 = 128;
 
+/// The invite that a peer came by, and its name: with it `kith run` is enough
+pub const INVITE_FILE: &str = "invite";
+
 /// The two kinds of daemon that live in a home
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Role {
@@ -162,6 +165,12 @@ impl Home {
             return format!("{program} {arguments}");
         }
         format!("{program} --home {} {arguments}", quoted(&self.path))
+    }
+
+    /// What to type to start its daemon: settings that are in the home need not be typed again
+    pub(crate) fn start_command(&self) -> String {
+        let is_set_up = [self.role.config_file, INVITE_FILE].iter().any(|name| self.file(name).exists());
+        self.command(if is_set_up { "run" } else { self.role.start })
     }
 
     /// Makes the directory, 0700; one that is there and open to others is closed if it is empty or already a home

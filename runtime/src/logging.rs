@@ -68,11 +68,19 @@ impl FromStr for Filter {
     type Err = LogTextError;
 
     fn from_str(text: &str) -> Result<Self, LogTextError> {
-        match EnvFilter::builder().parse(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(LogTextError::Filter { text: text.to_owned(), fault: error.to_string() }),
+        let fault = |fault: String| LogTextError::Filter { text: text.to_owned(), fault };
+        // The parser takes a misspelt level for the name of a part, of which it would then show everything, and nothing else.
+        if let Some(word) = text.split(',').map(str::trim).find(|part| !part.is_empty() && !is_directive(part)) {
+            return Err(fault(format!("{word:?} is no level: off, error, warn, info, debug or trace")));
         }
+        EnvFilter::builder().parse(text).map_err(|error| fault(error.to_string()))?;
+        Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether it is a level, or more than one plain word
+fn is_directive(part: &str) -> bool {
+    part.parse::<tracing::level_filters::LevelFilter>().is_ok() || part.contains(|c: char| !c.is_ascii_alphabetic())
 }
 
 impl fmt::Display for Filter {
@@ -126,6 +134,12 @@ mod tests {
     #[test]
     fn filter_with_a_fault_is_refused() {
         assert!("kith_node=loud".parse::<Filter>().unwrap_err().to_string().contains("kith_node=debug"));
+        for text in ["loud", "inof", "kith_node=debug,wran"] {
+            assert!(text.parse::<Filter>().unwrap_err().to_string().contains("no level"), "{text}");
+        }
+        for text in ["", "off", "WARN", "kith_node", "libp2p_tcp=debug, info", "[span]=info"] {
+            assert!(text.parse::<Filter>().is_ok(), "{text}");
+        }
         assert_eq!(
             "kith_runtime::link=trace,info".parse::<Filter>().unwrap().to_string(),
             "kith_runtime::link=trace,info"

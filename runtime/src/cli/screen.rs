@@ -209,7 +209,10 @@ impl From<ClientError> for Failure {
                 Self::usage(text, Some(hint))
             }
             ClientError::TooLong(_) => Self::new(Status::TooLarge, text, None),
-            ClientError::TimedOut(_) => Self::new(Status::TimedOut, text, None),
+            ClientError::TimedOut(_) => {
+                let hint = "it is stopped, or has too little processor; what was asked for may be done all the same";
+                Self::new(Status::TimedOut, text, Some(hint.into()))
+            }
             ClientError::Broken(_) => Self::new(Status::Failed, text, None),
             ClientError::Refused { status, refusal } => Self::new(status, refusal.error, refusal.hint),
             ClientError::Io(_) => Self::local(text),

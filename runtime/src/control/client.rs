@@ -157,7 +157,7 @@ pub fn ask<R: Serialize>(home: &Home, request: &R, within: Duration) -> Result<L
 }
 
 fn no_daemon(home: &Home) -> ClientError {
-    let hint = home.command(home.role().start);
+    let hint = home.start_command();
     ClientError::NoDaemon { home: home.path().display().to_string(), hint }
 }
 
