@@ -37,6 +37,17 @@ impl Bucket {
         Self { interval: self.interval / shares.max(1), burst: self.burst.saturating_mul(shares), ..self }
     }
 
+    /// The same for another number at once, and another interval; what was taken is missing from it
+    pub(crate) const fn resized(self, burst: u32, interval: Duration) -> Self {
+        Self { burst, interval, ..self }
+    }
+
+    /// From when on one can be taken
+    pub(crate) fn next_at(&self) -> Instant {
+        let spare = self.interval * self.burst.saturating_sub(1);
+        Instant::ZERO + (self.full_at - Instant::ZERO).saturating_sub(spare)
+    }
+
     /// How many may be taken at once
     pub(crate) fn left(&self, now: Instant) -> u32 {
         let taken = (self.full_at.max(now) - now).as_micros().div_ceil(self.interval.as_micros().max(1));

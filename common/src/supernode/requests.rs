@@ -9,6 +9,7 @@ use super::rewires::Rewires;
 use crate::directory::{Command, Directory};
 use crate::id::{Address, Epoch, SessionId};
 use crate::link::LinkId;
+use crate::mutant::{self, Mutant};
 use crate::session::admission::Refusal;
 use crate::status::Status;
 use crate::time::Instant;
@@ -104,6 +105,11 @@ impl Requests<'_> {
     fn part(&mut self, reporter: Address, other: Address) {
         if !self.directory.are_neighbours(reporter, other) {
             return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, reason = "not neighbours");
+        }
+        let is_doubted = self.directory.by_address(other).is_some_and(|session| self.judgement.is_doubted(session.id));
+        if is_doubted && !mutant::is(Mutant::DoubtedIsParted) {
+            let reason = "its home has lost it, too";
+            return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, reason);
         }
         let command = Command::UnreachablePair { reporter, other };
         if self.proposals.push_bounded(command, Then::Nothing).is_err() {

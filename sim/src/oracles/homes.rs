@@ -1,7 +1,7 @@
 //! A supernode knows who has a link with it, and who has lost it.
 //!
-//! Source: a home link that has closed makes its peer a suspect after 2 s at most, so that the mesh need not wait for a
-//! lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that
+//! Source: a home link that has closed makes its peer a suspect after 2 s at most, unless many are lost at once, so that
+//! the mesh need not wait for a lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that
 //! one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use kith_common::id::{Name, SessionId};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
+use super::crowds::Crowd;
 use super::register::Register;
 use super::truth::is_writing;
 use crate::mesh::config::MeshConfig;
@@ -46,6 +47,8 @@ pub(crate) struct Homes {
     started: Instant,
     held: Instant,
     slow: Option<Instant>,
+    /// Who is lost with many others waits its turn
+    crowd: Crowd,
     /// When the log could last not be written, or held what was not known yet: who cannot log in meanwhile loses its
     /// session in the end
     full: Option<Instant>,
@@ -65,11 +68,13 @@ impl Homes {
             started: Instant::ZERO,
             held: Instant::ZERO,
             slow: None,
+            crowd: Crowd::of(replica(supernode).id()),
             full: None,
         }
     }
 
     fn apply(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
+        self.crowd.apply(now, directory);
         let was_full = self.full.is_some_and(|at| now - at < NOTICE);
         for (session, name) in self.register.apply(directory) {
             let successor = directory.account(&name).and_then(|account| account.session);
@@ -145,7 +150,11 @@ impl Oracle for Homes {
             self.full = Some(now);
         }
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
-        if !node.runs() || world.is_disk_slow(self.supernode) || (is_writing(node) && was_slow) {
+        if !node.runs()
+            || world.is_disk_slow(self.supernode)
+            || (is_writing(node) && was_slow)
+            || self.crowd.is_full(now)
+        {
             self.held = now;
         }
         if !node.runs() {

@@ -25,6 +25,7 @@
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
 //! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
+//! | [`crowds`] | however many are lost at once, few are suspected at a time | each command |
 //! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
@@ -55,6 +56,7 @@ pub(crate) mod component;
 pub(crate) mod conflicts;
 pub(crate) mod contents;
 pub(crate) mod crossing;
+pub(crate) mod crowds;
 pub(crate) mod degree;
 pub(crate) mod delivery;
 pub(crate) mod departures;
@@ -124,6 +126,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
         Box::new(flaps::Flaps::default()),
+        Box::new(crowds::Crowds::new(config)),
         Box::new(guests::Guests::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),

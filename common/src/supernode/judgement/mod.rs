@@ -93,6 +93,11 @@ impl Judgement {
         self.suspicion.is_suspect(session)
     }
 
+    /// Whether it is not known of its peer any more that it is there
+    pub(super) fn is_doubted(&self, session: SessionId) -> bool {
+        self.suspicion.is_doubted(session)
+    }
+
     /// The directory has parted `pair`: for how long, half of it by `chance`
     pub(super) fn part(&mut self, now: Instant, pair: Pair, chance: u8) -> Duration {
         self.pair_terms.begin(now, pair, chance)

@@ -6,6 +6,12 @@
 //!
 //! A suspect that is heard again comes back at once. One that was suspected again within [`FORGIVEN_AFTER`] waits, longer
 //! each time: each of its exits and returns gives all its neighbours new tables.
+//!
+//! Where many are lost at once the first go and the others wait their turn: routing finds its way round half of a mesh,
+//! and whoever stood still finds its table as it was, while each exit and return costs sixteen others dials.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,7 +19,8 @@ use std::time::Duration;
 use crate::directory::SuspectReason;
 use crate::id::SessionId;
 use crate::mutant::{self, Mutant};
-use crate::time::{Instant, Timers, doubled};
+use crate::rate::Bucket;
+use crate::time::{Instant, Timers, doubled, earliest};
 
 /// How long a home link may be lost before that alone is enough: the time of one lost SYN and its repetition
 const HOME_LOST_MAX: Duration = Duration::from_secs(2);
@@ -29,6 +36,11 @@ const BACK_MIN: Duration = Duration::from_secs(1);
 
 /// The longest such wait: below the 10 s for which a peer waits for the answer to its login
 const BACK_MAX: Duration = Duration::from_secs(8);
+
+/// Peers that may be suspected at once, and again in each third of a lease: a twentieth of those that are at home here …
+const CROWD_SHARE: usize = 20;
+/// … but at least so many, as a new table for each of sixteen others is what a machine makes in a second
+const CROWD_MIN: usize = 16;
 
 /// How long without a suspicion until one of them is forgiven
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
@@ -105,6 +117,14 @@ impl State {
     }
 }
 
+/// Why one whose time is over is suspected
+const fn overdue(state: Option<&State>) -> SuspectReason {
+    match state {
+        Some(State::Asked { .. }) => SuspectReason::Silent,
+        _ => SuspectReason::HomeLost,
+    }
+}
+
 /// The sessions whose peers are suspected; they are sessions of the directory, whose bound holds here, too
 ///
 /// Drain [`Suspicion::poll_output`] after every input.
@@ -116,6 +136,11 @@ pub(crate) struct Suspicion {
     /// Of the sessions that were suspected
     flaps: BTreeMap<SessionId, Flaps>,
     deadlines: Timers<SessionId>,
+    /// In which as many may be suspected as at once
+    third: Duration,
+    budget: Bucket,
+    /// Those that would be suspected, since when, if not so many others were
+    crowd: Timers<SessionId>,
     outputs: VecDeque<SuspicionOutput>,
 }
 
@@ -129,6 +154,9 @@ impl Suspicion {
             states: present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect(),
             flaps: BTreeMap::new(),
             deadlines: Timers::default(),
+            third: lease / 3,
+            budget: Bucket::new(0, Duration::ZERO),
+            crowd: Timers::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -179,6 +207,11 @@ impl Suspicion {
         self.states.get(&session).map(|state| matches!(state, State::Suspect { .. } | State::Returning { .. }))
     }
 
+    /// Whether its home does not know any more that it is there, so that nothing follows from who cannot reach it
+    pub(crate) fn is_doubted(&self, session: SessionId) -> bool {
+        !matches!(self.states.get(&session), Some(State::Home { .. }) | None)
+    }
+
     /// The home link is lost
     pub(crate) fn handle_home_lost(&mut self, now: Instant, session: SessionId) {
         let reported = match self.states.get(&session) {
@@ -193,6 +226,7 @@ impl Suspicion {
             Some(State::Lost { .. } | State::Suspect { .. }) | None => return,
         };
         if reported.is_some_and(|at| now.since(at) <= REPORT_MEMORY) {
+            self.set(session, State::Lost { until: Some(now) });
             self.suspect(now, session, SuspectReason::Reported);
         } else {
             self.set(session, State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) });
@@ -206,7 +240,7 @@ impl Suspicion {
                 self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
                 self.outputs.push_back(SuspicionOutput::Probe { session });
             }
-            Some(State::Lost { .. }) => self.suspect(now, session, SuspectReason::Reported),
+            Some(State::Lost { .. }) => _ = self.suspect(now, session, SuspectReason::Reported),
             Some(State::Asked { .. } | State::Suspect { .. } | State::Returning { .. }) | None => (),
         }
     }
@@ -216,7 +250,7 @@ impl Suspicion {
     /// `until`, if it is given, ends the time in which a lost home link may be our own absence, as after a start.
     pub(crate) fn handle_held_up(&mut self, now: Instant, by: Duration, until: Option<Instant>) {
         self.grace = until.map_or(self.grace, |until| until.max(self.grace));
-        for session in self.deadlines.items().copied().collect::<Vec<_>>() {
+        for session in self.deadlines.items().chain(self.crowd.items()).copied().collect::<Vec<_>>() {
             let state = match self.states.get(&session) {
                 Some(State::Asked { reported, .. }) => State::Asked { reported: *reported, until: now + ANSWER_MAX },
                 Some(State::Lost { until: Some(until) }) => State::Lost { until: Some((*until + by).max(self.grace)) },
@@ -229,6 +263,7 @@ impl Suspicion {
     /// The session is over, or another one stands in for it
     pub(crate) fn handle_ended(&mut self, session: SessionId) {
         self.deadlines.stop(&session);
+        self.crowd.stop(&session);
         self.states.remove(&session);
         self.flaps.remove(&session);
     }
@@ -240,15 +275,25 @@ impl Suspicion {
                     self.clear(session);
                     self.set(session, State::Home { reported: None });
                 }
-                Some(State::Asked { .. }) => self.suspect(now, session, SuspectReason::Silent),
-                _ => self.suspect(now, session, SuspectReason::HomeLost),
+                state => {
+                    let reason = overdue(state);
+                    self.suspect(now, session, reason);
+                }
+            }
+        }
+        while let Some((since, session)) = self.crowd.first().map(|(since, session)| (since, *session)) {
+            let reason = overdue(self.states.get(&session));
+            self.crowd.stop(&session);
+            if !self.suspect(now, session, reason) {
+                // It keeps its place.
+                return self.crowd.set(since, session);
             }
         }
     }
 
     /// When to call [`Suspicion::handle_timeout`]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.next_timeout()
+        earliest(self.deadlines.next_timeout(), self.crowd.first().map(|_| self.budget.next_at()))
     }
 
     /// The next thing to do
@@ -256,14 +301,34 @@ impl Suspicion {
         self.outputs.pop_front()
     }
 
-    fn suspect(&mut self, now: Instant, session: SessionId, reason: SuspectReason) {
+    /// Whether it is suspected now; else it waits until there are fewer
+    fn suspect(&mut self, now: Instant, session: SessionId, reason: SuspectReason) -> bool {
+        if !self.may_suspect(now) {
+            self.deadlines.stop(&session);
+            if self.crowd.len() == 0 {
+                let reason = "so many are lost at once that the others wait their turn";
+                tracing::warn!(event = "suspicions_wait", reason, at_once = self.budget.burst());
+            }
+            if self.crowd.moment(&session).is_none() {
+                self.crowd.set(now, session);
+            }
+            return false;
+        }
         let flaps = Flaps::after(self.flaps.get(&session).copied(), now);
         self.flaps.insert(session, flaps);
         self.set(session, State::Suspect { back: None });
         self.outputs.push_back(SuspicionOutput::Suspect { session, reason });
+        true
+    }
+
+    fn may_suspect(&mut self, now: Instant) -> bool {
+        let at_once = (self.states.len() / CROWD_SHARE).max(CROWD_MIN) as u32;
+        self.budget = self.budget.resized(at_once, self.third / at_once);
+        self.budget.take(now).is_ok() || mutant::is(Mutant::SuspicionsUnbounded)
     }
 
     fn set(&mut self, session: SessionId, state: State) {
+        self.crowd.stop(&session);
         match state.deadline() {
             Some(deadline) => self.deadlines.set(deadline, session),
             None => self.deadlines.stop(&session),

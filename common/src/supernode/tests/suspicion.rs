@@ -57,6 +57,19 @@ fn report_of_a_stranger_counts_nothing() {
 }
 
 #[test]
+fn peer_that_its_home_has_lost_is_parted_from_nobody() {
+    let mut bench = Bench::of(3);
+    let address = bench.address(1);
+    bench.report(2, Report::LinkDown(address));
+    assert_eq!(bench.drain(), ["1: Probe"]);
+    bench.report(3, Report::Unreachable(address));
+    assert_eq!(bench.drain(), [""; 0]);
+    bench.answer(1);
+    bench.report(3, Report::Unreachable(address));
+    assert_eq!(bench.drain(), ["append UnreachablePair"]);
+}
+
+#[test]
 fn isolated_peer_has_its_neighbours_probed_and_gets_its_table_again() {
     let mut bench = Bench::of(3);
     bench.report(1, Report::Isolated);

@@ -63,8 +63,7 @@ fn report_is_remembered_over_a_frame_that_may_be_older() {
     suspicion.handle_report(at(2000), A);
     suspicion.handle_heard(at(1500), A);
     suspicion.handle_home_lost(at(2002), A);
-    let expected =
-        [SuspicionOutput::Probe { session: A }, SuspicionOutput::Suspect { session: A, reason: Reported }];
+    let expected = [SuspicionOutput::Probe { session: A }, SuspicionOutput::Suspect { session: A, reason: Reported }];
     assert_eq!(drain(&mut suspicion), expected);
 }
 
@@ -130,8 +129,7 @@ fn supernode_that_was_held_up_hears_peers_before_it_judges_them() {
     suspicion.handle_timeout(at(9000));
     assert_eq!(drain(&mut suspicion), []);
     suspicion.handle_timeout(at(10_500));
-    let expected =
-        [(B, HomeLost), (A, Silent)].map(|(session, reason)| SuspicionOutput::Suspect { session, reason });
+    let expected = [(B, HomeLost), (A, Silent)].map(|(session, reason)| SuspicionOutput::Suspect { session, reason });
     assert_eq!(drain(&mut suspicion), expected);
 }
 
@@ -219,4 +217,55 @@ fn peer_that_is_lost_while_it_waits_to_come_back_stays_a_suspect() {
     assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: HomeLost }]);
     suspicion.handle_timeout(at(60_000));
     assert_eq!((drain(&mut suspicion), suspicion.is_suspect(A)), (vec![], Some(true)));
+}
+
+#[test]
+fn of_a_crowd_that_is_lost_the_first_are_suspected_and_who_comes_back_never_was() {
+    let mut suspicion = Suspicion::new(at(0), LEASE, []);
+    let peers: Vec<SessionId> = (0..40).map(|n| SessionId([n; 16])).collect();
+    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    peers.iter().for_each(|session| suspicion.handle_home_lost(at(60_000), *session));
+    let suspected = |suspicion: &mut Suspicion, millis| {
+        suspicion.handle_timeout(at(millis));
+        drain(suspicion).len()
+    };
+    assert_eq!(suspected(&mut suspicion, 62_000), CROWD_MIN);
+    // From here on one in each sixteenth of a third of the lease.
+    assert_eq!(suspicion.next_timeout(), Some(at(62_625)));
+    assert_eq!([62_624, 62_625, 62_700, 63_250].map(|millis| suspected(&mut suspicion, millis)), [0, 1, 0, 1]);
+    peers.iter().for_each(|session| suspicion.handle_heard(at(64_000), *session));
+    assert_eq!(suspicion.next_timeout(), None);
+    let cleared = |act: &SuspicionOutput| matches!(act, SuspicionOutput::Clear { .. });
+    assert_eq!(drain(&mut suspicion).iter().filter(|act| cleared(act)).count(), CROWD_MIN + 2);
+    assert_eq!(suspected(&mut suspicion, 99_000), 0);
+}
+
+#[test]
+fn report_of_one_that_waits_its_turn_does_not_lose_it_its_place() {
+    let mut suspicion = Suspicion::new(at(0), LEASE, []);
+    let peers: Vec<SessionId> = (0..18).map(|n| SessionId([n; 16])).collect();
+    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    peers.iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
+    suspicion.handle_timeout(at(61_500));
+    assert_eq!(drain(&mut suspicion).len(), 18 + CROWD_MIN, "all are asked");
+    suspicion.handle_home_lost(at(61_600), peers[16]);
+    suspicion.handle_report(at(61_700), peers[16]);
+    suspicion.handle_report(at(61_800), peers[17]);
+    assert_eq!(drain(&mut suspicion), []);
+    suspicion.handle_timeout(at(64_000));
+    let expected = [(peers[17], Silent), (peers[16], HomeLost)];
+    assert_eq!(drain(&mut suspicion), expected.map(|(session, reason)| SuspicionOutput::Suspect { session, reason }));
+}
+
+#[test]
+fn stop_of_the_supernode_gives_who_waits_its_turn_another_look() {
+    let mut suspicion = Suspicion::new(at(0), LEASE, []);
+    let peers: Vec<SessionId> = (0..20).map(|n| SessionId([n; 16])).collect();
+    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    peers.iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
+    suspicion.handle_timeout(at(61_500));
+    drain(&mut suspicion);
+    suspicion.handle_held_up(at(80_000), Duration::from_secs(2), None);
+    suspicion.handle_timeout(at(80_000));
+    assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], Some(at(81_500))));
 }
