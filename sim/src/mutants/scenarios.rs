@@ -33,6 +33,11 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("still", "mesh --peers 300 --degree 8 --minutes 0", 1),
     scenario("ways", "mesh --peers 12 --degree 4 --minutes 20 --only one-way,partition", 2),
     scenario("apart", "mesh --peers 12 --degree 4 --minutes 15 --only none --outside 50%", 1),
+    Scenario {
+        first: 5,
+        ..scenario("further apart", "mesh --peers 20 --degree 4 --minutes 13 --only none --outside 50%", 5)
+    },
+    scenario("few", "mesh --peers 4 --degree 4 --minutes 20 --only one-way,partition", 20),
     scenario("line", "mesh --peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
     scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
@@ -40,6 +45,14 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("flaps", "mesh --peers 12 --degree 4 --minutes 10 --deeds 3 --only flap", 2),
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
+    Scenario {
+        first: 21,
+        ..scenario(
+            "removals, more",
+            "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash",
+            23,
+        )
+    },
     Scenario {
         first: 47,
         ..scenario("exiles", "mesh --peers 16 --degree 4 --minutes 20 --deeds 3 --only exile,crash", 56)

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::directory::Directory;
+use kith_common::directory::{Directory, Pair};
 use kith_common::id::{Name, SessionId};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -27,6 +27,9 @@ use crate::mesh::world::World;
 /// 2 s for the suspicion, and what a slow clock, the disk and a step add
 const NOTICE: Duration = Duration::from_secs(6);
 
+/// Within which what was proposed is applied
+const PROPOSED: Duration = Duration::from_secs(3);
+
 /// A write that a slow disk has begun may last this long after the disk is well again
 pub(super) const SLOW_WRITE: Duration = Duration::from_secs(60);
 
@@ -44,6 +47,8 @@ pub(crate) struct Homes {
     /// The session that was last granted on each link
     granted: BTreeMap<u64, SessionId>,
     absent: BTreeMap<Name, Instant>,
+    /// Who was kept apart at the last step
+    pairs: BTreeSet<Pair>,
     started: Instant,
     held: Instant,
     slow: Option<Instant>,
@@ -65,6 +70,7 @@ impl Homes {
             released: BTreeSet::new(),
             granted: BTreeMap::new(),
             absent: BTreeMap::new(),
+            pairs: BTreeSet::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
             slow: None,
@@ -84,6 +90,19 @@ impl Homes {
             }
         }
         Ok(())
+    }
+
+    /// Nothing follows from who cannot reach a peer that its home does not hear either
+    fn check_pairs(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.pairs, directory.pairs().collect());
+        let new = self.pairs.difference(&before).flat_map(|pair| pair.ends());
+        let mut names = new.filter_map(|end| directory.by_address(end)).map(|session| &session.name);
+        let is_lost =
+            |name: &&Name| self.absent.get(*name).is_some_and(|since| now - (*since).max(self.held) > PROPOSED);
+        match names.find(is_lost) {
+            Some(name) => Err(format!("{name} has no link here, and is kept apart from somebody who cannot reach it")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -180,6 +199,6 @@ impl Oracle for Homes {
             }
             self.absent.insert(session.name.clone(), since);
         }
-        Ok(())
+        self.check_pairs(now, supernode.core.directory())
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Pairs {
     terms: BTreeMap<Pair, Term>,
     /// When each name last logged in, which brings it together with everybody
     logins: BTreeMap<Name, Instant>,
+    /// Who was in the ring at the last look
+    ring: BTreeSet<Address>,
     disturbed: Option<Instant>,
     /// Whoever of the supernodes wakes first proposes that a pair is brought together
     supernodes: u32,
@@ -92,10 +94,20 @@ impl Pairs {
         // At its bound one of them has had to forget somebody.
         let of = |end: Address| self.terms.keys().filter(|pair| pair.ends().contains(&end)).count();
         let are_few = pair.ends().into_iter().all(|end| of(end) < PAIRS_PER_PEER_MAX);
-        match are_old && are_few && !are_last(directory, pair) {
+        match are_old && are_few && !self.was_last(directory, pair) {
             false => Ok(()),
             true => Err(format!("{} and {} were kept apart for {:?}, not {least:?}", pair.low, pair.high, now - since)),
         }
+    }
+
+    /// Whether one of these has lost all others that it was not kept apart from; several commands may come together
+    fn was_last(&self, directory: &Directory, pair: Pair) -> bool {
+        let is_parted = |a, b| self.terms.get(&Pair::of(a, b)).is_some_and(|term| term.ended.is_none());
+        pair.ends().into_iter().any(|end| {
+            let other = pair.ends().into_iter().find(|other| *other != end);
+            let mut others = directory.ring().filter(|x| *x != end && Some(*x) != other && self.ring.contains(x));
+            directory.neighbourhood(end).is_some() && others.all(|x| is_parted(end, x))
+        })
     }
 
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
@@ -104,9 +116,15 @@ impl Pairs {
         let gone = self.terms.iter().filter(|(pair, term)| term.ended.is_none() && !parted.contains(pair));
         let gone: Vec<Pair> = gone.map(|(pair, _)| *pair).collect();
         gone.into_iter().try_for_each(|pair| self.join(now, directory, pair))?;
+        self.ring = directory.ring().collect();
         let new = |pair: &Pair| self.terms.get(pair).is_none_or(|term| term.ended.is_some());
         let new: Vec<Pair> = parted.into_iter().filter(new).collect();
         new.iter().for_each(|pair| self.part(now, *pair));
+        let mut ends = new.iter().flat_map(|pair| pair.ends());
+        let is_alone = |end: &Address| directory.neighbourhood(*end).is_some_and(|table| table.neighbours.is_empty());
+        if let Some(end) = ends.find(is_alone).filter(|_| self.ring.len() > 1) {
+            return Err(format!("{end} is kept apart from everybody"));
+        }
         match new.first().filter(|_| !self.is_outside && self.disturbed.is_none_or(|at| now - at > EXCUSED)) {
             Some(pair) => Err(format!("{} and {} are kept apart, and nothing was broken", pair.low, pair.high)),
             None => Ok(()),
