@@ -68,6 +68,14 @@ impl Driver {
         }
     }
 
+    /// Says once what a newcomer can do from here on, while this terminal shows what happens
+    pub(super) fn tell_what_to_type(&mut self) {
+        if !std::mem::replace(&mut self.is_in_mesh_told, true) {
+            let next = self.home.command_anywhere("peers");
+            tracing::info!(event = "in_the_mesh", name = %self.name, in_another_terminal = next);
+        }
+    }
+
     /// The session is not told at once: it goes on by the address that it had, or ends, and then the next login tells
     fn tell_listening(&mut self) {
         self.peer.set_listening(listening(self.listen.addresses()));

@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     inbox: InboxWorker,
     functions: Functions,
     waiting: Waiting,
+    /// Whether it was said that this peer is in the mesh
+    is_in_mesh_told: bool,
 }
 
 /// An open link, as the shell alone knows it
@@ -83,7 +85,8 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { clock, name, home, peer, links, listen, inbox, functions } = parts;
         let (open, waiting) = Default::default();
-        Self { clock, name, home, peer, links, open, listen, inbox, functions, waiting }
+        let is_in_mesh_told = false;
+        Self { clock, name, home, peer, links, open, listen, inbox, functions, waiting, is_in_mesh_told }
     }
 
     /// Runs until `shutdown`, then logs out and ends

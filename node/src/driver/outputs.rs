@@ -51,8 +51,9 @@ impl Driver {
                 self.on_looked_up(&name, answer.as_ref().map_err(|status| *status))
             }
             PeerOutput::Listed { query, answer } => self.on_listed(query, answer),
-            // The peer traces both with their reasons.
-            PeerOutput::LoggedIn | PeerOutput::HomeLost { .. } => {}
+            PeerOutput::LoggedIn => self.tell_what_to_type(),
+            // The peer traces it with its reason.
+            PeerOutput::HomeLost { .. } => {}
             PeerOutput::LoggedOut { .. } => self.on_logged_out(),
             PeerOutput::Event(event) => super::trace::trace(&event),
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kith_common::crypto::Signer;
+
 use super::faults::Effect;
 use super::node::{Disk, NodeId, PeerDisk};
 use super::queue::Event;
@@ -58,17 +60,30 @@ impl World {
     pub fn release(&mut self, of: NodeId) {
         let name = self.node(of).name.clone();
         let leader = self.config.leader();
-        let Some(number) = self.releasing.get(&name).copied() else { return };
-        // Until the supernode has said that it is done: it may die before.
+        let Some((number, is_done)) = self.releasing.get(&name).copied() else { return };
+        // Until the supernode has said that it is done, and who came first is the newcomer: it may die before.
+        if is_done && self.node(leader).runs() && !self.is_anothers(of) {
+            self.releasing.remove(&name);
+            return;
+        }
         self.queue.after(Duration::from_secs(5), Event::Release(of));
         if !self.node(leader).runs() {
             return;
         }
+        self.releasing.insert(name.clone(), (number, false));
         self.watch.see(self.queue.now(), of, &Observation::Released);
         if let Some(supernode) = self.node_mut(leader).supernode_mut() {
             supernode.core.release(name, u64::from(number) << 32 | u64::from(of.0));
         }
         self.settle(leader);
+    }
+
+    /// Whether this machine's name belongs to another key than its own: a login of the old key, which was under way as
+    /// the name was given free, took it again
+    fn is_anothers(&self, of: NodeId) -> bool {
+        let Disk::Peer(disk) = &self.node(of).disk else { return false };
+        let (own, name) = (disk.identity.key(), &self.node(of).name);
+        self.directory().and_then(|directory| directory.account(name)).is_some_and(|account| account.key != own)
     }
 
     /// A new disk: another key, an empty in-box; the operator gives the name free after a while
@@ -84,7 +99,7 @@ impl World {
     /// The name of this machine is to be given free for the key on its disk of this number
     pub(super) fn await_release(&mut self, node: NodeId, number: u32) {
         let name = self.node(node).name.clone();
-        if self.releasing.insert(name, number).is_none() {
+        if self.releasing.insert(name, (number, false)).is_none() {
             self.queue.after(Duration::from_secs(5), Event::Release(node));
         }
     }

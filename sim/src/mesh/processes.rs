@@ -318,8 +318,8 @@ impl World {
             SupernodeOutput::Answered { ticket, outcome } => {
                 // If the disk was lost again meanwhile, the name may be the key's that was on it.
                 let (name, number) = (self.node(NodeId(ticket as u32)).name.clone(), (ticket >> 32) as u32);
-                if outcome.is_some() && self.releasing.get(&name) == Some(&number) {
-                    self.releasing.remove(&name);
+                if let Some((_, is_done)) = self.releasing.get_mut(&name).filter(|(of, _)| *of == number) {
+                    *is_done |= outcome.is_some();
                 }
             }
         }

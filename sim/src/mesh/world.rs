@@ -52,8 +52,9 @@ pub struct World {
     pub signed: Signed,
     /// By key, whose machine it is
     pub owners: BTreeMap<Key, NodeId>,
-    /// Names that the operator was asked to release, each with the number of its machine's disk
-    pub releasing: BTreeMap<Name, u32>,
+    /// Names that the operator was asked to release, each with the number of its machine's disk, and whether the
+    /// supernode has said that it is done
+    pub releasing: BTreeMap<Name, (u32, bool)>,
     /// Machines whose keys the operator has barred, or asked to bar
     pub removing: BTreeSet<NodeId>,
     /// What users have sent so far

@@ -106,7 +106,8 @@ impl Pairs {
         pair.ends().into_iter().any(|end| {
             let other = pair.ends().into_iter().find(|other| *other != end);
             let mut others = directory.ring().filter(|x| *x != end && Some(*x) != other && self.ring.contains(x));
-            directory.neighbourhood(end).is_some() && others.all(|x| is_parted(end, x))
+            let was_there = self.ring.contains(&end) || directory.neighbourhood(end).is_some();
+            was_there && others.all(|x| is_parted(end, x))
         })
     }
 
