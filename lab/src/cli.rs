@@ -25,8 +25,9 @@ use crate::soak::{self, SoakOptions};
 use crate::state::Process;
 use crate::{draw, output, programs, threads, watch};
 
-/// The time that `start NAME` has until all peers hold their links
-const SETTLED_LIMIT: Duration = Duration::from_secs(30);
+/// The time until all peers hold their links, from when somebody is back: a peer whose supernode was silent for long
+/// waits for a minute between two tries
+const SETTLED_LIMIT: Duration = Duration::from_secs(90);
 /// A follower looks for more of a log this often
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
@@ -73,7 +74,7 @@ enum Verb {
         /// Whom
         name: String,
     },
-    /// Let a paused process go on (SIGCONT)
+    /// Let a paused process go on (SIGCONT), and wait until everybody holds their links
     Resume {
         /// Whom
         name: String,

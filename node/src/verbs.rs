@@ -69,6 +69,11 @@ fn why(status: Status, reason: Option<&str>) -> String {
     }
 }
 
+/// Whether a supernode has answered, and trying again will not help until somebody changes something
+const fn is_refused(status: Status) -> bool {
+    matches!(status, Status::NotAllowed | Status::Conflict | Status::VersionNotSupported)
+}
+
 /// What to type after a message, ping, trace or call to `name` ended with `status`, and nobody there said so
 fn next(home: &Home, status: Status, name: &Name) -> Option<String> {
     let command = match status {
@@ -77,7 +82,7 @@ fn next(home: &Home, status: Status, name: &Name) -> Option<String> {
         Status::Gone => home.command("peers"),
         Status::TimedOut => home.command(&format!("trace {name}")),
         Status::Unavailable => home.command("status"),
-        Status::NotAllowed | Status::Conflict | Status::VersionNotSupported => home.command("status"),
+        status if is_refused(status) => home.command("status"),
         _ => return None,
     };
     Some(format!("next: {command}"))

@@ -71,7 +71,8 @@ impl FromStr for Filter {
         let fault = |fault: String| LogTextError::Filter { text: text.to_owned(), fault };
         // The parser takes a misspelt level for the name of a part, of which it would then show everything, and nothing else.
         if let Some(word) = text.split(',').map(str::trim).find(|part| !part.is_empty() && !is_directive(part)) {
-            return Err(fault(format!("{word:?} is no level: off, error, warn, info, debug or trace")));
+            let levels = "off, error, warn, info, debug or trace";
+            return Err(fault(format!("{word:?} is no level: {levels}; for all of a part of this name: {word}=trace")));
         }
         EnvFilter::builder().parse(text).map_err(|error| fault(error.to_string()))?;
         Ok(Self(text.to_owned()))

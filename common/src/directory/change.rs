@@ -107,9 +107,6 @@ impl Directory {
             Command::Release { name } => self.judge_release(name),
             Command::Invite { token, name, uses, minutes } => {
                 self.invites.judge_new(*uses)?;
-                if let Some(owned) = name.as_ref().filter(|name| self.accounts.contains_key(*name)) {
-                    return Err(Refusal::InviteForOwned(owned.clone()).into());
-                }
                 Ok(Change::Invite { token: *token, name, uses: *uses, minutes: *minutes })
             }
             Command::Minute if !self.counts_minutes() => Err(Idle::Unchanged("nothing ends")),

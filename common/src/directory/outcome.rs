@@ -141,7 +141,7 @@ pub enum Refusal {
     /// The invite is for another name
     #[error("this invite is for the name {0}: start with --name {0}")]
     InviteForOther(Name),
-    /// An invite for a name that is somebody's already
+    /// An invite for a name that is somebody's already; said to an operator, and not by the log
     #[error("{0} is somebody's name already, who needs no invite; release it first, or choose another name")]
     InviteForOwned(Name),
     /// An invite that would let nobody in

@@ -169,7 +169,7 @@ impl Mail {
     }
 
     /// Begins a send: data, a signal or a call; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
-    /// takes to name those on its path
+    /// takes to name those on its path; a traced one a second later at most
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said; it waits a moment for reports that
     /// the answer has overtaken.
@@ -218,6 +218,7 @@ impl Mail {
     /// Nobody could be handed this packet: there is no way for it, or the supernode is away
     pub fn handle_unsent(&mut self, now: Instant, packet: PacketBytes) {
         let Header { id, destination, .. } = *packet.as_ref().header();
+        self.traces.handle_unsent(id);
         if self.outbox.awaits(id) {
             self.outbox.handle_unsent(now, id);
         } else if self.replies.handle_unsent(id) && self.is_home_up {

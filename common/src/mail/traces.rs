@@ -208,6 +208,17 @@ impl Traces {
         }
     }
 
+    /// Nobody took a packet
+    pub(super) fn handle_unsent(&mut self, id: u64) {
+        let Some(of) = self.of_packet.get(&id).copied() else { return };
+        let late = self.late.get_mut(&of).and_then(|outcome| outcome.trace.as_mut());
+        if let Some(trace) = self.open.get_mut(&of).or(late) {
+            trace.packets.retain(|packet| packet.id != id);
+        }
+        self.note_complete(id);
+        self.of_packet.remove(&id);
+    }
+
     /// A forwarder's report on a packet; the first of each number of forwarders before it counts
     pub(super) fn handle_hop(&mut self, now: Instant, hop: Hop) {
         let Some(packet) = self.packet_mut(hop.packet) else { return };
@@ -360,6 +371,23 @@ mod tests {
         assert!(traces.poll(after(1700)).is_some() && traces.is_empty());
         traces.handle_hop(after(1701), report(2, 1, 5, 9));
         assert_eq!((traces.poll(after(1701)), traces.next_timeout()), (None, None));
+    }
+
+    #[test]
+    fn packet_that_nobody_took_is_not_the_one_that_was_answered() {
+        let (mut traces, id) = (Traces::default(), MessageId([1; 16]));
+        traces.begin(BEGAN, id);
+        for number in [1, 2, 3] {
+            traces.handle_packed(BEGAN, &id, number, false);
+        }
+        traces.handle_sent(1, at(9), Choice::Destination);
+        traces.handle_unsent(2);
+        traces.handle_fate(after(700), answered(Vec::new()));
+        assert_eq!(traces.poll(after(700)), None, "the third may have been it");
+        traces.handle_unsent(3);
+        let Outcome { fate, trace } = traces.poll(after(700)).unwrap();
+        assert_eq!(trace.unwrap().way(&fate)[0].choice, Some(Choice::Destination));
+        assert!(traces.is_empty());
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl<S: Signer> Peer<S> {
     }
 
     /// Begins a send: data, a signal or a call; [`PeerOutput::Done`] follows, within
-    /// [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it takes to name those on its path
+    /// [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it takes to name those on its path; a
+    /// traced one a second later at most
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said.
     ///

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::Supernode;
 use super::budgets::Budget;
 use super::proposals::Then;
+use super::{Supernode, SupernodeOutput};
 use crate::crypto::Signer;
-use crate::directory::Command;
+use crate::directory::{Command, Outcome, Refusal};
 use crate::id::Name;
 use crate::invite::Token;
 use crate::time::Instant;
@@ -29,8 +29,12 @@ impl<S: Signer> Supernode<S> {
     }
 
     /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or
-    /// until it is used up; answered by [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
+    /// until it is used up, unless the name is somebody's already; answered by [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
     pub fn invite(&mut self, name: Option<Name>, uses: u32, minutes: Option<u32>, ticket: u64) {
+        if let Some(owned) = name.as_ref().filter(|name| self.directory.account(name).is_some()) {
+            let outcome = Some(Outcome::Refused(Refusal::InviteForOwned(owned.clone())));
+            return self.links.output(SupernodeOutput::Answered { ticket, outcome });
+        }
         let mut token = Token([0; 16]);
         self.rng.fill_bytes(&mut token.0);
         self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));

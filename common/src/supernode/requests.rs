@@ -106,12 +106,16 @@ impl Requests<'_> {
         if !self.directory.are_neighbours(reporter, other) {
             return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, reason = "not neighbours");
         }
-        let is_doubted = self.directory.by_address(other).is_some_and(|session| self.judgement.is_doubted(session.id));
-        if is_doubted && !mutant::is(Mutant::DoubtedIsParted) {
+        let is_lost = self.directory.by_address(other).is_some_and(|session| self.judgement.is_lost(session.id));
+        if is_lost && !mutant::is(Mutant::LostIsParted) {
             let reason = "its home has lost it, too";
             return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, reason);
         }
         let command = Command::UnreachablePair { reporter, other };
+        // It is reported again and again, and what changes nothing needs no place in the log.
+        if let Some(reason) = self.proposals.answer(self.directory, &command) {
+            return tracing::debug!(event = "report_ignored", by = %reporter, of = %other, ?reason);
+        }
         if self.proposals.push_bounded(command, Then::Nothing).is_err() {
             tracing::warn!(event = "report_ignored", by = %reporter, of = %other, reason = "too many commands wait");
         }

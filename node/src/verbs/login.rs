@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
 use kith_runtime::control::peer::{Request, SessionAnswer, State, StatusAnswer};
 use kith_runtime::home::Home;
@@ -28,12 +27,8 @@ impl Login {
         let good = |status: &StatusAnswer| format!("{} is logged in", status.name);
         answer.tell(screen, good, |status| {
             let why = super::why(answer.status, status.reason.as_deref());
-            // Waiting does not help whom an operator has removed, or does not let in.
-            let next = if answer.status == Status::NotAllowed {
-                format!("next: {}", home.command("status"))
-            } else {
-                goes_on(home)
-            };
+            let is_in_vain = super::is_refused(answer.status) || status.state == State::LoggedOut;
+            let next = if is_in_vain { format!("next: {}", home.command("status")) } else { goes_on(home) };
             Failure::new(answer.status, not_yet(&status.name, &why), Some(next))
         })
     }

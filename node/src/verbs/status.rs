@@ -82,8 +82,7 @@ fn readable(status: Code, answer: &StatusAnswer, home: &Home) -> String {
 }
 
 fn headline(status: Code, answer: &StatusAnswer, home: &Home) -> String {
-    // A supernode has answered, and trying again will not help until somebody changes something.
-    let is_refused = matches!(status, Code::NotAllowed | Code::Conflict | Code::VersionNotSupported);
+    let is_refused = super::is_refused(status);
     let name = &answer.name;
     let at = |word: &str| answer.supernode.as_ref().map(|at| format!(" {word} {at}")).unwrap_or_default();
     let reason = answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use kith_common::directory::{Directory, Session};
 use kith_common::id::{SessionId, SupernodeId};
-use kith_common::session::LEASE_DEFAULT;
 use kith_common::time::Instant;
 
 use crate::mesh::config::MeshConfig;
@@ -17,9 +16,6 @@ use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
-
-/// In which as many are suspected as at once; a clock may run a fiftieth fast
-const THIRD: Duration = LEASE_DEFAULT.saturating_mul(98).checked_div(300).expect("a divisor");
 
 /// Of how many one, and how many at least
 const SHARE: usize = 20;
@@ -29,17 +25,25 @@ const LEAST: usize = 16;
 const SPARE: usize = 8;
 
 /// Who was suspected in the last third of a lease, by all supernodes or by one
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Crowd {
     by: Option<SupernodeId>,
+    /// Of a lease: in which as many are suspected as at once
+    third: Duration,
     suspects: BTreeSet<SessionId>,
     at: VecDeque<Instant>,
-    most: usize,
+    /// How many may be at once, the least and the most of all looks since a quiet one: sessions come and go meanwhile
+    bounds: (usize, usize),
 }
 
 impl Crowd {
-    pub(super) fn of(supernode: SupernodeId) -> Self {
-        Self { by: Some(supernode), ..Self::default() }
+    pub(super) fn of(supernode: SupernodeId, lease: Duration) -> Self {
+        Self { by: Some(supernode), ..Self::of_all(lease) }
+    }
+
+    fn of_all(lease: Duration) -> Self {
+        let (suspects, at) = Default::default();
+        Self { by: None, third: lease / 3, suspects, at, bounds: (LEAST, LEAST) }
     }
 
     pub(super) fn apply(&mut self, now: Instant, directory: &Directory) {
@@ -48,18 +52,21 @@ impl Crowd {
         self.at.extend(suspects.difference(&self.suspects).map(|_| now));
         self.suspects = suspects;
         let here = directory.sessions().filter(is_own).count();
-        self.most = (here / SHARE).max(LEAST);
+        let bound = (here / SHARE).max(LEAST);
+        let (least, most) = if self.within(now, self.third * 2) == 0 { (bound, bound) } else { self.bounds };
+        self.bounds = (least.min(bound), most.max(bound));
     }
 
     /// How many within this time
     fn within(&mut self, now: Instant, time: Duration) -> usize {
-        self.at.retain(|at| now - *at <= THIRD * 2);
+        self.at.retain(|at| now - *at <= self.third * 2);
         self.at.iter().filter(|at| now - **at <= time).count()
     }
 
     /// Whether others wait their turn
     pub(super) fn is_full(&mut self, now: Instant) -> bool {
-        self.within(now, THIRD * 103 / 98) >= self.most
+        // A clock may run a fiftieth slow, or fast.
+        self.within(now, self.third * 51 / 50) >= self.bounds.0
     }
 }
 
@@ -74,7 +81,7 @@ pub(crate) struct Crowds {
 impl Crowds {
     /// Nobody is suspected
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self { crowd: Crowd::default(), supernodes: config.supernodes, leader: config.leader() }
+        Self { crowd: Crowd::of_all(config.lease), supernodes: config.supernodes, leader: config.leader() }
     }
 }
 
@@ -96,10 +103,12 @@ impl Oracle for Crowds {
             Observation::Started if node.0 < self.supernodes => self.crowd.at.clear(),
             Observation::Applied(directory) if node == self.leader => {
                 self.crowd.apply(now, directory);
-                let (suspected, most) =
-                    (self.crowd.within(now, THIRD), 2 * self.crowd.most * self.supernodes as usize + SPARE);
+                let (suspected, most) = (
+                    self.crowd.within(now, self.crowd.third * 49 / 50),
+                    2 * self.crowd.bounds.1 * self.supernodes as usize + SPARE,
+                );
                 if suspected > most {
-                    return Err(format!("{suspected} were suspected within {THIRD:?}, more than {most}"));
+                    return Err(format!("{suspected} were suspected within a third of a lease, more than {most}"));
                 }
             }
             _ => {}

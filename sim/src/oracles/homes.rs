@@ -1,8 +1,8 @@
 //! A supernode knows who has a link with it, and who has lost it.
 //!
 //! Source: a home link that has closed makes its peer a suspect after 2 s at most, unless many are lost at once, so that
-//! the mesh need not wait for a lease; and whoever comes back while its session lasts goes on with the same one, at the same place, and renews that
-//! one.
+//! the mesh need not wait for a lease; and whoever comes back while its session lasts goes on with the same one, at the
+//! same place, and renews that one. Nobody is kept apart from a peer that its home has lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(crate) struct Homes {
     pairs: BTreeSet<Pair>,
     started: Instant,
     held: Instant,
+    /// When others were last before whoever was lost
+    crowded: Instant,
     slow: Option<Instant>,
     /// Who is lost with many others waits its turn
     crowd: Crowd,
@@ -73,8 +75,9 @@ impl Homes {
             pairs: BTreeSet::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
+            crowded: Instant::ZERO,
             slow: None,
-            crowd: Crowd::of(replica(supernode).id()),
+            crowd: Crowd::of(replica(supernode).id(), config.lease),
             full: None,
         }
     }
@@ -169,12 +172,11 @@ impl Oracle for Homes {
             self.full = Some(now);
         }
         let was_slow = self.slow.is_some_and(|at| now - at < SLOW_WRITE);
-        if !node.runs()
-            || world.is_disk_slow(self.supernode)
-            || (is_writing(node) && was_slow)
-            || self.crowd.is_full(now)
-        {
+        if !node.runs() || world.is_disk_slow(self.supernode) || (is_writing(node) && was_slow) {
             self.held = now;
+        }
+        if self.crowd.is_full(now) {
+            self.crowded = now;
         }
         if !node.runs() {
             self.started = now;
@@ -194,7 +196,7 @@ impl Oracle for Homes {
                 continue;
             }
             let since = *before.get(&session.name).unwrap_or(&now);
-            if now - since.max(self.held) > NOTICE && now - self.started > self.lease + NOTICE {
+            if now - since.max(self.held).max(self.crowded) > NOTICE && now - self.started > self.lease + NOTICE {
                 return Err(format!("{} has had no link for {:?}, and is no suspect", session.name, now - since));
             }
             self.absent.insert(session.name.clone(), since);

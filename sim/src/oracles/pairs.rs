@@ -2,7 +2,8 @@
 //!
 //! Source: an unreachable pair counts as absent to each other for 30 to 60 s, for twice as long each time that it fails its
 //! trial, and for ten minutes at most; a supernode that restarts begins with the first term. Whoever would have nobody
-//! else left is not kept apart. Those between whom a way is cut for ever are, when all else is whole. While nothing breaks everybody can connect to everybody.
+//! else left is not kept apart. Those between whom a way is cut for ever are, when all else is whole. While
+//! nothing breaks everybody can connect to everybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -119,9 +120,9 @@ impl Pairs {
         gone.into_iter().try_for_each(|pair| self.join(now, directory, pair))?;
         self.ring = directory.ring().collect();
         let new = |pair: &Pair| self.terms.get(pair).is_none_or(|term| term.ended.is_some());
-        let new: Vec<Pair> = parted.into_iter().filter(new).collect();
+        let new: Vec<Pair> = parted.iter().copied().filter(new).collect();
         new.iter().for_each(|pair| self.part(now, *pair));
-        let mut ends = new.iter().flat_map(|pair| pair.ends());
+        let mut ends = parted.iter().flat_map(|pair| pair.ends());
         let is_alone = |end: &Address| directory.neighbourhood(*end).is_some_and(|table| table.neighbours.is_empty());
         if let Some(end) = ends.find(is_alone).filter(|_| self.ring.len() > 1) {
             return Err(format!("{end} is kept apart from everybody"));

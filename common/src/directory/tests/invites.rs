@@ -79,13 +79,6 @@ fn invite_lasts_its_minutes_and_the_one_that_had_begun() {
 }
 
 #[test]
-fn invite_for_a_name_that_is_owned_is_refused() {
-    let mut directory = of(1);
-    let command = Command::Invite { token: token(0), name: Some(name(0)), uses: 1, minutes: None };
-    assert_eq!(directory.feed(command), refused(Refusal::InviteForOwned(name(0))));
-}
-
-#[test]
 fn invites_are_bounded_and_those_that_are_over_make_room() {
     let mut directory = Directory::new(0);
     assert_eq!(directory.feed(invite(0, 0, None)), refused(Refusal::InviteForNobody));

@@ -93,9 +93,9 @@ impl Judgement {
         self.suspicion.is_suspect(session)
     }
 
-    /// Whether it is not known of its peer any more that it is there
-    pub(super) fn is_doubted(&self, session: SessionId) -> bool {
-        self.suspicion.is_doubted(session)
+    /// Whether its peer is lost; not so of a session that is not judged here
+    pub(super) fn is_lost(&self, session: SessionId) -> bool {
+        self.suspicion.is_lost(session)
     }
 
     /// The directory has parted `pair`: for how long, half of it by `chance`

@@ -100,6 +100,8 @@ enum State {
     Asked { reported: Instant, until: Instant },
     /// No home link; after `until`, if it is set, that is enough
     Lost { until: Option<Instant> },
+    /// That is enough, and its turn has not come
+    Waiting { reported: Option<Instant>, reason: SuspectReason },
     /// The directory has been told; it was heard again, if `back` is set, and comes back from then on
     Suspect { back: Option<Instant> },
     /// Likewise, and there is a home link again: it comes back then
@@ -112,16 +114,8 @@ impl State {
             Self::Asked { until, .. } => Some(until),
             Self::Lost { until } => until,
             Self::Returning { until } => Some(until),
-            Self::Home { .. } | Self::Suspect { .. } => None,
+            Self::Home { .. } | Self::Waiting { .. } | Self::Suspect { .. } => None,
         }
-    }
-}
-
-/// Why one whose time is over is suspected
-const fn overdue(state: Option<&State>) -> SuspectReason {
-    match state {
-        Some(State::Asked { .. }) => SuspectReason::Silent,
-        _ => SuspectReason::HomeLost,
     }
 }
 
@@ -139,7 +133,7 @@ pub(crate) struct Suspicion {
     /// In which as many may be suspected as at once
     third: Duration,
     budget: Bucket,
-    /// Those that would be suspected, since when, if not so many others were
+    /// Those that wait their turn, since when
     crowd: Timers<SessionId>,
     outputs: VecDeque<SuspicionOutput>,
 }
@@ -174,6 +168,7 @@ impl Suspicion {
                     State::Home { reported: None }
                 }
             },
+            Some(State::Waiting { reported, .. }) => State::Home { reported: *reported },
             Some(State::Lost { .. }) | None => State::Home { reported: None },
         };
         self.set(session, state);
@@ -191,7 +186,7 @@ impl Suspicion {
                 self.states.insert(session, State::Suspect { back: Some(back) });
                 back
             }
-            State::Home { .. } | State::Asked { .. } | State::Lost { .. } => return None,
+            State::Home { .. } | State::Asked { .. } | State::Lost { .. } | State::Waiting { .. } => return None,
         };
         Some(until).filter(|until| *until > now)
     }
@@ -207,9 +202,9 @@ impl Suspicion {
         self.states.get(&session).map(|state| matches!(state, State::Suspect { .. } | State::Returning { .. }))
     }
 
-    /// Whether its home does not know any more that it is there, so that nothing follows from who cannot reach it
-    pub(crate) fn is_doubted(&self, session: SessionId) -> bool {
-        !matches!(self.states.get(&session), Some(State::Home { .. }) | None)
+    /// Whether it is lost, so that nothing follows from who cannot reach it; not so of sessions that are not known here
+    pub(crate) fn is_lost(&self, session: SessionId) -> bool {
+        !matches!(self.states.get(&session), Some(State::Home { .. } | State::Asked { .. }) | None)
     }
 
     /// The home link is lost
@@ -223,10 +218,9 @@ impl Suspicion {
                 let back = Some(*until);
                 return self.set(session, State::Suspect { back });
             }
-            Some(State::Lost { .. } | State::Suspect { .. }) | None => return,
+            Some(State::Lost { .. } | State::Waiting { .. } | State::Suspect { .. }) | None => return,
         };
         if reported.is_some_and(|at| now.since(at) <= REPORT_MEMORY) {
-            self.set(session, State::Lost { until: Some(now) });
             self.suspect(now, session, SuspectReason::Reported);
         } else {
             self.set(session, State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) });
@@ -240,8 +234,9 @@ impl Suspicion {
                 self.set(session, State::Asked { reported: now, until: now + ANSWER_MAX });
                 self.outputs.push_back(SuspicionOutput::Probe { session });
             }
-            Some(State::Lost { .. }) => _ = self.suspect(now, session, SuspectReason::Reported),
-            Some(State::Asked { .. } | State::Suspect { .. } | State::Returning { .. }) | None => (),
+            Some(State::Lost { .. }) => self.suspect(now, session, SuspectReason::Reported),
+            Some(State::Asked { .. } | State::Waiting { .. } | State::Suspect { .. } | State::Returning { .. })
+            | None => (),
         }
     }
 
@@ -253,6 +248,12 @@ impl Suspicion {
         for session in self.deadlines.items().chain(self.crowd.items()).copied().collect::<Vec<_>>() {
             let state = match self.states.get(&session) {
                 Some(State::Asked { reported, .. }) => State::Asked { reported: *reported, until: now + ANSWER_MAX },
+                Some(State::Waiting { reported: Some(reported), .. }) => {
+                    State::Asked { reported: *reported, until: now + ANSWER_MAX }
+                }
+                Some(State::Waiting { reported: None, .. }) => {
+                    State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) }
+                }
                 Some(State::Lost { until: Some(until) }) => State::Lost { until: Some((*until + by).max(self.grace)) },
                 _ => continue,
             };
@@ -275,20 +276,11 @@ impl Suspicion {
                     self.clear(session);
                     self.set(session, State::Home { reported: None });
                 }
-                state => {
-                    let reason = overdue(state);
-                    self.suspect(now, session, reason);
-                }
+                Some(State::Asked { .. }) => self.suspect(now, session, SuspectReason::Silent),
+                _ => self.suspect(now, session, SuspectReason::HomeLost),
             }
         }
-        while let Some((since, session)) = self.crowd.first().map(|(since, session)| (since, *session)) {
-            let reason = overdue(self.states.get(&session));
-            self.crowd.stop(&session);
-            if !self.suspect(now, session, reason) {
-                // It keeps its place.
-                return self.crowd.set(since, session);
-            }
-        }
+        self.give_turns(now);
     }
 
     /// When to call [`Suspicion::handle_timeout`]
@@ -301,30 +293,38 @@ impl Suspicion {
         self.outputs.pop_front()
     }
 
-    /// Whether it is suspected now; else it waits until there are fewer
-    fn suspect(&mut self, now: Instant, session: SessionId, reason: SuspectReason) -> bool {
-        if !self.may_suspect(now) {
-            self.deadlines.stop(&session);
-            if self.crowd.len() == 0 {
-                let reason = "so many are lost at once that the others wait their turn";
-                tracing::warn!(event = "suspicions_wait", reason, at_once = self.budget.burst());
-            }
-            if self.crowd.moment(&session).is_none() {
-                self.crowd.set(now, session);
-            }
-            return false;
+    /// It is to be suspected, in its turn
+    fn suspect(&mut self, now: Instant, session: SessionId, reason: SuspectReason) {
+        let reported = match self.states.get(&session) {
+            Some(State::Asked { reported, .. }) => Some(*reported),
+            _ => None,
+        };
+        self.set(session, State::Waiting { reported, reason });
+        self.crowd.set(now, session);
+        self.give_turns(now);
+        if self.crowd.len() == 1 && self.crowd.moment(&session).is_some() {
+            let reason = "so many are lost at once that the others wait their turn";
+            tracing::warn!(event = "suspicions_wait", reason, at_once = self.budget.burst());
         }
-        let flaps = Flaps::after(self.flaps.get(&session).copied(), now);
-        self.flaps.insert(session, flaps);
-        self.set(session, State::Suspect { back: None });
-        self.outputs.push_back(SuspicionOutput::Suspect { session, reason });
-        true
     }
 
-    fn may_suspect(&mut self, now: Instant) -> bool {
+    fn give_turns(&mut self, now: Instant) {
         let at_once = (self.states.len() / CROWD_SHARE).max(CROWD_MIN) as u32;
-        self.budget = self.budget.resized(at_once, self.third / at_once);
-        self.budget.take(now).is_ok() || mutant::is(Mutant::SuspicionsUnbounded)
+        // Whole microseconds, as moments are: else one that is due could take nothing yet.
+        let every = Duration::from_micros(self.third.as_micros() as u64 / u64::from(at_once));
+        self.budget = self.budget.resized(at_once, every);
+        while let Some(session) = self.crowd.first().map(|(_, session)| *session) {
+            if self.budget.take(now).is_err() && !mutant::is(Mutant::SuspicionsUnbounded) {
+                return;
+            }
+            let Some(State::Waiting { reason, .. }) = self.states.get(&session).copied() else {
+                self.crowd.stop(&session);
+                continue;
+            };
+            self.flaps.insert(session, Flaps::after(self.flaps.get(&session).copied(), now));
+            self.set(session, State::Suspect { back: None });
+            self.outputs.push_back(SuspicionOutput::Suspect { session, reason });
+        }
     }
 
     fn set(&mut self, session: SessionId, state: State) {

@@ -59,14 +59,22 @@ fn report_of_a_stranger_counts_nothing() {
 #[test]
 fn peer_that_its_home_has_lost_is_parted_from_nobody() {
     let mut bench = Bench::of(3);
-    let address = bench.address(1);
-    bench.report(2, Report::LinkDown(address));
-    assert_eq!(bench.drain(), ["1: Probe"]);
-    bench.report(3, Report::Unreachable(address));
+    let [address, other] = [1, 3].map(|peer| bench.address(peer));
+    bench.close(1);
+    bench.report(2, Report::Unreachable(address));
     assert_eq!(bench.drain(), [""; 0]);
-    bench.answer(1);
-    bench.report(3, Report::Unreachable(address));
-    assert_eq!(bench.drain(), ["append UnreachablePair"]);
+    bench.report(2, Report::LinkDown(other));
+    bench.report(2, Report::Unreachable(other));
+    assert_eq!(bench.drain(), ["append UnreachablePair", "3: Probe"], "who is asked is there as far as is known");
+}
+
+#[test]
+fn refused_parting_needs_no_place_in_the_log_however_often_it_is_asked_for() {
+    let mut bench = Bench::of(2);
+    for _ in 0..3 {
+        bench.report(2, Report::Unreachable(bench.address(1)));
+        assert_eq!(bench.drain(), [""; 0]);
+    }
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn of_a_crowd_that_is_lost_the_first_are_suspected_and_who_comes_back_never_was(
 }
 
 #[test]
-fn report_of_one_that_waits_its_turn_does_not_lose_it_its_place() {
+fn whoever_waits_its_turn_keeps_its_place_and_its_reason() {
     let mut suspicion = Suspicion::new(at(0), LEASE, []);
     let peers: Vec<SessionId> = (0..18).map(|n| SessionId([n; 16])).collect();
     peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
@@ -253,7 +253,7 @@ fn report_of_one_that_waits_its_turn_does_not_lose_it_its_place() {
     suspicion.handle_report(at(61_800), peers[17]);
     assert_eq!(drain(&mut suspicion), []);
     suspicion.handle_timeout(at(64_000));
-    let expected = [(peers[17], Silent), (peers[16], HomeLost)];
+    let expected = [(peers[16], Silent), (peers[17], Silent)];
     assert_eq!(drain(&mut suspicion), expected.map(|(session, reason)| SuspicionOutput::Suspect { session, reason }));
 }
 
@@ -262,10 +262,29 @@ fn stop_of_the_supernode_gives_who_waits_its_turn_another_look() {
     let mut suspicion = Suspicion::new(at(0), LEASE, []);
     let peers: Vec<SessionId> = (0..20).map(|n| SessionId([n; 16])).collect();
     peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
-    peers.iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
+    peers[..18].iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
     suspicion.handle_timeout(at(61_500));
+    peers[18..].iter().for_each(|session| suspicion.handle_home_lost(at(59_900), *session));
+    suspicion.handle_timeout(at(61_900));
     drain(&mut suspicion);
     suspicion.handle_held_up(at(80_000), Duration::from_secs(2), None);
     suspicion.handle_timeout(at(80_000));
     assert_eq!((drain(&mut suspicion), suspicion.next_timeout()), (vec![], Some(at(81_500))));
+    suspicion.handle_timeout(at(82_000));
+    assert_eq!(drain(&mut suspicion).len(), 4, "two that were asked, and two whose home links were lost");
+}
+
+#[test]
+fn whoever_is_next_can_have_its_turn_when_it_is_said_to_come() {
+    for peers in (30..1_200_u32).step_by(13) {
+        let mut suspicion = Suspicion::new(at(0), LEASE, []);
+        let sessions = (0..peers).map(|n| SessionId(u128::from(n).to_be_bytes()));
+        sessions.clone().for_each(|session| suspicion.handle_heard(at(0), session));
+        sessions.for_each(|session| suspicion.handle_home_lost(at(60_000), session));
+        for _ in 0..3 {
+            let due = suspicion.next_timeout().unwrap();
+            suspicion.handle_timeout(due);
+            assert!(!drain(&mut suspicion).is_empty() && suspicion.next_timeout() > Some(due), "{peers}");
+        }
+    }
 }
