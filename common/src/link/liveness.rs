@@ -182,6 +182,11 @@ impl Liveness {
         self.outputs.pop_front()
     }
 
+    /// Whether nothing is owed
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Quiet { .. })
+    }
+
     /// Since when an answer is owed, once the first was missed: a probe's time has passed without a byte
     pub(super) fn silent_since(&self, now: Instant) -> Option<Instant> {
         match self.state {

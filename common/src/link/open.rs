@@ -28,6 +28,9 @@ use crate::wire::{Bye, Frame, FrameKind, Priority, WireError};
 /// Frames that may fail to decode before the link is closed: two are a bug, three are an attack or a broken build
 pub const DECODE_ERRORS_MAX: u32 = 3;
 
+/// How much later than at its time an idle link may be probed: a thread with many links wakes for several at once
+pub const IDLE_SLACK: Duration = Duration::from_millis(1_024);
+
 /// How long a home link may be silent before its lease is known: as long as the answer to a login may take
 pub const HOME_SILENCE: Duration = Duration::from_secs(10);
 
@@ -333,6 +336,12 @@ impl Link {
         let frame = self.frame_began.filter(|_| !self.is_stalled).map(|began| began + self.deadlines.frame);
         let write = self.write_began.map(|began| began + self.deadlines.write);
         earliest(earliest(frame, write), self.liveness.next_timeout())
+    }
+
+    /// Whether [`Link::handle_timeout`] may as well be called [`IDLE_SLACK`] later: nothing is under way, and an idle
+    /// link's probe is in no hurry
+    pub fn is_in_no_hurry(&self) -> bool {
+        self.frame_began.is_none() && self.write_began.is_none() && self.liveness.is_quiet()
     }
 
     /// Since when the other side has been silent though an answer is owed; `None` until the first was missed

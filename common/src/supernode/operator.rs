@@ -17,19 +17,19 @@ use crate::time::Instant;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl<S: Signer> Supernode<S> {
-    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
+    /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`] with this `ticket`
     pub fn release(&mut self, name: Name, ticket: u64) {
         self.proposals.push(Command::Release { name }, Then::Answer(ticket));
     }
 
     /// Bars the key that owns `name` for good, and ends its session; answered by
-    /// [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
+    /// [`SupernodeOutput::Answered`] with this `ticket`
     pub fn remove(&mut self, name: Name, ticket: u64) {
         self.proposals.push(Command::Remove { name }, Then::Answer(ticket));
     }
 
     /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or
-    /// until it is used up, unless the name is somebody's already; answered by [`SupernodeOutput::Answered`](super::SupernodeOutput::Answered) with this `ticket`
+    /// until it is used up, unless the name is somebody's already; answered by [`SupernodeOutput::Answered`] with this `ticket`
     pub fn invite(&mut self, name: Option<Name>, uses: u32, minutes: Option<u32>, ticket: u64) {
         if let Some(owned) = name.as_ref().filter(|name| self.directory.account(name).is_some()) {
             let outcome = Some(Outcome::Refused(Refusal::InviteForOwned(owned.clone())));

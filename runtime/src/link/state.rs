@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kith_common::id::Key;
-use kith_common::link::open::{self, SendError};
+use kith_common::link::open::{self, IDLE_SLACK, SendError};
 use kith_common::link::reason::CloseReason;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -117,7 +117,8 @@ impl Link {
         if core.has_frames() {
             self.written.wake();
         }
-        if core.is_ending() {
+        // The timer of a probe that was answered would go off for nothing.
+        if core.is_ending() || core.is_in_no_hurry() {
             self.supervised.wake();
         }
     }
@@ -166,14 +167,22 @@ impl Link {
         if core.has_frames() {
             self.written.wake();
         }
-        Ok(core.next_timeout())
+        Ok(wake_at(&core))
     }
 
     /// Wakes the supervisor if its timer is too late for what came up; mostly it is not, and this costs nothing
     fn rearm(&self) {
-        let next = self.core.borrow().next_timeout();
+        let next = wake_at(&self.core.borrow());
         if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
             self.supervised.wake();
         }
     }
+}
+
+/// When the link's supervisor is to wake: idle links of a thread together, since each wake-up costs an idle peer more than
+/// all that it does then
+fn wake_at(core: &open::Link) -> Option<Instant> {
+    let next = core.next_timeout()?;
+    let slack = IDLE_SLACK.as_micros() as u64;
+    Some(if core.is_in_no_hurry() { Instant::from_micros(next.as_micros().next_multiple_of(slack)) } else { next })
 }
