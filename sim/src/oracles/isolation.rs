@@ -9,7 +9,7 @@ use std::time::Duration;
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
-use kith_common::wire::session::Report;
+use kith_common::wire::session::{Purpose, Report};
 
 use super::truth::{is_heard, is_logged_in, is_other_paused, live_links};
 use crate::mesh::node::{Node, NodeId};
@@ -38,6 +38,8 @@ pub(crate) struct Isolation {
     /// The peers that have had a link since their last login, and so miss it
     linked: BTreeSet<NodeId>,
     told: BTreeMap<NodeId, Instant>,
+    /// The link of each peer with its home, which is no neighbour
+    homes: BTreeMap<NodeId, u64>,
 }
 
 impl Isolation {
@@ -77,10 +79,14 @@ impl Oracle for Isolation {
                 self.linked.remove(&node);
                 self.silent.remove(&node);
             }
-            // Its other end has just answered, and may be cut off again before the next step.
-            Observation::Opened { .. } | Observation::Received { frame: Frame::Table(_) | Frame::Delta(_), .. } => {
+            Observation::Opened { opened, .. } => {
+                if opened.hello.purpose == Purpose::Home {
+                    self.homes.insert(node, opened.link.0);
+                }
                 self.since.remove(&node);
             }
+            // Its other end has just said something, and may be cut off again before the next step.
+            Observation::Received { link, .. } if self.homes.get(&node) != Some(link) => drop(self.since.remove(&node)),
             _ => {}
         }
         Ok(())

@@ -34,6 +34,8 @@ struct Tables {
     dropped: BTreeMap<Key, (Address, Instant)>,
     /// Links of guests: to where their peers were then, which no table of ours may ever have said
     guests: BTreeSet<LinkId>,
+    /// Whoever logs out takes no table any more
+    is_leaving: bool,
 }
 
 impl Tables {
@@ -76,9 +78,13 @@ impl Oracle for MakeBeforeBreak {
                 *self.tables.of(node) = Tables::default();
             }
             Observation::Received { frame: Frame::Granted(granted), .. } => {
+                self.tables.of(node).is_leaving = false;
                 self.tables.of(node).want(now, &granted.rewire);
             }
-            Observation::Received { frame: Frame::Rewire(rewire), .. } => self.tables.of(node).want(now, rewire),
+            Observation::Sent { frame: Frame::Logout(_), .. } => self.tables.of(node).is_leaving = true,
+            Observation::Received { frame: Frame::Rewire(rewire), .. } if !self.tables.of(node).is_leaving => {
+                self.tables.of(node).want(now, rewire);
+            }
             // Nobody waits for whoever was removed.
             Observation::Received { frame: Frame::Removed(told), .. } => {
                 let Tables { awaited, known, .. } = self.tables.of(node);
