@@ -34,7 +34,7 @@ impl Bucket {
 
     /// The same for so many at once, which share it
     pub(crate) fn of_shares(self, shares: u32) -> Self {
-        Self { interval: self.interval / shares.max(1), burst: self.burst.saturating_mul(shares), ..self }
+        self.resized(self.burst.saturating_mul(shares), self.interval / shares.max(1))
     }
 
     /// The same for another number at once, and another interval; what was taken is missing from it

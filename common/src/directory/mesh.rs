@@ -99,7 +99,7 @@ impl Mesh {
         let compared = self.paired_neighbours(x);
         if !compared.is_empty() {
             self.ring.remove(x);
-            touched.append(&mut self.change(compared, |mesh| {
+            touched.append(&mut self.change(&compared, |mesh| {
                 mesh.ring.insert(x);
             }));
         }
@@ -114,7 +114,7 @@ impl Mesh {
         }
         let mut touched = self.around(x);
         let compared = self.paired_neighbours(x);
-        touched.append(&mut self.change(compared.clone(), |mesh| {
+        touched.append(&mut self.change(&compared, |mesh| {
             mesh.ring.remove(x);
         }));
         touched.append(&mut self.accompany(&compared));
@@ -128,8 +128,7 @@ impl Mesh {
 
     /// Whether `pair` would leave one of its ends nobody of the ring to be a neighbour of
     pub(super) fn would_leave_alone(&self, pair: Pair) -> bool {
-        let is_last = |end: &Address| self.parted_from(*end).count() + 2 >= self.ring.len();
-        self.are_in_ring(pair) && pair.ends().iter().any(is_last)
+        self.are_in_ring(pair) && pair.ends().iter().any(|end| self.left_for(*end) <= 1)
     }
 
     /// Brings whoever of `among` is parted from all others together with those that it has been parted from for longest,
@@ -149,14 +148,19 @@ impl Mesh {
     }
 
     fn is_alone(&self, x: Address) -> bool {
-        self.ring.contains(x) && self.ring.len() > 1 && self.parted_from(x).count() + 1 >= self.ring.len()
+        self.ring.contains(x) && self.ring.len() > 1 && self.left_for(x) == 0
+    }
+
+    /// How many others of the ring a member of it is not parted from
+    fn left_for(&self, x: Address) -> usize {
+        self.ring.len().saturating_sub(1 + self.parted_from(x).count())
     }
 
     /// Adds an unreachable pair at the cost of those that are in its way
     pub(super) fn separate(&mut self, index: u64, pair: Pair) -> (Touched, Vec<Pair>) {
         let dropped = self.pairs.in_the_way_of(pair);
         let ends = dropped.iter().chain([&pair]).flat_map(|pair| pair.ends()).collect();
-        let mut touched = self.change(ends, |mesh| {
+        let mut touched = self.change(&ends, |mesh| {
             dropped.iter().for_each(|pair| mesh.pairs.remove(*pair));
             mesh.pairs.insert(index, pair);
         });
@@ -166,7 +170,7 @@ impl Mesh {
 
     /// Removes an unreachable pair
     pub(super) fn reunite(&mut self, pair: Pair) -> Touched {
-        let mut touched = self.change(pair.ends().into(), |mesh| mesh.pairs.remove(pair));
+        let mut touched = self.change(&pair.ends().into(), |mesh| mesh.pairs.remove(pair));
         touched.extend(self.told_of(pair));
         touched
     }
@@ -176,7 +180,7 @@ impl Mesh {
         let others: BTreeSet<Address> = self.pairs.of(x).collect();
         let ends = others.iter().copied().chain([x]).collect();
         let mut touched =
-            self.change(ends, |mesh| others.iter().for_each(|other| mesh.pairs.remove(Pair::of(x, *other))));
+            self.change(&ends, |mesh| others.iter().for_each(|other| mesh.pairs.remove(Pair::of(x, *other))));
         touched.extend(others.into_iter().flat_map(|other| self.told_of(Pair::of(x, other))));
         touched
     }
@@ -207,7 +211,7 @@ impl Mesh {
     }
 
     /// Makes a change whose new and lost edges all end at one of `watched`, and finds the tables that it changed
-    fn change(&mut self, watched: Touched, make: impl FnOnce(&mut Self)) -> Touched {
+    fn change(&mut self, watched: &Touched, make: impl FnOnce(&mut Self)) -> Touched {
         let tables = |mesh: &Self| -> Vec<Touched> {
             watched.iter().map(|x| mesh.neighbours(*x).into_iter().collect()).collect()
         };

@@ -210,11 +210,8 @@ impl Traces {
 
     /// Nobody took a packet
     pub(super) fn handle_unsent(&mut self, id: u64) {
-        let Some(of) = self.of_packet.get(&id).copied() else { return };
-        let late = self.late.get_mut(&of).and_then(|outcome| outcome.trace.as_mut());
-        if let Some(trace) = self.open.get_mut(&of).or(late) {
-            trace.packets.retain(|packet| packet.id != id);
-        }
+        let Some(trace) = self.trace_of(id) else { return };
+        trace.packets.retain(|packet| packet.id != id);
         self.note_complete(id);
         self.of_packet.remove(&id);
     }
@@ -257,11 +254,15 @@ impl Traces {
         self.deadlines.next_timeout()
     }
 
-    fn packet_mut(&mut self, id: u64) -> Option<&mut TracedPacket> {
-        let of = self.of_packet.get(&id)?;
+    /// The trace that a packet belongs to
+    fn trace_of(&mut self, packet: u64) -> Option<&mut Trace> {
+        let of = self.of_packet.get(&packet)?;
         let late = self.late.get_mut(of).and_then(|outcome| outcome.trace.as_mut());
-        let trace = self.open.get_mut(of).or(late)?;
-        trace.packets.iter_mut().find(|packet| packet.id == id)
+        self.open.get_mut(of).or(late)
+    }
+
+    fn packet_mut(&mut self, id: u64) -> Option<&mut TracedPacket> {
+        self.trace_of(id)?.packets.iter_mut().find(|packet| packet.id == id)
     }
 
     fn note_complete(&mut self, packet: u64) {

@@ -313,14 +313,12 @@ impl Suspicion {
         // Whole microseconds, as moments are: else one that is due could take nothing yet.
         let every = Duration::from_micros(self.third.as_micros() as u64 / u64::from(at_once));
         self.budget = self.budget.resized(at_once, every);
-        while let Some(session) = self.crowd.first().map(|(_, session)| *session) {
+        while let Some(session) = self.crowd.first().map(|(_, session)| *session)
+            && let Some(State::Waiting { reason, .. }) = self.states.get(&session).copied()
+        {
             if self.budget.take(now).is_err() && !mutant::is(Mutant::SuspicionsUnbounded) {
                 return;
             }
-            let Some(State::Waiting { reason, .. }) = self.states.get(&session).copied() else {
-                self.crowd.stop(&session);
-                continue;
-            };
             self.flaps.insert(session, Flaps::after(self.flaps.get(&session).copied(), now));
             self.set(session, State::Suspect { back: None });
             self.outputs.push_back(SuspicionOutput::Suspect { session, reason });

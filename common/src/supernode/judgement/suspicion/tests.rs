@@ -219,11 +219,17 @@ fn peer_that_is_lost_while_it_waits_to_come_back_stays_a_suspect() {
     assert_eq!((drain(&mut suspicion), suspicion.is_suspect(A)), (vec![], Some(true)));
 }
 
+/// So many have their home links
+fn crowd_of(peers: u32) -> (Suspicion, Vec<SessionId>) {
+    let mut suspicion = Suspicion::new(at(0), LEASE, []);
+    let sessions: Vec<SessionId> = (0..peers).map(|n| SessionId(u128::from(n).to_be_bytes())).collect();
+    sessions.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    (suspicion, sessions)
+}
+
 #[test]
 fn of_a_crowd_that_is_lost_the_first_are_suspected_and_who_comes_back_never_was() {
-    let mut suspicion = Suspicion::new(at(0), LEASE, []);
-    let peers: Vec<SessionId> = (0..40).map(|n| SessionId([n; 16])).collect();
-    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    let (mut suspicion, peers) = crowd_of(40);
     peers.iter().for_each(|session| suspicion.handle_home_lost(at(60_000), *session));
     let suspected = |suspicion: &mut Suspicion, millis| {
         suspicion.handle_timeout(at(millis));
@@ -242,9 +248,7 @@ fn of_a_crowd_that_is_lost_the_first_are_suspected_and_who_comes_back_never_was(
 
 #[test]
 fn whoever_waits_its_turn_keeps_its_place_and_its_reason() {
-    let mut suspicion = Suspicion::new(at(0), LEASE, []);
-    let peers: Vec<SessionId> = (0..18).map(|n| SessionId([n; 16])).collect();
-    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    let (mut suspicion, peers) = crowd_of(18);
     peers.iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
     suspicion.handle_timeout(at(61_500));
     assert_eq!(drain(&mut suspicion).len(), 18 + CROWD_MIN, "all are asked");
@@ -259,9 +263,7 @@ fn whoever_waits_its_turn_keeps_its_place_and_its_reason() {
 
 #[test]
 fn stop_of_the_supernode_gives_who_waits_its_turn_another_look() {
-    let mut suspicion = Suspicion::new(at(0), LEASE, []);
-    let peers: Vec<SessionId> = (0..20).map(|n| SessionId([n; 16])).collect();
-    peers.iter().for_each(|session| suspicion.handle_heard(at(0), *session));
+    let (mut suspicion, peers) = crowd_of(20);
     peers[..18].iter().for_each(|session| suspicion.handle_report(at(60_000), *session));
     suspicion.handle_timeout(at(61_500));
     peers[18..].iter().for_each(|session| suspicion.handle_home_lost(at(59_900), *session));
@@ -277,10 +279,8 @@ fn stop_of_the_supernode_gives_who_waits_its_turn_another_look() {
 #[test]
 fn whoever_is_next_can_have_its_turn_when_it_is_said_to_come() {
     for peers in (30..1_200_u32).step_by(13) {
-        let mut suspicion = Suspicion::new(at(0), LEASE, []);
-        let sessions = (0..peers).map(|n| SessionId(u128::from(n).to_be_bytes()));
-        sessions.clone().for_each(|session| suspicion.handle_heard(at(0), session));
-        sessions.for_each(|session| suspicion.handle_home_lost(at(60_000), session));
+        let (mut suspicion, sessions) = crowd_of(peers);
+        sessions.iter().for_each(|session| suspicion.handle_home_lost(at(60_000), *session));
         for _ in 0..3 {
             let due = suspicion.next_timeout().unwrap();
             suspicion.handle_timeout(due);
