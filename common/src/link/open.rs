@@ -68,7 +68,7 @@ impl Rules {
 
     fn liveness_of(&self, purpose: Purpose) -> LivenessConfig {
         match purpose {
-            Purpose::Neighbour => self.liveness.clone(),
+            Purpose::Neighbour | Purpose::Backbone => self.liveness.clone(),
             Purpose::Home if mutant::is(Mutant::HomeAsHastyAsOthers) => self.liveness.clone(),
             Purpose::Home => LivenessConfig::patient(self.home_silence),
         }

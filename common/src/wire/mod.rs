@@ -42,6 +42,7 @@
 //! | 21 | Listing | small | control | [`session::Listing`] |
 //! | 22 | AskRemoved | small | control | [`removed::AskRemoved`] |
 //! | 23 | Removed | large | control | [`removed::Removed`] |
+//! | 24 | Supernodes | small | control | [`session::Supernodes`] |
 //! | 32 | Packet | large | its class | [`packet`] |
 //! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode |
 //!
@@ -189,6 +190,7 @@ frames! {
     Listing = 21, SMALL_BYTES_MAX, session::Listing;
     AskRemoved = 22, SMALL_BYTES_MAX, removed::AskRemoved;
     Removed = 23, LARGE_BYTES_MAX, removed::Removed;
+    Supernodes = 24, SMALL_BYTES_MAX, session::Supernodes;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
 }
@@ -344,6 +346,7 @@ plain_bodies!(
     session::Report,
     session::List,
     session::Listing,
+    session::Supernodes,
     link::Table,
     link::Delta,
     link::Probe,

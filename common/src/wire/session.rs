@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use super::bounded::{Bounded, Text};
 use super::grant::{SignedCertificate, SignedGrant};
 use crate::crypto::Signature;
-use crate::id::{Address, Epoch, InviteId, Key, Name, NetworkId, SessionId};
+use crate::id::{Address, Epoch, InviteId, Key, Name, NetworkId, SessionId, SupernodeId};
 use crate::status::Status;
 
 /// Where a peer can be dialled: the text of a multiaddr, without a `/p2p` part
@@ -43,6 +43,8 @@ pub enum Purpose {
     Neighbour,
     /// A peer's session with its supernode
     Home,
+    /// Agreement between two supernodes of a network, and what one hands to the other
+    Backbone,
 }
 
 /// The first frame on every link, from both sides; its version stands before it, outside bincode
@@ -148,6 +150,28 @@ pub struct Logout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LoggedOut {
     pub session: SessionId,
+}
+
+/// Supernodes of a network at most: five that vote are more than any network needs, and the others hold sessions
+pub const SUPERNODES_MAX: usize = 16;
+
+/// A supernode as others know it
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SupernodeRecord {
+    pub id: SupernodeId,
+    /// Where it can be dialled
+    pub locations: Locations,
+    /// How many of the links that it may have it has, in thousandths
+    pub load: u16,
+}
+
+/// Supernode → peer, after each login and when they change: all supernodes of the network
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Supernodes {
+    /// Who says so
+    pub home: SupernodeId,
+    /// In the order of their ids, the home among them
+    pub supernodes: Bounded<SupernodeRecord, SUPERNODES_MAX>,
 }
 
 /// What a look-up asks for

@@ -9,6 +9,7 @@ use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
 use kith_common::wire::removed::{KEYS_PER_PAGE, Removed, SignedMark};
 use kith_common::wire::session::{
     LISTED_MAX, LOCATIONS_MAX, Listed, Listing, Location, Locations, NEIGHBOURS_MAX, Presence, Reason, Record, Rewire,
+    SUPERNODES_MAX, Supernodes,
 };
 use kith_common::wire::{WireError, decode, encode};
 
@@ -48,6 +49,7 @@ fn counts_over_the_bound_are_refused() {
     check::<Removed>("keys of a page", KEYS_PER_PAGE, |n| {
         [vec![0; 20], list(vec![[8u8; 32]; n]), end.clone()].concat()
     });
+    check::<Supernodes>("supernodes", SUPERNODES_MAX, |n| prefixed(8, list(vec![[0u8; 12]; n])));
     check::<SignedMark>("bytes of a mark", 64, |n| [bytes(n), vec![0; 64], bytes(0), vec![0; 64]].concat());
     let neighbours = |n| prefixed(21, list(vec![record(); n]));
     check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| followed(neighbours(n), vec![0; 2]));

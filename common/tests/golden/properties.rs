@@ -2,7 +2,7 @@
 
 use kith_common::crypto::Signature;
 use kith_common::fuzzing;
-use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId, SupernodeId};
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
@@ -13,7 +13,8 @@ use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::removed::{AskRemoved, EndMark, KEYS_PER_PAGE, Mark, Removed, SignedMark};
 use kith_common::wire::session::{
     Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, Login, LookUp, Presence,
-    Purpose, Reason, Record, Refused, Renew, Report, Rewire, Role, Subject, Which,
+    Purpose, Reason, Record, Refused, Renew, Report, Rewire, Role, SUPERNODES_MAX, Subject, SupernodeRecord,
+    Supernodes, Which,
 };
 use kith_common::wire::{Bye, Frame, FrameKind, PacketBytes, decode, encode};
 use proptest::collection::vec;
@@ -161,6 +162,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         any::<(u32, [u8; 16])>()
             .prop_map(|(count, digest)| Frame::AskRemoved(AskRemoved { mark: Mark { count, digest } })),
         removed(),
+        supernodes(),
     ]
 }
 
@@ -170,6 +172,14 @@ fn removed() -> impl Strategy<Value = Frame> {
         let end = EndMark { network: NetworkId([4; 32]), mark };
         let end = SignedMark::sign(&end, &Stamp, certificate()).unwrap();
         Frame::Removed(Removed { from, keys: Bounded::truncated(keys), end })
+    })
+}
+
+fn supernodes() -> impl Strategy<Value = Frame> {
+    let record = (any::<u64>(), locations(), any::<u16>());
+    let record = record.prop_map(|(id, locations, load)| SupernodeRecord { id: SupernodeId(id), locations, load });
+    (any::<u64>(), vec(record, 0..=SUPERNODES_MAX)).prop_map(|(home, records)| {
+        Frame::Supernodes(Supernodes { home: SupernodeId(home), supernodes: Bounded::truncated(records) })
     })
 }
 

@@ -1,7 +1,7 @@
 //! The values that the vectors are the bytes of.
 
 use kith_common::crypto::{Signature, Signer, Verifier};
-use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId};
+use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId, SupernodeId};
 use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
@@ -15,7 +15,7 @@ use kith_common::wire::removed::{self, AskRemoved, EndMark, Removed, SignedMark}
 use kith_common::wire::session::{
     Challenge, Found, Granted, Hello, InviteProof, List, Listed, Listening, Listing, Location, Locations, LoggedOut,
     Login, Logout, LookUp, Presence, Purpose, Reason, Record, Refused, Renew, Renewed, Report, Rewire, Role, Subject,
-    Which,
+    SupernodeRecord, Supernodes, Which,
 };
 use kith_common::wire::{self, Bye, FRAME_HEADER_BYTES, Frame, PacketBytes, WireError};
 
@@ -187,11 +187,13 @@ fn session_frames() -> Vec<Value> {
         ..login.clone()
     };
     let supernode = Hello { role: Role::Supernode, network: Some(NETWORK), ..hello() };
+    let backbone = Hello { purpose: Purpose::Backbone, ..supernode.clone() };
     let neighbour = Hello { purpose: Purpose::Neighbour, network: Some(NETWORK), grant: Some(grant()), ..hello() };
     let refused = Refused { status: Status::Conflict, reason: Reason::truncated("taken"), retry_after_ms: 2000 };
     vec![
         frame("frame Hello of a peer to its supernode", Frame::Hello(hello())),
         frame("frame Hello of a supernode", Frame::Hello(supernode)),
+        frame("frame Hello between supernodes", Frame::Hello(backbone)),
         frame("frame Hello of a neighbour", Frame::Hello(neighbour)),
         frame("frame Bye", Frame::Bye(Bye { status: Status::Gone, reason: Reason::truncated("leaving") })),
         frame(
@@ -220,6 +222,12 @@ pub(crate) fn removed() -> Removed {
     Removed { from: MARK, keys: Bounded::truncated([Key([8; 32])]), end }
 }
 
+fn supernodes() -> Supernodes {
+    let here = SupernodeRecord { id: SupernodeId(9), locations: locations(), load: 250 };
+    let there = SupernodeRecord { id: SupernodeId(10), locations: Locations::new(), load: 0 };
+    Supernodes { home: SupernodeId(9), supernodes: Bounded::truncated([here, there]) }
+}
+
 fn directory_frames() -> Vec<Value> {
     let query = 0x0102_0304_0506_0708;
     let by_name = LookUp { query, ttl: 4, subject: Subject::Name(name("bob")) };
@@ -242,6 +250,7 @@ fn directory_frames() -> Vec<Value> {
         frame("frame Listing", Frame::Listing(listing)),
         frame("frame AskRemoved", Frame::AskRemoved(AskRemoved { mark: MARK })),
         frame("frame Removed", Frame::Removed(removed())),
+        frame("frame Supernodes", Frame::Supernodes(supernodes())),
         frame("frame Rewire", Frame::Rewire(rewire())),
         frame("frame Report of a link that is down", Frame::Report(Report::LinkDown(BOB))),
         frame("frame Report of an unreachable neighbour", Frame::Report(Report::Unreachable(BOB))),

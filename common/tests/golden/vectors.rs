@@ -102,7 +102,7 @@ fn variants_and_statuses_beyond_the_last_are_refused() {
     // Vector, offset of the variant, the first that does not exist
     let cases = [
         ("frame Hello of a supernode", 10, 2),
-        ("frame Hello of a supernode", 14, 2),
+        ("frame Hello of a supernode", 14, 3),
         ("frame LookUp of a name", 13, 2),
         ("frame Report of isolation", 4, 3),
         ("frame List of names like one", 12, 2),

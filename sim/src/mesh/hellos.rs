@@ -50,7 +50,7 @@ impl OddHello {
             Self::OtherPurpose => {
                 let purpose = match hello.purpose {
                     Purpose::Neighbour => Purpose::Home,
-                    Purpose::Home => Purpose::Neighbour,
+                    Purpose::Home | Purpose::Backbone => Purpose::Neighbour,
                 };
                 Frame::Hello(Hello { purpose, ..hello }).to_bytes().unwrap_or_default()
             }

@@ -249,6 +249,10 @@ impl Story {
             Frame::Report(Report::Isolated) => "Report: no neighbour is left".into(),
             Frame::List(list) => format!("List {}: {:?}", list.query, list.which),
             Frame::Listing(listing) => format!("Listing {}: {} names", listing.query, listing.listed.len()),
+            Frame::Supernodes(told) => {
+                let ids = told.supernodes.iter().map(|supernode| supernode.id.to_string());
+                format!("Supernodes: {}", ids.collect::<Vec<_>>().join(" "))
+            }
             Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
                 format!("{:?}", frame.kind())
             }
