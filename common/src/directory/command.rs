@@ -4,14 +4,12 @@ use bincode::{Decode, Encode};
 
 use crate::id::{Address, InviteId, Key, Name, SessionId, SupernodeId};
 use crate::invite::Token;
+pub use crate::wire::agreement::COMMAND_BYTES_MAX;
 use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of every command in the log; a directory that reads another one stops rather than guesses
 pub const COMMAND_VERSION: u8 = 3;
-
-/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 558
-pub const COMMAND_BYTES_MAX: usize = 1024;
 
 /// One entry of the log
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -45,6 +45,8 @@
 //! | 24 | Supernodes | small | control | [`session::Supernodes`] |
 //! | 32 | Packet | large | its class | [`packet`] |
 //! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode |
+//! | 46 | LogAsk | large | control | [`agreement::LogAsk`] |
+//! | 47 | LogAnswer | large | control | [`agreement::LogAnswer`] |
 //!
 //! *Small* is at most [`SMALL_BYTES_MAX`], *large* at most [`LARGE_BYTES_MAX`]; a longer length ends the link before
 //! anything is allocated. Bodies are fixed-size integers, little endian, in the order of the fields; an `Option` is a
@@ -56,6 +58,7 @@
 //!
 //! `Hello`'s first six bytes and `Bye` keep their form in every version, so that two versions can part with 426.
 
+pub mod agreement;
 pub mod bounded;
 mod codec;
 pub mod content;
@@ -193,6 +196,8 @@ frames! {
     Supernodes = 24, SMALL_BYTES_MAX, session::Supernodes;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
+    LogAsk = 46, LARGE_BYTES_MAX, agreement::LogAsk;
+    LogAnswer = 47, LARGE_BYTES_MAX, agreement::LogAnswer;
 }
 
 impl Frame {
@@ -353,6 +358,8 @@ plain_bodies!(
     link::ProbeReply,
     removed::AskRemoved,
     removed::Removed,
+    agreement::LogAsk,
+    agreement::LogAnswer,
 );
 
 impl Body for session::Hello {

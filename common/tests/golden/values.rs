@@ -4,6 +4,10 @@ use kith_common::crypto::{Signature, Signer, Verifier};
 use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId, SupernodeId};
 use kith_common::session::listening;
 use kith_common::status::Status;
+use kith_common::wire::agreement::{
+    Ballot, Change, Configuration, Configured, Entry, EntryContent, LogAnswer, LogAsk, LogQuestion, LogReply, Position,
+    Proposals, Proposed, SnapshotPart,
+};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
     Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
@@ -258,6 +262,80 @@ fn directory_frames() -> Vec<Value> {
     ]
 }
 
+const VOTED: Ballot = Ballot { term: 4, candidate: SupernodeId(10), is_elected: false };
+const LEADER: Ballot = Ballot { term: 3, candidate: SupernodeId(9), is_elected: true };
+
+const fn position(term: u64, leader: u64, entry: u64) -> Position {
+    Position { term, leader: SupernodeId(leader), entry }
+}
+
+fn configuration() -> Configuration {
+    let voters = |ids: &[u64]| Bounded::truncated(ids.iter().copied().map(SupernodeId));
+    let supernodes = Bounded::truncated([Configured { id: SupernodeId(9), locations: locations() }]);
+    Configuration { voters: Bounded::truncated([voters(&[9]), voters(&[9, 10, 11])]), supernodes }
+}
+
+fn proposals() -> Proposals {
+    let command = Bytes::try_from(vec![1, 2]).unwrap();
+    Bounded::truncated([Proposed { proposer: SupernodeId(10), boot: 2, number: 7, command }])
+}
+
+fn questions() -> Vec<(&'static str, LogQuestion)> {
+    let entry = |entry, content| Entry { at: position(3, 9, entry), content };
+    let entries = Bounded::truncated([
+        entry(42, EntryContent::Blank),
+        entry(43, EntryContent::Commands(proposals())),
+        entry(44, EntryContent::Configuration(configuration())),
+    ]);
+    let (after, committed) = (Some(position(3, 9, 41)), Some(position(2, 10, 40)));
+    let part = SnapshotPart {
+        ballot: LEADER,
+        last: after,
+        configured_at: Some(position(1, 9, 2)),
+        configuration: configuration(),
+        name: Text::truncated("s-41"),
+        offset: 65_536,
+        bytes: vec![7, 8, 9].try_into().unwrap(),
+        is_last: true,
+    };
+    let joining = Configured { id: SupernodeId(10), locations: locations() };
+    vec![
+        ("frame LogAsk to append", LogQuestion::Append { ballot: LEADER, after, committed, entries }),
+        ("frame LogAsk for a vote", LogQuestion::Vote { ballot: VOTED, last: None }),
+        ("frame LogAsk with a part of a snapshot", LogQuestion::Snapshot(part)),
+        ("frame LogAsk to propose", LogQuestion::Propose(proposals())),
+        ("frame LogAsk to read", LogQuestion::Read),
+        ("frame LogAsk to take a supernode in", LogQuestion::Change(Change::Add(joining))),
+        ("frame LogAsk to take a supernode out", LogQuestion::Change(Change::Remove(SupernodeId(10)))),
+    ]
+}
+
+fn replies() -> Vec<(&'static str, LogReply)> {
+    let last = Some(position(3, 9, 43));
+    let misplaced = LogReply::PartMisplaced { name: Text::truncated("s-41"), offset: 49_152 };
+    vec![
+        ("frame LogAnswer that all is appended", LogReply::Appended),
+        ("frame LogAnswer that a part is appended", LogReply::AppendedUpTo(last)),
+        ("frame LogAnswer of a conflict", LogReply::Conflict),
+        ("frame LogAnswer of a newer ballot", LogReply::Outvoted(VOTED)),
+        ("frame LogAnswer with a vote", LogReply::Voted { ballot: VOTED, is_granted: true, last }),
+        ("frame LogAnswer that a part was taken", LogReply::PartTaken { ballot: LEADER }),
+        ("frame LogAnswer that a part was misplaced", misplaced),
+        ("frame LogAnswer that it is committed", LogReply::Committed),
+        ("frame LogAnswer to a read", LogReply::ReadAt(42)),
+        ("frame LogAnswer that it is changed", LogReply::Changed),
+        ("frame LogAnswer that another leads", LogReply::NotLeader(Some(SupernodeId(9)))),
+        ("frame LogAnswer of a failure", LogReply::Failed(Reason::truncated("busy"))),
+    ]
+}
+
+fn log_frames() -> Vec<Value> {
+    let number = 0x0102_0304_0506_0708;
+    let asks = questions().into_iter().map(|(name, question)| frame(name, Frame::LogAsk(LogAsk { number, question })));
+    let answers = replies().into_iter().map(|(name, reply)| frame(name, Frame::LogAnswer(LogAnswer { number, reply })));
+    asks.chain(answers).collect()
+}
+
 fn link_frames() -> Vec<Value> {
     let entries = [
         TableEntry { address: BOB, up: true, name: name("bob") },
@@ -342,8 +420,18 @@ pub(crate) fn values() -> Vec<Value> {
         value("record", record()),
         value("rewire", rewire()),
     ];
-    [parts, session_frames(), directory_frames(), link_frames(), messages(), payloads(), variants(), signed_values()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        parts,
+        session_frames(),
+        directory_frames(),
+        log_frames(),
+        link_frames(),
+        messages(),
+        payloads(),
+        variants(),
+        signed_values(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -253,6 +253,7 @@ impl Story {
                 let ids = told.supernodes.iter().map(|supernode| supernode.id.to_string());
                 format!("Supernodes: {}", ids.collect::<Vec<_>>().join(" "))
             }
+            Frame::LogAsk(_) | Frame::LogAnswer(_) => return None,
             Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
                 format!("{:?}", frame.kind())
             }
