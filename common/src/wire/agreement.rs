@@ -150,6 +150,8 @@ pub enum LogQuestion {
     Read,
     /// Of the leader
     Change(Change),
+    /// Whoever would stand for election asks first: as long as somebody hears a leader, nobody disturbs it
+    WhoLeads,
 }
 
 /// The answer to a [`LogAsk`]
@@ -183,8 +185,8 @@ pub enum LogReply {
     ReadAt(u64),
     /// The change is committed
     Changed,
-    /// Somebody else leads, if anybody does: nothing was done
-    NotLeader(Option<SupernodeId>),
+    /// Who leads, as far as the asked one hears, and not the asked one if a leader was wanted: nothing was done
+    Leader(Option<SupernodeId>),
     /// It was not done, or not as far as can be known
     Failed(Reason),
 }

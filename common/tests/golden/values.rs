@@ -307,6 +307,7 @@ fn questions() -> Vec<(&'static str, LogQuestion)> {
         ("frame LogAsk to read", LogQuestion::Read),
         ("frame LogAsk to take a supernode in", LogQuestion::Change(Change::Add(joining))),
         ("frame LogAsk to take a supernode out", LogQuestion::Change(Change::Remove(SupernodeId(10)))),
+        ("frame LogAsk for the leader", LogQuestion::WhoLeads),
     ]
 }
 
@@ -324,7 +325,7 @@ fn replies() -> Vec<(&'static str, LogReply)> {
         ("frame LogAnswer that it is committed", LogReply::Committed),
         ("frame LogAnswer to a read", LogReply::ReadAt(42)),
         ("frame LogAnswer that it is changed", LogReply::Changed),
-        ("frame LogAnswer that another leads", LogReply::NotLeader(Some(SupernodeId(9)))),
+        ("frame LogAnswer with the leader", LogReply::Leader(Some(SupernodeId(9)))),
         ("frame LogAnswer of a failure", LogReply::Failed(Reason::truncated("busy"))),
     ]
 }

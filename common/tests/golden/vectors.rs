@@ -109,7 +109,7 @@ fn variants_and_statuses_beyond_the_last_are_refused() {
         ("message with data", 21, 4),
         ("message with a ping", 25, 1),
         ("payload Datagram", 0, 4),
-        ("frame LogAsk to read", 12, 6),
+        ("frame LogAsk to read", 12, 7),
         ("frame LogAsk to take a supernode out", 16, 2),
         ("frame LogAnswer of a conflict", 12, 12),
         ("causes", 16, 5),
