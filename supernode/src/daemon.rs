@@ -1,12 +1,11 @@
 //! A supernode from its configuration to its end.
 
-use std::io;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::home_silence;
-use kith_common::wire::session::Role;
+use kith_common::wire::session::{Locations, Role};
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkEvent};
@@ -17,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::network::{Network, NetworkError};
-use crate::store::{FILE_NAME, Store, StoreError};
+use crate::log::{FILE_NAME, Log, LogError, LogParts, News};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +28,7 @@ pub(crate) enum SupernodeError {
     Network(#[from] NetworkError),
     /// Its log cannot be used
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The system has no thread for the log
-    #[error("cannot start the log's thread: {0}")]
-    Thread(io::Error),
+    Log(#[from] LogError),
     /// It ran, and cannot go on
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -47,19 +43,18 @@ pub(crate) fn run(config: DaemonConfig, salt_seed: Option<u64>) -> Result<(), Da
 }
 
 async fn serve(config: &DaemonConfig, salt_seed: Option<u64>, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
-    let (parts, events) = parts(config, salt_seed).await?;
-    let (driver, told) = Driver::new(parts).map_err(SupernodeError::Thread)?;
+    let (parts, events, news) = parts(config, salt_seed).await?;
     let shutdown = async move { seat.shutdown.wait().await };
-    Ok(driver.run(events, told, seat.requests, shutdown).await?)
+    Ok(Driver::new(parts).run(events, news, seat.requests, shutdown).await?)
 }
 
 async fn parts(
     config: &DaemonConfig,
     salt_seed: Option<u64>,
-) -> Result<(Parts, mpsc::Receiver<LinkEvent>), SupernodeError> {
+) -> Result<(Parts, mpsc::Receiver<LinkEvent>, mpsc::Receiver<News>), SupernodeError> {
     let mut start = Start::of(&config.host)?;
-    // Of the system's randomness even in a lab: two runs of one seed have two logs.
-    let incarnation = start.rng.next_u32();
+    // Of the system's randomness even in a lab: elections need no seed.
+    let log_rng = ChaCha20Rng::from_rng(&mut start.rng);
     if let Some(seed) = salt_seed {
         tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
         start.rng = ChaCha20Rng::seed_from_u64(seed);
@@ -72,7 +67,8 @@ async fn parts(
         let reason = "this supernode has started before: the owners of all names are forgotten with it";
         tracing::warn!(event = "log_missing", path = %home.join(FILE_NAME).display(), reason);
     }
-    let (store, directory) = Store::open(home, incarnation)?;
+    let (me, boot, founder_at) = (network.supernode(), start.boot, Some(Locations::new()));
+    let (log, news, directory) = Log::start(LogParts { home, me, boot, founder_at, rng: log_rng })?;
     let (names, members) = (directory.accounts().len(), directory.members().len());
     tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
@@ -91,8 +87,7 @@ async fn parts(
         tracing::warn!(event = "open", reason = "set so: whoever reaches this supernode may take any free name");
     }
     let degree = config.degree;
-    let id = network.supernode();
     let Start { clock, identity, rng, .. } = start;
-    let parts = Parts { clock, id, identity, admission, directory, store, links, listen, degree, rng };
-    Ok((parts, events))
+    let parts = Parts { clock, id: me, identity, admission, directory, log, links, listen, degree, rng };
+    Ok((parts, events, news))
 }

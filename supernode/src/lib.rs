@@ -1,6 +1,6 @@
 //! The supernode: logs peers in and out and rewires their neighbourhoods.
 //!
-//! `network` is whose supernode it is; `store` the durable log of the directory's commands; the driver the loop
+//! `network` is whose supernode it is; `log` the log of the directory's commands, agreed on and durable; the driver the loop
 //! between links, directory and log; `daemon` the process; `config` and [`cli`] are what people see.
 //! Links, homes, logs and the control socket are what both daemons run on: [`kith_runtime`].
 
@@ -8,6 +8,6 @@ pub mod cli;
 mod config;
 mod daemon;
 mod driver;
+mod log;
 mod network;
-mod store;
 mod verbs;

@@ -96,6 +96,26 @@ pub struct Configured {
     pub locations: Locations,
 }
 
+/// What stands before the directory in a snapshot, after its length as a `u32`
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotHead {
+    /// The last entry in it
+    pub last: Option<Position>,
+    /// Where the configuration stands that holds there
+    pub configured_at: Option<Position>,
+    pub configuration: Configuration,
+    /// The last number of each supernode's that was applied
+    pub proposers: Bounded<LastProposed, SUPERNODES_MAX>,
+}
+
+/// The last command of a supernode that was applied: one with the same number, or a smaller one, is a repetition
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LastProposed {
+    pub proposer: SupernodeId,
+    pub boot: u64,
+    pub number: u64,
+}
+
 /// A part of a snapshot of the directory, sent in order
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SnapshotPart {

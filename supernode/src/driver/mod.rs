@@ -1,8 +1,6 @@
 //! The loop between the core and the world: links, the log's thread, the control socket, the clock.
 
-mod journal;
 mod listing;
-mod log_health;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -15,7 +13,7 @@ use kith_common::directory::Directory;
 use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::by_use;
-use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
+use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::control::supernode::Request;
@@ -25,11 +23,9 @@ use kith_runtime::link::{LinkCommand, LinkEvent, LinkHandle, Stopped};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
-use self::journal::{Journal, News, Told};
 use self::listing::Listing;
-use self::log_health::LogHealth;
 use self::requests::Asker;
-use crate::store::{Store, StoreError};
+use crate::log::{Log, News, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
@@ -40,8 +36,9 @@ pub(crate) struct Parts {
     pub(crate) id: SupernodeId,
     pub(crate) identity: Identity,
     pub(crate) admission: Arc<AdmissionConfig>,
+    /// As the log had it at the start
     pub(crate) directory: Directory,
-    pub(crate) store: Store,
+    pub(crate) log: Log,
     pub(crate) links: LinkHandle,
     pub(crate) listen: ListenAddresses,
     pub(crate) degree: Option<u8>,
@@ -55,7 +52,7 @@ pub(crate) struct Driver {
     key: Key,
     admission: Arc<AdmissionConfig>,
     core: Supernode<Identity>,
-    journal: Journal,
+    log: Log,
     links: LinkHandle,
     listen: ListenAddresses,
     /// The address that people were last told to dial
@@ -64,7 +61,8 @@ pub(crate) struct Driver {
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     listing: Listing,
-    log_health: LogHealth,
+    /// Why the log cannot be written at present
+    log_fault: Option<String>,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -75,9 +73,9 @@ pub(crate) enum DriverError {
     /// The link thread has ended
     #[error("the link thread has ended")]
     LinksEnded,
-    /// The log's thread has ended without a word
-    #[error("the log's thread has ended")]
-    LogEnded,
+    /// The log's thread has ended
+    #[error("the log has ended: {0}")]
+    LogEnded(String),
     /// The log cannot be written; nothing was acknowledged that is not in it
     #[error(transparent)]
     Log(#[from] StoreError),
@@ -88,32 +86,27 @@ pub(crate) enum DriverError {
 
 impl Driver {
     /// Takes up what the log holds
-    ///
-    /// # Errors
-    /// [`std::io::Error`] if the system has no thread to give for the log.
-    pub(crate) fn new(parts: Parts) -> std::io::Result<(Self, mpsc::Receiver<Told>)> {
-        let Parts { clock, id, identity, admission, directory, store, links, listen, degree, rng } = parts;
-        let (journal, told) = Journal::start(store, id)?;
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { clock, id, identity, admission, directory, log, links, listen, degree, rng } = parts;
         let key = identity.key();
         let config = SupernodeConfig { id, admission: admission.clone(), degree };
         let core = Supernode::new(clock.now(), config, identity, rng, directory);
-        let driver = Self {
+        Self {
             clock,
             id,
             key,
             admission,
             core,
-            journal,
+            log,
             links,
             listen,
             told_to_join: None,
             askers: BTreeMap::new(),
             next_ticket: 0,
             listing: Listing::new(),
-            log_health: LogHealth::default(),
+            log_fault: None,
             fatal: None,
-        };
-        Ok((driver, told))
+        }
     }
 
     /// Runs until `shutdown`; what was proposed by then is made durable first
@@ -123,7 +116,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
-        mut told: mpsc::Receiver<Told>,
+        mut news: mpsc::Receiver<News>,
         mut control: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
@@ -146,15 +139,10 @@ impl Driver {
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
                     self.tell_how_to_join();
                 }
-                news = told.recv() => {
-                    let Some(news) = news else { return Err(DriverError::LogEnded) };
-                    let News { events, fault } = news?;
-                    self.log_health.hear(clock.now(), fault);
-                    for event in events {
-                        self.core.handle_log(clock.now(), event);
-                    }
+                told = news.recv() => {
+                    let Some(told) = told else { return Err(DriverError::LogEnded("it says nothing any more".into())) };
+                    self.handle_news(told)?;
                 }
-                () = clock.sleep_until(self.log_health.retry_at()) => self.try_log(),
                 Some(request) = control.recv() => self.handle_request(request),
                 Some(wanted) = self.listing.wanted() => self.make_page(wanted),
                 () = clock.sleep_until(wake) => {
@@ -193,11 +181,20 @@ impl Driver {
         }
     }
 
-    /// Finds out whether the log can be written again, unless that is being found out
-    fn try_log(&mut self) {
-        if self.log_health.begin_retry() {
-            self.journal.try_disk();
+    fn handle_news(&mut self, news: News) -> Result<(), DriverError> {
+        let now = self.clock.now();
+        match news {
+            News::Events(events) => events.into_iter().for_each(|event| self.core.handle_log(now, event)),
+            News::Leader(leader) => self.core.handle_log(now, LogEvent::LeaderChanged(leader)),
+            News::Disk(fault) => {
+                self.log.set_full(fault.is_some());
+                self.log_fault = fault;
+            }
+            News::Failed(error) => return Err(error.into()),
+            News::Ended(reason) => return Err(DriverError::LogEnded(reason)),
+            News::Replaced(_) | News::Configured(_) | News::Read(_) | News::Ask { .. } | News::Answer { .. } => {}
         }
+        Ok(())
     }
 
     /// Says what a newcomer types, again whenever a better address of this machine turns up
@@ -225,11 +222,11 @@ impl Driver {
                     LinkCommand::Close { link, status, reason: reason.to_string() }
                 }
                 SupernodeOutput::Propose(group) => {
-                    self.journal.append(group);
+                    self.log.propose(group);
                     continue;
                 }
                 SupernodeOutput::Snapshot(directory) => {
-                    self.journal.snapshot(directory);
+                    self.log.snapshot(directory);
                     continue;
                 }
                 SupernodeOutput::Answered { ticket, outcome } => {

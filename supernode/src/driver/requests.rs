@@ -59,13 +59,15 @@ impl Driver {
     fn tell_status(&mut self, reply: Reply) {
         let status = self.status();
         // Who asks has perhaps just made room.
-        self.try_log();
+        if self.log_fault.is_some() {
+            self.log.try_disk();
+        }
         reply.finish(if status.reason.is_none() { Status::Delivered } else { Status::Unavailable }, &status);
     }
 
     /// Why it can do only a part of what it is for
     fn trouble(&self) -> Option<String> {
-        let fault = self.log_health.fault().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
+        let fault = self.log_fault.as_ref().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
         fault.or_else(|| self.core.leader().is_none().then(|| "logins wait, as nobody leads the log".to_owned()))
     }
 

@@ -285,9 +285,9 @@ fn carry_out(transaction: &WriteTransaction, write: &Write) -> Result<(), Fault>
                 table.insert(number, checked(number, entry).as_slice())?;
             }
         }
-        Write::Truncate(from) => transaction.open_table(ENTRIES)?.retain_in(from.., |_, _| false)?,
+        Write::Truncate(from) => transaction.open_table(ENTRIES)?.retain_in(*from.., |_, _| false)?,
         Write::Purge(until, word) => {
-            transaction.open_table(ENTRIES)?.retain_in(..=until, |_, _| false)?;
+            transaction.open_table(ENTRIES)?.retain_in(..=*until, |_, _| false)?;
             say(transaction, Word::Purged, word)?;
         }
         Write::Say(word, bytes) => say(transaction, *word, bytes)?,
@@ -407,23 +407,5 @@ redb_faults!(
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         redb::Error::Io(error).into()
-    }
-}
-
-impl From<CommandError> for Fault {
-    fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Version(_) => Self::Version(error.to_string()),
-            CommandError::Bytes(_) => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<RestoreError> for Fault {
-    fn from(error: RestoreError) -> Self {
-        match error {
-            RestoreError::Version(_) => Self::Version(error.to_string()),
-            RestoreError::Bytes(_) | RestoreError::Inconsistent(_) => Self::Damaged(error.to_string()),
-        }
     }
 }

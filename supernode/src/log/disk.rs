@@ -1,0 +1,180 @@
+//! The thread that owns the store: writes in the order in which they were wanted, many with one wait for the disk.
+//!
+//! While the disk is full what is to be written waits, and is tried again every [`RETRY`] or as soon as somebody asks;
+//! what is read is read meanwhile. Any other failure of the disk is told to everybody who waits, and ends the thread.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::mpsc::{self as blocking, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::News;
+use super::store::{Store, StoreError, Write};
+
+/// After this long it is found out again whether a full disk takes anything: soon enough that no session ends long after
+/// the reason for it, and seldom enough for opening the file anew, which takes about a second for each gigabyte
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes that share a wait for the disk at most: more come while it lasts
+const WRITES_MAX: usize = 256;
+
+/// What a write came to: durable, or why it will never be
+pub(super) type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// Numbered entries, as bytes
+pub(super) type Entries = Vec<(u64, Vec<u8>)>;
+
+enum Job {
+    Write(Write, Done),
+    Entries(Range<u64>, oneshot::Sender<Result<Entries, String>>),
+    Snapshot(oneshot::Sender<Result<Option<(u64, Vec<u8>)>, String>>),
+    Try,
+}
+
+/// The way to the thread, which ends with the last of these
+#[derive(Clone)]
+pub(super) struct Disk {
+    jobs: blocking::Sender<Job>,
+}
+
+/// The thread has ended, after it said why
+const ENDED: &str = "the log's disk has failed";
+
+impl Disk {
+    /// Starts the thread
+    ///
+    /// # Errors
+    /// [`std::io::Error`] if the system has no thread to give.
+    pub(super) fn start(store: Store, news: mpsc::Sender<News>) -> std::io::Result<Self> {
+        let (jobs, inbox) = blocking::channel();
+        let worker = Worker { store, news, waiting: VecDeque::new(), fault: None };
+        thread::Builder::new().name("disk".into()).spawn(move || worker.run(&inbox))?;
+        Ok(Self { jobs })
+    }
+
+    /// Makes something durable behind all that was wanted before, and says so in the same order
+    pub(super) fn write(&self, write: Write, done: impl FnOnce(Result<(), String>) + Send + 'static) {
+        if let Err(blocking::SendError(Job::Write(_, done))) = self.jobs.send(Job::Write(write, Box::new(done))) {
+            done(Err(ENDED.into()));
+        }
+    }
+
+    /// As [`Self::write`], and waits
+    pub(super) async fn written(&self, write: Write) -> Result<(), String> {
+        let (done, is_done) = oneshot::channel();
+        // Whoever waits may have been dropped.
+        self.write(write, move |result| drop(done.send(result)));
+        is_done.await.unwrap_or_else(|_| Err(ENDED.into()))
+    }
+
+    /// Entries of these numbers, as far as they are on the disk
+    pub(super) async fn entries(&self, range: Range<u64>) -> Result<Entries, String> {
+        let (reply, entries) = oneshot::channel();
+        self.jobs.send(Job::Entries(range, reply)).map_err(|_| ENDED)?;
+        entries.await.map_err(|_| ENDED)?
+    }
+
+    /// The snapshot and the number of the last entry in it
+    pub(super) async fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, String> {
+        let (reply, snapshot) = oneshot::channel();
+        self.jobs.send(Job::Snapshot(reply)).map_err(|_| ENDED)?;
+        snapshot.await.map_err(|_| ENDED)?
+    }
+
+    /// Finds out whether a full disk takes anything again
+    pub(super) fn try_again(&self) {
+        // The thread ends only after it has said why.
+        let _ = self.jobs.send(Job::Try);
+    }
+}
+
+struct Worker {
+    store: Store,
+    news: mpsc::Sender<News>,
+    waiting: VecDeque<(Write, Done)>,
+    /// Why nothing can be written at present, and since when that is being waited for
+    fault: Option<Instant>,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &blocking::Receiver<Job>) {
+        loop {
+            let job = match self.fault {
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => jobs.recv_timeout(RETRY.saturating_sub(since.elapsed())),
+            };
+            let mut is_due = match job {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while self.waiting.len() < WRITES_MAX
+                && let Ok(job) = jobs.try_recv()
+            {
+                is_due |= self.take(job);
+            }
+            if (self.fault.is_none() || is_due)
+                && let Err(error) = self.write()
+            {
+                return self.fail(error);
+            }
+        }
+    }
+
+    /// Takes a job; whether somebody wants a full disk tried
+    fn take(&mut self, job: Job) -> bool {
+        match job {
+            Job::Write(write, done) => self.waiting.push_back((write, done)),
+            Job::Try => return true,
+            // Whoever asked may have been dropped, or hears of the same failure when it writes.
+            Job::Entries(range, reply) => drop(reply.send(self.store.entries(range).map_err(|error| error.to_string()))),
+            Job::Snapshot(reply) => drop(reply.send(self.store.snapshot().map_err(|error| error.to_string()))),
+        }
+        false
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let was_full = self.fault.is_some();
+        let count = self.waiting.len().min(WRITES_MAX);
+        let writes: Vec<Write> = self.waiting.iter().take(count).map(|(write, _)| write.clone()).collect();
+        let written = match (writes.is_empty(), was_full) {
+            (true, false) => return Ok(()),
+            (true, true) => self.store.touch(),
+            (false, _) => self.store.write(&writes),
+        };
+        match written {
+            Ok(()) => {
+                if was_full {
+                    tracing::info!(event = "log_written_again", reason = "the disk takes something again");
+                    self.fault = None;
+                    self.tell(None);
+                }
+                self.waiting.drain(..count).for_each(|(_, done)| done(Ok(())));
+                Ok(())
+            }
+            Err(error) if error.is_passing() => {
+                if !was_full {
+                    tracing::error!(event = "log_not_written", writes = writes.len(), reason = %error);
+                }
+                self.fault = Some(Instant::now());
+                self.tell(Some(error.to_string()));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&self, fault: Option<String>) {
+        // A driver that is gone wants to know nothing.
+        let _ = self.news.blocking_send(News::Disk(fault));
+    }
+
+    fn fail(mut self, error: StoreError) {
+        let reason = error.to_string();
+        let _ = self.news.blocking_send(News::Failed(error));
+        self.waiting.drain(..).for_each(|(_, done)| done(Err(reason.clone())));
+    }
+}

@@ -1,0 +1,217 @@
+//! Questions to other supernodes, and openraft's way to them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kith_common::id::SupernodeId;
+use kith_common::wire::agreement::{LogAsk, LogQuestion, LogReply, SnapshotPart};
+use kith_common::wire::bounded::{Bounded, Text};
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
+    VoteResponse,
+};
+use openraft::SnapshotSegmentId;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Located, Types, words};
+use crate::log::News;
+
+/// When a supernode that cannot be reached is tried again: its link is dialled by others, and may be there any moment
+const UNREACHABLE: Duration = Duration::from_millis(100);
+
+/// Why there is no answer
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("there is no link to it")]
+    Unreachable,
+    #[error("it did not answer in time")]
+    TimedOut,
+}
+
+/// The questions that wait for an answer; clones are the same ones
+///
+/// A question waits until its deadline at most, and whoever asks bounds how many there are: openraft has one append, one
+/// vote and one snapshot for each supernode, the core one group and one read.
+#[derive(Clone)]
+pub(super) struct Calls {
+    news: mpsc::Sender<News>,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Default)]
+struct Book {
+    next_number: u64,
+    waiting: BTreeMap<u64, (SupernodeId, oneshot::Sender<LogReply>)>,
+}
+
+impl Calls {
+    pub(super) fn new(news: mpsc::Sender<News>) -> Self {
+        Self { news, book: Arc::default() }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What another supernode answers
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: it may have done all the same what it was asked.
+    pub(super) async fn ask(&self, whom: SupernodeId, question: LogQuestion, until: Instant) -> Result<LogReply, NoAnswer> {
+        let (reply, is_answered) = oneshot::channel();
+        let number = {
+            let mut book = self.book();
+            let number = book.next_number;
+            book.next_number += 1;
+            book.waiting.insert(number, (whom, reply));
+            number
+        };
+        // openraft drops what takes too long: the question must not stay behind.
+        let _forgotten = Forget { calls: self, number };
+        let ask = Box::new(LogAsk { number, question });
+        self.news.send(News::Ask { whom, ask }).await.map_err(|_| NoAnswer::Unreachable)?;
+        match timeout_at(until, is_answered).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(NoAnswer::Unreachable),
+            Err(_) => Err(NoAnswer::TimedOut),
+        }
+    }
+
+    /// An answer came from a supernode; one that nobody waits for is dropped
+    pub(super) fn answer(&self, from: SupernodeId, number: u64, reply: LogReply) {
+        let mut book = self.book();
+        if book.waiting.get(&number).is_some_and(|(whom, _)| *whom == from)
+            && let Some((_, waiting)) = book.waiting.remove(&number)
+        {
+            // Whoever waited may have been dropped.
+            let _ = waiting.send(reply);
+        }
+    }
+
+    /// The link to a supernode is gone, or there was none: whoever waits for its answers waits for nothing
+    pub(super) fn lose(&self, whom: SupernodeId) {
+        self.book().waiting.retain(|_, (waiting, _)| *waiting != whom);
+    }
+}
+
+struct Forget<'a> {
+    calls: &'a Calls,
+    number: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.calls.book().waiting.remove(&self.number);
+    }
+}
+
+/// openraft's connections: every one of them is the one link
+impl RaftNetworkFactory<Types> for Calls {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, _: &Located) -> Connection {
+        Connection { calls: self.clone(), target: SupernodeId(target) }
+    }
+}
+
+/// openraft's way to one supernode
+pub(super) struct Connection {
+    calls: Calls,
+    target: SupernodeId,
+}
+
+type Failure<E> = RPCError<u64, Located, E>;
+
+impl Connection {
+    async fn ask<E: std::error::Error>(&self, question: LogQuestion, option: &RPCOption) -> Result<LogReply, Failure<E>> {
+        let until = Instant::now() + option.hard_ttl();
+        match self.calls.ask(self.target, question, until).await {
+            Ok(LogReply::Failed(reason)) => Err(failed(&*reason)),
+            Ok(reply) => Ok(reply),
+            Err(error @ NoAnswer::Unreachable) => Err(RPCError::Unreachable(Unreachable::new(&error))),
+            Err(error @ NoAnswer::TimedOut) => Err(RPCError::Network(NetworkError::new(&error))),
+        }
+    }
+}
+
+fn failed<E: std::error::Error>(reason: &str) -> Failure<E> {
+    RPCError::Network(NetworkError::new(&io::Error::other(reason.to_owned())))
+}
+
+fn unexpected<E: std::error::Error>(reply: &LogReply) -> Failure<E> {
+    failed(&format!("unexpected answer: {reply:?}"))
+}
+
+impl RaftNetwork<Types> for Connection {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, Failure<RaftError<u64>>> {
+        let entries: Result<Vec<_>, _> = request.entries.iter().map(words::entry).collect();
+        let entries = entries.map_err(|error| failed(&error.to_string()))?;
+        let question = LogQuestion::Append {
+            ballot: words::ballot(&request.vote),
+            after: request.prev_log_id.as_ref().map(words::position),
+            committed: request.leader_commit.as_ref().map(words::position),
+            entries: Bounded::try_from(entries).map_err(|error| failed(&error.to_string()))?,
+        };
+        match self.ask(question, &option).await? {
+            LogReply::Appended => Ok(AppendEntriesResponse::Success),
+            LogReply::AppendedUpTo(at) => Ok(AppendEntriesResponse::PartialSuccess(at.as_ref().map(words::log_id))),
+            LogReply::Conflict => Ok(AppendEntriesResponse::Conflict),
+            LogReply::Outvoted(ballot) => Ok(AppendEntriesResponse::HigherVote(words::vote(&ballot))),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        request: InstallSnapshotRequest<Types>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<u64>, Failure<RaftError<u64, InstallSnapshotError>>> {
+        let InstallSnapshotRequest { vote, meta, offset, data, done } = request;
+        let configuration = words::configuration(meta.last_membership.membership());
+        let part = SnapshotPart {
+            ballot: words::ballot(&vote),
+            last: meta.last_log_id.as_ref().map(words::position),
+            configured_at: meta.last_membership.log_id().as_ref().map(words::position),
+            configuration: configuration.map_err(|error| failed(&error.to_string()))?,
+            name: Text::truncated(&meta.snapshot_id),
+            offset,
+            bytes: data.try_into().map_err(|error: kith_common::wire::bounded::TooMany| failed(&error.to_string()))?,
+            is_last: done,
+        };
+        match self.ask(LogQuestion::Snapshot(part), &option).await? {
+            LogReply::PartTaken { ballot } => Ok(InstallSnapshotResponse { vote: words::vote(&ballot) }),
+            LogReply::PartMisplaced { name, offset: expected } => {
+                let expect = SnapshotSegmentId { id: name.to_string(), offset: expected };
+                let got = SnapshotSegmentId { id: meta.snapshot_id, offset };
+                let mismatch = InstallSnapshotError::SnapshotMismatch(SnapshotMismatch { expect, got });
+                Err(RPCError::RemoteError(RemoteError::new(self.target.0, RaftError::APIError(mismatch))))
+            }
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    async fn vote(&mut self, request: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failure<RaftError<u64>>> {
+        let last = request.last_log_id.as_ref().map(words::position);
+        match self.ask(LogQuestion::Vote { ballot: words::ballot(&request.vote), last }, &option).await? {
+            LogReply::Voted { ballot, is_granted, last } => {
+                Ok(VoteResponse::new(words::vote(&ballot), last.as_ref().map(words::log_id), is_granted))
+            }
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(UNREACHABLE))
+    }
+}

@@ -1,0 +1,504 @@
+//! One supernode's part in the agreement: carries out what the driver wants, and keeps elections and voters going.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kith_common::id::SupernodeId;
+use kith_common::wire::agreement::{Change, Configured, LogAnswer, LogAsk, LogQuestion, LogReply};
+use kith_common::wire::session::{Locations, SUPERNODES_MAX};
+use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::answers::{answer, refused};
+use super::calls::Calls;
+use super::entries::{Book, Entries};
+use super::machine::{AppliedTo, Machine, SnapshotBytes, State, Wanted};
+use super::proposing::{Batcher, Outstanding, Proposer};
+use super::pulse::{self, Pulse, View, voters_wanted};
+use super::{Located, Raft};
+use crate::log::disk::Disk;
+use crate::log::{Job, News};
+
+/// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
+const SNAPSHOT_EVERY: u64 = 4096;
+
+/// The usual size of a command. The log may grow to the size of the snapshot before it is cut, so that with a million
+/// names the 100 MB of a snapshot are not written for every few kilobytes of log.
+const COMMAND_BYTES_USUAL: u64 = 128;
+
+/// Entries that stay behind a snapshot: a supernode that was away for a moment needs no snapshot
+const KEPT: u64 = 256;
+
+/// A learner that lacks no more entries than these has kept up
+const LAG_MAX: u64 = 64;
+
+/// Questions of other supernodes that are answered at once; each of sixteen has a handful under way
+const ANSWERS_MAX: usize = 256;
+
+/// So long a change of the configuration is tried
+const CHANGE: Duration = Duration::from_secs(15);
+
+/// So long another supernode may take to say whom it hears
+const WHO_LEADS: Duration = Duration::from_millis(400);
+
+/// So long the answer to a read is worth waiting for; then an old answer is the better one
+const READ: Duration = Duration::from_secs(1);
+
+/// What a member is made of
+pub(in crate::log) struct MemberParts {
+    pub(in crate::log) me: SupernodeId,
+    pub(in crate::log) boot: u64,
+    pub(in crate::log) state: State,
+    pub(in crate::log) book: Book,
+    /// The last command in the snapshot that is there, and its bytes
+    pub(in crate::log) snapshot: (u64, u64),
+    pub(in crate::log) disk: Disk,
+    pub(in crate::log) news: mpsc::Sender<News>,
+    pub(in crate::log) rng: ChaCha20Rng,
+}
+
+/// What the tasks of a member share
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) me: SupernodeId,
+    pub(super) raft: Raft,
+    pub(super) batcher: Batcher,
+    calls: Calls,
+    leader: watch::Receiver<Option<SupernodeId>>,
+    applied: watch::Receiver<AppliedTo>,
+    heard: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Shared {
+    /// Who leads, as far as this supernode can tell
+    pub(super) fn leader(&self) -> Option<SupernodeId> {
+        *self.leader.borrow()
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    pub(super) fn is_configured(&self, id: SupernodeId) -> bool {
+        self.raft.metrics().borrow().membership_config.membership().get_node(&id.0).is_some()
+    }
+
+    /// The leader has spoken
+    pub(super) fn hear_leader(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// The index of the last command that is acknowledged anywhere, if this supernode leads
+    pub(super) async fn read_here(&self, until: Instant) -> Option<u64> {
+        let (read, _) = timeout_at(until, self.raft.get_read_log_id()).await.ok()?.ok()?;
+        let wanted = read.map(|read| read.index);
+        let mut applied = self.applied.clone();
+        let applied = timeout_at(until, applied.wait_for(|applied| applied.entry >= wanted)).await.ok()?.ok()?;
+        Some(applied.index)
+    }
+
+    /// Carries out a change, or has the leader do it, who must not be the one that asks
+    pub(super) async fn change(&self, change: Change, asker: Option<SupernodeId>) -> LogReply {
+        if self.leads() {
+            return self.change_here(change).await;
+        }
+        match self.leader() {
+            Some(leader) if Some(leader) != asker && leader != self.me => {
+                let question = LogQuestion::Change(change);
+                let reply = self.calls.ask(leader, question, Instant::now() + CHANGE).await;
+                reply.unwrap_or_else(|error| refused(&format!("supernode {leader}, which leads: {error}")))
+            }
+            _ => LogReply::Leader(self.leader()),
+        }
+    }
+
+    async fn change_here(&self, change: Change) -> LogReply {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let changed = match change {
+            Change::Add(Configured { id: SupernodeId(id), locations }) => {
+                let node = Located(locations);
+                match membership.get_node(&id) {
+                    Some(known) if *known == node => return LogReply::Changed,
+                    Some(_) => {
+                        let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
+                        self.raft.change_membership(moved, true).await.map(drop)
+                    }
+                    None if membership.nodes().count() >= SUPERNODES_MAX => {
+                        return refused(&format!("the network has {SUPERNODES_MAX} supernodes already"));
+                    }
+                    None => self.raft.add_learner(id, node, false).await.map(drop),
+                }
+            }
+            Change::Remove(SupernodeId(id)) => {
+                if membership.get_node(&id).is_none() {
+                    return LogReply::Changed;
+                }
+                if membership.nodes().count() == 1 {
+                    return refused("it is the only supernode of its network");
+                }
+                let voters: BTreeSet<u64> = membership.voter_ids().collect();
+                if voters.contains(&id) {
+                    let able = self.able_to_vote(&metrics).await;
+                    let wanted = voters_wanted(self.me.0, &voters, &able, Some(id));
+                    if let Err(error) = self.raft.change_membership(wanted, true).await {
+                        return refused(&error.to_string());
+                    }
+                    if id == self.me.0 {
+                        // Whoever leads from now on takes it out.
+                        return LogReply::Leader(None);
+                    }
+                }
+                let gone = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
+                self.raft.change_membership(gone, true).await.map(drop)
+            }
+        };
+        match changed {
+            Ok(()) => LogReply::Changed,
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+
+    /// Learners that have kept up, and answer
+    async fn able_to_vote(&self, metrics: &RaftMetrics<u64, Located>) -> BTreeSet<u64> {
+        let last = metrics.last_log_index.unwrap_or_default();
+        let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
+        let mut able = BTreeSet::new();
+        for (id, matched) in metrics.replication.iter().flatten() {
+            let has_kept_up = matched.is_some_and(|matched| matched.index + LAG_MAX >= last);
+            if has_kept_up && !voters.contains(id) {
+                let until = Instant::now() + WHO_LEADS;
+                if self.calls.ask(SupernodeId(*id), LogQuestion::WhoLeads, until).await.is_ok() {
+                    able.insert(*id);
+                }
+            }
+        }
+        able
+    }
+
+    /// Whether a majority of the voters answers, and none of them hears a leader
+    async fn may_stand(&self, voters: &BTreeSet<u64>) -> bool {
+        let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != self.me.0).collect();
+        let until = Instant::now() + WHO_LEADS;
+        let asked = others.iter().map(|voter| {
+            let shared = self.clone();
+            let voter = SupernodeId(*voter);
+            tokio::spawn(async move { shared.calls.ask(voter, LogQuestion::WhoLeads, until).await })
+        });
+        let mut agreeing = usize::from(voters.contains(&self.me.0));
+        for asked in asked.collect::<Vec<_>>() {
+            match asked.await {
+                Ok(Ok(LogReply::Leader(None))) => agreeing += 1,
+                Ok(Ok(LogReply::Leader(Some(leader)))) => {
+                    tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        agreeing > voters.len() / 2
+    }
+}
+
+/// One supernode's part in the agreement, on a runtime of its own
+pub(in crate::log) struct Member {
+    shared: Shared,
+    proposer: Proposer,
+    entries: Entries,
+    disk: Disk,
+    news: mpsc::Sender<News>,
+    wanted: Wanted,
+    told_leader: watch::Sender<Option<SupernodeId>>,
+    pulse: Pulse,
+    answers: Arc<Semaphore>,
+    /// Whether the disk takes nothing
+    is_full: bool,
+    /// At which command the last snapshot was wanted
+    snapshot_at: u64,
+    /// How large the last one is
+    snapshot_bytes: SnapshotBytes,
+    /// Whether an election or a change of voters is under way
+    standing: Option<tokio::task::JoinHandle<bool>>,
+    voting: Option<tokio::task::JoinHandle<()>>,
+    next_look_at_voters: Instant,
+}
+
+/// How often the leader looks whether others should vote
+const VOTERS_EVERY: Duration = Duration::from_secs(1);
+
+impl Member {
+    /// Takes up what the disk holds
+    ///
+    /// # Errors
+    /// In words, what openraft says.
+    pub(in crate::log) async fn start(parts: MemberParts) -> Result<Self, String> {
+        let MemberParts { me, boot, state, book, snapshot: (snapshot_at, bytes), disk, news, rng } = parts;
+        let config = Config {
+            cluster_name: "kith".into(),
+            heartbeat_interval: pulse::HEARTBEAT.as_millis() as u64,
+            election_timeout_min: pulse::SILENCE.as_millis() as u64 - 1,
+            election_timeout_max: pulse::SILENCE.as_millis() as u64,
+            // A part of a snapshot may wait for the disk.
+            install_snapshot_timeout: 10_000,
+            snapshot_max_chunk_size: kith_common::wire::agreement::SNAPSHOT_PART_BYTES as u64,
+            max_payload_entries: kith_common::wire::agreement::ENTRIES_PER_FRAME as u64,
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: KEPT,
+            replication_lag_threshold: KEPT,
+            // The pulse says when.
+            enable_elect: false,
+            ..Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
+        let calls = Calls::new(news.clone());
+        let (told_applied, applied) = watch::channel(state.applied_to());
+        let snapshot_bytes = SnapshotBytes::new(AtomicU64::new(bytes));
+        let outstanding = Outstanding::default();
+        let wanted = Wanted::default();
+        let entries = Entries::new(disk.clone(), book);
+        let machine = Machine {
+            me,
+            boot,
+            state,
+            disk: disk.clone(),
+            news: news.clone(),
+            outstanding: outstanding.clone(),
+            applied: told_applied,
+            wanted: wanted.clone(),
+            snapshot_bytes: snapshot_bytes.clone(),
+        };
+        let raft = Raft::new(me.0, config, calls.clone(), entries.clone(), machine).await;
+        let raft = raft.map_err(|error| error.to_string())?;
+        let batcher = Batcher::start(raft.clone());
+        let (told_leader, leader) = watch::channel(None);
+        let shared = Shared {
+            me,
+            raft,
+            batcher: batcher.clone(),
+            calls: calls.clone(),
+            leader: leader.clone(),
+            applied,
+            heard: Arc::default(),
+        };
+        let proposer = Proposer { me, boot, outstanding, leader, batcher, calls, news: news.clone() };
+        let now = Instant::now();
+        Ok(Self {
+            shared,
+            proposer,
+            entries,
+            disk,
+            news,
+            wanted,
+            told_leader,
+            pulse: Pulse::new(now, rng),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            is_full: false,
+            snapshot_at,
+            snapshot_bytes,
+            standing: None,
+            voting: None,
+            next_look_at_voters: now,
+        })
+    }
+
+    /// The metrics that openraft keeps
+    pub(in crate::log) fn metrics(&self) -> watch::Receiver<RaftMetrics<u64, Located>> {
+        self.shared.raft.metrics()
+    }
+
+    /// Begins a network of this supernode alone, unless the log has begun
+    ///
+    /// # Errors
+    /// In words, what openraft says.
+    pub(in crate::log) async fn found(&self, locations: Locations) -> Result<(), String> {
+        if self.shared.raft.is_initialized().await.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        let founder = BTreeMap::from([(self.shared.me.0, Located(locations))]);
+        self.shared.raft.initialize(founder).await.map_err(|error| error.to_string())
+    }
+
+    /// Carries out what the driver wants, until it is gone or openraft has ended
+    pub(in crate::log) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        let mut beats = interval(pulse::BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(job) => self.carry_out(job),
+                    None => break,
+                },
+                _ = beats.tick() => {
+                    if let Err(reason) = self.beat().await {
+                        // A driver that is gone does not ask why.
+                        let _ = self.news.send(News::Ended(reason)).await;
+                        break;
+                    }
+                }
+            }
+        }
+        self.entries.note_committed();
+        // Whatever it still does, nobody waits for.
+        let _ = self.shared.raft.shutdown().await;
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Propose(group) => {
+                tokio::spawn(self.proposer.clone().propose(group, !self.is_full));
+            }
+            Job::Read => {
+                let (shared, news) = (self.shared.clone(), self.news.clone());
+                tokio::spawn(async move {
+                    let index = read(&shared).await;
+                    let _ = news.send(News::Read(index)).await;
+                });
+            }
+            Job::Directory(directory) => {
+                let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // A builder that is gone needs none.
+                wanted.map(|wanted| wanted.send(directory));
+            }
+            Job::Asked(from, ask) => self.answer(from, *ask),
+            Job::Answered(from, answer) => {
+                let LogAnswer { number, reply } = *answer;
+                self.shared.calls.answer(from, number, reply);
+            }
+            Job::Lost(whom) => self.shared.calls.lose(whom),
+            Job::Change(change, told) => {
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    // An operator who has hung up does not need it.
+                    let _ = told.send(change_somewhere(&shared, change).await);
+                });
+            }
+            Job::Disk(is_full) => self.is_full = is_full,
+            Job::TryDisk => self.disk.try_again(),
+        }
+    }
+
+    fn answer(&self, from: SupernodeId, ask: LogAsk) {
+        let (shared, news) = (self.shared.clone(), self.news.clone());
+        let LogAsk { number, question } = ask;
+        let permit = Arc::clone(&self.answers).try_acquire_owned();
+        tokio::spawn(async move {
+            let reply = match permit {
+                Ok(_held) => answer(&shared, from, question).await,
+                Err(_) => refused("too many questions at once"),
+            };
+            let _ = news.send(News::Answer { whom: from, answer: Box::new(LogAnswer { number, reply }) }).await;
+        });
+    }
+
+    async fn beat(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let metrics = self.shared.raft.metrics().borrow().clone();
+        metrics.running_state.as_ref().map_err(ToString::to_string)?;
+        if let Some(heard) = self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.pulse.hear(heard);
+        }
+        let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
+        let view = View {
+            me: self.shared.me.0,
+            leader: metrics.current_leader,
+            acknowledged: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+            voters: &voters,
+        };
+        let verdict = self.pulse.beat(now, &view);
+        let leader = verdict.leader.map(SupernodeId);
+        if self.told_leader.send_if_modified(|told| std::mem::replace(told, leader) != leader) {
+            let _ = self.news.send(News::Leader(leader)).await;
+        }
+        self.stand(now, verdict.stands, voters).await;
+        self.look_at_voters(now, &metrics);
+        self.look_at_size().await;
+        Ok(())
+    }
+
+    /// Asks the others, and stands if they agree
+    async fn stand(&mut self, now: Instant, wants: bool, voters: BTreeSet<u64>) {
+        if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
+            let count = voters.len();
+            if standing.await.unwrap_or(false) {
+                tracing::info!(event = "standing_for_election", reason = "no leader is heard, and a majority answers");
+                // openraft says by its metrics what came of it.
+                let _ = self.shared.raft.trigger().elect().await;
+            }
+            self.pulse.wait_a_round(now, count);
+        } else if wants && self.standing.is_none() {
+            let shared = self.shared.clone();
+            self.standing = Some(tokio::spawn(async move { shared.may_stand(&voters).await }));
+        }
+    }
+
+    /// The leader gives votes to those that have kept up, and takes none away
+    fn look_at_voters(&mut self, now: Instant, metrics: &RaftMetrics<u64, Located>) {
+        let is_changing = self.voting.as_ref().is_some_and(|voting| !voting.is_finished());
+        if metrics.state != ServerState::Leader || is_changing || now < self.next_look_at_voters {
+            return;
+        }
+        self.next_look_at_voters = now + VOTERS_EVERY;
+        let (shared, metrics) = (self.shared.clone(), metrics.clone());
+        let membership = metrics.membership_config.membership().clone();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let is_joint = membership.get_joint_config().len() > 1;
+        if !is_joint && membership.nodes().count() <= voters.len() {
+            return;
+        }
+        self.voting = Some(tokio::spawn(async move {
+            let able = shared.able_to_vote(&metrics).await;
+            let wanted = voters_wanted(shared.me.0, &voters, &able, None);
+            if wanted == voters && !is_joint {
+                return;
+            }
+            tracing::info!(event = "voters_changed", before = ?voters, voters = ?wanted, reason = "they have kept up");
+            if let Err(error) = shared.raft.change_membership(wanted, true).await {
+                tracing::warn!(event = "voters_unchanged", reason = %error);
+            }
+        }));
+    }
+
+    /// Wants a snapshot once the log has grown
+    async fn look_at_size(&mut self) {
+        let applied = self.shared.applied.borrow().index;
+        let large = self.snapshot_bytes.load(Ordering::Relaxed) / COMMAND_BYTES_USUAL;
+        if applied.saturating_sub(self.snapshot_at) < SNAPSHOT_EVERY.max(large) {
+            return;
+        }
+        self.snapshot_at = applied;
+        // If it has ended, its metrics say so.
+        let _ = self.shared.raft.trigger().snapshot().await;
+    }
+}
+
+/// The index of the last command that is acknowledged anywhere, if that can be had
+async fn read(shared: &Shared) -> Option<u64> {
+    let until = Instant::now() + READ;
+    if shared.leads() {
+        return shared.read_here(until).await;
+    }
+    match shared.calls.ask(shared.leader()?, LogQuestion::Read, until).await {
+        Ok(LogReply::ReadAt(index)) => Some(index),
+        _ => None,
+    }
+}
+
+/// Has a change carried out by whoever leads, who may be another one meanwhile
+async fn change_somewhere(shared: &Shared, change: Change) -> Result<(), String> {
+    let until = Instant::now() + CHANGE;
+    loop {
+        let reason = match shared.change(change.clone(), None).await {
+            LogReply::Changed => return Ok(()),
+            LogReply::Failed(reason) => reason.to_string(),
+            _ => "nobody leads the log".to_owned(),
+        };
+        if Instant::now() > until {
+            return Err(reason);
+        }
+        tokio::time::sleep(pulse::HEARTBEAT).await;
+    }
+}

@@ -1,0 +1,228 @@
+//! The way of proposals to whoever leads, and back as committed or lost.
+//!
+//! The core gives one group at a time. It goes to the leader again and again, under the same numbers, until all of it
+//! was applied here, or nobody has led for a while: the machine takes each number once, so asking again does no harm.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kith_common::id::SupernodeId;
+use kith_common::supernode::{LogEvent, Proposal};
+use kith_common::wire::agreement::{COMMANDS_PER_ENTRY, ENTRY_BYTES_MAX, LogQuestion, LogReply, Proposals, Proposed};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::calls::Calls;
+use super::{Commands, Raft};
+use crate::log::News;
+
+/// So long a group is tried while there is a leader: less than a peer waits for the answer to its login
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// So long it waits for a leader: an election takes a second or two, and without a majority there will be none
+const LEADERLESS: Duration = Duration::from_secs(4);
+
+/// So long one try may take
+const TRY: Duration = Duration::from_secs(3);
+
+/// Between two tries: a leader that was asked too early knows more by then
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The numbers of the core's proposals of which it was not told what became; clones are the same one
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outstanding {
+    numbers: Arc<Mutex<BTreeSet<u64>>>,
+    settled: Arc<Notify>,
+}
+
+impl Outstanding {
+    fn numbers(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, group: &[Proposal]) {
+        self.numbers().extend(group.iter().map(|proposal| proposal.number));
+    }
+
+    /// The command of this number was applied; whether the core waits for it
+    pub(super) fn settle(&self, number: u64) -> bool {
+        let mut numbers = self.numbers();
+        let was_there = numbers.remove(&number);
+        if numbers.is_empty() {
+            self.settled.notify_one();
+        }
+        was_there
+    }
+
+    /// What is left is lost
+    fn give_up(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.numbers()).into_iter().collect()
+    }
+
+    /// Waits until all is settled
+    async fn settled(&self) {
+        while !self.numbers().is_empty() {
+            self.settled.notified().await;
+        }
+    }
+}
+
+/// What carries a group to the leader
+#[derive(Clone)]
+pub(super) struct Proposer {
+    pub(super) me: SupernodeId,
+    pub(super) boot: u64,
+    pub(super) outstanding: Outstanding,
+    pub(super) leader: watch::Receiver<Option<SupernodeId>>,
+    pub(super) batcher: Batcher,
+    pub(super) calls: Calls,
+    pub(super) news: mpsc::Sender<News>,
+}
+
+impl Proposer {
+    /// Carries a group to whoever leads, and tells what became of it; `is_writable`: whether this disk takes anything
+    pub(super) async fn propose(mut self, group: Vec<Proposal>, is_writable: bool) {
+        self.outstanding.begin(&group);
+        let deadline = Instant::now() + PATIENCE;
+        let mut is_carried = is_writable;
+        for part in self.parts(&group) {
+            is_carried = is_carried && self.carry(&part, deadline).await;
+        }
+        if is_carried {
+            // They come back in the order of the log; where this supernode is cut off by now, that may be long.
+            let _ = timeout_at(deadline, self.outstanding.settled()).await;
+        }
+        let lost = self.outstanding.give_up();
+        if !lost.is_empty() {
+            let events = lost.into_iter().map(|number| LogEvent::Lost { number }).collect();
+            // A driver that is gone waits for nothing.
+            let _ = self.news.send(News::Events(events)).await;
+        }
+    }
+
+    /// The group in parts of one entry each; a command without bytes is left out, and so is lost
+    fn parts(&self, group: &[Proposal]) -> Vec<Proposals> {
+        let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for Proposal { number, command } in group {
+            let command = command.to_bytes().ok().and_then(|bytes| bytes.try_into().ok());
+            let Some(command) = command else {
+                tracing::error!(event = "command_unwritable", number, reason = "it is longer than any command may be");
+                continue;
+            };
+            let proposed = Proposed { proposer: self.me, boot: self.boot, number: *number, command };
+            let size = size(&proposed);
+            if part.len() == COMMANDS_PER_ENTRY || bytes + size > ENTRY_BYTES_MAX {
+                parts.push(Proposals::truncated(std::mem::take(&mut part)));
+                bytes = 0;
+            }
+            bytes += size;
+            part.push(proposed);
+        }
+        if !part.is_empty() {
+            parts.push(Proposals::truncated(part));
+        }
+        parts
+    }
+
+    /// Whether a part is committed before the deadline
+    async fn carry(&mut self, part: &Proposals, deadline: Instant) -> bool {
+        let mut leaderless = Instant::now();
+        while Instant::now() < deadline {
+            let leader = *self.leader.borrow_and_update();
+            let Some(leader) = leader else {
+                if leaderless.elapsed() > LEADERLESS {
+                    return false;
+                }
+                let _ = timeout_at(Instant::now() + PAUSE * 2, self.leader.changed()).await;
+                continue;
+            };
+            leaderless = Instant::now();
+            let until = deadline.min(Instant::now() + TRY);
+            let is_committed = if leader == self.me {
+                timeout_at(until, self.batcher.write(part.clone())).await.is_ok_and(|written| written)
+            } else {
+                let question = LogQuestion::Propose(part.clone());
+                matches!(self.calls.ask(leader, question, until).await, Ok(LogReply::Committed))
+            };
+            if is_committed {
+                return true;
+            }
+            sleep(PAUSE).await;
+        }
+        false
+    }
+}
+
+/// Bytes that a command takes in an entry
+fn size(proposed: &Proposed) -> usize {
+    3 * size_of::<u64>() + size_of::<u16>() + proposed.command.len()
+}
+
+/// What a leader was given by one supernode, and waits for the next entry
+struct Waiting {
+    commands: Proposals,
+    written: oneshot::Sender<bool>,
+}
+
+/// Makes one entry of what many supernodes propose while the last entry is written
+#[derive(Clone)]
+pub(super) struct Batcher {
+    waiting: mpsc::UnboundedSender<Waiting>,
+}
+
+impl Batcher {
+    /// Starts it; it ends with the last of its clones, or with `raft`
+    pub(super) fn start(raft: Raft) -> Self {
+        let (waiting, mut incoming) = mpsc::unbounded_channel::<Waiting>();
+        tokio::spawn(async move {
+            let mut next = None;
+            loop {
+                let first = match next.take() {
+                    Some(first) => first,
+                    None => match incoming.recv().await {
+                        Some(first) => first,
+                        None => return,
+                    },
+                };
+                let (commands, writers) = gather(first, &mut incoming, &mut next);
+                let written = raft.client_write(Commands(commands)).await;
+                if let Err(error) = &written {
+                    tracing::debug!(event = "proposals_refused", reason = %error);
+                }
+                // Whoever waited may have given up, and asks again.
+                writers.into_iter().for_each(|writer| drop(writer.send(written.is_ok())));
+            }
+        });
+        Self { waiting }
+    }
+
+    /// Whether the commands are committed; if not, they may be later
+    ///
+    /// Each supernode has one group under way, so that few wait here.
+    pub(super) async fn write(&self, commands: Proposals) -> bool {
+        let (written, is_written) = oneshot::channel();
+        self.waiting.send(Waiting { commands, written }).is_ok() && is_written.await.unwrap_or(false)
+    }
+}
+
+/// As much of what waits as fits into one entry
+fn gather(
+    first: Waiting,
+    incoming: &mut mpsc::UnboundedReceiver<Waiting>,
+    next: &mut Option<Waiting>,
+) -> (Proposals, Vec<oneshot::Sender<bool>>) {
+    let mut commands = first.commands.into_vec();
+    let mut bytes: usize = commands.iter().map(size).sum();
+    let mut writers = vec![first.written];
+    while let Ok(waiting) = incoming.try_recv() {
+        bytes += waiting.commands.iter().map(size).sum::<usize>();
+        if commands.len() + waiting.commands.len() > COMMANDS_PER_ENTRY || bytes > ENTRY_BYTES_MAX {
+            *next = Some(waiting);
+            break;
+        }
+        commands.append(&mut waiting.commands.into_vec());
+        writers.push(waiting.written);
+    }
+    (Proposals::truncated(commands), writers)
+}
