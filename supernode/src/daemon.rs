@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
-use crate::network::{Network, NetworkError};
 use crate::log::{FILE_NAME, Log, LogError, LogParts, News};
+use crate::network::{Network, NetworkError};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]

@@ -130,7 +130,9 @@ impl Worker {
             Job::Write(write, done) => self.waiting.push_back((write, done)),
             Job::Try => return true,
             // Whoever asked may have been dropped, or hears of the same failure when it writes.
-            Job::Entries(range, reply) => drop(reply.send(self.store.entries(range).map_err(|error| error.to_string()))),
+            Job::Entries(range, reply) => {
+                drop(reply.send(self.store.entries(range).map_err(|error| error.to_string())))
+            }
             Job::Snapshot(reply) => drop(reply.send(self.store.snapshot().map_err(|error| error.to_string()))),
         }
         false
@@ -176,5 +178,60 @@ impl Worker {
         let reason = error.to_string();
         let _ = self.news.blocking_send(News::Failed(error));
         self.waiting.drain(..).for_each(|(_, done)| done(Err(reason.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::log::store::tests::Disk as FakeDisk;
+
+    fn append(number: u64) -> Write {
+        Write::Append(number, vec![vec![7; 100]])
+    }
+
+    #[test]
+    fn full_disk_is_told_until_it_takes_something_again_and_what_waits_is_written_then() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge] {
+            let fake = FakeDisk::default();
+            let (news, mut told) = mpsc::channel(8);
+            let disk = Disk::start(fake.open().unwrap(), news).unwrap();
+            let (done, is_done) = blocking::channel();
+            let write = |number| {
+                let done = done.clone();
+                disk.write(append(number), move |result| done.send((number, result)).unwrap());
+            };
+            write(1);
+            assert_eq!(is_done.recv(), Ok((1, Ok(()))));
+            fake.fill(Some(kind));
+            write(2);
+            write(3);
+            let full = |news| matches!(news, Some(News::Disk(Some(fault))) if fault.contains("the disk is full"));
+            assert!(full(told.blocking_recv()));
+            disk.try_again();
+            assert!(full(told.blocking_recv()), "nothing has changed");
+            assert!(is_done.try_recv().is_err(), "nothing is acknowledged before it is durable");
+            fake.fill(None);
+            disk.try_again();
+            assert!(matches!(told.blocking_recv(), Some(News::Disk(None))), "{kind}");
+            assert_eq!([is_done.recv(), is_done.recv()], [Ok((2, Ok(()))), Ok((3, Ok(())))]);
+        }
+    }
+
+    #[test]
+    fn failing_disk_is_told_and_everybody_who_waits_hears_so() {
+        let fake = FakeDisk::default();
+        let (news, mut told) = mpsc::channel(8);
+        let disk = Disk::start(fake.open().unwrap(), news).unwrap();
+        fake.fail();
+        let (done, is_done) = blocking::channel();
+        for number in 1..4 {
+            let done = done.clone();
+            disk.write(append(number), move |result| done.send(result.is_err()).unwrap());
+        }
+        assert!(matches!(told.blocking_recv(), Some(News::Failed(error)) if error.to_string().contains("has failed")));
+        assert_eq!([is_done.recv(), is_done.recv(), is_done.recv()], [Ok(true); 3]);
     }
 }

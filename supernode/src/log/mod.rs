@@ -157,8 +157,11 @@ impl Log {
         let LogParts { me, boot, founder_at, rng, .. } = parts;
         let Recovered { directory, state, book, snapshot } = recovered;
         tracing::info!(
-            event = "log_read", index = directory.applied(), names = directory.accounts().len(),
-            sessions = directory.sessions().len(), reason = "start"
+            event = "log_read",
+            index = directory.applied(),
+            names = directory.accounts().len(),
+            sessions = directory.sessions().len(),
+            reason = "start"
         );
         let configured = raft::configured(state.configured());
         let parts = MemberParts { me, boot, state, book, snapshot, disk, news: news.clone(), rng };

@@ -98,7 +98,12 @@ async fn take_part(shared: &Shared, part: SnapshotPart) -> LogReply {
         && last > applied
     {
         // openraft would take it for news, and lose what is committed (its issue 1892).
-        tracing::error!(event = "snapshot_refused", entry = last.index, applied = applied.index, reason = "it contradicts what is committed");
+        tracing::error!(
+            event = "snapshot_refused",
+            entry = last.index,
+            applied = applied.index,
+            reason = "it contradicts what is committed"
+        );
         return refused("the snapshot contradicts what is committed here: is that another network's log?");
     }
     let last_membership = words::stored(part.configured_at.as_ref(), &part.configuration);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kith_common::id::SupernodeId;
 use kith_common::wire::agreement::{LogAsk, LogQuestion, LogReply, SnapshotPart};
 use kith_common::wire::bounded::{Bounded, Text};
+use openraft::SnapshotSegmentId;
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
 };
@@ -16,7 +17,6 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
     VoteResponse,
 };
-use openraft::SnapshotSegmentId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -64,7 +64,12 @@ impl Calls {
     ///
     /// # Errors
     /// [`NoAnswer`]: it may have done all the same what it was asked.
-    pub(super) async fn ask(&self, whom: SupernodeId, question: LogQuestion, until: Instant) -> Result<LogReply, NoAnswer> {
+    pub(super) async fn ask(
+        &self,
+        whom: SupernodeId,
+        question: LogQuestion,
+        until: Instant,
+    ) -> Result<LogReply, NoAnswer> {
         let (reply, is_answered) = oneshot::channel();
         let number = {
             let mut book = self.book();
@@ -130,7 +135,11 @@ pub(super) struct Connection {
 type Failure<E> = RPCError<u64, Located, E>;
 
 impl Connection {
-    async fn ask<E: std::error::Error>(&self, question: LogQuestion, option: &RPCOption) -> Result<LogReply, Failure<E>> {
+    async fn ask<E: std::error::Error>(
+        &self,
+        question: LogQuestion,
+        option: &RPCOption,
+    ) -> Result<LogReply, Failure<E>> {
         let until = Instant::now() + option.hard_ttl();
         match self.calls.ask(self.target, question, until).await {
             Ok(LogReply::Failed(reason)) => Err(failed(&*reason)),
@@ -201,7 +210,11 @@ impl RaftNetwork<Types> for Connection {
         }
     }
 
-    async fn vote(&mut self, request: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failure<RaftError<u64>>> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, Failure<RaftError<u64>>> {
         let last = request.last_log_id.as_ref().map(words::position);
         match self.ask(LogQuestion::Vote { ballot: words::ballot(&request.vote), last }, &option).await? {
             LogReply::Voted { ballot, is_granted, last } => {

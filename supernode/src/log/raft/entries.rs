@@ -134,8 +134,7 @@ impl Entries {
             return Ok(entries);
         }
         let older = self.disk.entries(missing).await?;
-        let older: Result<Vec<Entry>, String> =
-            older.iter().map(|(number, bytes)| decoded(*number, bytes)).collect();
+        let older: Result<Vec<Entry>, String> = older.iter().map(|(number, bytes)| decoded(*number, bytes)).collect();
         let mut older = older?;
         older.append(&mut entries);
         Ok(older)

@@ -139,10 +139,6 @@ impl State {
         &self.configured
     }
 
-    pub(in crate::log) const fn last(&self) -> Option<LogId> {
-        self.last
-    }
-
     pub(super) fn applied_to(&self) -> AppliedTo {
         AppliedTo { entry: self.last.map(|last| last.index), index: self.index }
     }
@@ -285,7 +281,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let bytes = self.state.snapshot(&directory).map_err(unreadable)?;
         drop(directory);
         let number = self.state.last.map_or(0, |last| last.index);
-        tracing::info!(event = "snapshot_taken", index = self.state.index, bytes = bytes.len(), reason = "the log had grown");
+        tracing::info!(
+            event = "snapshot_taken",
+            index = self.state.index,
+            bytes = bytes.len(),
+            reason = "the log had grown"
+        );
         self.disk.written(Write::Snapshot(number, bytes.clone())).await.map_err(unwritable)?;
         self.snapshot_bytes.store(bytes.len() as u64, Ordering::Relaxed);
         Ok(Snapshot { meta: self.state.meta(), snapshot: Box::new(Cursor::new(bytes)) })
@@ -353,7 +354,12 @@ impl RaftStateMachine<Types> for Machine {
             return Err(unreadable("the snapshot contradicts what is committed"));
         }
         let number = state.last.map_or(0, |last| last.index);
-        tracing::info!(event = "snapshot_installed", index = state.index, bytes = bytes.len(), reason = "this supernode was behind");
+        tracing::info!(
+            event = "snapshot_installed",
+            index = state.index,
+            bytes = bytes.len(),
+            reason = "this supernode was behind"
+        );
         self.disk.written(Write::Snapshot(number, bytes)).await.map_err(unwritable)?;
         self.state = state;
         self.tell(News::Replaced(Box::new(directory))).await?;

@@ -191,7 +191,9 @@ impl Batcher {
                     tracing::debug!(event = "proposals_refused", reason = %error);
                 }
                 // Whoever waited may have given up, and asks again.
-                writers.into_iter().for_each(|writer| drop(writer.send(written.is_ok())));
+                for writer in writers {
+                    let _ = writer.send(written.is_ok());
+                }
             }
         });
         Self { waiting }

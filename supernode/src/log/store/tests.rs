@@ -1,9 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use kith_common::directory::{LogIn, Right, SuspectReason};
-use kith_common::id::{Key, SessionId, SupernodeId};
-use kith_common::wire::bounded::Bounded;
 use redb::StorageBackend;
 use tempfile::TempDir;
 
@@ -13,54 +10,38 @@ fn home() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn session(i: u32) -> SessionId {
-    let mut id = [1; 16];
-    id[..4].copy_from_slice(&i.to_be_bytes());
-    SessionId(id)
+fn entry(number: u64) -> Vec<u8> {
+    format!("entry {number}").into_bytes().repeat(1 + number as usize % 3)
 }
 
-fn login(i: u32) -> Command {
-    let mut key = [2; 32];
-    key[..4].copy_from_slice(&i.to_be_bytes());
-    let locations = Bounded::truncated([format!("/ip4/10.0.0.1/tcp/{i}").try_into().unwrap()]);
-    let name = format!("peer-{i}").parse().unwrap();
-    let (session, right) = (session(i), Right::Anybody);
-    Command::LogIn(LogIn { name, key: Key(key), session, salt: [3; 16], locations, home: SupernodeId(1), right })
+fn entries(numbers: Range<u64>) -> Write {
+    Write::Append(numbers.start, numbers.map(entry).collect())
 }
 
-fn logins(range: Range<u32>) -> Vec<Command> {
-    range.map(login).collect()
-}
-
-fn open(home: &TempDir) -> (Store, Directory) {
-    Store::open(home.path(), 0).unwrap()
+fn open(home: &TempDir) -> Store {
+    Store::open(home.path()).unwrap()
 }
 
 fn fault(home: &TempDir) -> Fault {
-    Store::open(home.path(), 0).unwrap_err().fault
+    Store::open(home.path()).unwrap_err().fault
 }
 
-fn append(store: &mut Store, directory: &mut Directory, commands: &[Command]) {
-    let indices = store.append(commands).unwrap();
-    for (index, command) in indices.zip(commands) {
-        directory.apply(index, command);
-    }
+/// All that a log has
+type Content = (Vec<(u64, Vec<u8>)>, Option<(u64, Vec<u8>)>, [Option<Vec<u8>>; 3]);
+
+fn content(store: &mut Store) -> Result<Content, StoreError> {
+    let words = [store.word(Word::Vote)?, store.word(Word::Committed)?, store.word(Word::Purged)?];
+    Ok((store.entries(0..u64::MAX)?, store.snapshot()?, words))
 }
 
-fn bytes_of(directory: &Directory) -> Vec<u8> {
-    directory.snapshot().unwrap()
+/// A log with some of everything, closed
+fn written(home: &TempDir) -> Content {
+    let mut store = open(home);
+    store.write(&[entries(1..31), Write::Say(Word::Vote, b"three".into())]).unwrap();
+    store.write(&[Write::Snapshot(20, vec![7; 40_000]), Write::Purge(10, b"ten".into())]).unwrap();
+    content(&mut store).unwrap()
 }
 
-/// A log of two batches, one of them in a snapshot, closed; and the directory that it makes
-fn written(home: &TempDir) -> Vec<u8> {
-    let (mut store, mut directory) = open(home);
-    append(&mut store, &mut directory, &logins(0..20));
-    store.snapshot(&directory).unwrap();
-    append(&mut store, &mut directory, &logins(20..30));
-    bytes_of(&directory)
-}
-
-/// Changes the tables behind the store's back
 fn tamper(home: &TempDir, change: impl FnOnce(&WriteTransaction)) {
     let db = Database::open(home.path().join(FILE_NAME)).unwrap();
     let transaction = db.begin_write().unwrap();
@@ -69,63 +50,48 @@ fn tamper(home: &TempDir, change: impl FnOnce(&WriteTransaction)) {
 }
 
 #[test]
-fn reopened_log_holds_what_was_appended() {
-    let home = home();
-    let (mut store, mut directory) = open(&home);
-    assert_eq!((store.last, directory.applied()), (0, 0));
-    append(&mut store, &mut directory, &logins(0..3));
-    append(&mut store, &mut directory, &[]);
-    let suspect = Command::Suspect { session: session(1), reason: SuspectReason::HomeLost };
-    append(&mut store, &mut directory, &[suspect, login(3)]);
-    assert_eq!(store.last, 5);
-    drop(store);
-    let (store, again) = open(&home);
-    assert_eq!((store.last, bytes_of(&again)), (5, bytes_of(&directory)));
+fn new_log_is_empty() {
+    assert_eq!(content(&mut open(&home())).unwrap(), (vec![], None, [None, None, None]));
 }
 
 #[test]
-fn log_goes_on_after_a_snapshot_where_it_was() {
+fn what_was_written_is_there_again() {
     let home = home();
-    let expected = written(&home);
-    let (mut store, directory) = open(&home);
-    assert_eq!((store.last, bytes_of(&directory)), (30, expected));
-    assert_eq!(store.append(&logins(30..31)).unwrap(), 31..32);
+    let before = written(&home);
+    let (kept, snapshot, words) = &before;
+    assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (11..31).collect::<Vec<_>>());
+    assert!(kept.iter().all(|(number, bytes)| *bytes == entry(*number)));
+    assert_eq!(snapshot.as_ref().map(|(last, bytes)| (*last, bytes.len())), Some((20, 40_000)));
+    assert_eq!(words, &[Some(b"three".to_vec()), None, Some(b"ten".to_vec())]);
+    let mut store = open(&home);
+    assert_eq!(content(&mut store).unwrap(), before);
+    assert_eq!(store.entries(15..17).unwrap(), [(15, entry(15)), (16, entry(16))]);
+    assert_eq!((store.last().unwrap(), store.entries(31..90).unwrap()), (Some(30), vec![]));
 }
 
 #[test]
-fn snapshot_is_due_after_so_many_commands_and_cuts_the_log() {
+fn entries_from_a_number_on_go_and_others_take_their_place() {
     let home = home();
-    let (mut store, mut directory) = open(&home);
-    let every = SNAPSHOT_EVERY as u32;
-    append(&mut store, &mut directory, &logins(0..50));
-    // Refusals are commands too, and keep the directory of this test small.
-    append(&mut store, &mut directory, &vec![Command::LogOut { session: session(999) }; every as usize - 51]);
-    assert!(!store.is_snapshot_due());
-    append(&mut store, &mut directory, &logins(50..51));
-    assert!(store.is_snapshot_due());
-    store.snapshot(&directory).unwrap();
-    assert!(!store.is_snapshot_due());
-    drop(store);
-    tamper(&home, |transaction| assert_eq!(transaction.open_table(LOG).unwrap().iter().unwrap().count(), 0));
-    let (store, again) = open(&home);
-    assert_eq!((store.last, bytes_of(&again)), (SNAPSHOT_EVERY, bytes_of(&directory)));
+    written(&home);
+    let mut store = open(&home);
+    store.write(&[Write::Truncate(25), Write::Append(25, vec![b"another".into()])]).unwrap();
+    assert_eq!((store.last().unwrap(), store.entries(25..99).unwrap()), (Some(25), vec![(25, b"another".to_vec())]));
 }
 
 #[test]
-fn large_snapshot_is_due_when_the_log_has_grown_to_its_size() {
+fn writes_that_are_made_again_leave_the_same_behind() {
     let home = home();
-    let (mut store, _) = open(&home);
-    (store.last, store.snapshot_bytes) = (SNAPSHOT_EVERY, 1 << 20);
-    assert!(!store.is_snapshot_due());
-    store.last = 8192;
-    assert!(store.is_snapshot_due());
+    let before = written(&home);
+    let mut store = open(&home);
+    store.write(&[entries(20..31), Write::Snapshot(20, vec![7; 40_000]), Write::Purge(10, b"ten".into())]).unwrap();
+    assert_eq!(content(&mut store).unwrap(), before);
 }
 
 #[test]
 fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
     let home = home();
-    let (store, _) = open(&home);
-    let error = Store::open(home.path(), 0).unwrap_err();
+    let store = open(&home);
+    let error = Store::open(home.path()).unwrap_err();
     assert!(matches!(error.fault, Fault::Locked));
     let text = error.to_string();
     assert!(text.contains(FILE_NAME) && text.contains("another supernode") && text.contains("--home"), "{text}");
@@ -135,7 +101,7 @@ fn second_supernode_in_the_same_home_is_refused_with_the_way_out() {
 
 #[test]
 fn home_that_is_not_there_is_an_error() {
-    let error = Store::open(Path::new("/nonexistent/kith"), 0).unwrap_err();
+    let error = Store::open(Path::new("/nonexistent/kith")).unwrap_err();
     assert!(matches!(error.fault, Fault::Io(_)), "{error}");
 }
 
@@ -151,48 +117,36 @@ fn file_is_its_owners_alone() {
 fn log_of_another_version_is_refused() {
     let home = home();
     written(&home);
-    tamper(&home, |transaction| {
-        transaction.open_table(META).unwrap().insert("format", 1).unwrap();
-    });
-    let refused = Store::open(home.path(), 0).unwrap_err();
+    tamper(&home, |transaction| drop(transaction.open_table(META).unwrap().insert("format", 3).unwrap()));
+    let refused = Store::open(home.path()).unwrap_err();
     assert!(matches!(refused.fault, Fault::Version(_)));
-    let way_out = "(format 1, this is format 3); start that version, or move the file away to begin without any names";
+    let way_out = "(format 3, this is format 4); start that version, or move the file away to begin without any names";
     assert!(refused.to_string().ends_with(way_out), "{refused}");
-    tamper(&home, |transaction| {
-        transaction.open_table(META).unwrap().insert("format", FORMAT).unwrap();
-        transaction.open_table(LOG).unwrap().insert(31, checked(31, &[9, 9]).as_slice()).unwrap();
-    });
-    assert!(matches!(fault(&home), Fault::Version(_)));
 }
 
 #[test]
-fn damaged_entries_are_named() {
-    let entry = |index: u64, value: Vec<u8>| {
+fn damage_is_named() {
+    let found = |change: &dyn Fn(&WriteTransaction)| {
         let home = home();
         written(&home);
-        tamper(&home, |transaction| {
-            transaction.open_table(LOG).unwrap().insert(index, value.as_slice()).unwrap();
-        });
-        fault(&home).to_string()
+        tamper(&home, change);
+        content(&mut open(&home)).unwrap_err().to_string()
     };
-    let good = login(77).to_bytes().unwrap();
-    let mut flipped = checked(31, &good);
-    flipped[20] ^= 1;
-    assert!(entry(31, flipped).contains("the check of entry 31 is wrong"));
-    assert!(entry(31, checked(30, &good)).contains("the check of entry 31 is wrong"));
-    assert!(entry(31, vec![1]).contains("the check of entry 31 is wrong"));
-    assert!(entry(33, checked(33, &good)).contains("entry 33 follows on 30"));
-    assert!(entry(31, checked(31, &good[..9])).contains("no command"));
-}
-
-#[test]
-fn damaged_snapshot_is_named() {
-    let home = home();
-    written(&home);
-    tamper(&home, |transaction| {
-        transaction.open_table(SNAPSHOT).unwrap().insert(20, [0; 50].as_slice()).unwrap();
-    });
-    assert!(fault(&home).to_string().contains("the snapshot's check is wrong"));
+    let put = |number: u64, value: Vec<u8>| {
+        found(&move |transaction| {
+            transaction.open_table(ENTRIES).unwrap().insert(number, value.as_slice()).unwrap();
+        })
+    };
+    let mut flipped = checked(31, b"good");
+    flipped[9] ^= 1;
+    assert!(put(31, flipped).contains("the check of entry 31 is wrong"));
+    assert!(put(31, checked(30, b"good")).contains("the check of entry 31 is wrong"));
+    assert!(put(31, vec![1]).contains("the check of entry 31 is wrong"));
+    assert!(put(33, checked(33, b"good")).contains("entry 33 follows on 30"));
+    let snapshot = found(&|transaction| drop(transaction.open_table(SNAPSHOT).unwrap().insert(20, [0; 50].as_slice())));
+    assert!(snapshot.contains("the snapshot's check is wrong"));
+    let word = found(&|transaction| drop(transaction.open_table(WORDS).unwrap().insert("vote", [0; 50].as_slice())));
+    assert!(word.contains("the check of the word \"vote\" is wrong"));
 }
 
 #[test]
@@ -205,6 +159,28 @@ fn file_of_something_else_is_refused_and_left_alone() {
 }
 
 #[test]
+fn file_without_bytes_is_refused_and_left_as_it_is() {
+    let home = home();
+    written(&home);
+    let path = home.path().join(FILE_NAME);
+    std::fs::write(&path, "").unwrap();
+    let fault = fault(&home);
+    assert!(matches!(fault, Fault::Emptied) && fault.to_string().contains("put back a copy"), "{fault}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+/// A log that was changed behind our backs is as it was, or refused for a fault with a way out
+fn is_whole_or_refused(home: &TempDir, expected: &Content, what: &str) {
+    let found = Store::open(home.path()).and_then(|mut store| content(&mut store));
+    match found {
+        Ok(found) => assert_eq!(&found, expected, "{what}"),
+        Err(StoreError { fault: Fault::Damaged(_) | Fault::Version(_), .. }) => (),
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[test]
 fn file_with_a_torn_end_is_an_error_or_complete() {
     let home = home();
     let expected = written(&home);
@@ -212,10 +188,7 @@ fn file_with_a_torn_end_is_an_error_or_complete() {
     let whole = std::fs::read(&path).unwrap();
     for cut in [1, 100, 4096, whole.len() / 2, whole.len() - 4096, whole.len() - 400, whole.len() - 10] {
         std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        match Store::open(home.path(), 0) {
-            Ok((_, directory)) => assert_eq!(bytes_of(&directory), expected, "cut by {cut}"),
-            Err(error) => assert!(matches!(error.fault, Fault::Damaged(_)), "cut by {cut}: {error}"),
-        }
+        is_whole_or_refused(&home, &expected, &format!("cut by {cut}"));
     }
 }
 
@@ -229,11 +202,7 @@ fn flipped_bits_are_an_error_or_without_effect() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&path, &bytes).unwrap();
-        match Store::open(home.path(), 0) {
-            Ok((_, directory)) => assert_eq!(bytes_of(&directory), expected, "bit flipped at {at}"),
-            Err(StoreError { fault: Fault::Damaged(_) | Fault::Version(_), .. }) => (),
-            Err(error) => panic!("bit flipped at {at}: {error}"),
-        }
+        is_whole_or_refused(&home, &expected, &format!("bit flipped at {at}"));
     }
 }
 
@@ -318,10 +287,15 @@ impl Disk {
         self.0.lock().unwrap().full = full;
     }
 
-    pub(crate) fn open(&self) -> Result<(Store, Directory), Fault> {
+    /// From now on nothing that is to be durable is
+    pub(crate) fn fail(&self) {
+        self.0.lock().unwrap().sync_fails = true;
+    }
+
+    pub(crate) fn open(&self) -> Result<Store, Fault> {
         let disk = self.clone();
         let opener = move |check| Ok(builder(check).create_with_backend(disk.clone())?);
-        Store::open_with(PathBuf::from("disk"), Box::new(opener), 0)
+        Store::open_with(PathBuf::from("disk"), Box::new(opener))
     }
 
     /// The disk as it was after its first `count` operations
@@ -339,24 +313,24 @@ impl Disk {
 #[test]
 fn log_cut_off_at_any_write_holds_all_that_was_acknowledged() {
     let disk = Disk::default();
-    let (mut store, mut directory) = disk.open().unwrap();
+    let mut store = disk.open().unwrap();
     // How many operations had been made when a state was acknowledged, and that state.
-    let mut acknowledged = vec![(disk.ops().len(), bytes_of(&directory))];
+    let mut acknowledged = vec![(disk.ops().len(), content(&mut store).unwrap())];
     for batch in 0..6 {
-        append(&mut store, &mut directory, &logins(batch * 5..batch * 5 + 5));
-        acknowledged.push((disk.ops().len(), bytes_of(&directory)));
+        let mut writes = vec![entries(batch * 5 + 1..batch * 5 + 6)];
         if batch == 3 {
-            store.snapshot(&directory).unwrap();
+            writes.extend([Write::Snapshot(12, vec![1; 9_000]), Write::Purge(10, b"ten".into())]);
         }
+        store.write(&writes).unwrap();
+        acknowledged.push((disk.ops().len(), content(&mut store).unwrap()));
     }
     std::mem::forget(store);
     let ops = disk.ops();
-    assert!(ops.iter().filter(|op| matches!(op, Op::Sync)).count() >= 7, "each batch is waited for");
+    assert!(ops.iter().filter(|op| matches!(op, Op::Sync)).count() >= 6, "each batch is waited for");
     for count in acknowledged[0].0..=ops.len() {
-        let (_, found) = Disk::after(&ops, count).open().unwrap();
+        let found = content(&mut Disk::after(&ops, count).open().unwrap()).unwrap();
         let known = acknowledged.iter().rposition(|(made, _)| *made <= count).unwrap();
         let next = acknowledged.get(known + 1).map(|(_, state)| state);
-        let found = bytes_of(&found);
         assert!(found == acknowledged[known].1 || Some(&found) == next, "after {count} of {} operations", ops.len());
     }
 }
@@ -365,18 +339,18 @@ fn log_cut_off_at_any_write_holds_all_that_was_acknowledged() {
 struct Second {
     ops: Vec<Op>,
     begun: usize,
-    before: Vec<u8>,
-    after: Vec<u8>,
+    before: Content,
+    after: Content,
 }
 
 impl Second {
     fn written() -> Self {
         let disk = Disk::default();
-        let (mut store, mut directory) = disk.open().unwrap();
-        append(&mut store, &mut directory, &logins(0..20));
-        let (begun, before) = (disk.ops().len(), bytes_of(&directory));
-        append(&mut store, &mut directory, &logins(20..40));
-        let after = bytes_of(&directory);
+        let mut store = disk.open().unwrap();
+        store.write(&[entries(1..21)]).unwrap();
+        let (begun, before) = (disk.ops().len(), content(&mut store).unwrap());
+        store.write(&[entries(21..41), Write::Say(Word::Vote, b"one".into())]).unwrap();
+        let after = content(&mut store).unwrap();
         std::mem::forget(store);
         Self { ops: disk.ops(), begun, before, after }
     }
@@ -389,7 +363,7 @@ fn writes_that_reach_the_disk_out_of_order_lose_nothing_acknowledged() {
     for lost in begun..first_sync {
         let arrived = |(at, op): (usize, &Op)| (at != lost || matches!(op, Op::Len(_))).then(|| op.clone());
         let arrived: Vec<Op> = ops[..first_sync].iter().enumerate().filter_map(arrived).collect();
-        let found = bytes_of(&Disk::after(&arrived, arrived.len()).open().unwrap().1);
+        let found = content(&mut Disk::after(&arrived, arrived.len()).open().unwrap()).unwrap();
         assert!(found == before || found == after, "operation {lost} lost");
     }
 }
@@ -402,7 +376,7 @@ fn last_write_torn_in_the_middle_loses_nothing_acknowledged() {
         for part in [1, data.len() / 2, data.len() - 1] {
             let broken = Disk::after(&ops, torn);
             broken.0.lock().unwrap().carry_out(Op::Write(*at, data[..part].to_vec()));
-            let found = bytes_of(&broken.open().unwrap().1);
+            let found = content(&mut broken.open().unwrap()).unwrap();
             assert!(found == before || found == after, "operation {torn} torn after {part} bytes");
         }
     }
@@ -411,53 +385,37 @@ fn last_write_torn_in_the_middle_loses_nothing_acknowledged() {
 #[test]
 fn full_disk_is_waited_for_and_loses_nothing_acknowledged() {
     let disk = Disk::default();
-    let (mut store, mut directory) = disk.open().unwrap();
-    append(&mut store, &mut directory, &logins(0..10));
+    let mut store = disk.open().unwrap();
+    store.write(&[entries(1..11)]).unwrap();
     disk.0.lock().unwrap().room = Some(disk.len().unwrap());
+    let mut next = 11;
     let error = loop {
-        let next = directory.applied() as u32;
-        let commands = logins(next..next + 500);
-        match store.append(&commands) {
-            Ok(indices) => indices.zip(&commands).for_each(|(index, command)| drop(directory.apply(index, command))),
+        match store.write(&[entries(next..next + 500)]) {
+            Ok(()) => next += 500,
             Err(error) => break error,
         }
     };
     assert!(matches!(error.fault, Fault::Full), "{error}");
     assert!(error.to_string().contains("the disk is full; make room"));
-    assert!(error.is_passing() && store.append(&logins(0..1)).unwrap_err().is_passing());
+    assert!(error.is_passing() && store.write(&[entries(next..next + 500)]).unwrap_err().is_passing());
     disk.0.lock().unwrap().room = None;
-    // The batch that failed may be there after all, and nothing else is.
-    for (index, command) in store.reopen().unwrap() {
-        directory.apply(index, &command);
-    }
-    append(&mut store, &mut directory, &logins(90_000..90_010));
+    // Whether the batch that failed is there after all or not, it may be written again.
+    store.write(&[entries(next..next + 500)]).unwrap();
     drop(store);
-    assert_eq!(bytes_of(&disk.open().unwrap().1), bytes_of(&directory));
+    let found = disk.open().unwrap().entries(0..u64::MAX).unwrap();
+    assert!(found.iter().map(|(number, _)| *number).eq(1..next + 500));
 }
 
 #[test]
 fn failed_sync_stops_the_store() {
     let disk = Disk::default();
-    let (mut store, mut directory) = disk.open().unwrap();
-    append(&mut store, &mut directory, &logins(0..10));
+    let mut store = disk.open().unwrap();
+    store.write(&[entries(1..11)]).unwrap();
     disk.0.lock().unwrap().sync_fails = true;
-    let error = store.append(&logins(10..11)).unwrap_err();
+    let error = store.write(&[entries(11..12)]).unwrap_err();
     assert!(matches!(error.fault, Fault::Io(_)), "{error}");
     assert!(error.to_string().contains("the disk has failed"), "{error}");
     disk.0.lock().unwrap().sync_fails = false;
-    assert!(matches!(store.append(&logins(10..11)).unwrap_err().fault, Fault::Stopped));
-    assert!(matches!(store.snapshot(&directory).unwrap_err().fault, Fault::Stopped));
-    assert_eq!(store.last, 10);
-}
-
-#[test]
-fn file_without_bytes_is_refused_and_left_as_it_is() {
-    let home = home();
-    written(&home);
-    let path = home.path().join(FILE_NAME);
-    std::fs::write(&path, "").unwrap();
-    let fault = fault(&home);
-    assert!(matches!(fault, Fault::Emptied) && fault.to_string().contains("put back a copy"), "{fault}");
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
-    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+    assert!(matches!(store.write(&[entries(11..12)]).unwrap_err().fault, Fault::Stopped));
+    assert!(matches!(store.touch().unwrap_err().fault, Fault::Stopped));
 }

@@ -1,0 +1,245 @@
+//! What supernodes must survive.
+
+use std::thread;
+use std::time::Duration;
+
+use kith_common::directory::{Command, LogIn, Right};
+use kith_common::id::{Key, SessionId, SupernodeId};
+use kith_common::wire::agreement::{Ballot, Change, LogAsk, LogQuestion, Position, SnapshotPart};
+use kith_common::wire::bounded::{Bounded, Text};
+
+use super::cluster::{Cluster, id};
+
+fn login(i: u64, home: SupernodeId) -> Command {
+    let mut key = [2; 32];
+    key[..8].copy_from_slice(&i.to_be_bytes());
+    let mut session = [1; 16];
+    session[..8].copy_from_slice(&i.to_be_bytes());
+    Command::LogIn(LogIn {
+        name: format!("peer-{i}").parse().unwrap(),
+        key: Key(key),
+        session: SessionId(session),
+        salt: [3; 16],
+        locations: Bounded::new(),
+        home,
+        right: Right::Anybody,
+    })
+}
+
+fn logins(range: std::ops::Range<u64>, home: SupernodeId) -> Vec<Command> {
+    range.map(|i| login(i, home)).collect()
+}
+
+#[test]
+fn one_supernode_agrees_with_itself_and_finds_all_of_it_again() {
+    let mut cluster = Cluster::of(1);
+    assert!(cluster.commit(id(1), logins(0..300, id(1))));
+    let before = cluster.told(id(1)).directory.as_ref().unwrap().snapshot().unwrap();
+    cluster.kill(id(1));
+    cluster.start(id(1));
+    // At once, without a leader to say what is committed: nobody else decides.
+    assert_eq!(cluster.told(id(1)).directory.as_ref().unwrap().snapshot().unwrap(), before);
+    cluster.await_leader(&[1]);
+    assert!(cluster.commit(id(1), logins(300..301, id(1))));
+    assert_eq!(cluster.told(id(1)).directory.as_ref().unwrap().accounts().len(), 301);
+}
+
+#[test]
+fn three_agree_whoever_proposes() {
+    let mut cluster = Cluster::of(3);
+    for number in 1..=3 {
+        let first = number * 100;
+        assert!(cluster.commit(id(number), logins(first..first + 50, id(number))));
+    }
+    cluster.await_agreement(&[1, 2, 3], 150);
+    let commands = cluster.told(id(1)).commands.clone();
+    let indices: Vec<u64> = commands.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indices, (1..=150).collect::<Vec<_>>(), "each command has its own index, and none is missing");
+    for number in 2..=3 {
+        let told = cluster.told(id(number));
+        assert!(commands.ends_with(&told.commands), "{number} was told the same");
+    }
+}
+
+#[test]
+fn leader_dies_and_the_others_go_on() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    assert!(cluster.commit(leader, logins(0..10, leader)));
+    let others: Vec<u64> = (1..=3).filter(|number| *number != leader.0).collect();
+    // Proposed while nobody leads: it is carried to whoever leads next.
+    cluster.kill(leader);
+    assert!(cluster.commit(id(others[0]), logins(10..20, id(others[0]))));
+    let next = cluster.await_leader(&others);
+    assert_ne!(next, leader);
+    cluster.start(leader);
+    cluster.await_agreement(&[1, 2, 3], 20);
+    assert_eq!(cluster.told(leader).ended, None);
+}
+
+#[test]
+fn without_a_majority_nothing_is_acknowledged_and_all_goes_on_when_it_is_back() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let others: Vec<u64> = (1..=3).filter(|number| *number != leader.0).collect();
+    others.iter().for_each(|number| cluster.kill(id(*number)));
+    assert!(!cluster.commit(leader, logins(0..1, leader)));
+    cluster.wait("it notices that nobody follows", |cluster| cluster.told(leader).leader.is_none());
+    cluster.log(leader).read();
+    cluster.wait("its read has an answer", |cluster| cluster.told(leader).reads == [None]);
+    cluster.start(id(others[0]));
+    cluster.await_leader(&[leader.0, others[0]]);
+    assert!(cluster.commit(leader, logins(1..2, leader)));
+    cluster.start(id(others[1]));
+    cluster.await_agreement(&[1, 2, 3], 1);
+}
+
+#[test]
+fn whoever_was_cut_off_comes_back_without_deposing_the_leader() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let others: Vec<u64> = (1..=3).filter(|number| *number != leader.0).collect();
+    let (near, far) = (id(others[0]), id(others[1]));
+    let term = cluster.log(leader).standing().term;
+    cluster.cut(far, leader);
+    // It hears the other follower, and that one hears the leader: it does not stand.
+    cluster.wait("it misses the leader", |cluster| cluster.told(far).leader.is_none());
+    thread::sleep(Duration::from_secs(3));
+    cluster.cut(far, near);
+    thread::sleep(Duration::from_secs(3));
+    assert!(cluster.commit(near, logins(0..5, near)));
+    cluster.heal();
+    cluster.await_leader(&[1, 2, 3]);
+    cluster.await_agreement(&[1, 2, 3], 5);
+    assert_eq!((cluster.log(far).standing().term, cluster.leader_of(&[1, 2, 3])), (term, Some(leader)));
+}
+
+#[test]
+fn leader_that_is_cut_off_gives_way_and_takes_over_what_it_missed() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let others: Vec<u64> = (1..=3).filter(|number| *number != leader.0).collect();
+    others.iter().for_each(|number| cluster.cut(leader, id(*number)));
+    // In its log, and in nobody else's: it must not come back.
+    let lost = cluster.propose(leader, logins(900..901, leader));
+    let next = cluster.await_leader(&others);
+    assert!(cluster.commit(next, logins(0..5, next)));
+    cluster.wait("it is told", |cluster| cluster.told(leader).fates.contains_key(&lost[0]));
+    assert_eq!(cluster.told(leader).fates[&lost[0]], None);
+    cluster.heal();
+    cluster.await_agreement(&[1, 2, 3], 5);
+}
+
+#[test]
+fn newcomer_and_straggler_are_brought_up_by_a_snapshot() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let straggler = id((1..=3).find(|number| *number != leader.0).unwrap());
+    cluster.kill(straggler);
+    // Enough for a snapshot, and for more entries behind it than are kept.
+    for batch in 0..400 {
+        assert!(cluster.commit(leader, logins(batch * 12..batch * 12 + 12, leader)));
+    }
+    cluster.start(straggler);
+    cluster.add(id(4));
+    cluster.await_agreement(&[1, 2, 3, 4], 4_800);
+    for number in [straggler, id(4)] {
+        let told = cluster.told(number);
+        assert!(told.replaced >= 1, "{number} has had single commands only: {}", told.commands.len());
+    }
+    // From the snapshot and what follows, all of it is there again after a start.
+    cluster.kill(straggler);
+    cluster.start(straggler);
+    cluster.await_agreement(&[1, 2, 3, 4], 4_800);
+}
+
+#[test]
+fn supernodes_are_replaced_one_by_one_while_others_propose() {
+    let mut cluster = Cluster::of(3);
+    let mut next = 0;
+    for (old, new) in [(1, 4), (2, 5), (3, 6)] {
+        cluster.add(id(new));
+        assert!(cluster.commit(id(new), logins(next..next + 10, id(new))));
+        cluster.change(Change::Remove(id(old))).unwrap();
+        cluster.kill(id(old));
+        next += 10;
+        let present: Vec<u64> = (old + 1..=new).collect();
+        cluster.wait("three vote", |cluster| {
+            let configured = cluster.told(id(new)).configured.clone();
+            configured.len() == 3 && configured.iter().all(|(_, _, votes)| *votes)
+        });
+        let leader = cluster.await_leader(&present);
+        assert!(cluster.commit(leader, logins(next..next + 10, leader)));
+        next += 10;
+        cluster.await_agreement(&present, next);
+    }
+}
+
+#[test]
+fn command_that_is_asked_for_again_has_one_index() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let proposer = id((1..=3).find(|number| *number != leader.0).unwrap());
+    let other = id((1..=3).find(|number| ![leader, proposer].contains(&id(*number))).unwrap());
+    // The leader goes as soon as it has been asked: the answer to some is lost on the way, and they are asked for again.
+    let numbers = cluster.propose(proposer, logins(0..200, proposer));
+    thread::sleep(Duration::from_millis(3));
+    cluster.kill(leader);
+    cluster.wait("they have a fate", |cluster| {
+        let told = cluster.told(proposer);
+        numbers.iter().all(|number| told.fates.contains_key(number))
+    });
+    cluster.await_leader(&[proposer.0, other.0]);
+    cluster.start(leader);
+    assert!(cluster.commit(other, logins(500..501, other)));
+    let committed = cluster.told(proposer).fates.values().filter(|fate| fate.is_some()).count() as u64;
+    assert_eq!(committed, 200, "there was a leader again in time");
+    cluster.await_agreement(&[1, 2, 3], 201);
+    assert_eq!(cluster.told(other).directory.as_ref().unwrap().applied(), 201, "none is there twice");
+}
+
+#[test]
+fn read_is_as_new_as_what_was_acknowledged_anywhere() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    for number in 1..=3 {
+        assert!(cluster.commit(leader, logins(number * 10..number * 10 + 1, leader)));
+        cluster.log(id(number)).read();
+        cluster.wait("the read has an answer", |cluster| !cluster.told(id(number)).reads.is_empty());
+        assert!(cluster.told(id(number)).reads[0].is_some_and(|index| index >= number));
+    }
+}
+
+#[test]
+fn snapshot_that_contradicts_what_is_committed_is_refused() {
+    let mut cluster = Cluster::of(1);
+    assert!(cluster.commit(id(1), logins(0..20, id(1))));
+    // Of a higher term, and behind what is committed here: of another network that has the same names for its supernodes.
+    let position = Position { term: 90, leader: id(7), entry: 2 };
+    let part = SnapshotPart {
+        ballot: Ballot { term: 90, candidate: id(7), is_elected: true },
+        last: Some(position),
+        configured_at: None,
+        configuration: kith_common::wire::agreement::Configuration {
+            voters: Bounded::new(),
+            supernodes: Bounded::new(),
+        },
+        name: Text::truncated("90-2"),
+        offset: 0,
+        bytes: vec![0; 8].try_into().unwrap(),
+        is_last: true,
+    };
+    let before = cluster.told(id(1)).directory.as_ref().unwrap().snapshot().unwrap();
+    cluster.log(id(1)).ask(id(7), LogAsk { number: 1, question: LogQuestion::Snapshot(part) });
+    assert!(cluster.commit(id(1), logins(20..21, id(1))));
+    let told = cluster.told(id(1));
+    assert_eq!((told.replaced, &told.ended), (0, &None));
+    assert_ne!(told.directory.as_ref().unwrap().snapshot().unwrap(), before);
+}
+
+#[test]
+fn supernode_of_a_network_of_one_cannot_be_taken_out() {
+    let cluster = Cluster::of(1);
+    assert!(cluster.change(Change::Remove(id(1))).unwrap_err().contains("only supernode"));
+    assert!(cluster.home(id(1)).path().exists());
+}
