@@ -203,10 +203,12 @@ pub enum LogReply {
     Committed,
     /// This command's index
     ReadAt(u64),
-    /// The change is committed
-    Changed,
+    /// The change is committed, and these are the supernodes with it: a newcomer reaches the others by it
+    Changed(Configuration),
     /// Who leads, as far as the asked one hears, and not the asked one if a leader was wanted: nothing was done
     Leader(Option<SupernodeId>),
     /// It was not done, or not as far as can be known
     Failed(Reason),
+    /// The asker is no supernode of the network, or was taken out: nothing was done
+    Stranger,
 }

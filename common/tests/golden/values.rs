@@ -324,9 +324,10 @@ fn replies() -> Vec<(&'static str, LogReply)> {
         ("frame LogAnswer that a part was misplaced", misplaced),
         ("frame LogAnswer that it is committed", LogReply::Committed),
         ("frame LogAnswer to a read", LogReply::ReadAt(42)),
-        ("frame LogAnswer that it is changed", LogReply::Changed),
+        ("frame LogAnswer that it is changed", LogReply::Changed(configuration())),
         ("frame LogAnswer with the leader", LogReply::Leader(Some(SupernodeId(9)))),
         ("frame LogAnswer of a failure", LogReply::Failed(Reason::truncated("busy"))),
+        ("frame LogAnswer to a stranger", LogReply::Stranger),
     ]
 }
 

@@ -51,8 +51,13 @@ pub(super) enum Job {
     Answered(SupernodeId, Box<LogAnswer>),
     /// There is no link to a supernode
     Lost(SupernodeId),
-    /// An operator wants the configuration changed
-    Change(Change, oneshot::Sender<Result<(), String>>),
+    /// The configuration is to be changed
+    Change {
+        change: Change,
+        /// Whom to ask, if this supernode is in no configuration yet
+        via: Option<SupernodeId>,
+        told: oneshot::Sender<Result<(), String>>,
+    },
     /// Whether the disk takes nothing
     Disk(bool),
     /// Somebody wants to know whether a full disk takes anything
@@ -230,9 +235,11 @@ impl Log {
     }
 
     /// Changes who the supernodes are; answered once that is committed, or with why it is not
-    pub(crate) fn change(&self, change: Change) -> oneshot::Receiver<Result<(), String>> {
+    ///
+    /// A newcomer asks `via` a supernode to which it has a link.
+    pub(crate) fn change(&self, change: Change, via: Option<SupernodeId>) -> oneshot::Receiver<Result<(), String>> {
         let (told, answer) = oneshot::channel();
-        self.send(Job::Change(change, told));
+        self.send(Job::Change { change, via, told });
         answer
     }
 

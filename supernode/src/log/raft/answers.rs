@@ -60,6 +60,8 @@ pub(super) async fn answer(shared: &Shared, from: SupernodeId, question: LogQues
             }
         }
         LogQuestion::Snapshot(part) => take_part(shared, part).await,
+        // Whoever was taken out may not know it; but a supernode that is behind may not know a new one either.
+        LogQuestion::WhoLeads if !shared.is_configured(from) && shared.leader().is_some() => LogReply::Stranger,
         LogQuestion::WhoLeads => LogReply::Leader(shared.leader()),
         LogQuestion::Propose(commands) if shared.is_configured(from) => {
             if !shared.leads() {
@@ -79,11 +81,11 @@ pub(super) async fn answer(shared: &Shared, from: SupernodeId, question: LogQues
         LogQuestion::Change(change) => {
             let is_newcomer = matches!(&change, Change::Add(configured) if configured.id == from);
             if !is_newcomer && !shared.is_configured(from) {
-                return refused("this supernode is not in the network's configuration");
+                return LogReply::Stranger;
             }
             shared.change(change, Some(from)).await
         }
-        LogQuestion::Propose(_) | LogQuestion::Read => refused("this supernode is not in the network's configuration"),
+        LogQuestion::Propose(_) | LogQuestion::Read => LogReply::Stranger,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
-use kith_common::wire::agreement::{Change, Configured, LogAnswer, LogAsk, LogQuestion, LogReply};
+use kith_common::wire::agreement::{Change, Configuration, Configured, LogAnswer, LogAsk, LogQuestion, LogReply};
 use kith_common::wire::session::{Locations, SUPERNODES_MAX};
 use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
@@ -19,7 +19,7 @@ use super::entries::{Book, Entries};
 use super::machine::{AppliedTo, Machine, SnapshotBytes, State, Wanted};
 use super::proposing::{Batcher, Outstanding, Proposer};
 use super::pulse::{self, Pulse, View, voters_wanted};
-use super::{Located, Raft};
+use super::{Located, Raft, configured, words};
 use crate::log::disk::Disk;
 use crate::log::{Job, News};
 
@@ -123,7 +123,7 @@ impl Shared {
             Change::Add(Configured { id: SupernodeId(id), locations }) => {
                 let node = Located(locations);
                 match membership.get_node(&id) {
-                    Some(known) if *known == node => return LogReply::Changed,
+                    Some(known) if *known == node => return self.changed(),
                     Some(_) => {
                         let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
                         self.raft.change_membership(moved, true).await.map(drop)
@@ -136,7 +136,7 @@ impl Shared {
             }
             Change::Remove(SupernodeId(id)) => {
                 if membership.get_node(&id).is_none() {
-                    return LogReply::Changed;
+                    return self.changed();
                 }
                 if membership.nodes().count() == 1 {
                     return refused("it is the only supernode of its network");
@@ -158,9 +158,15 @@ impl Shared {
             }
         };
         match changed {
-            Ok(()) => LogReply::Changed,
+            Ok(()) => self.changed(),
             Err(error) => refused(&error.to_string()),
         }
+    }
+
+    /// Who the supernodes are by now
+    fn changed(&self) -> LogReply {
+        let configuration = words::configuration(self.raft.metrics().borrow().membership_config.membership());
+        configuration.map_or_else(|error| refused(&error.to_string()), LogReply::Changed)
     }
 
     /// Learners that have kept up, and answer
@@ -181,7 +187,7 @@ impl Shared {
     }
 
     /// Whether a majority of the voters answers, and none of them hears a leader
-    async fn may_stand(&self, voters: &BTreeSet<u64>) -> bool {
+    async fn may_stand(&self, voters: &BTreeSet<u64>) -> MayStand {
         let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != self.me.0).collect();
         let until = Instant::now() + WHO_LEADS;
         let asked = others.iter().map(|voter| {
@@ -189,19 +195,33 @@ impl Shared {
             let voter = SupernodeId(*voter);
             tokio::spawn(async move { shared.calls.ask(voter, LogQuestion::WhoLeads, until).await })
         });
-        let mut agreeing = usize::from(voters.contains(&self.me.0));
+        let (mut agreeing, mut strangers) = (usize::from(voters.contains(&self.me.0)), 0);
         for asked in asked.collect::<Vec<_>>() {
             match asked.await {
                 Ok(Ok(LogReply::Leader(None))) => agreeing += 1,
                 Ok(Ok(LogReply::Leader(Some(leader)))) => {
                     tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
-                    return false;
+                    return MayStand::No;
                 }
+                Ok(Ok(LogReply::Stranger)) => strangers += 1,
                 _ => {}
             }
         }
-        agreeing > voters.len() / 2
+        match voters.len() / 2 {
+            half if strangers > half => MayStand::Removed,
+            half if agreeing > half => MayStand::Yes,
+            _ => MayStand::No,
+        }
     }
+}
+
+/// What came of the question whom the others hear
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MayStand {
+    Yes,
+    No,
+    /// A majority of those that voted with this supernode says that it is none any more
+    Removed,
 }
 
 /// One supernode's part in the agreement, on a runtime of its own
@@ -222,10 +242,13 @@ pub(in crate::log) struct Member {
     /// How large the last one is
     snapshot_bytes: SnapshotBytes,
     /// Whether an election or a change of voters is under way
-    standing: Option<tokio::task::JoinHandle<bool>>,
+    standing: Option<tokio::task::JoinHandle<MayStand>>,
     voting: Option<tokio::task::JoinHandle<()>>,
     next_look_at_voters: Instant,
 }
+
+/// What an operator reads who starts a supernode that is none any more
+const REMOVED: &str = "this supernode was taken out of its network: start another one in a new home, with --join";
 
 /// How often the leader looks whether others should vote
 const VOTERS_EVERY: Duration = Duration::from_secs(1);
@@ -369,11 +392,17 @@ impl Member {
                 self.shared.calls.answer(from, number, reply);
             }
             Job::Lost(whom) => self.shared.calls.lose(whom),
-            Job::Change(change, told) => {
-                let shared = self.shared.clone();
+            Job::Change { change, via, told } => {
+                let (shared, news) = (self.shared.clone(), self.news.clone());
                 tokio::spawn(async move {
+                    let changed = change_somewhere(&shared, change, via).await;
+                    if let (Ok(configuration), false) = (&changed, shared.is_configured(shared.me)) {
+                        // A newcomer, whose log knows nobody yet: by this it reaches whoever leads.
+                        let stored = words::stored(None, configuration);
+                        let _ = news.send(News::Configured(configured(&stored))).await;
+                    }
                     // An operator who has hung up does not need it.
-                    let _ = told.send(change_somewhere(&shared, change).await);
+                    let _ = told.send(changed.map(drop));
                 });
             }
             Job::Disk(is_full) => self.is_full = is_full,
@@ -404,7 +433,8 @@ impl Member {
         let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
         let view = View {
             me: self.shared.me.0,
-            leader: metrics.current_leader,
+            // Whoever led and was taken out is in openraft's eyes the last one that led.
+            leader: metrics.current_leader.filter(|leader| *leader != self.shared.me.0 || self.shared.leads()),
             acknowledged: metrics.millis_since_quorum_ack.map(Duration::from_millis),
             voters: &voters,
         };
@@ -413,26 +443,30 @@ impl Member {
         if self.told_leader.send_if_modified(|told| std::mem::replace(told, leader) != leader) {
             let _ = self.news.send(News::Leader(leader)).await;
         }
-        self.stand(now, verdict.stands, voters).await;
+        self.stand(now, verdict.asks, voters).await?;
         self.look_at_voters(now, &metrics);
         self.look_at_size().await;
         Ok(())
     }
 
     /// Asks the others, and stands if they agree
-    async fn stand(&mut self, now: Instant, wants: bool, voters: BTreeSet<u64>) {
+    async fn stand(&mut self, now: Instant, wants: bool, voters: BTreeSet<u64>) -> Result<(), String> {
         if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
-            let count = voters.len();
-            if standing.await.unwrap_or(false) {
+            let may_stand = standing.await.unwrap_or(MayStand::No);
+            if may_stand == MayStand::Removed {
+                return Err(REMOVED.to_owned());
+            }
+            if may_stand == MayStand::Yes && voters.contains(&self.shared.me.0) {
                 tracing::info!(event = "standing_for_election", reason = "no leader is heard, and a majority answers");
                 // openraft says by its metrics what came of it.
                 let _ = self.shared.raft.trigger().elect().await;
             }
-            self.pulse.wait_a_round(now, count);
+            self.pulse.handle_asked(now);
         } else if wants && self.standing.is_none() {
             let shared = self.shared.clone();
             self.standing = Some(tokio::spawn(async move { shared.may_stand(&voters).await }));
         }
+        Ok(())
     }
 
     /// The leader gives votes to those that have kept up, and takes none away
@@ -487,13 +521,21 @@ async fn read(shared: &Shared) -> Option<u64> {
     }
 }
 
-/// Has a change carried out by whoever leads, who may be another one meanwhile
-async fn change_somewhere(shared: &Shared, change: Change) -> Result<(), String> {
+/// Has a change carried out by whoever leads, who may be another one meanwhile; a newcomer asks `via` another supernode
+async fn change_somewhere(shared: &Shared, change: Change, via: Option<SupernodeId>) -> Result<Configuration, String> {
     let until = Instant::now() + CHANGE;
     loop {
-        let reason = match shared.change(change.clone(), None).await {
-            LogReply::Changed => return Ok(()),
+        let reply = match via {
+            Some(via) => {
+                let reply = shared.calls.ask(via, LogQuestion::Change(change.clone()), until).await;
+                reply.unwrap_or_else(|error| refused(&format!("supernode {via}: {error}")))
+            }
+            None => shared.change(change.clone(), None).await,
+        };
+        let reason = match reply {
+            LogReply::Changed(configuration) => return Ok(configuration),
             LogReply::Failed(reason) => reason.to_string(),
+            LogReply::Stranger => "this supernode is not in the network's configuration".to_owned(),
             _ => "nobody leads the log".to_owned(),
         };
         if Instant::now() > until {

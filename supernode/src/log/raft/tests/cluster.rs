@@ -91,14 +91,17 @@ impl Cluster {
         if is_first {
             self.wait("it leads", |cluster| cluster.told(id).leader == Some(id));
         } else {
-            self.change(Change::Add(Configured { id, locations: at(id) })).unwrap();
+            // As a newcomer does it, which has a link to anybody.
+            let via = *self.nodes.keys().find(|other| **other != id).unwrap();
+            let change = Change::Add(Configured { id, locations: at(id) });
+            self.log(id).change(change, Some(via)).blocking_recv().unwrap().unwrap();
         }
     }
 
     /// Has the configuration changed, through any supernode that runs
     pub(super) fn change(&self, change: Change) -> Result<(), String> {
         let asked = self.nodes.values().find_map(|node| node.log.clone()).unwrap();
-        asked.change(change).blocking_recv().unwrap()
+        asked.change(change, None).blocking_recv().unwrap()
     }
 
     pub(super) fn start(&mut self, id: SupernodeId) {

@@ -161,6 +161,7 @@ fn supernodes_are_replaced_one_by_one_while_others_propose() {
         cluster.add(id(new));
         assert!(cluster.commit(id(new), logins(next..next + 10, id(new))));
         cluster.change(Change::Remove(id(old))).unwrap();
+        cluster.wait("it knows that it was taken out", |cluster| cluster.told(id(old)).ended.is_some());
         cluster.kill(id(old));
         next += 10;
         let present: Vec<u64> = (old + 1..=new).collect();
