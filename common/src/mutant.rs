@@ -135,6 +135,8 @@ mutants! {
     LoginsUnbounded "logins-unbounded" = "a network of addresses logs in as often as it likes",
     InvitedUnbounded "invited-unbounded" = "newcomers come by one invite as fast as they like",
     UnusedNameKept "unused-name-kept" = "a name that was taken and never used is never free again",
+    FormerHomeJudges "former-home-judges" = "a session that has moved is judged by the home that it had before, too",
+    LateMoveMoves "late-move-moves" = "a session goes back to a home that its peer has left by now, as its move was late",
     LeaseTooShort "lease-too-short" = "a lease lasts one renewal less than it should",
     ComesBackAtOnce "comes-back-at-once" = "a peer that is suspected again and again is in the ring again as soon as it is heard",
     SuspicionsUnbounded "suspicions-unbounded" = "however many are lost at once, all are taken out of the ring",
@@ -150,6 +152,27 @@ mutants! {
     AbsentPairsIgnored "absent-pairs-ignored" = "tables are made as if all peers could connect",
     PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
+
+    // Several supernodes.
+    SupernodesNotTold "supernodes-not-told" = "peers are not told when a supernode comes or goes",
+    BackboneNotRedialled "backbone-not-redialled" = "a supernode that was lost is not dialled again",
+    AnothersCertificate "anothers-certificate" = "whoever shows a supernode's certificate is taken for that supernode",
+    OwnSightDecides "own-sight-decides" = "a home is gone when the leader itself has no link with it",
+    HomeGoneEndsAtOnce "home-gone-ends-at-once" = "the sessions of a home that is gone end at once",
+    NewLeaderGoesOn "new-leader-goes-on" = "a leader counts from when it saw a home gone as it led before",
+    EverybodyJudgesHomes "everybody-judges-homes" = "every supernode ends the sessions of homes that it cannot see",
+    GuestsAreJudged "guests-are-judged" = "a supernode judges sessions that are at home elsewhere",
+    ReportsStayHere "reports-stay-here" = "what is reported of a peer is not told to its home",
+    RelayEndsHere "relay-ends-here" = "a packet for a peer that is at home elsewhere is given back",
+    RelayedToAndFro "relayed-to-and-fro" = "a packet that another supernode handed over is handed on to a third",
+    ClaimNotAsked "claim-not-asked" = "a second login of a key gets the session without a word from its home",
+    ClaimIgnored "claim-ignored" = "the word of a session's home, that its peer answers, does not count",
+    MoveForgotten "move-forgotten" = "a session that was taken up while nobody led never has its home moved",
+    ResumptionIsCounted "resumption-is-counted" = "whoever goes on with its session is counted like a newcomer",
+    ReadsFromHere "reads-from-here" = "a supernode answers look-ups by what it has heard, and says that it is sure",
+    ReadNotAwaited "read-not-awaited" = "a look-up is answered before its supernode has heard what it must",
+    ReadSharedTooLate "read-shared-too-late" = "whoever asks while the log is asked shares that answer",
+    StaleNotMarked "stale-not-marked" = "an answer that may be old is not marked",
 
     // Members who were removed.
     RemovalNotTold "removal-not-told" = "a supernode keeps to itself who was removed",
@@ -171,6 +194,7 @@ mutants! {
     BytesLost "bytes-lost" = "a message is kept without its bytes",
     SilenceIsNotFound "silence-is-not-found" = "a name that no neighbour knows counts as one that nobody has",
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",
+    StaleIsFresh "stale-is-fresh" = "what a supernode says that could not ask the others counts as what they all say",
     FloodPassesTwice "flood-passes-twice" = "a neighbour's question is passed on each time that it comes",
 }
 

@@ -1,6 +1,7 @@
 //! Every count is held to its bound by the decoder: the largest is read, one more is not.
 
 use kith_common::id::{Address, Epoch, Name, ShortId};
+use kith_common::wire::backbone::Beat;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Undeliverable};
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
@@ -50,6 +51,7 @@ fn counts_over_the_bound_are_refused() {
         [vec![0; 20], list(vec![[8u8; 32]; n]), end.clone()].concat()
     });
     check::<Supernodes>("supernodes", SUPERNODES_MAX, |n| prefixed(8, list(vec![[0u8; 12]; n])));
+    check::<Beat>("supernodes that one sees", SUPERNODES_MAX, |n| prefixed(3, list(vec![0u64; n])));
     check::<SignedMark>("bytes of a mark", 64, |n| [bytes(n), vec![0; 64], bytes(0), vec![0; 64]].concat());
     let neighbours = |n| prefixed(21, list(vec![record(); n]));
     check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| followed(neighbours(n), vec![0; 2]));

@@ -288,6 +288,7 @@ impl World {
     fn dial(&mut self, from: u8, dial: &Dial) {
         let to = match dial.purpose {
             Purpose::Home => self.is_home_up.then_some(End::Supernode(from)),
+            Purpose::Backbone => None,
             Purpose::Neighbour => self.peers.keys().find(|n| Some(ed(**n).key()) == dial.key).copied().map(End::Peer),
         };
         let Some(to) = to else { return self.queue.push_back(Delivery::DialFailed(from, dial.number)) };

@@ -31,8 +31,13 @@ fn frame() -> impl Strategy<Value = Frame> {
             7 => Frame::Renewed(Renewed { session, epoch: Epoch::new(0, number) }),
             8 => Frame::Logout(Logout { session }),
             9 => Frame::LoggedOut(LoggedOut { session }),
-            10 => Frame::LookUp(LookUp { query: number, ttl: byte, subject: Subject::Name(name("bob")) }),
-            11 => Frame::Found(Found { query: number, status, record: None }),
+            10 => Frame::LookUp(LookUp {
+                query: number,
+                ttl: byte,
+                subject: Subject::Name(name("bob")),
+                may_be_stale: false,
+            }),
+            11 => Frame::Found(Found { query: number, status, record: None, index: 0, is_stale: false }),
             12 => Frame::Rewire(rewire(number)),
             13 => Frame::Report(Report::LinkDown(Address(number))),
             14 => Frame::Table(link::Table {

@@ -161,7 +161,7 @@ fn samples() -> Vec<Frame> {
         Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 10) }),
         Frame::Rewire(rewire(11)),
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
-        Frame::Found(Found { query: 1, status: Status::NotFound, record: None }),
+        Frame::Found(Found { query: 1, status: Status::NotFound, record: None, index: 0, is_stale: false }),
         Frame::Listing(Listing::refused(1, Status::SlowDown)),
         Frame::Removed(removed()),
         Frame::Packet(packet.clone()),
