@@ -58,7 +58,7 @@ impl Oracle for Bindings {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 let here = directory.sessions().map(|session| ((session.key, session.address), now));
                 self.seen.extend(here);
                 let ring = directory.sessions().filter(|session| session.suspect.is_none());

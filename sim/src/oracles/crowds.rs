@@ -101,7 +101,7 @@ impl Oracle for Crowds {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started if node.0 < self.supernodes => self.crowd.at.clear(),
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 self.crowd.apply(now, directory);
                 let (suspected, most) = (
                     self.crowd.within(now, self.crowd.third * 49 / 50),

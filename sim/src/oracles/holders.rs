@@ -44,7 +44,7 @@ impl Oracle for Holders {
             }
             // By an older log a name is again whose it was then, or nobody's.
             Observation::LogWentBack => self.owners.clear(),
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 let mut places = BTreeMap::new();
                 for (name, account) in directory.accounts() {
                     let owner = *self.owners.entry(name.clone()).or_insert(account.key);

@@ -165,7 +165,7 @@ impl Oracle for Pairs {
             Observation::Received { frame: Frame::Login(login), .. } if node.0 < self.supernodes => {
                 self.logins.insert(login.name.clone(), now);
             }
-            Observation::Applied(directory) if Some(node) == self.leader => return self.look(now, directory),
+            Observation::Agreed(directory) => return self.look(now, directory),
             _ => {}
         }
         Ok(())
