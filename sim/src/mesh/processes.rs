@@ -91,11 +91,13 @@ impl World {
         disk.boot += 1;
         disk.reopen();
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
+        let learned = disk.supernodes.clone();
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session = MembershipConfig {
             name,
             supernodes,
+            learned,
             network,
             secret: None,
             invite: None,
@@ -286,6 +288,11 @@ impl World {
             PeerOutput::Erase(name) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.names.remove(&name);
+                }
+            }
+            PeerOutput::KeepSupernodes(list) => {
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.supernodes = list.supernodes.into_vec();
                 }
             }
             PeerOutput::Done(_)
