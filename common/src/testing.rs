@@ -48,11 +48,11 @@ pub fn network_of(network: u8) -> NetworkId {
 
 /// What a network's key says of a supernode's, each made of one repeated byte
 pub fn certificate_of(network: u8, supernode: u8) -> SignedCertificate {
-    numbered_certificate_of(network, supernode, 1)
+    certificate_with(network, supernode, 1)
 }
 
-/// What a network's key says of the supernode with this number
-pub fn numbered_certificate_of(network: u8, supernode: u8, serial: u64) -> SignedCertificate {
+/// The same with a serial of its own
+pub fn certificate_with(network: u8, supernode: u8, serial: u64) -> SignedCertificate {
     let certificate = Certificate { network_key: ed(network).key(), supernode: ed(supernode).key(), serial };
     SignedCertificate::sign(&certificate, &ed(network)).unwrap()
 }

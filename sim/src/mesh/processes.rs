@@ -91,11 +91,13 @@ impl World {
         disk.boot += 1;
         disk.reopen();
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
+        let learned = disk.supernodes.clone();
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session = MembershipConfig {
             name,
             supernodes,
+            learned,
             network,
             secret: None,
             invite: None,
@@ -290,6 +292,11 @@ impl World {
                     disk.names.remove(&name);
                 }
             }
+            PeerOutput::KeepSupernodes(list) => {
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.supernodes = list.supernodes.into_vec();
+                }
+            }
             PeerOutput::Done(_)
             | PeerOutput::LookedUp { .. }
             | PeerOutput::Listed { .. }
@@ -421,8 +428,7 @@ impl World {
         }
         let is_replaced = self.is_replaced(node);
         let log = &mut self.log;
-        let learnt =
-            if is_replaced { log.replace(replica(node), life) } else { log.learn(replica(node), life) };
+        let learnt = if is_replaced { log.replace(replica(node), life) } else { log.learn(replica(node), life) };
         let events = self.expect_disk(learnt).unwrap_or_default();
         self.processors.spend(COMMAND * events.len() as u32);
         if let Some(supernode) = self.node_mut(node).supernode_mut() {

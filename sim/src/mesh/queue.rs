@@ -89,9 +89,12 @@ impl Event {
     /// Which thread of a process handles it first
     pub const fn thread(&self) -> Thread {
         match self {
-            Self::Wake { .. } | Self::Disk { .. } | Self::User(_) | Self::Deed(..) | Self::Release(_) | Self::Log(_) => {
-                Thread::Loop
-            }
+            Self::Wake { .. }
+            | Self::Disk { .. }
+            | Self::User(_)
+            | Self::Deed(..)
+            | Self::Release(_)
+            | Self::Log(_) => Thread::Loop,
             _ => Thread::Links,
         }
     }

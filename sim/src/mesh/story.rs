@@ -173,7 +173,7 @@ impl Story {
                 format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
             }
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
-            Observation::Applied(_) => return None,
+            Observation::Agreed(_) | Observation::Applied(_) => return None,
             Observation::Removing => "is to be removed for good".into(),
             Observation::Released => "its name is given free".into(),
             Observation::Wants(true) => "is to log in".into(),

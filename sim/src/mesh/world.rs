@@ -119,7 +119,8 @@ impl World {
 
     /// Whether the disk of some supernode's log takes nothing, or nobody leads: what is proposed may be lost
     pub fn is_log_full(&self) -> bool {
-        (self.must_agree() && self.leading().is_none()) || self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
+        (self.must_agree() && self.leading().is_none())
+            || self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
     }
 
     /// Whether a supernode will be told of commands that it may have been told were lost

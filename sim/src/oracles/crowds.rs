@@ -75,13 +75,12 @@ impl Crowd {
 pub(crate) struct Crowds {
     crowd: Crowd,
     supernodes: u32,
-    leader: NodeId,
 }
 
 impl Crowds {
     /// Nobody is suspected
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self { crowd: Crowd::of_all(config.lease), supernodes: config.supernodes, leader: config.leader() }
+        Self { crowd: Crowd::of_all(config.lease), supernodes: config.supernodes }
     }
 }
 

@@ -281,7 +281,11 @@ impl World {
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
-            PeerOutput::SetPatience { .. } | PeerOutput::Save(_) | PeerOutput::Erase(_) | PeerOutput::Event(_) => {}
+            PeerOutput::SetPatience { .. }
+            | PeerOutput::Save(_)
+            | PeerOutput::Erase(_)
+            | PeerOutput::KeepSupernodes(_)
+            | PeerOutput::Event(_) => {}
         }
     }
 
@@ -406,6 +410,7 @@ impl Node {
         let session = MembershipConfig {
             name: name(n),
             supernodes: vec!["/supernode".to_owned()],
+            learned: Vec::new(),
             network: None,
             secret: None,
             invite: None,

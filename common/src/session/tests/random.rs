@@ -16,7 +16,7 @@ use crate::wire::{Bye, Frame, link};
 
 /// One byte a choice: small numbers meet each other, so that sessions and epochs sometimes match
 fn frame() -> impl Strategy<Value = Frame> {
-    (0u8..22, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
+    (0u8..23, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
         let session = session_id(byte);
         let status = Status::ALL[usize::from(byte) * 3];
         let signed = SignedGrant::sign(&grant(session, number), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
@@ -51,6 +51,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             18 => Frame::Listing(Listing::refused(number, status)),
             19 => Frame::AskRemoved(AskRemoved::default()),
             20 => Frame::Removed(removed()),
+            21 => Frame::Supernodes(list(&[(number, "one", ms as u16), (number + u64::from(byte), "two", 0)])),
             _ => Frame::ProbeReply(link::ProbeReply { sequence: ms }),
         }
     })

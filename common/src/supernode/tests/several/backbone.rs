@@ -77,11 +77,11 @@ fn certificate_of_another_key_or_network_or_none_in_time_ends_the_link() {
         (several.take_said(), several.core(0).supernode_on(link))
     };
     let refused = (vec!["9: Present".to_owned(), "9: Close 403".to_owned()], None);
-    assert_eq!(stranger(Some(numbered_certificate_of(NETWORK, key_of(1), 2))), refused, "another's");
-    assert_eq!(stranger(Some(numbered_certificate_of(NETWORK + 1, 9, 9))), refused, "of another network");
-    assert_eq!(stranger(Some(numbered_certificate_of(NETWORK, 9, 1))), refused, "with this one's number");
+    assert_eq!(stranger(Some(certificate_with(NETWORK, key_of(1), 2))), refused, "another's");
+    assert_eq!(stranger(Some(certificate_with(NETWORK + 1, 9, 9))), refused, "of another network");
+    assert_eq!(stranger(Some(certificate_with(NETWORK, 9, 1))), refused, "with this one's number");
     assert_eq!(stranger(None), (vec!["9: Present".to_owned(), "9: Close 408".to_owned()], None));
-    let said = stranger(Some(numbered_certificate_of(NETWORK, 9, 9)));
+    let said = stranger(Some(certificate_with(NETWORK, 9, 9)));
     assert_eq!(said.1, Some(SupernodeId(9)), "a good one, whom the log does not name");
 }
 

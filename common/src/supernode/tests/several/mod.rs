@@ -9,7 +9,7 @@ mod reads;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
-use crate::testing::numbered_certificate_of;
+use crate::testing::certificate_with;
 use crate::wire::link::Probe;
 use crate::wire::session::Location;
 
@@ -92,7 +92,7 @@ impl Several {
 
     fn started(&self, node: usize, directory: Directory, heard: usize, contacts: Vec<Location>) -> Node {
         let rules = AdmissionConfig {
-            certificate: numbered_certificate_of(NETWORK, key_of(node), id_of(node).0),
+            certificate: certificate_with(NETWORK, key_of(node), id_of(node).0),
             ..(*admission(LEASE)).clone()
         };
         let config =
