@@ -48,7 +48,12 @@ pub fn network_of(network: u8) -> NetworkId {
 
 /// What a network's key says of a supernode's, each made of one repeated byte
 pub fn certificate_of(network: u8, supernode: u8) -> SignedCertificate {
-    let certificate = Certificate { network_key: ed(network).key(), supernode: ed(supernode).key(), serial: 1 };
+    certificate_with(network, supernode, 1)
+}
+
+/// The same with a serial of its own
+pub fn certificate_with(network: u8, supernode: u8, serial: u64) -> SignedCertificate {
+    let certificate = Certificate { network_key: ed(network).key(), supernode: ed(supernode).key(), serial };
     SignedCertificate::sign(&certificate, &ed(network)).unwrap()
 }
 

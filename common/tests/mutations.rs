@@ -85,6 +85,7 @@ fn mutated_commands_and_snapshots_never_break_a_directory() {
             name: name(n),
             key,
             session,
+            resumes: None,
             salt: [n; 16],
             locations: Locations::new(),
             home,

@@ -35,6 +35,8 @@ pub(crate) fn status(epoch: u64) -> StatusAnswer {
         state: State::LoggedIn,
         reason: None,
         supernode: None,
+        home: None,
+        supernodes: 1,
         network: None,
         epoch,
         members: 8,

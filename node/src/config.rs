@@ -117,7 +117,7 @@ pub(crate) struct DaemonConfig {
     pub host: HostConfig,
     /// The name that it logs in with
     pub name: Name,
-    /// To log in to, in the order in which they are tried; at least one, at most [`SUPERNODES_MAX`]
+    /// To log in to; at least one, at most [`SUPERNODES_MAX`]
     pub supernodes: Vec<Location>,
     /// At least one; port 0 lets the system choose
     pub listen: Vec<Multiaddr>,

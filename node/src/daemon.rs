@@ -69,7 +69,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     if let Some(joined) = &config.joining {
         joined.keep(config.host.home.path()).map_err(PeerError::Invite)?;
     }
-    let remembered = inbox.names(SystemTime::now())?;
+    let (remembered, learned) = (inbox.names(SystemTime::now())?, worker::supernodes(&mut inbox)?);
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
     let link = link_config(&config, hello, start.clock, start.rng.next_u64());
@@ -77,6 +77,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     let session = MembershipConfig {
         name: config.name.clone(),
         supernodes: config.supernodes.iter().map(ToString::to_string).collect(),
+        learned,
         network,
         secret: config.host.secret.clone(),
         invite: config.invite,

@@ -42,8 +42,8 @@ pub(crate) const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
 pub(crate) const LIST_MAX: usize = 1_000;
 /// Bytes of messages after which a [`InboxFile::list`] ends: eighteen of the largest
 pub(crate) const LIST_BYTES_MAX: usize = 1024 * 1024;
-/// The longest value of the `meta` table, in bytes
-pub(crate) const META_BYTES_MAX: usize = 4_096;
+/// The longest value of the `meta` table, in bytes: that of the longest frame
+pub(crate) const META_BYTES_MAX: usize = wire::LARGE_BYTES_MAX;
 
 /// A verified message on its way into the in-box
 #[derive(Clone, Debug, PartialEq, Eq)]

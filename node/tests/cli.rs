@@ -174,7 +174,7 @@ fn status_quiet_is_0_only_when_logged_in() {
     let answer = |state: &str, status: u16| {
         format!(
             "{{\"done\":true,\"status\":{status},\"name\":\"alice\",\"key\":\"\",\"peer_id\":\"12D3\",\"address\":null,\
-             \"state\":\"{state}\",\"reason\":\"nobody answers\",\"supernode\":null,\"network\":null,\"epoch\":0,\
+             \"state\":\"{state}\",\"reason\":\"nobody answers\",\"supernode\":null,\"supernodes\":1,\"network\":null,\"epoch\":0,\
              \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\
              \"uptime_s\":1,\"version\":\"0.1.0\",\"pid\":1,\"listen\":[]}}"
         )

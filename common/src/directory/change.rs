@@ -6,7 +6,7 @@ use super::Directory;
 use super::command::{Command, LogIn, Right, SuspectReason};
 use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 use super::pairs::Pair;
-use crate::id::{Address, Key, Name, SessionId};
+use crate::id::{Address, Key, Name, SessionId, SupernodeId};
 use crate::invite::Token;
 use crate::lift;
 use crate::mutant::{self, Mutant};
@@ -18,6 +18,7 @@ enum Change<'a> {
     Configure { degree: u8 },
     Enter { login: &'a LogIn, address: Address },
     Reenter { login: &'a LogIn, present: SessionId },
+    Move { session: SessionId, home: SupernodeId },
     Suspect { session: SessionId, reason: SuspectReason },
     Clear { session: SessionId },
     Separate { pair: Pair },
@@ -99,11 +100,15 @@ impl Directory {
         match command {
             Command::Configure { degree } => self.judge_configure(*degree),
             Command::LogIn(login) => self.judge_login(login),
-            Command::Suspect { session, reason } => self.judge_suspect(*session, *reason),
-            Command::Clear { session } => self.judge_clear(*session),
+            Command::Suspect { session, home, reason } => self.judge_suspect(*session, *home, *reason),
+            Command::Clear { session, home } => self.judge_clear(*session, *home),
             Command::UnreachablePair { reporter, other } => self.judge_unreachable(*reporter, *other),
             Command::ExpirePair { a, b } => self.judge_expired_pair(Pair::of(*a, *b)),
-            Command::LogOut { session } | Command::Expire { session } => self.judge_end(*session),
+            Command::LogOut { session } => self.judge_end(*session),
+            Command::Expire { session, home } => {
+                self.known_at(*session, *home)?;
+                self.judge_end(*session)
+            }
             Command::Release { name } => self.judge_release(name),
             Command::Invite { token, name, uses, minutes } => {
                 self.invites.judge_new(*uses)?;
@@ -120,6 +125,7 @@ impl Directory {
             Change::Configure { degree } => (Outcome::Configured, self.mesh.configure(degree)),
             Change::Enter { login, address } => self.enter(index, login, address),
             Change::Reenter { login, present } => self.reenter(index, login, present),
+            Change::Move { session, home } => (self.move_home(session, home), Touched::new()),
             Change::Suspect { session, reason } => self.suspect(session, reason),
             Change::Clear { session } => self.clear(session),
             Change::Separate { pair } => self.separate(index, pair),
@@ -149,10 +155,21 @@ impl Directory {
         if self.is_removed(&login.key) {
             return Err(Refusal::Removed.into());
         }
+        if let Some(home) = login.resumes {
+            self.judge_resumption(login, home)?;
+        }
         self.judge_name(login)?;
         match self.by_key(&login.key).filter(|_| !mutant::is(Mutant::SecondSession)) {
             Some(present) => self.judge_reentry(login, present),
             None => self.judge_entry(login),
+        }
+    }
+
+    fn judge_resumption(&self, login: &LogIn, home: SupernodeId) -> Result<(), Refusal> {
+        match self.session(login.session).filter(|present| present.key == login.key) {
+            None => Err(Refusal::NoSession),
+            Some(present) if present.home != home && !mutant::is(Mutant::LateMoveMoves) => Err(Refusal::OtherHome),
+            Some(_) => Ok(()),
         }
     }
 
@@ -183,9 +200,12 @@ impl Directory {
         if present.name != login.name {
             return Err(Refusal::KeyInSession(present.name.clone()).into());
         }
-        let same = present.id == login.session && present.locations == login.locations && present.home == login.home;
+        let same = present.id == login.session && present.locations == login.locations;
         if same && present.suspect.is_none() && !self.mesh.pairs().has(present.address) {
-            return Err(Idle::Resumed(present.id));
+            if present.home == login.home {
+                return Err(Idle::Resumed(present.id));
+            }
+            return Ok(Change::Move { session: present.id, home: login.home });
         }
         Ok(Change::Reenter { login, present: present.id })
     }
@@ -201,15 +221,20 @@ impl Directory {
         Ok(Change::Enter { login, address })
     }
 
-    fn judge_suspect<'a>(&self, session: SessionId, reason: SuspectReason) -> Result<Change<'a>, Idle> {
-        match self.known(session)?.suspect {
+    fn judge_suspect<'a>(
+        &self,
+        session: SessionId,
+        home: SupernodeId,
+        reason: SuspectReason,
+    ) -> Result<Change<'a>, Idle> {
+        match self.known_at(session, home)?.suspect {
             Some(_) => Err(Idle::Unchanged("it is suspected already")),
             None => Ok(Change::Suspect { session, reason }),
         }
     }
 
-    fn judge_clear<'a>(&self, session: SessionId) -> Result<Change<'a>, Idle> {
-        match self.known(session)?.suspect {
+    fn judge_clear<'a>(&self, session: SessionId, home: SupernodeId) -> Result<Change<'a>, Idle> {
+        match self.known_at(session, home)?.suspect {
             Some(_) => Ok(Change::Clear { session }),
             None => Err(Idle::Unchanged("it is no suspect")),
         }
@@ -265,6 +290,12 @@ impl Directory {
         self.session(session).ok_or(Refusal::NoSession)
     }
 
+    /// The session, if it is this home's to judge: one that moved meanwhile is not harmed by the home before
+    fn known_at(&self, session: SessionId, home: SupernodeId) -> Result<&Session, Refusal> {
+        let known = self.known(session)?;
+        if known.home == home || mutant::is(Mutant::FormerHomeJudges) { Ok(known) } else { Err(Refusal::OtherHome) }
+    }
+
     fn enter(&mut self, index: u64, login: &LogIn, address: Address) -> (Outcome, Touched) {
         let session = Session {
             id: login.session,
@@ -292,7 +323,7 @@ impl Directory {
 
     /// The same peer again: the place and the name stay, the rest is as it says now
     fn reenter(&mut self, index: u64, login: &LogIn, present: SessionId) -> (Outcome, Touched) {
-        let Some(mut session) = self.sessions.remove(&present) else {
+        let Some(mut session) = self.take(present) else {
             return (Outcome::Refused(Refusal::NoSession), Touched::new());
         };
         let address = session.address;
@@ -317,11 +348,33 @@ impl Directory {
         (outcome, touched)
     }
 
+    /// The same peer at another supernode: nobody's table says where that is, so nobody is told
+    fn move_home(&mut self, session: SessionId, home: SupernodeId) -> Outcome {
+        let Some(session) = self.take(session) else { return Outcome::Refused(Refusal::NoSession) };
+        let session = Session { home, ..session };
+        let outcome = Outcome::LoggedIn(logged_in(&session, Entry::Resumed, None));
+        self.insert(session);
+        outcome
+    }
+
+    /// Takes a session out, to end it or to put it back as it is from now on
+    fn take(&mut self, session: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&session)?;
+        if let Some(at_home) = self.by_home.get_mut(&session.home) {
+            at_home.remove(&session.id);
+            if at_home.is_empty() {
+                self.by_home.remove(&session.home);
+            }
+        }
+        Some(session)
+    }
+
     pub(super) fn insert(&mut self, session: Session) {
         let account = Account { key: session.key, session: Some(session.id) };
         self.accounts.insert(session.name.clone(), account);
         self.by_key.insert(session.key, session.id);
         self.by_address.insert(session.address, session.id);
+        self.by_home.entry(session.home).or_default().insert(session.id);
         self.sessions.insert(session.id, session);
     }
 
@@ -353,7 +406,7 @@ impl Directory {
     }
 
     fn end(&mut self, session: SessionId) -> (Outcome, Touched) {
-        let Some(session) = self.sessions.remove(&session) else {
+        let Some(session) = self.take(session) else {
             return (Outcome::Refused(Refusal::NoSession), Touched::new());
         };
         self.by_key.remove(&session.key);

@@ -9,7 +9,7 @@ use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of every command in the log; a directory that reads another one stops rather than guesses
-pub const COMMAND_VERSION: u8 = 3;
+pub const COMMAND_VERSION: u8 = 4;
 
 /// One entry of the log
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -25,10 +25,12 @@ pub enum Command {
     Suspect {
         /// Which; a session has one address, and a suspicion must not outlive it
         session: SessionId,
+        /// Whose judgement it is: of no account if the session is at home elsewhere by now
+        home: SupernodeId,
         reason: SuspectReason,
     },
-    /// A suspect is heard again and returns to the ring
-    Clear { session: SessionId },
+    /// A suspect is heard again and returns to the ring; as above, if the session is at this home
+    Clear { session: SessionId, home: SupernodeId },
     /// Two peers cannot connect: each is absent to the other until one logs in again, or the pair expires
     UnreachablePair {
         /// Who dialled
@@ -40,8 +42,8 @@ pub enum Command {
     ExpirePair { a: Address, b: Address },
     /// A peer says goodbye
     LogOut { session: SessionId },
-    /// A lease has ended
-    Expire { session: SessionId },
+    /// A lease has ended, by the clock of this home, or with it; of no account if the session is at home elsewhere by now
+    Expire { session: SessionId, home: SupernodeId },
     /// A name belongs to nobody again; its session, if there is one, ends
     Release { name: Name },
     /// Newcomers may come by this invite from now on
@@ -69,6 +71,9 @@ pub struct LogIn {
     pub key: Key,
     /// A fresh id, or the id of the key's present session to take that one up again
     pub session: SessionId,
+    /// If the session is to be taken up again, the home that it has: refused if it is over, as no session begins twice, and if
+    /// it has moved meanwhile, as of two homes that want it one would take it from the other
+    pub resumes: Option<SupernodeId>,
     /// Drawn by the supernode after it saw the key, so that nobody can grind a place
     pub salt: [u8; 16],
     /// Where the peer can be dialled

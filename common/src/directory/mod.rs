@@ -33,7 +33,8 @@ mod snapshot;
 mod tests;
 mod unused;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 pub use command::{COMMAND_BYTES_MAX, COMMAND_VERSION, Command, CommandError, LogIn, Right, SuspectReason};
 pub use invites::{INVITES_MAX, Invite};
@@ -42,7 +43,7 @@ pub use pairs::{PAIRS_MAX, PAIRS_PER_PEER_MAX, Pair};
 pub use snapshot::{RestoreError, SNAPSHOT_VERSION};
 pub use unused::{STAY as UNUSED_STAY, TERM as UNUSED_TERM};
 
-use crate::id::{Address, Epoch, InviteId, Key, Name, SessionId, ShortId};
+use crate::id::{Address, Epoch, InviteId, Key, Name, SessionId, ShortId, SupernodeId};
 use crate::lift::DEGREE_DEFAULT;
 use crate::mutant::{self, Mutant};
 use crate::removed::{REMOVED_MAX, RemovedKeys};
@@ -81,6 +82,7 @@ pub struct Directory {
     sessions: BTreeMap<SessionId, Session>,
     by_key: BTreeMap<Key, SessionId>,
     by_address: BTreeMap<Address, SessionId>,
+    by_home: BTreeMap<SupernodeId, BTreeSet<SessionId>>,
     mesh: Mesh,
     invites: Invites,
     removed: RemovedKeys,
@@ -104,6 +106,7 @@ impl Directory {
             sessions: BTreeMap::new(),
             by_key: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            by_home: BTreeMap::new(),
             mesh: Mesh::new(DEGREE_DEFAULT, limits.pairs),
             invites: Invites::default(),
             removed: RemovedKeys::default(),
@@ -172,6 +175,17 @@ impl Directory {
     /// All sessions, in the order of their ids
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Session> {
         self.sessions.values()
+    }
+
+    /// The supernodes that sessions are at home at, in the order of their ids, each with how many
+    pub fn homes(&self) -> impl Iterator<Item = (SupernodeId, usize)> + '_ {
+        self.by_home.iter().map(|(home, sessions)| (*home, sessions.len()))
+    }
+
+    /// The sessions at home at this supernode behind this one, in the order of their ids
+    pub fn at_home(&self, home: SupernodeId, behind: Option<SessionId>) -> impl Iterator<Item = SessionId> + '_ {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_home.get(&home).into_iter().flat_map(move |sessions| sessions.range((from, Bound::Unbounded))).copied()
     }
 
     /// The invite with this id, also one that is used up or has expired

@@ -153,6 +153,9 @@ pub enum Refusal {
     /// There is no such session, or it has ended
     #[error("the session has ended; log in again")]
     NoSession,
+    /// The session is at home at another supernode by now, which judges it
+    #[error("the session is at home at another supernode")]
+    OtherHome,
     /// The name is not registered
     #[error("no such name")]
     UnknownName,
@@ -171,9 +174,11 @@ impl Refusal {
     /// The code for the wire
     pub const fn status(&self) -> Status {
         match self {
-            Self::NameTaken | Self::KeyInSession(_) | Self::SessionIdTaken | Self::InviteForOwned(_) => {
-                Status::Conflict
-            }
+            Self::NameTaken
+            | Self::KeyInSession(_)
+            | Self::SessionIdTaken
+            | Self::InviteForOwned(_)
+            | Self::OtherHome => Status::Conflict,
             Self::AccountsFull | Self::SessionsFull | Self::InvitesFull | Self::RemovedFull => Status::SlowDown,
             Self::Removed
             | Self::NotInvited

@@ -248,6 +248,15 @@ impl Directory {
     }
 }
 
+/// Of one incarnation, and with the same in them: equal directories have equal snapshots
+impl PartialEq for Directory {
+    fn eq(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.snapshot() == other.snapshot()
+    }
+}
+
+impl Eq for Directory {}
+
 impl Head {
     fn check(&self, limits: Limits) -> Result<(), RestoreError> {
         let within = |count: u64, max: usize| usize::try_from(count).is_ok_and(|count| count <= max);

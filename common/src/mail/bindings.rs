@@ -8,7 +8,7 @@
 //! | this key has this name, at this place | is kept as confirmed |
 //! | this key has this name, elsewhere or nowhere | is kept, unconfirmed: its session has ended |
 //! | another key has the name, or nobody has | is refused with 403 |
-//! | nothing, as it cannot be asked or is silent | is kept as the last answer said; unconfirmed if there was none |
+//! | nothing, as it cannot be asked, is silent, or may say what was so before | is kept as the last answer said; unconfirmed if there was none |
 //!
 //! The peer's own table, which came from the directory, confirms as well, and neighbours' tables while nobody can be asked.
 //! One answer is good for [`CONFIRMED_FOR`], so that a conversation costs the directory one question a lease.
@@ -179,16 +179,18 @@ impl Bindings {
     }
 }
 
-/// What this answer means for the grant; nothing, if it is not the directory's
+/// What this answer means for the grant; nothing, if it is not the directory's, or not of now
 fn said(from: &Grant, answer: Result<&Answer, Status>) -> Option<Verdict> {
     match answer {
-        Ok(Answer { record: Some(record), source: Source::Supernode, .. }) => Some(if record.key != from.key {
-            Verdict::Refused("the sender's name belongs to another key")
-        } else if record.address == from.address {
-            Verdict::Confirmed
-        } else {
-            Verdict::Unconfirmed
-        }),
+        Ok(Answer { record: Some(record), source: Source::Supernode, stale: false, .. }) => {
+            Some(if record.key != from.key {
+                Verdict::Refused("the sender's name belongs to another key")
+            } else if record.address == from.address {
+                Verdict::Confirmed
+            } else {
+                Verdict::Unconfirmed
+            })
+        }
         Ok(_) => None,
         Err(Status::NotFound) => Some(Verdict::Refused("nobody has the sender's name")),
         Err(Status::Gone) => Some(Verdict::Unconfirmed),
@@ -267,6 +269,11 @@ mod tests {
             bindings.handle_resolved(at_ms(1), &from.name, Ok(&answer(&from.name, 2, 7, source)));
             assert_eq!(verdicts(&mut bindings), [Verdict::Unconfirmed]);
         }
+        let mut bindings = Bindings::default();
+        take(&mut bindings, at_ms(0), 1, &from, true);
+        let old = Answer { stale: true, ..answer(&from.name, 2, 7, Source::Supernode) };
+        bindings.handle_resolved(at_ms(1), &from.name, Ok(&old));
+        assert_eq!(verdicts(&mut bindings), [Verdict::Unconfirmed], "it was so, and may be no more");
     }
 
     #[test]

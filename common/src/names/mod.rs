@@ -7,7 +7,9 @@
 //! | without one, or when it does not answer | 1st | 2nd, marked stale | – | 3rd | 503 |
 //!
 //! "Tables" is what the asker knows from its own table and its neighbours', handed in with the question. What a
-//! supernode says is remembered, usually for a day, on disk too; that it knows nobody is passed on and never remembered. What a
+//! supernode says is remembered, usually for a day, on disk too; that it knows nobody is passed on and never remembered. A
+//! supernode that could not ask the others says so: where it knows somebody, that does, marked stale, and is not remembered;
+//! that it knows nobody does not count, and who was asked elsewhere is. What a
 //! flood says is hearsay: nobody signed it, so no key is taken from it ([`Answer::key`]).
 //!
 //! Questions with the same subject are one question; its answer is for all who asked.
@@ -287,12 +289,15 @@ impl Resolver {
     fn flood(&mut self, now: Instant, subject: Subject) {
         let query = self.enter(subject.clone(), Stage::Flooding, now + FLOOD_TIMEOUT);
         self.floods.begin(now, query, &subject);
-        self.outputs.push_back(NamesOutput::Flood { except: None, look_up: LookUp { query, ttl: FLOOD_TTL, subject } });
+        let look_up = LookUp { query, ttl: FLOOD_TTL, subject, may_be_stale: true };
+        self.outputs.push_back(NamesOutput::Flood { except: None, look_up });
     }
 
     fn ask_supernode(&mut self, now: Instant, subject: Subject) {
         let query = self.enter(subject.clone(), Stage::AskingSupernode, now + SUPERNODE_TIMEOUT);
-        self.outputs.push_back(NamesOutput::Ask(LookUp { query, ttl: 0, subject }));
+        // A short id is to be printed; of a name it may matter who has it now.
+        let may_be_stale = matches!(subject, Subject::ShortId(_));
+        self.outputs.push_back(NamesOutput::Ask(LookUp { query, ttl: 0, subject, may_be_stale }));
     }
 
     /// Puts a question into a stage under a new id, so that late answers to an earlier stage are nobody's
@@ -326,11 +331,18 @@ impl Resolver {
         self.in_stage(&subject, Stage::AskingSupernode)?;
         match (found.status, matching(&subject, found)) {
             (Status::Delivered, Some(record)) => {
-                let written = self.memory.learn(now, record);
-                self.write(written);
-                self.finish(subject, Ok(Answer::of_record(record.clone(), Source::Supernode, false)));
+                // An old answer does for now; what is remembered is given as if it had been true a moment ago.
+                if !found.is_stale || matches!(subject, Subject::ShortId(_)) {
+                    let written = self.memory.learn(now, record);
+                    self.write(written);
+                }
+                let is_stale = found.is_stale && !mutant::is(Mutant::StaleIsFresh);
+                self.finish(subject, Ok(Answer::of_record(record.clone(), Source::Supernode, is_stale)));
             }
             (Status::Delivered, None) => return Err(Ignored::OtherSubject),
+            (Status::NotFound | Status::Gone, _) if found.is_stale => {
+                self.fall_back(now, subject, "the supernode's answer may be old");
+            }
             (status @ (Status::NotFound | Status::Gone), _) => {
                 if let Subject::Name(name) = &subject {
                     let written = self.memory.forget(name);
@@ -362,8 +374,7 @@ impl Resolver {
         // What was only overheard goes no farther, or a rumour would come back as if it were confirmed.
         let recalled = || self.recall(now, &look_up.subject).filter(|old| !old.hearsay).map(|old| old.record);
         if let Some(record) = local.or_else(recalled) {
-            let found = Found { query: look_up.query, status: Status::Delivered, record: Some(record) };
-            return self.route_back(&found);
+            return self.route_back(&Found::of_neighbour(look_up.query, record));
         }
         let ttl = look_up.ttl.min(FLOOD_TTL).saturating_sub(1);
         if ttl == 0 {

@@ -48,7 +48,7 @@ use crate::removed::Learner;
 use crate::routing::Routes;
 use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
-use crate::session::membership::{Membership, MembershipConfig, Standing};
+use crate::session::membership::{Home, Membership, MembershipConfig, Standing};
 use crate::status::Status;
 use crate::time::{Instant, earliest, held_up};
 use crate::wire::PacketBytes;
@@ -257,6 +257,16 @@ impl<S: Signer> Peer<S> {
     /// Where the session stands, for people
     pub fn standing(&self) -> Standing {
         self.session.standing()
+    }
+
+    /// The home, while logged in, and why it is this one
+    pub fn chosen_home(&self) -> Option<Home> {
+        self.session.chosen_home()
+    }
+
+    /// How many supernodes can be tried
+    pub fn known_supernodes(&self) -> usize {
+        self.session.known_supernodes()
     }
 
     /// The network, from the config or from the first login

@@ -10,7 +10,7 @@ use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
 use crate::wire::content::Call;
-use crate::wire::session::{Listing, Reason, Record};
+use crate::wire::session::{Listing, Reason, Record, Supernodes};
 use crate::wire::{Frame, PacketBytes};
 
 /// Something for the shell to do or to tell, in this order
@@ -62,6 +62,8 @@ pub enum PeerOutput {
     },
     /// Keep this network's id: from now on no other is accepted
     PinNetwork(NetworkId),
+    /// Keep this list of supernodes for the next start, in place of the one before
+    KeepSupernodes(Supernodes),
     /// Write it to disk, with the time of day, under its name
     Save(Record),
     /// Erase the record of this name from the disk

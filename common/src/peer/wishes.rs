@@ -51,7 +51,7 @@ impl<S: Signer> Peer<S> {
     fn on_session(&mut self, now: Instant, wish: MembershipOutput) {
         use MembershipOutput as Wish;
         match wish {
-            Wish::Dial { dial, supernode } => self.dial_home(now, dial, &supernode),
+            Wish::Dial { dial, locations } => self.dial_home(now, dial, locations),
             Wish::Send { dial, frame } => self.send_home(dial, frame),
             Wish::Close { dial, status, reason } => self.close_home(dial, status, &reason),
             Wish::PinNetwork(network) => self.outputs.push_back(PeerOutput::PinNetwork(network)),
@@ -67,6 +67,7 @@ impl<S: Signer> Peer<S> {
             Wish::Found(found) => _ = self.names.handle_found(now, Answerer::Supernode, &found),
             Wish::Listing(listing) => self.lists.handle_listing(listing),
             Wish::Removed(told) => self.on_removed(now, Whom::Supernode, &told),
+            Wish::Supernodes(list) => self.outputs.push_back(PeerOutput::KeepSupernodes(list)),
             Wish::Lost { reason } => {
                 self.on_home(now, false);
                 self.outputs.push_back(PeerOutput::HomeLost { reason });
@@ -159,11 +160,12 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    fn dial_home(&mut self, now: Instant, home_dial: u64, supernode: &str) {
-        match Location::try_from(supernode.to_owned()) {
-            Ok(location) => {
+    fn dial_home(&mut self, now: Instant, home_dial: u64, locations: Vec<String>) {
+        let locations: Result<Vec<Location>, _> = locations.into_iter().map(Location::try_from).collect();
+        match locations {
+            Ok(locations) => {
                 let dial = self.dials.begin(DialFor::Home(home_dial));
-                let dial = Dial { number: dial, key: None, locations: vec![location], purpose: Purpose::Home };
+                let dial = Dial { number: dial, key: None, locations, purpose: Purpose::Home };
                 self.outputs.push_back(PeerOutput::Dial(dial));
             }
             Err(reason) => self.session.handle_dial_failed(now, home_dial, Status::Malformed, reason),

@@ -27,6 +27,12 @@ pub(super) const FLAPPING: Duration = Duration::from_secs(10);
 pub(super) const SLOW: Duration = Duration::from_secs(10);
 /// A supernode asks for no longer silence than this
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Within this another supernode is tried after one that failed: at once, but not by all of its peers in the same instant
+pub(super) const STEP_MAX: Duration = Duration::from_millis(250);
+/// Retries that a peer may spend before it has earned any: as many as there are others in a network of four supernodes
+const RETRIES_AT_FIRST: u32 = 3;
+/// Logins that earn one retry
+const LOGINS_PER_RETRY: u32 = 10;
 
 /// Waits with decorrelated jitter: each is drawn between the least wait and three times the last one
 #[derive(Debug)]
@@ -64,9 +70,9 @@ impl Backoff {
         self.previous
     }
 
-    /// After the loss of what had worked
-    pub(super) fn quick(&mut self, now: Instant) -> Duration {
-        let flapping = self.quick.is_some_and(|last| now - last < FLAPPING);
+    /// After the loss of what had worked; a supernode that has not failed lately (`is_fresh`) is none that flaps
+    pub(super) fn quick(&mut self, now: Instant, is_fresh: bool) -> Duration {
+        let flapping = self.quick.is_some_and(|last| now - last < FLAPPING) && !is_fresh;
         self.quick = Some(now);
         if flapping {
             return self.next(now);
@@ -86,15 +92,56 @@ impl Backoff {
         wish + self.draw(Duration::ZERO, (wish / 2).max(RETRY_MIN))
     }
 
-    /// Uniform below `len`; 0 if that is 0
-    pub(super) fn index(&mut self, len: usize) -> usize {
-        (self.rng.next_u64() % (len.max(1) as u64)) as usize
+    /// Before the next one of a row, after one of it that failed
+    pub(super) fn step(&mut self) -> Duration {
+        self.draw(Duration::ZERO, STEP_MAX)
+    }
+
+    /// Uniform in `min..max`; `min` if that is empty
+    pub(super) fn between(&mut self, min: u64, max: u64) -> u64 {
+        min + self.rng.next_u64() % max.saturating_sub(min).max(1)
     }
 
     /// Uniform in `min..=max`
     pub(super) fn draw(&mut self, min: Duration, max: Duration) -> Duration {
         let span = if mutant::is(Mutant::NoJitter) { 0 } else { max.saturating_sub(min).as_micros() as u64 };
         min + Duration::from_micros(self.rng.next_u64() % (span + 1))
+    }
+}
+
+/// What a peer may ask of supernodes that are short of time already
+///
+/// A *retry* is a try that comes sooner than a supernode asked for, or right after one that did not answer in time: a
+/// peer that goes on to the next one when it was told to wait, or was not heard, gives that one work which the first one
+/// could not do. It costs one retry. [`RETRIES_AT_FIRST`] are there at first, which is also the most, and each login that
+/// is granted earns a tenth of one. So of n logins there are never more than n / 10 + 3 retries, however long supernodes
+/// are overloaded. Whoever has none left waits for as long as it was asked to, or backs off.
+///
+/// Not counted is what costs no supernode anything, and what it asked for itself: the next one after a dial that nobody
+/// took, the first try after a loss, and every try that waits as long as it was told.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// In parts of which [`LOGINS_PER_RETRY`] are one retry
+    parts: u32,
+}
+
+impl Budget {
+    const MOST: u32 = RETRIES_AT_FIRST * LOGINS_PER_RETRY;
+
+    pub(super) const fn new() -> Self {
+        Self { parts: Self::MOST }
+    }
+
+    /// A login was granted
+    pub(super) fn earn(&mut self) {
+        self.parts = (self.parts + 1).min(Self::MOST);
+    }
+
+    /// Whether there is a retry left, which is spent then
+    pub(super) fn spend(&mut self) -> bool {
+        let left = self.parts.checked_sub(LOGINS_PER_RETRY);
+        self.parts = left.unwrap_or(self.parts);
+        left.is_some() || mutant::is(Mutant::RetriesUnbounded)
     }
 }
 
@@ -131,10 +178,11 @@ mod tests {
     #[test]
     fn first_try_after_a_loss_is_quick_and_flapping_is_not() {
         let mut backoff = backoff();
-        assert!(backoff.quick(Instant::ZERO) <= QUICK_MAX);
+        assert!(backoff.quick(Instant::ZERO, false) <= QUICK_MAX);
         let soon = Instant::ZERO + Duration::from_secs(1);
-        assert!(backoff.quick(soon) >= RETRY_MIN);
-        assert!(backoff.quick(soon + FLAPPING) <= QUICK_MAX);
+        assert!(backoff.quick(soon, true) <= QUICK_MAX, "another supernode");
+        assert!(backoff.quick(soon, false) >= RETRY_MIN);
+        assert!(backoff.quick(soon + FLAPPING, false) <= QUICK_MAX);
     }
 
     #[test]
@@ -146,5 +194,18 @@ mod tests {
             assert!(backoff.after(Duration::MAX) <= RETRY_AFTER_MAX * 3 / 2);
             assert!((SLOW * 4 / 5..=SLOW * 6 / 5).contains(&backoff.slow()));
         }
+    }
+
+    #[test]
+    fn retries_are_a_tenth_of_the_logins_in_the_long_run() {
+        let mut budget = Budget::new();
+        let mut retries = 0;
+        for _ in 0..1_000 {
+            // Everybody is overloaded, so that whoever may spend one does.
+            retries += u32::from(budget.spend());
+            budget.earn();
+        }
+        assert!((100..=100 + RETRIES_AT_FIRST).contains(&retries), "{retries}");
+        assert!((0..100).filter(|_| budget.spend()).count() <= 1, "nothing is earned without a login");
     }
 }

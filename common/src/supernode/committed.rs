@@ -103,17 +103,19 @@ impl Consequences<'_> {
         let Some(standing) = self.directory.session(session) else { return };
         let is_suspect = standing.suspect.is_some();
         match self.judgement.is_suspect(session) {
-            Some(false) if is_suspect => self.proposals.push_own(self.directory, Command::Clear { session }),
+            Some(false) if is_suspect => {
+                self.proposals.push_own(self.directory, Command::Clear { session, home: self.id });
+            }
             Some(true) if !is_suspect => {
                 let has_home = self.links.home_of(session).is_some();
                 let reason = if has_home { SuspectReason::Silent } else { SuspectReason::HomeLost };
-                self.proposals.push_own(self.directory, Command::Suspect { session, reason });
+                self.proposals.push_own(self.directory, Command::Suspect { session, home: self.id, reason });
             }
             _ => {}
         }
     }
 
-    fn forget_session(&mut self, session: SessionId, status: Status, reason: &str) {
+    pub(super) fn forget_session(&mut self, session: SessionId, status: Status, reason: &str) {
         self.judgement.end(session);
         if let Some(home) = self.links.unsettle(session) {
             let refusal = Refusal::new(status, reason, Duration::ZERO);

@@ -1,14 +1,22 @@
 //! Logins: a key has one session, and its link decides whether a second login may have it.
+//!
+//! Whoever goes on with a session that lasts is no newcomer: it is counted nowhere, and while nobody leads it is granted
+//! what the directory says, without a command; its home is moved here once somebody leads ([`Moves`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+use super::backbone::Backbone;
 use super::budgets::{Budgets, UsedUp, Wanted};
+use super::claims::{Claim, Claims, Holder, Return};
 use super::judgement::Judgement;
 use super::links::Links;
+use super::members::Members;
+use super::moves::Moves;
 use super::proposals::{Proposals, Then};
 use crate::crypto::Signer;
 use crate::directory::{
@@ -19,59 +27,16 @@ use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::session::admission::{AdmissionConfig, Entitlement, LoginRequest, Refusal};
 use crate::status::Status;
-use crate::time::{Instant, earliest};
+use crate::time::Instant;
+use crate::wire::Frame;
+use crate::wire::backbone::{Claim as Question, Claimed};
 use crate::wire::grant::Grant;
 use crate::wire::session::InviteProof;
 
-/// How long a second login waits for a sign of life on the first one's link: as long as a neighbour may be silent, and some
-const CLAIM_WAIT: Duration = Duration::from_millis(2_500);
 /// When to come again while the directory is busy, or after a passing trouble
 const RETRY: Duration = Duration::from_secs(1);
 /// When to come again while another process holds the session, and answers
 const HELD_RETRY: Duration = Duration::from_secs(10);
-
-/// A login whose key has a session on a link that may or may not be alive
-struct Claim {
-    link: LinkId,
-    holder: LinkId,
-    request: LoginRequest,
-    until: Instant,
-    /// Whether the holder has answered a probe since
-    answered: bool,
-}
-
-/// A login of a peer that was suspected again and again, and comes back a while later each time
-struct Return {
-    link: LinkId,
-    request: LoginRequest,
-    at: Instant,
-}
-
-/// The logins that wait, for another link to be found dead or for their time: one a link at most
-#[derive(Default)]
-pub(super) struct Claims {
-    claims: Vec<Claim>,
-    returns: Vec<Return>,
-}
-
-impl Claims {
-    /// A probe was answered on `link`; whatever else comes may have been under way since before its process ended
-    pub(super) fn handle_answered(&mut self, link: LinkId) {
-        for claim in self.claims.iter_mut().filter(|claim| claim.holder == link) {
-            claim.answered = true;
-        }
-    }
-
-    /// This process stood still: the holders' answers may be waiting here
-    pub(super) fn handle_held_up(&mut self, now: Instant) {
-        self.claims.iter_mut().for_each(|claim| claim.until = now + CLAIM_WAIT);
-    }
-
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let claims = self.claims.iter().map(|claim| claim.until);
-        claims.chain(self.returns.iter().map(|wait| wait.at)).map(Some).fold(None, earliest)
-    }
-}
 
 /// Who this supernode is to those that log in
 pub(super) struct Credentials<S> {
@@ -89,6 +54,13 @@ pub(super) struct Logins<'a, S> {
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
     pub(super) claims: &'a mut Claims,
+    pub(super) moves: &'a mut Moves,
+    pub(super) members: &'a Members,
+    pub(super) backbone: &'a mut Backbone,
+    /// Whether somebody leads the log
+    pub(super) is_led: bool,
+    /// How many of the links that it may have this supernode has, in thousandths
+    pub(super) load: u16,
     /// How much keys, networks and invites have asked for lately
     pub(super) budgets: &'a mut Budgets,
     /// Makes session ids and salts
@@ -101,16 +73,79 @@ impl<S: Signer> Logins<'_, S> {
     /// Whoever offers the very session that the holder has is the process that was granted it, and has given that link up:
     /// it does not wait for a silence that it knows of.
     pub(super) fn begin(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
-        if let Err(UsedUp { reason, wait }) = self.budgets.take_login(now, request.from) {
+        let session = self.directory.by_key(&request.key);
+        let is_own = session.is_some_and(|session| request.resume == Some(session.id));
+        if (!is_own || mutant::is(Mutant::ResumptionIsCounted))
+            && let Err(UsedUp { reason, wait }) = self.budgets.take_login(now, request.from)
+        {
             return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
         }
-        let session = self.directory.by_key(&request.key).map(|session| session.id);
-        let is_own = session.is_some() && request.resume == session && !mutant::is(Mutant::OwnLinkKeepsOut);
-        let holder = session.and_then(|session| self.links.home_of(session)).filter(|holder| *holder != link);
-        let Some(holder) = holder.filter(|_| !is_own) else { return self.let_back(now, link, request) };
-        tracing::info!(event = "login_waits", name = %request.name, reason = "its key has a session, whose link is probed");
-        self.links.probe(holder);
-        self.claims.claims.push(Claim { link, holder, request, until: now + CLAIM_WAIT, answered: false });
+        let Some(session) = session.filter(|_| !is_own || mutant::is(Mutant::OwnLinkKeepsOut)) else {
+            return self.let_back(now, link, request);
+        };
+        let (name, reason) = (&request.name, "its key has a session, whose link is probed");
+        if let Some(holder) = self.links.home_of(session.id) {
+            if holder == link {
+                return self.let_back(now, link, request);
+            }
+            tracing::info!(event = "login_waits", %name, reason);
+            self.links.probe(holder);
+            return self.claims.wait_for(now, link, holder, request);
+        }
+        let elsewhere = Some(session.home).filter(|home| *home != self.credentials.id);
+        match elsewhere.and_then(|home| self.backbone.link_to(home)) {
+            Some(through) if !mutant::is(Mutant::ClaimNotAsked) => {
+                tracing::info!(event = "login_waits", %name, home = session.home.0, reason);
+                let question = self.claims.ask(now, link, through, session.id, request);
+                self.backbone.send(through, Frame::Claim(question));
+            }
+            // Its home is this one and has no link, or cannot be asked.
+            _ => self.let_back(now, link, request),
+        }
+    }
+
+    /// Another supernode asks whether the peer of a session answers, as its key logs in there
+    pub(super) fn handle_claim(&mut self, now: Instant, through: LinkId, Question { number, session }: Question) {
+        let word = match self.links.home_of(session) {
+            Some(holder) => {
+                self.links.probe(holder);
+                self.claims.owe(now, through, number, holder)
+            }
+            None => Some(Claimed { number, is_alive: false }),
+        };
+        self.tell_claimed(word.map(|word| (through, word)));
+    }
+
+    /// The word of another home for which a login waits
+    pub(super) fn handle_claimed(&mut self, now: Instant, through: LinkId, told: &Claimed) {
+        if let Some(claim) = self.claims.take_told(through, told) {
+            self.decide(now, claim);
+        }
+    }
+
+    /// A probe was answered on `link`
+    pub(super) fn handle_answered(&mut self, link: LinkId) {
+        let words = self.claims.handle_answered(link);
+        self.tell_claimed(words);
+    }
+
+    fn tell_claimed(&mut self, words: impl IntoIterator<Item = (LinkId, Claimed)>) {
+        for (through, word) in words {
+            self.backbone.send(through, Frame::Claimed(word));
+        }
+    }
+
+    /// What became of a wait: an answering holder keeps its session, a silent one loses it
+    fn decide(&mut self, now: Instant, Claim { link, holder, request, is_answered, .. }: Claim) {
+        if is_answered {
+            let reason = "another process with this key is logged in: stop it, or start with a home of your own";
+            return self.refuse(now, link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
+        }
+        tracing::info!(event = "home_lost", name = %request.name, reason = "silent while its key logs in again");
+        if let Holder::Here(holder) = holder {
+            self.links.end(holder, Status::NotLoggedIn, "silent while its key logged in again");
+        }
+        self.let_back(now, link, request);
     }
 
     /// A peer that was suspected again and again waits before it is in the ring again
@@ -121,35 +156,46 @@ impl<S: Signer> Logins<'_, S> {
         };
         let (name, wait) = (&request.name, at - now);
         tracing::info!(event = "login_waits", %name, ?wait, reason = "it was suspected again and again");
-        self.claims.returns.push(Return { link, request, at });
+        self.claims.wait_until(at, link, request);
     }
 
     fn propose(&mut self, now: Instant, link: LinkId, request: LoginRequest) {
         let resumed = request.resume.filter(|session| self.is_resumable(*session, &request.key));
         if let Some(session) = resumed {
             // Its peer is back: an end of it that waits for the log is no longer true.
-            self.proposals.withdraw(&Command::Expire { session });
+            self.proposals.withdraw_end(session);
         }
         let right = match self.right_of(&request) {
             Ok(right) => right,
             Err(reason) => return self.refuse(now, link, refusal(&reason)),
         };
-        let wanted = Wanted {
-            place: self.directory.by_key(&request.key).is_none().then_some(request.key),
-            name: self.directory.account(&request.name).is_none(),
-            from: request.from,
-            invite: if let Right::Invite(id) = right { Some(id) } else { None },
-        };
-        let command = Command::LogIn(LogIn {
+        let login = LogIn {
             name: request.name,
             key: request.key,
             session: resumed.unwrap_or_else(|| SessionId(self.random())),
+            resumes: resumed.and_then(|session| self.directory.session(session)).map(|session| session.home),
             salt: self.random(),
             locations: request.locations,
             home: self.credentials.id,
             right,
-        });
-        if let Some(outcome) = self.proposals.answer(self.directory, &command) {
+        };
+        if resumed.is_some() && !self.is_led && self.members.are_several() {
+            return self.take_up(now, link, login);
+        }
+        self.propose_login(now, link, login, request.from);
+    }
+
+    fn propose_login(&mut self, now: Instant, link: LinkId, login: LogIn, from: Option<IpAddr>) {
+        let wanted = Wanted {
+            place: self.directory.by_key(&login.key).is_none().then_some(login.key),
+            name: self.directory.account(&login.name).is_none(),
+            from,
+            invite: if let Right::Invite(id) = login.right { Some(id) } else { None },
+        };
+        let command = Command::LogIn(login);
+        // Among several, another may have heard of something that makes a refusal untrue.
+        let is_sure = |outcome: &Outcome| !self.members.are_several() || matches!(outcome, Outcome::LoggedIn(_));
+        if let Some(outcome) = self.proposals.answer(self.directory, &command).filter(is_sure) {
             return self.conclude(now, link, outcome);
         }
         if let Err(UsedUp { reason, wait }) = self.budgets.take(now, wanted) {
@@ -157,6 +203,22 @@ impl<S: Signer> Logins<'_, S> {
         }
         if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
             self.refuse(now, link, Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY));
+        }
+    }
+
+    /// Nobody leads: the session goes on here as the directory has it, and its home is to follow
+    fn take_up(&mut self, now: Instant, link: LinkId, login: LogIn) {
+        let Some(session) = self.directory.session(login.session) else {
+            return self.handle_lost(now, link, None);
+        };
+        let logged_in =
+            LoggedIn { session: session.id, record: session.record(), entry: Entry::Resumed, replaced: None };
+        let (name, home) = (&login.name, session.home.0);
+        tracing::info!(event = "taken_up", %name, home, reason = "nobody leads the log: as the directory says");
+        let (id, is_settled) = (session.id, self.directory.answer(&Command::LogIn(login.clone())).is_some());
+        self.grant(now, link, &logged_in);
+        if self.links.home_of(id) == Some(link) && !is_settled {
+            self.moves.push(now, link, login);
         }
     }
 
@@ -188,30 +250,24 @@ impl<S: Signer> Logins<'_, S> {
 
     /// `link` has closed: who waited for that may log in, and nobody logs in on it
     pub(super) fn handle_closed(&mut self, now: Instant, link: LinkId) {
-        for claim in self.claims.claims.extract_if(.., |claim| claim.holder == link).collect::<Vec<_>>() {
+        let (free, words) = self.claims.handle_closed(link);
+        self.tell_claimed(words);
+        for claim in free {
             self.let_back(now, claim.link, claim.request);
         }
-        self.claims.claims.retain(|claim| claim.link != link);
-        self.claims.returns.retain(|wait| wait.link != link);
     }
 
-    /// Ends the waits for other links whose time is over: an answering holder keeps its session, a silent one loses it
+    /// Ends the waits whose time is over
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for claim in self.claims.claims.extract_if(.., |claim| claim.until <= now).collect::<Vec<_>>() {
-            if claim.answered {
-                let reason = "another process with this key is logged in: stop it, or start with a home of your own";
-                self.refuse(now, claim.link, Refusal::new(Status::Conflict, reason, HELD_RETRY));
-                continue;
-            }
-            tracing::info!(event = "home_lost", name = %claim.request.name, reason = "silent while its key logs in again");
-            self.links.end(claim.holder, Status::NotLoggedIn, "silent while its key logged in again");
-            self.let_back(now, claim.link, claim.request);
+        for claim in self.claims.take_late(now) {
+            self.decide(now, claim);
         }
-        for Return { link, request, .. } in
-            self.claims.returns.extract_if(.., |wait| wait.at <= now).collect::<Vec<_>>()
-        {
+        let words = self.claims.take_silent(now);
+        self.tell_claimed(words);
+        for Return { link, request, .. } in self.claims.take_back(now) {
             self.propose(now, link, request);
         }
+        self.moves.propose(now, self.is_led, self.links, self.proposals);
     }
 
     /// The login on `link` came to this
@@ -226,8 +282,47 @@ impl<S: Signer> Logins<'_, S> {
         }
     }
 
-    /// The log has lost the login on `link`
-    pub(super) fn handle_lost(&mut self, now: Instant, link: LinkId) {
+    /// The log has applied the login on `link`, which came to this
+    pub(super) fn settle(&mut self, now: Instant, link: LinkId, login: &LogIn, outcome: Outcome) {
+        match (&outcome, login.resumes) {
+            // Its session has ended while the log was at it: it has another one.
+            (Outcome::Refused(DirectoryRefusal::NoSession), Some(_)) => {
+                let login = LogIn { session: SessionId(self.random()), resumes: None, ..login.clone() };
+                self.propose_login(now, link, login, None);
+            }
+            (Outcome::Refused(DirectoryRefusal::OtherHome), Some(_)) if self.links.contains(link) => {
+                let home = self.directory.session(login.session).map(|session| session.home);
+                self.propose_login(now, link, LogIn { resumes: home, ..login.clone() }, None);
+            }
+            _ => self.conclude(now, link, outcome),
+        }
+    }
+
+    /// The log has applied the move of a session that was taken up here, which came to this; why its peer is to log in
+    /// again, if it is
+    pub(super) fn settle_move(&mut self, now: Instant, session: SessionId, outcome: &Outcome) -> Option<&'static str> {
+        let wanted = self.moves.take(session);
+        match outcome {
+            Outcome::LoggedIn(_) if self.links.home_of(session).is_some() => self.judgement.handle_heard(now, session),
+            Outcome::LoggedIn(_) => self.leave_unclaimed(now, session),
+            Outcome::Refused(DirectoryRefusal::OtherHome) => {
+                let home = self.directory.session(session).map(|session| session.home);
+                let link = self.links.home_of(session);
+                if let (Some(login), Some(link)) = (wanted, link) {
+                    self.moves.push(now, link, LogIn { resumes: home, ..login });
+                }
+            }
+            _ => return Some("the session was over before it could be taken up: log in again"),
+        }
+        None
+    }
+
+    /// The log has lost the login on `link`: whoever goes on with a session that lasts may do so all the same
+    pub(super) fn handle_lost(&mut self, now: Instant, link: LinkId, login: Option<LogIn>) {
+        let resumes = |login: &LogIn| login.resumes.is_some() && self.is_resumable(login.session, &login.key);
+        if let Some(login) = login.filter(|login| self.members.are_several() && resumes(login)) {
+            return self.take_up(now, link, login);
+        }
         let reason = "the supernodes could not agree on the login in time, try again";
         self.refuse(now, link, Refusal::new(Status::Unavailable, reason, RETRY));
     }
@@ -264,16 +359,28 @@ impl<S: Signer> Logins<'_, S> {
         }
         self.links.tell(link, |admission| admission.handle_granted(&grant, rewire, signer));
         self.links.settle_at(link, *session);
-        self.judgement.renew(now, *session, self.proposals);
-        self.judgement.handle_heard(now, *session);
+        if let Some(supernodes) = self.members.frame(self.backbone, self.credentials.id, self.load) {
+            self.links.send(link, supernodes);
+        }
+        if self.is_at_home(*session) {
+            self.judgement.renew(now, *session, self.proposals);
+            self.judgement.handle_heard(now, *session);
+        }
         if *entry == Entry::Resumed {
             tracing::info!(event = "resumed", name = %record.name, address = %record.address);
         }
     }
 
+    fn is_at_home(&self, session: SessionId) -> bool {
+        self.directory.session(session).is_some_and(|session| session.home == self.credentials.id)
+    }
+
     /// The peer of a session whose home this is went away before it was granted: it is in the ring, and without a
     /// suspicion nobody would notice its absence
     pub(super) fn leave_unclaimed(&mut self, now: Instant, session: SessionId) {
+        if !self.is_at_home(session) {
+            return;
+        }
         self.judgement.handle_heard(now, session);
         self.judgement.handle_home_lost(now, session);
     }
@@ -290,7 +397,7 @@ impl<S: Signer> Logins<'_, S> {
             Command::LogIn(login) => login.key == *key && login.session != session,
             _ => false,
         };
-        !self.proposals.is_under_way(&Command::Expire { session }) && !self.proposals.commands().any(ends)
+        !self.proposals.is_end_under_way(session) && !self.proposals.commands().any(ends)
     }
 }
 

@@ -7,6 +7,7 @@
 //! links ─► admissions ─► LoginRequest … ─┐                                         ┌─► granted, logged out
 //! leases, suspicion ─► Expire, Suspect … ┼─► Proposals ─► log ─► Directory::apply ─┼─► rewires to whom it touched
 //! an operator ─► release, remove, invite ┘        other supernodes ─┘              └─► answers
+//! other supernodes ◄─► Backbone: who is there, reports, relayed packets, claims
 //! ```
 //!
 //! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
@@ -15,28 +16,45 @@
 //! this supernode wants itself it proposes anew. A shell whose disk fails ends; the log then tells what was acknowledged,
 //! and perhaps more.
 //!
-//! A supernode answers a refusal, and a session that is taken up as it was, from its own directory, without the log:
-//! among several supernodes such an answer may be as old as what it has not heard yet.
+//! A supernode answers a refusal, and a session that is taken up as it was, from its own directory, without the log. Among
+//! several supernodes such an answer may be as old as what it has not heard yet: so refusals are the log's there, and
+//! look-ups wait until the log has said how far one must have heard ([`SupernodeOutput::Read`]).
+//!
+//! Whose home a session has, that supernode judges it, and no other. The leader judges homes.
 //!
 //! | what it holds | its bound |
 //! |---|---|
 //! | links, and logins that wait (one a link) for another link to be found dead, or as their peers flap | the shell's, which accepts links |
 //! | sessions, pairs, their clocks, suspicions | the directory's |
 //! | budgets of keys, networks and invites | [`OWNERS_MAX`] of each |
-//! | a round in which everybody is told who was removed | one, [`SLICE`] peers in one go |
+//! | links with other supernodes, and with those who say that they are | the shell's |
+//! | supernodes that are dialled | [`SUPERNODES_MAX`](crate::wire::session::SUPERNODES_MAX), and as many contacts |
+//! | other supernodes' questions whether a peer answers | 4,096; beyond, it does |
+//! | look-ups that wait for the log | [`READS_MAX`] |
+//! | sessions that were taken up and whose homes are to follow | one for each home link |
+//! | a round in which everybody is told who was removed, and one in which who the supernodes are | one each, [`SLICE`] peers in one go |
 //! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
 //! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
 
+mod backbone;
 mod budgets;
+mod claims;
 mod committed;
+mod homes;
 mod judgement;
 mod links;
 mod log;
+mod logged;
 mod logins;
+mod members;
+mod moves;
 mod operator;
+mod others;
 mod proposals;
+mod reads;
 mod relay;
 mod removals;
+mod replaced;
 mod requests;
 mod rewires;
 #[cfg(test)]
@@ -48,36 +66,44 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
+pub use self::backbone::{BEAT_EVERY, PRESENT_WAIT};
 pub use self::budgets::{
     Budget, BudgetKind, INVITED_BURST, INVITED_EVERY, LOGIN_EVERY, LOGINS_BURST, NAME_EVERY, NAMES_BURST, OWNERS_MAX,
     PLACE_EVERY, PLACES_BURST,
 };
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
-pub use self::log::{LogEvent, Proposal};
+pub use self::log::{LogEvent, Proposal, SupernodeEntry};
+pub use self::others::SupernodeStanding;
 pub use self::proposals::{GROUP_MAX, WAITING_MAX};
+pub use self::reads::{READ_WAIT, READS_MAX};
 pub use self::rewires::{GATHER, SLICE};
 
+use self::backbone::Backbone;
 use self::budgets::Budgets;
+use self::claims::Claims;
 use self::committed::Consequences;
-use self::judgement::{Judgement, RETRY, SuspicionOutput};
+use self::homes::Homes;
+use self::judgement::{Judgement, SuspicionOutput};
 use self::links::Links;
-use self::logins::{Claims, Credentials, Logins};
-use self::proposals::{Proposals, Then};
-use self::relay::Relay;
+use self::logins::{Credentials, Logins};
+use self::members::Members;
+use self::moves::Moves;
+use self::proposals::Proposals;
+use self::reads::Reads;
 use self::removals::{Removals, Telling};
 use self::requests::Requests;
 use self::rewires::Rewires;
 use crate::crypto::Signer;
-use crate::directory::{Applied, Command, Directory, Outcome};
+use crate::directory::{Command, Directory, Outcome};
 use crate::id::{Key, SessionId, ShortId, SupernodeId};
-use crate::link::{LinkId, Opened};
+use crate::link::{Dial, LinkId, Opened};
 use crate::mutant::{self, Mutant};
-use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput, Refusal};
+use crate::session::admission::{Admission, AdmissionConfig, AdmissionOutput};
 use crate::status::Status;
 use crate::time::{HELD_UP_MIN, Instant, Timers, earliest, held_up};
 use crate::wire::Frame;
 use crate::wire::removed::AskRemoved;
-use crate::wire::session::Reason;
+use crate::wire::session::{Location, Purpose, Reason};
 
 /// What a supernode is told at its start
 #[derive(Clone, Debug)]
@@ -88,6 +114,10 @@ pub struct SupernodeConfig {
     pub admission: Arc<AdmissionConfig>,
     /// The degree that the network shall have; `None`: as the directory says
     pub degree: Option<u8>,
+    /// Links that it may have, to say how busy it is
+    pub links_max: usize,
+    /// Where other supernodes are: dialled, whoever answers, as long as the log names none
+    pub contacts: Vec<Location>,
 }
 
 /// What the shell is to do
@@ -101,6 +131,12 @@ pub enum SupernodeOutput {
     /// Put these into the log, in this order; each is answered by a [`LogEvent::Committed`] or [`LogEvent::Lost`] with its
     /// number, and before all are there is no other group
     Propose(Vec<Proposal>),
+    /// Ask the log how far one must have applied it to know all that is committed by now: answered, some time, by one
+    /// [`LogEvent::Readable`] or [`LogEvent::Unreadable`], and before that there is no other one
+    Read,
+    /// Link to another supernode; answered by [`Supernode::handle_opened`] with its number, or by
+    /// [`Supernode::handle_dial_failed`]
+    Dial(Dial),
     /// Keep this directory, so that the commands in it can go from the log; not answered
     Snapshot(Box<Directory>),
     /// What came of an operator's command
@@ -134,6 +170,12 @@ pub struct Supernode<S> {
     rewires: Rewires,
     removals: Removals,
     claims: Claims,
+    moves: Moves,
+    reads: Reads,
+    members: Members,
+    backbone: Backbone,
+    homes: Homes,
+    links_max: usize,
     budgets: Budgets,
     /// One of each session at most, and the degree
     again: Timers<Again>,
@@ -153,7 +195,7 @@ impl<S: Signer> Supernode<S> {
     /// `rng` makes session ids and salts: whoever can foretell it can choose places in the ring, and one that is the
     /// same as at an earlier start makes ids that are taken.
     pub fn new(now: Instant, config: SupernodeConfig, signer: S, mut rng: ChaCha20Rng, directory: Directory) -> Self {
-        let SupernodeConfig { id, admission, degree } = config;
+        let SupernodeConfig { id, admission, degree, links_max, contacts } = config;
         let chance = || (rng.next_u32() >> 24) as u8;
         let judgement = Judgement::new(now, id, admission.lease, &directory, chance);
         let mut supernode = Self {
@@ -167,6 +209,12 @@ impl<S: Signer> Supernode<S> {
             rewires: Rewires::default(),
             removals: Removals::default(),
             claims: Claims::default(),
+            moves: Moves::default(),
+            reads: Reads::default(),
+            members: Members::default(),
+            backbone: Backbone::new(now, id, contacts),
+            homes: Homes::default(),
+            links_max,
             budgets: Budgets::default(),
             again: Timers::default(),
             leader: None,
@@ -199,6 +247,8 @@ impl<S: Signer> Supernode<S> {
             self.judgement.handle_held_up(now, by);
             self.links.handle_held_up(now);
             self.claims.handle_held_up(now);
+            self.backbone.handle_held_up(now);
+            self.homes.begin_anew(now, self.leads());
         }
     }
 
@@ -206,6 +256,10 @@ impl<S: Signer> Supernode<S> {
     pub fn handle_opened(&mut self, now: Instant, opened: &Opened) {
         self.check_pace(now);
         let Opened { link, key, ref hello, own_nonce, remote_ip, .. } = *opened;
+        if hello.purpose == Purpose::Backbone {
+            let own = self.own();
+            return self.backbone.open(now, opened, &self.credentials, own);
+        }
         let Credentials { admission: rules, signer, .. } = &self.credentials;
         let mut admission = Admission::new(rules.clone(), remote_ip);
         admission.handle_opened(now, key, own_nonce, hello, signer);
@@ -216,15 +270,18 @@ impl<S: Signer> Supernode<S> {
     /// A frame came on `link`: anything but a hello; one on a link that is not known is dropped
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         self.check_pace(now);
+        if self.backbone.contains(link) {
+            return self.handle_said(now, link, frame);
+        }
         let is_answer = matches!(frame, Frame::ProbeReply(_));
         let signer = &self.credentials.signer;
         if !self.links.tell(link, |admission| admission.handle_frame(now, frame, signer)) {
             return;
         }
         if is_answer {
-            self.claims.handle_answered(link);
+            self.logins().handle_answered(link);
         }
-        if let Some(session) = self.links.session_on(link) {
+        if let Some(session) = self.links.session_on(link).filter(|session| self.is_at_home(*session)) {
             self.judgement.handle_heard(now, session);
         }
         self.grant_wishes(now);
@@ -233,108 +290,20 @@ impl<S: Signer> Supernode<S> {
     /// `link` is gone, for `reason`
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
         self.check_pace(now);
-        self.links.tell(link, |admission| admission.handle_closed(reason));
-        self.grant_wishes(now);
-        self.links.close(link);
+        if !self.lose_supernode(now, link, reason) {
+            self.links.tell(link, |admission| admission.handle_closed(reason));
+            self.grant_wishes(now);
+            self.links.close(link);
+        }
         self.logins().handle_closed(now, link);
         self.grant_wishes(now);
-    }
-
-    /// The log says something: what of the last [`SupernodeOutput::Propose`] was committed or lost, what others proposed,
-    /// or who leads
-    pub fn handle_log(&mut self, now: Instant, event: LogEvent) {
-        self.check_pace(now);
-        match event {
-            LogEvent::Committed { index, command, number } => self.handle_committed(now, index, &command, number),
-            LogEvent::Lost { number } => self.handle_lost(now, number),
-            LogEvent::LeaderChanged(leader) => self.handle_leader(leader),
-            LogEvent::Grown => self.links.output(SupernodeOutput::Snapshot(Box::new(self.directory.clone()))),
-        }
-        self.count_minutes(now);
-        self.grant_wishes(now);
-    }
-
-    fn handle_committed(&mut self, now: Instant, index: u64, command: &Command, number: Option<u64>) {
-        let proposed = number.and_then(|number| self.proposals.take(number));
-        let then = proposed.map_or(Then::Nothing, |(_, then)| then);
-        let removed = self.directory.removed().mark();
-        let Applied { outcome, touched } = self.directory.apply(index, command);
-        if self.directory.removed().mark() != removed {
-            self.removals.begin(now, removed);
-        }
-        if let Then::LoggedOut(link) = then {
-            // Before its session is forgotten, which would be told as a loss.
-            self.links.tell(link, Admission::handle_logged_out);
-        }
-        self.consequences().follow(now, command, &outcome);
-        match then {
-            Then::Nothing => self.settle_unawaited(now, &outcome),
-            Then::LoggedOut(_) => {}
-            Then::Admit(link) => self.logins().conclude(now, link, outcome),
-            Then::Answer(ticket) => {
-                self.links.output(SupernodeOutput::Answered { ticket, outcome: Some(outcome) });
-            }
-        }
-        self.rewires.touch(now, touched);
-    }
-
-    /// A login that the log had lost, or that this supernode proposed before it started anew, is committed all the same
-    fn settle_unawaited(&mut self, now: Instant, outcome: &Outcome) {
-        let Outcome::LoggedIn(logged_in) = outcome else { return };
-        let session = self.directory.session(logged_in.session);
-        let Some(session) = session.filter(|session| session.home == self.credentials.id) else { return };
-        let session = session.id;
-        if self.links.home_of(session).is_none() {
-            self.logins().leave_unclaimed(now, session);
-        } else {
-            // It stands on another link, whose peer may be suspected: the login alone is no sign of life by now.
-            self.consequences().reconcile_session(session);
-        }
-    }
-
-    /// Whoever waits is told to try again; what nobody waits for is proposed anew by whoever wanted it: an end each
-    /// second by its clock, an unreachable pair by the next dial that fails, a suspicion and the degree by `again`
-    fn handle_lost(&mut self, now: Instant, number: u64) {
-        let Some((command, then)) = self.proposals.take(number) else { return };
-        tracing::warn!(event = "proposal_lost", ?command, reason = "the log has no leader, or another one");
-        match then {
-            Then::Admit(link) => self.logins().handle_lost(now, link),
-            Then::LoggedOut(link) => self.lose_logout(now, link, &command),
-            Then::Answer(ticket) => self.links.output(SupernodeOutput::Answered { ticket, outcome: None }),
-            Then::Nothing if mutant::is(Mutant::LostIsForgotten) => {}
-            Then::Nothing => match command {
-                Command::Suspect { session, .. } | Command::Clear { session } => {
-                    self.again.set(now + RETRY, Again::Session(session));
-                }
-                Command::Configure { .. } => self.again.set(now + RETRY, Again::Degree),
-                _ => {}
-            },
-        }
-    }
-
-    /// A peer that wanted to go is gone, whatever the log says: what is left of its session ends as a lost one does
-    fn lose_logout(&mut self, now: Instant, link: LinkId, command: &Command) {
-        let refusal = Refusal::new(Status::Unavailable, "the supernodes could not agree on the logout in time", RETRY);
-        self.links.tell(link, |admission| admission.handle_ended(&refusal));
-        if let Command::LogOut { session } = *command {
-            self.links.unsettle(session);
-            self.judgement.handle_home_lost(now, session);
-        }
-    }
-
-    /// Proposals go to the log all the same, whoever leads: it passes them on, or loses them
-    fn handle_leader(&mut self, leader: Option<SupernodeId>) {
-        if leader != self.leader {
-            tracing::info!(event = "leader_changed", before = ?self.leader, leader = ?leader, reason = "the log says so");
-            self.leader = leader;
-        }
     }
 
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);
         let (sessions, pairs) = self.judgement.expire(now);
-        self.proposals.push_ends(&self.directory, sessions, pairs);
+        self.proposals.push_ends(&self.directory, self.credentials.id, sessions, pairs);
         self.judgement.handle_timeout(now);
         while let Some(again) = self.again.take_due(now) {
             match again {
@@ -347,8 +316,10 @@ impl<S: Signer> Supernode<S> {
         self.grant_wishes(now);
         self.logins().handle_timeout(now);
         self.grant_wishes(now);
+        self.requests().answer_late(now);
         self.tell_tables(now);
         self.telling().handle_timeout(now);
+        self.attend_others(now);
     }
 
     /// Tells as many of the tables that are due as may be told in one go
@@ -363,7 +334,10 @@ impl<S: Signer> Supernode<S> {
         let logins = earliest(self.links.next_timeout(), self.claims.next_timeout());
         let tables = earliest(self.rewires.next_timeout(), self.removals.next_timeout());
         let others = earliest(self.again.next_timeout(), tables);
+        let supernodes = earliest(self.backbone.next_timeout(), self.members.next_timeout());
+        let supernodes = earliest(supernodes, earliest(self.homes.next_timeout(), self.moves.next_timeout()));
         let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
+        let terms = earliest(earliest(terms, supernodes), self.reads.next_timeout());
         earliest(terms, self.minute).map(|terms| terms.min(self.beat))
     }
 
@@ -373,7 +347,9 @@ impl<S: Signer> Supernode<S> {
     /// log is what others wait for.
     pub fn poll_output(&mut self) -> Option<SupernodeOutput> {
         self.drain_suspicion();
-        self.proposals.next_group().map(SupernodeOutput::Propose).or_else(|| self.links.poll_output())
+        let group = self.proposals.next_group().map(SupernodeOutput::Propose);
+        let read = || self.reads.begin().then_some(SupernodeOutput::Read);
+        group.or_else(read).or_else(|| self.links.poll_output()).or_else(|| self.backbone.poll_output())
     }
 
     /// Whether the log has said what became of everything proposed: nobody who was promised an answer waits for it
@@ -405,9 +381,9 @@ impl<S: Signer> Supernode<S> {
         self.links.homes()
     }
 
-    /// How many links there are, logged in or not
+    /// How many links there are, logged in or not, of peers and of supernodes
     pub fn links(&self) -> usize {
-        self.links.len()
+        self.links.len() + self.backbone.len()
     }
 
     /// Carries out what the admissions want, until they want nothing more
@@ -420,7 +396,7 @@ impl<S: Signer> Supernode<S> {
                 AdmissionOutput::Propose(request) => self.logins().begin(now, link, request),
                 AdmissionOutput::Renew { session, epoch } => self.requests().renew(now, link, session, epoch),
                 AdmissionOutput::LogOut { session } => self.requests().log_out(link, session),
-                AdmissionOutput::LookUp(look_up) => self.requests().look_up(link, &look_up),
+                AdmissionOutput::LookUp(look_up) => self.requests().look_up(now, link, look_up),
                 AdmissionOutput::List(list) => self.requests().list(link, &list),
                 AdmissionOutput::AskRemoved(AskRemoved { mark }) => self.telling().answer(link, &mark),
                 AdmissionOutput::Report(report) => self.requests().report(now, link, report),
@@ -438,10 +414,11 @@ impl<S: Signer> Supernode<S> {
                 SuspicionOutput::Suspect { session, reason } => {
                     let name = self.directory.session(session).map(|session| session.name.to_string());
                     tracing::info!(event = "suspecting", name, reason = reason.text());
-                    self.proposals.push_own(&self.directory, Command::Suspect { session, reason });
+                    self.proposals
+                        .push_own(&self.directory, Command::Suspect { session, home: self.credentials.id, reason });
                 }
                 SuspicionOutput::Clear { session } => {
-                    self.proposals.push_own(&self.directory, Command::Clear { session });
+                    self.proposals.push_own(&self.directory, Command::Clear { session, home: self.credentials.id });
                 }
                 SuspicionOutput::Probe { session } => {
                     if let Some(home) = self.links.home_of(session) {
@@ -453,24 +430,35 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn logins(&mut self) -> Logins<'_, S> {
-        let Self { credentials, directory, links, judgement, proposals, claims, budgets, rng, .. } = self;
-        Logins { credentials, directory, links, judgement, proposals, claims, budgets, rng }
+        let (is_led, load) = (self.leader.is_some(), self.load());
+        let Self { credentials, directory, links, judgement, proposals, claims, moves, members, .. } = self;
+        let Self { backbone, budgets, rng, .. } = self;
+        Logins {
+            credentials,
+            directory,
+            links,
+            judgement,
+            proposals,
+            claims,
+            moves,
+            members,
+            backbone,
+            is_led,
+            load,
+            budgets,
+            rng,
+        }
     }
 
     fn requests(&mut self) -> Requests<'_> {
-        let Self { directory, links, judgement, proposals, rewires, .. } = self;
-        Requests { directory, links, judgement, proposals, rewires }
+        let (id, is_led) = (self.credentials.id, self.leader.is_some());
+        let Self { directory, links, judgement, proposals, rewires, reads, backbone, .. } = self;
+        Requests { id, directory, links, judgement, proposals, rewires, reads, backbone, is_led }
     }
 
     fn telling(&mut self) -> Telling<'_, S> {
         let Self { credentials, directory, links, removals, .. } = self;
         Telling { credentials, directory, links, removals }
-    }
-
-    fn relay(&mut self) -> Relay<'_> {
-        let short_id = short_id_of(&self.key());
-        let Self { directory, links, .. } = self;
-        Relay { short_id, directory, links }
     }
 
     fn consequences(&mut self) -> Consequences<'_> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::log::Proposal;
 use crate::directory::{Command, Directory, Outcome, Pair};
-use crate::id::SessionId;
+use crate::id::{SessionId, SupernodeId};
 use crate::link::LinkId;
 
 /// Commands of others that wait for the log at most: a second of what one disk does; the next one is refused
@@ -21,6 +21,8 @@ pub(super) enum Then {
     Nothing,
     /// The login on this link
     Admit(LinkId),
+    /// The move of this session's home to this supernode, where it was taken up
+    Move(SessionId),
     /// The logout on this link
     LoggedOut(LinkId),
     /// An operator, by this ticket
@@ -79,14 +81,20 @@ impl Proposals {
 
     /// Proposes the ends of sessions and pairs whose time is over, but for those on which something that is on its way
     /// decides: a slow log must not fill the queue
-    pub(super) fn push_ends(&mut self, directory: &Directory, sessions: Vec<SessionId>, pairs: Vec<Pair>) {
+    pub(super) fn push_ends(
+        &mut self,
+        directory: &Directory,
+        home: SupernodeId,
+        sessions: Vec<SessionId>,
+        pairs: Vec<Pair>,
+    ) {
         if sessions.is_empty() && pairs.is_empty() {
             return;
         }
         let (mut decided, mut reuniting) = (BTreeSet::new(), BTreeSet::new());
         for command in self.commands() {
             match command {
-                Command::Expire { session } => drop(decided.insert(*session)),
+                Command::Expire { session, .. } => drop(decided.insert(*session)),
                 // Once granted it begins the lease anew; if it is refused, the lease ends a second later.
                 Command::LogIn(login) => drop(decided.insert(login.session)),
                 Command::ExpirePair { a, b } => drop(reuniting.insert(Pair::of(*a, *b))),
@@ -94,21 +102,21 @@ impl Proposals {
             }
         }
         for session in sessions.into_iter().filter(|session| !decided.contains(session)) {
-            self.push_own(directory, Command::Expire { session });
+            self.push_own(directory, Command::Expire { session, home });
         }
         for [a, b] in pairs.into_iter().filter(|pair| !reuniting.contains(pair)).map(Pair::ends) {
             self.push_own(directory, Command::ExpirePair { a, b });
         }
     }
 
-    /// Takes a command that is on nobody's behalf back, unless the log has it
-    pub(super) fn withdraw(&mut self, command: &Command) {
-        self.waiting.retain(|(waiting, _)| waiting != command);
+    /// Takes the end of a lease back, unless the log has it
+    pub(super) fn withdraw_end(&mut self, session: SessionId) {
+        self.waiting.retain(|(waiting, _)| !is_end_of(waiting, session));
     }
 
-    /// Whether the log has this command, and has not said what became of it
-    pub(super) fn is_under_way(&self, command: &Command) -> bool {
-        self.under_way.iter().any(|proposed| proposed.command == *command)
+    /// Whether the log has the end of this session's lease, and has not said what became of it
+    pub(super) fn is_end_under_way(&self, session: SessionId) -> bool {
+        self.under_way.iter().any(|proposed| is_end_of(&proposed.command, session))
     }
 
     /// Everything of which the log has not said what became of it
@@ -146,4 +154,9 @@ impl Proposals {
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.under_way.is_empty()
     }
+}
+
+/// Whether the command ends the lease of this session
+fn is_end_of(command: &Command, of: SessionId) -> bool {
+    matches!(command, Command::Expire { session, .. } if *session == of)
 }

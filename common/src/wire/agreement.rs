@@ -10,7 +10,7 @@ use super::bounded::{Bounded, Bytes, Text};
 use super::session::{Locations, Reason, SUPERNODES_MAX};
 use crate::id::SupernodeId;
 
-/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 558
+/// The longest command in the log, in bytes: a login with the longest name and four of the longest locations has 567
 pub const COMMAND_BYTES_MAX: usize = 1024;
 
 /// Commands in one entry of the log at most; few of them are long ones

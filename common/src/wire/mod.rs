@@ -17,6 +17,8 @@
 //!
 //! Between neighbours, after both hellos (each with a grant): `Table` from both, then `Packet`, `Delta`, `Table`,
 //! `Probe`/`ProbeReply`, `LookUp`/`Found`, `AskRemoved`/`Removed` as they come. Either side may say [`Bye`](FrameKind::Bye) and close.
+//! Between supernodes, after both hellos: `Present` from both, `Beat` once a second, `Reported`, `Claim`/`Claimed`, `Relay`
+//! and `Packet` as they come.
 //!
 //! | kind | frame | size | priority | body |
 //! |---|---|---|---|---|
@@ -44,7 +46,12 @@
 //! | 23 | Removed | large | control | [`removed::Removed`] |
 //! | 24 | Supernodes | small | control | [`session::Supernodes`] |
 //! | 32 | Packet | large | its class | [`packet`] |
-//! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode |
+//! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode, or from that to the destination's |
+//! | 40 | Present | small | control | [`backbone::Present`] |
+//! | 41 | Beat | small | control | [`backbone::Beat`] |
+//! | 42 | Reported | small | control | [`backbone::Reported`] |
+//! | 43 | Claim | small | control | [`backbone::Claim`] |
+//! | 44 | Claimed | small | control | [`backbone::Claimed`] |
 //! | 46 | LogAsk | large | control | [`agreement::LogAsk`] |
 //! | 47 | LogAnswer | large | control | [`agreement::LogAnswer`] |
 //!
@@ -59,6 +66,7 @@
 //! `Hello`'s first six bytes and `Bye` keep their form in every version, so that two versions can part with 426.
 
 pub mod agreement;
+pub mod backbone;
 pub mod bounded;
 mod codec;
 pub mod content;
@@ -196,6 +204,11 @@ frames! {
     Supernodes = 24, SMALL_BYTES_MAX, session::Supernodes;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
+    Present = 40, SMALL_BYTES_MAX, backbone::Present;
+    Beat = 41, SMALL_BYTES_MAX, backbone::Beat;
+    Reported = 42, SMALL_BYTES_MAX, backbone::Reported;
+    Claim = 43, SMALL_BYTES_MAX, backbone::Claim;
+    Claimed = 44, SMALL_BYTES_MAX, backbone::Claimed;
     LogAsk = 46, LARGE_BYTES_MAX, agreement::LogAsk;
     LogAnswer = 47, LARGE_BYTES_MAX, agreement::LogAnswer;
 }
@@ -358,6 +371,11 @@ plain_bodies!(
     link::ProbeReply,
     removed::AskRemoved,
     removed::Removed,
+    backbone::Present,
+    backbone::Beat,
+    backbone::Reported,
+    backbone::Claim,
+    backbone::Claimed,
     agreement::LogAsk,
     agreement::LogAnswer,
 );

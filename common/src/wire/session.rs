@@ -192,6 +192,8 @@ pub struct LookUp {
     pub ttl: u8,
     /// What is asked for
     pub subject: Subject,
+    /// To a supernode: what it knows by itself will do, which may be old
+    pub may_be_stale: bool,
 }
 
 /// The answer to a [`LookUp`]
@@ -202,6 +204,23 @@ pub struct Found {
     pub status: Status,
     /// The peer that was sought, if the status is 200
     pub record: Option<Record>,
+    /// The last command of the log that the answer takes account of; 0 from a neighbour
+    pub index: u64,
+    /// Whether it may be older than the question: the supernode could not ask the others, or was not to, or it is a
+    /// neighbour's answer
+    pub is_stale: bool,
+}
+
+impl Found {
+    /// The answer to a question that was not looked at
+    pub const fn refused(query: u64, status: Status) -> Self {
+        Self { query, status, record: None, index: 0, is_stale: true }
+    }
+
+    /// What a neighbour knows
+    pub const fn of_neighbour(query: u64, record: Record) -> Self {
+        Self { query, status: Status::Delivered, record: Some(record), index: 0, is_stale: true }
+    }
 }
 
 /// Names in one [`Listing`] at most: the longest ones take 8 KiB, half a small frame

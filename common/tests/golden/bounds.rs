@@ -2,6 +2,7 @@
 
 use kith_common::id::{Address, Epoch, Name, ShortId};
 use kith_common::wire::agreement::{COMMANDS_PER_ENTRY, Configuration, Proposals};
+use kith_common::wire::backbone::Beat;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Undeliverable};
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
@@ -54,6 +55,7 @@ fn counts_over_the_bound_are_refused() {
     check::<Proposals>("commands of an entry", COMMANDS_PER_ENTRY, |n| list(vec![[0u8; 26]; n]));
     check::<Configuration>("groups of voters", 2, |n| followed(list(vec![0u16; n]), vec![0; 2]));
     check::<Configuration>("supernodes of a configuration", SUPERNODES_MAX, |n| prefixed(2, list(vec![[0u8; 10]; n])));
+    check::<Beat>("supernodes that one sees", SUPERNODES_MAX, |n| prefixed(3, list(vec![0u64; n])));
     check::<SignedMark>("bytes of a mark", 64, |n| [bytes(n), vec![0; 64], bytes(0), vec![0; 64]].concat());
     let neighbours = |n| prefixed(21, list(vec![record(); n]));
     check::<Rewire>("neighbours", NEIGHBOURS_MAX, |n| followed(neighbours(n), vec![0; 2]));

@@ -4,6 +4,7 @@ use kith_common::crypto::Signature;
 use kith_common::fuzzing;
 use kith_common::id::{Address, Epoch, InviteId, Key, MessageId, Name, NetworkId, SessionId, ShortId, SupernodeId};
 use kith_common::status::Status;
+use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
     Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
@@ -122,11 +123,6 @@ fn packet() -> impl Strategy<Value = Frame> {
 fn frame() -> impl Strategy<Value = Frame> {
     let subject =
         prop_oneof![name().prop_map(Subject::Name), any::<u32>().prop_map(|short| Subject::ShortId(ShortId(short))),];
-    let report = prop_oneof![
-        address().prop_map(Report::LinkDown),
-        address().prop_map(Report::Unreachable),
-        Just(Report::Isolated),
-    ];
     prop_oneof![
         hello(),
         login(),
@@ -146,23 +142,36 @@ fn frame() -> impl Strategy<Value = Frame> {
         })),
         (any::<[u8; 16]>(), epoch())
             .prop_map(|(session, epoch)| Frame::Renew(Renew { session: SessionId(session), epoch })),
-        (any::<u64>(), any::<u8>(), subject).prop_map(|(query, ttl, subject)| Frame::LookUp(LookUp {
-            query,
-            ttl,
-            subject
-        })),
-        (any::<u64>(), status(), prop::option::of(record())).prop_map(|(query, status, record)| Frame::Found(Found {
-            query,
-            status,
-            record
-        })),
-        report.prop_map(Frame::Report),
+        (any::<u64>(), any::<u8>(), subject, any::<bool>()).prop_map(|(query, ttl, subject, may_be_stale)| {
+            Frame::LookUp(LookUp { query, ttl, subject, may_be_stale })
+        }),
+        (any::<u64>(), status(), prop::option::of(record()), any::<u64>(), any::<bool>()).prop_map(
+            |(query, status, record, index, is_stale)| Frame::Found(Found { query, status, record, index, is_stale })
+        ),
+        report().prop_map(Frame::Report),
+        backbone(),
         (any::<u64>(), which()).prop_map(|(query, which)| Frame::List(List { query, which })),
         listing().prop_map(Frame::Listing),
         any::<(u32, [u8; 16])>()
             .prop_map(|(count, digest)| Frame::AskRemoved(AskRemoved { mark: Mark { count, digest } })),
         removed(),
         supernodes(),
+    ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    prop_oneof![address().prop_map(Report::LinkDown), address().prop_map(Report::Unreachable), Just(Report::Isolated),]
+}
+
+fn backbone() -> impl Strategy<Value = Frame> {
+    let supernode = || any::<u64>().prop_map(SupernodeId);
+    let beat = (any::<u16>(), prop::option::of(supernode()), vec(supernode(), 0..=SUPERNODES_MAX));
+    prop_oneof![
+        any::<u16>().prop_map(|load| Frame::Present(Present { certificate: certificate(), load })),
+        beat.prop_map(|(load, leader, sees)| Frame::Beat(Beat { load, leader, sees: Bounded::truncated(sees) })),
+        (address(), report()).prop_map(|(reporter, report)| Frame::Reported(Reported { reporter, report })),
+        any::<(u64, [u8; 16])>().prop_map(|(number, id)| Frame::Claim(Claim { number, session: SessionId(id) })),
+        any::<(u64, bool)>().prop_map(|(number, is_alive)| Frame::Claimed(Claimed { number, is_alive })),
     ]
 }
 

@@ -38,6 +38,7 @@ fn peer_says_what_the_transcript_says() {
     let config = MembershipConfig {
         name: name("alice"),
         supernodes: vec!["/ip4/192.0.2.1/tcp/7400".to_owned()],
+        learned: Vec::new(),
         network: None,
         secret: Some(Secret::new(SECRET.to_vec())),
         invite: None,

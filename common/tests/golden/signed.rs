@@ -326,8 +326,9 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         invite: None,
     };
     let granted = Granted { grant: ALICE.signed_grant(), lease_ms: 30_000, rewire: Box::new(BOB.rewire()) };
-    let look_up = LookUp { query: QUERY, ttl: 0, subject: Subject::Name(name("bob")) };
-    let found = Found { query: QUERY, status: Status::Delivered, record: Some(BOB.record()) };
+    let look_up = LookUp { query: QUERY, ttl: 0, subject: Subject::Name(name("bob")), may_be_stale: false };
+    let found =
+        Found { query: QUERY, status: Status::Delivered, record: Some(BOB.record()), index: 4, is_stale: false };
     let bye = Bye { status: Status::Delivered, reason: Reason::truncated("logged out") };
     vec![
         ("login 01 peer: Hello", Frame::Hello(hello(Role::Peer, PEER_NONCE, None))),

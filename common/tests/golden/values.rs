@@ -8,6 +8,7 @@ use kith_common::wire::agreement::{
     Ballot, Change, Configuration, Configured, Entry, EntryContent, LogAnswer, LogAsk, LogQuestion, LogReply, Position,
     Proposals, Proposed, SnapshotPart,
 };
+use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
     Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
@@ -234,10 +235,10 @@ fn supernodes() -> Supernodes {
 
 fn directory_frames() -> Vec<Value> {
     let query = 0x0102_0304_0506_0708;
-    let by_name = LookUp { query, ttl: 4, subject: Subject::Name(name("bob")) };
-    let by_short_id = LookUp { query, ttl: 0, subject: Subject::ShortId(BOB.short()) };
-    let found = Found { query, status: Status::Delivered, record: Some(record()) };
-    let nothing = Found { query, status: Status::NotFound, record: None };
+    let by_name = LookUp { query, ttl: 4, subject: Subject::Name(name("bob")), may_be_stale: false };
+    let by_short_id = LookUp { query, ttl: 0, subject: Subject::ShortId(BOB.short()), may_be_stale: true };
+    let found = Found { query, status: Status::Delivered, record: Some(record()), index: 42, is_stale: false };
+    let nothing = Found { query, status: Status::NotFound, record: None, index: 42, is_stale: true };
     let list = |which| Frame::List(List { query, which });
     let listed = [("alice", Presence::Here(ALICE)), ("bob", Presence::Suspect), ("carol", Presence::Away)];
     let listed = listed.map(|(who, presence)| Listed { name: name(who), presence });
@@ -338,6 +339,20 @@ fn log_frames() -> Vec<Value> {
     asks.chain(answers).collect()
 }
 
+fn backbone_frames() -> Vec<Value> {
+    let sees = Bounded::truncated([SupernodeId(9), SupernodeId(10)]);
+    let beat = Beat { load: 250, leader: Some(SupernodeId(9)), sees };
+    let alone = Beat { load: 0, leader: None, sees: Bounded::new() };
+    vec![
+        frame("frame Present", Frame::Present(Present { certificate: certificate(), load: 250 })),
+        frame("frame Beat", Frame::Beat(beat)),
+        frame("frame Beat of one that sees nobody", Frame::Beat(alone)),
+        frame("frame Reported", Frame::Reported(Reported { reporter: ALICE, report: Report::LinkDown(BOB) })),
+        frame("frame Claim", Frame::Claim(Claim { number: 7, session: SESSION })),
+        frame("frame Claimed", Frame::Claimed(Claimed { number: 7, is_alive: true })),
+    ]
+}
+
 fn link_frames() -> Vec<Value> {
     let entries = [
         TableEntry { address: BOB, up: true, name: name("bob") },
@@ -422,18 +437,8 @@ pub(crate) fn values() -> Vec<Value> {
         value("record", record()),
         value("rewire", rewire()),
     ];
-    [
-        parts,
-        session_frames(),
-        directory_frames(),
-        log_frames(),
-        link_frames(),
-        messages(),
-        payloads(),
-        variants(),
-        signed_values(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let frames =
+        [session_frames(), directory_frames(), backbone_frames(), log_frames(), link_frames()].into_iter().flatten();
+    let rest = [messages(), payloads(), variants(), signed_values()].into_iter().flatten();
+    parts.into_iter().chain(frames).chain(rest).collect()
 }

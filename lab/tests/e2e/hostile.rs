@@ -171,6 +171,7 @@ impl Hostile {
         let config = MembershipConfig {
             name: name.parse().expect("a name"),
             supernodes: vec![location_of(supernode).to_string()],
+            learned: Vec::new(),
             network: None,
             secret: None,
             invite: None,

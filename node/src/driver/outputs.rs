@@ -44,6 +44,7 @@ impl Driver {
                 self.peer.handle_evaluated(now, ticket, outcome.status, outcome.body);
             }
             PeerOutput::PinNetwork(network) => self.inbox.pin(network),
+            PeerOutput::KeepSupernodes(list) => self.inbox.keep_supernodes(list),
             PeerOutput::Save(record) => self.inbox.save(record),
             PeerOutput::Erase(name) => self.inbox.erase(name),
             PeerOutput::Done(outcome) => self.on_done(outcome),

@@ -17,8 +17,8 @@ use kith_common::wire::session::{LISTED_MAX, Listed, Listing, Presence, Which};
 use kith_runtime::cli::short;
 use kith_runtime::control;
 use kith_runtime::control::peer::{
-    self, CallAnswer, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer, PingAnswer,
-    Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+    self, CallAnswer, HomeSupernode, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer,
+    PeersAnswer, PingAnswer, Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::identity::peer_id_of;
@@ -276,6 +276,8 @@ impl Driver {
             state,
             reason,
             supernode,
+            home: self.home_supernode(),
+            supernodes: self.peer.known_supernodes() as u64,
             network: self.peer.network().map(|network| format!("{network:?}")),
             epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index,
             members: self.peer.neighbourhood().members(),
@@ -291,6 +293,20 @@ impl Driver {
             listen: self.listen.texts(),
         };
         (status, answer)
+    }
+
+    /// The home, with where its link leads, which may be another location than the first that was dialled
+    fn home_supernode(&self) -> Option<HomeSupernode> {
+        let home = self.peer.chosen_home()?;
+        let dialled =
+            self.peer.home_link().and_then(|link| self.open.get(&link)).and_then(|open| open.location.as_ref());
+        Some(HomeSupernode {
+            serial: home.id.map(|id| id.0),
+            location: dialled.map_or(home.location, |location| location.to_string()),
+            rtt_us: home.rtt.map(|rtt| rtt.as_micros() as u64),
+            load: home.load,
+            reason: home.reason.to_string(),
+        })
     }
 
     /// For how long home has owed an answer, if it has missed one

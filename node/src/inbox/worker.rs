@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use kith_common::id::{Name, NetworkId};
 use kith_common::status::Status;
-use kith_common::wire::session::Record;
+use kith_common::wire;
+use kith_common::wire::session::{Record, SupernodeRecord, Supernodes};
 use kith_runtime::control::address;
 use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
@@ -18,16 +19,19 @@ use kith_common::mail::{Kept, NotStored, Totals};
 
 /// Where the pinned network's id is kept
 const NETWORK: &str = "network";
+/// Where the supernodes are kept that the last home told of
+const SUPERNODES: &str = "supernodes";
 
 /// Jobs that are done before the disk is waited for, at most: whoever waits for the first should not wait for thousands
 const BATCH_MAX: usize = 256;
 
 /// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
-/// removals by the number of askers, names by the resolver's writing rate.
+/// removals by the number of askers, names by the resolver's writing rate, lists of supernodes by how often these change.
 enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
     Change(NameChange),
     Pin(NetworkId),
+    Supernodes(Box<Supernodes>),
     List(Selection, oneshot::Sender<Result<Vec<Stored>, InboxError>>),
     Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
 }
@@ -74,6 +78,18 @@ pub(crate) fn pinned(inbox: &mut InboxFile) -> Result<Option<NetworkId>, InboxEr
     Ok(inbox.meta(NETWORK)?.and_then(|bytes| bytes.try_into().ok()).map(NetworkId))
 }
 
+/// The supernodes that were kept in this home; none before the first login
+///
+/// # Errors
+/// [`InboxError`]
+pub(crate) fn supernodes(inbox: &mut InboxFile) -> Result<Vec<SupernodeRecord>, InboxError> {
+    let Some(bytes) = inbox.meta(SUPERNODES)? else { return Ok(Vec::new()) };
+    let list: Result<Supernodes, _> = wire::decode(&bytes);
+    // What cannot be read any more is as good as nothing.
+    let list = list.inspect_err(|reason| tracing::warn!(event = "memory_ignored", key = SUPERNODES, %reason));
+    Ok(list.map(|list| list.supernodes.into_vec()).unwrap_or_default())
+}
+
 impl InboxWorker {
     /// Keeps a message; the outcome comes with the same ticket
     pub(crate) fn keep(&self, ticket: u64, message: Incoming) {
@@ -93,6 +109,11 @@ impl InboxWorker {
     /// Keeps the network's id: this home belongs to it
     pub(crate) fn pin(&self, network: NetworkId) {
         self.give(Job::Pin(network));
+    }
+
+    /// Keeps a list of supernodes for the next start, in place of the one before
+    pub(crate) fn keep_supernodes(&self, list: Supernodes) {
+        self.give(Job::Supernodes(Box::new(list)));
     }
 
     /// How full the in-box is
@@ -213,6 +234,11 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
         Job::Change(change) => batch.names.push(change),
         // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
+        // As for the pin; without a list the configured supernodes are the way in.
+        Job::Supernodes(list) => match wire::encode(&*list) {
+            Ok(bytes) => _ = inbox.set_meta(SUPERNODES, &bytes),
+            Err(reason) => tracing::warn!(event = "memory_not_kept", key = SUPERNODES, %reason),
+        },
         // An asker that has hung up needs no answer.
         Job::List(selection, answer) => _ = answer.send(inbox.list(&selection)),
         Job::Remove(sequences, answer) => _ = answer.send(inbox.remove(&sequences)),
@@ -239,7 +265,8 @@ fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>)
 
 #[cfg(test)]
 mod tests {
-    use kith_common::id::{Address, Epoch, Key};
+    use kith_common::id::{Address, Epoch, Key, SupernodeId};
+    use kith_common::wire::session::{Location, Locations};
 
     use super::super::BYTES_MAX_DEFAULT;
     use super::*;
@@ -247,6 +274,31 @@ mod tests {
     fn record(of: &str) -> Record {
         let name = of.parse().unwrap();
         Record { name, key: Key([1; 32]), address: Address(7), epoch: Epoch::new(0, 1), locations: Default::default() }
+    }
+
+    #[test]
+    fn supernodes_are_there_again_and_the_newest_list_counts() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("inbox.redb");
+        let inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
+        let (jobs, received) = blocking::channel();
+        let (outcomes, _driver) = mpsc::channel(1);
+        let worker = InboxWorker { jobs, totals: inbox.watch() };
+        let records = |count: u64| {
+            let locations = Locations::truncated((0..4).map(|_| Location::truncated(&"x".repeat(100))));
+            let record = |id| SupernodeRecord { id: SupernodeId(id), locations: locations.clone(), load: 7 };
+            (0..count).map(record).collect::<Vec<_>>()
+        };
+        for count in [3, 16] {
+            let supernodes = records(count).try_into().unwrap();
+            worker.keep_supernodes(Supernodes { home: SupernodeId(1), supernodes });
+        }
+        drop(worker);
+        work(inbox, &received, &outcomes);
+        let mut inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
+        assert_eq!(supernodes(&mut inbox), Ok(records(16)));
+        inbox.set_meta(SUPERNODES, b"of a later version").unwrap();
+        assert_eq!(supernodes(&mut inbox), Ok(Vec::new()));
     }
 
     #[test]

@@ -69,6 +69,15 @@ fn readable(status: Code, answer: &StatusAnswer, home: &Home) -> String {
         // Others may have come and gone since, far away, where it changes nothing here.
         line("table", format!("of epoch {}, when the ring had {}", answer.epoch, count(answer.members, "member")));
     }
+    if let Some(home) = &answer.home {
+        let serial = home.serial.map_or("unknown".into(), |serial| serial.to_string());
+        line("home", format!("supernode {serial} at {}: {}", home.location, home.reason));
+    }
+    // Where there is only one, whoever reads this has its address above already.
+    if answer.supernodes > 1 {
+        let others = answer.supernodes - u64::from(answer.home.is_some());
+        line("known", format!("{} to go on to", count(others, "other supernode")));
+    }
     line("links", format!("{} of {} up", answer.links_up, answer.links));
     let unread = format!("{} unread, {}", count(answer.inbox_messages, "message"), size(answer.inbox_bytes));
     line("in-box", unread);
@@ -100,6 +109,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use kith_runtime::control::peer::HomeSupernode;
     use kith_runtime::home::PEER;
 
     fn answer() -> StatusAnswer {
@@ -111,6 +121,14 @@ mod tests {
             state: State::LoggedIn,
             reason: None,
             supernode: Some("/dns/s/tcp/7400".into()),
+            home: Some(HomeSupernode {
+                serial: Some(2),
+                location: "/dns/s/tcp/7400".into(),
+                rtt_us: Some(12_345),
+                load: Some(250),
+                reason: "near and with room, of 3: round trip 12 ms, load 25 %".into(),
+            }),
+            supernodes: 3,
             network: Some("d3b07384".repeat(8)),
             epoch: 17,
             members: 8,
@@ -134,6 +152,8 @@ mod tests {
 alice is logged in at /dns/s/tcp/7400
   address    01234567 (in a ring of degree 4)
   table      of epoch 17, when the ring had 8 members
+  home       supernode 2 at /dns/s/tcp/7400: near and with room, of 3: round trip 12 ms, load 25 %
+  known      2 other supernodes to go on to
   links      3 of 4 up
   in-box     1 message unread, 1.2 kB
   network    d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384

@@ -210,6 +210,10 @@ pub struct StatusAnswer {
     pub home_silent_s: Option<u64>,
     /// Its home supernode, or the one it tries
     pub supernode: Option<String>,
+    /// What is known of its home, while it has one
+    pub home: Option<HomeSupernode>,
+    /// How many supernodes it can try, that one among them
+    pub supernodes: u64,
     /// The network's id, once it is known
     pub network: Option<String>,
     /// The epoch of its newest table
@@ -228,6 +232,21 @@ pub struct StatusAnswer {
     pub version: String,
     pub pid: u32,
     pub listen: Vec<String>,
+}
+
+/// The supernode that a peer is logged in to
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeSupernode {
+    /// The serial of its certificate
+    pub serial: Option<u64>,
+    /// Where the link with it leads
+    pub location: String,
+    /// Smoothed round-trip time
+    pub rtt_us: Option<u64>,
+    /// How many of the links that it may have it has, in thousandths, as it was told last
+    pub load: Option<u16>,
+    /// Why it was chosen
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

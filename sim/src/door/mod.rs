@@ -314,7 +314,11 @@ impl Door {
                     let invite = self.wanted.take();
                     self.book.invites.extend(invite.map(|invite| invite.with(token)));
                 }
-                SupernodeOutput::Snapshot(_) | SupernodeOutput::Answered { .. } => {}
+                SupernodeOutput::Read => {
+                    let readable = LogEvent::Readable(self.core.directory().applied());
+                    self.core.handle_log(self.now, readable);
+                }
+                SupernodeOutput::Snapshot(_) | SupernodeOutput::Answered { .. } | SupernodeOutput::Dial(_) => {}
             }
         }
     }
@@ -435,6 +439,9 @@ fn rules(seed: u64, signed: &Signed) -> AdmissionConfig {
     AdmissionConfig { is_open: false, ..admission_of(seed, Replica(0), LEASE, signed) }
 }
 
+/// Links that the supernode may have; it says to nobody how busy it is
+const LINKS: usize = 4_096;
+
 /// A supernode that starts, and leads
 fn supernode(
     seed: u64,
@@ -444,7 +451,13 @@ fn supernode(
     directory: Directory,
 ) -> Supernode<Identity> {
     let id = Replica(0).id();
-    let config = SupernodeConfig { id, admission: Arc::new(rules(seed, signed)), degree: None };
+    let config = SupernodeConfig {
+        id,
+        admission: Arc::new(rules(seed, signed)),
+        degree: None,
+        links_max: LINKS,
+        contacts: Vec::new(),
+    };
     let rng = ChaCha20Rng::seed_from_u64(chance.number());
     let mut core = Supernode::new(now, config, Identity::derive(seed, 0, 0, signed), rng, directory);
     core.handle_log(now, LogEvent::LeaderChanged(Some(id)));

@@ -111,6 +111,7 @@ impl World {
             self.queue.after(pause, Event::Fault(Box::new(Fault::Start(supernode))));
         }
         self.log.go_back();
+        self.agreement.handle_log_back();
         self.net.count(Effect::LogBack);
         self.watch.see(self.queue.now(), self.config.leader(), &Observation::LogWentBack);
         for number in self.config.supernodes..self.config.machines() {

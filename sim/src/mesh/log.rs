@@ -1,8 +1,9 @@
 //! An ideal log behind the supernodes' port: one order for all of them, whoever proposes, and a disk for each.
 //!
 //! It is what replication has to come to, without the replication: a group of commands is in the order from the moment
-//! when it is on its proposer's disk, and each supernode learns of it, in this order, when the world lets it look. The
-//! first supernode leads for ever. What was on its way to a disk when its supernode was killed may have got there.
+//! when it is on the disk of whoever leads, and each supernode learns of it, in this order, when the world lets it look. A
+//! single supernode leads for ever, and several elect ([`super::agreement`]). What was on its way to a disk when its
+//! supernode was killed may have got there.
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ const SNAPSHOT_EVERY: usize = 64;
 pub struct Replica(pub usize);
 
 impl Replica {
-    /// Who leads
+    /// Who leads, if it is alone
     pub const LEADER: Self = Self(0);
 
     /// The number of its certificate: serials are counted from 1
@@ -61,6 +62,8 @@ pub struct IdealLog {
     disks: Vec<Disk>,
     /// How often it was opened from disks that may be older ones
     incarnation: u32,
+    /// What the order has made, where several supernodes agree on it: each of them may be behind
+    agreed: Option<Box<Directory>>,
     /// The disks as they were when somebody copied them
     copy: Option<Box<Self>>,
 }
@@ -69,7 +72,8 @@ impl IdealLog {
     /// An empty log of so many supernodes
     pub fn new(replicas: usize) -> Self {
         let disks = (0..replicas).map(|_| Disk::default()).collect();
-        Self { entries: VecDeque::new(), forgotten: 0, disks, incarnation: 0, copy: None }
+        let agreed = (replicas > 1).then(|| Box::new(Directory::new(0)));
+        Self { entries: VecDeque::new(), forgotten: 0, disks, incarnation: 0, agreed, copy: None }
     }
 
     /// Somebody copies what is on the disks, which need not be all that was committed
@@ -87,8 +91,34 @@ impl IdealLog {
     }
 
     /// A supernode opens the log that no other has open: nothing says that it is the one of before
-    pub const fn open(&mut self) {
+    ///
+    /// # Errors
+    /// In words, if what was agreed on cannot be read back.
+    pub fn open(&mut self) -> Result<(), String> {
         self.incarnation += 1;
+        let Some(agreed) = &mut self.agreed else { return Ok(()) };
+        let bytes = agreed.snapshot().map_err(|error| format!("no snapshot: {error}"))?;
+        let opened = Directory::restore(self.incarnation, &bytes);
+        **agreed = opened.map_err(|error| format!("the snapshot cannot be read: {error}"))?;
+        Ok(())
+    }
+
+    /// What the order has made, where several supernodes agree on it
+    pub fn agreed(&self) -> Option<&Directory> {
+        self.agreed.as_deref()
+    }
+
+    /// A command is in the order; its proposer has this number for it, unless it is not to know
+    pub fn put(&mut self, command: Command, proposer: Option<(Replica, u32, u64)>) {
+        if let Some(agreed) = &mut self.agreed {
+            agreed.apply(self.forgotten + self.entries.len() as u64 + 1, &command);
+        }
+        self.entries.push_back(Entry { command, proposer });
+    }
+
+    /// How many commands a supernode has not been told of
+    pub fn lag(&self, at: Replica) -> u64 {
+        self.end() - self.disks[at.0].last
     }
 
     /// Begins to write a group on the proposer's disk, which has nothing else to write
@@ -99,7 +129,7 @@ impl IdealLog {
     /// The group is on the proposer's disk, so it is in the order; it is for each supernode to [`Self::learn`]
     pub fn commit(&mut self, at: Replica, life: u32) {
         for Proposal { number, command } in std::mem::take(&mut self.disks[at.0].under_way) {
-            self.entries.push_back(Entry { command, proposer: Some((at, life, number)) });
+            self.put(command, Some((at, life, number)));
         }
     }
 
@@ -115,7 +145,12 @@ impl IdealLog {
 
     /// Whether the order holds what a supernode has not been told; with one supernode this is what it was told is lost
     pub fn is_ahead_of(&self, at: Replica) -> bool {
-        self.disks[at.0].last < self.forgotten + self.entries.len() as u64
+        self.disks[at.0].last < self.end()
+    }
+
+    /// The index of the last command in the order
+    pub fn end(&self) -> u64 {
+        self.forgotten + self.entries.len() as u64
     }
 
     /// The group was not written: what its proposer is told. It may be on the disk after all (`survives`), which is found
@@ -124,7 +159,7 @@ impl IdealLog {
         let group = std::mem::take(&mut self.disks[at.0].under_way);
         let lost = group.iter().map(|proposal| LogEvent::Lost { number: proposal.number }).collect();
         if survives {
-            self.entries.extend(group.into_iter().map(|Proposal { command, .. }| Entry { command, proposer: None }));
+            group.into_iter().for_each(|Proposal { command, .. }| self.put(command, None));
         }
         lost
     }
@@ -136,7 +171,7 @@ impl IdealLog {
     pub fn crash(&mut self, at: Replica, survives: bool) -> Result<(), String> {
         let group = std::mem::take(&mut self.disks[at.0].under_way);
         if survives {
-            self.entries.extend(group.into_iter().map(|Proposal { command, .. }| Entry { command, proposer: None }));
+            group.into_iter().for_each(|Proposal { command, .. }| self.put(command, None));
             self.write(at)?;
         }
         Ok(())
@@ -164,6 +199,20 @@ impl IdealLog {
             events.push(LogEvent::Grown);
         }
         Ok(events)
+    }
+
+    /// What a supernode is told in place of commands that it has not been told of: the whole directory, and that those of
+    /// its own are lost
+    ///
+    /// # Errors
+    /// In words, if a command cannot be written, or the disk not be read.
+    pub fn replace(&mut self, at: Replica, life: u32) -> Result<Vec<LogEvent>, String> {
+        let own = self.entries.iter().skip((self.disks[at.0].last - self.forgotten) as usize);
+        let own = own.filter_map(|entry| entry.proposer.filter(|(by, of, _)| (*by, *of) == (at, life)));
+        let lost: Vec<LogEvent> = own.map(|(_, _, number)| LogEvent::Lost { number }).collect();
+        self.write(at)?;
+        let directory = self.restore(at)?;
+        Ok([LogEvent::Replaced(Box::new(directory))].into_iter().chain(lost).collect())
     }
 
     /// Puts what a disk lacks of the order on it

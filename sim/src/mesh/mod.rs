@@ -12,6 +12,7 @@
 //! run, event by event. Work is free there; [`processor`] gives machines cores, on which it takes time.
 
 mod acting;
+pub mod agreement;
 mod breaking;
 mod clock;
 pub mod config;

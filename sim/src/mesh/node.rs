@@ -18,7 +18,7 @@ use kith_common::session::admission::AdmissionConfig;
 use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
-use kith_common::wire::session::Record;
+use kith_common::wire::session::{Record, SupernodeRecord};
 
 use super::clock::Clock;
 use super::costs::{SIGN, VERIFY};
@@ -133,6 +133,8 @@ pub struct PeerDisk {
     pub boot: u64,
     /// The network that it belongs to
     pub network: Option<NetworkId>,
+    /// The supernodes that its home told of last
+    pub supernodes: Vec<SupernodeRecord>,
     /// Where names were, each with the time of day when that was learnt
     pub names: BTreeMap<Name, (Record, Instant)>,
     inbox: Inbox,
@@ -153,6 +155,7 @@ impl PeerDisk {
             identity: Identity::derive(seed, node.0, number, signed),
             boot: 0,
             network: None,
+            supernodes: Vec::new(),
             names: BTreeMap::new(),
             inbox: Inbox::new(INBOX_BYTES_MAX),
             unread: Vec::new(),

@@ -370,8 +370,14 @@ impl World {
 
     fn tell_dial_failed(&mut self, node: NodeId, dial: u64, error: &DialError) {
         let now = self.local(node);
-        if let Some(peer) = self.node_mut(node).peer_mut() {
-            peer.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
+        match &mut self.node_mut(node).process {
+            Some(Process::Peer(peer)) => {
+                peer.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
+            }
+            Some(Process::Supernode(supernode)) => {
+                supernode.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
+            }
+            None => {}
         }
         self.settle(node);
     }

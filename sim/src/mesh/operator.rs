@@ -21,10 +21,7 @@ const TRY_EVERY: Duration = Duration::from_millis(500);
 impl World {
     /// The operator bars the key on this machine for good, if a supernode takes commands
     pub(super) fn remove(&mut self, node: NodeId) {
-        let leader = self.config.leader();
-        if !self.node(leader).runs() {
-            return;
-        }
+        let Some(leader) = self.leading() else { return };
         let name = self.node(node).name.clone();
         self.watch.see(self.queue.now(), node, &Observation::Removing);
         self.net.count(Effect::Removal);
@@ -59,17 +56,15 @@ impl World {
     /// The operator gives a name free, as its owner has lost its key
     pub fn release(&mut self, of: NodeId) {
         let name = self.node(of).name.clone();
-        let leader = self.config.leader();
+        let leader = self.leading();
         let Some((number, is_done)) = self.releasing.get(&name).copied() else { return };
         // Until the supernode has said that it is done, and who came first is the newcomer: it may die before.
-        if is_done && self.node(leader).runs() && !self.is_anothers(of) {
+        if is_done && leader.is_some() && !self.is_anothers(of) {
             self.releasing.remove(&name);
             return;
         }
         self.queue.after(Duration::from_secs(5), Event::Release(of));
-        if !self.node(leader).runs() {
-            return;
-        }
+        let Some(leader) = leader else { return };
         self.releasing.insert(name.clone(), (number, false));
         self.watch.see(self.queue.now(), of, &Observation::Released);
         if let Some(supernode) = self.node_mut(leader).supernode_mut() {

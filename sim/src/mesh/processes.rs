@@ -91,11 +91,13 @@ impl World {
         disk.boot += 1;
         disk.reopen();
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
+        let learned = disk.supernodes.clone();
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session = MembershipConfig {
             name,
             supernodes,
+            learned,
             network,
             secret: None,
             invite: None,
@@ -120,14 +122,16 @@ impl World {
         let network = admission.network;
         let local = self.local(id);
         if !self.config.supernodes().any(|other| self.node(other).process.is_some()) {
-            self.log.open();
+            let opened = self.log.open();
+            self.expect_disk(opened);
         }
         let directory = self.log.restore(replica(id));
         let directory = directory.unwrap_or_else(|fault| {
             self.watch.fail(self.queue.now(), "disk", fault);
             Directory::new(0)
         });
-        let config = SupernodeConfig { id: replica(id).id(), admission, degree };
+        let links_max = self.config.limits(id).links_max;
+        let config = SupernodeConfig { id: replica(id).id(), admission, degree, links_max, contacts: Vec::new() };
         let core = Supernode::new(local, config, Identity::derive(seed, id.0, 0, &self.signed), rng, directory);
         let boot = self.node(id).life.into();
         let hello = HelloTemplate { role: Role::Supernode, boot, network: Some(network), grant: None };
@@ -288,6 +292,11 @@ impl World {
                     disk.names.remove(&name);
                 }
             }
+            PeerOutput::KeepSupernodes(list) => {
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.supernodes = list.supernodes.into_vec();
+                }
+            }
             PeerOutput::Done(_)
             | PeerOutput::LookedUp { .. }
             | PeerOutput::Listed { .. }
@@ -307,10 +316,19 @@ impl World {
                 self.send_frame(id, link.0, &frame);
             }
             SupernodeOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
+            SupernodeOutput::Propose(group) if self.must_agree() => self.propose_to_leader(id, group),
             SupernodeOutput::Propose(group) => {
                 self.log.propose(replica(id), group);
                 self.write(id, DiskDone::Appended);
             }
+            SupernodeOutput::Read if self.must_agree() => self.ask_leader(id),
+            SupernodeOutput::Read => {
+                let (local, readable) = (self.local(id), LogEvent::Readable(self.log.end()));
+                if let Some(supernode) = self.node_mut(id).supernode_mut() {
+                    supernode.core.handle_log(local, readable);
+                }
+            }
+            SupernodeOutput::Dial(dial) => self.dial(id, &dial),
             SupernodeOutput::Snapshot(directory) => {
                 let kept = self.log.keep(replica(id), &directory);
                 self.expect_disk(kept);
@@ -346,6 +364,8 @@ impl World {
         }
         match done {
             DiskDone::Appended => self.appended(node),
+            // Late, it may come when there is nobody to hear it from.
+            DiskDone::Learnt if !self.hears_log(node) => {}
             DiskDone::Learnt => self.learn(node),
             DiskDone::Keep(keeping) => {
                 let Keeping { ticket, id, offer } = *keeping;
@@ -390,6 +410,10 @@ impl World {
 
     /// A supernode that starts is told who leads, and what was committed without it
     fn greet(&mut self, node: NodeId) {
+        if self.must_agree() {
+            self.greet_several(node);
+            return self.show_directory(node);
+        }
         let local = self.local(node);
         if let Some(supernode) = self.node_mut(node).supernode_mut() {
             supernode.core.handle_log(local, LogEvent::LeaderChanged(Some(Replica::LEADER.id())));
@@ -399,7 +423,12 @@ impl World {
 
     fn learn(&mut self, node: NodeId) {
         let (local, life) = (self.local(node), self.node(node).life);
-        let learnt = self.log.learn(replica(node), life);
+        if self.must_agree() && self.log.is_full(replica(node)) {
+            return;
+        }
+        let is_replaced = self.is_replaced(node);
+        let log = &mut self.log;
+        let learnt = if is_replaced { log.replace(replica(node), life) } else { log.learn(replica(node), life) };
         let events = self.expect_disk(learnt).unwrap_or_default();
         self.processors.spend(COMMAND * events.len() as u32);
         if let Some(supernode) = self.node_mut(node).supernode_mut() {
@@ -412,7 +441,20 @@ impl World {
     fn show_directory(&mut self, node: NodeId) {
         let mut watch = std::mem::take(&mut self.watch);
         if let Some(supernode) = self.node(node).supernode() {
-            watch.see(self.queue.now(), node, &Observation::Applied(supernode.core.directory()));
+            let (now, directory) = (self.queue.now(), supernode.core.directory());
+            if !self.must_agree() {
+                watch.see(now, node, &Observation::Agreed(directory));
+            }
+            watch.see(now, node, &Observation::Applied(directory));
+        }
+        self.watch = watch;
+    }
+
+    /// Lets the oracles see what several supernodes agree on
+    pub(super) fn show_agreed(&mut self) {
+        let mut watch = std::mem::take(&mut self.watch);
+        if let Some(directory) = self.log.agreed() {
+            watch.see(self.queue.now(), self.config.leader(), &Observation::Agreed(directory));
         }
         self.watch = watch;
     }

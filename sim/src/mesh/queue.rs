@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kith_common::time::Instant;
 
+use super::agreement::LogStep;
 use super::faults::Fault;
 use super::net::{ConnId, Item, Side};
 use super::node::{DiskDone, NodeId};
@@ -69,6 +70,8 @@ pub enum Event {
     Deed(NodeId, Box<Deed>),
     /// The operator gives a name free
     Release(NodeId),
+    /// Something of the log happens between supernodes
+    Log(Box<LogStep>),
     /// A core, by its number, has done what it was given
     Turn(usize),
     /// A process may have rested from handshakes
@@ -86,7 +89,12 @@ impl Event {
     /// Which thread of a process handles it first
     pub const fn thread(&self) -> Thread {
         match self {
-            Self::Wake { .. } | Self::Disk { .. } | Self::User(_) | Self::Deed(..) | Self::Release(_) => Thread::Loop,
+            Self::Wake { .. }
+            | Self::Disk { .. }
+            | Self::User(_)
+            | Self::Deed(..)
+            | Self::Release(_)
+            | Self::Log(_) => Thread::Loop,
             _ => Thread::Links,
         }
     }

@@ -9,6 +9,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
+use kith_common::wire::backbone::Reported;
 use kith_common::wire::link::{Delta, Table};
 use kith_common::wire::packet::{Mark, PacketRef};
 use kith_common::wire::session::{Found, LookUp, Record, Renew, Renewed, Report, Rewire, Subject};
@@ -172,7 +173,7 @@ impl Story {
                 format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
             }
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
-            Observation::Applied(_) => return None,
+            Observation::Agreed(_) | Observation::Applied(_) => return None,
             Observation::Removing => "is to be removed for good".into(),
             Observation::Released => "its name is given free".into(),
             Observation::Wants(true) => "is to log in".into(),
@@ -233,16 +234,18 @@ impl Story {
             },
             Frame::Refused(refused) => format!("Refused: {} {}", refused.status, refused.reason),
             Frame::Bye(bye) => format!("Bye: {} {}", bye.status, bye.reason),
-            Frame::LookUp(LookUp { query, ttl, subject }) => {
+            Frame::LookUp(LookUp { query, ttl, subject, may_be_stale }) => {
                 let what = match subject {
                     Subject::Name(name) => name.to_string(),
                     Subject::ShortId(short) => short.to_string(),
                 };
-                format!("LookUp {query:x} of {what}, {ttl} hops farther")
+                let old = if *may_be_stale { ", an old answer will do" } else { "" };
+                format!("LookUp {query:x} of {what}, {ttl} hops farther{old}")
             }
-            Frame::Found(Found { query, status, record }) => {
+            Frame::Found(Found { query, status, record, is_stale, .. }) => {
                 let who = record.iter().map(|record| format!(": {} ({})", record.name, record.address));
-                format!("Found {query:x}, {status}{}", who.collect::<String>())
+                let old = if *is_stale { ", which may be old" } else { "" };
+                format!("Found {query:x}, {status}{}{old}", who.collect::<String>())
             }
             Frame::Renew(Renew { session, epoch }) => format!("Renew of {session}, with table {epoch}"),
             Frame::Renewed(Renewed { session, epoch }) => format!("Renewed {session}, of table {epoch}"),
@@ -254,7 +257,15 @@ impl Story {
                 format!("Supernodes: {}", ids.collect::<Vec<_>>().join(" "))
             }
             Frame::LogAsk(_) | Frame::LogAnswer(_) => return None,
-            Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
+            Frame::Reported(Reported { reporter, report }) => {
+                format!("Reported by {}: {report:?}", self.place(*reporter))
+            }
+            Frame::Claim(claim) => format!("Claim {} of {}", claim.number, claim.session),
+            Frame::Claimed(told) => {
+                format!("Claimed {}: {}", told.number, if told.is_alive { "it answers" } else { "it does not answer" })
+            }
+            Frame::Beat(_) => return None,
+            Frame::Present(_) | Frame::Challenge(_) | Frame::Hello(_) | Frame::Logout(_) | Frame::LoggedOut(_) => {
                 format!("{:?}", frame.kind())
             }
         })

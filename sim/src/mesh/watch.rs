@@ -110,6 +110,8 @@ pub enum Observation<'a> {
         content: &'a Content,
         source: Address,
     },
+    /// Something is committed: this is what all supernodes will know in the end
+    Agreed(&'a Directory),
     /// A supernode has applied commands; this is its directory now
     Applied(&'a Directory),
     /// The operator asks to remove this machine's peer for good

@@ -9,6 +9,7 @@ use kith_common::link::chunks::Chunks;
 use kith_common::link::permits::Permits;
 use kith_common::time::Instant;
 
+use super::agreement::Agreement;
 use super::clock::Clock;
 use super::config::MeshConfig;
 use super::faults::Effect;
@@ -38,6 +39,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// What supernodes agree on
     pub log: IdealLog,
+    /// How they do, if they are several
+    pub agreement: Agreement,
     /// What connects them
     pub net: Network,
     /// What happens next
@@ -83,6 +86,7 @@ impl World {
         let mut world = Self {
             nodes,
             log: IdealLog::new(config.supernodes as usize),
+            agreement: Agreement::new(config.supernodes),
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
             processors: Processors::default(),
@@ -104,6 +108,7 @@ impl World {
             world.start(NodeId(number));
         }
         world.queue.after(world.config.step(), Event::Step);
+        world.begin_agreement();
         world
     }
 
@@ -112,9 +117,10 @@ impl World {
         self.queue.now()
     }
 
-    /// Whether the disk of some supernode's log takes nothing
+    /// Whether the disk of some supernode's log takes nothing, or nobody leads: what is proposed may be lost
     pub fn is_log_full(&self) -> bool {
-        self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
+        (self.must_agree() && self.leading().is_none())
+            || self.config.supernodes().any(|supernode| self.log.is_full(replica(supernode)))
     }
 
     /// Whether a supernode will be told of commands that it may have been told were lost
@@ -122,9 +128,10 @@ impl World {
         self.log.is_ahead_of(replica(supernode))
     }
 
-    /// Whether a machine's disk takes longer than it should, or a supernode's takes nothing
+    /// Whether a machine's disk takes longer than it should, or a supernode's takes nothing, or it does not hear the log
     pub fn is_disk_slow(&self, id: NodeId) -> bool {
-        self.node(id).write > WRITE || (self.config.is_supernode(id) && self.log.is_full(replica(id)))
+        let is_full = |id| self.log.is_full(replica(id)) || !self.hears_log(id);
+        self.node(id).write > WRITE || (self.config.is_supernode(id) && is_full(id))
     }
 
     /// One machine
@@ -147,8 +154,11 @@ impl World {
         self.nodes.iter().take(self.config.supernodes as usize)
     }
 
-    /// The directory of the supernode that leads the log, while it runs
+    /// What is agreed on, while somebody leads; of a single supernode the directory, while it runs
     pub fn directory(&self) -> Option<&Directory> {
+        if self.must_agree() {
+            return self.log.agreed().filter(|_| self.leading().is_some());
+        }
         self.node(self.config.leader()).supernode().map(|supernode| supernode.core.directory())
     }
 
@@ -196,6 +206,7 @@ impl World {
             Event::User(node) => self.handle_user(node),
             Event::Deed(node, deed) => self.handle_deed(node, *deed),
             Event::Release(node) => self.release(node),
+            Event::Log(step) => self.handle_log_step(*step),
             Event::Turn(core) => self.handle_turn(core),
             Event::Rested(node) => self.handle_rested(node),
             Event::Step => self.handle_step(),

@@ -115,7 +115,7 @@ impl Oracle for Answers {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Applied(directory) => {
+            Observation::Agreed(directory) => {
                 let present = directory.sessions().map(|session| (&session.name, session.address));
                 if present.eq(self.sessions.iter().map(|(name, address)| (name, *address))) {
                     return Ok(());

@@ -13,8 +13,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::per_node::PerNode;
-use super::truth::is_logged_in;
-use crate::mesh::config::MeshConfig;
+use super::truth::{home, is_logged_in};
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -24,9 +23,8 @@ use crate::mesh::world::World;
 const SLACK: Duration = Duration::from_secs(15);
 
 /// When each session was seen last, by its key and place, and since when each peer has had somebody to ask
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bindings {
-    leader: NodeId,
     seen: BTreeMap<(Key, Address), Instant>,
     home: PerNode<Option<Instant>>,
     /// Which sessions are in the ring
@@ -37,20 +35,6 @@ pub(crate) struct Bindings {
     confirmed: PerNode<BTreeSet<(Key, Address)>>,
 }
 
-impl Bindings {
-    /// No session was seen
-    pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self {
-            leader: config.leader(),
-            seen: BTreeMap::new(),
-            home: PerNode::default(),
-            here: BTreeSet::new(),
-            gone: BTreeMap::new(),
-            confirmed: PerNode::default(),
-        }
-    }
-}
-
 impl Oracle for Bindings {
     fn name(&self) -> &'static str {
         "bindings"
@@ -58,7 +42,7 @@ impl Oracle for Bindings {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 let here = directory.sessions().map(|session| ((session.key, session.address), now));
                 self.seen.extend(here);
                 let ring = directory.sessions().filter(|session| session.suspect.is_none());
@@ -112,13 +96,13 @@ impl Oracle for Bindings {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        let leader = world.node(self.leader);
         if let Some(directory) = world.directory() {
             self.seen.extend(directory.sessions().map(|session| ((session.key, session.address), now)));
         }
         for node in world.peers() {
-            let is_cut = world.net.is_blocked(node.id, leader.id) || world.net.is_blocked(leader.id, node.id);
-            let can_ask = is_logged_in(node) && leader.runs() && !is_cut;
+            let home = home(world, node).unwrap_or(world.config.leader());
+            let is_cut = world.net.is_blocked(node.id, home) || world.net.is_blocked(home, node.id);
+            let can_ask = is_logged_in(node) && world.node(home).runs() && world.hears_log(home) && !is_cut;
             let since = self.home.of(node.id);
             *since = can_ask.then(|| since.unwrap_or(now));
         }

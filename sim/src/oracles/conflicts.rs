@@ -23,7 +23,7 @@ pub(crate) struct Conflicts {
 
 impl Conflicts {
     pub(crate) fn of(supernode: NodeId) -> Self {
-        Self { supernode, register: Register::default() }
+        Self { supernode, register: Register::of(supernode) }
     }
 }
 

@@ -75,13 +75,12 @@ impl Crowd {
 pub(crate) struct Crowds {
     crowd: Crowd,
     supernodes: u32,
-    leader: NodeId,
 }
 
 impl Crowds {
     /// Nobody is suspected
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self { crowd: Crowd::of_all(config.lease), supernodes: config.supernodes, leader: config.leader() }
+        Self { crowd: Crowd::of_all(config.lease), supernodes: config.supernodes }
     }
 }
 
@@ -101,7 +100,7 @@ impl Oracle for Crowds {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started if node.0 < self.supernodes => self.crowd.at.clear(),
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 self.crowd.apply(now, directory);
                 let (suspected, most) = (
                     self.crowd.within(now, self.crowd.third * 49 / 50),

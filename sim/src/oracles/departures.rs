@@ -11,7 +11,7 @@ use kith_common::time::Instant;
 
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
@@ -24,8 +24,8 @@ const SETTLED: Duration = Duration::from_secs(30);
 pub(crate) struct Departures {
     unwanted: BTreeSet<NodeId>,
     out: BTreeMap<NodeId, Instant>,
-    leader: NodeId,
-    /// When the leader last gave every session a whole lease: at a start, after a long stop, or by what a log held that
+    supernodes: u32,
+    /// When a supernode last gave every session a whole lease: at a start, after a long stop, or by what a log held that
     /// was not known
     began: Instant,
     /// Since when it has run with a log that takes what it says
@@ -39,7 +39,7 @@ impl Departures {
     pub(crate) fn new(config: &MeshConfig) -> Self {
         let (unwanted, out) = (BTreeSet::new(), BTreeMap::new());
         let [began, able] = [Instant::ZERO; 2];
-        Self { unwanted, out, leader: config.leader(), began, able, stopped: None }
+        Self { unwanted, out, supernodes: config.supernodes, began, able, stopped: None }
     }
 }
 
@@ -49,7 +49,7 @@ impl Oracle for Departures {
     }
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
-        if matches!(fault, Fault::Jump(node, _) if *node == self.leader) {
+        if matches!(fault, Fault::Jump(node, _) if node.0 < self.supernodes) {
             self.began = now;
         }
     }
@@ -58,7 +58,7 @@ impl Oracle for Departures {
         match seen {
             // A process that starts logs in, whatever the one before it was told.
             Observation::Wants(true) | Observation::Started => {
-                if node == self.leader {
+                if node.0 < self.supernodes {
                     self.began = now;
                 }
                 self.unwanted.remove(&node);
@@ -82,13 +82,14 @@ impl Oracle for Departures {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let Some(directory) = world.directory() else { return Ok(()) };
         let (now, lease) = (world.now(), world.config.lease);
-        let runs = world.node(self.leader).runs();
+        let runs = world.supernodes().all(Node::runs);
+        let is_ahead = !world.must_agree() && world.is_log_ahead_of(world.config.leader());
         if !runs {
             self.stopped.get_or_insert(now);
-        } else if self.stopped.take().is_some_and(|at| now - at > lease / 10) || world.is_log_ahead_of(self.leader) {
+        } else if self.stopped.take().is_some_and(|at| now - at > lease / 10) || is_ahead {
             self.began = now;
         }
-        if !runs || world.is_log_full() {
+        if !runs || world.is_log_full() || world.config.supernodes().any(|supernode| !world.hears_log(supernode)) {
             self.able = now;
         }
         for (node, since) in &self.out {

@@ -46,7 +46,7 @@ impl Oracle for Epochs {
                 }
                 Ok(())
             }
-            Observation::Applied(directory) => {
+            Observation::Agreed(directory) => {
                 let (epoch, applied) = (directory.epoch(), directory.applied());
                 let went_back = epoch < self.directory || (!is_other(epoch, self.directory) && applied < self.applied);
                 if went_back || epoch.index > applied {

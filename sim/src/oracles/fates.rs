@@ -180,7 +180,7 @@ impl Oracle for Fates {
                     send.is_doubled = true;
                 }
             }
-            Observation::Applied(directory) => {
+            Observation::Agreed(directory) => {
                 let known: BTreeSet<Name> = directory.accounts().map(|(name, _)| name.clone()).collect();
                 let here = directory.sessions().filter(|session| session.suspect.is_none());
                 let present: BTreeSet<Name> = here.map(|session| session.name.clone()).collect();

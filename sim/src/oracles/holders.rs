@@ -9,27 +9,18 @@ use kith_common::id::{Key, Name};
 use kith_common::time::Instant;
 
 use super::truth::is_logged_in;
-use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
-/// The owner of each name, as the leader's directory says
-#[derive(Debug)]
+/// The owner of each name, as is agreed
+#[derive(Debug, Default)]
 pub(crate) struct Holders {
-    leader: NodeId,
     owners: BTreeMap<Name, Key>,
     /// How often the operator asked to give each free, less how often somebody else took it: who gets no answer asks again
     released: BTreeMap<Name, usize>,
-}
-
-impl Holders {
-    /// Nobody has a name
-    pub(crate) fn new(config: &MeshConfig) -> Self {
-        Self { leader: config.leader(), owners: BTreeMap::new(), released: BTreeMap::new() }
-    }
 }
 
 impl Oracle for Holders {
@@ -44,7 +35,7 @@ impl Oracle for Holders {
             }
             // By an older log a name is again whose it was then, or nobody's.
             Observation::LogWentBack => self.owners.clear(),
-            Observation::Applied(directory) if node == self.leader => {
+            Observation::Agreed(directory) => {
                 let mut places = BTreeMap::new();
                 for (name, account) in directory.accounts() {
                     let owner = *self.owners.entry(name.clone()).or_insert(account.key);

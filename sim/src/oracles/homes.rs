@@ -67,7 +67,7 @@ impl Homes {
         Self {
             supernode,
             lease: config.lease,
-            register: Register::default(),
+            register: Register::of(supernode),
             resumed: BTreeMap::new(),
             released: BTreeSet::new(),
             granted: BTreeMap::new(),

@@ -54,7 +54,7 @@ impl Leases {
         Self {
             supernode,
             lease: config.lease,
-            register: Register::default(),
+            register: Register::of(supernode),
             told: BTreeMap::new(),
             asked: BTreeMap::new(),
             left: BTreeMap::new(),

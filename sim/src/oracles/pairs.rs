@@ -56,7 +56,6 @@ pub(crate) struct Pairs {
     disturbed: Option<Instant>,
     /// Whoever of the supernodes wakes first proposes that a pair is brought together
     supernodes: u32,
-    leader: Option<NodeId>,
     /// Ways outside a healthy core are broken for ever
     is_outside: bool,
 }
@@ -65,7 +64,7 @@ impl Pairs {
     /// Nobody is kept apart
     pub(crate) fn new(config: &MeshConfig) -> Self {
         let is_outside = config.core() < config.machines();
-        Self { is_outside, supernodes: config.supernodes, leader: Some(config.leader()), ..Self::default() }
+        Self { is_outside, supernodes: config.supernodes, ..Self::default() }
     }
 
     fn part(&mut self, now: Instant, pair: Pair) {
@@ -165,7 +164,7 @@ impl Oracle for Pairs {
             Observation::Received { frame: Frame::Login(login), .. } if node.0 < self.supernodes => {
                 self.logins.insert(login.name.clone(), now);
             }
-            Observation::Applied(directory) if Some(node) == self.leader => return self.look(now, directory),
+            Observation::Agreed(directory) => return self.look(now, directory),
             _ => {}
         }
         Ok(())
@@ -177,7 +176,11 @@ impl Oracle for Pairs {
             self.disturbed = Some(world.now());
         }
         let is_late = |term: &Term| term.ended.is_none() && world.now() - term.since > term.most + LATE;
-        if world.node(world.config.leader()).runs()
+        if world.must_agree() && world.is_log_full() {
+            // Nobody can bring anybody together.
+            self.terms.values_mut().for_each(|term| term.most += world.config.step());
+        }
+        if world.leading().is_some()
             && let Some((pair, term)) = self.terms.iter().find(|(_, term)| is_late(term))
         {
             let passed = world.now() - term.since;

@@ -13,7 +13,7 @@ use kith_common::removed::{ASK_EVERY, RemovedKeys};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
-use super::truth::{is_alive, live_links};
+use super::truth::{home, is_alive, live_links};
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -38,10 +38,10 @@ fn known(node: &Node) -> Option<&RemovedKeys> {
 
 /// How many keys somebody within reach would tell this peer: its home, or all its neighbours
 fn told_by_others(world: &World, node: &Node) -> Option<usize> {
-    let (peer, leader) = (node.peer()?, world.node(world.config.leader()));
+    let (peer, leader) = (node.peer()?, world.node(home(world, node).unwrap_or(world.config.leader())));
     let is_cut = world.net.is_blocked(node.id, leader.id) || world.net.is_blocked(leader.id, node.id);
     if peer.core.home_link().is_some() {
-        let is_there = leader.runs() && !is_cut;
+        let is_there = leader.runs() && !is_cut && world.hears_log(leader.id);
         return world.directory().filter(|_| is_there).map(|directory| directory.removed().len());
     }
     peer.core.own()?;

@@ -52,7 +52,7 @@ impl Returns {
             id,
             suspected: BTreeMap::new(),
             suspects: BTreeMap::new(),
-            register: Register::default(),
+            register: Register::of(supernode),
             logins: BTreeMap::new(),
             disturbed: None,
             has_started: true,

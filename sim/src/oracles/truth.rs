@@ -12,6 +12,12 @@ pub(super) fn is_logged_in(node: &Node) -> bool {
     node.runs() && matches!(standing(node), Some(Standing::LoggedIn { .. }))
 }
 
+/// The machine that a peer has its home link with
+pub(super) fn home(world: &World, node: &Node) -> Option<NodeId> {
+    let end = node.ends.get(&node.peer()?.core.home_link()?.0)?;
+    Some(world.net.conn(end.conn)?.end(end.side.other()).node)
+}
+
 /// Whether a supernode that runs on this machine waits for its disk
 pub(super) fn is_writing(node: &Node) -> bool {
     node.supernode().is_some_and(|supernode| !supernode.core.is_idle())

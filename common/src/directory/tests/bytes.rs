@@ -7,47 +7,57 @@ use crate::wire::WireError;
 
 #[test]
 fn command_bytes_are_as_published() {
-    let id = SessionId([0xab; 16]);
+    let (id, home) = (SessionId([0xab; 16]), SupernodeId(3));
     let login = LogIn {
         name: "alice".parse().unwrap(),
         key: Key([0x11; 32]),
         session: id,
+        resumes: Some(home),
         salt: [0x22; 16],
         locations: at_port(7401),
-        home: SupernodeId(3),
+        home,
         right: Right::Invite(InviteId([0x44; 8])),
     };
-    let ab = "ab".repeat(16);
+    let (ab, three) = ("ab".repeat(16), format!("03{}", "00".repeat(7)));
     let location = "01001600".to_owned() + "2f6970342f31302e302e302e312f7463702f37343031";
     let vectors = [
-        (Command::Configure { degree: 16 }, "030000000010".to_owned()),
+        (Command::Configure { degree: 16 }, "040000000010".to_owned()),
         (
             Command::LogIn(login),
             format!(
-                "03010000000500616c696365{}{ab}{}{location}03000000000000000200000044{}",
+                "04010000000500616c696365{}{ab}01{three}{}{location}03000000000000000200000044{}",
                 "11".repeat(32),
                 "22".repeat(16),
                 "44".repeat(7)
             ),
         ),
-        (Command::Suspect { session: id, reason: SuspectReason::Reported }, format!("0302000000{ab}00000000")),
-        (Command::Suspect { session: id, reason: SuspectReason::HomeLost }, format!("0302000000{ab}01000000")),
-        (Command::Suspect { session: id, reason: SuspectReason::Silent }, format!("0302000000{ab}02000000")),
-        (Command::Clear { session: id }, format!("0303000000{ab}")),
+        (
+            Command::Suspect { session: id, home, reason: SuspectReason::Reported },
+            format!("0402000000{ab}{three}00000000"),
+        ),
+        (
+            Command::Suspect { session: id, home, reason: SuspectReason::HomeLost },
+            format!("0402000000{ab}{three}01000000"),
+        ),
+        (
+            Command::Suspect { session: id, home, reason: SuspectReason::Silent },
+            format!("0402000000{ab}{three}02000000"),
+        ),
+        (Command::Clear { session: id, home }, format!("0403000000{ab}{three}")),
         (
             Command::UnreachablePair { reporter: Address(1), other: Address(2) },
-            "030400000001000000000000000200000000000000".to_owned(),
+            "040400000001000000000000000200000000000000".to_owned(),
         ),
-        (Command::ExpirePair { a: Address(1), b: Address(2) }, "030500000001000000000000000200000000000000".to_owned()),
-        (Command::LogOut { session: id }, format!("0306000000{ab}")),
-        (Command::Expire { session: id }, format!("0307000000{ab}")),
+        (Command::ExpirePair { a: Address(1), b: Address(2) }, "040500000001000000000000000200000000000000".to_owned()),
+        (Command::LogOut { session: id }, format!("0406000000{ab}")),
+        (Command::Expire { session: id, home }, format!("0407000000{ab}{three}")),
         (
             Command::Invite { token: Token([0x55; 16]), name: None, uses: 2, minutes: Some(60) },
-            format!("0309000000{}0002000000013c000000", "55".repeat(16)),
+            format!("0409000000{}0002000000013c000000", "55".repeat(16)),
         ),
-        (Command::Minute, "030a000000".to_owned()),
-        (Command::Remove { name: "alice".parse().unwrap() }, "030b0000000500616c696365".to_owned()),
-        (Command::Release { name: "alice".parse().unwrap() }, "03080000000500616c696365".to_owned()),
+        (Command::Minute, "040a000000".to_owned()),
+        (Command::Remove { name: "alice".parse().unwrap() }, "040b0000000500616c696365".to_owned()),
+        (Command::Release { name: "alice".parse().unwrap() }, "04080000000500616c696365".to_owned()),
     ];
     for (command, expected) in vectors {
         let bytes = command.to_bytes().unwrap();

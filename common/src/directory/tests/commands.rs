@@ -45,9 +45,9 @@ fn look_up_tells_unknown_from_gone() {
     assert_eq!(directory.look_up(&name(7)), Err(Status::NotFound));
     directory.feed(suspect(0));
     assert_eq!(directory.look_up(&name(0)), Err(Status::Gone));
-    directory.feed(Command::Clear { session: session(0, 0) });
+    directory.feed(Command::Clear { session: session(0, 0), home: HOME });
     assert!(directory.look_up(&name(0)).is_ok());
-    directory.feed(Command::Expire { session: session(0, 0) });
+    directory.feed(Command::Expire { session: session(0, 0), home: HOME });
     assert_eq!(directory.look_up(&name(0)), Err(Status::Gone));
 }
 
@@ -62,14 +62,14 @@ fn rejoin_within_the_lease_keeps_the_address_in_a_new_session() {
     assert_eq!((rejoined.record.epoch, rejoined.record.locations), (directory.epoch(), at_port(77)));
     assert_eq!(directory.session(session(2, 0)), None);
     assert_eq!(directory.suspects().count(), 0);
-    assert_eq!(directory.feed(Command::Expire { session: session(2, 0) }), refused(Refusal::NoSession));
+    assert_eq!(directory.feed(Command::Expire { session: session(2, 0), home: HOME }), refused(Refusal::NoSession));
 }
 
 #[test]
 fn rejoin_after_the_lease_may_be_elsewhere() {
     let mut directory = of(5);
     let place = address(&directory, 2);
-    directory.feed(Command::Expire { session: session(2, 0) });
+    directory.feed(Command::Expire { session: session(2, 0), home: HOME });
     let entered = directory.enter(LogIn { salt: [9; 16], ..login(2, 1) });
     assert_eq!(entered.entry, Entry::New);
     assert_ne!(entered.record.address, place);
@@ -122,7 +122,10 @@ fn suspect_keeps_name_address_and_session_but_leaves_the_ring() {
     assert_eq!(directory.neighbourhood(place), None);
     assert!(directory.ring().all(|peer| !directory.are_neighbours(peer, place)));
     assert_eq!(directory.feed(suspect(3)), Outcome::Unchanged("it is suspected already"));
-    assert_eq!(directory.feed(Command::Clear { session: session(3, 0) }), Outcome::Cleared { address: place });
+    assert_eq!(
+        directory.feed(Command::Clear { session: session(3, 0), home: HOME }),
+        Outcome::Cleared { address: place }
+    );
     assert_eq!(directory.neighbourhood(place).map(|rewire| rewire.epoch), Some(Epoch::new(0, 11)));
 }
 
@@ -171,12 +174,56 @@ fn login_from_elsewhere_is_logged_and_neighbours_are_told() {
 fn session_is_at_home_where_its_peer_logged_in_last() {
     let mut directory = of(3);
     assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(HOME));
-    let elsewhere = LogIn { home: SupernodeId(2), ..login(1, 0) };
+    let elsewhere = LogIn { home: SupernodeId(2), resumes: Some(HOME), ..login(1, 0) };
     assert_eq!(directory.answer(&Command::LogIn(elsewhere.clone())), None);
-    assert_eq!(directory.enter(elsewhere).entry, Entry::Resumed);
+    let epoch = directory.epoch();
+    let moved = directory.apply(directory.applied() + 1, &Command::LogIn(elsewhere));
+    assert!(matches!(&moved.outcome, Outcome::LoggedIn(moved) if moved.entry == Entry::Resumed), "{moved:?}");
+    assert_eq!((moved.touched, directory.epoch()), (BTreeSet::new(), epoch), "nobody's table says where a home is");
     assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
     let restored = Directory::restore(0, &directory.snapshot().unwrap()).unwrap();
     assert_eq!(restored.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
+}
+
+#[test]
+fn home_that_a_session_has_left_judges_it_no_more() {
+    let mut directory = of(3);
+    directory.enter(LogIn { home: SupernodeId(2), resumes: Some(HOME), ..login(1, 0) });
+    let (session, reason) = (session(1, 0), SuspectReason::HomeLost);
+    let former = [
+        Command::Suspect { session, home: HOME, reason },
+        Command::Clear { session, home: HOME },
+        Command::Expire { session, home: HOME },
+    ];
+    assert_eq!(former.map(|command| directory.feed(command)), [(); 3].map(|()| refused(Refusal::OtherHome)));
+    let address = address(&directory, 1);
+    let at_home = Command::Suspect { session, home: SupernodeId(2), reason };
+    assert_eq!(directory.feed(at_home), Outcome::Suspected { address });
+    directory.feed(Command::Expire { session, home: SupernodeId(2) });
+    assert!(directory.session(session).is_none());
+}
+
+#[test]
+fn of_two_homes_that_want_a_session_the_first_has_it() {
+    let mut directory = of(3);
+    let wanted = |home| Command::LogIn(LogIn { home: SupernodeId(home), resumes: Some(HOME), ..login(1, 0) });
+    assert!(matches!(directory.feed(wanted(2)), Outcome::LoggedIn(_)));
+    assert_eq!(directory.feed(wanted(3)), refused(Refusal::OtherHome));
+    assert_eq!(directory.homes().collect::<Vec<_>>(), [(HOME, 2), (SupernodeId(2), 1)]);
+    assert_eq!(directory.at_home(SupernodeId(2), None).collect::<Vec<_>>(), [session(1, 0)]);
+    assert_eq!(directory.at_home(HOME, Some(session(0, 0))).collect::<Vec<_>>(), [session(2, 0)]);
+    directory.feed(Command::LogOut { session: session(1, 0) });
+    assert_eq!(directory.homes().collect::<Vec<_>>(), [(HOME, 2)]);
+}
+
+#[test]
+fn session_that_is_over_is_not_taken_up_again() {
+    let mut directory = of(3);
+    let again = |stay| Command::LogIn(LogIn { resumes: Some(HOME), ..login(1, stay) });
+    assert_eq!(directory.feed(again(1)), refused(Refusal::NoSession), "the key has another one");
+    directory.feed(Command::LogOut { session: session(1, 0) });
+    assert_eq!(directory.feed(again(0)), refused(Refusal::NoSession));
+    assert_eq!(directory.members().count(), 2);
 }
 
 #[test]
@@ -224,7 +271,8 @@ fn suspect_that_comes_back_is_not_kept_apart_from_everybody() {
     directory.feed(Command::UnreachablePair { reporter: a, other: b });
     directory.feed(suspect(0));
     directory.feed(Command::UnreachablePair { reporter: a, other: c });
-    let touched = directory.apply(directory.applied() + 1, &Command::Clear { session: session(0, 0) }).touched;
+    let touched =
+        directory.apply(directory.applied() + 1, &Command::Clear { session: session(0, 0), home: HOME }).touched;
     assert_eq!((touched, directory.mesh.neighbours(a)), ([a, b, c].into(), vec![b]));
 }
 

@@ -47,8 +47,10 @@ fn command(directory: &Directory, step: &Step) -> Command {
             let salt = [directory.applied() as u8; 16];
             Command::LogIn(LogIn { name: name(*as_name), salt, locations: at_port(*port), ..login(*peer, *stay) })
         }
-        Step::Suspect(peer) => Command::Suspect { session: present(*peer), reason: SuspectReason::HomeLost },
-        Step::Clear(peer) => Command::Clear { session: present(*peer) },
+        Step::Suspect(peer) => {
+            Command::Suspect { session: present(*peer), home: HOME, reason: SuspectReason::HomeLost }
+        }
+        Step::Clear(peer) => Command::Clear { session: present(*peer), home: HOME },
         Step::Part(a, b) => Command::UnreachablePair { reporter: place(*a), other: place(*b) },
         Step::Unite(a, b) => Command::ExpirePair { a: place(*a), b: place(*b) },
         Step::LogOut(peer) => Command::LogOut { session: present(*peer) },

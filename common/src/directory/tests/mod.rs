@@ -39,6 +39,7 @@ fn login(i: u32, stay: u8) -> LogIn {
         name: name(i),
         key: key(i),
         session: session(i, stay),
+        resumes: None,
         salt: [7; 16],
         locations: at_port(i),
         home: HOME,
@@ -82,5 +83,5 @@ fn address(directory: &Directory, i: u32) -> Address {
 }
 
 fn suspect(i: u32) -> Command {
-    Command::Suspect { session: session(i, 0), reason: SuspectReason::Reported }
+    Command::Suspect { session: session(i, 0), home: HOME, reason: SuspectReason::Reported }
 }

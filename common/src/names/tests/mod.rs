@@ -26,7 +26,7 @@ fn heidi() -> Subject {
 }
 
 fn found(query: u64, status: Status, record: Option<Record>) -> Found {
-    Found { query, status, record }
+    Found { query, status, record, index: 0, is_stale: false }
 }
 
 fn drain(resolver: &mut Resolver) -> Vec<NamesOutput> {
@@ -117,7 +117,7 @@ impl One {
 
     /// Neighbour `from` asks for heidi
     fn asked_by(&mut self, from: u64, query: u64, ttl: u8) -> Result<Vec<String>, Ignored> {
-        let look_up = LookUp { query, ttl, subject: heidi() };
+        let look_up = LookUp { query, ttl, subject: heidi(), may_be_stale: false };
         let taken = self.resolver.handle_look_up(self.now, place(from), &look_up, None);
         let told = self.told();
         assert!(taken.is_ok() || told.is_empty(), "what is ignored changes nothing");
@@ -148,6 +148,25 @@ fn supernode_is_asked_for_an_unknown_name_and_its_answer_remembered() {
     one.now = at(59_000);
     assert_eq!(one.ask(heidi(), false, None), ["heidi at 7 by Memory"]);
     assert_eq!(one.ask(heidi(), true, None), ["ask"], "for a fresh answer memory will not do");
+}
+
+#[test]
+fn old_answer_of_a_supernode_does_and_is_not_remembered_and_that_it_knows_nobody_decides_nothing() {
+    let mut one = One::at_home();
+    let stale = |one: &mut One, status, record| {
+        let found = Found { is_stale: true, ..found(one.query, status, record) };
+        one.resolver.handle_found(one.now, HOME, &found).unwrap();
+        one.told()
+    };
+    one.ask(heidi(), false, None);
+    let told = stale(&mut one, Status::Delivered, Some(record("heidi", 7)));
+    assert_eq!(told, ["fresh heidi at 7 by Supernode, stale"]);
+    assert_eq!(one.ask(heidi(), false, None), ["ask"]);
+    assert_eq!(stale(&mut one, Status::NotFound, None), ["flood 4"]);
+    let mut one = One::at_home();
+    one.learn();
+    one.ask(heidi(), true, None);
+    assert_eq!(stale(&mut one, Status::Gone, None), ["fresh heidi at 7 by Memory, stale"]);
 }
 
 #[test]
@@ -398,9 +417,9 @@ fn neighbour_gets_one_answer_from_what_is_known_for_sure() {
     let mut one = One::at_home();
     one.learn();
     assert_eq!(one.asked_by(1, 10, 4), Ok(vec!["answer 1".to_owned()]));
-    let look_up = LookUp { query: 11, ttl: 1, subject: Subject::Name(name("me")) };
+    let look_up = LookUp { query: 11, ttl: 1, subject: Subject::Name(name("me")), may_be_stale: false };
     one.resolver.handle_look_up(at(1), place(2), &look_up, Some(record("me", 9))).unwrap();
-    let expected = found(11, Status::Delivered, Some(record("me", 9)));
+    let expected = Found::of_neighbour(11, record("me", 9));
     assert_eq!(drain(&mut one.resolver), [NamesOutput::Answer { to: place(2), found: expected }]);
 }
 

@@ -68,7 +68,7 @@ proptest! {
                 }
                 Input::LookUp(from, q, ttl, n) => {
                     let query = if q < 3 { queries[usize::from(q) % queries.len()] } else { q.into() };
-                    let look_up = LookUp { query, ttl, subject: Subject::Name(name(&who(n))) };
+                    let look_up = LookUp { query, ttl, subject: Subject::Name(name(&who(n))), may_be_stale: false };
                     let _ = one.resolver.handle_look_up(one.now, place(from.into()), &look_up, None);
                 }
                 Input::Pass(millis) => {

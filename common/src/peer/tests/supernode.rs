@@ -45,7 +45,7 @@ impl World {
                 let record = known.into_iter().find(is_meant);
                 let status = if record.is_some() { Status::Delivered } else { Status::NotFound };
                 self.look_ups.push(subject);
-                self.send_home(n, Frame::Found(Found { query, status, record }));
+                self.send_home(n, Frame::Found(Found { query, status, record, index: 0, is_stale: false }));
             }
             Frame::List(list) => {
                 let names = self.peers.len() as u64;

@@ -281,13 +281,18 @@ impl World {
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
-            PeerOutput::SetPatience { .. } | PeerOutput::Save(_) | PeerOutput::Erase(_) | PeerOutput::Event(_) => {}
+            PeerOutput::SetPatience { .. }
+            | PeerOutput::Save(_)
+            | PeerOutput::Erase(_)
+            | PeerOutput::KeepSupernodes(_)
+            | PeerOutput::Event(_) => {}
         }
     }
 
     fn dial(&mut self, from: u8, dial: &Dial) {
         let to = match dial.purpose {
             Purpose::Home => self.is_home_up.then_some(End::Supernode(from)),
+            Purpose::Backbone => None,
             Purpose::Neighbour => self.peers.keys().find(|n| Some(ed(**n).key()) == dial.key).copied().map(End::Peer),
         };
         let Some(to) = to else { return self.queue.push_back(Delivery::DialFailed(from, dial.number)) };
@@ -405,6 +410,7 @@ impl Node {
         let session = MembershipConfig {
             name: name(n),
             supernodes: vec!["/supernode".to_owned()],
+            learned: Vec::new(),
             network: None,
             secret: None,
             invite: None,

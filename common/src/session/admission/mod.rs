@@ -402,7 +402,7 @@ impl Admission {
             return self.outputs.push_back(AdmissionOutput::LookUp(look_up));
         }
         self.dropped += 1;
-        self.send(Frame::Found(Found { query: look_up.query, status: Status::SlowDown, record: None }));
+        self.send(Frame::Found(Found::refused(look_up.query, Status::SlowDown)));
     }
 
     fn handle_list(&mut self, now: Instant, list: List) {

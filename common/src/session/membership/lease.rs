@@ -76,15 +76,15 @@ impl Lease {
         }
     }
 
-    /// Whether `renewed` answers the renewal that is under way; if it does not, nothing changes
-    pub(super) fn handle_renewed(&mut self, now: Instant, renewed: &Renewed, jitter: &mut Backoff) -> bool {
-        let Renewal::Unanswered { sent, .. } = self.renewal else { return false };
+    /// How long `renewed` took, if it answers the renewal that is under way; if it does not, nothing changes
+    pub(super) fn handle_renewed(&mut self, now: Instant, renewed: &Renewed, jitter: &mut Backoff) -> Option<Duration> {
+        let Renewal::Unanswered { sent, .. } = self.renewal else { return None };
         if renewed.session != self.session {
-            return false;
+            return None;
         }
         // Counted from the sending: the supernode began the lease anew some time after it, never before.
         self.renewal = Renewal::Due((sent + renewal_period(self.length, jitter)).max(now));
-        true
+        Some(now - sent)
     }
 }
 

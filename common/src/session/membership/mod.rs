@@ -3,32 +3,34 @@
 mod lease;
 mod output;
 mod proof;
+mod row;
+mod search;
 mod state;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::lease::Lease;
-pub use self::output::{MembershipOutput, Standing};
+pub use self::output::{Home, MembershipOutput, Standing};
 use self::proof::Greeting;
+use self::row::Row;
+use self::search::Target;
 use self::state::{Again, Setback, State};
-use super::retry::Backoff;
+use super::retry::{Backoff, Budget};
 use super::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT, Secret};
 use crate::crypto::Signer;
 use crate::id::{Key, Name, NetworkId, SessionId};
 use crate::invite::Token;
-use crate::link::limits::DIAL_MAX;
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
 use crate::wire::session::{
-    Challenge, Granted, Hello, Listening, Locations, LoggedOut, Logout, Purpose, Reason, Refused, Renewed, Rewire, Role,
+    Challenge, Granted, Hello, Listening, Locations, LoggedOut, Logout, Purpose, Reason, Refused, Renewed, Rewire,
+    Role, SupernodeRecord, Supernodes,
 };
 use crate::wire::{Bye, Frame, FrameKind};
 
-/// Supernodes that a peer tries in turn; more are left out
-pub const SUPERNODES_MAX: usize = 16;
 /// Outputs that one input makes at most
 pub const OUTPUTS_PER_INPUT_MAX: usize = 4;
 
@@ -36,8 +38,10 @@ pub const OUTPUTS_PER_INPUT_MAX: usize = 4;
 #[derive(Clone, Debug)]
 pub struct MembershipConfig {
     pub name: Name,
-    /// Addresses to dial, tried in turn from a random one on; those beyond [`SUPERNODES_MAX`] are left out
+    /// Addresses to dial; those beyond [`SUPERNODES_MAX`](crate::wire::session::SUPERNODES_MAX) are left out
     pub supernodes: Vec<String>,
+    /// What the last home told, from the disk: as many at most
+    pub learned: Vec<SupernodeRecord>,
     /// The only network that is accepted; none: that of the first login
     pub network: Option<NetworkId>,
     /// Proved to a network that asks for it, and never shown
@@ -57,13 +61,17 @@ pub struct Membership {
     /// The only network that is accepted, once one is known
     network: Option<NetworkId>,
     backoff: Backoff,
+    budget: Budget,
+    row: Row,
     state: State,
     /// The number of the last dial: whatever names another is over
     dial: u64,
     /// Dials since the last login
     tries: u64,
-    /// The place in `config.supernodes` that was dialled last
-    turn: usize,
+    /// Whom the last dial was for; none before the first
+    target: Option<Target>,
+    /// Where the last session was, until there is one again
+    home_before: Option<String>,
     setback: Setback,
     /// The last session, offered at every login until it is over: the directory knows whether its lease lasts
     resume: Option<SessionId>,
@@ -74,20 +82,18 @@ pub struct Membership {
 impl Membership {
     /// A peer that begins to search at `now`; `seed` decides its jitter and its first supernode
     pub fn new(mut config: MembershipConfig, seed: u64, now: Instant) -> Self {
-        if config.supernodes.len() > SUPERNODES_MAX {
-            tracing::warn!(reason = "too many supernodes are configured", kept = SUPERNODES_MAX, "supernodes left out");
-            config.supernodes.truncate(SUPERNODES_MAX);
-        }
-        let mut backoff = Backoff::new(seed, now);
-        let turn = backoff.index(config.supernodes.len());
+        let row = Row::new(std::mem::take(&mut config.supernodes), std::mem::take(&mut config.learned));
         let mut session = Self {
             network: config.network,
             config,
-            backoff,
+            backoff: Backoff::new(seed, now),
+            budget: Budget::new(),
+            row,
             state: State::LoggedOut,
             dial: 0,
             tries: 0,
-            turn,
+            target: None,
+            home_before: None,
             setback: Setback::new(Status::NotLoggedIn, "not started"),
             resume: None,
             violations: 0,
@@ -175,6 +181,7 @@ impl Membership {
         if !matches!(self.state, State::Dialling { .. }) {
             return;
         }
+        self.on_dial_opened(now);
         if hello.role != Role::Supernode || hello.purpose != Purpose::Home {
             let setback = Setback::new(Status::Malformed, format!("{} is not a supernode", self.supernode()));
             return self.refuse(now, setback, Again::Soon);
@@ -200,15 +207,14 @@ impl Membership {
             State::LoggingOut { .. } => self.finish_logout(now, "logged out; the link closed before it was confirmed"),
             State::LoggedIn(_) => {
                 let setback = Setback::new(status, format!("the link to {} was lost: {reason}", self.supernode()));
-                self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
-                self.search(now, setback, Again::Quickly);
+                self.lose_link(now, setback, Again::Quickly);
             }
             State::Dialling { .. } | State::Greeted { .. } | State::Asked { .. } => {
                 let (verdict, status, again) = match status {
                     // People are told the same of all who cannot be reached.
                     Status::TimedOut => ("cannot be reached", Status::Unavailable, Again::Patiently),
                     Status::Unavailable => ("cannot be reached", status, Again::Soon),
-                    Status::VersionNotSupported | Status::NotAllowed => ("refuses", status, Again::Slowly),
+                    Status::VersionNotSupported | Status::NotAllowed => ("refuses", status, Again::Elsewhere),
                     _ => ("refuses", status, Again::Soon),
                 };
                 let setback = Setback::new(status, format!("{} {verdict}: {reason}", self.supernode()));
@@ -234,6 +240,7 @@ impl Membership {
             Frame::Found(found) => self.tell(now, kind, MembershipOutput::Found(found)),
             Frame::Listing(listing) => self.tell(now, kind, MembershipOutput::Listing(listing)),
             Frame::Removed(removed) => self.tell(now, kind, MembershipOutput::Removed(removed)),
+            Frame::Supernodes(list) => self.handle_supernodes(now, list),
             Frame::Probe(_) | Frame::ProbeReply(_) => {}
             _ => self.violate(now, kind),
         }
@@ -268,7 +275,10 @@ impl Membership {
             return self.violate(now, FrameKind::Challenge);
         };
         let handshake = match proof::check_challenge(greeting, self.network, challenge, signer) {
-            Ok(handshake) => handshake,
+            Ok((handshake, id)) => {
+                self.identify(id);
+                handshake
+            }
             Err(setback) => return self.refuse(now, setback, Again::Soon),
         };
         let secret_proof = match proof::prove_secret(&handshake, self.config.secret.as_ref(), challenge.secret_required)
@@ -308,6 +318,7 @@ impl Membership {
             reason = if self.resume == Some(grant.session) { "session resumed" } else { "session granted" },
             "logged in"
         );
+        self.on_home_chosen();
         let before = self.resume.filter(|_| mutant::is(Mutant::RenewsOldSession));
         let session = before.unwrap_or(grant.session);
         let length = Duration::from_millis(granted.lease_ms.into());
@@ -316,6 +327,7 @@ impl Membership {
         self.state = State::LoggedIn(lease);
         self.resume = Some(grant.session);
         self.tries = 0;
+        self.budget.earn();
         self.outputs.push_back(MembershipOutput::LoggedIn {
             grant,
             signed: granted.grant,
@@ -348,11 +360,28 @@ impl Membership {
         let State::LoggedIn(lease) = &mut self.state else {
             return self.ignore_while_logging_out(now, FrameKind::Renewed);
         };
-        if !lease.handle_renewed(now, &renewed, &mut self.backoff) {
+        let Some(took) = lease.handle_renewed(now, &renewed, &mut self.backoff) else {
             return self.violate(now, FrameKind::Renewed);
-        }
+        };
         if renewed.epoch > lease.epoch {
             tracing::debug!(epoch = %renewed.epoch, reason = "a rewire is on its way or was lost", "table is old");
+        }
+        if let Some(target) = &self.target {
+            self.row.on_measured(target.place, took);
+        }
+    }
+
+    /// All supernodes of the network, from one of them
+    fn handle_supernodes(&mut self, now: Instant, list: Supernodes) {
+        if !matches!(self.state, State::LoggedIn(_)) {
+            return self.ignore_while_logging_out(now, FrameKind::Supernodes);
+        }
+        let is_new = self.row.learn(&list);
+        if let Some(target) = &mut self.target {
+            target.place = self.row.present(target.place);
+        }
+        if is_new {
+            self.outputs.push_back(MembershipOutput::Supernodes(list));
         }
     }
 
@@ -405,83 +434,6 @@ impl Membership {
         }
     }
 
-    fn begin(&mut self, now: Instant) {
-        self.backoff.restart(now);
-        self.tries = 0;
-        let (reason, next_try) = match self.config.supernodes.is_empty() {
-            true => ("no supernode is configured", None),
-            false => ("looking for a supernode", Some(now)),
-        };
-        self.setback = Setback::new(Status::Unavailable, reason);
-        self.state = State::Searching { next_try };
-    }
-
-    fn dial_next(&mut self, now: Instant) {
-        self.turn = (self.turn + 1) % self.config.supernodes.len().max(1);
-        self.dial += 1;
-        self.tries += 1;
-        self.state = State::Dialling { until: now + DIAL_MAX };
-        self.outputs.push_back(MembershipOutput::Dial { dial: self.dial, supernode: self.supernode() });
-    }
-
-    fn give_up(&mut self, now: Instant, what: &str) {
-        self.close(Status::TimedOut, what);
-        let reason = format!("{} {what}", self.supernode());
-        self.search(now, Setback::new(Status::Unavailable, reason), Again::Patiently);
-    }
-
-    /// A frame came in a wrong state: its sender is confused or means harm, so the link ends
-    fn violate(&mut self, now: Instant, kind: FrameKind) {
-        self.violations += 1;
-        let setback = Setback::new(Status::Malformed, format!("unexpected {kind:?} while {}", self.state.text()));
-        match self.state {
-            State::LoggedIn(_) => self.lose(now, setback, Again::Soon),
-            _ => self.refuse(now, setback, Again::Soon),
-        }
-    }
-
-    /// Ends a link that is logged in
-    fn lose(&mut self, now: Instant, setback: Setback, again: Again) {
-        self.close(setback.status, &setback.reason);
-        self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
-        self.search(now, setback, again);
-    }
-
-    /// Ends a link that is not logged in
-    fn refuse(&mut self, now: Instant, setback: Setback, again: Again) {
-        self.close(setback.status, &setback.reason);
-        if let State::LoggingOut { .. } = self.state {
-            let reason = format!("logged out; the supernode's last word: {}", &*setback.reason);
-            return self.finish_logout(now, &reason);
-        }
-        let (status, reason) = (setback.status, setback.reason.clone());
-        let retry = self.search(now, setback, again);
-        self.outputs.push_back(MembershipOutput::Refused { status, reason, retry });
-    }
-
-    fn search(&mut self, now: Instant, setback: Setback, again: Again) -> Duration {
-        let wait = again.wait(now, &mut self.backoff);
-        tracing::info!(
-            status = setback.status.code(), reason = %setback.reason, wait_ms = wait.as_millis() as u64,
-            tries = self.tries, "no session, trying again"
-        );
-        self.setback = setback;
-        self.state = State::Searching { next_try: (!mutant::is(Mutant::SearchEnds)).then_some(now + wait) };
-        wait
-    }
-
-    fn finish_logout(&mut self, now: Instant, reason: &str) {
-        let login_again = matches!(self.state, State::LoggingOut { login_again: true, .. });
-        tracing::info!(reason, login_again, "logged out");
-        self.resume = None;
-        self.setback = Setback::new(Status::NotLoggedIn, reason);
-        self.outputs.push_back(MembershipOutput::LoggedOut { reason: self.setback.reason.clone() });
-        self.state = State::LoggedOut;
-        if login_again || mutant::is(Mutant::LogoutForgotten) {
-            self.begin(now);
-        }
-    }
-
     fn send(&mut self, frame: Frame) {
         self.outputs.push_back(MembershipOutput::Send { dial: self.dial, frame });
     }
@@ -489,9 +441,5 @@ impl Membership {
     fn close(&mut self, status: Status, reason: &str) {
         let reason = Reason::truncated(reason);
         self.outputs.push_back(MembershipOutput::Close { dial: self.dial, status, reason });
-    }
-
-    fn supernode(&self) -> String {
-        self.config.supernodes.get(self.turn).cloned().unwrap_or_default()
     }
 }

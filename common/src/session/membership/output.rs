@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use super::Membership;
 use super::state::{Setback, State};
-use crate::id::NetworkId;
+use crate::id::{NetworkId, SupernodeId};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
 use crate::wire::grant::{Grant, SignedGrant};
 use crate::wire::removed::Removed;
-use crate::wire::session::{Found, Listing, Reason, Rewire};
+use crate::wire::session::{Found, Listing, Reason, Rewire, Supernodes};
 
 /// What the shell is to do, and what it is told
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipOutput {
-    /// Dial this supernode, one of the configured ones; answered by `handle_opened` or `handle_dial_failed` with the same
-    /// number, which from then on names the link as well
-    Dial { dial: u64, supernode: String },
+    /// Dial a supernode at these locations, one of which is enough; answered by `handle_opened` or `handle_dial_failed`
+    /// with the same number, which from then on names the link as well
+    Dial { dial: u64, locations: Vec<String> },
     /// Send on the link that this dial made
     Send { dial: u64, frame: Frame },
     /// Say good-bye on the link that this dial made and close it; if the dial has not ended, give it up
@@ -34,6 +34,8 @@ pub enum MembershipOutput {
     Listing(Listing),
     /// Who was removed
     Removed(Removed),
+    /// Keep this list: other supernodes, or at other locations, than the one before
+    Supernodes(Supernodes),
     /// The session's link is gone or of no use; the search for a supernode has begun
     Lost { reason: Reason },
     /// A supernode refused, or was refused; the search goes on, and the next try comes after `retry`
@@ -72,7 +74,35 @@ pub enum Standing {
     },
 }
 
+/// The supernode that a peer has chosen, for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The serial of its certificate
+    pub id: Option<SupernodeId>,
+    /// The first of the locations that it was dialled at
+    pub location: String,
+    /// Smoothed, as far as it was measured
+    pub rtt: Option<Duration>,
+    /// As it was told last, in thousandths
+    pub load: Option<u16>,
+    /// Why this one
+    pub reason: Reason,
+}
+
 impl Membership {
+    /// The home, while logged in
+    pub fn chosen_home(&self) -> Option<Home> {
+        let target = self.target.as_ref().filter(|_| matches!(self.state, State::LoggedIn(_)))?;
+        let (rtt, load) = (self.row.rtt(target.place), self.row.load(target.place));
+        let (id, location, reason) = (target.id, target.location.clone(), target.reason.clone());
+        Some(Home { id, location, rtt, load, reason })
+    }
+
+    /// How many supernodes can be tried
+    pub fn known_supernodes(&self) -> usize {
+        self.row.len()
+    }
+
     /// Where the session stands, for people
     pub fn standing(&self) -> Standing {
         let Setback { status, reason } = self.setback.clone();

@@ -3,7 +3,7 @@
 use super::MembershipConfig;
 use super::state::Setback;
 use crate::crypto::{self, Handshake, Signer};
-use crate::id::{Key, Name, NetworkId, SessionId};
+use crate::id::{Key, Name, NetworkId, SessionId, SupernodeId};
 use crate::session::Secret;
 use crate::status::Status;
 use crate::wire::VERSION;
@@ -21,13 +21,13 @@ pub(super) struct Greeting {
     pub(super) peer_nonce: [u8; 32],
 }
 
-/// What both ends sign, if the other end is a supernode of the right network: `pinned`, or any if that is none
+/// What both ends sign, and whom the peer talks to, if the other end is a supernode of the right network: `pinned`, or any if that is none
 pub(super) fn check_challenge(
     greeting: &Greeting,
     pinned: Option<NetworkId>,
     challenge: &Challenge,
     signer: &impl Signer,
-) -> Result<Handshake, Setback> {
+) -> Result<(Handshake, SupernodeId), Setback> {
     let certificate = challenge.certificate.verify(None, signer);
     let certificate = certificate.map_err(|error| not_allowed(format!("the supernode's certificate: {error}")))?;
     let network = crypto::network_id(&certificate.network_key);
@@ -52,7 +52,7 @@ pub(super) fn check_challenge(
     if !signer.verify(&greeting.supernode, &handshake.challenge_bytes(), &challenge.signature) {
         return Err(not_allowed("the supernode's signature under its challenge is wrong".to_owned()));
     }
-    Ok(handshake)
+    Ok((handshake, SupernodeId(certificate.serial)))
 }
 
 /// The proof that goes with the login, if the network wants one; fails if it does and no secret is known

@@ -6,7 +6,6 @@ use super::lease::Lease;
 use super::proof::Greeting;
 use crate::id::{NetworkId, SessionId};
 use crate::link::limits::DIAL_MAX;
-use crate::session::retry::Backoff;
 use crate::session::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT};
 use crate::status::Status;
 use crate::time::Instant;
@@ -85,42 +84,47 @@ impl Setback {
     }
 }
 
-/// When to try again after a setback
-#[derive(Clone, Copy, Debug)]
+/// When to try again after a setback, and where
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
-    /// At once, unless the last quick try was a moment ago
+    /// At once, unless the last quick try was a moment ago: what had worked is lost, and another one may do
     Quickly,
-    /// After waits that grow: another supernode, or another moment, may do
+    /// At once at any, unless the last quick try was a moment ago: only the old session is over
+    Anew,
+    /// The next one at once; after all of them, waits that grow
     Soon,
-    /// After waits that grow for as long as nobody answers in time
+    /// The next one at once, if there is a retry left; after all of them, waits that grow for as long as nobody answers in
+    /// time
     Patiently,
+    /// The next one at once; after all of them, a long wait: this one will say the same again
+    Elsewhere,
     /// After a long wait: any supernode would say the same
     Slowly,
-    /// After the wait that the supernode asked for
+    /// This one after the wait that it asked for; the next one at once, if there is a retry left
     After(Duration),
+    /// After the wait that the supernode asked for: any would ask for it
+    AllAfter(Duration),
 }
 
 impl Again {
-    /// How long the next try waits
-    pub(super) fn wait(self, now: Instant, backoff: &mut Backoff) -> Duration {
-        match self {
-            Self::Quickly => backoff.quick(now),
-            Self::Soon => backoff.next(now),
-            Self::Patiently => backoff.patient(),
-            Self::Slowly => backoff.slow(),
-            Self::After(wish) => backoff.after(wish),
-        }
-    }
-
     /// After a supernode said no; `resumed` says that the login had offered a session, which is forgotten now
     pub(super) const fn after_no(status: Status, retry_after: Duration, resumed: bool) -> Self {
         match status {
-            _ if !retry_after.is_zero() => Self::After(retry_after),
+            Status::SlowDown | Status::Unavailable | Status::TimedOut | Status::Failed if !retry_after.is_zero() => {
+                Self::After(retry_after)
+            }
+            _ if !retry_after.is_zero() => Self::AllAfter(retry_after),
             // Only the old session is over: the next login asks for a new one.
-            Status::NotLoggedIn | Status::Gone if resumed => Self::Quickly,
+            Status::NotLoggedIn | Status::Gone if resumed => Self::Anew,
             Status::Unavailable | Status::SlowDown | Status::TimedOut | Status::Failed => Self::Soon,
+            Status::VersionNotSupported => Self::Elsewhere,
             _ if status.is_success() => Self::Soon,
             _ => Self::Slowly,
         }
+    }
+
+    /// Whether the supernode that said so is to be tried after all others
+    pub(super) const fn is_failure(self) -> bool {
+        !matches!(self, Self::Anew)
     }
 }

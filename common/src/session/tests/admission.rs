@@ -94,7 +94,7 @@ fn logging_out() -> Admission {
 }
 
 fn look_up(query: u64) -> Frame {
-    Frame::LookUp(LookUp { query, ttl: 0, subject: Subject::Name(name("bob")) })
+    Frame::LookUp(LookUp { query, ttl: 0, subject: Subject::Name(name("bob")), may_be_stale: false })
 }
 
 fn kind(output: &AdmissionOutput) -> String {
@@ -376,7 +376,7 @@ fn look_ups_over_the_rate_are_answered_with_429() {
         assert_eq!(kinds(&mut admission), ["look up"]);
     }
     admission.handle_frame(Instant::ZERO, look_up(999), &Ed25519);
-    let found = Found { query: 999, status: Status::SlowDown, record: None };
+    let found = Found::refused(999, Status::SlowDown);
     assert_eq!(drain(&mut admission), [AdmissionOutput::Send(Frame::Found(found))]);
     admission.handle_frame(
         Instant::ZERO,

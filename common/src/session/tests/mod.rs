@@ -1,6 +1,7 @@
 //! Both halves alone (transition tables), joined in virtual time (scenarios), and under random frames.
 
 mod admission;
+mod homes;
 mod membership;
 mod pair;
 mod random;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use super::admission::AdmissionConfig;
 use super::*;
 use crate::crypto::{self, Ed25519, Signature, Signer};
-use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId};
+use crate::id::{Address, Epoch, Key, Name, NetworkId, SessionId, SupernodeId};
 use crate::status::Status;
-use crate::testing::{certificate_of, ed, handshake_of, name, network_of};
+use crate::testing::{certificate_of, certificate_with, ed, handshake_of, name, network_of};
 use crate::time::Instant;
+use crate::wire::bounded::Bounded;
 use crate::wire::grant::Grant;
 use crate::wire::removed::{EndMark, Mark, Removed, SignedMark};
-use crate::wire::session::{Hello, Location, Locations, Purpose, Reason, Rewire, Role};
+use crate::wire::session::{Hello, Location, Locations, Purpose, Reason, Rewire, Role, SupernodeRecord, Supernodes};
 
 const LEASE: Duration = Duration::from_secs(30);
 const SECRET: &[u8] = b"open sesame";
@@ -29,9 +31,14 @@ const NETWORK: u8 = 3;
 const OTHER_NETWORK: u8 = 4;
 
 fn admission_config(secret: Option<&[u8]>) -> Arc<AdmissionConfig> {
+    admission_config_of(1, secret)
+}
+
+/// Of the supernode with this serial
+fn admission_config_of(serial: u64, secret: Option<&[u8]>) -> Arc<AdmissionConfig> {
     Arc::new(AdmissionConfig {
         network: network_of(NETWORK),
-        certificate: certificate_of(NETWORK, SUPERNODE),
+        certificate: certificate_with(NETWORK, SUPERNODE, serial),
         secret: secret.map(|secret| Secret::new(secret.to_vec())),
         is_open: true,
         lease: LEASE,
@@ -72,6 +79,17 @@ fn rewire(epoch: u64) -> Rewire {
         neighbours: Default::default(),
         apart: Default::default(),
     }
+}
+
+/// All supernodes, each with its serial, where it is and its load; the first of them says so
+fn list(supernodes: &[(u64, &str, u16)]) -> Supernodes {
+    let record = |(id, location, load): &(u64, &str, u16)| SupernodeRecord {
+        id: SupernodeId(*id),
+        locations: Locations::truncated([Location::truncated(location)]),
+        load: *load,
+    };
+    let home = SupernodeId(supernodes.first().map_or(0, |(id, ..)| *id));
+    Supernodes { home, supernodes: Bounded::truncated(supernodes.iter().map(record)) }
 }
 
 fn at(seconds: f64) -> Instant {

@@ -37,6 +37,26 @@ pub(super) struct Supernode {
     pub(super) up: bool,
     pub(super) config: Arc<AdmissionConfig>,
     pub(super) overload: Option<Refusal>,
+    /// It answers no dial, and does not say that it is not there
+    pub(super) is_silent: bool,
+    /// What a login is followed by
+    pub(super) list: Option<Supernodes>,
+    /// Added to every dial
+    pub(super) distance: Duration,
+}
+
+impl Supernode {
+    /// One that is there, near and idle
+    pub(super) fn new(serial: u64, secret: Option<&[u8]>) -> Self {
+        Self {
+            up: true,
+            config: admission_config_of(serial, secret),
+            overload: None,
+            is_silent: false,
+            list: None,
+            distance: Duration::ZERO,
+        }
+    }
 }
 
 struct Link {
@@ -48,6 +68,7 @@ struct Link {
 enum Happening {
     Opened { dial: u64, supernode: String },
     Failed { dial: u64 },
+    TimedOut { dial: u64 },
     ToPeer { dial: u64, bytes: Vec<u8> },
     ToSupernode { dial: u64, bytes: Vec<u8> },
     Closed { dial: u64, status: Status, reason: String },
@@ -76,10 +97,9 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(config: MembershipConfig, secret: Option<&[u8]>, seed: u64) -> Self {
-        let supernodes = config
-            .supernodes
-            .iter()
-            .map(|name| (name.clone(), Supernode { up: true, config: admission_config(secret), overload: None }));
+        let learned = config.learned.iter().flat_map(|record| &record.locations).map(|location| location.to_string());
+        let known = config.supernodes.iter().cloned().chain(learned);
+        let supernodes = (1..).zip(known).map(|(serial, name)| (name, Supernode::new(serial, secret)));
         Self {
             now: Instant::ZERO,
             latency: Duration::from_millis(20),
@@ -149,6 +169,13 @@ impl Pair {
         self.drain();
     }
 
+    /// A frame straight to the peer, on its home link
+    pub(super) fn tell(&mut self, frame: Frame) {
+        let dial = self.peer.home().unwrap();
+        self.peer.handle_frame(self.now, dial, frame, &ed(PEER));
+        self.drain();
+    }
+
     pub(super) fn is_logged_in(&self) -> bool {
         matches!(self.peer.standing(), Standing::LoggedIn { .. })
     }
@@ -172,6 +199,9 @@ impl Pair {
             Happening::Opened { dial, supernode } => self.open(dial, supernode),
             Happening::Failed { dial } => {
                 self.peer.handle_dial_failed(self.now, dial, Status::Unavailable, "connection refused");
+            }
+            Happening::TimedOut { dial } => {
+                self.peer.handle_dial_failed(self.now, dial, Status::TimedOut, "nobody answers");
             }
             Happening::ToPeer { dial, bytes } => {
                 self.peer.handle_frame(self.now, dial, decode(&bytes), &ed(PEER));
@@ -213,9 +243,29 @@ impl Pair {
         let outcome = self.directory.log_in(self.now, request);
         let Some(link) = self.links.get_mut(&dial) else { return };
         match outcome {
-            Ok(grant) => link.admission.handle_granted(&grant, rewire(self.directory.epoch), &ed(SUPERNODE)),
+            Ok(grant) => {
+                link.admission.handle_granted(&grant, rewire(self.directory.epoch), &ed(SUPERNODE));
+                let list = self.supernodes[&link.supernode].list.clone();
+                self.serve_list(dial, list);
+            }
             Err(refusal) => link.admission.handle_refused(self.now, refusal),
         }
+    }
+
+    /// What a home tells after the grant, behind what the grant makes it say
+    fn serve_list(&mut self, dial: u64, list: Option<Supernodes>) {
+        self.drain();
+        if let Some(list) = list {
+            self.transmit(Happening::ToPeer { dial, bytes: Frame::Supernodes(list).to_bytes().unwrap() });
+        }
+    }
+
+    /// A link breaks, and both sides learn of it
+    pub(super) fn kill_home(&mut self) -> String {
+        let home = self.home().unwrap().to_owned();
+        self.supernodes.get_mut(&home).unwrap().up = false;
+        self.cut();
+        home
     }
 
     fn drain(&mut self) {
@@ -232,10 +282,17 @@ impl Pair {
 
     fn carry_out(&mut self, output: MembershipOutput) {
         match output {
-            MembershipOutput::Dial { dial, supernode } => {
+            MembershipOutput::Dial { dial, locations } => {
+                let Some(supernode) = locations.into_iter().next() else { panic!("a dial of nothing") };
                 self.dials.push((self.now, supernode.clone()));
                 match self.supernodes[&supernode].up {
-                    true => self.later(self.latency * 4, Happening::Opened { dial, supernode }),
+                    true if self.supernodes[&supernode].is_silent => {
+                        self.later(Duration::from_secs(5), Happening::TimedOut { dial });
+                    }
+                    true => {
+                        let wait = self.latency * 4 + self.supernodes[&supernode].distance;
+                        self.later(wait, Happening::Opened { dial, supernode });
+                    }
                     false => self.later(self.latency, Happening::Failed { dial }),
                 }
             }

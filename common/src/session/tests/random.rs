@@ -16,7 +16,7 @@ use crate::wire::{Bye, Frame, link};
 
 /// One byte a choice: small numbers meet each other, so that sessions and epochs sometimes match
 fn frame() -> impl Strategy<Value = Frame> {
-    (0u8..22, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
+    (0u8..23, 0u8..4, 0u64..4, 0u32..5_000).prop_map(|(kind, byte, number, ms)| {
         let session = session_id(byte);
         let status = Status::ALL[usize::from(byte) * 3];
         let signed = SignedGrant::sign(&grant(session, number), &ed(SUPERNODE), certificate_of(NETWORK, SUPERNODE));
@@ -31,8 +31,13 @@ fn frame() -> impl Strategy<Value = Frame> {
             7 => Frame::Renewed(Renewed { session, epoch: Epoch::new(0, number) }),
             8 => Frame::Logout(Logout { session }),
             9 => Frame::LoggedOut(LoggedOut { session }),
-            10 => Frame::LookUp(LookUp { query: number, ttl: byte, subject: Subject::Name(name("bob")) }),
-            11 => Frame::Found(Found { query: number, status, record: None }),
+            10 => Frame::LookUp(LookUp {
+                query: number,
+                ttl: byte,
+                subject: Subject::Name(name("bob")),
+                may_be_stale: false,
+            }),
+            11 => Frame::Found(Found { query: number, status, record: None, index: 0, is_stale: false }),
             12 => Frame::Rewire(rewire(number)),
             13 => Frame::Report(Report::LinkDown(Address(number))),
             14 => Frame::Table(link::Table {
@@ -46,6 +51,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             18 => Frame::Listing(Listing::refused(number, status)),
             19 => Frame::AskRemoved(AskRemoved::default()),
             20 => Frame::Removed(removed()),
+            21 => Frame::Supernodes(list(&[(number, "one", ms as u16), (number + u64::from(byte), "two", 0)])),
             _ => Frame::ProbeReply(link::ProbeReply { sequence: ms }),
         }
     })

@@ -66,6 +66,11 @@ impl Leases {
         ended
     }
 
+    /// Those that have one
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.deadlines.items().copied()
+    }
+
     /// When to call [`Leases::expire`]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.next_timeout()

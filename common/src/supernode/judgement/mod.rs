@@ -12,6 +12,7 @@ mod leases;
 mod pair_terms;
 mod suspicion;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use pair_terms::{PAIR_TERM_MAX, PAIR_TERM_MIN};
@@ -20,7 +21,7 @@ use self::leases::Leases;
 use self::pair_terms::PairTerms;
 use self::suspicion::Suspicion;
 use super::proposals::Proposals;
-use crate::directory::{Command, Directory, Pair};
+use crate::directory::{Directory, Pair};
 use crate::id::{SessionId, SupernodeId};
 use crate::time::{Instant, earliest};
 
@@ -59,7 +60,7 @@ impl Judgement {
     /// The session lasts one lease from now: an end of it that waits for the log is no longer true
     pub(super) fn renew(&mut self, now: Instant, session: SessionId, proposals: &mut Proposals) {
         self.leases.renew(now, session);
-        proposals.withdraw(&Command::Expire { session });
+        proposals.withdraw_end(session);
     }
 
     /// The session is granted, or any frame came on its home link: its peer is here
@@ -113,6 +114,30 @@ impl Judgement {
         if self.pair_terms.len() > directory.pairs_len() {
             self.pair_terms.keep(|pair| directory.are_apart(pair));
         }
+    }
+
+    /// The directory is another one: judges of its sessions those at home at `id`, and its pairs; those that were not judged
+    /// here before
+    pub(super) fn take_over(
+        &mut self,
+        now: Instant,
+        id: SupernodeId,
+        directory: &Directory,
+        mut chance: impl FnMut() -> u8,
+    ) -> Vec<SessionId> {
+        let is_own = |session: &SessionId| directory.session(*session).is_some_and(|session| session.home == id);
+        let gone: Vec<SessionId> = self.leases.sessions().filter(|session| !is_own(session)).collect();
+        gone.into_iter().for_each(|session| self.end(session));
+        let known: BTreeSet<SessionId> = self.leases.sessions().collect();
+        let new: Vec<SessionId> = directory.at_home(id, None).filter(|session| !known.contains(session)).collect();
+        new.iter().for_each(|session| self.leases.renew(now, *session));
+        self.pair_terms.keep(|pair| directory.are_apart(pair));
+        for pair in directory.pairs() {
+            if !self.pair_terms.contains(pair) {
+                self.pair_terms.begin(now, pair, chance());
+            }
+        }
+        new
     }
 
     /// This process stood still for `by`: every term starts anew, as nothing was read that keeps one

@@ -11,6 +11,7 @@ fn login_elsewhere(peer: u8, session: SessionId) -> Command {
         name,
         key,
         session,
+        resumes: None,
         salt: [peer; 16],
         locations: Locations::new(),
         home,

@@ -7,12 +7,14 @@ mod logins;
 mod refusals;
 mod relay;
 mod requests;
+mod several;
 mod suspicion;
 
 use std::time::Duration;
 
 use rand_chacha::rand_core::SeedableRng;
 
+use super::proposals::Then;
 use super::*;
 use crate::directory::{LogIn, Right};
 use crate::id::{Address, Epoch, Name};
@@ -66,6 +68,8 @@ fn line(output: &SupernodeOutput) -> String {
             let names: Vec<_> = proposals.iter().map(|proposal| command_name(&proposal.command)).collect();
             format!("append {}", names.join(" "))
         }
+        SupernodeOutput::Read => "read".to_owned(),
+        SupernodeOutput::Dial(dial) => format!("dial {}", dial.number),
         SupernodeOutput::Snapshot(directory) => format!("snapshot at {}", directory.applied()),
         SupernodeOutput::Answered { ticket, outcome } => {
             let outcome = outcome.as_ref().map_or("lost".to_owned(), |outcome| first_word(&format!("{outcome:?}")));
@@ -116,7 +120,8 @@ impl Bench {
     }
 
     fn over(directory: Directory, lease: Duration, degree: Option<u8>) -> Self {
-        let config = SupernodeConfig { id: HOME, admission: admission(lease), degree };
+        let config =
+            SupernodeConfig { id: HOME, admission: admission(lease), degree, links_max: 100, contacts: Vec::new() };
         let now = Instant::ZERO;
         // Another one at each start, as a daemon has: session ids must not come back.
         let rng = ChaCha20Rng::seed_from_u64(directory.applied());

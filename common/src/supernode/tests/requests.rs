@@ -3,7 +3,7 @@ use crate::id::ShortId;
 use crate::wire::session::{List, LookUp, Presence, Renewed, Subject, Which};
 
 fn look_up(query: u64, subject: Subject) -> Frame {
-    Frame::LookUp(LookUp { query, ttl: 0, subject })
+    Frame::LookUp(LookUp { query, ttl: 0, subject, may_be_stale: false })
 }
 
 #[test]

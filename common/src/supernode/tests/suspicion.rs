@@ -129,7 +129,7 @@ fn directory_follows_what_was_heard_whatever_the_log_said() {
     let mut bench = Bench::of(2);
     let session = bench.session(1);
     let reason = SuspectReason::HomeLost;
-    bench.core.proposals.push(Command::Suspect { session, reason }, Then::Nothing);
+    bench.core.proposals.push(Command::Suspect { session, home: HOME, reason }, Then::Nothing);
     assert_eq!(bench.drain(), ["append Suspect"]);
     assert_eq!(bench.durable(), ["append Clear", "2: Rewire"]);
     bench.settle();

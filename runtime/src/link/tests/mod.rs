@@ -246,5 +246,5 @@ fn probe_reply(sequence: u32) -> Frame {
 /// A frame that goes up to the driver
 fn look_up(query: u64) -> Frame {
     let subject = kith_common::wire::session::Subject::Name("heidi".parse().unwrap());
-    Frame::LookUp(kith_common::wire::session::LookUp { query, ttl: 1, subject })
+    Frame::LookUp(kith_common::wire::session::LookUp { query, ttl: 1, subject, may_be_stale: false })
 }

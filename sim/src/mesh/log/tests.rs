@@ -87,7 +87,7 @@ impl Trio {
     fn start(&mut self, at: Replica) {
         let identity = Identity::derive(self.seed, at.0 as u32, 0, &self.signed);
         let admission = Arc::new(admission_of(self.seed, at, self.lease, &self.signed));
-        let config = SupernodeConfig { id: at.id(), admission, degree: None };
+        let config = SupernodeConfig { id: at.id(), admission, degree: None, links_max: 4_096, contacts: Vec::new() };
         let rng = ChaCha20Rng::seed_from_u64(self.chance.number());
         let mut core = Supernode::new(self.now, config, identity, rng, self.log.restore(at).unwrap());
         core.handle_log(self.now, LogEvent::LeaderChanged(Some(Replica::LEADER.id())));
@@ -131,6 +131,11 @@ impl Trio {
                     self.log.propose(at, group);
                     self.plan(Done::Written(at, self.cores[at.0].0));
                 }
+                SupernodeOutput::Read => {
+                    let (now, readable) = (self.now, LogEvent::Readable(self.log.end()));
+                    self.core(at).handle_log(now, readable);
+                }
+                SupernodeOutput::Dial(_) => {}
                 SupernodeOutput::Snapshot(directory) => self.log.keep(at, &directory).unwrap(),
                 SupernodeOutput::Answered { outcome, .. } => self.released.push(outcome),
             }

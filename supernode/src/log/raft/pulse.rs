@@ -240,7 +240,7 @@ mod tests {
             let begin = Instant::now();
             let second = |me: u64| {
                 let mut pulse = pulse(begin, seed + me * 1_000);
-                let view = View { me, leader: Some(1), acknowledged: None, voters: &voters };
+                let view = View { me, leader: None, acknowledged: None, voters: &voters };
                 // Both at the same moment, as a machine that does nothing for a while brings it about.
                 pulse.beat(begin, &view);
                 pulse.handle_asked(begin);

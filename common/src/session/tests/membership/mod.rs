@@ -5,7 +5,7 @@ mod staying;
 
 use super::*;
 use crate::crypto::Handshake;
-use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, SUPERNODES_MAX, Standing};
+use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, Standing};
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Header, new_packet};
 use crate::wire::session::{Challenge, Found, Granted, Listing, LoggedOut, Login, Logout, Refused, Renew, Renewed};
@@ -21,6 +21,7 @@ pub(super) fn config() -> MembershipConfig {
     MembershipConfig {
         name: name("alice"),
         supernodes: vec!["one".to_owned()],
+        learned: Vec::new(),
         network: None,
         secret: None,
         invite: None,
@@ -60,7 +61,7 @@ fn dialling(config: MembershipConfig) -> Membership {
     let mut peer = Membership::new(config, 11, Instant::ZERO);
     assert_eq!(peer.next_timeout(), Some(Instant::ZERO));
     peer.handle_timeout(Instant::ZERO);
-    assert_eq!(drain(&mut peer), [MembershipOutput::Dial { dial: 1, supernode: "one".to_owned() }]);
+    assert_eq!(drain(&mut peer), [MembershipOutput::Dial { dial: 1, locations: vec!["one".to_owned()] }]);
     peer
 }
 
@@ -133,6 +134,7 @@ fn kind(output: &MembershipOutput) -> &'static str {
         MembershipOutput::Found(_) => "found",
         MembershipOutput::Listing(_) => "listing",
         MembershipOutput::Removed(_) => "removed",
+        MembershipOutput::Supernodes(_) => "supernodes",
         MembershipOutput::Lost { .. } => "lost",
         MembershipOutput::Refused { .. } => "refused",
         MembershipOutput::LoggedOut { .. } => "logged out",
@@ -161,9 +163,10 @@ fn samples() -> Vec<Frame> {
         Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 10) }),
         Frame::Rewire(rewire(11)),
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
-        Frame::Found(Found { query: 1, status: Status::NotFound, record: None }),
+        Frame::Found(Found { query: 1, status: Status::NotFound, record: None, index: 0, is_stale: false }),
         Frame::Listing(Listing::refused(1, Status::SlowDown)),
         Frame::Removed(removed()),
+        Frame::Supernodes(list(&[(9, "nine", 0)])),
         Frame::Packet(packet.clone()),
         Frame::Relay(packet),
         Frame::Logout(Logout { session: session_id(7) }),
@@ -204,30 +207,30 @@ fn membership_transitions() {
         .collect();
     let expected = [
         "searching | Hello:  searching | Bye:  searching | Challenge:  searching | Granted:  searching | \
-         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | Listing:  searching | Removed:  searching | \
+         Refused:  searching | Renewed:  searching | Rewire:  searching | LoggedOut:  searching | Found:  searching | Listing:  searching | Removed:  searching | Supernodes:  searching | \
          Packet:  searching | Relay:  searching | Logout:  searching | Probe:  searching",
         "dialling | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: close refused! searching | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Supernodes: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "greeted | Hello: close refused! searching | Bye: close refused searching | Challenge: send joining | \
          Granted: close refused! searching | Refused: close refused searching | Renewed: close refused! searching | \
-         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | \
+         Rewire: close refused! searching | LoggedOut: close refused! searching | Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Supernodes: close refused! searching | \
          Packet: close refused! searching | Relay: close refused! searching | Logout: close refused! searching | \
          Probe:  joining",
         "asked | Hello: close refused! searching | Bye: close refused searching | \
          Challenge: close refused! searching | Granted: pin logged in in | Refused: close refused searching | \
          Renewed: close refused! searching | Rewire: close refused! searching | LoggedOut: close refused! searching | \
-         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
+         Found: close refused! searching | Listing: close refused! searching | Removed: close refused! searching | Supernodes: close refused! searching | Packet: close refused! searching | Relay: close refused! searching | \
          Logout: close refused! searching | Probe:  joining",
         "logged in | Hello: close lost! searching | Bye: close lost searching | Challenge: close lost! searching | \
          Granted: close lost! searching | Refused: close lost searching | Renewed: close lost! searching | \
-         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Listing: listing in | Removed: removed in | Packet: close lost! searching | \
+         Rewire: rewired in | LoggedOut: close lost! searching | Found: found in | Listing: listing in | Removed: removed in | Supernodes: supernodes in | Packet: close lost! searching | \
          Relay: close lost! searching | Logout: close lost! searching | Probe:  in",
         "logging out | Hello: close logged out! out | Bye: close logged out out | Challenge: close logged out! out | \
          Granted: close logged out! out | Refused: close logged out out | Renewed:  leaving | Rewire:  leaving | \
-         LoggedOut: close logged out out | Found:  leaving | Listing:  leaving | Removed:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
+         LoggedOut: close logged out out | Found:  leaving | Listing:  leaving | Removed:  leaving | Supernodes:  leaving | Packet: close logged out! out | Relay: close logged out! out | \
          Logout: close logged out! out | Probe:  leaving",
     ];
     assert_eq!(table.len(), expected.len());

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::link::limits::DIAL_MAX;
+use crate::wire::session::SUPERNODES_MAX;
 
 #[test]
 fn renewals_go_out_every_third_of_the_lease_with_the_epoch_of_the_table() {
@@ -224,8 +225,8 @@ fn supernodes_are_tried_in_turn() {
         let now = peer.next_timeout().unwrap();
         peer.handle_timeout(now);
         let outputs = drain(&mut peer);
-        let [MembershipOutput::Dial { supernode, .. }] = &outputs[..] else { panic!("{outputs:?}") };
-        dialled.push(supernode.clone());
+        let [MembershipOutput::Dial { locations, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        dialled.extend(locations.clone());
         peer.handle_dial_failed(now, dial, Status::Unavailable, "refused");
     }
     assert_eq!(dialled[..3], dialled[3..]);

@@ -92,9 +92,9 @@ impl Cluster {
             self.wait("it leads", |cluster| cluster.told(id).leader == Some(id));
         } else {
             // As a newcomer does it, which has a link to anybody.
-            let via = *self.nodes.keys().find(|other| **other != id).unwrap();
+            let via = self.nodes.iter().find(|(other, node)| **other != id && node.log.is_some()).unwrap().0;
             let change = Change::Add(Configured { id, locations: at(id) });
-            self.log(id).change(change, Some(via)).blocking_recv().unwrap().unwrap();
+            self.log(id).change(change, Some(*via)).blocking_recv().unwrap().unwrap();
         }
     }
 

@@ -1,0 +1,84 @@
+//! Sessions that were taken up here as the directory said, while nobody led: their homes are to be moved here.
+//!
+//! Until the log says so the home before judges them, and this supernode does not.
+
+use std::collections::BTreeMap;
+
+use super::judgement::RETRY;
+use super::links::Links;
+use super::proposals::{Proposals, Then};
+use crate::directory::{Command, LogIn};
+use crate::id::SessionId;
+use crate::link::LinkId;
+use crate::mutant::{self, Mutant};
+use crate::time::Instant;
+
+struct Move {
+    link: LinkId,
+    login: LogIn,
+    /// Whether the log has it
+    is_proposed: bool,
+}
+
+/// The sessions that wait for that, each with a home link here
+#[derive(Default)]
+pub(super) struct Moves {
+    wanted: BTreeMap<SessionId, Move>,
+    /// When they are proposed, if somebody leads then
+    at: Option<Instant>,
+}
+
+impl Moves {
+    /// The session was taken up on `link`, and is to be at home here
+    pub(super) fn push(&mut self, now: Instant, link: LinkId, login: LogIn) {
+        if mutant::is(Mutant::MoveForgotten) {
+            return;
+        }
+        self.wanted.insert(login.session, Move { link, login, is_proposed: false });
+        self.at.get_or_insert(now + RETRY);
+    }
+
+    /// Somebody leads: it is time
+    pub(super) fn handle_led(&mut self, now: Instant) {
+        if !self.wanted.is_empty() {
+            self.at = Some(now);
+        }
+    }
+
+    /// The log has said what became of the move
+    pub(super) fn take(&mut self, session: SessionId) -> Option<LogIn> {
+        self.wanted.remove(&session).map(|wanted| wanted.login)
+    }
+
+    /// The log has lost the move; it is proposed again
+    pub(super) fn handle_lost(&mut self, now: Instant, session: SessionId) {
+        if let Some(wanted) = self.wanted.get_mut(&session) {
+            wanted.is_proposed = false;
+            self.at = Some(self.at.map_or(now + RETRY, |at| at.min(now + RETRY)));
+        }
+    }
+
+    /// When to call [`Self::propose`]
+    pub(super) const fn next_timeout(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Proposes those that still have the link that they were taken up on, if it is time and somebody leads
+    pub(super) fn propose(&mut self, now: Instant, is_led: bool, links: &Links, proposals: &mut Proposals) {
+        if self.at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.wanted.retain(|session, wanted| links.home_of(*session) == Some(wanted.link));
+        let mut left = self.wanted.values_mut().filter(|wanted| !wanted.is_proposed).peekable();
+        if is_led {
+            while let Some(wanted) = left.peek() {
+                let then = Then::Move(wanted.login.session);
+                if proposals.push_bounded(Command::LogIn(wanted.login.clone()), then).is_err() {
+                    break;
+                }
+                left.next().into_iter().for_each(|wanted| wanted.is_proposed = true);
+            }
+        }
+        self.at = left.peek().map(|_| now + RETRY);
+    }
+}
