@@ -12,8 +12,8 @@ use kith_common::link::limits::{Deadlines, Limits, STEP_MAX};
 use kith_common::names::REMEMBER;
 use kith_common::wire::session::{LOCATIONS_MAX, Location, NEIGHBOURS_MAX};
 use kith_runtime::config::{
-    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, text,
-    texts, undecided,
+    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, locations, number,
+    text, texts, undecided,
 };
 use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
@@ -243,18 +243,6 @@ fn host_name(host: &str) -> Result<Name, ConfigError> {
             format!("no name is given, and the host's, {host:?}, cannot serve ({error}); give one with --name NAME"),
         )
     })
-}
-
-fn locations<const PORT: u16>(
-    key: &'static str,
-    endpoints: Option<&[Endpoint<PORT>]>,
-    max: usize,
-) -> Result<Vec<Location>, ConfigError> {
-    let endpoints = endpoints.unwrap_or_default();
-    if endpoints.len() > max {
-        return Err(undecided(key, format!("at most {max} are possible, these are {}", endpoints.len())));
-    }
-    Ok(endpoints.iter().map(|endpoint| endpoint.location().clone()).collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod host;
 mod layer;
 mod value;
 
+use kith_common::wire::session::Location;
 use libp2p::Multiaddr;
 
 /// For [`layer!`](crate::layer), whose callers need not name it themselves
@@ -35,6 +36,22 @@ pub fn listen_at<const PORT: u16>(listen: Option<&[Listen<PORT>]>) -> Result<Vec
         [] => Err(missing("listen")),
         listen => Ok(listen.iter().map(|listen| listen.multiaddr().clone()).collect()),
     }
+}
+
+/// The places that a setting names, of which `max` are possible
+///
+/// # Errors
+/// [`ConfigError`] if there are more.
+pub fn locations<const PORT: u16>(
+    key: &'static str,
+    endpoints: Option<&[Endpoint<PORT>]>,
+    max: usize,
+) -> Result<Vec<Location>, ConfigError> {
+    let endpoints = endpoints.unwrap_or_default();
+    if endpoints.len() > max {
+        return Err(undecided(key, format!("at most {max} are possible, these are {}", endpoints.len())));
+    }
+    Ok(endpoints.iter().map(|endpoint| endpoint.location().clone()).collect())
 }
 
 /// The number of a setting that has a default

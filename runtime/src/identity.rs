@@ -13,7 +13,7 @@ use libp2p::identity::{Keypair, PublicKey, ed25519};
 use crate::files;
 
 /// The key's file in a node's home
-pub(crate) const KEY_FILE: &str = "key";
+pub const KEY_FILE: &str = "key";
 /// The file with the number of starts in a node's home
 pub(crate) const BOOT_FILE: &str = "boot";
 

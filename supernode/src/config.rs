@@ -8,8 +8,10 @@ use std::time::Duration;
 use kith_common::lift::{self, DEGREE_DEFAULT, DEGREE_MAX, DEGREE_MIN};
 use kith_common::link::limits::Limits;
 use kith_common::session::{LEASE_DEFAULT, LEASE_MAX, LEASE_MIN};
+use kith_common::wire::session::{LOCATIONS_MAX, Location};
 use kith_runtime::config::{
-    ConfigError, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, number, texts, undecided,
+    ConfigError, Endpoint, HostConfig, HostSettings, Layer, Listen, Source, Within, listen_at, load, locations, number,
+    texts, undecided,
 };
 use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
@@ -24,6 +26,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_LISTEN", value_name = "IP[:PORT]", value_delimiter = ',')]
     #[serde(deserialize_with = "texts")]
     pub listen: Option<Vec<Listen<SUPERNODE_PORT>>>,
+
+    /// Where peers and other supernodes reach this one, at most 4 [default: where it listens]
+    #[arg(long, env = "KITH_EXTERNAL", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub external: Option<Vec<Endpoint<SUPERNODE_PORT>>>,
 
     /// Neighbours that a peer has on average, even, 4 to 40 [default: what the network has, 16 for a new one]
     #[arg(long, env = "KITH_DEGREE", value_name = "D")]
@@ -46,13 +53,14 @@ pub(crate) struct Settings {
     pub host: HostSettings,
 }
 
-kith_runtime::layer! { Settings { listen, degree, lease_ms, links_max, open } and host }
+kith_runtime::layer! { Settings { listen, external, degree, lease_ms, links_max, open } and host }
 
 impl Settings {
     /// What holds where nobody says anything; `config/supernode.toml` gives the reasons
     pub(crate) fn defaults() -> Self {
         Self {
             listen: "[::]:7400".parse().ok().map(|listen| vec![listen]),
+            external: Some(Vec::new()),
             lease_ms: Some(Within::clamped(LEASE_DEFAULT.as_millis() as u64)),
             links_max: Some(Within::clamped(Limits::of_supernode().links_max as u64)),
             open: Some(false),
@@ -68,6 +76,8 @@ pub(crate) struct DaemonConfig {
     pub host: HostConfig,
     /// At least one; port 0 lets the system choose
     pub listen: Vec<Multiaddr>,
+    /// Where others reach it; empty: where it listens
+    pub external: Vec<Location>,
     /// Even, 4 to 40; `None` leaves it as it is in the network
     pub degree: Option<u8>,
     /// How long a session lasts without a renewal
@@ -97,6 +107,7 @@ impl DaemonConfig {
         Ok(Self {
             host: settings.host.decide(home)?,
             listen: listen_at(settings.listen.as_deref())?,
+            external: locations("external", settings.external.as_deref(), LOCATIONS_MAX)?,
             degree,
             lease: Duration::from_millis(number("lease_ms", settings.lease_ms)?),
             links_max: number("links_max", settings.links_max)? as usize,

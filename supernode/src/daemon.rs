@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kith_common::crypto::Signer;
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::home_silence;
-use kith_common::wire::session::{Locations, Role};
+use kith_common::wire::session::{Location, Role};
 use kith_runtime::control::supernode::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkEvent};
@@ -14,8 +14,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use crate::config::DaemonConfig;
-use crate::driver::{Driver, DriverError, Parts};
-use crate::log::{FILE_NAME, Log, LogError, LogParts, News};
+use crate::driver::{Driver, DriverError, Membership, Parts};
+use crate::log::{FILE_NAME, Log, LogError, LogParts, News, Started};
 use crate::network::{Network, NetworkError};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
@@ -34,27 +34,39 @@ pub(crate) enum SupernodeError {
     Driver(#[from] DriverError),
 }
 
+/// How this supernode comes into a network, beside what is set
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entry {
+    /// Supernodes of the network that it joins; none: it has one, or makes one
+    pub(crate) join: Vec<Location>,
+    /// The network key's word for it, as a line
+    pub(crate) certificate: Option<String>,
+    /// Draws salts and session ids from this number
+    pub(crate) salt_seed: Option<u64>,
+}
+
 /// Runs a supernode until a signal ends it
 ///
 /// # Errors
 /// [`DaemonError`]; what was acknowledged is on disk.
-pub(crate) fn run(config: DaemonConfig, salt_seed: Option<u64>) -> Result<(), DaemonError<SupernodeError>> {
-    host(&config.host, |seat| serve(&config, salt_seed, seat))
+pub(crate) fn run(config: DaemonConfig, entry: Entry) -> Result<(), DaemonError<SupernodeError>> {
+    host(&config.host, |seat| serve(&config, entry, seat))
 }
 
-async fn serve(config: &DaemonConfig, salt_seed: Option<u64>, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
-    let (parts, events, news) = parts(config, salt_seed).await?;
+async fn serve(config: &DaemonConfig, entry: Entry, mut seat: Seat<Request>) -> Result<(), SupernodeError> {
+    let (parts, events, news) = parts(config, entry).await?;
     let shutdown = async move { seat.shutdown.wait().await };
     Ok(Driver::new(parts).run(events, news, seat.requests, shutdown).await?)
 }
 
 async fn parts(
     config: &DaemonConfig,
-    salt_seed: Option<u64>,
+    entry: Entry,
 ) -> Result<(Parts, mpsc::Receiver<LinkEvent>, mpsc::Receiver<News>), SupernodeError> {
+    let Entry { join: contacts, certificate, salt_seed } = entry;
     let mut start = Start::of(&config.host)?;
-    // Of the system's randomness even in a lab: elections need no seed.
-    let log_rng = ChaCha20Rng::from_rng(&mut start.rng);
+    // Of the system's randomness even in a lab: two runs of one seed have two logs, and elections need no seed.
+    let (incarnation, log_rng) = (start.rng.next_u32(), ChaCha20Rng::from_rng(&mut start.rng));
     if let Some(seed) = salt_seed {
         tracing::warn!(event = "salts_from_seed", reason = "whoever knows the seed can choose places in the ring");
         start.rng = ChaCha20Rng::seed_from_u64(seed);
@@ -62,20 +74,24 @@ async fn parts(
         start.rng.set_stream(start.boot.saturating_sub(1));
     }
     let home = config.host.home.path();
-    let network = Network::load_or_create(home, start.identity.key())?;
+    let joins = !contacts.is_empty();
+    let network = Network::load(home, start.identity.key(), certificate.as_deref(), joins)?;
     if start.boot > 1 && !home.join(FILE_NAME).exists() {
         let reason = "this supernode has started before: the owners of all names are forgotten with it";
         tracing::warn!(event = "log_missing", path = %home.join(FILE_NAME).display(), reason);
     }
-    let (me, boot, founder_at) = (network.supernode(), start.boot, Some(Locations::new()));
-    let (log, news, directory) = Log::start(LogParts { home, me, boot, founder_at, rng: log_rng })?;
-    let (names, members) = (directory.accounts().len(), directory.members().len());
-    tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id());
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
     let mut link = LinkConfig::of_supernode(hello, home_silence(config.lease), start.clock, start.rng.next_u64());
     link.listen = config.listen.clone();
     link.limits = link.limits.with_links_max(config.links_max);
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
+    let me = network.supernode();
+    let founder_at =
+        (!joins).then(|| Membership::new(start.clock.now(), me, config.external.clone()).locations(&listen));
+    let log = LogParts { home, me, boot: start.boot, founder_at, rng: log_rng };
+    let Started { log, news, directory, is_alone } = Log::start(log)?;
+    let (names, members) = (directory.accounts().len(), directory.members().len());
+    tracing::info!(event = "directory_read", names, members, epoch = %directory.epoch(), network = ?network.id(), serial = %me);
     let admission = Arc::new(AdmissionConfig {
         network: network.id(),
         certificate: network.certificate().clone(),
@@ -86,8 +102,22 @@ async fn parts(
     if admission.takes_anybody() {
         tracing::warn!(event = "open", reason = "set so: whoever reaches this supernode may take any free name");
     }
-    let degree = config.degree;
     let Start { clock, identity, rng, .. } = start;
-    let parts = Parts { clock, id: me, identity, admission, directory, log, links, listen, degree, rng };
+    let parts = Parts {
+        clock,
+        id: me,
+        identity,
+        admission,
+        directory,
+        log,
+        links,
+        listen,
+        degree: config.degree,
+        links_max: config.links_max,
+        contacts,
+        external: config.external.clone(),
+        incarnation: is_alone.then_some(incarnation),
+        rng,
+    };
     Ok((parts, events, news))
 }

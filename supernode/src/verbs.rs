@@ -1,8 +1,10 @@
 //! The verbs of `kith-supernode`, one a file.
 
+mod certify;
 mod invite;
 mod list;
 mod lookup;
+mod members;
 mod peers;
 mod release;
 mod remove;
@@ -24,6 +26,8 @@ pub(crate) enum Verb {
     Invite(invite::Invite),
     Release(release::Release),
     Remove(remove::Remove),
+    Members(members::Members),
+    Certify(certify::Certify),
 }
 
 impl Verbs for Verb {
@@ -37,6 +41,8 @@ impl Verbs for Verb {
             Self::Invite(verb) => verb.run(home, screen),
             Self::Remove(verb) => verb.run(home, screen),
             Self::Release(verb) => verb.run(home, screen),
+            Self::Members(verb) => verb.run(home, screen),
+            Self::Certify(verb) => verb.run(home, screen),
         }
     }
 }

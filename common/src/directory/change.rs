@@ -6,7 +6,7 @@ use super::Directory;
 use super::command::{Command, LogIn, Right, SuspectReason};
 use super::outcome::{Account, Applied, Ended, Entry, LoggedIn, Outcome, Refusal, Session};
 use super::pairs::Pair;
-use crate::id::{Address, Key, Name, SessionId, SupernodeId};
+use crate::id::{Address, Epoch, Key, Name, SessionId, SupernodeId};
 use crate::invite::Token;
 use crate::lift;
 use crate::mutant::{self, Mutant};
@@ -16,6 +16,7 @@ type Touched = BTreeSet<Address>;
 /// A command that was found good, with what was found
 enum Change<'a> {
     Configure { degree: u8 },
+    Incarnate { incarnation: u32 },
     Enter { login: &'a LogIn, address: Address },
     Reenter { login: &'a LogIn, present: SessionId },
     Move { session: SessionId, home: SupernodeId },
@@ -99,6 +100,10 @@ impl Directory {
     fn judge<'a>(&self, command: &'a Command) -> Result<Change<'a>, Idle> {
         match command {
             Command::Configure { degree } => self.judge_configure(*degree),
+            Command::Incarnate { incarnation } if *incarnation == self.epoch.incarnation => {
+                Err(Idle::Unchanged("that is the incarnation"))
+            }
+            Command::Incarnate { incarnation } => Ok(Change::Incarnate { incarnation: *incarnation }),
             Command::LogIn(login) => self.judge_login(login),
             Command::Suspect { session, home, reason } => self.judge_suspect(*session, *home, *reason),
             Command::Clear { session, home } => self.judge_clear(*session, *home),
@@ -123,6 +128,7 @@ impl Directory {
     fn carry_out(&mut self, index: u64, change: Change<'_>) -> (Outcome, Touched) {
         match change {
             Change::Configure { degree } => (Outcome::Configured, self.mesh.configure(degree)),
+            Change::Incarnate { incarnation } => (self.incarnate(index, incarnation), Touched::new()),
             Change::Enter { login, address } => self.enter(index, login, address),
             Change::Reenter { login, present } => self.reenter(index, login, present),
             Change::Move { session, home } => (self.move_home(session, home), Touched::new()),
@@ -139,6 +145,16 @@ impl Directory {
             Change::Remove { name, key } => self.remove(name, key),
             Change::Minute => (Outcome::Passed { freed: self.pass_minute() }, Touched::new()),
         }
+    }
+
+    /// Every epoch is of the new incarnation, as if the log had had it from the beginning: those of before have no order to it
+    fn incarnate(&mut self, index: u64, incarnation: u32) -> Outcome {
+        self.epoch = Epoch::new(incarnation, index);
+        for session in self.sessions.values_mut() {
+            session.epoch.incarnation = incarnation;
+            session.rewired.incarnation = incarnation;
+        }
+        Outcome::Incarnated
     }
 
     fn judge_configure<'a>(&self, degree: u8) -> Result<Change<'a>, Idle> {

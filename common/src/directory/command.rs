@@ -60,6 +60,11 @@ pub enum Command {
     Minute,
     /// The key that owns this name is barred for good; its session, if there is one, ends, and the name stays its own
     Remove { name: Name },
+    /// The log may be an older copy of itself: epochs are of another incarnation from now on
+    Incarnate {
+        /// Drawn anew
+        incarnation: u32,
+    },
 }
 
 /// The wish to enter: registers the name if nobody has it (one compare-and-set) and starts a session

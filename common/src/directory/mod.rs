@@ -9,6 +9,7 @@
 //! | command | changes | touches |
 //! |---|---|---|
 //! | Configure | the degree | everybody |
+//! | Incarnate | which incarnation epochs are of | nobody: it comes before anybody is told a table |
 //! | LogIn | account and session; clears suspicion and pairs | x, its neighbours |
 //! | Suspect, Clear | whether the peer is in the ring | x, its neighbours |
 //! | UnreachablePair, ExpirePair | who is absent to whom | both, and whoever steps in |
@@ -19,7 +20,8 @@
 //! | Minute | ends invites, and frees names that were never used | nobody |
 //!
 //! A command that touches somebody makes a new epoch: its index in the log, and the log's incarnation, which is drawn
-//! whenever a log is opened and so is no part of a snapshot. A refused command changes nothing.
+//! anew whenever the log may be an older copy of itself. The incarnation is no part of a snapshot: whoever keeps one keeps
+//! it beside. A refused command changes nothing.
 
 mod change;
 mod command;

@@ -27,6 +27,8 @@ pub struct Applied {
 pub enum Outcome {
     /// The network's degree has changed
     Configured,
+    /// Epochs are of another incarnation
+    Incarnated,
     LoggedIn(LoggedIn),
     /// The peer is out of the ring
     Suspected {

@@ -40,6 +40,12 @@ impl<S: Signer> Supernode<S> {
         self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));
     }
 
+    /// The log may be an older copy of itself, as nobody else has one to compare it with: epochs are of this incarnation,
+    /// which is drawn anew, before anybody is told a table
+    pub fn incarnate(&mut self, incarnation: u32) {
+        self.proposals.push_own(&self.directory, Command::Incarnate { incarnation });
+    }
+
     /// What keys, networks and invites may ask for, and have asked for
     pub fn budgets(&self, now: Instant) -> [Budget; 4] {
         self.budgets.show(now)

@@ -45,6 +45,11 @@ impl<S: Signer> Supernode<S> {
         self.backbone.link_to(id)
     }
 
+    /// Some supernode that has shown a good certificate, if there is a link with any: a newcomer asks it to be let in
+    pub fn linked_supernode(&self) -> Option<SupernodeId> {
+        self.backbone.linked()
+    }
+
     /// All supernodes of the network, in the order of their ids, this one among them; none as long as the log has not said
     /// who they are
     pub fn supernodes(&self) -> impl Iterator<Item = SupernodeStanding> + '_ {

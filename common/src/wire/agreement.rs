@@ -104,6 +104,8 @@ pub struct SnapshotHead {
     /// Where the configuration stands that holds there
     pub configured_at: Option<Position>,
     pub configuration: Configuration,
+    /// The incarnation of the directory's epochs
+    pub incarnation: u32,
     /// The last number of each supernode's that was applied
     pub proposers: Bounded<LastProposed, SUPERNODES_MAX>,
 }

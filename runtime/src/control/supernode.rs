@@ -8,6 +8,8 @@
 //! | `ring` | | a line [`PlaceOnRing`] for each peer, sorted by address, then [`RingAnswer`] |
 //! | `invite` | `name`, `uses`, `minutes`, `at` | [`InviteAnswer`] |
 //! | `remove` | `name` | [`RemoveAnswer`] |
+//! | `members` | | [`MembersAnswer`] |
+//! | `remove_supernode` | `serial` | [`RemoveSupernodeAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 //!
 //! There may be a million names: each line is as its peer was when it was about to be told, and whoever comes or goes
@@ -49,6 +51,13 @@ pub enum Request {
     /// Give a name free; a session under it ends
     Release {
         name: Name,
+    },
+    /// Who the supernodes are, and how each is
+    Members,
+    /// Take a supernode out of the network for good
+    RemoveSupernode {
+        /// Of its certificate
+        serial: u64,
     },
 }
 
@@ -221,4 +230,63 @@ pub struct RemoveAnswer {
 pub struct ReleaseAnswer {
     /// Whether a session ended with it
     pub was_logged_in: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersAnswer {
+    /// How often a leader was sought, ever
+    pub term: u64,
+    /// Entries in the log that supernodes agree on
+    pub entries: u64,
+    /// In the order of their serials
+    pub supernodes: Vec<SupernodeMember>,
+}
+
+/// A supernode of the network
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupernodeMember {
+    /// Of its certificate
+    pub serial: u64,
+    pub role: SupernodeRole,
+    /// Whether it is the one that answers
+    pub here: bool,
+    /// Where it can be dialled
+    pub locations: Vec<String>,
+    /// Whether the one that answers has a link to it
+    pub linked: bool,
+    /// The round trip on that link
+    pub rtt_us: Option<u64>,
+    /// How many of the links that it may have it has, in thousandths
+    pub load: Option<u16>,
+    /// Sessions that are at home there
+    pub sessions: u64,
+    /// Entries of the log that it lacks, if the one that answers leads
+    pub lag: Option<u64>,
+}
+
+/// What a supernode is in the agreement
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SupernodeRole {
+    /// It orders the log
+    Leader,
+    /// It has a vote
+    Voter,
+    /// It hears the log, and serves peers
+    Learner,
+}
+
+impl fmt::Display for SupernodeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Leader => "leader",
+            Self::Voter => "voter",
+            Self::Learner => "learner",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveSupernodeAnswer {
+    pub serial: u64,
 }

@@ -1,19 +1,25 @@
 //! The loop between the core and the world: links, the log's thread, the control socket, the clock.
 
+mod agreement;
 mod listing;
+mod members;
+mod membership;
 mod requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_common::crypto::Signer as _;
 use kith_common::directory::Directory;
 use kith_common::id::{Key, SupernodeId};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::by_use;
-use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
+use kith_common::supernode::{Supernode, SupernodeConfig, SupernodeOutput};
+use kith_common::time::{Instant, earliest};
+use kith_common::wire::session::Location;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::server::ControlRequest;
 use kith_runtime::control::supernode::Request;
@@ -24,11 +30,16 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::listing::Listing;
+pub(crate) use self::membership::Membership;
 use self::requests::Asker;
 use crate::log::{Log, News, StoreError};
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
+
+/// So long links wait at a start for a log that nobody else has, which is opened within a moment: no table is told of an
+/// incarnation that is about to pass. Without a disk that takes anything, peers go on as they are.
+const HOLD: Duration = Duration::from_secs(3);
 
 /// What a supernode is made of
 pub(crate) struct Parts {
@@ -42,6 +53,13 @@ pub(crate) struct Parts {
     pub(crate) links: LinkHandle,
     pub(crate) listen: ListenAddresses,
     pub(crate) degree: Option<u8>,
+    pub(crate) links_max: usize,
+    /// Whom a newcomer asks to be let in
+    pub(crate) contacts: Vec<Location>,
+    /// Where others dial this supernode, if somebody has said so
+    pub(crate) external: Vec<Location>,
+    /// Drawn anew, if nobody can say whether the log is an old copy of itself
+    pub(crate) incarnation: Option<u32>,
     /// Makes session ids and salts; from the system's randomness but for labs
     pub(crate) rng: ChaCha20Rng,
 }
@@ -61,6 +79,11 @@ pub(crate) struct Driver {
     askers: BTreeMap<u64, Asker>,
     next_ticket: u64,
     listing: Listing,
+    membership: Membership,
+    /// For the link thread
+    commands: VecDeque<LinkCommand>,
+    /// Until when links wait for the log, which is alone and not ready
+    hold_until: Option<Instant>,
     /// Why the log cannot be written at present
     log_fault: Option<String>,
     /// Why it must stop
@@ -87,10 +110,13 @@ pub(crate) enum DriverError {
 impl Driver {
     /// Takes up what the log holds
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, id, identity, admission, directory, log, links, listen, degree, rng } = parts;
+        let Parts { clock, id, identity, admission, directory, log, links, listen, degree, .. } = parts;
+        let Parts { links_max, contacts, external, incarnation, rng, .. } = parts;
         let key = identity.key();
-        let config = SupernodeConfig { id, admission: admission.clone(), degree };
-        let core = Supernode::new(clock.now(), config, identity, rng, directory);
+        let config = SupernodeConfig { id, admission: admission.clone(), degree, links_max, contacts };
+        let now = clock.now();
+        let mut core = Supernode::new(now, config, identity, rng, directory);
+        incarnation.into_iter().for_each(|incarnation| core.incarnate(incarnation));
         Self {
             clock,
             id,
@@ -104,6 +130,9 @@ impl Driver {
             askers: BTreeMap::new(),
             next_ticket: 0,
             listing: Listing::new(),
+            membership: Membership::new(now, id, external),
+            commands: VecDeque::new(),
+            hold_until: incarnation.map(|_| now + HOLD),
             log_fault: None,
             fatal: None,
         }
@@ -131,9 +160,9 @@ impl Driver {
             if leaving && self.core.is_idle() {
                 break;
             }
-            let (clock, wake) = (self.clock, self.core.next_timeout());
+            let (clock, wake, is_held) = (self.clock, self.next_timeout(), self.is_held());
             tokio::select! {
-                event = events.recv(), if !leaving => {
+                event = events.recv(), if !leaving && !is_held => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
                     self.handle_event(event);
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
@@ -145,11 +174,13 @@ impl Driver {
                 }
                 Some(request) = control.recv() => self.handle_request(request),
                 Some(wanted) = self.listing.wanted() => self.make_page(wanted),
+                changed = self.membership.changed() => self.membership.handle_changed(clock.now(), changed),
                 () = clock.sleep_until(wake) => {
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
-                    let waiting = if leaving { 0 } else { events.len() };
+                    let waiting = if leaving || self.is_held() { 0 } else { events.len() };
                     self.handle_waiting(&mut events, waiting);
                     self.core.handle_timeout(clock.now());
+                    self.seek_membership();
                 }
                 () = &mut shutdown, if !leaving => leaving = true,
             }
@@ -172,29 +203,32 @@ impl Driver {
         let now = self.clock.now();
         match event {
             LinkEvent::Opened(opened) => self.core.handle_opened(now, &opened.opened),
-            LinkEvent::Frame { link, frame } => self.core.handle_frame(now, link, frame),
-            LinkEvent::Closed { link, reason } => self.core.handle_closed(now, link, &reason.to_string()),
-            LinkEvent::Listening(address) => self.listen.add(address),
-            LinkEvent::AddressExpired(address) => self.listen.remove(&address),
+            LinkEvent::DialFailed { dial, reason } => {
+                self.core.handle_dial_failed(now, dial, reason.status(), &reason.to_string());
+            }
+            LinkEvent::Frame { link, frame } => self.handle_frame(now, link, frame),
+            LinkEvent::Closed { link, reason } => self.handle_closed(now, link, &reason.to_string()),
+            LinkEvent::Listening(address) => {
+                self.listen.add(address);
+                self.membership.handle_moved(now);
+            }
+            LinkEvent::AddressExpired(address) => {
+                self.listen.remove(&address);
+                self.membership.handle_moved(now);
+            }
             LinkEvent::ListenerClosed { reason } => self.fatal = Some(DriverError::Unreachable(reason)),
             other => tracing::debug!(event = "link_event_ignored", reason = "not for a supernode", ?other),
         }
     }
 
-    fn handle_news(&mut self, news: News) -> Result<(), DriverError> {
-        let now = self.clock.now();
-        match news {
-            News::Events(events) => events.into_iter().for_each(|event| self.core.handle_log(now, event)),
-            News::Leader(leader) => self.core.handle_log(now, LogEvent::LeaderChanged(leader)),
-            News::Disk(fault) => {
-                self.log.set_full(fault.is_some());
-                self.log_fault = fault;
-            }
-            News::Failed(error) => return Err(error.into()),
-            News::Ended(reason) => return Err(DriverError::LogEnded(reason)),
-            News::Replaced(_) | News::Configured(_) | News::Read(_) | News::Ask { .. } | News::Answer { .. } => {}
-        }
-        Ok(())
+    /// Whether links wait for the log
+    fn is_held(&self) -> bool {
+        self.hold_until.is_some_and(|until| self.clock.now() < until)
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let own = earliest(self.membership.next_timeout(self.clock.now()), self.hold_until.filter(|_| self.is_held()));
+        earliest(self.core.next_timeout(), own)
     }
 
     /// Says what a newcomer types, again whenever a better address of this machine turns up
@@ -213,27 +247,22 @@ impl Driver {
         format!("kith run --supernode {at} --name NAME")
     }
 
-    /// Carries out what the core wants
+    /// Carries out what the core and the log want
     async fn flush(&mut self) -> Result<(), DriverError> {
         while let Some(output) = self.core.poll_output() {
-            let command = match output {
-                SupernodeOutput::Send { link, frame } => LinkCommand::Send { link, frame },
+            match output {
+                SupernodeOutput::Send { link, frame } => self.commands.push_back(LinkCommand::Send { link, frame }),
                 SupernodeOutput::Close { link, status, reason } => {
-                    LinkCommand::Close { link, status, reason: reason.to_string() }
+                    self.commands.push_back(LinkCommand::Close { link, status, reason: reason.to_string() });
                 }
-                SupernodeOutput::Propose(group) => {
-                    self.log.propose(group);
-                    continue;
-                }
-                SupernodeOutput::Snapshot(directory) => {
-                    self.log.snapshot(directory);
-                    continue;
-                }
-                SupernodeOutput::Answered { ticket, outcome } => {
-                    self.answer(ticket, outcome.as_ref());
-                    continue;
-                }
-            };
+                SupernodeOutput::Dial(dial) => self.commands.push_back(LinkCommand::Dial(dial)),
+                SupernodeOutput::Propose(group) => self.log.propose(group),
+                SupernodeOutput::Read => self.log.read(),
+                SupernodeOutput::Snapshot(directory) => self.log.snapshot(directory),
+                SupernodeOutput::Answered { ticket, outcome } => self.answer(ticket, outcome.as_ref()),
+            }
+        }
+        while let Some(command) = self.commands.pop_front() {
             self.links.send(command).await.map_err(|Stopped| DriverError::LinksEnded)?;
         }
         Ok(())

@@ -48,6 +48,8 @@ impl Driver {
                 self.core.remove(name, ticket);
             }
             Request::Release { name } => self.release(name, reply),
+            Request::Members => self.tell_members(reply),
+            Request::RemoveSupernode { serial } => self.remove_supernode(serial, reply),
             Request::Invite { name, uses, minutes, at } => {
                 let at = at.iter().map(|at| Location::truncated(at)).collect();
                 self.invite(Terms { name, uses, minutes }, at, reply);

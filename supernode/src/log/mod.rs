@@ -139,18 +139,30 @@ pub(crate) struct LogParts<'a> {
     pub(crate) rng: ChaCha20Rng,
 }
 
+/// A log that was started
+pub(crate) struct Started {
+    pub(crate) log: Log,
+    pub(crate) news: mpsc::Receiver<News>,
+    /// As far as it is known to be committed
+    pub(crate) directory: Directory,
+    /// Whether nobody else has a copy of the log, so that nobody can say whether this is an old one
+    pub(crate) is_alone: bool,
+}
+
 impl Log {
     /// Reads the log, and starts its threads; the directory is as far as it is known to be committed
     ///
     /// # Errors
     /// [`LogError`] says what is wrong, and what to do.
-    pub(crate) fn start(parts: LogParts<'_>) -> Result<(Self, mpsc::Receiver<News>, Directory), LogError> {
+    pub(crate) fn start(parts: LogParts<'_>) -> Result<Started, LogError> {
         let mut store = Store::open(parts.home)?;
         let recovered = Recovered::read(&mut store, parts.me)?;
         let (teller, news) = mpsc::channel(NEWS_MAX);
         let disk = Disk::start(store, teller.clone())?;
+        let is_alone = recovered.is_alone(parts.me)
+            || parts.founder_at.is_some() && recovered.state.configured().log_id().is_none();
         let (log, directory) = Self::run(parts, recovered, disk, teller)?;
-        Ok((log, news, directory))
+        Ok(Started { log, news, directory, is_alone })
     }
 
     fn run(

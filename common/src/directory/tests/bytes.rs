@@ -57,6 +57,7 @@ fn command_bytes_are_as_published() {
         ),
         (Command::Minute, "040a000000".to_owned()),
         (Command::Remove { name: "alice".parse().unwrap() }, "040b0000000500616c696365".to_owned()),
+        (Command::Incarnate { incarnation: 0x0102_0304 }, "040c00000004030201".to_owned()),
         (Command::Release { name: "alice".parse().unwrap() }, "04080000000500616c696365".to_owned()),
     ];
     for (command, expected) in vectors {

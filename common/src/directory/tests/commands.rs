@@ -352,6 +352,18 @@ fn epoch_is_the_index_of_the_last_command_that_changed_a_table() {
 }
 
 #[test]
+fn every_epoch_is_of_the_new_incarnation() {
+    let mut directory = of(3);
+    assert_eq!(directory.feed(Command::Incarnate { incarnation: 0 }), Outcome::Unchanged("that is the incarnation"));
+    assert_eq!(directory.feed(Command::Incarnate { incarnation: 7 }), Outcome::Incarnated);
+    assert_eq!(directory.epoch(), Epoch::new(7, directory.applied()));
+    assert!(directory.sessions().all(|session| session.epoch.incarnation == 7 && session.rewired.incarnation == 7));
+    let before = directory.epoch();
+    directory.feed(suspect(0));
+    assert!(directory.epoch() > before, "epochs go on in it");
+}
+
+#[test]
 fn degree_is_the_logs_and_its_change_touches_everybody() {
     let mut directory = of(9);
     assert_eq!(directory.feed(Command::Configure { degree: 5 }), refused(Refusal::Degree(5)));

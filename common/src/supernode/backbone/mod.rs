@@ -347,6 +347,11 @@ impl Backbone {
         self.by_id.get(&id).copied()
     }
 
+    /// Some supernode that is linked
+    pub(super) fn linked(&self) -> Option<SupernodeId> {
+        self.by_id.keys().next().copied()
+    }
+
     /// What it has said of itself
     pub(super) fn load_of(&self, id: SupernodeId) -> Option<u16> {
         self.standing_of(id).map(|standing| standing.load)

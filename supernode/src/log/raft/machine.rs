@@ -32,6 +32,8 @@ pub(in crate::log) struct State {
     configured: StoredMembership,
     /// The index of the last command
     index: u64,
+    /// Of the directory's epochs
+    incarnation: u32,
     /// The last number of each supernode's, with the boot that it belongs to
     proposers: BTreeMap<u64, (u64, u64)>,
 }
@@ -74,6 +76,9 @@ impl State {
                     if self.is_new(proposed) {
                         let command = Command::from_bytes(&proposed.command)?;
                         self.index += 1;
+                        if let Command::Incarnate { incarnation } = command {
+                            self.incarnation = incarnation;
+                        }
                         taken.push((self.index, proposed.clone(), command));
                     }
                 }
@@ -106,6 +111,7 @@ impl State {
             last: self.last.as_ref().map(words::position),
             configured_at: self.configured.log_id().as_ref().map(words::position),
             configuration: words::configuration(self.configured.membership())?,
+            incarnation: self.incarnation,
             proposers: Bounded::truncated(proposers),
         })
     }
@@ -116,6 +122,7 @@ impl State {
             last: head.last.as_ref().map(words::log_id),
             configured: words::stored(head.configured_at.as_ref(), &head.configuration),
             index,
+            incarnation: head.incarnation,
             proposers: proposers.collect(),
         }
     }
@@ -155,7 +162,7 @@ fn split_snapshot(bytes: &[u8]) -> Result<(SnapshotHead, &[u8]), WireError> {
 /// The state and the directory that a snapshot is of
 fn read_snapshot(bytes: &[u8]) -> Result<(State, Directory), Meaningless> {
     let (head, directory) = split_snapshot(bytes)?;
-    let directory = Directory::restore(0, directory)?;
+    let directory = Directory::restore(head.incarnation, directory)?;
     Ok((State::of_head(&head, directory.applied()), directory))
 }
 
@@ -169,6 +176,11 @@ pub(in crate::log) struct Recovered {
 }
 
 impl Recovered {
+    /// Whether `me` is the whole network, as far as the disk says, so that nobody could say that the disk is an old copy
+    pub(in crate::log) fn is_alone(&self, me: SupernodeId) -> bool {
+        decides_alone(&self.state, me) && self.state.configured.membership().nodes().count() == 1
+    }
+
     /// Reads the snapshot and the entries after it, as far as they are known to be committed
     ///
     /// Where `me` alone decides, all are.

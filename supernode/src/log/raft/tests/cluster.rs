@@ -15,7 +15,7 @@ use rand_chacha::rand_core::SeedableRng;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::log::{Log, LogParts, News};
+use crate::log::{Log, LogParts, News, Started};
 
 /// Longer than anything takes on a machine that is busy with other tests
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,7 +118,7 @@ impl Cluster {
         };
         // The one before may not have let go of the file yet.
         let begun = Instant::now();
-        let (log, news, directory) = loop {
+        let Started { log, news, directory, .. } = loop {
             match Log::start(LogParts { rng: parts.rng.clone(), founder_at: parts.founder_at.clone(), ..parts }) {
                 Ok(started) => break started,
                 Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),

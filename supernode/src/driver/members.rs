@@ -1,0 +1,56 @@
+//! What operators ask of the supernodes themselves.
+
+use std::collections::BTreeMap;
+
+use kith_common::id::SupernodeId;
+use kith_common::status::Status;
+use kith_common::supernode::SupernodeStanding;
+use kith_common::wire::agreement::Change;
+use kith_runtime::control::server::Reply;
+use kith_runtime::control::supernode::{MembersAnswer, RemoveSupernodeAnswer, SupernodeMember, SupernodeRole};
+
+use super::Driver;
+use crate::log::Standing;
+
+impl Driver {
+    pub(super) fn tell_members(&self, reply: Reply) {
+        let mut sessions = BTreeMap::<SupernodeId, u64>::new();
+        for session in self.core.directory().sessions() {
+            *sessions.entry(session.home).or_default() += 1;
+        }
+        let Standing { term, last_entry, members, .. } = self.log.standing();
+        let lags: BTreeMap<SupernodeId, Option<u64>> = members.iter().map(|member| (member.id, member.lag)).collect();
+        let supernodes =
+            self.core.supernodes().map(|SupernodeStanding { entry, link, load, rtt, .. }| SupernodeMember {
+                serial: entry.id.0,
+                role: match entry.is_voter {
+                    true if self.core.leader() == Some(entry.id) => SupernodeRole::Leader,
+                    true => SupernodeRole::Voter,
+                    false => SupernodeRole::Learner,
+                },
+                here: entry.id == self.id,
+                locations: entry.locations.iter().map(ToString::to_string).collect(),
+                linked: link.is_some(),
+                rtt_us: rtt.map(|rtt| rtt.as_micros() as u64),
+                load,
+                sessions: sessions.get(&entry.id).copied().unwrap_or_default(),
+                lag: lags.get(&entry.id).copied().flatten(),
+            });
+        reply.finish(Status::Delivered, &MembersAnswer { term, entries: last_entry, supernodes: supernodes.collect() });
+    }
+
+    pub(super) fn remove_supernode(&self, serial: u64, reply: Reply) {
+        let hint = || Some("kith-supernode members".into());
+        if !self.core.supernodes().any(|standing| standing.entry.id.0 == serial) {
+            return reply.refuse(Status::NotFound, format!("no supernode has the serial {serial}"), hint());
+        }
+        let changed = self.log.change(Change::Remove(SupernodeId(serial)), None);
+        tokio::spawn(async move {
+            match changed.await {
+                Ok(Ok(())) => reply.finish(Status::Delivered, &RemoveSupernodeAnswer { serial }),
+                Ok(Err(reason)) => reply.refuse(Status::Unavailable, reason, hint()),
+                Err(_) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            }
+        });
+    }
+}

@@ -1,0 +1,41 @@
+//! `kith-supernode certify`
+
+use std::path::PathBuf;
+
+use kith_common::id::Key;
+use kith_runtime::cli::{Failure, Screen, Stop};
+use kith_runtime::home::Home;
+use serde_json::json;
+
+use crate::network::{Issuer, NETWORK_DIRECTORY, line};
+
+/// Let another supernode in: sign a certificate for its key, with the network's key
+///
+/// Needs no daemon. The network's key is in the home of the supernode that made the network, in the directory `network`,
+/// which may be kept anywhere else, and be brought here only for this. The line that is printed is no secret: it is of use
+/// to whoever has the key alone.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Certify {
+    /// The other supernode's key, 64 hexadecimal digits: it says it when it is started with --join
+    #[arg(value_name = "KEY")]
+    key: Key,
+
+    /// Directory of the network's key [default: network in the home]
+    #[arg(long, value_name = "DIR")]
+    network: Option<PathBuf>,
+}
+
+impl Certify {
+    pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
+        let directory = self.network.unwrap_or_else(|| home.path().join(NETWORK_DIRECTORY));
+        let issuer = Issuer::load(&directory).map_err(|error| Failure::local(error.to_string()))?;
+        let certificate = issuer.issue(self.key).map_err(|error| Failure::local(error.to_string()))?;
+        let line = line(&certificate).map_err(|error| Failure::local(error.to_string()))?;
+        if screen.is_json() {
+            screen.object(&json!({ "done": true, "status": 200, "certificate": line }))?;
+        } else {
+            screen.text(&line)?;
+        }
+        Ok(0)
+    }
+}
