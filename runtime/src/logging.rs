@@ -79,6 +79,14 @@ impl FromStr for Filter {
     }
 }
 
+/// The filter, in which the library that agrees on the log says what it has to complain of, unless somebody wants to hear
+/// more: its own events say nothing of what people ask about, which Kith's do
+fn with_library(filter: &str) -> String {
+    if filter.contains(AGREEMENT) { filter.to_owned() } else { format!("{AGREEMENT}=error,{filter}") }
+}
+
+const AGREEMENT: &str = "openraft";
+
 /// Whether it is a level, or more than one plain word
 fn is_directive(part: &str) -> bool {
     part.parse::<tracing::level_filters::LevelFilter>().is_ok() || part.contains(|c: char| !c.is_ascii_alphabetic())
@@ -101,7 +109,7 @@ impl fmt::Debug for Filter {
 /// # Errors
 /// When logging was started before, which goes on as it was, or the filter has a fault.
 pub(crate) fn init(filter: &Filter, format: Format) -> Result<(), LogStartError> {
-    let filter = EnvFilter::builder().parse(&filter.0)?;
+    let filter = EnvFilter::builder().parse(with_library(&filter.0))?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     // A line that cannot be written, as the log's disk is full, is lost: to say so on standard error would be a panic.

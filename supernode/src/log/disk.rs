@@ -27,10 +27,16 @@ pub(super) type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 /// Numbered entries, as bytes
 pub(super) type Entries = Vec<(u64, Vec<u8>)>;
 
+/// A snapshot's bytes, and the number of the last entry in it
+pub(super) type Snapshot = (u64, Vec<u8>);
+
+/// What was read, or why it cannot be
+type Answer<T> = oneshot::Sender<Result<T, String>>;
+
 enum Job {
     Write(Write, Done),
-    Entries(Range<u64>, oneshot::Sender<Result<Entries, String>>),
-    Snapshot(oneshot::Sender<Result<Option<(u64, Vec<u8>)>, String>>),
+    Entries(Range<u64>, Answer<Entries>),
+    Snapshot(Answer<Option<Snapshot>>),
     Try,
 }
 
@@ -78,7 +84,7 @@ impl Disk {
     }
 
     /// The snapshot and the number of the last entry in it
-    pub(super) async fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, String> {
+    pub(super) async fn snapshot(&self) -> Result<Option<Snapshot>, String> {
         let (reply, snapshot) = oneshot::channel();
         self.jobs.send(Job::Snapshot(reply)).map_err(|_| ENDED)?;
         snapshot.await.map_err(|_| ENDED)?

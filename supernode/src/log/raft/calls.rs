@@ -142,7 +142,7 @@ impl Connection {
     ) -> Result<LogReply, Failure<E>> {
         let until = Instant::now() + option.hard_ttl();
         match self.calls.ask(self.target, question, until).await {
-            Ok(LogReply::Failed(reason)) => Err(failed(&*reason)),
+            Ok(LogReply::Failed(reason)) => Err(failed(&reason)),
             Ok(reply) => Ok(reply),
             Err(error @ NoAnswer::Unreachable) => Err(RPCError::Unreachable(Unreachable::new(&error))),
             Err(error @ NoAnswer::TimedOut) => Err(RPCError::Network(NetworkError::new(&error))),

@@ -209,7 +209,7 @@ impl Recovered {
             for (number, bytes) in &entries {
                 let entry = decoded(*number, bytes).map_err(|fault| store.meaningless(fault))?;
                 let is_committed = book.committed().is_some_and(|committed| entry.log_id <= committed);
-                if !is_committed && !(decides_alone(&state, me) && is_of_one(&entry, me)) {
+                if !(is_committed || decides_alone(&state, me) && is_of_one(&entry, me)) {
                     return Ok(Self { directory, state, book, snapshot });
                 }
                 let taken = state.take(&entry).map_err(|fault| refused(store, &fault.into()))?;

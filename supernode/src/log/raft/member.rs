@@ -391,7 +391,12 @@ impl Member {
                 let LogAnswer { number, reply } = *answer;
                 self.shared.calls.answer(from, number, reply);
             }
-            Job::Lost(whom) => self.shared.calls.lose(whom),
+            Job::Lost(whom) => {
+                self.shared.calls.lose(whom);
+                if self.shared.leader() == Some(whom) {
+                    self.pulse.lose_leader(Instant::now());
+                }
+            }
             Job::Change { change, via, told } => {
                 let (shared, news) = (self.shared.clone(), self.news.clone());
                 tokio::spawn(async move {

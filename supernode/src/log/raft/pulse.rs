@@ -84,6 +84,12 @@ impl Pulse {
         }
     }
 
+    /// The link to the leader is gone: nobody is known to lead until it, or another one, is heard. When to stand for election
+    /// does not change, as the others give nobody their votes before that.
+    pub(super) fn lose_leader(&mut self, now: Instant) {
+        self.heard = self.heard.min(now.checked_sub(SILENCE).unwrap_or(self.heard));
+    }
+
     /// Looks at it; every [`BEAT`]
     pub(super) fn beat(&mut self, now: Instant, view: &View<'_>) -> Verdict {
         let late = now.saturating_duration_since(self.last_beat);
@@ -212,6 +218,23 @@ mod tests {
             }
             assert_eq!(pulse.beat(now, &view), Verdict { leader: Some(1), asks: false });
         }
+    }
+
+    #[test]
+    fn leader_whose_link_is_gone_is_not_believed_to_lead_and_has_its_silence_all_the_same() {
+        let begin = Instant::now();
+        let (mut pulse, voters) = (pulse(begin, 1), ids(&[1, 2, 3]));
+        let view = View { me: 2, leader: Some(1), acknowledged: None, voters: &voters };
+        let mut beats = (1..200).map(|beat| begin + BEAT * beat);
+        beats.by_ref().take(30).for_each(|now| {
+            pulse.hear(now);
+            assert_eq!(pulse.beat(now, &view).leader, Some(1));
+        });
+        let lost = begin + BEAT * 30;
+        pulse.lose_leader(lost);
+        assert_eq!(pulse.beat(lost, &view), Verdict { leader: None, asks: false });
+        let asks = beats.find(|now| pulse.beat(*now, &view).asks).unwrap();
+        assert!(asks - lost >= SILENCE, "{:?}", asks - lost);
     }
 
     #[test]
