@@ -81,6 +81,16 @@ pub struct StatusAnswer {
     pub serial: u64,
     /// The serial of the supernode that leads the log; none if nobody does
     pub leader: Option<u64>,
+    /// How often a leader was sought, ever
+    pub term: u64,
+    /// Entries of the log that are not applied here yet
+    pub lag: u64,
+    /// Supernodes of the network, this one among them
+    pub supernodes: u64,
+    /// Of these, those that vote when a leader is sought: more than half of them must agree on each command
+    pub voters: u64,
+    /// Of those that vote, those to which there is a link, this one among them
+    pub voters_reached: u64,
     /// Why nobody can log in: the status is 503 then
     pub reason: Option<String>,
     /// Names that have an owner

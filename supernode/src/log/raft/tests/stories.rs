@@ -23,7 +23,7 @@ fn login(i: u64, home: SupernodeId) -> Command {
         locations: Bounded::new(),
         home,
         right: Right::Anybody,
-        resumes: false,
+        resumes: None,
     })
 }
 
