@@ -149,6 +149,8 @@ pub enum Change {
 pub struct LogAsk {
     /// Repeated in the answer
     pub number: u64,
+    /// Which log it is about: drawn when that was begun, or put back from a backup; 0: the asker has none yet
+    pub lineage: u64,
     pub question: LogQuestion,
 }
 

@@ -10,12 +10,14 @@
 //! | `remove` | `name` | [`RemoveAnswer`] |
 //! | `members` | | [`MembersAnswer`] |
 //! | `remove_supernode` | `serial` | [`RemoveSupernodeAnswer`] |
+//! | `backup` | `path` | [`BackupAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 //!
 //! There may be a million names: each line is as its peer was when it was about to be told, and whoever comes or goes
 //! meanwhile is told or not.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use kith_common::id::Name;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,11 @@ pub enum Request {
     RemoveSupernode {
         /// Of its certificate
         serial: u64,
+    },
+    /// Write a copy of the directory into a file
+    Backup {
+        /// Where, from the root on: the daemon writes it
+        path: PathBuf,
     },
 }
 
@@ -299,4 +306,11 @@ impl fmt::Display for SupernodeRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveSupernodeAnswer {
     pub serial: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupAnswer {
+    pub path: PathBuf,
+    /// Of the directory in it
+    pub bytes: u64,
 }

@@ -3,7 +3,7 @@
 //! The directory itself is the core's. The machine knows up to where the log was handed on, and which proposals it has
 //! seen: a command that is in the log twice, as its proposer did not hear the answer to the first, has one index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +15,12 @@ use kith_common::wire::agreement::{LastProposed, Proposed, SnapshotHead};
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::{self, WireError};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
-use openraft::{AnyError, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
+use openraft::{AnyError, CommittedLeaderId, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entries::{Book, decoded};
 use super::proposing::Outstanding;
-use super::{Entry, Located, LogId, StorageError, StoredMembership, Types, configured, words};
+use super::{Entry, Located, LogId, Membership, StorageError, StoredMembership, Types, Vote, configured, words};
 use crate::log::News;
 use crate::log::disk::Disk;
 use crate::log::store::{Store, StoreError, Write};
@@ -223,6 +223,49 @@ impl Recovered {
             next += entries.len() as u64;
         }
     }
+}
+
+/// What a backup becomes on the disk
+pub(in crate::log) struct Restored {
+    /// The number of the last entry
+    pub(in crate::log) last: u64,
+    pub(in crate::log) snapshot: Vec<u8>,
+    /// For whom this supernode has voted: in the last term of the backup, so that the next one is larger
+    pub(in crate::log) vote: Vec<u8>,
+    pub(in crate::log) purged: Vec<u8>,
+    /// How many names there are
+    pub(in crate::log) names: u64,
+}
+
+/// How far indices and entries go on behind those of a backup: nobody has seen as many since it was made
+const JUMP: u64 = 1 << 32;
+
+/// The log that goes on from a snapshot, with `me` alone and another incarnation
+///
+/// # Errors
+/// In words, if the bytes are no snapshot.
+pub(in crate::log) fn restore(snapshot: &[u8], me: SupernodeId, incarnation: u32) -> Result<Restored, String> {
+    let (mut state, mut directory) = read_snapshot(snapshot).map_err(|fault| fault.to_string())?;
+    let before = state.last.unwrap_or_default();
+    let term = before.leader_id.term + 1;
+    let last = LogId::new(CommittedLeaderId::new(term, me.0), before.index + JUMP);
+    directory.apply(directory.applied() + JUMP, &Command::Incarnate { incarnation });
+    let alone = Membership::new(vec![BTreeSet::from([me.0])], BTreeMap::from([(me.0, Located::default())]));
+    state = State {
+        last: Some(last),
+        configured: StoredMembership::new(Some(last), alone),
+        index: directory.applied(),
+        incarnation,
+        proposers: BTreeMap::new(),
+    };
+    let encoded = |fault: WireError| fault.to_string();
+    Ok(Restored {
+        last: last.index,
+        snapshot: state.snapshot(&directory).map_err(encoded)?,
+        vote: wire::encode(&words::ballot(&Vote::new(term, me.0))).map_err(encoded)?,
+        purged: wire::encode(&words::position(&last)).map_err(encoded)?,
+        names: directory.accounts().len() as u64,
+    })
 }
 
 /// Entries that are read in one go at a start

@@ -10,12 +10,14 @@ use kith_common::wire::agreement::{Change, Configuration, Configured, LogAnswer,
 use kith_common::wire::session::{Locations, SUPERNODES_MAX};
 use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::answers::{answer, refused};
 use super::calls::Calls;
 use super::entries::{Book, Entries};
+use super::lineage::Lineage;
 use super::machine::{AppliedTo, Machine, SnapshotBytes, State, Wanted};
 use super::proposing::{Batcher, Outstanding, Proposer};
 use super::pulse::{self, Pulse, View, voters_wanted};
@@ -42,6 +44,9 @@ const ANSWERS_MAX: usize = 256;
 /// So long a change of the configuration is tried
 const CHANGE: Duration = Duration::from_secs(15);
 
+/// So long a backup may take: a million names are 200 MB
+const BACKUP: Duration = Duration::from_secs(60);
+
 /// So long another supernode may take to say whom it hears
 const WHO_LEADS: Duration = Duration::from_millis(400);
 
@@ -67,6 +72,8 @@ pub(super) struct Shared {
     pub(super) me: SupernodeId,
     pub(super) raft: Raft,
     pub(super) batcher: Batcher,
+    pub(super) lineage: Lineage,
+    pub(super) disk: Disk,
     calls: Calls,
     leader: watch::Receiver<Option<SupernodeId>>,
     applied: watch::Receiver<AppliedTo>,
@@ -163,6 +170,20 @@ impl Shared {
         }
     }
 
+    /// A snapshot of all that is applied by now
+    async fn backup(&self) -> Result<Vec<u8>, String> {
+        let mut metrics = self.raft.metrics();
+        let applied = metrics.borrow().last_applied;
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
+        let is_taken = metrics.wait_for(|metrics| metrics.snapshot >= applied);
+        let taken = timeout_at(Instant::now() + BACKUP, is_taken).await;
+        taken
+            .map_err(|_| "the snapshot is not written in time; is the disk full?")?
+            .map_err(|_| "the log has ended")?;
+        let snapshot = self.raft.get_snapshot().await.map_err(|error| error.to_string())?;
+        Ok(snapshot.ok_or("the log is empty")?.snapshot.into_inner())
+    }
+
     /// Who the supernodes are by now
     fn changed(&self) -> LogReply {
         let configuration = words::configuration(self.raft.metrics().borrow().membership_config.membership());
@@ -233,6 +254,7 @@ pub(in crate::log) struct Member {
     news: mpsc::Sender<News>,
     wanted: Wanted,
     told_leader: watch::Sender<Option<SupernodeId>>,
+    rng: ChaCha20Rng,
     pulse: Pulse,
     answers: Arc<Semaphore>,
     /// Whether the disk takes nothing
@@ -259,7 +281,7 @@ impl Member {
     /// # Errors
     /// In words, what openraft says.
     pub(in crate::log) async fn start(parts: MemberParts) -> Result<Self, String> {
-        let MemberParts { me, boot, state, book, snapshot: (snapshot_at, bytes), disk, news, rng } = parts;
+        let MemberParts { me, boot, state, book, snapshot: (snapshot_at, bytes), disk, news, mut rng } = parts;
         let config = Config {
             cluster_name: "kith".into(),
             heartbeat_interval: pulse::HEARTBEAT.as_millis() as u64,
@@ -277,7 +299,8 @@ impl Member {
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
-        let calls = Calls::new(news.clone());
+        let lineage = Lineage::new(book.lineage());
+        let calls = Calls::new(lineage.clone(), news.clone());
         let (told_applied, applied) = watch::channel(state.applied_to());
         let snapshot_bytes = SnapshotBytes::new(AtomicU64::new(bytes));
         let outstanding = Outstanding::default();
@@ -302,6 +325,8 @@ impl Member {
             me,
             raft,
             batcher: batcher.clone(),
+            lineage,
+            disk: disk.clone(),
             calls: calls.clone(),
             leader: leader.clone(),
             applied,
@@ -317,7 +342,8 @@ impl Member {
             news,
             wanted,
             told_leader,
-            pulse: Pulse::new(now, rng),
+            pulse: Pulse::new(now, ChaCha20Rng::from_rng(&mut rng)),
+            rng,
             answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
             is_full: false,
             snapshot_at,
@@ -337,10 +363,11 @@ impl Member {
     ///
     /// # Errors
     /// In words, what openraft says.
-    pub(in crate::log) async fn found(&self, locations: Locations) -> Result<(), String> {
+    pub(in crate::log) async fn found(&mut self, locations: Locations) -> Result<(), String> {
         if self.shared.raft.is_initialized().await.map_err(|error| error.to_string())? {
             return Ok(());
         }
+        self.shared.lineage.set(self.rng.next_u64().max(1), &self.disk).await?;
         let founder = BTreeMap::from([(self.shared.me.0, Located(locations))]);
         self.shared.raft.initialize(founder).await.map_err(|error| error.to_string())
     }
@@ -412,16 +439,23 @@ impl Member {
             }
             Job::Disk(is_full) => self.is_full = is_full,
             Job::TryDisk => self.disk.try_again(),
+            Job::Backup(told) => {
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    // An operator who has hung up does not need it.
+                    let _ = told.send(shared.backup().await);
+                });
+            }
         }
     }
 
     fn answer(&self, from: SupernodeId, ask: LogAsk) {
         let (shared, news) = (self.shared.clone(), self.news.clone());
-        let LogAsk { number, question } = ask;
+        let LogAsk { number, lineage, question } = ask;
         let permit = Arc::clone(&self.answers).try_acquire_owned();
         tokio::spawn(async move {
             let reply = match permit {
-                Ok(_held) => answer(&shared, from, question).await,
+                Ok(_held) => answer(&shared, from, lineage, question).await,
                 Err(_) => refused("too many questions at once"),
             };
             let _ = news.send(News::Answer { whom: from, answer: Box::new(LogAnswer { number, reply }) }).await;

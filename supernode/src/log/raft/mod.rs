@@ -8,11 +8,12 @@
 //!
 //! `member` is one supernode's part in it: it carries out what the driver wants. `entries` is the log that openraft
 //! writes, `machine` what committed entries become, `calls` how questions travel, `answers` what others' questions come
-//! to, `pulse` who stands for election and who votes, `words` how openraft's values look on the wire.
+//! to, `lineage` which log it is, `pulse` who stands for election and who votes, `words` how openraft's values look on the wire.
 
 mod answers;
 mod calls;
 mod entries;
+mod lineage;
 mod machine;
 mod member;
 mod proposing;
@@ -30,7 +31,7 @@ use openraft::RaftMetrics;
 
 use super::{MemberStanding, Standing};
 
-pub(super) use self::machine::Recovered;
+pub(super) use self::machine::{Recovered, Restored, restore};
 pub(super) use self::member::{Member, MemberParts};
 
 openraft::declare_raft_types!(
