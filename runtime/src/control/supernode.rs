@@ -255,6 +255,8 @@ pub struct MembersAnswer {
     pub term: u64,
     /// Entries in the log that supernodes agree on
     pub entries: u64,
+    /// Whether others are about to vote than did, and both must agree meanwhile
+    pub changing: bool,
     /// In the order of their serials
     pub supernodes: Vec<SupernodeMember>,
 }

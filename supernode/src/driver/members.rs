@@ -21,7 +21,7 @@ impl Driver {
         for session in self.core.directory().sessions() {
             *sessions.entry(session.home).or_default() += 1;
         }
-        let Standing { term, last_entry, members, .. } = self.log.standing();
+        let Standing { term, last_entry, is_changing, members, .. } = self.log.standing();
         let lags: BTreeMap<SupernodeId, Option<u64>> = members.iter().map(|member| (member.id, member.lag)).collect();
         let supernodes =
             self.core.supernodes().map(|SupernodeStanding { entry, link, load, rtt, .. }| SupernodeMember {
@@ -39,7 +39,10 @@ impl Driver {
                 sessions: sessions.get(&entry.id).copied().unwrap_or_default(),
                 lag: lags.get(&entry.id).copied().flatten(),
             });
-        reply.finish(Status::Delivered, &MembersAnswer { term, entries: last_entry, supernodes: supernodes.collect() });
+        reply.finish(
+            Status::Delivered,
+            &MembersAnswer { term, entries: last_entry, changing: is_changing, supernodes: supernodes.collect() },
+        );
     }
 
     pub(super) fn remove_supernode(&self, serial: u64, reply: Reply) {

@@ -99,6 +99,8 @@ pub(crate) struct Standing {
     /// Entries of Raft's log, and how many of them are applied here
     pub(crate) last_entry: u64,
     pub(crate) applied_entry: u64,
+    /// Whether one group of voters takes another one's place, and both must agree
+    pub(crate) is_changing: bool,
     pub(crate) members: Vec<MemberStanding>,
 }
 

@@ -34,17 +34,21 @@ pub(in crate::log) struct State {
     index: u64,
     /// Of the directory's epochs
     incarnation: u32,
+    /// Supernodes that were taken out, for good
+    gone: BTreeSet<u64>,
     /// The last number of each supernode's, with the boot that it belongs to
     proposers: BTreeMap<u64, (u64, u64)>,
 }
 
 /// A command's place: after which entry of Raft's log, and which command it is
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct AppliedTo {
     /// The last entry's number in Raft's log
     pub(super) entry: Option<u64>,
     /// The last command's index
     pub(super) index: u64,
+    /// Supernodes that were taken out by then
+    pub(super) gone: Arc<BTreeSet<u64>>,
 }
 
 /// Bytes that mean nothing to this version of the program
@@ -65,6 +69,9 @@ impl State {
         match &entry.payload {
             EntryPayload::Blank => Ok(Vec::new()),
             EntryPayload::Membership(membership) => {
+                let before = self.configured.membership().nodes().map(|(id, _)| *id);
+                let gone: Vec<u64> = before.filter(|id| membership.get_node(id).is_none()).collect();
+                self.gone.extend(gone);
                 self.configured = StoredMembership::new(Some(entry.log_id), membership.clone());
                 // Whoever is no supernode any more proposes nothing that counts.
                 self.proposers.retain(|proposer, _| membership.get_node(proposer).is_some());
@@ -107,11 +114,13 @@ impl State {
             boot: *boot,
             number: *number,
         });
+        let gone: Vec<SupernodeId> = self.gone.iter().copied().map(SupernodeId).collect();
         Ok(SnapshotHead {
             last: self.last.as_ref().map(words::position),
             configured_at: self.configured.log_id().as_ref().map(words::position),
             configuration: words::configuration(self.configured.membership())?,
             incarnation: self.incarnation,
+            gone: Bounded::try_from(gone).map_err(|_| WireError::TooLong)?,
             proposers: Bounded::truncated(proposers),
         })
     }
@@ -123,6 +132,7 @@ impl State {
             configured: words::stored(head.configured_at.as_ref(), &head.configuration),
             index,
             incarnation: head.incarnation,
+            gone: head.gone.iter().map(|id| id.0).collect(),
             proposers: proposers.collect(),
         }
     }
@@ -147,7 +157,7 @@ impl State {
     }
 
     pub(super) fn applied_to(&self) -> AppliedTo {
-        AppliedTo { entry: self.last.map(|last| last.index), index: self.index }
+        AppliedTo { entry: self.last.map(|last| last.index), index: self.index, gone: Arc::new(self.gone.clone()) }
     }
 }
 
@@ -256,6 +266,15 @@ pub(in crate::log) fn restore(snapshot: &[u8], me: SupernodeId, incarnation: u32
         configured: StoredMembership::new(Some(last), alone),
         index: directory.applied(),
         incarnation,
+        // All others join anew, under other serials.
+        gone: state
+            .configured
+            .membership()
+            .nodes()
+            .map(|(id, _)| *id)
+            .filter(|id| *id != me.0)
+            .chain(state.gone)
+            .collect(),
         proposers: BTreeMap::new(),
     };
     let encoded = |fault: WireError| fault.to_string();

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
-use kith_common::wire::agreement::{Change, Configuration, Configured, LogAnswer, LogAsk, LogQuestion, LogReply};
+use kith_common::wire::agreement::{
+    Change, Configuration, Configured, GONE_MAX, LogAnswer, LogAsk, LogQuestion, LogReply,
+};
 use kith_common::wire::session::{Locations, SUPERNODES_MAX};
 use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
@@ -135,6 +137,11 @@ impl Shared {
                         let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
                         self.raft.change_membership(moved, true).await.map(drop)
                     }
+                    None if self.applied.borrow().gone.contains(&id) => {
+                        return refused(
+                            "it was taken out of the network for good: give it a new home, and a new certificate",
+                        );
+                    }
                     None if membership.nodes().count() >= SUPERNODES_MAX => {
                         return refused(&format!("the network has {SUPERNODES_MAX} supernodes already"));
                     }
@@ -147,6 +154,9 @@ impl Shared {
                 }
                 if membership.nodes().count() == 1 {
                     return refused("it is the only supernode of its network");
+                }
+                if self.applied.borrow().gone.len() >= GONE_MAX {
+                    return refused(&format!("the network has taken out {GONE_MAX} supernodes already"));
                 }
                 let voters: BTreeSet<u64> = membership.voter_ids().collect();
                 if voters.contains(&id) {
@@ -207,31 +217,35 @@ impl Shared {
         able
     }
 
-    /// Whether a majority of the voters answers, and none of them hears a leader
-    async fn may_stand(&self, voters: &BTreeSet<u64>) -> MayStand {
-        let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != self.me.0).collect();
+    /// Whether a majority of each group of voters answers, and none of them hears a leader
+    async fn may_stand(&self, groups: &[BTreeSet<u64>]) -> MayStand {
+        let others: BTreeSet<u64> = groups.iter().flatten().copied().filter(|voter| *voter != self.me.0).collect();
         let until = Instant::now() + WHO_LEADS;
         let asked = others.iter().map(|voter| {
-            let shared = self.clone();
-            let voter = SupernodeId(*voter);
-            tokio::spawn(async move { shared.calls.ask(voter, LogQuestion::WhoLeads, until).await })
+            let (shared, voter) = (self.clone(), *voter);
+            let asked = async move { shared.calls.ask(SupernodeId(voter), LogQuestion::WhoLeads, until).await };
+            (voter, tokio::spawn(asked))
         });
-        let (mut agreeing, mut strangers) = (usize::from(voters.contains(&self.me.0)), 0);
-        for asked in asked.collect::<Vec<_>>() {
+        let (mut agreeing, mut strangers) = (BTreeSet::from([self.me.0]), BTreeSet::new());
+        for (voter, asked) in asked.collect::<Vec<_>>() {
             match asked.await {
-                Ok(Ok(LogReply::Leader(None))) => agreeing += 1,
+                Ok(Ok(LogReply::Leader(None))) => drop(agreeing.insert(voter)),
                 Ok(Ok(LogReply::Leader(Some(leader)))) => {
                     tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
                     return MayStand::No;
                 }
-                Ok(Ok(LogReply::Stranger)) => strangers += 1,
+                Ok(Ok(LogReply::Stranger)) => drop(strangers.insert(voter)),
                 _ => {}
             }
         }
-        match voters.len() / 2 {
-            half if strangers > half => MayStand::Removed,
-            half if agreeing > half => MayStand::Yes,
-            _ => MayStand::No,
+        let are_most = |those: &BTreeSet<u64>| {
+            let most_of = |group: &BTreeSet<u64>| group.intersection(those).count() > group.len() / 2;
+            !groups.is_empty() && groups.iter().all(most_of)
+        };
+        match () {
+            () if are_most(&strangers) => MayStand::Removed,
+            () if are_most(&agreeing) => MayStand::Yes,
+            () => MayStand::No,
         }
     }
 }
@@ -466,6 +480,9 @@ impl Member {
         let now = Instant::now();
         let metrics = self.shared.raft.metrics().borrow().clone();
         metrics.running_state.as_ref().map_err(ToString::to_string)?;
+        if self.shared.applied.borrow().gone.contains(&self.shared.me.0) {
+            return Err(REMOVED.to_owned());
+        }
         if let Some(heard) = self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.pulse.hear(heard);
         }
@@ -482,20 +499,21 @@ impl Member {
         if self.told_leader.send_if_modified(|told| std::mem::replace(told, leader) != leader) {
             let _ = self.news.send(News::Leader(leader)).await;
         }
-        self.stand(now, verdict.asks, voters).await?;
+        let groups = metrics.membership_config.membership().get_joint_config().clone();
+        self.stand(now, verdict.asks, groups).await?;
         self.look_at_voters(now, &metrics);
         self.look_at_size().await;
         Ok(())
     }
 
     /// Asks the others, and stands if they agree
-    async fn stand(&mut self, now: Instant, wants: bool, voters: BTreeSet<u64>) -> Result<(), String> {
+    async fn stand(&mut self, now: Instant, wants: bool, groups: Vec<BTreeSet<u64>>) -> Result<(), String> {
         if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
             let may_stand = standing.await.unwrap_or(MayStand::No);
             if may_stand == MayStand::Removed {
                 return Err(REMOVED.to_owned());
             }
-            if may_stand == MayStand::Yes && voters.contains(&self.shared.me.0) {
+            if may_stand == MayStand::Yes && groups.iter().any(|group| group.contains(&self.shared.me.0)) {
                 tracing::info!(event = "standing_for_election", reason = "no leader is heard, and a majority answers");
                 // openraft says by its metrics what came of it.
                 let _ = self.shared.raft.trigger().elect().await;
@@ -503,7 +521,7 @@ impl Member {
             self.pulse.handle_asked(now);
         } else if wants && self.standing.is_none() {
             let shared = self.shared.clone();
-            self.standing = Some(tokio::spawn(async move { shared.may_stand(&voters).await }));
+            self.standing = Some(tokio::spawn(async move { shared.may_stand(&groups).await }));
         }
         Ok(())
     }

@@ -87,6 +87,7 @@ pub(super) fn standing(metrics: &RaftMetrics<u64, Located>) -> Standing {
         term: metrics.current_term,
         last_entry,
         applied_entry: metrics.last_applied.map_or(0, |applied| applied.index),
+        is_changing: metrics.membership_config.membership().get_joint_config().len() > 1,
         members: members
             .map(|(id, locations, votes)| MemberStanding { id, locations, votes, lag: lag(&id.0) })
             .collect(),

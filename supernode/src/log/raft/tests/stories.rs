@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kith_common::directory::{Command, LogIn, Right};
 use kith_common::id::{Key, NetworkId, SessionId, SupernodeId};
-use kith_common::wire::agreement::{Ballot, Change, LogAsk, LogQuestion, Position, SnapshotPart};
+use kith_common::wire::agreement::{Ballot, Change, Configured, LogAsk, LogQuestion, Position, SnapshotPart};
 use kith_common::wire::bounded::{Bounded, Text};
 
 use super::cluster::{Cluster, id};
@@ -166,6 +166,8 @@ fn supernodes_are_replaced_one_by_one_while_others_propose() {
         cluster.change(Change::Remove(id(old))).unwrap();
         cluster.wait("it knows that it was taken out", |cluster| cluster.told(id(old)).ended.is_some());
         cluster.kill(id(old));
+        let again = Change::Add(Configured { id: id(old), locations: Bounded::new() });
+        assert!(cluster.change(again).unwrap_err().contains("taken out of the network for good"));
         next += 10;
         let present: Vec<u64> = (old + 1..=new).collect();
         cluster.wait("three vote", |cluster| {
