@@ -74,11 +74,7 @@ impl Book {
     /// None has listened yet.
     pub(crate) fn listening(&self, state: &State) -> Result<Vec<String>, LabError> {
         let supernodes = state.processes.iter().filter(|process| process.role == Role::Supernode);
-        let listen = |process: &Process| {
-            let flag = process.args.iter().position(|arg| arg == "--listen");
-            flag.and_then(|flag| process.args.get(flag + 1)).cloned()
-        };
-        let listening: Vec<String> = supernodes.filter_map(listen).filter(|at| at != role::ANY_PORT).collect();
+        let listening: Vec<String> = supernodes.filter_map(listen).map(str::to_owned).collect();
         if listening.is_empty() {
             return Err(LabError::Options("a peer needs a supernode, and this lab has none yet".into()));
         }
@@ -127,6 +123,12 @@ impl Book {
             false => Err(LabError::NoLab(self.dir.clone())),
         }
     }
+}
+
+/// Where a supernode listens, as it was told after its first start
+pub(crate) fn listen(process: &Process) -> Option<&str> {
+    let flag = process.args.iter().position(|arg| arg == "--listen")?;
+    process.args.get(flag + 1).map(String::as_str).filter(|at| !at.ends_with(role::ANY_PORT_END))
 }
 
 /// Makes `dir` an empty lab: what an ended lab has left there goes

@@ -1,13 +1,13 @@
 //! The command line of `kith-lab`.
 
+mod actions;
+
 use std::ffi::OsString;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use serde_json::json;
 
 use crate::bench::chain::{self, ChainOptions};
 use crate::bench::idle::{self, IdleOptions};
@@ -16,20 +16,12 @@ use crate::bench::scale::{self, ScaleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::error::{LabError, io_error};
-use crate::log::tail;
 use crate::mesh::Lab;
-use crate::options::{Options, Progress};
-use crate::process::Condition;
+use crate::options::{Options, Progress, SUPERNODES_DEFAULT};
 use crate::role;
 use crate::soak::{self, SoakOptions};
-use crate::state::Process;
-use crate::{draw, output, programs, threads, watch};
-
-/// The time until all peers hold their links, from when somebody is back: a peer whose supernode was silent for long
-/// waits for a minute between two tries
-const SETTLED_LIMIT: Duration = Duration::from_secs(90);
-/// A follower looks for more of a log this often
-const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+use crate::storm::{self, StormOptions};
+use crate::{draw, output, programs, status, watch};
 
 /// Where a lab is if nothing else is said
 const DIR_DEFAULT: &str = ".kith-lab";
@@ -55,6 +47,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show who leads the supernodes, how each of them is, and which of them is whose home
+    Status {
+        /// One object for programs: leader, term, supernodes, peers with their homes
+        #[arg(long)]
+        json: bool,
+    },
     /// Run a verb of `kith` (or `kith-supernode`) at one process: exec alice send heidi hello
     Exec {
         /// Whose daemon is asked
@@ -65,6 +63,12 @@ enum Verb {
     },
     /// Kill processes without a chance to say goodbye (kill -9), all at once
     Kill {
+        /// Whom; `leader` is the supernode that leads
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// End processes as their machines would: they say goodbye (SIGTERM)
+    Stop {
         /// Whom
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
@@ -89,6 +93,21 @@ enum Verb {
         /// End after this many seconds
         #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
         limit: Option<Duration>,
+    },
+    /// Let many light peers log in at once (true keys, sessions and links to their homes, in one process), and stay until
+    /// Ctrl-C: how soon all are in, and again whenever they lose their homes
+    ///
+    /// They stand in the ring and take no links, so messages among the lab's own peers suffer: begin with up --peers 0.
+    Storm {
+        /// How many
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=storm::LIGHTS_MAX as i64))]
+        lights: u16,
+        /// End after this many seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+        limit: Option<Duration>,
+        /// One object for programs at the end
+        #[arg(long)]
+        json: bool,
     },
     /// Show a process's log
     Logs {
@@ -202,8 +221,8 @@ enum Bench {
 /// The mesh to start
 #[derive(Debug, Args)]
 struct Mesh {
-    /// How many supernodes; one, until the directory is replicated
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// How many supernodes share the directory, 1 to 5; with three, any one may die
+    #[arg(long, default_value_t = SUPERNODES_DEFAULT, value_name = "N")]
     supernodes: usize,
     /// How many peers
     #[arg(long, default_value_t = 8, value_name = "N")]
@@ -265,24 +284,30 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
     let dir = cli.dir;
     let lab = || Lab::open(&dir, binary()?, Progress::Lines);
     match cli.verb {
-        Verb::Up(mesh) => up(&mesh, &dir),
-        Verb::Ps { json } => ps(&lab()?, json),
-        Verb::Exec { name, verb } => exec(&lab()?, &name, verb),
-        Verb::Kill { names } => kill(&lab()?, &names),
+        Verb::Up(mesh) => actions::up(mesh.options(dir.clone(), false)?, &dir),
+        Verb::Ps { json } => actions::ps(&lab()?, json),
+        Verb::Exec { name, verb } => actions::exec(&lab()?, &name, verb),
+        Verb::Kill { names } => actions::kill(&lab()?, &names),
         Verb::Pause { name } => lab()?.pause(&name).map(|()| ExitCode::SUCCESS),
-        Verb::Resume { name } => resume(&lab()?, &name),
-        Verb::Start { name } => start(&lab()?, &name),
+        Verb::Stop { names } => actions::stop(&lab()?, &names),
+        Verb::Status { json } => status::run(&lab()?, json).map(|()| ExitCode::SUCCESS),
+        Verb::Resume { name } => actions::resume(&lab()?, &name),
+        Verb::Start { name } => actions::start(&lab()?, &name),
         Verb::Watch { limit } => watch::run(&lab()?, limit).map(|()| ExitCode::SUCCESS),
-        Verb::Logs { name, follow, lines } => logs(&lab()?, &name, follow, lines),
-        Verb::Down => down(&lab()?),
+        Verb::Logs { name, follow, lines } => actions::logs(&lab()?, &name, follow, lines),
+        Verb::Storm { lights, limit, json } => {
+            let options = StormOptions { lights: lights.into(), limit, json };
+            Ok(verdict(storm::run(&lab()?, options)?.held()))
+        }
+        Verb::Down => actions::down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {
             let (runs, outage_max) = (runs.into(), Duration::from_millis(outage_max));
-            let (first, other) = (crate::names::peer(0), other_dir(&dir));
+            let (first, other) = (crate::names::peer(0), actions::other_dir(&dir));
             let up = format!("kith-lab{other} up                             # starts it, and says what to type then");
             let next = [programs::export(&dir), up, format!("kith-lab{other} exec {first} peers")];
             let lab = mesh.options(dir.clone(), true)?;
             let report = demo::run(&DemoOptions { lab, runs, outage_max, json, next: next.to_vec() })?;
-            link_programs(&dir)?;
+            actions::link_programs(&dir, &binary()?)?;
             Ok(verdict(report.held()))
         }
         Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
@@ -325,123 +350,10 @@ fn containers(options: ComposeOptions) -> ExitCode {
     }
 }
 
-fn up(mesh: &Mesh, dir: &Path) -> Result<ExitCode, LabError> {
-    Lab::up(mesh.options(dir.to_owned(), false)?, Progress::Lines)?;
-    link_programs(dir)?;
-    let (first, other) = (crate::names::peer(0), other_dir(dir));
-    output::line("The mesh is up. Next, with its programs on the path:");
-    output::line(&format!("  {}", programs::export(dir)));
-    output::line(&format!(
-        "  kith-lab{other} exec {first} peers                 # then: send NAME hello, trace NAME, neighbours"
-    ));
-    output::line(&format!("  kith-lab{other} watch | ps | kill NAME | pause NAME | start NAME | logs NAME | down"));
-    output::line(&format!("  kith --home {}/{first} status        # the same as exec {first}", dir.display()));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn link_programs(dir: &Path) -> Result<(), LabError> {
-    programs::link(dir, &binary()?).map(|_| ()).map_err(io_error(format!("link the programs in {}", dir.display())))
-}
-
-/// The flag that leads a next command to the same directory, if it needs one
-fn other_dir(dir: &Path) -> String {
-    if dir == Path::new(DIR_DEFAULT) { String::new() } else { format!(" --dir {}", dir.display()) }
-}
-
-fn ps(lab: &Lab, json: bool) -> Result<ExitCode, LabError> {
-    let state = lab.state()?;
-    let listen = |process: &Process| {
-        let node = lab.node(&process.name).ok().filter(|_| process.condition() == Condition::Running)?;
-        node.listen().ok()?.into_iter().next()
-    };
-    let processes: Vec<(&Process, Option<String>)> = state.processes.iter().map(|p| (p, listen(p))).collect();
-    if json {
-        let object = |(process, listen): &(&Process, Option<String>)| {
-            json!({
-                "name": process.name,
-                "role": process.role,
-                "pid": process.process.map(|process| process.pid),
-                "state": process.condition(),
-                "home": process.home,
-                "listen": listen,
-            })
-        };
-        let processes: Vec<_> = processes.iter().map(object).collect();
-        output::line(&format!(
-            "{}",
-            json!({"seed": state.seed, "degree": state.degree, "dir": lab.dir(), "processes": processes})
-        ));
-        return Ok(ExitCode::SUCCESS);
-    }
-    output::line(&format!("{:<12} {:<10} {:<8} {:>8}  {:<28} home", "name", "role", "state", "pid", "listens at"));
-    for (process, listen) in processes {
-        let (role, state) = (process.role.word(), process.condition().word());
-        let pid = process.process.map(|process| process.pid.to_string()).unwrap_or_default();
-        let (listen, home) = (listen.unwrap_or_default(), process.home.display());
-        output::line(&format!("{:<12} {role:<10} {state:<8} {pid:>8}  {listen:<28} {home}", process.name));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn exec(lab: &Lab, name: &str, verb: Vec<OsString>) -> Result<ExitCode, LabError> {
-    let node = lab.node(name)?;
-    let mut args: Vec<OsString> = vec!["--home".into(), node.home.path().into()];
-    args.extend(verb);
-    Ok(node.role.run(args))
-}
-
-fn kill(lab: &Lab, names: &[String]) -> Result<ExitCode, LabError> {
-    threads::each(names, |name| lab.kill(name)).into_iter().collect::<Result<(), LabError>>()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn start(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
-    let took = lab.start_and_wait(name)?;
-    lab.progress().say(&format!("{name} is back after {} ms", took.as_millis()));
-    tell_settled(lab)
-}
-
-fn resume(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
-    lab.resume(name)?;
-    lab.progress().say(&format!("{name} goes on"));
-    tell_settled(lab)
-}
-
-/// Whoever comes back is in the mesh only when all links are there: what is tried next would tell of the way to it
-fn tell_settled(lab: &Lab) -> Result<ExitCode, LabError> {
-    let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;
-    lab.progress().say(&format!("everybody holds their links {} ms later", settled.as_millis()));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn down(lab: &Lab) -> Result<ExitCode, LabError> {
-    lab.down()?;
-    output::line(&format!("Everybody has ended. Logs are left in {} until the next `up`.", lab.dir().display()));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn logs(lab: &Lab, name: &str, follow: bool, lines: Option<usize>) -> Result<ExitCode, LabError> {
-    let path = lab.node(name)?.log();
-    let mut log = std::fs::File::open(&path).map_err(io_error(format!("open {}", path.display())))?;
-    let mut out = std::io::stdout();
-    let written = || io_error("write to standard output");
-    if let Some(lines) = lines {
-        log.seek(SeekFrom::End(0)).map_err(io_error(format!("read {}", path.display())))?;
-        writeln!(out, "{}", tail(&path, lines)).map_err(written())?;
-    }
-    loop {
-        let mut text = Vec::new();
-        log.read_to_end(&mut text).map_err(io_error(format!("read {}", path.display())))?;
-        out.write_all(&text).and_then(|()| out.flush()).map_err(written())?;
-        if !follow {
-            return Ok(ExitCode::SUCCESS);
-        }
-        std::thread::sleep(FOLLOW_EVERY);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

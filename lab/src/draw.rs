@@ -16,6 +16,12 @@ impl Draw {
         Self { seed, purpose, count: 0 }
     }
 
+    /// A stream that is the own of the process `name` in the lab of `seed`
+    pub fn of(seed: u64, name: &str) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = sha256(&[&seed.to_be_bytes(), b"own", name.as_bytes()]);
+        Self::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]), "own")
+    }
+
     /// The next number, uniform
     pub fn number(&mut self) -> u64 {
         self.count += 1;

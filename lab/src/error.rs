@@ -26,6 +26,9 @@ pub enum LabError {
         name: String,
         known: String,
     },
+    /// There is none that could be asked
+    #[error("the lab's supernodes: {0}; next: kith-lab status")]
+    NoSupernode(String),
     /// The process is not in the condition that this needs. Nothing was changed.
     #[error("{name} is {is}; {hint}")]
     WrongCondition {

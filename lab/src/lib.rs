@@ -31,11 +31,14 @@ mod programs;
 pub mod role;
 pub mod soak;
 pub mod state;
+mod status;
+mod storm;
 mod threads;
 pub mod verify;
 mod watch;
+pub mod wire;
 
 pub use error::LabError;
-pub use mesh::Lab;
+pub use mesh::{Lab, Standing};
 pub use node::Node;
 pub use options::{Options, Progress};

@@ -1,5 +1,8 @@
 //! The processes of a lab: started, watched until they are ready, broken, ended.
 
+mod faults;
+mod supernodes;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -7,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_runtime::control::peer::{State as Login, StatusAnswer};
-use rustix::process::Signal;
 
 use crate::book::Book;
+use crate::draw::Draw;
 use crate::error::{LabError, io_error};
 use crate::fate::Fate;
 use crate::graph::{self, Graph};
@@ -17,16 +20,17 @@ use crate::log;
 use crate::node::Node;
 use crate::options::{Options, Progress};
 use crate::process::{Condition, ProcessId};
-use crate::role::{self, PeerArgs, Role, SupernodeArgs};
+use crate::role::{self, PeerArgs, Role};
 use crate::state::{Process, State};
 use crate::{draw, names};
+
+pub(crate) use supernodes::LEADER;
+pub use supernodes::Standing;
 
 /// How often a condition is looked at while it is waited for
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// From the start of a process to its readiness; generous, for debug builds on busy machines
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// A daemon ends within 5 s of the signal
-const END_LIMIT: Duration = Duration::from_secs(7);
 /// How much of a log a failure shows
 const TAIL_LINES: usize = 15;
 
@@ -66,8 +70,9 @@ impl Lab {
         let book = Book::create(&options.dir, seed, options.degree)?;
         progress.say(&format!("lab in {} (seed {seed})", options.dir.display()));
         let lab = Self::with(book, options, progress);
-        match (0..lab.options.supernodes).try_for_each(|index| lab.add_supernode(&names::supernode(index))) {
-            Ok(()) => Ok(lab),
+        let added = (0..lab.options.supernodes).try_for_each(|index| lab.add_supernode(&names::supernode(index)));
+        match added.and_then(|()| lab.wait_agreed()) {
+            Ok(_) => Ok(lab),
             Err(error) => {
                 lab.kill_all();
                 Err(error)
@@ -119,12 +124,12 @@ impl Lab {
         self.book.state()
     }
 
-    /// The process `name`; `supernode` is the first supernode
+    /// The process `name`; `supernode` is the first supernode, and `leader` the one that leads
     ///
     /// # Errors
     /// There is none of that name.
     pub fn node(&self, name: &str) -> Result<Node, LabError> {
-        Node::of(&self.book.process(name)?)
+        if name == LEADER { self.leader() } else { Node::of(&self.book.process(name)?) }
     }
 
     /// Every process of that role that runs, in the order of their first starts
@@ -135,33 +140,6 @@ impl Lab {
         let state = self.state()?;
         let runs = |process: &&Process| process.role == role && process.condition() == Condition::Running;
         state.processes.iter().filter(runs).map(Node::of).collect()
-    }
-
-    /// Starts a new supernode and waits until it listens
-    ///
-    /// # Errors
-    /// It did not start, or not in time; it is left as it is.
-    pub(crate) fn add_supernode(&self, name: &str) -> Result<(), LabError> {
-        let seed = self.state()?.seed;
-        let home = self.book.new_home(name, seed)?;
-        let options = &self.options;
-        let secret = options.secret.as_deref();
-        let (degree, lease) = (options.degree, options.lease);
-        let args = SupernodeArgs { home: &home, listen: role::ANY_PORT, degree, lease, seed, secret };
-        self.book.record(Process {
-            name: name.into(),
-            role: Role::Supernode,
-            process: None,
-            args: args.list(),
-            home: home.clone(),
-        })?;
-        self.spawn(name)?;
-        let listen = self.wait_listening(name)?;
-        // Peers know the supernode by this address, so a restart must come back to it.
-        let args = SupernodeArgs { listen: &listen, ..args }.list();
-        self.book.change(name, |process| process.args = args)?;
-        self.progress.say(&format!("{name} listens at {listen}"));
-        Ok(())
     }
 
     /// Starts a new peer and waits for nothing
@@ -178,7 +156,9 @@ impl Lab {
     /// As [`Self::add_peer`].
     pub fn add_peer_as(&self, name: &str, login: &str) -> Result<(), LabError> {
         let state = self.state()?;
-        let supernodes: Vec<String> = self.book.listening(&state)?;
+        let mut supernodes = self.book.listening(&state)?;
+        // In an order of its own, as peers have them of different people.
+        Draw::of(state.seed, name).shuffle(&mut supernodes);
         let home = self.book.new_home(name, state.seed)?;
         let secret = self.options.secret.as_deref();
         let args = PeerArgs { home: &home, name: login, supernodes: &supernodes, secret }.list();
@@ -201,17 +181,6 @@ impl Lab {
             return Err(self.not_ready(&process.name, "its start time cannot be read from /proc (the lab needs Linux)"));
         }
         self.book.change(&process.name, |process| process.process = started)
-    }
-
-    /// Waits until the supernode `name` says where it listens
-    fn wait_listening(&self, name: &str) -> Result<String, LabError> {
-        let node = self.node(name)?;
-        let mut listen = String::new();
-        let wait = self.wait_for_process(&node.name, "it to listen", || {
-            listen = node.listen().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
-            if listen.is_empty() { Err("it listens nowhere yet".into()) } else { Ok(()) }
-        });
-        wait.map(|_| listen)
     }
 
     /// Waits until the peer `name` has a session; how long that took
@@ -271,7 +240,7 @@ impl Lab {
         }
     }
 
-    /// Waits until every running peer is logged in, all its links are up, and no link leads to anybody else
+    /// Waits until all is as [`Self::settled`] says
     ///
     /// # Errors
     /// [`LabError::TimedOut`] with what was lacking at last.
@@ -279,11 +248,13 @@ impl Lab {
         self.wait_until(what, limit, || self.settled())
     }
 
-    /// Whether every running peer is logged in, all its links are up, and no link leads to anybody else
+    /// Whether the supernodes agree, every running peer is logged in, all its links are up, and no link leads to anybody
+    /// else
     ///
     /// # Errors
     /// `NAME: what it lacks`, for the first that lacks something.
     pub fn settled(&self) -> Result<(), String> {
+        self.agreed()?;
         graph::settled(&self.running(Role::Peer).map_err(|error| error.to_string())?)
     }
 
@@ -301,163 +272,6 @@ impl Lab {
     /// The sender could not be asked; then the message's fate is not known.
     pub fn send(&self, from: &str, to: &str, text: &str) -> Result<Fate, LabError> {
         self.node(from)?.send(to, text)
-    }
-
-    /// Kills the process `name` without a chance to say goodbye (`kill -9`)
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill(&self, name: &str) -> Result<(), LabError> {
-        let process = self.signal(name, Signal::KILL, &[Condition::Running, Condition::Paused])?;
-        self.wait_ended(&process)
-    }
-
-    /// Stops the process `name` where it is (SIGSTOP)
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn pause(&self, name: &str) -> Result<(), LabError> {
-        let process = self.signal(name, Signal::STOP, &[Condition::Running])?;
-        self.wait_condition(&process, Condition::Paused)
-    }
-
-    /// Lets the paused process `name` go on (SIGCONT)
-    ///
-    /// # Errors
-    /// It is not paused.
-    pub fn resume(&self, name: &str) -> Result<(), LabError> {
-        let process = self.signal(name, Signal::CONT, &[Condition::Paused])?;
-        self.wait_condition(&process, Condition::Running)
-    }
-
-    /// Asks the process `name` to end (SIGTERM) and waits until it has
-    ///
-    /// # Errors
-    /// It does not run, or goes on for longer than it may.
-    pub fn stop(&self, name: &str) -> Result<(), LabError> {
-        let process = self.signal(name, Signal::TERM, &[Condition::Running])?;
-        self.wait_ended(&process)
-    }
-
-    /// Starts the process `name` again, in the same home, and waits for nothing
-    ///
-    /// # Errors
-    /// It runs.
-    pub fn start(&self, name: &str) -> Result<(), LabError> {
-        let process = self.book.process(name)?;
-        match process.condition() {
-            Condition::Ended => self.spawn(&process.name),
-            condition => Err(self.wrong(&process.name, condition)),
-        }
-    }
-
-    /// As [`Self::start`], and waits until a peer is logged in, or a supernode listens
-    ///
-    /// # Errors
-    /// It runs, or does not become ready.
-    pub fn start_and_wait(&self, name: &str) -> Result<Duration, LabError> {
-        let process = self.book.process(name)?;
-        let start = Instant::now();
-        self.start(&process.name)?;
-        match process.role {
-            Role::Peer => self.wait_logged_in(&process.name)?,
-            Role::Supernode => self.wait_listening(&process.name).map(|_| start.elapsed())?,
-        };
-        Ok(start.elapsed())
-    }
-
-    fn signal(&self, name: &str, signal: Signal, from: &[Condition]) -> Result<Process, LabError> {
-        let process = self.book.process(name)?;
-        let condition = process.condition();
-        let sent = from.contains(&condition) && process.process.is_some_and(|process| process.signal(signal));
-        if sent { Ok(process) } else { Err(self.wrong(&process.name, condition)) }
-    }
-
-    fn wrong(&self, name: &str, condition: Condition) -> LabError {
-        let verb = match condition {
-            Condition::Running => "ps",
-            Condition::Paused => "resume",
-            Condition::Ended => "start",
-        };
-        let name_of_it = if verb == "ps" { "" } else { name };
-        let hint =
-            format!("next: kith-lab --dir {} {verb} {name_of_it}", self.book.dir().display()).trim_end().to_owned();
-        LabError::WrongCondition { name: name.to_owned(), is: condition.word(), hint }
-    }
-
-    fn wait_condition(&self, process: &Process, condition: Condition) -> Result<(), LabError> {
-        let what = format!("{} to be {}", process.name, condition.word());
-        let waited = self.wait_until(&what, END_LIMIT, || match process.condition() {
-            is if is == condition => Ok(()),
-            is => Err(format!("it is {}", is.word())),
-        });
-        waited.map(|_| ())
-    }
-
-    fn wait_ended(&self, process: &Process) -> Result<(), LabError> {
-        self.wait_condition(process, Condition::Ended)?;
-        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        // A process counts as ended when its first thread has; what it had open, its home's lock too, goes with its last.
-        if let Some(mut child) = process.process.and_then(|process| children.remove(&process.pid)) {
-            child.wait().map_err(io_error(format!("wait for the end of {}", process.name)))?;
-        }
-        drop(children);
-        self.reap();
-        Ok(())
-    }
-
-    /// Waits for those children that have ended, so that none stays behind as a zombie
-    fn reap(&self) {
-        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        children.retain(|_, child| matches!(child.try_wait(), Ok(None)));
-    }
-
-    /// Ends every process that the lab has started, the peers first, and forgets the lab; homes and logs are left
-    ///
-    /// # Errors
-    /// The lab's state cannot be read or written, or a process cannot be ended.
-    pub fn down(&self) -> Result<(), LabError> {
-        let state = self.state()?;
-        for role in [Role::Peer, Role::Supernode] {
-            let processes: Vec<&Process> = state.processes.iter().filter(|process| process.role == role).collect();
-            self.end(&processes)?;
-        }
-        self.reap();
-        // The state stays, with everybody ended: the next `up` clears the homes that it lists.
-        Ok(())
-    }
-
-    /// Asks, waits, and kills whoever has not listened
-    fn end(&self, processes: &[&Process]) -> Result<(), LabError> {
-        for process in processes.iter().filter_map(|process| process.process) {
-            process.signal(Signal::TERM);
-            // A paused process hears nothing before it goes on.
-            process.signal(Signal::CONT);
-        }
-        let waited = self.wait_until("everybody to end", END_LIMIT, || all_ended(processes));
-        if let Err(LabError::TimedOut { reason, .. }) = waited {
-            self.progress.say(&format!("{reason} after {} s; killed", END_LIMIT.as_secs()));
-            processes.iter().filter_map(|process| process.process).for_each(|process| {
-                process.signal(Signal::KILL);
-            });
-            self.wait_until("everybody to end", END_LIMIT, || all_ended(processes))?;
-        }
-        Ok(())
-    }
-
-    /// Kills every process that the lab has started, at once
-    pub(crate) fn kill_all(&self) {
-        let processes = self.state().map(|state| state.processes).unwrap_or_default();
-        for process in processes.iter().filter_map(|process| process.process) {
-            process.signal(Signal::KILL);
-        }
-        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        for child in children.values_mut() {
-            // An error says that it has ended already, and that is what is wanted.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        children.clear();
     }
 
     fn not_ready(&self, name: &str, reason: &str) -> LabError {
@@ -484,11 +298,6 @@ impl Drop for Lab {
             self.reap();
         }
     }
-}
-
-fn all_ended(processes: &[&Process]) -> Result<(), String> {
-    let mut left = processes.iter().filter(|process| process.condition() != Condition::Ended);
-    left.next().map_or(Ok(()), |process| Err(format!("{} goes on", process.name)))
 }
 
 #[cfg(test)]

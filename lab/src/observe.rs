@@ -64,6 +64,8 @@ pub(crate) enum What {
     Epoch(u64),
     /// Its link to a neighbour is now so; `gone` once it is no longer listed
     Link { to: String, state: String, reason: String },
+    /// A supernode takes the one of this serial for the leader, or nobody
+    Leader { serial: Option<u64>, own: bool },
     /// A supernode holds this peer to be so; `gone` once it is no longer listed
     Member { name: String, state: String },
 }
@@ -76,6 +78,9 @@ impl std::fmt::Display for What {
             Self::Session { state, reason } => write!(f, "{}{}", state, because(reason)),
             Self::Epoch(epoch) => write!(f, "table of epoch {epoch}"),
             Self::Link { to, state, reason } => write!(f, "link to {to} {state}{}", because(reason)),
+            Self::Leader { own: true, .. } => f.write_str("leads the supernodes"),
+            Self::Leader { serial: Some(serial), .. } => write!(f, "is led by supernode {serial}"),
+            Self::Leader { serial: None, .. } => f.write_str("is led by nobody"),
             Self::Member { name, state } => write!(f, "holds {name} to be {state}"),
         }
     }
@@ -207,6 +212,11 @@ fn differences(old: &View, new: &View) -> Vec<What> {
     }
     if let (Some(old), Some(new)) = (&old.neighbours, &new.neighbours) {
         changes.extend(link_changes(old, new));
+    }
+    if let (Some(old), Some(new)) = (&old.supernode, &new.supernode)
+        && old.leader != new.leader
+    {
+        changes.push(What::Leader { serial: new.leader, own: new.leader == Some(new.serial) });
     }
     if let (Some(old), Some(new)) = (&old.peers, &new.peers) {
         changes.extend(member_changes(old, new));

@@ -12,6 +12,12 @@ use crate::state::PROCESSES_MAX;
 /// The lab's lease: short, so that there is something to see
 const LEASE: Duration = Duration::from_secs(10);
 
+/// As many supernodes a lab has unless it is told otherwise: as few as go on when one is lost
+pub(crate) const SUPERNODES_DEFAULT: usize = 3;
+
+/// More would have no vote
+const SUPERNODES_MAX: usize = 5;
+
 /// How a lab is laid out
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -19,7 +25,7 @@ pub struct Options {
     pub dir: PathBuf,
     /// The program that plays the roles
     pub binary: PathBuf,
-    /// How many supernodes; one, until the directory is replicated
+    /// How many supernodes share the directory, one to five
     pub supernodes: usize,
     /// How many peers, at most 1,024 with the supernodes
     pub peers: usize,
@@ -54,11 +60,8 @@ impl Options {
     /// [`LabError::Options`] says what cannot be had.
     pub(crate) fn check(&self) -> Result<(), LabError> {
         let refuse = |text: String| Err(LabError::Options(text));
-        if self.supernodes != 1 {
-            return refuse(format!(
-                "a lab has one supernode for now, not {}: the directory is not replicated yet",
-                self.supernodes
-            ));
+        if !(1..=SUPERNODES_MAX).contains(&self.supernodes) {
+            return refuse(format!("a lab has one to {SUPERNODES_MAX} supernodes, not {}", self.supernodes));
         }
         if self.supernodes + self.peers > PROCESSES_MAX {
             return refuse(format!("a lab has at most {PROCESSES_MAX} processes"));
@@ -90,6 +93,12 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lab_has_one_to_five_supernodes() {
+        let is_had = |supernodes| Options { supernodes, ..Options::new("lab", "kith-lab") }.check().is_ok();
+        assert!([1, 2, 3, 5].into_iter().all(is_had) && ![0, 6].into_iter().any(is_had));
+    }
 
     #[test]
     fn degree_that_no_supernode_takes_is_refused_before_anything_is_made() {

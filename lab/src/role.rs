@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use kith_common::id::Key;
 use serde::{Deserialize, Serialize};
 
 /// What a process of the lab is
@@ -112,10 +113,21 @@ pub(crate) struct SupernodeArgs<'a> {
     pub degree: u8,
     /// How long a peer that says nothing keeps its place
     pub lease: Duration,
-    /// What its salts are drawn from
+    /// What its salts are drawn from: two with the same would give two sessions one id
     pub seed: u64,
     /// Proved by every peer at login
     pub secret: Option<&'a str>,
+    /// None for the one that makes the network
+    pub entry: Option<&'a Entry>,
+}
+
+/// How a supernode comes into a network that is there
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Where supernodes of that network listen
+    pub contacts: Vec<String>,
+    /// The network key's word for it, as a line
+    pub certificate: String,
 }
 
 /// What a peer of the lab is started with
@@ -132,6 +144,8 @@ pub(crate) struct PeerArgs<'a> {
 
 /// Loopback, at a port that the system chooses
 pub(crate) const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
+/// How an address ends whose port the system is yet to choose
+pub(crate) const ANY_PORT_END: &str = "/tcp/0";
 
 impl SupernodeArgs<'_> {
     /// What would follow `kith-supernode`
@@ -144,8 +158,17 @@ impl SupernodeArgs<'_> {
             Some(_) => args.extend(secret(self.secret)),
             None => args.push("--open".into()),
         }
+        if let Some(entry) = self.entry {
+            args.extend(["--certificate".into(), entry.certificate.clone()]);
+            args.extend(entry.contacts.iter().flat_map(|contact| ["--join".to_owned(), contact.clone()]));
+        }
         args
     }
+}
+
+/// What follows `kith-supernode` to have the network key in `home` sign a certificate for `key`
+pub(crate) fn certify(home: &Path, key: Key) -> Vec<String> {
+    vec!["--home".into(), home.to_string_lossy().into_owned(), "certify".into(), format!("{key:?}")]
 }
 
 impl PeerArgs<'_> {
@@ -187,5 +210,16 @@ mod tests {
         assert_eq!(list.iter().filter(|arg| *arg == "--supernode").count(), 2);
         assert_eq!(list.iter().take(3).collect::<Vec<_>>(), ["--home", "d/alice", "run"]);
         assert!(!list.contains(&"--secret".to_owned()));
+    }
+
+    #[test]
+    fn supernode_that_joins_is_told_whom_and_by_whose_word() {
+        let entry = Entry { contacts: vec!["/ip4/127.0.0.1/tcp/1".into()], certificate: "line".into() };
+        let lease = Duration::from_secs(10);
+        let home = Path::new("d/supernode-2");
+        let args = SupernodeArgs { home, listen: ANY_PORT, degree: 4, lease, seed: 1, secret: None, entry: None };
+        assert!(!args.list().contains(&"--join".to_owned()));
+        let list = SupernodeArgs { entry: Some(&entry), ..args }.list();
+        assert!(list.ends_with(&["--certificate", "line", "--join", "/ip4/127.0.0.1/tcp/1"].map(str::to_owned)));
     }
 }

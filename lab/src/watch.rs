@@ -83,6 +83,7 @@ fn table(views: &BTreeMap<String, View>, is_coloured: bool) -> String {
         let condition = view.condition.map_or("", Condition::word);
         let state = match (view.condition, &view.status) {
             (Some(Condition::Running), Some(status)) => status.state.to_string(),
+            _ if view.supernode.as_ref().is_some_and(|node| node.leader == Some(node.serial)) => "leads".to_owned(),
             _ => condition.to_owned(),
         };
         let address = view.status.iter().flat_map(|status| &status.address).map(|address| short(address)).next();

@@ -1,5 +1,5 @@
 //! `kith-lab bench scale`: as many peers as this machine bears, each a process of its own, and what becomes of them when
-//! a third of them stands still, and when their supernode is killed.
+//! a third of them stands still, and when the supernode that leads is killed.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ const LEASE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct ScaleOptions {
     pub lab: Options,
-    /// How often a third is stopped and the supernode is killed
+    /// How often a third is stopped and the leading supernode is killed
     pub rounds: u16,
     /// How long the mesh at rest is measured
     pub measured: Duration,
@@ -127,10 +127,12 @@ pub(crate) fn run(options: &ScaleOptions) -> Result<Report, LabError> {
     for _ in 0..options.rounds {
         mesh.stop_a_third()?;
         steps.push(mesh.step("a third stood still for 10 s", Instant::now(), WHOLE_GOAL));
-        lab.kill(&mesh.supernode.name)?;
+        let leader = lab.leader()?.name;
+        lab.kill(&leader)?;
         let killed = Instant::now();
-        lab.start_and_wait(&mesh.supernode.name)?;
-        steps.push(mesh.step("the supernode was killed and started again", killed, WHOLE_GOAL));
+        lab.start_and_wait(&leader)?;
+        let what = if options.lab.supernodes > 1 { "the leading supernode" } else { "the supernode" };
+        steps.push(mesh.step(&format!("{what} was killed and started again"), killed, WHOLE_GOAL));
     }
     let report = Report {
         peers: options.lab.peers,
@@ -153,7 +155,7 @@ pub(crate) fn run(options: &ScaleOptions) -> Result<Report, LabError> {
 /// The mesh, as it is asked: the book of the lab is too long to be read for each question
 struct Mesh<'a> {
     lab: &'a Lab,
-    supernode: Node,
+    supernodes: Vec<Node>,
     peers: Vec<Node>,
     processes: Vec<Process>,
     draw: Draw,
@@ -165,8 +167,8 @@ impl<'a> Mesh<'a> {
         let seed = state.seed;
         let processes: Vec<Process> = state.processes.into_iter().filter(|of| of.role == Role::Peer).collect();
         let peers = processes.iter().map(Node::of).collect::<Result<_, _>>()?;
-        let supernode = lab.node(&names::supernode(0))?;
-        Ok(Self { lab, supernode, peers, processes, draw: Draw::new(seed, "who stands still") })
+        let supernodes = lab.running(Role::Supernode)?;
+        Ok(Self { lab, supernodes, peers, processes, draw: Draw::new(seed, "who stands still") })
     }
 
     fn stop_a_third(&mut self) -> Result<(), LabError> {
@@ -213,15 +215,20 @@ impl<'a> Mesh<'a> {
     }
 
     fn is_whole(&self) -> bool {
-        self.supernode_has_all() && graph::settled(&self.peers).is_ok()
+        self.supernodes_have_all() && graph::settled(&self.peers).is_ok()
     }
 
-    fn supernode_has_all(&self) -> bool {
-        let asked = self.supernode.ask::<supernode::StatusAnswer>(&supernode::Request::Status, LOOK_LIMIT);
-        asked.is_ok_and(|done| {
-            let peers = self.peers.len() as u64;
-            (done.answer.homes, done.answer.members, done.answer.suspects) == (peers, peers, 0)
-        })
+    /// Whether all sessions have a link with one of the supernodes, and each of these knows of all of them
+    fn supernodes_have_all(&self) -> bool {
+        let (peers, mut homes) = (self.peers.len() as u64, 0);
+        let knows_all = self.supernodes.iter().all(|supernode| {
+            let asked = supernode.ask::<supernode::StatusAnswer>(&supernode::Request::Status, LOOK_LIMIT);
+            asked.is_ok_and(|done| {
+                homes += done.answer.homes;
+                (done.answer.members, done.answer.suspects) == (peers, 0)
+            })
+        });
+        knows_all && homes == peers
     }
 }
 

@@ -40,7 +40,8 @@ fn options_that_cannot_be_had_are_refused_before_anything_is_made() {
     let dir = tempfile::tempdir().expect("dir");
     let lab = dir.path().join("lab");
     for wrong in [
-        Options { supernodes: 2, ..options(&lab) },
+        Options { supernodes: 0, ..options(&lab) },
+        Options { supernodes: 6, ..options(&lab) },
         Options { degree: 5, ..options(&lab) },
         Options { degree: 2, ..options(&lab) },
         Options { peers: PROCESSES_MAX, ..options(&lab) },

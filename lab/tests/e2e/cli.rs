@@ -45,7 +45,7 @@ fn lab_is_started_used_broken_and_ended_from_the_command_line() {
 
     let ps: Value = serde_json::from_str(&succeed(dir, &["ps", "--json"])).expect("one object");
     let processes = ps["processes"].as_array().expect("processes");
-    assert_eq!(processes.len(), 5);
+    assert_eq!(processes.len(), 7, "three supernodes");
     for process in processes {
         assert_eq!(process["state"], "running", "{process}");
         assert!(process["listen"].as_str().is_some_and(|listen| listen.contains("127.0.0.1")), "{process}");
@@ -57,6 +57,17 @@ fn lab_is_started_used_broken_and_ended_from_the_command_line() {
     assert_eq!(sent["status"], 200, "{sent}");
     assert!(succeed(dir, &["exec", "dave", "inbox"]).contains("hello"));
 
+    let status: Value = serde_json::from_str(&succeed(dir, &["status", "--json"])).expect("one object");
+    let is_supernode = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("supernode-"));
+    assert!(is_supernode(&status["leader"]) && status["lacking"].is_null(), "{status}");
+    let peers = status["peers"].as_array().expect("peers");
+    assert!(peers.len() == 4 && peers.iter().all(|peer| is_supernode(&peer["home"])), "{status}");
+
+    succeed(dir, &["kill", "leader"]);
+    assert!(succeed(dir, &["status"]).contains("ended"));
+    succeed(dir, &["start", status["leader"].as_str().expect("a name")]);
+    succeed(dir, &["stop", "supernode-2"]);
+    succeed(dir, &["start", "supernode-2"]);
     succeed(dir, &["kill", "bob"]);
     assert!(!kith_lab(dir, &["kill", "bob"]).status.success());
     succeed(dir, &["start", "bob"]);

@@ -269,7 +269,7 @@ impl RawLink {
     pub(crate) fn connect(to: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let pair = Keypair::generate_ed25519();
-        let (_, stream) = runtime.block_on(links::connect(&pair, to)).expect("a handshake");
+        let (_, stream) = runtime.block_on(kith_lab::wire::connect(links::tls(&pair), to)).expect("a handshake");
         Self { runtime, stream }
     }
 

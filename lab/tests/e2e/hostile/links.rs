@@ -14,16 +14,12 @@ use kith_common::link::{Direction, HelloTemplate, LinkId, Opened};
 use kith_common::status::Status;
 use kith_common::wire::link::ProbeReply;
 use kith_common::wire::session::{Purpose, Reason};
-use kith_common::wire::{Bye, FRAME_HEADER_BYTES, Frame, FrameKind, parse_frame_header};
+use kith_common::wire::{Bye, Frame};
+use kith_lab::wire::{self, Wire};
 use kith_runtime::clock::Clock;
 use kith_runtime::link::{CloseReason, Deadlines};
-use libp2p::PeerId;
-use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
-use libp2p::futures::io::{ReadHalf, WriteHalf};
-use libp2p::futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p::identity::{Keypair, PublicKey};
-use libp2p::tcp::tokio::TcpStream;
-use libp2p::tls::TlsStream;
+use libp2p::identity::Keypair;
+use libp2p::tls::Config;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -113,11 +109,9 @@ impl Links {
     }
 }
 
-/// A TLS connection by libp2p's own hand, with nothing behind it, and who is at its other end
-pub(super) async fn connect(pair: &Keypair, to: SocketAddr) -> Result<(PeerId, TlsStream<TcpStream>), String> {
-    let tcp = tokio::net::TcpStream::connect(to).await.map_err(text)?;
-    let tls = libp2p::tls::Config::new(pair).map_err(text)?;
-    tls.upgrade_outbound(TcpStream(tcp), "").await.map_err(text)
+/// What libp2p's own hand does TLS with
+pub(super) fn tls(pair: &Keypair) -> Config {
+    Config::new(pair).expect("a certificate")
 }
 
 async fn listen(shared: Arc<Shared>, listener: TcpListener) {
@@ -149,14 +143,14 @@ impl Shared {
 
     async fn run_dialled(&self, dial: u64, to: SocketAddr, purpose: Purpose) -> Result<(), String> {
         let opening = async {
-            let (peer, stream) = connect(&self.pair, to).await?;
+            let (peer, stream) = wire::connect(tls(&self.pair), to).await.map_err(text)?;
             let mut wire = Wire::new(stream);
             let (nonce, template) = self.nonce_and_hello();
             let (opening, hello) = Opening::dial(self.clock.now(), template, purpose, nonce, &Deadlines::default());
             wire.send(&hello).await.map_err(text)?;
             let (kind, body) = wire.receive().await.map_err(text)?;
             let (greeting, _) = opening.handle_frame(kind, &body).map_err(text)?;
-            Ok::<_, String>((key_of(&peer), wire, greeting))
+            Ok::<_, String>((wire::key_of(&peer).expect("a key of the network's kind"), wire, greeting))
         };
         let (key, wire, greeting) = timeout(OPEN_LIMIT, opening).await.map_err(text)??;
         self.run(key, wire, greeting, Some(dial)).await;
@@ -165,8 +159,7 @@ impl Shared {
 
     async fn run_accepted(&self, tcp: tokio::net::TcpStream) -> Result<(), String> {
         let opening = async {
-            let tls = libp2p::tls::Config::new(&self.pair).map_err(text)?;
-            let (peer, stream) = tls.upgrade_inbound(TcpStream(tcp), "").await.map_err(text)?;
+            let (peer, stream) = wire::accept(tls(&self.pair), tcp).await.map_err(text)?;
             let mut wire = Wire::new(stream);
             let (nonce, template) = self.nonce_and_hello();
             let opening = Opening::listen(self.clock.now(), template, nonce, &Deadlines::default());
@@ -175,7 +168,7 @@ impl Shared {
             if let Some(hello) = hello {
                 wire.send(&hello).await.map_err(text)?;
             }
-            Ok::<_, String>((key_of(&peer), wire, greeting))
+            Ok::<_, String>((wire::key_of(&peer).expect("a key of the network's kind"), wire, greeting))
         };
         let (key, wire, greeting) = timeout(OPEN_LIMIT, opening).await.map_err(text)??;
         self.run(key, wire, greeting, None).await;
@@ -196,7 +189,6 @@ impl Shared {
     }
 
     async fn talk(&self, link: LinkId, wire: &mut Wire, mut orders: UnboundedReceiver<Order>) -> CloseReason {
-        let mut chunk = vec![0; 16 * 1024];
         loop {
             let written = tokio::select! {
                 order = orders.recv() => match order {
@@ -207,20 +199,15 @@ impl Shared {
                         return CloseReason::Local { status, reason };
                     }
                 },
-                read = wire.read.read(&mut chunk) => match read {
-                    Ok(0) => return CloseReason::Reset(io::ErrorKind::UnexpectedEof),
-                    Ok(count) => match wire.take_frames(chunk.get(..count).unwrap_or_default()) {
-                        Ok(frames) => self.answer(link, wire, frames).await,
-                        Err(reason) => return reason,
-                    },
-                    Err(error) => return error.into(),
+                frames = wire.frames() => match frames {
+                    Ok(frames) => self.answer(link, wire, frames).await,
+                    Err(reason) => return reason,
                 },
             };
             if let Err(error) = written {
                 // The other side may have said why.
-                let mut rest = Vec::new();
-                timeout(OPEN_LIMIT, wire.read.read_to_end(&mut rest)).await.ok();
-                return wire.take_frames(&rest).err().unwrap_or_else(|| error.into());
+                let word = timeout(OPEN_LIMIT, wire.last_word()).await.ok().flatten();
+                return word.unwrap_or_else(|| error.into());
             }
         }
     }
@@ -234,62 +221,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-/// The two halves of a stream, and what has come of a frame that is not whole
-struct Wire {
-    read: ReadHalf<TlsStream<TcpStream>>,
-    write: WriteHalf<TlsStream<TcpStream>>,
-    partial: Vec<u8>,
-}
-
-impl Wire {
-    fn new(stream: TlsStream<TcpStream>) -> Self {
-        let (read, write) = stream.split();
-        Self { read, write, partial: Vec::new() }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write.write_all(bytes).await?;
-        self.write.flush().await
-    }
-
-    async fn send(&mut self, frame: &Frame) -> io::Result<()> {
-        self.write(&frame.to_bytes().map_err(io::Error::other)?).await
-    }
-
-    /// One frame, before there is a link
-    async fn receive(&mut self) -> io::Result<(FrameKind, Vec<u8>)> {
-        let mut head = [0; FRAME_HEADER_BYTES];
-        self.read.read_exact(&mut head).await?;
-        let (kind, len) = parse_frame_header(head).map_err(io::Error::other)?;
-        let mut body = vec![0; len];
-        self.read.read_exact(&mut body).await?;
-        Ok((kind, body))
-    }
-
-    /// Every whole frame, with these bytes; a bye is the end
-    fn take_frames(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, CloseReason> {
-        self.partial.extend_from_slice(bytes);
-        let (mut frames, mut rest) = (Vec::new(), self.partial.as_slice());
-        while let Some((head, after)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
-            let (kind, len) = parse_frame_header(*head).map_err(CloseReason::Protocol)?;
-            let Some((body, after)) = after.split_at_checked(len) else { break };
-            match Frame::decode(kind, body).map_err(CloseReason::Protocol)? {
-                Frame::Bye(Bye { status, reason }) => return Err(CloseReason::Bye { status, reason }),
-                frame => frames.push(frame),
-            }
-            rest = after;
-        }
-        self.partial = rest.to_vec();
-        Ok(frames)
-    }
-}
-
-/// The key that a libp2p name of ours holds as it is
-fn key_of(peer: &PeerId) -> Key {
-    let public = PublicKey::try_decode_protobuf(peer.as_ref().digest()).expect("a key");
-    Key(public.try_into_ed25519().expect("a key of the network's kind").to_bytes())
 }
 
 fn text(error: impl std::fmt::Display) -> String {
