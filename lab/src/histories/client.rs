@@ -12,6 +12,7 @@ use kith_common::wire::session::{Found, Listening, Locations, Login, Logout, Loo
 use kith_common::wire::{Frame, VERSION};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
+use kith_runtime::link::CloseReason;
 use libp2p::tls::Config;
 use tokio::time::{sleep, timeout_at};
 
@@ -66,8 +67,14 @@ pub(super) struct Client {
     pub(super) draw: Draw,
 }
 
-/// Why a session is over that was not logged out
-struct Gone;
+/// The link is gone, or was silent for too long; the other side's last word, if it had one
+struct Gone(Option<Status>);
+
+impl Gone {
+    fn silently<E>(_: E) -> Self {
+        Self(None)
+    }
+}
 
 /// A session on a link
 struct Session<'a> {
@@ -161,7 +168,7 @@ async fn log_in<'a>(
             })
             .await
         }
-        Err(_) => Err(Gone),
+        Err(_) => Err(Gone(None)),
     };
     let now = shared.now();
     match answer {
@@ -181,7 +188,7 @@ async fn log_in<'a>(
         // It has been refused before anything was proposed, and nothing follows.
         Ok(Err(Refused { status: Status::SlowDown | Status::Conflict, .. })) => None,
         // It may be done all the same.
-        Ok(Err(_)) | Err(Gone) => {
+        Ok(Err(_)) | Err(Gone(_)) => {
             shared.note(op);
             None
         }
@@ -195,14 +202,14 @@ impl Session<'_> {
         let query = self.queries;
         let from = self.shared.now();
         let question = LookUp { query, ttl: 0, subject: Subject::Name(whom), may_be_stale: false };
-        self.wire.send(&Frame::LookUp(question)).await.map_err(|_| Gone)?;
+        self.wire.send(&Frame::LookUp(question)).await.map_err(Gone::silently)?;
         let until = tokio::time::Instant::now() + ANSWER_WAIT;
         let found = next(&mut self.wire, until, |frame| match frame {
             Frame::Found(found) if found.query == query => Some(Ok(found)),
             Frame::Refused(refused) => Some(Err(refused)),
             _ => None,
         });
-        let Found { status, record, index, is_stale, .. } = found.await?.map_err(|_: Refused| Gone)?;
+        let Found { status, record, index, is_stale, .. } = found.await?.map_err(|_: Refused| Gone(None))?;
         self.heard = self.shared.now();
         // What says of itself that it may be old promises nothing.
         if is_stale {
@@ -210,7 +217,7 @@ impl Session<'_> {
         }
         let answer = match (status, record) {
             (Status::Delivered, Some(record)) => {
-                let Some(key) = self.shared.number_of(&record.key) else { return Err(Gone) };
+                let Some(key) = self.shared.number_of(&record.key) else { return Err(Gone(None)) };
                 Answer::Found(key, record.epoch.index)
             }
             (Status::NotFound, _) => Answer::Nobody,
@@ -227,7 +234,8 @@ impl Session<'_> {
         let sent = self.wire.send(&Frame::Logout(Logout { session: self.id })).await;
         let until = tokio::time::Instant::now() + ANSWER_WAIT;
         let done = next(&mut self.wire, until, |frame| matches!(frame, Frame::LoggedOut(_)).then_some(())).await;
-        let is_done = sent.is_ok() && done.is_ok();
+        // The goodbye may overtake the word before it in what was read.
+        let is_done = sent.is_ok() && matches!(done, Ok(()) | Err(Gone(Some(Status::Delivered))));
         let Self { shared, name, key, epoch, .. } = self;
         let what = What::LogOut(key, epoch);
         if is_done {
@@ -254,11 +262,15 @@ async fn next<T>(
     mut is_it: impl FnMut(Frame) -> Option<T>,
 ) -> Result<T, Gone> {
     loop {
-        let frames = timeout_at(until, wire.frames()).await.map_err(|_| Gone)?.map_err(|_| Gone)?;
+        let frames =
+            timeout_at(until, wire.frames()).await.map_err(Gone::silently)?.map_err(|reason| match reason {
+                CloseReason::Bye { status, .. } => Gone(Some(status)),
+                _ => Gone(None),
+            })?;
         for frame in frames {
             if let Frame::Probe(probe) = frame {
                 let reply = Frame::ProbeReply(ProbeReply { sequence: probe.sequence });
-                wire.send(&reply).await.map_err(|_| Gone)?;
+                wire.send(&reply).await.map_err(Gone::silently)?;
             } else if let Some(found) = is_it(frame) {
                 return Ok(found);
             }
