@@ -122,7 +122,8 @@ enum Verb {
     },
     /// End every process that the lab has started, and no other; homes and logs stay until the next `up`
     Down,
-    /// Start a mesh, kill the forwarder of a flow of messages, see it heal, bring the dead peer back, say goodbye
+    /// Start a mesh, kill the forwarder of a flow of messages, see it heal, bring the dead peer back; kill the supernode that
+    /// leads, see another one lead; say goodbye
     Demo {
         #[command(flatten)]
         mesh: Mesh,
