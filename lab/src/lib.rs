@@ -22,6 +22,7 @@ pub mod graph;
 pub mod log;
 mod mesh;
 mod names;
+pub mod net;
 mod node;
 mod observe;
 mod options;

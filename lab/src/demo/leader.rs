@@ -65,7 +65,7 @@ impl Demo<'_> {
         };
         self.step("a login in between", logged_in.as_ref().is_ok_and(|took| *took <= LOGIN_LIMIT), &text);
         let next = self.lab.leader().map(|leader| leader.name);
-        let text = next.as_ref().map_or_else(ToString::to_string, |next| format!("{next}"));
+        let text = next.as_ref().map_or_else(ToString::to_string, Clone::clone);
         self.step("another one leads", next.is_ok_and(|next| next != leader), &text);
         let mut after = sessions(&self.lab)?;
         after.remove(&newcomer);

@@ -12,6 +12,7 @@
 mod addresses;
 mod bench;
 mod cli;
+mod cuts;
 mod hostile;
 mod invites;
 mod join;

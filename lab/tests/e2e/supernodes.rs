@@ -25,7 +25,7 @@ fn mesh_of(peers: usize, seed: u64) -> TestLab {
 }
 
 /// What a session has for as long as it lasts, by name: its place, and the epoch at which it began
-fn sessions(lab: &Lab) -> Result<BTreeMap<String, (Option<String>, Option<u64>)>, String> {
+pub(crate) fn sessions(lab: &Lab) -> Result<BTreeMap<String, (Option<String>, Option<u64>)>, String> {
     let peers = lab.directory().and_then(|directory| directory.node.peers()).map_err(|error| error.to_string())?;
     Ok(peers.into_iter().map(|peer| (peer.name.to_string(), (peer.address, peer.since_epoch))).collect())
 }
@@ -41,7 +41,7 @@ fn homes(lab: &Lab) -> Result<BTreeMap<String, u64>, String> {
     peers.iter().map(home).collect()
 }
 
-fn serial(lab: &Lab, name: &str) -> u64 {
+pub(crate) fn serial(lab: &Lab, name: &str) -> u64 {
     let standings = lab.supernodes().expect("standings");
     standings.into_iter().find(|standing| standing.node.name == name).expect("it runs").status.serial
 }
@@ -60,7 +60,7 @@ fn follower(lab: &Lab, seed: u64) -> String {
 }
 
 /// Waits until everybody is at home at a supernode that runs
-fn wait_homes_without(lab: &Lab, gone: u64) {
+pub(crate) fn wait_homes_without(lab: &Lab, gone: u64) {
     let moved = || {
         let homes = homes(lab)?;
         let left = homes.iter().find(|(_, home)| **home == gone);
@@ -84,7 +84,7 @@ fn assert_unchanged(lab: &Lab, before: &BTreeMap<String, (Option<String>, Option
 }
 
 /// A flow between two peers that has begun
-fn flow(lab: &Lab, seed: u64) -> Flow {
+pub(crate) fn flow(lab: &Lab, seed: u64) -> Flow {
     let mut pairs = graph::pairs(&super::peers(lab));
     Draw::new(seed, "flow").shuffle(&mut pairs);
     let (from, to) = pairs[0].clone();
@@ -95,7 +95,7 @@ fn flow(lab: &Lab, seed: u64) -> Flow {
 }
 
 /// Every message of the flow was delivered
-fn assert_delivered(flow: Flow) {
+pub(crate) fn assert_delivered(flow: Flow) {
     let sent = flow.stop();
     let summary = Summary::of(&sent, SEND_EVERY);
     assert_eq!((summary.failed, summary.unknown), (0, 0), "{summary:?}");
