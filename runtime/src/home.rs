@@ -177,7 +177,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError`]; a directory with other things in it is left as it is.
-    pub(crate) fn create(&self) -> Result<(), HomeError> {
+    pub fn create(&self) -> Result<(), HomeError> {
         create_private(&self.path)?;
         let metadata = fs::metadata(&self.path).map_err(failed("read", &self.path))?;
         if metadata.mode() & 0o077 == 0 {
@@ -201,7 +201,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError::Locked`] while another daemon runs, [`HomeError::OtherRole`] if the other kind of daemon ran here.
-    pub(crate) fn lock(&self) -> Result<Lock, HomeError> {
+    pub fn lock(&self) -> Result<Lock, HomeError> {
         let path = self.file(LOCK_FILE);
         let opened = match files::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => files::create_new(&path),
@@ -293,7 +293,7 @@ fn create_private(path: &Path) -> Result<(), HomeError> {
 
 /// A claim on a home; dropped, the home is free
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     file: File,
     path: PathBuf,
 }

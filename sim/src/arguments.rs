@@ -63,19 +63,13 @@ pub(crate) fn peers(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count < 2 { Err("at least 2 peers".into()) } else { Ok(count) })
 }
 
-/// How many supernodes a mesh has: one
+/// How many supernodes a mesh has: 1 to 5, as more that vote would only make it slower
 ///
 /// # Errors
 /// A text for people: it is another number.
 pub(crate) fn supernodes(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(1) => Ok(1),
-        Ok(0) | Err(_) => Err("a number of supernodes: 1".into()),
-        Ok(_) => {
-            Err("a mesh has one supernode as yet: supernodes share a log, but do not relay to each other's peers"
-                .into())
-        }
-    }
+    let number = text.parse().ok().filter(|number| (1..=5).contains(number));
+    number.ok_or_else(|| "a number of supernodes from 1 to 5".into())
 }
 
 /// A share that people write: 30% or 0.3, less than all
@@ -115,8 +109,8 @@ mod tests {
         assert!(["nan", "0", "-1"].iter().all(|text| seconds(text).is_err()) && seconds("2.5") == Ok(2.5));
         assert_eq!(["30%", "0.5", "0"].map(share), [Ok(0.3), Ok(0.5), Ok(0.0)]);
         assert!(["100%", "1", "-1%", "x", "NaN"].iter().all(|text| share(text).is_err()));
-        assert!(supernodes("1") == Ok(1) && supernodes("0").is_err());
-        assert!(supernodes("3").is_err_and(|text| text.contains("one supernode as yet")));
+        assert!(supernodes("1") == Ok(1) && supernodes("5") == Ok(5));
+        assert!(supernodes("0").is_err() && supernodes("6").is_err());
         assert!(degree("16").is_ok() && degree("15").is_err() && degree("42").is_err());
     }
 }

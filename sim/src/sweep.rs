@@ -22,8 +22,8 @@ pub struct Options {
     /// How many peers
     #[arg(long, default_value = "50", value_parser = arguments::peers)]
     peers: usize,
-    /// How many supernodes
-    #[arg(long, hide = true, default_value_t = 1, value_parser = arguments::supernodes)]
+    /// How many supernodes, which elect one to lead if they are several
+    #[arg(long, default_value_t = 1, value_parser = arguments::supernodes)]
     supernodes: u32,
     /// The network's degree; small, so that there are hops to see
     #[arg(long, default_value = "8", value_parser = arguments::degree)]
@@ -116,6 +116,9 @@ impl Options {
     /// The command that runs one seed of this again
     pub fn replay(&self, seed: u64) -> String {
         let mut command = format!("kith-sim mesh --peers {} --degree {} --seed {seed}", self.peers, self.degree);
+        if self.supernodes > 1 {
+            command += &format!(" --supernodes {}", self.supernodes);
+        }
         if self.minutes != 10.0 {
             command += &format!(" --minutes {}", self.minutes);
         }
@@ -321,5 +324,6 @@ fn idle_faults(options: &Options, summary: &Summary) -> Vec<Effect> {
     if summary.seeds < 20 || config.faults.is_zero() {
         return Vec::new();
     }
-    config.kinds.into_iter().filter(|effect| !summary.effects.contains_key(effect.as_str())).collect()
+    let kinds = config.kinds.into_iter().filter(|effect| options.supernodes > 1 || !effect.is_of_several());
+    kinds.filter(|effect| !summary.effects.contains_key(effect.as_str())).collect()
 }

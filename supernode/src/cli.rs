@@ -20,6 +20,8 @@ Examples:
   kith-supernode ring                     who is linked to whom
   kith-supernode remove mallory           bar a peer for good
   kith-supernode release bob              give the name bob free for another key
+  kith-supernode members                  the supernodes: who leads, who votes, how each is
+  kith-supernode backup FILE              a copy of the directory, while it runs
   kith-supernode --json status            for programs: one JSON object a line
 
 Exit codes: 0 done, 1 a fault on this side, 2 wrong arguments, 3 no daemon, else by status:

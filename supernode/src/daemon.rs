@@ -1,5 +1,6 @@
 //! A supernode from its configuration to its end.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
@@ -7,7 +8,9 @@ use kith_common::session::admission::AdmissionConfig;
 use kith_common::session::home_silence;
 use kith_common::wire::session::{Location, Role};
 use kith_runtime::control::supernode::Request;
+use kith_runtime::home::{Home, HomeError};
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
+use kith_runtime::identity::Identity;
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkEvent};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -15,8 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Membership, Parts};
+use crate::log::backup::{self, BackupError};
 use crate::log::{FILE_NAME, Log, LogError, LogParts, News, Started};
-use crate::network::{Network, NetworkError};
+use crate::network::{NETWORK_DIRECTORY, Network, NetworkError};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]
@@ -120,4 +124,35 @@ async fn parts(
         rng,
     };
     Ok((parts, events, news))
+}
+
+/// Makes the log of a home of a backup; returns how many names there are
+///
+/// # Errors
+/// [`RestoreError`]; the home has no more than a key and a certificate that it did not have.
+pub(crate) fn restore(home: &Home, file: &Path) -> Result<u64, RestoreError> {
+    home.create()?;
+    let _lock = home.lock()?;
+    let path = home.path();
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+    let mut rng = ChaCha20Rng::from_seed(seed);
+    let identity = Identity::load_or_create(path).map_err(StartError::Identity)?;
+    let has_network_key = path.join(NETWORK_DIRECTORY).exists();
+    let network = Network::load(path, identity.key(), None, !has_network_key)?;
+    let drawn = (rng.next_u64(), rng.next_u32());
+    Ok(backup::restore(path, file, &network.id(), network.supernode(), drawn)?)
+}
+
+/// Why nothing was put back
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
 }

@@ -1,5 +1,6 @@
 //! The verbs of `kith-supernode`, one a file.
 
+mod backup;
 mod certify;
 mod invite;
 mod list;
@@ -8,6 +9,7 @@ mod members;
 mod peers;
 mod release;
 mod remove;
+mod restore;
 mod ring;
 mod run;
 mod status;
@@ -28,6 +30,8 @@ pub(crate) enum Verb {
     Remove(remove::Remove),
     Members(members::Members),
     Certify(certify::Certify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 impl Verbs for Verb {
@@ -43,6 +47,8 @@ impl Verbs for Verb {
             Self::Release(verb) => verb.run(home, screen),
             Self::Members(verb) => verb.run(home, screen),
             Self::Certify(verb) => verb.run(home, screen),
+            Self::Backup(verb) => verb.run(home, screen),
+            Self::Restore(verb) => verb.run(home, screen),
         }
     }
 }

@@ -96,6 +96,9 @@ pub struct Configured {
     pub locations: Locations,
 }
 
+/// Supernodes that may ever be taken out of a network: one a week for eighty years
+pub const GONE_MAX: usize = 4_096;
+
 /// What stands before the directory in a snapshot, after its length as a `u32`
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SnapshotHead {
@@ -106,6 +109,8 @@ pub struct SnapshotHead {
     pub configuration: Configuration,
     /// The incarnation of the directory's epochs
     pub incarnation: u32,
+    /// Supernodes that were taken out, in the order of their ids: none of them comes back
+    pub gone: Bounded<SupernodeId, GONE_MAX>,
     /// The last number of each supernode's that was applied
     pub proposers: Bounded<LastProposed, SUPERNODES_MAX>,
 }
@@ -149,6 +154,8 @@ pub enum Change {
 pub struct LogAsk {
     /// Repeated in the answer
     pub number: u64,
+    /// Which log it is about: drawn when that was begun, or put back from a backup; 0: the asker has none yet
+    pub lineage: u64,
     pub question: LogQuestion,
 }
 

@@ -334,7 +334,8 @@ fn replies() -> Vec<(&'static str, LogReply)> {
 
 fn log_frames() -> Vec<Value> {
     let number = 0x0102_0304_0506_0708;
-    let asks = questions().into_iter().map(|(name, question)| frame(name, Frame::LogAsk(LogAsk { number, question })));
+    let ask = |question| Frame::LogAsk(LogAsk { number, lineage: 0x0f0e_0d0c_0b0a_0908, question });
+    let asks = questions().into_iter().map(|(name, question)| frame(name, ask(question)));
     let answers = replies().into_iter().map(|(name, reply)| frame(name, Frame::LogAnswer(LogAnswer { number, reply })));
     asks.chain(answers).collect()
 }

@@ -10,12 +10,14 @@
 //! | `remove` | `name` | [`RemoveAnswer`] |
 //! | `members` | | [`MembersAnswer`] |
 //! | `remove_supernode` | `serial` | [`RemoveSupernodeAnswer`] |
+//! | `backup` | `path` | [`BackupAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 //!
 //! There may be a million names: each line is as its peer was when it was about to be told, and whoever comes or goes
 //! meanwhile is told or not.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use kith_common::id::Name;
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,11 @@ pub enum Request {
         /// Of its certificate
         serial: u64,
     },
+    /// Write a copy of the directory into a file
+    Backup {
+        /// Where, from the root on: the daemon writes it
+        path: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +88,16 @@ pub struct StatusAnswer {
     pub serial: u64,
     /// The serial of the supernode that leads the log; none if nobody does
     pub leader: Option<u64>,
+    /// How often a leader was sought, ever
+    pub term: u64,
+    /// Entries of the log that are not applied here yet
+    pub lag: u64,
+    /// Supernodes of the network, this one among them
+    pub supernodes: u64,
+    /// Of these, those that vote when a leader is sought: more than half of them must agree on each command
+    pub voters: u64,
+    /// Of those that vote, those to which there is a link, this one among them
+    pub voters_reached: u64,
     /// Why nobody can log in: the status is 503 then
     pub reason: Option<String>,
     /// Names that have an owner
@@ -238,6 +255,8 @@ pub struct MembersAnswer {
     pub term: u64,
     /// Entries in the log that supernodes agree on
     pub entries: u64,
+    /// Whether others are about to vote than did, and both must agree meanwhile
+    pub changing: bool,
     /// In the order of their serials
     pub supernodes: Vec<SupernodeMember>,
 }
@@ -289,4 +308,11 @@ impl fmt::Display for SupernodeRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveSupernodeAnswer {
     pub serial: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupAnswer {
+    pub path: PathBuf,
+    /// Of the directory in it
+    pub bytes: u64,
 }

@@ -39,6 +39,20 @@ impl World {
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
                 }
             }
+            Fault::LeaderCrash(pause) => {
+                if let Some(leader) = self.leading().filter(|leader| self.kill(*leader, false)) {
+                    self.net.count(Effect::LeaderCrash);
+                    self.queue.after(pause, Event::Fault(Box::new(Fault::Start(leader))));
+                }
+            }
+            Fault::Blackout(pauses) => {
+                for (number, pause) in pauses.into_iter().enumerate() {
+                    if self.kill(NodeId(number as u32), false) {
+                        self.net.count(Effect::Blackout);
+                        self.queue.after(pause, Event::Fault(Box::new(Fault::Start(NodeId(number as u32)))));
+                    }
+                }
+            }
             Fault::PowerCut(node, pause, keeps_disk) => {
                 if self.kill(node, true) {
                     self.net.count(if keeps_disk { Effect::PowerCut } else { Effect::DiskLoss });

@@ -61,6 +61,12 @@ effects! {
     DiskLoss = "disk-loss",
     /// Supernodes that were killed and came back
     SupernodeCrash = "supernode-crash",
+    /// Supernodes that were killed while they led, and came back
+    LeaderCrash = "leader-crash",
+    /// Frames that waited as the way from one supernode to another was cut, or all its ways to the others
+    SupernodeCut = "supernode-cut",
+    /// All supernodes, killed at once
+    Blackout = "blackout",
     /// Logs of which an older copy was put back, or none, while their supernodes were down
     LogBack = "log-back",
     /// Peers that the operator removed for good, and that came back as others
@@ -99,6 +105,13 @@ impl Effect {
     }
 }
 
+impl Effect {
+    /// Whether it befalls supernodes that are several, and nobody else
+    pub const fn is_of_several(self) -> bool {
+        matches!(self, Self::LeaderCrash | Self::SupernodeCut | Self::Blackout)
+    }
+}
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -127,6 +140,10 @@ pub enum Fault {
     Flap(NodeId, bool),
     /// The process is killed; it comes back after a while
     Crash(NodeId, Duration),
+    /// The process of the supernode that leads is killed; it comes back after a while
+    LeaderCrash(Duration),
+    /// The processes of all supernodes are killed; each comes back after its while
+    Blackout(Vec<Duration>),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
     PowerCut(NodeId, Duration, bool),
     /// Somebody copies the supernodes' log
@@ -199,6 +216,9 @@ const DRAWN: &[Effect] = &[
     Effect::Babble,
     Effect::LateHello,
     Effect::WrongHello,
+    Effect::LeaderCrash,
+    Effect::SupernodeCut,
+    Effect::Blackout,
 ];
 
 /// A peer whose links come and go loses them so many times
@@ -210,7 +230,8 @@ const HELLOS: usize = 4;
 impl Plan {
     /// Plans the faults from `begin` to `end`: each kind at least once, then at random
     pub fn schedule(&self, chance: &mut Chance, queue: &mut Queue, begin: Instant, end: Instant) {
-        let kinds: Vec<Effect> = DRAWN.iter().copied().filter(|kind| self.kinds.contains(kind)).collect();
+        let can_be = |kind: &Effect| self.kinds.contains(kind) && (self.supernodes > 1 || !kind.is_of_several());
+        let kinds: Vec<Effect> = DRAWN.iter().copied().filter(can_be).collect();
         let has = |effect| self.kinds.contains(&effect);
         let weather = |chance: &mut Chance, is: bool, max: f64| if is { chance.unit() * max } else { 0.0 };
         let mut at = begin;
@@ -263,6 +284,15 @@ impl Plan {
                 let node = NodeId(chance.below(self.supernodes.into()) as u32);
                 plan(Fault::Crash(node, chance.wait(Duration::from_secs(5))));
             }
+            Effect::LeaderCrash => plan(Fault::LeaderCrash(chance.wait(Duration::from_secs(8)))),
+            Effect::Blackout => {
+                let waits = (0..self.supernodes).map(|_| chance.wait(Duration::from_secs(6))).collect();
+                plan(Fault::Blackout(waits));
+            }
+            Effect::SupernodeCut => {
+                plan(Fault::Cut(number, self.cut_supernodes(chance)));
+                queue.at(at + long * 2, Event::Heal(number));
+            }
             Effect::LogBack => {
                 // Without a copy since the last time the log begins anew, as if it had been moved away.
                 if chance.happens(0.75) {
@@ -310,6 +340,18 @@ impl Plan {
             }
             Effect::Loss | Effect::Duplication | Effect::Drop | Effect::Reordering => {}
         }
+    }
+
+    /// Between a supernode and another, in one direction or both, or between it and all others
+    fn cut_supernodes(&self, chance: &mut Chance) -> Cut {
+        let len = self.machines as usize;
+        let one = chance.index(self.supernodes as usize);
+        let other = (one + 1 + chance.index(self.supernodes as usize - 1)) % self.supernodes as usize;
+        let from = (0..len).map(|i| i == one).collect();
+        let all = chance.happens(0.3);
+        let to = (0..len).map(|i| i == other || (all && i != one && i < self.supernodes as usize)).collect();
+        let (both, effect) = (chance.happens(0.7), Effect::SupernodeCut);
+        Cut { from, to, both, effect, is_permanent: false }
     }
 
     fn some(&self, chance: &mut Chance) -> NodeId {

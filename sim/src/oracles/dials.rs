@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
-use kith_common::wire::session::Purpose;
+use kith_common::wire::session::{Location, Purpose};
 
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
@@ -27,11 +27,11 @@ const MEAN_MIN: Duration = Duration::from_millis(1_200);
 /// A dial that nobody answers takes this long, and the wait begins after it
 const UNANSWERED: Duration = Duration::from_millis(4_900);
 
-/// Each peer's tries since its supernode last answered, and what all waited
+/// Each peer's tries of each supernode since one last answered, and what all waited
 #[derive(Debug)]
 pub(crate) struct Dials {
     supernodes: u32,
-    tries: BTreeMap<NodeId, (u32, Instant)>,
+    tries: BTreeMap<(NodeId, Option<Location>), (u32, Instant)>,
     waits: u32,
     waited: Duration,
 }
@@ -39,6 +39,11 @@ pub(crate) struct Dials {
 impl Dials {
     pub(crate) fn new(config: &MeshConfig) -> Self {
         Self { supernodes: config.supernodes, tries: BTreeMap::new(), waits: 0, waited: Duration::ZERO }
+    }
+
+    /// It has found a supernode, or does not want one any more
+    fn forget(&mut self, node: NodeId) {
+        self.tries.retain(|(of, _), _| *of != node);
     }
 }
 
@@ -49,24 +54,25 @@ impl Oracle for Dials {
 
     fn fault(&mut self, _: Instant, fault: &Fault) {
         if let Fault::Jump(node, _) | Fault::Resume(node) = fault {
-            self.tries.remove(node);
+            self.forget(*node);
         }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => {
-                self.tries.remove(&node);
+                self.forget(node);
             }
             Observation::Opened { other, .. } if other.0 < self.supernodes => {
-                self.tries.remove(&node);
+                self.forget(node);
             }
             Observation::Peer(PeerOutput::LoggedOut { .. }) => {
-                self.tries.remove(&node);
+                self.forget(node);
             }
             Observation::Peer(PeerOutput::Dial(dial)) if dial.purpose == Purpose::Home => {
-                let (tries, last) = self.tries.get(&node).copied().unwrap_or((0, now));
-                self.tries.insert(node, (tries + 1, now));
+                let key = (node, dial.locations.first().cloned());
+                let (tries, last) = self.tries.get(&key).copied().unwrap_or((0, now));
+                self.tries.insert(key, (tries + 1, now));
                 if tries < GROWN {
                     return Ok(());
                 }

@@ -61,6 +61,7 @@ const fn bound(fault: &Fault) -> Duration {
             Duration::ZERO
         }
         Fault::Crash(..)
+        | Fault::LeaderCrash(_)
         | Fault::Remove(_)
         | Fault::Reset(_)
         | Fault::Babble(_)
@@ -69,7 +70,7 @@ const fn bound(fault: &Fault) -> Duration {
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
         // Each link that breaks as soon as it is up is dialled later.
         Fault::Flap(..) => OFTEN,
-        Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::OddHellos(_) => CUT,
+        Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::Blackout(_) | Fault::OddHellos(_) => CUT,
     }
 }
 

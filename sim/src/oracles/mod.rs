@@ -29,6 +29,9 @@
 //! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
+//! | [`moves`] | a session has one home, where its peer's link is; who loses a home soon has another | each step |
+//! | [`judgement`] | whoever is well keeps its session, whatever befalls supernodes | each log entry |
+//! | [`reads`] | an answer that is not marked is not older than what was known when it was asked for | each event |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
@@ -63,6 +66,7 @@ pub(crate) mod departures;
 pub(crate) mod dials;
 pub(crate) mod epochs;
 pub(crate) mod fates;
+mod fine;
 pub(crate) mod flaps;
 pub(crate) mod forwarding;
 pub(crate) mod guests;
@@ -71,17 +75,20 @@ pub(crate) mod holders;
 pub(crate) mod homes;
 pub(crate) mod hops;
 pub(crate) mod isolation;
+pub(crate) mod judgement;
 pub(crate) mod leases;
 pub(crate) mod link_ends;
 pub(crate) mod link_order;
 pub(crate) mod look_ups;
 pub(crate) mod make_before_break;
+pub(crate) mod moves;
 pub(crate) mod openings;
 pub(crate) mod pairs;
 mod per_node;
 pub(crate) mod permits;
 pub(crate) mod probing;
 pub(crate) mod questions;
+pub(crate) mod reads;
 pub(crate) mod redials;
 mod register;
 pub(crate) mod removals;
@@ -136,6 +143,9 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(blame::Blame::default()),
         Box::new(removals::Removals::default()),
         Box::new(restarts::Restarts::default()),
+        Box::new(judgement::Judgement::new(config)),
+        Box::new(moves::Moves::default()),
+        Box::new(reads::Reads::new(config)),
         Box::new(tables::Tables),
         Box::new(healing::Healing::default()),
         Box::new(delivery::Delivery),

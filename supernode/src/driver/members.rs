@@ -1,16 +1,19 @@
 //! What operators ask of the supernodes themselves.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kith_common::id::SupernodeId;
 use kith_common::status::Status;
 use kith_common::supernode::SupernodeStanding;
 use kith_common::wire::agreement::Change;
 use kith_runtime::control::server::Reply;
-use kith_runtime::control::supernode::{MembersAnswer, RemoveSupernodeAnswer, SupernodeMember, SupernodeRole};
+use kith_runtime::control::supernode::{
+    BackupAnswer, MembersAnswer, RemoveSupernodeAnswer, SupernodeMember, SupernodeRole,
+};
 
 use super::Driver;
-use crate::log::Standing;
+use crate::log::{Standing, backup};
 
 impl Driver {
     pub(super) fn tell_members(&self, reply: Reply) {
@@ -18,7 +21,7 @@ impl Driver {
         for session in self.core.directory().sessions() {
             *sessions.entry(session.home).or_default() += 1;
         }
-        let Standing { term, last_entry, members, .. } = self.log.standing();
+        let Standing { term, last_entry, is_changing, members, .. } = self.log.standing();
         let lags: BTreeMap<SupernodeId, Option<u64>> = members.iter().map(|member| (member.id, member.lag)).collect();
         let supernodes =
             self.core.supernodes().map(|SupernodeStanding { entry, link, load, rtt, .. }| SupernodeMember {
@@ -36,7 +39,10 @@ impl Driver {
                 sessions: sessions.get(&entry.id).copied().unwrap_or_default(),
                 lag: lags.get(&entry.id).copied().flatten(),
             });
-        reply.finish(Status::Delivered, &MembersAnswer { term, entries: last_entry, supernodes: supernodes.collect() });
+        reply.finish(
+            Status::Delivered,
+            &MembersAnswer { term, entries: last_entry, changing: is_changing, supernodes: supernodes.collect() },
+        );
     }
 
     pub(super) fn remove_supernode(&self, serial: u64, reply: Reply) {
@@ -50,6 +56,26 @@ impl Driver {
                 Ok(Ok(())) => reply.finish(Status::Delivered, &RemoveSupernodeAnswer { serial }),
                 Ok(Err(reason)) => reply.refuse(Status::Unavailable, reason, hint()),
                 Err(_) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            }
+        });
+    }
+
+    pub(super) fn back_up(&self, path: PathBuf, reply: Reply) {
+        let (snapshot, network) = (self.log.backup(), self.admission.network);
+        tokio::spawn(async move {
+            let snapshot = match snapshot.await {
+                Ok(Ok(snapshot)) => snapshot,
+                Ok(Err(reason)) => return reply.refuse(Status::Unavailable, reason, None),
+                Err(_) => return reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            };
+            let bytes = snapshot.len() as u64;
+            let file = path.clone();
+            // The disk may take its time, and the loop must not wait for it.
+            let written = tokio::task::spawn_blocking(move || backup::write(&file, &network, &snapshot)).await;
+            match written {
+                Ok(Ok(())) => reply.finish(Status::Delivered, &BackupAnswer { path, bytes }),
+                Ok(Err(error)) => reply.refuse(Status::Failed, error.to_string(), None),
+                Err(error) => reply.refuse(Status::Failed, error.to_string(), None),
             }
         });
     }

@@ -1,7 +1,7 @@
 //! The verbs of the control socket.
 
 use kith_common::directory::{Outcome, Session, SuspectReason};
-use kith_common::id::{Key, Name, NetworkId};
+use kith_common::id::{Key, Name, NetworkId, SupernodeId};
 use kith_common::invite::Invitation;
 use kith_common::session::listening;
 use kith_common::status::Status;
@@ -49,6 +49,7 @@ impl Driver {
             }
             Request::Release { name } => self.release(name, reply),
             Request::Members => self.tell_members(reply),
+            Request::Backup { path } => self.back_up(path, reply),
             Request::RemoveSupernode { serial } => self.remove_supernode(serial, reply),
             Request::Invite { name, uses, minutes, at } => {
                 let at = at.iter().map(|at| Location::truncated(at)).collect();
@@ -67,14 +68,42 @@ impl Driver {
         reply.finish(if status.reason.is_none() { Status::Delivered } else { Status::Unavailable }, &status);
     }
 
-    /// Why it can do only a part of what it is for
+    /// Why it can do only a part of what it is for, and what to do
     fn trouble(&self) -> Option<String> {
-        let fault = self.log_fault.as_ref().map(|fault| format!("logins wait, as the log cannot be written: {fault}"));
-        fault.or_else(|| self.core.leader().is_none().then(|| "logins wait, as nobody leads the log".to_owned()))
+        if let Some(fault) = &self.log_fault {
+            return Some(format!("logins wait, as the log cannot be written: {fault}"));
+        }
+        if self.core.leader().is_some() {
+            return None;
+        }
+        let voters = self.voters();
+        if voters.is_empty() {
+            return Some(
+                "logins wait, as no supernode has let this one in yet: is one of those to join there?".to_owned(),
+            );
+        }
+        let missing: Vec<String> =
+            voters.iter().filter(|(_, reached)| !reached).map(|(id, _)| id.to_string()).collect();
+        let (needed, reached) = (voters.len() / 2 + 1, voters.len() - missing.len());
+        if reached >= needed {
+            return Some("logins wait, as nobody leads the log; a leader is being sought".to_owned());
+        }
+        let (of, missing) = (voters.len(), missing.join(" and "));
+        Some(format!(
+            "logins wait, as too few supernodes agree: {reached} of {of} that vote are reached from here, and {needed} must be; \
+             start supernode {missing}, or mend the way to it. The mesh and its messages go on"
+        ))
+    }
+
+    /// Who votes, and whether it is reached
+    fn voters(&self) -> Vec<(SupernodeId, bool)> {
+        let voters = self.core.supernodes().filter(|standing| standing.entry.is_voter);
+        voters.map(|standing| (standing.entry.id, standing.entry.id == self.id || standing.link.is_some())).collect()
     }
 
     fn status(&self) -> StatusAnswer {
         let directory = self.core.directory();
+        let (standing, voters) = (self.log.standing(), self.voters());
         StatusAnswer {
             network: format!("{:?}", self.admission.network),
             key: format!("{:?}", self.key),
@@ -86,6 +115,11 @@ impl Driver {
             log_index: directory.applied(),
             serial: self.id.0,
             leader: self.core.leader().map(|leader| leader.0),
+            term: standing.term,
+            lag: standing.last_entry.saturating_sub(standing.applied_entry),
+            supernodes: self.core.supernodes().count() as u64,
+            voters: voters.len() as u64,
+            voters_reached: voters.iter().filter(|(_, reached)| *reached).count() as u64,
             reason: self.trouble(),
             names: directory.accounts().len() as u64,
             members: directory.members().len() as u64,

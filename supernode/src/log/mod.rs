@@ -11,6 +11,7 @@
 //! and whoever waits is told to try again: renewals, look-ups and relays need no log, and go on. Any other failure of the
 //! disk is an error, after which the supernode must stop.
 
+pub(crate) mod backup;
 mod disk;
 mod raft;
 mod store;
@@ -62,6 +63,8 @@ pub(super) enum Job {
     Disk(bool),
     /// Somebody wants to know whether a full disk takes anything
     TryDisk,
+    /// Somebody wants a copy of all
+    Backup(oneshot::Sender<Result<Vec<u8>, String>>),
 }
 
 /// What the log tells the driver
@@ -96,6 +99,8 @@ pub(crate) struct Standing {
     /// Entries of Raft's log, and how many of them are applied here
     pub(crate) last_entry: u64,
     pub(crate) applied_entry: u64,
+    /// Whether one group of voters takes another one's place, and both must agree
+    pub(crate) is_changing: bool,
     pub(crate) members: Vec<MemberStanding>,
 }
 
@@ -187,7 +192,7 @@ impl Log {
         let (started, has_started) = blocking::sync_channel(1);
         thread::Builder::new().name("log".into()).spawn(move || {
             runtime.block_on(async move {
-                let member = match Member::start(parts).await {
+                let mut member = match Member::start(parts).await {
                     Ok(member) => member,
                     Err(reason) => return drop(started.send(Err(reason))),
                 };
@@ -263,6 +268,13 @@ impl Log {
     /// Finds out whether a full disk takes anything again
     pub(crate) fn try_disk(&self) {
         self.send(Job::TryDisk);
+    }
+
+    /// A snapshot of the log as it is by now, for [`backup::write`]; or why it cannot be had
+    pub(crate) fn backup(&self) -> oneshot::Receiver<Result<Vec<u8>, String>> {
+        let (told, answer) = oneshot::channel();
+        self.send(Job::Backup(told));
+        answer
     }
 
     /// How it stands

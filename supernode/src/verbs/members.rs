@@ -20,7 +20,8 @@ fn readable(answer: &MembersAnswer) -> String {
     let heading = ["SERIAL", "ROLE", "LINK", "LOAD", "SESSIONS", "LAG", "LOCATIONS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(answer.supernodes.iter().map(row)).collect();
     let supernodes = count(answer.supernodes.len() as u64, "supernode");
-    format!("{}\n{supernodes}; the log has entry {} in term {}", table(&rows), answer.entries, answer.term)
+    let changing = if answer.changing { "; others are about to vote" } else { "" };
+    format!("{}\n{supernodes}; the log has entry {} in term {}{changing}", table(&rows), answer.entries, answer.term)
 }
 
 fn row(member: &SupernodeMember) -> [String; 7] {

@@ -45,7 +45,16 @@ fn readable(answer: &StatusAnswer) -> String {
         Some(leader) => format!("led by supernode {leader}"),
         None => "led by nobody".to_owned(),
     };
-    line("log", format!("{}, {leader}", count(answer.log_index, "command")));
+    let lag = if answer.lag == 0 { String::new() } else { format!(", {} behind", count(answer.lag, "change")) };
+    line("log", format!("{}, {leader} in term {}{lag}", count(answer.log_index, "command"), answer.term));
+    if answer.supernodes > 1 {
+        let (supernodes, voters, reached) = (answer.supernodes, answer.voters, answer.voters_reached);
+        let quorum = if reached > voters / 2 { "enough to agree" } else { "TOO FEW to agree" };
+        line(
+            "supernodes",
+            format!("{supernodes}, this is {}; {reached} of {voters} that vote reached: {quorum}", answer.serial),
+        );
+    }
     if let Some(reason) = &answer.reason {
         line("trouble", reason.clone());
     }

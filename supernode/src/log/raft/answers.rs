@@ -11,6 +11,7 @@ use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, VoteRequest};
 use tokio::time::Instant;
 
+use super::lineage::Mismatch;
 use super::member::Shared;
 use super::words;
 
@@ -24,7 +25,17 @@ const READ: Duration = Duration::from_secs(1);
 ///
 /// Whoever shows a certificate of the network may ask what Raft asks, as a follower may not have heard of a new supernode
 /// yet; what is asked of a leader is for those that are in the configuration, but for a newcomer's wish to be in it.
-pub(super) async fn answer(shared: &Shared, from: SupernodeId, question: LogQuestion) -> LogReply {
+pub(super) async fn answer(shared: &Shared, from: SupernodeId, lineage: u64, question: LogQuestion) -> LogReply {
+    match shared.lineage.check(lineage, &question, &shared.disk).await {
+        Ok(()) => {}
+        Err(Mismatch::OtherLog) => {
+            let reason = "its log is another one than this: was one of the two put back from a backup? Whichever is wrong must \
+                          join anew, with an empty home";
+            tracing::error!(event = "other_log", id = %from, lineage, own = shared.lineage.get(), reason);
+            return refused(reason);
+        }
+        Err(Mismatch::Unwritable(reason)) => return refused(&reason),
+    }
     match question {
         LogQuestion::Append { ballot, after, committed, entries } => {
             let request = AppendEntriesRequest {

@@ -20,6 +20,7 @@ use openraft::raft::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::lineage::Lineage;
 use super::{Located, Types, words};
 use crate::log::News;
 
@@ -41,6 +42,7 @@ pub(super) enum NoAnswer {
 /// vote and one snapshot for each supernode, the core one group and one read.
 #[derive(Clone)]
 pub(super) struct Calls {
+    lineage: Lineage,
     news: mpsc::Sender<News>,
     book: Arc<Mutex<Book>>,
 }
@@ -52,8 +54,8 @@ struct Book {
 }
 
 impl Calls {
-    pub(super) fn new(news: mpsc::Sender<News>) -> Self {
-        Self { news, book: Arc::default() }
+    pub(super) fn new(lineage: Lineage, news: mpsc::Sender<News>) -> Self {
+        Self { lineage, news, book: Arc::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -80,7 +82,7 @@ impl Calls {
         };
         // openraft drops what takes too long: the question must not stay behind.
         let _forgotten = Forget { calls: self, number };
-        let ask = Box::new(LogAsk { number, question });
+        let ask = Box::new(LogAsk { number, lineage: self.lineage.get(), question });
         self.news.send(News::Ask { whom, ask }).await.map_err(|_| NoAnswer::Unreachable)?;
         match timeout_at(until, is_answered).await {
             Ok(Ok(reply)) => Ok(reply),

@@ -39,6 +39,7 @@ pub(in crate::log) struct Book {
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
+    lineage: u64,
     /// Whether `committed` is on its way to the disk
     is_committed_noted: bool,
 }
@@ -52,6 +53,7 @@ impl Book {
         let ballot = word(store, Word::Vote, wire::decode::<Ballot>)?;
         let purged = word(store, Word::Purged, wire::decode::<Position>)?;
         let committed = word(store, Word::Committed, wire::decode::<Position>)?;
+        let lineage = word(store, Word::Lineage, wire::decode::<u64>)?.unwrap_or_default();
         let last = match store.last()? {
             Some(last) => store.entries(last..last + 1)?.pop(),
             None => None,
@@ -65,8 +67,14 @@ impl Book {
             purged,
             vote: ballot.as_ref().map(words::vote),
             committed: committed.as_ref().map(words::log_id),
+            lineage,
             is_committed_noted: true,
         })
+    }
+
+    /// Which log it is; 0: none yet
+    pub(in crate::log) const fn lineage(&self) -> u64 {
+        self.lineage
     }
 
     /// Up to where all was committed when that was noted last

@@ -3,7 +3,7 @@
 //! The directory itself is the core's. The machine knows up to where the log was handed on, and which proposals it has
 //! seen: a command that is in the log twice, as its proposer did not hear the answer to the first, has one index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +15,12 @@ use kith_common::wire::agreement::{LastProposed, Proposed, SnapshotHead};
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::{self, WireError};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
-use openraft::{AnyError, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
+use openraft::{AnyError, CommittedLeaderId, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entries::{Book, decoded};
 use super::proposing::Outstanding;
-use super::{Entry, Located, LogId, StorageError, StoredMembership, Types, configured, words};
+use super::{Entry, Located, LogId, Membership, StorageError, StoredMembership, Types, Vote, configured, words};
 use crate::log::News;
 use crate::log::disk::Disk;
 use crate::log::store::{Store, StoreError, Write};
@@ -34,17 +34,21 @@ pub(in crate::log) struct State {
     index: u64,
     /// Of the directory's epochs
     incarnation: u32,
+    /// Supernodes that were taken out, for good
+    gone: BTreeSet<u64>,
     /// The last number of each supernode's, with the boot that it belongs to
     proposers: BTreeMap<u64, (u64, u64)>,
 }
 
 /// A command's place: after which entry of Raft's log, and which command it is
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct AppliedTo {
     /// The last entry's number in Raft's log
     pub(super) entry: Option<u64>,
     /// The last command's index
     pub(super) index: u64,
+    /// Supernodes that were taken out by then
+    pub(super) gone: Arc<BTreeSet<u64>>,
 }
 
 /// Bytes that mean nothing to this version of the program
@@ -65,6 +69,9 @@ impl State {
         match &entry.payload {
             EntryPayload::Blank => Ok(Vec::new()),
             EntryPayload::Membership(membership) => {
+                let before = self.configured.membership().nodes().map(|(id, _)| *id);
+                let gone: Vec<u64> = before.filter(|id| membership.get_node(id).is_none()).collect();
+                self.gone.extend(gone);
                 self.configured = StoredMembership::new(Some(entry.log_id), membership.clone());
                 // Whoever is no supernode any more proposes nothing that counts.
                 self.proposers.retain(|proposer, _| membership.get_node(proposer).is_some());
@@ -107,11 +114,13 @@ impl State {
             boot: *boot,
             number: *number,
         });
+        let gone: Vec<SupernodeId> = self.gone.iter().copied().map(SupernodeId).collect();
         Ok(SnapshotHead {
             last: self.last.as_ref().map(words::position),
             configured_at: self.configured.log_id().as_ref().map(words::position),
             configuration: words::configuration(self.configured.membership())?,
             incarnation: self.incarnation,
+            gone: Bounded::try_from(gone).map_err(|_| WireError::TooLong)?,
             proposers: Bounded::truncated(proposers),
         })
     }
@@ -123,6 +132,7 @@ impl State {
             configured: words::stored(head.configured_at.as_ref(), &head.configuration),
             index,
             incarnation: head.incarnation,
+            gone: head.gone.iter().map(|id| id.0).collect(),
             proposers: proposers.collect(),
         }
     }
@@ -147,7 +157,7 @@ impl State {
     }
 
     pub(super) fn applied_to(&self) -> AppliedTo {
-        AppliedTo { entry: self.last.map(|last| last.index), index: self.index }
+        AppliedTo { entry: self.last.map(|last| last.index), index: self.index, gone: Arc::new(self.gone.clone()) }
     }
 }
 
@@ -223,6 +233,58 @@ impl Recovered {
             next += entries.len() as u64;
         }
     }
+}
+
+/// What a backup becomes on the disk
+pub(in crate::log) struct Restored {
+    /// The number of the last entry
+    pub(in crate::log) last: u64,
+    pub(in crate::log) snapshot: Vec<u8>,
+    /// For whom this supernode has voted: in the last term of the backup, so that the next one is larger
+    pub(in crate::log) vote: Vec<u8>,
+    pub(in crate::log) purged: Vec<u8>,
+    /// How many names there are
+    pub(in crate::log) names: u64,
+}
+
+/// How far indices and entries go on behind those of a backup: nobody has seen as many since it was made
+const JUMP: u64 = 1 << 32;
+
+/// The log that goes on from a snapshot, with `me` alone and another incarnation
+///
+/// # Errors
+/// In words, if the bytes are no snapshot.
+pub(in crate::log) fn restore(snapshot: &[u8], me: SupernodeId, incarnation: u32) -> Result<Restored, String> {
+    let (mut state, mut directory) = read_snapshot(snapshot).map_err(|fault| fault.to_string())?;
+    let before = state.last.unwrap_or_default();
+    let term = before.leader_id.term + 1;
+    let last = LogId::new(CommittedLeaderId::new(term, me.0), before.index + JUMP);
+    directory.apply(directory.applied() + JUMP, &Command::Incarnate { incarnation });
+    let alone = Membership::new(vec![BTreeSet::from([me.0])], BTreeMap::from([(me.0, Located::default())]));
+    state = State {
+        last: Some(last),
+        configured: StoredMembership::new(Some(last), alone),
+        index: directory.applied(),
+        incarnation,
+        // All others join anew, under other serials.
+        gone: state
+            .configured
+            .membership()
+            .nodes()
+            .map(|(id, _)| *id)
+            .filter(|id| *id != me.0)
+            .chain(state.gone)
+            .collect(),
+        proposers: BTreeMap::new(),
+    };
+    let encoded = |fault: WireError| fault.to_string();
+    Ok(Restored {
+        last: last.index,
+        snapshot: state.snapshot(&directory).map_err(encoded)?,
+        vote: wire::encode(&words::ballot(&Vote::new(term, me.0))).map_err(encoded)?,
+        purged: wire::encode(&words::position(&last)).map_err(encoded)?,
+        names: directory.accounts().len() as u64,
+    })
 }
 
 /// Entries that are read in one go at a start

@@ -6,16 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
-use kith_common::wire::agreement::{Change, Configuration, Configured, LogAnswer, LogAsk, LogQuestion, LogReply};
+use kith_common::wire::agreement::{
+    Change, Configuration, Configured, GONE_MAX, LogAnswer, LogAsk, LogQuestion, LogReply,
+};
 use kith_common::wire::session::{Locations, SUPERNODES_MAX};
 use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::answers::{answer, refused};
 use super::calls::Calls;
 use super::entries::{Book, Entries};
+use super::lineage::Lineage;
 use super::machine::{AppliedTo, Machine, SnapshotBytes, State, Wanted};
 use super::proposing::{Batcher, Outstanding, Proposer};
 use super::pulse::{self, Pulse, View, voters_wanted};
@@ -42,6 +46,9 @@ const ANSWERS_MAX: usize = 256;
 /// So long a change of the configuration is tried
 const CHANGE: Duration = Duration::from_secs(15);
 
+/// So long a backup may take: a million names are 200 MB
+const BACKUP: Duration = Duration::from_secs(60);
+
 /// So long another supernode may take to say whom it hears
 const WHO_LEADS: Duration = Duration::from_millis(400);
 
@@ -67,6 +74,8 @@ pub(super) struct Shared {
     pub(super) me: SupernodeId,
     pub(super) raft: Raft,
     pub(super) batcher: Batcher,
+    pub(super) lineage: Lineage,
+    pub(super) disk: Disk,
     calls: Calls,
     leader: watch::Receiver<Option<SupernodeId>>,
     applied: watch::Receiver<AppliedTo>,
@@ -128,6 +137,11 @@ impl Shared {
                         let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
                         self.raft.change_membership(moved, true).await.map(drop)
                     }
+                    None if self.applied.borrow().gone.contains(&id) => {
+                        return refused(
+                            "it was taken out of the network for good: give it a new home, and a new certificate",
+                        );
+                    }
                     None if membership.nodes().count() >= SUPERNODES_MAX => {
                         return refused(&format!("the network has {SUPERNODES_MAX} supernodes already"));
                     }
@@ -140,6 +154,9 @@ impl Shared {
                 }
                 if membership.nodes().count() == 1 {
                     return refused("it is the only supernode of its network");
+                }
+                if self.applied.borrow().gone.len() >= GONE_MAX {
+                    return refused(&format!("the network has taken out {GONE_MAX} supernodes already"));
                 }
                 let voters: BTreeSet<u64> = membership.voter_ids().collect();
                 if voters.contains(&id) {
@@ -161,6 +178,20 @@ impl Shared {
             Ok(()) => self.changed(),
             Err(error) => refused(&error.to_string()),
         }
+    }
+
+    /// A snapshot of all that is applied by now
+    async fn backup(&self) -> Result<Vec<u8>, String> {
+        let mut metrics = self.raft.metrics();
+        let applied = metrics.borrow().last_applied;
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
+        let is_taken = metrics.wait_for(|metrics| metrics.snapshot >= applied);
+        let taken = timeout_at(Instant::now() + BACKUP, is_taken).await;
+        taken
+            .map_err(|_| "the snapshot is not written in time; is the disk full?")?
+            .map_err(|_| "the log has ended")?;
+        let snapshot = self.raft.get_snapshot().await.map_err(|error| error.to_string())?;
+        Ok(snapshot.ok_or("the log is empty")?.snapshot.into_inner())
     }
 
     /// Who the supernodes are by now
@@ -186,31 +217,35 @@ impl Shared {
         able
     }
 
-    /// Whether a majority of the voters answers, and none of them hears a leader
-    async fn may_stand(&self, voters: &BTreeSet<u64>) -> MayStand {
-        let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != self.me.0).collect();
+    /// Whether a majority of each group of voters answers, and none of them hears a leader
+    async fn may_stand(&self, groups: &[BTreeSet<u64>]) -> MayStand {
+        let others: BTreeSet<u64> = groups.iter().flatten().copied().filter(|voter| *voter != self.me.0).collect();
         let until = Instant::now() + WHO_LEADS;
         let asked = others.iter().map(|voter| {
-            let shared = self.clone();
-            let voter = SupernodeId(*voter);
-            tokio::spawn(async move { shared.calls.ask(voter, LogQuestion::WhoLeads, until).await })
+            let (shared, voter) = (self.clone(), *voter);
+            let asked = async move { shared.calls.ask(SupernodeId(voter), LogQuestion::WhoLeads, until).await };
+            (voter, tokio::spawn(asked))
         });
-        let (mut agreeing, mut strangers) = (usize::from(voters.contains(&self.me.0)), 0);
-        for asked in asked.collect::<Vec<_>>() {
+        let (mut agreeing, mut strangers) = (BTreeSet::from([self.me.0]), BTreeSet::new());
+        for (voter, asked) in asked.collect::<Vec<_>>() {
             match asked.await {
-                Ok(Ok(LogReply::Leader(None))) => agreeing += 1,
+                Ok(Ok(LogReply::Leader(None))) => drop(agreeing.insert(voter)),
                 Ok(Ok(LogReply::Leader(Some(leader)))) => {
                     tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
                     return MayStand::No;
                 }
-                Ok(Ok(LogReply::Stranger)) => strangers += 1,
+                Ok(Ok(LogReply::Stranger)) => drop(strangers.insert(voter)),
                 _ => {}
             }
         }
-        match voters.len() / 2 {
-            half if strangers > half => MayStand::Removed,
-            half if agreeing > half => MayStand::Yes,
-            _ => MayStand::No,
+        let are_most = |those: &BTreeSet<u64>| {
+            let most_of = |group: &BTreeSet<u64>| group.intersection(those).count() > group.len() / 2;
+            !groups.is_empty() && groups.iter().all(most_of)
+        };
+        match () {
+            () if are_most(&strangers) => MayStand::Removed,
+            () if are_most(&agreeing) => MayStand::Yes,
+            () => MayStand::No,
         }
     }
 }
@@ -233,6 +268,7 @@ pub(in crate::log) struct Member {
     news: mpsc::Sender<News>,
     wanted: Wanted,
     told_leader: watch::Sender<Option<SupernodeId>>,
+    rng: ChaCha20Rng,
     pulse: Pulse,
     answers: Arc<Semaphore>,
     /// Whether the disk takes nothing
@@ -259,7 +295,7 @@ impl Member {
     /// # Errors
     /// In words, what openraft says.
     pub(in crate::log) async fn start(parts: MemberParts) -> Result<Self, String> {
-        let MemberParts { me, boot, state, book, snapshot: (snapshot_at, bytes), disk, news, rng } = parts;
+        let MemberParts { me, boot, state, book, snapshot: (snapshot_at, bytes), disk, news, mut rng } = parts;
         let config = Config {
             cluster_name: "kith".into(),
             heartbeat_interval: pulse::HEARTBEAT.as_millis() as u64,
@@ -277,7 +313,8 @@ impl Member {
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
-        let calls = Calls::new(news.clone());
+        let lineage = Lineage::new(book.lineage());
+        let calls = Calls::new(lineage.clone(), news.clone());
         let (told_applied, applied) = watch::channel(state.applied_to());
         let snapshot_bytes = SnapshotBytes::new(AtomicU64::new(bytes));
         let outstanding = Outstanding::default();
@@ -302,6 +339,8 @@ impl Member {
             me,
             raft,
             batcher: batcher.clone(),
+            lineage,
+            disk: disk.clone(),
             calls: calls.clone(),
             leader: leader.clone(),
             applied,
@@ -317,7 +356,8 @@ impl Member {
             news,
             wanted,
             told_leader,
-            pulse: Pulse::new(now, rng),
+            pulse: Pulse::new(now, ChaCha20Rng::from_rng(&mut rng)),
+            rng,
             answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
             is_full: false,
             snapshot_at,
@@ -337,10 +377,11 @@ impl Member {
     ///
     /// # Errors
     /// In words, what openraft says.
-    pub(in crate::log) async fn found(&self, locations: Locations) -> Result<(), String> {
+    pub(in crate::log) async fn found(&mut self, locations: Locations) -> Result<(), String> {
         if self.shared.raft.is_initialized().await.map_err(|error| error.to_string())? {
             return Ok(());
         }
+        self.shared.lineage.set(self.rng.next_u64().max(1), &self.disk).await?;
         let founder = BTreeMap::from([(self.shared.me.0, Located(locations))]);
         self.shared.raft.initialize(founder).await.map_err(|error| error.to_string())
     }
@@ -412,16 +453,23 @@ impl Member {
             }
             Job::Disk(is_full) => self.is_full = is_full,
             Job::TryDisk => self.disk.try_again(),
+            Job::Backup(told) => {
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    // An operator who has hung up does not need it.
+                    let _ = told.send(shared.backup().await);
+                });
+            }
         }
     }
 
     fn answer(&self, from: SupernodeId, ask: LogAsk) {
         let (shared, news) = (self.shared.clone(), self.news.clone());
-        let LogAsk { number, question } = ask;
+        let LogAsk { number, lineage, question } = ask;
         let permit = Arc::clone(&self.answers).try_acquire_owned();
         tokio::spawn(async move {
             let reply = match permit {
-                Ok(_held) => answer(&shared, from, question).await,
+                Ok(_held) => answer(&shared, from, lineage, question).await,
                 Err(_) => refused("too many questions at once"),
             };
             let _ = news.send(News::Answer { whom: from, answer: Box::new(LogAnswer { number, reply }) }).await;
@@ -432,6 +480,9 @@ impl Member {
         let now = Instant::now();
         let metrics = self.shared.raft.metrics().borrow().clone();
         metrics.running_state.as_ref().map_err(ToString::to_string)?;
+        if self.shared.applied.borrow().gone.contains(&self.shared.me.0) {
+            return Err(REMOVED.to_owned());
+        }
         if let Some(heard) = self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.pulse.hear(heard);
         }
@@ -448,20 +499,21 @@ impl Member {
         if self.told_leader.send_if_modified(|told| std::mem::replace(told, leader) != leader) {
             let _ = self.news.send(News::Leader(leader)).await;
         }
-        self.stand(now, verdict.asks, voters).await?;
+        let groups = metrics.membership_config.membership().get_joint_config().clone();
+        self.stand(now, verdict.asks, groups).await?;
         self.look_at_voters(now, &metrics);
         self.look_at_size().await;
         Ok(())
     }
 
     /// Asks the others, and stands if they agree
-    async fn stand(&mut self, now: Instant, wants: bool, voters: BTreeSet<u64>) -> Result<(), String> {
+    async fn stand(&mut self, now: Instant, wants: bool, groups: Vec<BTreeSet<u64>>) -> Result<(), String> {
         if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
             let may_stand = standing.await.unwrap_or(MayStand::No);
             if may_stand == MayStand::Removed {
                 return Err(REMOVED.to_owned());
             }
-            if may_stand == MayStand::Yes && voters.contains(&self.shared.me.0) {
+            if may_stand == MayStand::Yes && groups.iter().any(|group| group.contains(&self.shared.me.0)) {
                 tracing::info!(event = "standing_for_election", reason = "no leader is heard, and a majority answers");
                 // openraft says by its metrics what came of it.
                 let _ = self.shared.raft.trigger().elect().await;
@@ -469,7 +521,7 @@ impl Member {
             self.pulse.handle_asked(now);
         } else if wants && self.standing.is_none() {
             let shared = self.shared.clone();
-            self.standing = Some(tokio::spawn(async move { shared.may_stand(&voters).await }));
+            self.standing = Some(tokio::spawn(async move { shared.may_stand(&groups).await }));
         }
         Ok(())
     }

@@ -8,11 +8,12 @@
 //!
 //! `member` is one supernode's part in it: it carries out what the driver wants. `entries` is the log that openraft
 //! writes, `machine` what committed entries become, `calls` how questions travel, `answers` what others' questions come
-//! to, `pulse` who stands for election and who votes, `words` how openraft's values look on the wire.
+//! to, `lineage` which log it is, `pulse` who stands for election and who votes, `words` how openraft's values look on the wire.
 
 mod answers;
 mod calls;
 mod entries;
+mod lineage;
 mod machine;
 mod member;
 mod proposing;
@@ -30,7 +31,7 @@ use openraft::RaftMetrics;
 
 use super::{MemberStanding, Standing};
 
-pub(super) use self::machine::Recovered;
+pub(super) use self::machine::{Recovered, Restored, restore};
 pub(super) use self::member::{Member, MemberParts};
 
 openraft::declare_raft_types!(
@@ -86,6 +87,7 @@ pub(super) fn standing(metrics: &RaftMetrics<u64, Located>) -> Standing {
         term: metrics.current_term,
         last_entry,
         applied_entry: metrics.last_applied.map_or(0, |applied| applied.index),
+        is_changing: metrics.membership_config.membership().get_joint_config().len() > 1,
         members: members
             .map(|(id, locations, votes)| MemberStanding { id, locations, votes, lag: lag(&id.0) })
             .collect(),

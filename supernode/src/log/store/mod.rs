@@ -49,6 +49,8 @@ pub(crate) enum Word {
     Committed,
     /// The last entry that was cut off
     Purged,
+    /// Which log this is
+    Lineage,
 }
 
 impl Word {
@@ -57,6 +59,7 @@ impl Word {
             Self::Vote => "vote",
             Self::Committed => "committed",
             Self::Purged => "purged",
+            Self::Lineage => "lineage",
         }
     }
 }

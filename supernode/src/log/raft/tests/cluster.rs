@@ -75,7 +75,8 @@ impl Cluster {
         cluster.wait("all of them vote", |cluster| {
             (1..=count).all(|number| {
                 let configured = &cluster.told(id(number)).configured;
-                configured.len() as u64 == count && configured.iter().filter(|(_, _, votes)| *votes).count() == voters
+                let votes = configured.iter().filter(|(_, _, votes)| *votes).count();
+                configured.len() as u64 == count && votes == voters && !cluster.log(id(number)).standing().is_changing
             })
         });
         cluster

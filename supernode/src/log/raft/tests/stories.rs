@@ -4,11 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use kith_common::directory::{Command, LogIn, Right};
-use kith_common::id::{Key, SessionId, SupernodeId};
-use kith_common::wire::agreement::{Ballot, Change, LogAsk, LogQuestion, Position, SnapshotPart};
+use kith_common::id::{Key, NetworkId, SessionId, SupernodeId};
+use kith_common::wire::agreement::{Ballot, Change, Configured, LogAsk, LogQuestion, Position, SnapshotPart};
 use kith_common::wire::bounded::{Bounded, Text};
 
 use super::cluster::{Cluster, id};
+use crate::log::backup;
+use crate::log::store::{FILE_NAME, Store};
 
 fn login(i: u64, home: SupernodeId) -> Command {
     let mut key = [2; 32];
@@ -23,7 +25,7 @@ fn login(i: u64, home: SupernodeId) -> Command {
         locations: Bounded::new(),
         home,
         right: Right::Anybody,
-        resumes: false,
+        resumes: None,
     })
 }
 
@@ -164,6 +166,8 @@ fn supernodes_are_replaced_one_by_one_while_others_propose() {
         cluster.change(Change::Remove(id(old))).unwrap();
         cluster.wait("it knows that it was taken out", |cluster| cluster.told(id(old)).ended.is_some());
         cluster.kill(id(old));
+        let again = Change::Add(Configured { id: id(old), locations: Bounded::new() });
+        assert!(cluster.change(again).unwrap_err().contains("taken out of the network for good"));
         next += 10;
         let present: Vec<u64> = (old + 1..=new).collect();
         cluster.wait("three vote", |cluster| {
@@ -232,11 +236,47 @@ fn snapshot_that_contradicts_what_is_committed_is_refused() {
         is_last: true,
     };
     let before = cluster.told(id(1)).directory.as_ref().unwrap().snapshot().unwrap();
-    cluster.log(id(1)).ask(id(7), LogAsk { number: 1, question: LogQuestion::Snapshot(part) });
+    cluster.log(id(1)).ask(id(7), LogAsk { number: 1, lineage: 0, question: LogQuestion::Snapshot(part) });
     assert!(cluster.commit(id(1), logins(20..21, id(1))));
     let told = cluster.told(id(1));
     assert_eq!((told.replaced, &told.ended), (0, &None));
     assert_ne!(told.directory.as_ref().unwrap().snapshot().unwrap(), before);
+}
+
+#[test]
+fn network_goes_on_from_a_backup_and_supernodes_of_the_log_before_are_not_heard() {
+    let network = NetworkId([7; 32]);
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    assert!(cluster.commit(leader, logins(0..30, leader)));
+    let snapshot = cluster.log(leader).backup().blocking_recv().unwrap().unwrap();
+    let file = cluster.home(leader).path().join("backup");
+    backup::write(&file, &network, &snapshot).unwrap();
+    assert!(cluster.commit(leader, logins(30..31, leader)));
+    let before = cluster.told(leader).directory.as_ref().unwrap().epoch();
+    for number in 1..=3 {
+        cluster.kill(id(number));
+    }
+    let (one, other) = (id(1), id(2));
+    let home = cluster.home(one).path().to_owned();
+    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    assert!(backup::restore(&home, &file, &network, one, (9, 9)).unwrap_err().to_string().contains("move it away"));
+    std::fs::rename(home.join(FILE_NAME), home.join("moved")).unwrap();
+    assert_eq!(backup::restore(&home, &file, &network, one, (9, 9)).unwrap(), 30);
+    cluster.start(one);
+    cluster.start(other);
+    cluster.wait("it leads alone", |cluster| cluster.told(one).leader == Some(one));
+    assert!(cluster.commit(one, logins(40..41, one)));
+    let directory = cluster.told(one).directory.clone().unwrap();
+    assert_eq!((directory.accounts().len(), directory.epoch().incarnation), (31, 9));
+    assert!(directory.epoch().index > before.index + (1 << 31) && directory.epoch().partial_cmp(&before).is_none());
+    // The one that has the log from before would lead it again with a third, and must not be led by this one.
+    cluster.start(id(3));
+    cluster.await_leader(&[2, 3]);
+    assert!(cluster.commit(other, logins(50..51, other)));
+    assert!(cluster.commit(one, logins(60..61, one)));
+    assert_eq!(cluster.told(one).directory.as_ref().unwrap().accounts().len(), 32);
+    assert_eq!(cluster.told(other).directory.as_ref().unwrap().accounts().len(), 32, "31 of before, and one");
 }
 
 #[test]
