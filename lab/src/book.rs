@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::error::{LabError, io_error};
+use crate::net::Net;
 use crate::process::Condition;
 use crate::role::{self, Role};
 use crate::state::{self, PROCESSES_MAX, Process, State};
@@ -25,7 +26,7 @@ impl Book {
     pub(crate) fn create(dir: &Path, seed: u64, degree: u8) -> Result<Self, LabError> {
         clear(dir)?;
         let dir = fs::canonicalize(dir).map_err(io_error("find the lab's directory"))?;
-        let fresh = State { seed, degree, processes: Vec::new() };
+        let fresh = State { seed, degree, processes: Vec::new(), net: None };
         State::change(&dir, |state| *state = Some(fresh)).map_err(io_error("write the lab's state"))?;
         Ok(Self { dir })
     }
@@ -110,6 +111,27 @@ impl Book {
         }
     }
 
+    /// The lab's nodes have networks of their own from now on
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn begin_net(&self, net: Net) -> Result<(), LabError> {
+        let begun = State::change(&self.dir, |state| state.iter_mut().for_each(|state| state.net = Some(net.clone())));
+        begun.map_err(io_error("write the lab's state"))
+    }
+
+    /// Changes what is written of the lab's networks, if it has such
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn change_net(&self, change: impl FnOnce(&mut Net)) -> Result<(), LabError> {
+        let changed = State::change(&self.dir, |state| {
+            let net = state.as_mut().and_then(|state| state.net.as_mut());
+            net.map(change).unwrap_or_default();
+        });
+        changed.map_err(io_error("write the lab's state"))
+    }
+
     /// Changes what is written of the process `name`
     ///
     /// # Errors
@@ -134,7 +156,9 @@ pub(crate) fn listen(process: &Process) -> Option<&str> {
 /// Makes `dir` an empty lab: what an ended lab has left there goes
 fn clear(dir: &Path) -> Result<(), LabError> {
     if let Some(state) = State::load(dir).map_err(io_error("read the lab's state"))? {
-        if state.processes.iter().any(|process| process.condition() != Condition::Ended) {
+        let hub = state.net.as_ref().map(|net| net.hub.condition());
+        let mut conditions = state.processes.iter().map(Process::condition).chain(hub);
+        if conditions.any(|condition| condition != Condition::Ended) {
             return Err(LabError::Running(dir.display().to_string()));
         }
         let dir = fs::canonicalize(dir).map_err(io_error("find the lab's directory"))?;

@@ -95,6 +95,21 @@ enum Verb {
         #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
         limit: Option<Duration>,
     },
+    /// Cut nodes off from each other, without a word to either: cut alice bob, or cut leader,alice supernode-2,supernode-3;
+    /// in a lab that was started with --netns
+    Cut {
+        /// Whom, separated by commas
+        #[arg(value_name = "NAMES", value_parser = names)]
+        these: Names,
+        /// Off from whom, likewise
+        #[arg(value_name = "NAMES", value_parser = names)]
+        those: Names,
+        /// Only what the first ones send is lost; the others are heard
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// Undo all cuts, and wait until everybody holds their links
+    Heal,
     /// Let many light peers log in at once (true keys, sessions and links to their homes, in one process), and stay until
     /// Ctrl-C: how soon all are in, and again whenever they lose their homes
     ///
@@ -153,7 +168,8 @@ enum Verb {
     },
     /// End every process that the lab has started, and no other; homes and logs stay until the next `up`
     Down,
-    /// Start a mesh, kill the forwarder of a flow of messages, see it heal, bring the dead peer back, say goodbye
+    /// Start a mesh, kill the forwarder of a flow of messages, see it heal, bring the dead peer back; kill the supernode that
+    /// leads, see another one lead; say goodbye
     Demo {
         #[command(flatten)]
         mesh: Mesh,
@@ -264,14 +280,26 @@ struct Mesh {
     /// What keys and salts are drawn from; the same seed gives the same ring again
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// Give each process a network of its own, so that `cut` can cut it off: needs root, or user namespaces for everybody
+    #[arg(long)]
+    netns: bool,
 }
 
 impl Mesh {
     fn options(&self, dir: PathBuf, tied: bool) -> Result<Options, LabError> {
         let options = Options::new(dir, binary()?);
         let (supernodes, peers, degree, seed) = (self.supernodes, self.peers, self.degree, self.seed);
-        Ok(Options { supernodes, peers, degree, seed, tied, ..options })
+        Ok(Options { supernodes, peers, degree, seed, netns: self.netns, tied, ..options })
     }
+}
+
+/// Some processes of a lab
+#[derive(Clone, Debug)]
+struct Names(Vec<String>);
+
+#[expect(clippy::unnecessary_wraps, reason = "so clap wants it")]
+fn names(text: &str) -> Result<Names, String> {
+    Ok(Names(text.split(',').map(|name| name.trim().to_owned()).collect()))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -326,6 +354,8 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Start { name } => actions::start(&lab()?, &name),
         Verb::Watch { limit } => watch::run(&lab()?, limit).map(|()| ExitCode::SUCCESS),
         Verb::Logs { name, follow, lines } => actions::logs(&lab()?, &name, follow, lines),
+        Verb::Cut { these, those, one_way } => lab()?.cut(&these.0, &those.0, one_way).map(|()| ExitCode::SUCCESS),
+        Verb::Heal => actions::heal(&lab()?),
         Verb::Storm { lights, limit, json } => {
             let options = StormOptions { lights: lights.into(), limit, json };
             Ok(verdict(storm::run(&lab()?, options)?.held()))
@@ -404,6 +434,13 @@ mod tests {
         let Verb::Exec { name, verb } = cli.verb else { unreachable!("not exec") };
         assert_eq!((name.as_str(), verb.len()), ("alice", 4));
         assert_eq!(cli.dir, Path::new("d"));
+    }
+
+    #[test]
+    fn each_side_of_a_cut_may_be_several() {
+        let cli = Cli::try_parse_from(["kith-lab", "cut", "leader,alice", "bob", "--one-way"]).expect("parse");
+        let Verb::Cut { these, those, one_way } = cli.verb else { unreachable!("not cut") };
+        assert_eq!((these.0.join(" "), those.0.join(" "), one_way), ("leader alice".into(), "bob".into(), true));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The scenario runs `docker compose`, or the old `docker-compose`, on the repository's own file, as a project of its
 //! own, and asks the peers through `docker exec`.
 
+mod supernodes;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -24,7 +26,7 @@ const PREBUILT: &str = "config/prebuilt.Dockerfile";
 const PROGRAMS: &str = "target/docker/usr/local/bin";
 /// Peers without a name that are added
 const MORE: usize = 3;
-/// From a start until everybody holds their links; nine containers start at once on a small machine
+/// From a start until everybody holds their links; eleven containers start at once on a small machine
 const SETTLED_LIMIT: Duration = Duration::from_secs(120);
 /// From a break until the others show it, and deliver
 const HEALED_LIMIT: Duration = Duration::from_secs(30);
@@ -89,7 +91,7 @@ pub(crate) fn run(options: ComposeOptions) -> Result<Vec<Step>, ComposeError> {
     project.pause()?;
     project.stop()?;
     project.disconnect()?;
-    project.kill_the_supernode()?;
+    project.kill_the_leader()?;
     project.scale()?;
     project.come_back()?;
     project.end()?;
@@ -120,10 +122,18 @@ fn compose_command() -> Result<Vec<String>, ComposeError> {
 
 impl Project {
     fn start(&mut self) -> Result<(), ComposeError> {
-        output::line("building the image and starting nine containers");
+        output::line("building the image and starting eleven containers");
         self.compose(&["up", "--build", "-d"])?;
         let took = self.settle("everybody to be healthy and to hold their links", &PEERS)?;
-        self.held("up", &format!("one supernode and eight peers hold their links after {:.1} s", took.as_secs_f64()));
+        self.held(
+            "up",
+            &format!("three supernodes, and eight peers hold their links after {:.1} s", took.as_secs_f64()),
+        );
+        let agreed = self.wait("three supernodes to be one network", SETTLED_LIMIT, || self.agreed())?;
+        self.held(
+            "one network",
+            &format!("all three vote, and one leads, after another {:.1} s", agreed.as_secs_f64()),
+        );
         let sent = fate(&self.read(&["exec", "-T", "alice", "kith", "send", "heidi", "hello", "--json"])?)?;
         let text = format!("{} over {}", sent.status.code(), sent.way());
         self.step("compose exec alice kith send heidi", sent.is_delivered(), &text);
@@ -176,17 +186,6 @@ impl Project {
         self.healed("network disconnect frank", "frank")?;
         docker(&["network", "connect", &network, &id])?;
         self.mended("network connect frank")
-    }
-
-    fn kill_the_supernode(&mut self) -> Result<(), ComposeError> {
-        self.compose(&["kill", "supernode"])?;
-        let sent = self.send("bob", "grace");
-        let held = sent.as_ref().is_ok_and(Fate::is_delivered);
-        let text =
-            sent.map_or_else(|error| error.to_string(), |sent| format!("{} over {}", sent.status.code(), sent.way()));
-        self.step("kill supernode, and messages go on", held, &text);
-        self.compose(&["start", "supernode"])?;
-        self.mended("start supernode")
     }
 
     fn scale(&mut self) -> Result<(), ComposeError> {
@@ -338,8 +337,12 @@ impl Project {
 
     /// The answer of a verb at one peer; a status of failure is an answer too
     fn kith(&self, peer: &str, verb: &[&str]) -> Result<Line, ComposeError> {
-        let id = self.container(peer).unwrap_or_else(|_| peer.to_owned());
-        let mut args = vec!["exec", &id, "kith", "--json"];
+        self.ask(peer, "kith", verb)
+    }
+
+    fn ask(&self, service: &str, program: &str, verb: &[&str]) -> Result<Line, ComposeError> {
+        let id = self.container(service).unwrap_or_else(|_| service.to_owned());
+        let mut args = vec!["exec", &id, program, "--json"];
         args.extend(verb);
         let ran = ran(Command::new("docker").args(&args), &args)?;
         answer(&args.join(" "), &ran)

@@ -26,6 +26,9 @@ pub enum LabError {
         name: String,
         known: String,
     },
+    /// Its nodes share one network, in which nobody can be cut off. Nothing was changed.
+    #[error("the nodes of this lab share one network, and nobody in it can be cut off; start it so that each has one of its own: kith-lab --dir {} down, and then up --netns", .0.display())]
+    NoNetworks(PathBuf),
     /// There is none that could be asked
     #[error("the lab's supernodes: {0}; next: kith-lab status")]
     NoSupernode(String),

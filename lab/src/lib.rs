@@ -23,6 +23,7 @@ mod histories;
 pub mod log;
 mod mesh;
 mod names;
+pub mod net;
 mod node;
 mod observe;
 mod options;

@@ -1,5 +1,6 @@
 //! The processes of a lab: started, watched until they are ready, broken, ended.
 
+mod cuts;
 mod faults;
 mod supernodes;
 
@@ -70,8 +71,9 @@ impl Lab {
         let book = Book::create(&options.dir, seed, options.degree)?;
         progress.say(&format!("lab in {} (seed {seed})", options.dir.display()));
         let lab = Self::with(book, options, progress);
-        let added = (0..lab.options.supernodes).try_for_each(|index| lab.add_supernode(&names::supernode(index)));
-        match added.and_then(|()| lab.wait_agreed()) {
+        let networks = if lab.options.netns { lab.start_networks() } else { Ok(()) };
+        let all = || (0..lab.options.supernodes).try_for_each(|index| lab.add_supernode(&names::supernode(index)));
+        match networks.and_then(|()| all()).and_then(|()| lab.wait_agreed()) {
             Ok(_) => Ok(lab),
             Err(error) => {
                 lab.kill_all();
@@ -161,7 +163,8 @@ impl Lab {
         Draw::of(state.seed, name).shuffle(&mut supernodes);
         let home = self.book.new_home(name, state.seed)?;
         let secret = self.options.secret.as_deref();
-        let args = PeerArgs { home: &home, name: login, supernodes: &supernodes, secret }.list();
+        let listen = self.any_port(state.processes.len());
+        let args = PeerArgs { home: &home, name: login, listen: &listen, supernodes: &supernodes, secret }.list();
         self.book.record(Process { name: name.into(), role: Role::Peer, process: None, home, args })?;
         self.spawn(name)
     }
@@ -171,16 +174,22 @@ impl Lab {
         let what = format!("start {name}");
         let log = log::open(&process.home).map_err(io_error(what.clone()))?;
         let err = log.try_clone().map_err(io_error(what.clone()))?;
-        let mut command = role::command(&self.options.binary, process.role, self.options.tied, &process.args);
+        let command = role::command(&self.options.binary, process.role, self.options.tied, &process.args);
+        let mut command = self.in_its_network(&process, command)?;
         let stdin = if self.options.tied { Stdio::piped() } else { Stdio::null() };
         let child = command.stdin(stdin).stdout(log).stderr(err).spawn().map_err(io_error(what))?;
         let pid = child.id();
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, child);
+        self.keep(child);
         let started = ProcessId::of(pid);
         if started.is_none() {
             return Err(self.not_ready(&process.name, "its start time cannot be read from /proc (the lab needs Linux)"));
         }
         self.book.change(&process.name, |process| process.process = started)
+    }
+
+    /// Keeps what this one has started, to wait for its end
+    fn keep(&self, child: Child) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id(), child);
     }
 
     /// Waits until the peer `name` has a session; how long that took

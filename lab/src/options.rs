@@ -34,6 +34,8 @@ pub struct Options {
     /// What keys and salts are drawn from; one is drawn if none is given
     pub seed: Option<u64>,
     pub secret: Option<String>,
+    /// Whether each node has a network of its own, so that it can be cut off from others
+    pub netns: bool,
     /// Whether the lab ends with this process, however that one ends
     pub tied: bool,
 }
@@ -50,6 +52,7 @@ impl Options {
             lease: LEASE,
             seed: None,
             secret: None,
+            netns: false,
             tied: true,
         }
     }

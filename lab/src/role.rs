@@ -136,6 +136,8 @@ pub(crate) struct PeerArgs<'a> {
     pub home: &'a Path,
     /// The name to log in under
     pub name: &'a str,
+    /// Where it listens
+    pub listen: &'a str,
     /// Where the supernodes listen
     pub supernodes: &'a [String],
     /// Proved at login
@@ -175,7 +177,7 @@ impl PeerArgs<'_> {
     /// What would follow `kith`
     pub(crate) fn list(&self) -> Vec<String> {
         let mut args = run_in(self.home);
-        args.extend(["--name".into(), self.name.into(), "--listen".into(), ANY_PORT.into()]);
+        args.extend(["--name".into(), self.name.into(), "--listen".into(), self.listen.into()]);
         for supernode in self.supernodes {
             args.extend(["--supernode".into(), supernode.clone()]);
         }
@@ -205,7 +207,13 @@ mod tests {
     #[test]
     fn peer_is_started_with_every_supernode_it_may_use() {
         let supernodes = ["/ip4/127.0.0.1/tcp/1".to_owned(), "/ip4/127.0.0.1/tcp/2".to_owned()];
-        let args = PeerArgs { home: Path::new("d/alice"), name: "alice", supernodes: &supernodes, secret: None };
+        let args = PeerArgs {
+            home: Path::new("d/alice"),
+            name: "alice",
+            listen: ANY_PORT,
+            supernodes: &supernodes,
+            secret: None,
+        };
         let list = args.list();
         assert_eq!(list.iter().filter(|arg| *arg == "--supernode").count(), 2);
         assert_eq!(list.iter().take(3).collect::<Vec<_>>(), ["--home", "d/alice", "run"]);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use kith_runtime::identity::Identity;
 use serde::{Deserialize, Serialize};
 
+use crate::net::Net;
 use crate::process::{Condition, ProcessId};
 use crate::programs;
 use crate::role::Role;
@@ -33,6 +34,9 @@ pub struct State {
     pub degree: u8,
     /// Every process, in the order of their first starts; at most 1,024
     pub processes: Vec<Process>,
+    /// The nodes' own networks, if they have such
+    #[serde(default)]
+    pub net: Option<Net>,
 }
 
 /// One process of the lab
@@ -158,7 +162,7 @@ mod tests {
             args: vec!["run".into()],
         };
         let bob = Process { name: "bob".into(), process: None, ..alice.clone() };
-        State { seed: 1, degree: 4, processes: vec![alice, bob] }
+        State { seed: 1, degree: 4, processes: vec![alice, bob], net: None }
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Status {
                 name: process.name.clone(),
                 state: process.condition(),
                 serial: status.map(|status| status.serial),
-                role: standing.and_then(|standing| own_role(standing)),
+                role: standing.and_then(own_role),
                 log_index: status.map(|status| status.log_index),
                 sessions: status.map(|status| status.homes),
                 reason: status.and_then(|status| status.reason.clone()),

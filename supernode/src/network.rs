@@ -99,12 +99,7 @@ impl Network {
             return Err(NetworkError::OtherKey { certified: certificate.supernode, key: supernode });
         }
         if !is_kept {
-            let line = format!("{}\n", line(&signed)?);
-            files::replace(&path, line.as_bytes()).map_err(|error| NetworkError::Io {
-                action: "write",
-                path,
-                error,
-            })?;
+            put(home, &signed)?;
         }
         let id = crypto::network_id(&certificate.network_key);
         Ok(Self { id, serial: certificate.serial, certificate: signed })
@@ -172,6 +167,16 @@ impl Issuer {
         Ok(SignedCertificate::sign(&certificate, &self.key)?)
     }
 
+    /// Gives the supernode in `home` its certificate, and its key if it has none yet
+    ///
+    /// # Errors
+    /// As [`Self::issue`], and if the home cannot be used; what was made there until then is left.
+    pub(crate) fn issue_into(&self, home: &Path) -> Result<SignedCertificate, NetworkError> {
+        let certificate = self.issue(Identity::load_or_create(home)?.key())?;
+        put(home, &certificate)?;
+        Ok(certificate)
+    }
+
     fn read(&self) -> Result<Vec<(u64, Key)>, NetworkError> {
         let path = || self.issued.clone();
         let bytes = match files::read(&self.issued, ISSUED_BYTES_MAX) {
@@ -204,6 +209,15 @@ impl Issuer {
 /// None of a certificate: its size is fixed.
 pub(crate) fn line(certificate: &SignedCertificate) -> Result<String, WireError> {
     Ok(format!("{PREFIX}{}", hex::encode(&wire::encode(certificate)?)))
+}
+
+/// Keeps a certificate in the home of the supernode that it is for
+///
+/// # Errors
+/// [`NetworkError::Io`]; whatever was kept there is left.
+fn put(home: &Path, certificate: &SignedCertificate) -> Result<(), NetworkError> {
+    let (path, line) = (home.join(CERTIFICATE_FILE), format!("{}\n", line(certificate)?));
+    files::replace(&path, line.as_bytes()).map_err(|error| NetworkError::Io { action: "write", path, error })
 }
 
 fn parse(line: &str) -> Result<SignedCertificate, NetworkError> {
@@ -246,6 +260,19 @@ mod tests {
         assert_eq!(Network::load(second.path(), key(2), None, true).unwrap().supernode(), SupernodeId(2));
         let other = Network::load(second.path(), key(3), None, true).err().unwrap();
         assert!(matches!(other, NetworkError::OtherKey { .. }), "{other}");
+    }
+
+    #[test]
+    fn home_that_was_given_its_certificate_joins_without_a_line() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let network = Network::load(first.path(), key(1), None, false).unwrap();
+        let issuer = Issuer::load(&first.path().join(NETWORK_DIRECTORY)).unwrap();
+        let home = second.path().join("home");
+        let given = [issuer.issue_into(&home).unwrap(), issuer.issue_into(&home).unwrap()];
+        assert_eq!(given[0], given[1], "once and again");
+        let own = Identity::load_or_create(&home).unwrap().key();
+        let joined = Network::load(&home, own, None, true).unwrap();
+        assert_eq!((joined.id(), joined.supernode()), (network.id(), SupernodeId(2)));
     }
 
     #[test]

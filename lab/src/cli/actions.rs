@@ -105,6 +105,12 @@ pub(super) fn resume(lab: &Lab, name: &str) -> Result<ExitCode, LabError> {
     tell_settled(lab)
 }
 
+pub(super) fn heal(lab: &Lab) -> Result<ExitCode, LabError> {
+    lab.heal()?;
+    lab.progress().say("nobody is cut off any more");
+    tell_settled(lab)
+}
+
 /// Whoever comes back is in the mesh only when all links are there: what is tried next would tell of the way to it
 fn tell_settled(lab: &Lab) -> Result<ExitCode, LabError> {
     let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;

@@ -1,7 +1,9 @@
-//! `kith-lab demo`: a mesh loses the forwarder that carries a flow of messages, heals, and gets it back.
+//! `kith-lab demo`: a mesh loses the forwarder that carries a flow of messages, heals, and gets it back; then it loses
+//! the supernode that leads.
 //!
 //! Every step is checked, and the demo has held only if every step has.
 
+mod leader;
 mod report;
 
 use std::collections::BTreeSet;
@@ -94,13 +96,17 @@ pub(crate) fn run(options: &DemoOptions) -> Result<Report, LabError> {
     let seed = lab.state()?.seed;
     let report = Report::new(options, seed);
     let mut demo = Demo { options, lab, draw: Draw::new(seed, "demo"), tell, report };
-    let up = format!("{} peers are logged in and hold their links", options.lab.peers);
+    let supernodes = count(options.lab.supernodes as u64, "supernode");
+    let up = format!("{supernodes}; {} peers are logged in and hold their links", options.lab.peers);
     demo.step("mesh up", true, &format!("{up} after {:.1} s", start.elapsed().as_secs_f64()));
     tell.links(&demo.lab)?;
     for number in 1..=options.runs {
         demo.one_run(number)?;
     }
     demo.check_outage();
+    if options.lab.supernodes >= leader::SUPERNODES_MIN {
+        demo.lose_the_leader()?;
+    }
     demo.goodbye()?;
     tell.end(&demo.report, &options.next);
     Ok(demo.report)

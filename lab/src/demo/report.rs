@@ -60,23 +60,51 @@ impl Run {
     }
 }
 
+/// The kill of the supernode that led
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Kill {
+    pub victim: String,
+    /// From the kill until the newcomer was logged in, in milliseconds; none if it was not
+    pub login_ms: Option<u64>,
+    /// As of [`Run`]
+    pub outage_ms: u64,
+    pub messages: usize,
+    pub delivered: usize,
+}
+
+impl Kill {
+    pub(super) fn of(victim: &str, login: Option<Duration>, flow: &Summary) -> Self {
+        Self {
+            victim: victim.to_owned(),
+            login_ms: login.map(|login| login.as_millis() as u64),
+            outage_ms: flow.outage.as_millis() as u64,
+            messages: flow.messages,
+            delivered: flow.delivered,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     /// What the mesh and the choices were drawn from
     pub seed: u64,
+    pub supernodes: usize,
     /// Peers in the mesh
     pub peers: usize,
     pub degree: u8,
     /// Everything that had to hold, in the order in which it was seen
     pub steps: Vec<Step>,
-    /// Every kill
+    /// Every kill of a forwarder
     pub runs: Vec<Run>,
+    /// The leader's; none where too few supernodes were there
+    pub kill: Option<Kill>,
 }
 
 impl Report {
     pub(super) fn new(options: &DemoOptions, seed: u64) -> Self {
         let lab = &options.lab;
-        Self { seed, peers: lab.peers, degree: lab.degree, steps: Vec::new(), runs: Vec::new() }
+        let (supernodes, peers, degree) = (lab.supernodes, lab.peers, lab.degree);
+        Self { seed, supernodes, peers, degree, steps: Vec::new(), runs: Vec::new(), kill: None }
     }
 
     /// Whether every step held
@@ -105,8 +133,9 @@ impl Report {
         match failed {
             0 => format!("Every one of {} steps held.", self.steps.len()),
             _ => format!(
-                "{failed} of {} steps FAILED. Reproduce: kith-lab demo --peers {} --degree {} --seed {} --runs {}",
+                "{failed} of {} steps FAILED. Reproduce: kith-lab demo --supernodes {} --peers {} --degree {} --seed {} --runs {}",
                 self.steps.len(),
+                self.supernodes,
                 self.peers,
                 self.degree,
                 self.seed,
@@ -139,10 +168,12 @@ mod tests {
         let run = |outage_ms: &u64| Run { outage_ms: *outage_ms, ..Run::default() };
         Report {
             seed: 7,
+            supernodes: 3,
             peers: 8,
             degree: 4,
             steps: held.iter().map(step).collect(),
             runs: outages.iter().map(run).collect(),
+            kill: None,
         }
     }
 

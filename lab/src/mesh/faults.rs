@@ -134,6 +134,10 @@ impl Lab {
             let processes: Vec<&Process> = state.processes.iter().filter(|process| process.role == role).collect();
             self.end(&processes)?;
         }
+        // The bridge goes when nobody is on it any more.
+        if let Some(net) = &state.net {
+            net.hub.signal(Signal::KILL);
+        }
         self.reap();
         // The state stays, with everybody ended: the next `up` clears the homes that it lists.
         Ok(())
@@ -159,9 +163,11 @@ impl Lab {
 
     /// Kills every process that the lab has started, at once
     pub(crate) fn kill_all(&self) {
-        let processes = self.state().map(|state| state.processes).unwrap_or_default();
-        for process in processes.iter().filter_map(|process| process.process) {
-            process.signal(Signal::KILL);
+        if let Ok(state) = self.state() {
+            let processes = state.processes.iter().filter_map(|process| process.process);
+            for process in processes.chain(state.net.map(|net| net.hub)) {
+                process.signal(Signal::KILL);
+            }
         }
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         for child in children.values_mut() {

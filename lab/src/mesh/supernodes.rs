@@ -79,14 +79,13 @@ impl Lab {
         let entry = founder.map(|founder| self.entry(&state, founder, name)).transpose()?;
         let home = self.book.new_home(name, state.seed)?;
         let options = &self.options;
-        let secret = options.secret.as_deref();
+        let (secret, any) = (options.secret.as_deref(), self.any_port(state.processes.len()));
         let (degree, lease) = (state.degree, options.lease);
         let seed = match &entry {
             None => state.seed,
             Some(_) => Draw::of(state.seed, name).number(),
         };
-        let args =
-            SupernodeArgs { home: &home, listen: role::ANY_PORT, degree, lease, seed, secret, entry: entry.as_ref() };
+        let args = SupernodeArgs { home: &home, listen: &any, degree, lease, seed, secret, entry: entry.as_ref() };
         self.book.record(Process {
             name: name.into(),
             role: Role::Supernode,

@@ -73,6 +73,13 @@ pub(crate) struct Report {
 pub(crate) fn run(lab: &Lab, options: StormOptions) -> Result<Report, LabError> {
     raise_file_limit();
     let state = lab.state()?;
+    if let Some(way) = state.net.as_ref().and_then(|net| net.way_in()) {
+        let dir = lab.dir().display();
+        return Err(LabError::Options(format!(
+            "the lab's nodes have networks of their own; let it loose in there: {way} kith-lab --dir {dir} storm {}",
+            options.lights
+        )));
+    }
     let supernodes = lab.listening()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(io_error("start the storm's threads"))?;

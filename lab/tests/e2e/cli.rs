@@ -116,6 +116,7 @@ fn demo_holds_every_step() {
     let report: Value = serde_json::from_str(&report).expect("one object");
     assert_eq!(report["held"], true, "{report}");
     assert_eq!(report["runs"][0]["unknown"], 0, "{report}");
+    assert!(report["kill"]["login_ms"].is_u64(), "{report}");
     all_ended(dir).expect("everybody has ended");
 }
 

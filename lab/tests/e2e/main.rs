@@ -12,6 +12,7 @@
 mod addresses;
 mod bench;
 mod cli;
+mod cuts;
 mod hostile;
 mod invites;
 mod join;
@@ -22,6 +23,7 @@ mod pause;
 mod rubbish;
 mod sending;
 mod supernode;
+mod supernodes;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -76,16 +78,26 @@ fn options(dir: &Path, seed: u64) -> Options {
 
 /// One supernode and so many peers of degree 4, everybody with their links
 fn mesh_of(peers: usize, seed: u64) -> TestLab {
+    mesh(seed, |options| Options { peers, ..options })
+}
+
+/// What `made` makes of the usual options, with everybody's links
+fn mesh(seed: u64, made: impl FnOnce(Options) -> Options) -> TestLab {
     let dir = tempfile::tempdir().expect("a directory");
-    let lab = Lab::up(Options { peers, ..options(dir.path(), seed) }, Progress::Quiet);
+    let lab = Lab::up(made(options(dir.path(), seed)), Progress::Quiet);
     TestLab { lab: lab.unwrap_or_else(|error| panic!("the mesh did not come up: {error}")), _dir: dir }
 }
 
 /// One supernode and no peer yet
 fn supernode_only(seed: u64) -> TestLab {
+    supernodes_only(1, seed)
+}
+
+/// So many supernodes and no peer yet
+fn supernodes_only(supernodes: usize, seed: u64) -> TestLab {
     let dir = tempfile::tempdir().expect("a directory");
-    let lab = Lab::empty(options(dir.path(), seed), Progress::Quiet);
-    TestLab { lab: lab.unwrap_or_else(|error| panic!("the supernode did not come up: {error}")), _dir: dir }
+    let lab = Lab::empty(Options { supernodes, ..options(dir.path(), seed) }, Progress::Quiet);
+    TestLab { lab: lab.unwrap_or_else(|error| panic!("the supernodes did not come up: {error}")), _dir: dir }
 }
 
 /// The names of the peers that run

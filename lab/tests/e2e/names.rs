@@ -1,7 +1,7 @@
 //! One name, one owner.
 
 use kith_common::status::Status;
-use kith_lab::Lab;
+use kith_lab::{Lab, Options};
 use kith_runtime::control::peer::State;
 
 const RACERS: usize = 20;
@@ -22,7 +22,16 @@ pub(crate) fn wait_refused(lab: &Lab, name: &str) {
 
 #[test]
 fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
-    let lab = super::supernode_only(super::seed());
+    race(1);
+}
+
+#[test]
+fn of_twenty_peers_that_race_for_a_name_at_three_supernodes_exactly_one_gets_it() {
+    race(3);
+}
+
+fn race(supernodes: usize) {
+    let lab = super::supernodes_only(supernodes, super::seed());
     let racers: Vec<String> = (0..RACERS).map(|number| format!("racer-{number}")).collect();
     std::thread::scope(|scope| {
         for racer in &racers {
@@ -48,7 +57,16 @@ fn of_twenty_peers_that_race_for_a_name_exactly_one_gets_it() {
 
 #[test]
 fn second_process_with_a_living_peers_key_is_refused() {
-    let lab = super::mesh_of(2, super::seed());
+    refuse_a_twin(1);
+}
+
+#[test]
+fn second_process_with_a_living_peers_key_is_refused_by_whichever_supernode_it_asks() {
+    refuse_a_twin(3);
+}
+
+fn refuse_a_twin(supernodes: usize) {
+    let lab = super::mesh(super::seed(), |options| Options { supernodes, peers: 2, ..options });
     let home = lab.node("alice").expect("alice").home;
     lab.add_peer_as("twin", "alice").expect("started");
     let twin = lab.node("twin").expect("twin").home;

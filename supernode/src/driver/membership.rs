@@ -25,19 +25,25 @@ pub(crate) struct Membership {
     external: Vec<Location>,
     /// Where the others think it is; `None`: it is none of them
     configured: Option<Locations>,
+    /// Whether it has been one of them: whoever is so no more was taken out, and does not ask to be let in again
+    was_in: bool,
     changing: Option<Changed>,
     not_before: Instant,
 }
 
 impl Membership {
     pub(crate) fn new(now: Instant, me: SupernodeId, external: Vec<Location>) -> Self {
-        Self { me, external, configured: None, changing: None, not_before: now + SETTLED }
+        Self { me, external, configured: None, was_in: false, changing: None, not_before: now + SETTLED }
     }
 
     /// The log says who the supernodes are
     pub(super) fn handle_configured(&mut self, supernodes: &[(SupernodeId, Locations, bool)]) {
         let own = supernodes.iter().find(|(id, _, _)| *id == self.me);
         self.configured = own.map(|(_, locations, _)| locations.clone());
+        if self.was_in && self.configured.is_none() {
+            tracing::warn!(event = "taken_out", reason = "the supernodes have this one among them no more");
+        }
+        self.was_in = self.configured.is_some() || self.was_in && !supernodes.is_empty();
     }
 
     /// An address of this machine has come or gone
@@ -70,6 +76,7 @@ impl Membership {
         let via = match &self.configured {
             Some(known) if *known == locations || !leads => return None,
             Some(_) => None,
+            None if self.was_in => return None,
             None => Some(linked?),
         };
         Some((Change::Add(Configured { id: self.me, locations }), via))
@@ -137,6 +144,17 @@ mod tests {
         let moved = Membership { external: vec![Location::truncated("/dns/hub/tcp/7400")], ..membership };
         assert_eq!(moved.wish(at(4), &listen, near, false), None, "nobody leads");
         assert!(matches!(moved.wish(at(4), &listen, near, true), Some((Change::Add(_), None))));
+    }
+
+    #[test]
+    fn whoever_was_taken_out_does_not_ask_to_be_let_in_again() {
+        let mut membership = Membership::new(at(0), ME, Vec::new());
+        let (near, listen, there) = (Some(SupernodeId(1)), listen(), Locations::truncated([]));
+        membership.handle_configured(&[(SupernodeId(1), there.clone(), true)]);
+        assert!(membership.wish(at(2), &listen, near, true).is_some(), "a newcomer hears of the others first");
+        membership.handle_configured(&[(SupernodeId(1), there.clone(), true), (ME, there.clone(), true)]);
+        membership.handle_configured(&[(SupernodeId(1), there, true)]);
+        assert_eq!(membership.wish(at(9), &listen, near, true), None);
     }
 
     #[test]
