@@ -75,8 +75,10 @@ impl Moves {
         if self.at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let silent = self.wanted.extract_if(.., |_, wanted| wanted.asked_until.is_some_and(|until| until <= now));
-        silent.map(|(_, wanted)| wanted.link).collect()
+        let is_silent = |wanted: &Move| wanted.asked_until.is_some_and(|until| until <= now);
+        let silent = self.wanted.values().filter(|wanted| is_silent(wanted)).map(|wanted| wanted.link).collect();
+        self.wanted.retain(|_, wanted| !is_silent(wanted));
+        silent
     }
 
     /// This process stood still: answers may be waiting here
