@@ -285,6 +285,7 @@ impl World {
             | PeerOutput::Save(_)
             | PeerOutput::Erase(_)
             | PeerOutput::KeepSupernodes(_)
+            | PeerOutput::KeepStay(_)
             | PeerOutput::Event(_) => {}
         }
     }
@@ -417,7 +418,7 @@ impl Node {
             external: Default::default(),
             listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         };
-        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1, remember: REMEMBER };
+        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1, remember: REMEMBER, stay: None };
         let rng = ChaCha20Rng::from_seed([n; 32]);
         let mut forwarder = Forwarder::new();
         PAYLOADS.into_iter().for_each(|kind| forwarder.register(kind));
