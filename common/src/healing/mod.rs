@@ -10,6 +10,9 @@
 //! so as well, as long as nobody is lost: the owner of a point is nearest among all, and so among those that are known.
 //! Of those beside a lost peer its former neighbours know, as they had its table.
 //!
+//! A mesh may fall into parts, or the last neighbours of a peer be gone. So those count as members as well whom a supernode
+//! told of once, and who are remembered with where they could be dialled, until somebody finds them gone.
+//!
 //! What neighbours say is not believed: a record only says whom to dial, and the key that must answer. Nobody who was
 //! removed is dialled. When home is back its table counts, and the stand-ins go.
 //!
@@ -30,7 +33,7 @@ use crate::rate::Bucket;
 use crate::removed::RemovedKeys;
 use crate::ring::Ring;
 use crate::routing::neighbourhood::Neighbourhood;
-use crate::time::Instant;
+use crate::time::{Instant, doubled};
 use crate::wire::bounded::Bounded;
 use crate::wire::link::{AskRecords, RECORDS_MAX, Records};
 use crate::wire::session::Record;
@@ -45,8 +48,10 @@ pub const KNOWN_MAX: usize = 1_024;
 pub const QUESTIONS_PER_LOOK: usize = 8;
 /// How long an answer is waited for before the same neighbour is asked again
 pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// How long a stand-in that could not be linked with counts as gone
+/// How long a stand-in that could not be linked with counts as gone; doubled with each further failure
 pub const FAILED_FOR: Duration = Duration::from_secs(60);
+/// The longest such time: of a thousand who are remembered and gone two a second are dialled in vain
+pub const FAILED_FOR_MAX: Duration = Duration::from_secs(480);
 /// How long a neighbour is not asked again for what it did not know
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 /// Answers that neighbours get at once; beyond, silence: they ask somebody else
@@ -76,6 +81,15 @@ pub(crate) enum Ignored {
     Unasked,
 }
 
+/// That a stand-in could not be linked with
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    /// How often in a row
+    times: u32,
+    /// Until when it counts as gone
+    until: Instant,
+}
+
 /// What a peer does about its table while there is no home
 #[derive(Debug)]
 pub(crate) struct Healer {
@@ -84,8 +98,8 @@ pub(crate) struct Healer {
     records: BTreeMap<Address, Record>,
     /// Who is to stand in, as far as it is not known who that is
     missing: BTreeSet<Address>,
-    /// Stand-ins that could not be linked with, each with until when it counts as gone
-    failed: BTreeMap<Address, Instant>,
+    /// Stand-ins that could not be linked with
+    failed: BTreeMap<Address, Failure>,
     /// Questions under way
     asked: BTreeMap<LinkId, (AskRecords, Instant)>,
     /// What was asked for in vain, and until when it is not asked for there again
@@ -127,18 +141,26 @@ impl Healer {
         self.look_at
     }
 
-    /// Looks who is missing, if it is time
-    pub(crate) fn look(&mut self, now: Instant, neighbourhood: &Neighbourhood, removed: &RemovedKeys) -> Option<Look> {
+    /// Looks who is missing, if it is time; `remembered` are peers that a supernode or a neighbour has told of
+    pub(crate) fn look<'a>(
+        &mut self,
+        now: Instant,
+        neighbourhood: &Neighbourhood,
+        removed: &RemovedKeys,
+        remembered: impl Iterator<Item = &'a Record>,
+    ) -> Option<Look> {
         self.look_at.filter(|at| *at <= now)?;
         self.look_at = Some(now + LOOK_EVERY);
         let own = neighbourhood.own_address()?;
         self.forget(now, neighbourhood, removed);
-        let table = self.table(own, neighbourhood);
+        let remembered: BTreeMap<Address, &Record> =
+            remembered.filter(|record| !removed.contains(&record.key)).map(|record| (record.address, record)).collect();
+        let table = self.table(now, own, neighbourhood, remembered.keys().copied());
         let mut look = Look::default();
         self.missing.clear();
         for place in table {
             look.kept.insert(place);
-            match self.records.get(&place) {
+            match self.records.get(&place).or_else(|| remembered.get(&place).copied()) {
                 _ if neighbourhood.is_wanted_or_linked(place) => {}
                 Some(record) => look.new.push(record.clone()),
                 None => _ = self.missing.insert(place),
@@ -150,11 +172,18 @@ impl Healer {
 
     /// What is over: failures, questions, and the records of those that were removed or could not be linked with
     fn forget(&mut self, now: Instant, neighbourhood: &Neighbourhood, removed: &RemovedKeys) {
-        self.failed.retain(|_, until| *until > now);
         for place in neighbourhood.failed_stand_ins() {
-            self.failed.insert(place, now + FAILED_FOR);
+            let times = self.failed.get(&place).map_or(0, |failure| failure.times);
+            let until = now + doubled(FAILED_FOR, times, FAILED_FOR_MAX);
+            self.failed.insert(place, Failure { until, times: times + 1 });
             // Somebody else may know another record of it.
             self.records.remove(&place);
+        }
+        self.failed.retain(|place, _| neighbourhood.link_to(*place).is_none());
+        while self.failed.len() > KNOWN_MAX
+            && let Some(oldest) = self.failed.iter().min_by_key(|(_, failure)| failure.until).map(|(place, _)| *place)
+        {
+            self.failed.remove(&oldest);
         }
         let links: BTreeSet<LinkId> = neighbourhood.live_links().map(|(_, link)| link).collect();
         self.unknown.retain(|(link, _), until| *until > now && links.contains(link));
@@ -171,18 +200,28 @@ impl Healer {
         }
     }
 
-    /// The own table, over all that can be heard of
-    fn table(&self, own: Address, neighbourhood: &Neighbourhood) -> Vec<Address> {
+    /// The own table, over all that can be heard of, and those that are remembered
+    fn table(
+        &self,
+        now: Instant,
+        own: Address,
+        neighbourhood: &Neighbourhood,
+        remembered: impl Iterator<Item = Address>,
+    ) -> Vec<Address> {
         let mut heard = neighbourhood.heard();
-        for place in self.failed.keys() {
-            // Others have a link with it, or it is gone; it is no neighbour of this peer in either case.
-            heard.apart.insert(*place);
-            if heard.told.contains(place) {
+        // Whoever was in the network once may be in a part of it that nobody here has a link with.
+        let once = remembered.filter(|place| !heard.gone.contains(place));
+        heard.members.extend(once.filter(|_| !mutant::is(Mutant::PartsForgotten)));
+        for (place, failure) in &self.failed {
+            if failure.until > now && !heard.up.contains(place) {
                 heard.members.remove(place);
+            } else if failure.until > now {
+                heard.apart.insert(*place);
             }
         }
         let ring: Ring = heard.members.into_iter().collect();
-        table_of(own, &ring, neighbourhood.degree(), &heard.apart)
+        let apart: BTreeSet<_> = heard.apart.iter().flat_map(|other| [(own, *other), (*other, own)]).collect();
+        table_of(own, &ring, neighbourhood.degree(), &apart)
     }
 
     /// Whom to ask: first for those that are missing, and who has a link with them; then ahead of time
@@ -242,7 +281,7 @@ impl Healer {
 
     /// The first word counts until it has led to nobody, so that nobody can take it back
     fn keep(&mut self, place: Address, record: &Record) {
-        if self.records.len() >= KNOWN_MAX && !mutant::is(Mutant::RecordsUnbounded) {
+        if self.records.len() >= KNOWN_MAX {
             let needless = self.records.keys().find(|known| !self.missing.contains(known)).copied();
             match needless.filter(|_| self.missing.contains(&place)) {
                 Some(needless) => _ = self.records.remove(&needless),
@@ -268,10 +307,9 @@ impl Healer {
     }
 }
 
-/// The neighbours of `own` among the members of `ring`, of whom it is one, if it is parted from those of `apart`
-pub(crate) fn table_of(own: Address, ring: &Ring, degree: u8, apart: &BTreeSet<Address>) -> Vec<Address> {
-    let pairs: BTreeSet<(Address, Address)> = apart.iter().flat_map(|other| [(own, *other), (*other, own)]).collect();
-    let mut table = lift::neighbours(ring, &Maps::of_degree(degree), own, &pairs);
+/// The neighbours of `own` among the members of `ring`, of whom it is one, as a supernode works them out
+pub(crate) fn table_of(own: Address, ring: &Ring, degree: u8, pairs: &BTreeSet<(Address, Address)>) -> Vec<Address> {
+    let mut table = lift::neighbours(ring, &Maps::of_degree(degree), own, pairs);
     if mutant::is(Mutant::HealsBesideOnly) {
         table.retain(|place| [ring.successor(own), ring.predecessor(own)].contains(&Some(*place)));
     }

@@ -10,7 +10,8 @@ use crate::wire::link::{AskRecords, Records};
 impl<S: Signer> Peer<S> {
     /// Looks who is missing, if it is time
     pub(super) fn heal(&mut self, now: Instant) {
-        let Some(look) = self.healer.look(now, &self.neighbourhood, self.removed.known()) else { return };
+        let remembered = self.names.remembered(now).map(|(record, _)| record);
+        let Some(look) = self.healer.look(now, &self.neighbourhood, self.removed.known(), remembered) else { return };
         for (link, question) in look.questions {
             self.outputs.push_back(PeerOutput::Send { link, frame: Frame::AskRecords(question) });
         }

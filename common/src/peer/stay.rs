@@ -151,7 +151,6 @@ impl<S: Signer> Peer<S> {
         self.session.resume(session);
         self.mail.handle_login(Own { network, address, name, signed });
         self.tell_hello();
-        self.remember(now, &rewire);
         self.neighbourhood.handle_return(now, &grant, &rewire);
         self.on_home(now, false);
     }
@@ -164,7 +163,7 @@ impl<S: Signer> Peer<S> {
         if grant.key != self.signer.key() {
             return Err(said("it is another key's"));
         }
-        if grant.name != *self.session.name() && !mutant::is(Mutant::ReturnsUnderOldName) {
+        if grant.name != *self.session.name() {
             return Err(said("this peer has another name now"));
         }
         Ok(grant)
@@ -173,7 +172,7 @@ impl<S: Signer> Peer<S> {
     /// A supernode says no: whoever came back by its last stay has no right to be here
     pub(super) fn leave_if_guest(&mut self, now: Instant, status: Status, reason: &Reason) {
         let is_verdict = matches!(status, Status::NotAllowed | Status::Conflict);
-        if is_verdict && self.stays.is_guest && !mutant::is(Mutant::RefusedGuestStays) {
+        if is_verdict && self.stays.is_guest {
             tracing::info!(event = "guest_left", %reason);
             self.stays.last = None;
             self.on_logged_out(now);

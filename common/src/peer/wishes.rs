@@ -202,7 +202,7 @@ impl<S: Signer> Peer<S> {
         self.neighbourhood.handle_rewire(now, rewire);
     }
 
-    pub(super) fn remember(&mut self, now: Instant, rewire: &Rewire) {
+    fn remember(&mut self, now: Instant, rewire: &Rewire) {
         for record in &rewire.neighbours {
             self.names.handle_record(now, record);
         }

@@ -22,8 +22,10 @@ pub(crate) struct Heard {
     /// Those who have a link that is up with this peer or with a neighbour, or had one with a neighbour that is gone, and
     /// whom nobody has found gone
     pub(crate) members: BTreeSet<Address>,
-    /// Those of them of whom only a neighbour has told that is gone
-    pub(crate) told: BTreeSet<Address>,
+    /// Those of them of whom somebody says that has a link with them
+    pub(crate) up: BTreeSet<Address>,
+    /// Those whom somebody has found gone, and nobody has a link with
+    pub(crate) gone: BTreeSet<Address>,
     /// Those of them with whom this peer cannot link, though others can
     pub(crate) apart: BTreeSet<Address>,
 }
@@ -72,10 +74,17 @@ impl Neighbourhood {
         }
     }
 
-    /// Home says who the neighbours are: whoever it does not name is like a former neighbour
-    pub(super) fn dismiss_stand_ins(&mut self) {
+    /// Home says who the neighbours are: whoever it does not name is like a former neighbour, who goes when each of the
+    /// others is up or has had its time anew
+    pub(super) fn dismiss_stand_ins(&mut self, now: Instant) {
+        let before = self.neighbours.len();
         if !mutant::is(Mutant::StandInStays) {
             self.neighbours.retain(|_, neighbour| !neighbour.stands_in);
+        }
+        if self.neighbours.len() < before {
+            let patience = self.config.patience;
+            let given_up = self.neighbours.values_mut().filter(|neighbour| neighbour.has_given_up);
+            given_up.for_each(|neighbour| neighbour.try_anew(now, patience));
         }
     }
 
@@ -136,8 +145,10 @@ impl Neighbourhood {
             if *word == Word::Up || (*word == Word::Told && !has_failed) || mutant::is(Mutant::GoneHeardAsHere) {
                 heard.members.insert(*place);
             }
-            if *word == Word::Told {
-                heard.told.insert(*place);
+            match word {
+                Word::Up => _ = heard.up.insert(*place),
+                Word::Told if !has_failed => {}
+                Word::Told | Word::Lost => _ = heard.gone.insert(*place),
             }
         }
         // Nobody has said a word of it yet, and it may be back in a moment.
@@ -145,6 +156,8 @@ impl Neighbourhood {
             !words.contains_key(place) && !neighbour.has_given_up && neighbour.trying.is_some()
         });
         heard.members.extend(silent.map(|(place, _)| *place));
+        let given_up = self.neighbours.iter().filter(|(_, neighbour)| neighbour.has_given_up).map(|(place, _)| *place);
+        heard.gone.extend(given_up.filter(|place| !heard.up.contains(place)));
         heard.members.extend(self.own_address());
         heard
     }
