@@ -303,7 +303,7 @@ impl Healer {
         let places: BTreeSet<Address> = question.places.iter().copied().collect();
         let known = |place: Address| neighbourhood.record_at(place).or_else(|| self.records.get(&place));
         let records = places.into_iter().filter_map(known).filter(|record| !removed.contains(&record.key));
-        Some(Records { records: Bounded::truncated(records.cloned().take(RECORDS_MAX)) })
+        Some(Records { records: Bounded::truncated(records.take(RECORDS_MAX).cloned()) })
     }
 }
 
