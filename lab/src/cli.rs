@@ -246,7 +246,7 @@ struct Mesh {
     /// The network's degree: even, at least 4
     #[arg(long, default_value_t = 4, value_name = "D")]
     degree: u8,
-    /// What keys and salts are drawn from; the same seed gives the same ring again
+    /// What keys and salts are drawn from; with one supernode the same seed gives the same ring again
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// Give each process a network of its own, so that `cut` can cut it off: needs root, or user namespaces for everybody
