@@ -16,6 +16,7 @@ use crate::bench::scale::{self, ScaleOptions};
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::error::{LabError, io_error};
+use crate::histories::{self, HistoryOptions};
 use crate::mesh::Lab;
 use crate::options::{Options, Progress, SUPERNODES_DEFAULT};
 use crate::role;
@@ -121,6 +122,36 @@ enum Verb {
         #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
         limit: Option<Duration>,
         /// One object for programs at the end
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let clients log in, look up and log out at three supernodes that are killed, stopped and started meanwhile, write down
+    /// what they are told, and judge whether one directory could have said all of it
+    ///
+    /// On a lab of its own, beneath the directory, which is ended with it.
+    Histories {
+        /// How long the clients go on, in seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+        limit: Duration,
+        /// How many clients
+        #[arg(long, default_value_t = 16, value_name = "N")]
+        clients: usize,
+        /// How many names they want
+        #[arg(long, default_value_t = 8, value_name = "N")]
+        names: usize,
+        /// How many supernodes, 1 to 5
+        #[arg(long, default_value_t = SUPERNODES_DEFAULT, value_name = "N")]
+        supernodes: usize,
+        /// Break nothing
+        #[arg(long)]
+        calm: bool,
+        /// What faults and deeds are drawn from
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+        /// Write the history here, one operation a line
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// One object for programs
         #[arg(long)]
         json: bool,
     },
@@ -328,6 +359,11 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Storm { lights, limit, json } => {
             let options = StormOptions { lights: lights.into(), limit, json };
             Ok(verdict(storm::run(&lab()?, options)?.held()))
+        }
+        Verb::Histories { limit, clients, names, supernodes, calm, seed, out, json } => {
+            let lab = Options { supernodes, seed, ..Options::new(dir, binary()?) };
+            let options = HistoryOptions { lab, clients, names, limit, faults: !calm, out, json };
+            Ok(verdict(histories::run(&options)?.held()))
         }
         Verb::Down => actions::down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {

@@ -19,6 +19,7 @@ pub mod fate;
 mod fixtures;
 pub mod flow;
 pub mod graph;
+mod histories;
 pub mod log;
 mod mesh;
 mod names;

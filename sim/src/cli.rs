@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{churn, collapse, door, figures, mutants, plot, routes, sweep};
+use crate::{churn, collapse, door, figures, mutants, outage, plot, routes, sweep};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Verb {
     Mesh(sweep::Options),
     /// Disturb a mesh that is short of processor, and say whether it comes back by itself
     Collapse(collapse::Options),
+    /// Play an outage again, and say whether everybody is let in soon and nobody is put out
+    Outage(outage::Options),
     /// Let people into a network that takes invites only, and watch that nobody else comes in
     Door(door::Options),
     /// Make the product's mistakes one by one, and say which oracle sees each
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Verb::Plot(options) => plot::run(&options),
         Verb::Mesh(options) => sweep::verb(&options),
         Verb::Collapse(options) => collapse::verb(&options),
+        Verb::Outage(options) => outage::verb(&options),
         Verb::Door(options) => door::verb(&options),
         Verb::Mutants(options) => mutants::verb(&options),
     }

@@ -25,6 +25,7 @@ pub mod mesh;
 mod moore;
 mod mutants;
 mod oracles;
+pub mod outage;
 mod output;
 mod overlay;
 mod parallel;

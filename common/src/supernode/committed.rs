@@ -7,9 +7,11 @@ use rand_chacha::rand_core::Rng;
 
 use super::judgement::Judgement;
 use super::links::Links;
+use super::moves::Moves;
 use super::proposals::Proposals;
 use crate::directory::{Command, Directory, LoggedIn, Outcome, Pair, SuspectReason};
 use crate::id::{Address, SessionId, SupernodeId};
+use crate::mutant::{self, Mutant};
 use crate::session::admission::Refusal;
 use crate::status::Status;
 use crate::time::Instant;
@@ -21,6 +23,7 @@ pub(super) struct Consequences<'a> {
     pub(super) directory: &'a Directory,
     pub(super) links: &'a mut Links,
     pub(super) judgement: &'a mut Judgement,
+    pub(super) moves: &'a mut Moves,
     pub(super) proposals: &'a mut Proposals,
     pub(super) rng: &'a mut ChaCha20Rng,
 }
@@ -86,9 +89,23 @@ impl Consequences<'_> {
         if home == Some(self.id) {
             self.judgement.renew(now, *session, self.proposals);
         } else {
-            // Its lease and its suspicions are its home's; the session may have been at home here until now.
-            self.forget_session(*session, Status::NotLoggedIn, "logged in at another supernode");
+            self.leave(*session);
         }
+    }
+
+    /// The session is at home elsewhere, and may have been here until now: its lease and its suspicions are its home's, and
+    /// whether its peer is there or here is for its link to say
+    pub(super) fn leave(&mut self, session: SessionId) {
+        self.judgement.end(session);
+        let (Some(link), Some(standing)) = (self.links.home_of(session), self.directory.session(session)) else {
+            return;
+        };
+        if mutant::is(Mutant::MoveAwayBelieved) {
+            return self.forget_session(session, Status::NotLoggedIn, "logged in at another supernode");
+        }
+        tracing::debug!(event = "home_contested", %session, home = standing.home.0, reason = "its link is here");
+        self.links.probe(link);
+        self.moves.contest(link, standing, self.id);
     }
 
     /// While the log was at it, the peer may have been heard or lost: the directory follows

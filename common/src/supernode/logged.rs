@@ -127,6 +127,7 @@ impl<S: Signer> Supernode<S> {
         tracing::info!(event = "leader_changed", before = ?self.leader, leader = ?leader, reason = "the log says so");
         self.leader = leader;
         self.homes.begin_anew(now, self.leads());
+        self.handover.begin_anew(now, leader.is_some());
         if leader.is_some() {
             self.moves.handle_led(now);
         } else {

@@ -104,6 +104,13 @@ impl<S: Signer> Logins<'_, S> {
         }
     }
 
+    /// Somebody leads whom this supernode does not hear: whoever logs in is better off elsewhere
+    pub(super) fn send_on(&mut self, now: Instant, link: LinkId, request: &LoginRequest) {
+        let reason = "this supernode is cut off from the one that leads: go on to the next";
+        tracing::info!(event = "login_sent_on", name = %request.name, reason);
+        self.refuse(now, link, Refusal::new(Status::Unavailable, reason, RETRY));
+    }
+
     /// Another supernode asks whether the peer of a session answers, as its key logs in there
     pub(super) fn handle_claim(&mut self, now: Instant, through: LinkId, Question { number, session }: Question) {
         let word = match self.links.home_of(session) {
@@ -124,7 +131,8 @@ impl<S: Signer> Logins<'_, S> {
     }
 
     /// A probe was answered on `link`
-    pub(super) fn handle_answered(&mut self, link: LinkId) {
+    pub(super) fn handle_answered(&mut self, now: Instant, link: LinkId) {
+        self.moves.handle_answered(now, link);
         let words = self.claims.handle_answered(link);
         self.tell_claimed(words);
     }

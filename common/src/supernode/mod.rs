@@ -40,6 +40,7 @@ mod backbone;
 mod budgets;
 mod claims;
 mod committed;
+mod handover;
 mod homes;
 mod judgement;
 mod links;
@@ -82,6 +83,7 @@ use self::backbone::Backbone;
 use self::budgets::Budgets;
 use self::claims::Claims;
 use self::committed::Consequences;
+use self::handover::Handover;
 use self::homes::Homes;
 use self::judgement::{Judgement, SuspicionOutput};
 use self::links::Links;
@@ -175,6 +177,7 @@ pub struct Supernode<S> {
     members: Members,
     backbone: Backbone,
     homes: Homes,
+    handover: Handover,
     links_max: usize,
     budgets: Budgets,
     /// One of each session at most, and the degree
@@ -214,6 +217,7 @@ impl<S: Signer> Supernode<S> {
             members: Members::default(),
             backbone: Backbone::new(now, id, contacts),
             homes: Homes::default(),
+            handover: Handover::default(),
             links_max,
             budgets: Budgets::default(),
             again: Timers::default(),
@@ -221,6 +225,7 @@ impl<S: Signer> Supernode<S> {
             minute: None,
             beat: now + BEAT,
         };
+        supernode.handover.begin_anew(now, false);
         supernode.configure();
         supernode
     }
@@ -249,6 +254,7 @@ impl<S: Signer> Supernode<S> {
             self.claims.handle_held_up(now);
             self.backbone.handle_held_up(now);
             self.homes.begin_anew(now, self.leads());
+            self.handover.begin_anew(now, self.leader.is_some());
         }
     }
 
@@ -279,7 +285,7 @@ impl<S: Signer> Supernode<S> {
             return;
         }
         if is_answer {
-            self.logins().handle_answered(link);
+            self.logins().handle_answered(now, link);
         }
         if let Some(session) = self.links.session_on(link).filter(|session| self.is_at_home(*session)) {
             self.judgement.handle_heard(now, session);
@@ -302,7 +308,11 @@ impl<S: Signer> Supernode<S> {
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);
-        let (sessions, pairs) = self.judgement.expire(now);
+        let (sessions, mut pairs) = self.judgement.expire(now);
+        // Who leads has heard most, and counts for all.
+        if self.leader.is_some_and(|leader| leader != self.credentials.id) && !mutant::is(Mutant::EverybodyEndsPairs) {
+            pairs.clear();
+        }
         self.proposals.push_ends(&self.directory, self.credentials.id, sessions, pairs);
         self.judgement.handle_timeout(now);
         while let Some(again) = self.again.take_due(now) {
@@ -337,6 +347,7 @@ impl<S: Signer> Supernode<S> {
         let supernodes = earliest(self.backbone.next_timeout(), self.members.next_timeout());
         let supernodes = earliest(supernodes, earliest(self.homes.next_timeout(), self.moves.next_timeout()));
         let terms = earliest(earliest(self.judgement.next_timeout(), others), logins);
+        let supernodes = earliest(supernodes, self.handover.next_timeout().filter(|_| self.members.are_several()));
         let terms = earliest(earliest(terms, supernodes), self.reads.next_timeout());
         earliest(terms, self.minute).map(|terms| terms.min(self.beat))
     }
@@ -393,6 +404,9 @@ impl<S: Signer> Supernode<S> {
             match wish {
                 // Sent already: links carry these out themselves.
                 AdmissionOutput::Send(_) | AdmissionOutput::Close { .. } => {}
+                AdmissionOutput::Propose(request) if self.handover.is_cut_off(now) => {
+                    self.logins().send_on(now, link, &request);
+                }
                 AdmissionOutput::Propose(request) => self.logins().begin(now, link, request),
                 AdmissionOutput::Renew { session, epoch } => self.requests().renew(now, link, session, epoch),
                 AdmissionOutput::LogOut { session } => self.requests().log_out(link, session),
@@ -462,8 +476,8 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn consequences(&mut self) -> Consequences<'_> {
-        let Self { credentials, directory, links, judgement, proposals, rng, .. } = self;
-        Consequences { id: credentials.id, directory, links, judgement, proposals, rng }
+        let Self { credentials, directory, links, judgement, moves, proposals, rng, .. } = self;
+        Consequences { id: credentials.id, directory, links, judgement, moves, proposals, rng }
     }
 }
 

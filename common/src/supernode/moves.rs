@@ -1,14 +1,18 @@
-//! Sessions that were taken up here as the directory said, while nobody led: their homes are to be moved here.
+//! Sessions whose peers are here, and that the log has at home elsewhere: their homes are to be moved here.
 //!
-//! Until the log says so the home before judges them, and this supernode does not.
+//! Such are those that were taken up as the directory said, while nobody led; and those of which the log says that they have
+//! moved away, though their links are here. That may be old: a peer that has come back, or has come while this supernode
+//! was behind, is here all the same. So its link is asked first, as it may be over and not known to be.
+//!
+//! Until the log says otherwise the other home judges them, and this supernode does not.
 
 use std::collections::BTreeMap;
 
 use super::judgement::RETRY;
 use super::links::Links;
 use super::proposals::{Proposals, Then};
-use crate::directory::{Command, LogIn};
-use crate::id::SessionId;
+use crate::directory::{Command, LogIn, Right, Session};
+use crate::id::{SessionId, SupernodeId};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
@@ -18,6 +22,8 @@ struct Move {
     login: LogIn,
     /// Whether the log has it
     is_proposed: bool,
+    /// Whether it waits for a sign of life on its link
+    is_asked: bool,
 }
 
 /// The sessions that wait for that, each with a home link here
@@ -34,8 +40,31 @@ impl Moves {
         if mutant::is(Mutant::MoveForgotten) {
             return;
         }
-        self.wanted.insert(login.session, Move { link, login, is_proposed: false });
+        self.wanted.insert(login.session, Move { link, login, is_proposed: false, is_asked: false });
         self.at.get_or_insert(now + RETRY);
+    }
+
+    /// The log has this session at home elsewhere, and `link` is its home link here, which is asked whether it lives
+    pub(super) fn contest(&mut self, link: LinkId, of: &Session, home: SupernodeId) {
+        let login = LogIn {
+            name: of.name.clone(),
+            key: of.key,
+            session: of.id,
+            resumes: Some(of.home),
+            salt: [0; 16],
+            locations: of.locations.clone(),
+            home,
+            right: Right::Owner,
+        };
+        self.wanted.insert(of.id, Move { link, login, is_proposed: false, is_asked: true });
+    }
+
+    /// A probe was answered on `link`
+    pub(super) fn handle_answered(&mut self, now: Instant, link: LinkId) {
+        for wanted in self.wanted.values_mut().filter(|wanted| wanted.link == link && wanted.is_asked) {
+            wanted.is_asked = false;
+            self.at = Some(now);
+        }
     }
 
     /// Somebody leads: it is time
@@ -69,7 +98,7 @@ impl Moves {
             return;
         }
         self.wanted.retain(|session, wanted| links.home_of(*session) == Some(wanted.link));
-        let mut left = self.wanted.values_mut().filter(|wanted| !wanted.is_proposed).peekable();
+        let mut left = self.wanted.values_mut().filter(|wanted| !wanted.is_proposed && !wanted.is_asked).peekable();
         if is_led {
             while let Some(wanted) = left.peek() {
                 let then = Then::Move(wanted.login.session);

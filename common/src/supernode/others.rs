@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backbone::{Own, Said};
+use super::handover::HandingOver;
 use super::homes::Looking;
 use super::log::SupernodeEntry;
 use super::{Supernode, short_id_of};
@@ -114,15 +115,19 @@ impl<S: Signer> Supernode<S> {
     pub(super) fn attend_others(&mut self, now: Instant) {
         let own = self.own();
         self.backbone.handle_timeout(now, own, &mut self.rng);
-        let Self { credentials, directory, links, members, backbone, proposals, homes, .. } = self;
+        let Self { credentials, directory, links, members, backbone, proposals, homes, handover, .. } = self;
         members.tell(now, links, backbone, credentials.id, own.load);
         let (id, lease) = (credentials.id, credentials.admission.lease);
         Looking { id, lease, directory, members, backbone, proposals, homes }.handle_timeout(now);
+        HandingOver { id, lease, members, backbone, links, handover }.handle_timeout(now);
+        // Links that were ended are closed by the shell, which says so.
+        self.grant_wishes(now);
     }
 
     pub(super) fn relay(&mut self) -> super::relay::Relay<'_> {
         let short_id = short_id_of(&self.key());
+        let is_sure = self.leader.is_some() || !self.members.are_several();
         let Self { credentials, directory, links, backbone, .. } = self;
-        super::relay::Relay { short_id, directory, links, backbone, id: credentials.id }
+        super::relay::Relay { short_id, directory, links, backbone, id: credentials.id, is_sure }
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Relay<'a> {
     pub(super) links: &'a mut Links,
     pub(super) backbone: &'a mut Backbone,
     pub(super) id: SupernodeId,
+    /// Whether this supernode hears what is committed, so that it knows who has gone
+    pub(super) is_sure: bool,
 }
 
 impl Relay<'_> {
@@ -81,7 +83,9 @@ impl Relay<'_> {
 
     /// How a packet gets to this place; over another supernode only if `beyond`
     fn way_to(&self, destination: Address, beyond: bool) -> Way {
-        let Some(session) = self.directory.by_address(destination) else { return Way::Nobody };
+        let Some(session) = self.directory.by_address(destination) else {
+            return if self.is_sure { Way::Nobody } else { Way::Unlinked };
+        };
         let home = Some(session.home).filter(|home| *home != self.id && beyond);
         match (self.links.home_of(session.id), home.and_then(|home| self.backbone.link_to(home))) {
             (Some(link), _) => Way::Peer(link),

@@ -41,19 +41,18 @@ impl<S: Signer> Supernode<S> {
         }
     }
 
-    /// Tells those whose sessions are over, or at home elsewhere and were here
+    /// Tells those whose sessions are over, and asks those of whom it is said that they are at home elsewhere
     fn end_what_is_over(&mut self, before: &Directory) {
         let homes: Vec<SessionId> = self.links.homes_after(None).map(|(session, _)| session).collect();
         for session in homes {
             let home = |directory: &Directory| directory.session(session).map(|session| session.home);
-            let reason = match home(&self.directory) {
-                None => "the session has ended",
+            match home(&self.directory) {
+                None => self.consequences().forget_session(session, Status::NotLoggedIn, "the session has ended"),
                 Some(now) if now != self.credentials.id && home(before) != Some(now) => {
-                    "logged in at another supernode"
+                    self.consequences().leave(session);
                 }
-                Some(_) => continue,
-            };
-            self.consequences().forget_session(session, Status::NotLoggedIn, reason);
+                Some(_) => {}
+            }
         }
     }
 

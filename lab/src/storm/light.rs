@@ -45,10 +45,10 @@ pub(super) struct Light {
 }
 
 /// Both hellos are exchanged
-struct Dialled {
-    key: Key,
-    wire: Wire,
-    greeting: Greeting,
+pub(crate) struct Dialled {
+    pub(crate) key: Key,
+    pub(crate) wire: Wire,
+    pub(crate) greeting: Greeting,
 }
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Dialled, DialError>> + Send>>;
@@ -190,7 +190,7 @@ fn closed(membership: &mut Membership, clock: &Clock, dial: u64, reason: &CloseR
 }
 
 /// Dials one location after the other until one has both hellos
-async fn dial_one(tls: Config, clock: Clock, locations: Vec<String>) -> Result<Dialled, DialError> {
+pub(crate) async fn dial_one(tls: Config, clock: Clock, locations: Vec<String>) -> Result<Dialled, DialError> {
     let mut last = DialError::NoLocation;
     for at in locations.iter().filter_map(|location| socket_of(location)) {
         match open(tls.clone(), clock, at).await {

@@ -1,7 +1,7 @@
 //! `kith-lab storm`: many light peers log in at once, stay, and come back whenever they lose their homes.
 
 mod board;
-mod light;
+pub(crate) mod light;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use crate::collapse::{self, Outcome};
 use crate::door;
 use crate::mesh::Report;
 use crate::parallel::map_chunks;
-use crate::{output, sweep};
+use crate::{outage, output, sweep};
 
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,7 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
     let objection = scenario.run(seed).and_then(|run| match run {
         Run::Mesh(options) => Ok(of_mesh(sweep::run(&options.config(seed)?))),
         Run::Collapse(options) => Ok(of_collapse(&collapse::run(options.story, seed))),
+        Run::Outage(options) => Ok(of_outage(outage::run(options.year, options.peers as u32, seed))),
         Run::Door(_) => Ok(door::run(seed).err().map(of_door)),
     });
     mutant::set(None);
@@ -115,6 +116,11 @@ fn of_collapse(outcome: &Outcome) -> Option<Objection> {
     let what =
         format!("{whole}, which may take {bound_s:.0} s, by {commands} commands and {in_vain} handshakes in vain");
     (!outcome.is_good).then(|| Objection { oracle: "collapse".into(), what, at })
+}
+
+fn of_outage(outcome: outage::Outcome) -> Option<Objection> {
+    let what = outcome.violation.clone().unwrap_or_else(|| format!("{outcome:?}"));
+    (!outcome.is_good).then(|| Objection { oracle: "outage".into(), what, at: None })
 }
 
 fn of_door(door::Wrong { at, what }: door::Wrong) -> Objection {

@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 
 #[cfg(any(test, feature = "mutants"))]
-use crate::{collapse, door, sweep};
+use crate::{collapse, door, outage, sweep};
 
 /// A kind of run, and how many seeds of it
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,34 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("line", "mesh --peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
     scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
+    scenario("three", "mesh --supernodes 3 --peers 12 --degree 4 --minutes 5", 6),
+    scenario(
+        "three, asking",
+        "mesh --supernodes 3 --peers 12 --degree 4 --minutes 8 --deeds 3 --only supernode-cut,leader-crash",
+        6,
+    ),
+    scenario(
+        "three, cut",
+        "mesh --supernodes 3 --peers 12 --degree 4 --minutes 10 --only supernode-cut,one-way,partition",
+        12,
+    ),
+    scenario(
+        "three, crashing",
+        "mesh --supernodes 3 --peers 12 --degree 4 --minutes 10 --only leader-crash,supernode-crash,blackout,crash",
+        12,
+    ),
+    scenario(
+        "three, standing still",
+        "mesh --supernodes 3 --peers 12 --degree 4 --minutes 10 --only stall,pause,crash",
+        8,
+    ),
+    scenario(
+        "five, apart",
+        "mesh --supernodes 5 --peers 16 --degree 4 --minutes 10 --only supernode-cut,leader-crash,exile",
+        6,
+    ),
+    scenario("outage of 2007", "outage 2007 --peers 100", 1),
+    scenario("outage of 2010", "outage 2010 --peers 100", 1),
     scenario("slow peers", "collapse peers", 2),
     scenario("flaps", "mesh --peers 12 --degree 4 --minutes 10 --deeds 3 --only flap", 2),
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
@@ -77,6 +105,8 @@ pub(crate) enum Run {
     Collapse(collapse::Options),
     /// A network that takes invites only
     Door(door::Options),
+    /// Everything restarts, or some supernodes crash
+    Outage(outage::Options),
 }
 
 #[cfg(any(test, feature = "mutants"))]
@@ -114,6 +144,7 @@ mod tests {
                 Run::Mesh(options) => options.config(7).unwrap().seed,
                 Run::Collapse(options) => options.seed,
                 Run::Door(options) => options.seed,
+                Run::Outage(options) => options.seed,
             };
             assert!(seed == 7 && scenario.seeds > 0, "{}", scenario.name);
         }

@@ -127,6 +127,10 @@ impl Oracle for Homes {
             self.released.insert(name_of(node.0));
         }
         if node != self.supernode {
+            // Whoever goes elsewhere has what it says there.
+            if let Observation::Received { frame: Frame::Login(login), .. } = seen {
+                self.resumed.remove(&login.name);
+            }
             return Ok(());
         }
         if let Observation::Applied(directory) = seen {

@@ -21,13 +21,15 @@ pub(crate) struct LookUps {
     supernode: NodeId,
     /// Where everybody is who has a session and is no suspect
     places: BTreeMap<Name, Address>,
+    /// At which entry of the log it says that
+    applied: u64,
     asked: BTreeMap<(u64, u64), Name>,
 }
 
 impl LookUps {
     /// Nobody has asked this supernode
     pub(crate) const fn of(supernode: NodeId) -> Self {
-        Self { supernode, places: BTreeMap::new(), asked: BTreeMap::new() }
+        Self { supernode, places: BTreeMap::new(), applied: 0, asked: BTreeMap::new() }
     }
 }
 
@@ -44,6 +46,7 @@ impl Oracle for LookUps {
             Observation::Started => self.asked.clear(),
             Observation::Applied(directory) => {
                 let present = directory.sessions().filter(|session| session.suspect.is_none());
+                self.applied = directory.applied();
                 self.places = present.map(|session| (session.name.clone(), session.address)).collect();
             }
             Observation::Received { link, frame: Frame::LookUp(look_up) } => {
@@ -55,6 +58,10 @@ impl Oracle for LookUps {
                 let Some(name) = self.asked.remove(&(*link, found.query)) else { return Ok(()) };
                 let place = self.places.get(&name);
                 let told = found.record.as_ref().map(|record| &record.address);
+                // Of several entries that were heard together, it was answered at one before the last.
+                if found.index != self.applied {
+                    return Ok(());
+                }
                 let is_true = match found.status {
                     Status::Delivered => told == place,
                     Status::NotFound | Status::Gone => place.is_none(),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::id::{Address, Key};
+use kith_common::id::{Address, Epoch, Key};
 use kith_common::link::LinkId;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::neighbourhood::{CloseReason, Event};
@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(4_850);
 struct Tables {
     /// New neighbours: since when each is wanted, until it was up or given up
     awaited: BTreeMap<Address, Instant>,
+    /// Of the last table that counts
+    epoch: Epoch,
     known: BTreeMap<Address, Key>,
     /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
     /// is an old one even if it comes back to another place
@@ -40,6 +42,12 @@ struct Tables {
 
 impl Tables {
     fn want(&mut self, now: Instant, rewire: &Rewire) {
+        // A supernode may be behind another one.
+        let is_older = rewire.epoch.incarnation == self.epoch.incarnation && rewire.epoch < self.epoch;
+        if is_older {
+            return;
+        }
+        self.epoch = rewire.epoch;
         let Self { awaited, known, dropped, .. } = self;
         let wanted: BTreeMap<Address, Key> = rewire.neighbours.iter().map(|r| (r.address, r.key)).collect();
         awaited.retain(|address, _| wanted.contains_key(address));

@@ -375,6 +375,13 @@ impl Backbone {
         sees && !mutant::is(Mutant::OwnSightDecides)
     }
 
+    /// Whether any that this supernode hears, and that the log names, says that somebody else than this one leads
+    pub(super) fn hears_of_leader(&self, now: Instant, members: &Members, own: SupernodeId) -> bool {
+        let heard = self.by_id.iter().filter(|(by, _)| members.contains(**by));
+        let mut beats = heard.filter_map(|(_, link)| self.links.get(link)?.beat.as_ref());
+        beats.any(|(at, beat)| now - *at <= BEAT_GOOD_FOR && beat.leader.is_some_and(|leader| leader != own))
+    }
+
     fn beat_on(&mut self, now: Instant, link: LinkId, Own { load, leader }: Own) {
         let sees = Bounded::truncated(self.by_id.keys().copied());
         self.send(link, Frame::Beat(Beat { load, leader, sees }));

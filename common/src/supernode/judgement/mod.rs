@@ -6,7 +6,7 @@
 //! | what | of which sessions | at a start |
 //! |---|---|---|
 //! | leases, suspicions | those at home here; others are their homes' business | one whole lease, in which reports alone count |
-//! | terms of pairs | all of them: whoever is first to propose that a pair is brought together has done it for all | a first term |
+//! | terms of pairs | all of them; who leads proposes that a pair is brought together | a first term |
 
 mod leases;
 mod pair_terms;

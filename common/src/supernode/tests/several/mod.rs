@@ -1,6 +1,7 @@
 //! Several supernodes side by side, with links between them and an ideal log: what goes to peers is a transcript.
 
 mod backbone;
+mod handover;
 mod homes;
 mod moves;
 mod passing;

@@ -66,6 +66,35 @@ fn session_that_was_over_before_its_home_could_move_ends() {
 }
 
 #[test]
+fn peer_that_is_here_keeps_its_session_though_the_log_says_late_that_it_has_moved_away() {
+    let mut several = Several::of(3);
+    let link = several.enter(1, 1);
+    let (session, address) = (several.session(1), several.address(1));
+    // It had gone to the third one, and came back before the log had that.
+    let away = several.ask(2, 1, None);
+    several.close(away);
+    let login = LogIn {
+        name: name(1),
+        key: ed(1).key(),
+        session,
+        resumes: Some(id_of(1)),
+        salt: [0; 16],
+        locations: Locations::new(),
+        home: id_of(2),
+        right: Right::Owner,
+    };
+    several.take_said();
+    several.log.push((Command::LogIn(login), None));
+    several.settle();
+    assert_eq!((several.take_said(), several.home(1)), (vec!["1: Probe".to_owned()], Some(id_of(2))));
+    several.frame(link, Frame::ProbeReply(ProbeReply { sequence: 0 }));
+    several.wait(millis(1));
+    assert_eq!((several.home(1), several.session(1), several.address(1)), (Some(id_of(1)), session, address));
+    several.live(LEASE * 2, &[link]);
+    assert_eq!((several.home(1), several.logged("Suspect")), (Some(id_of(1)), 0));
+}
+
+#[test]
 fn login_that_the_log_loses_goes_on_if_it_resumes() {
     let mut several = Several::of(3);
     several.enter(1, 1);
@@ -123,10 +152,10 @@ fn directory_in_place_of_what_was_missed_ends_moves_and_rewires() {
     several.nodes[1].heard = several.log.len();
     several.nodes[1].core.handle_log(several.now, LogEvent::Replaced(Box::new(directory)));
     several.settle();
-    let ends = ["1: Refused 401 for 0 ms", "1: Close 401", "2: Refused 401 for 0 ms", "2: Close 401"];
     let mut said = several.take_said();
     said.sort_by_key(|said| said.starts_with('2'));
-    assert_eq!(said, ends);
+    assert_eq!(said, ["1: Refused 401 for 0 ms", "1: Close 401", "2: Probe"]);
+    several.close(links[1]);
     several.said.clear();
     several.wait(GATHER);
     let mut rewires: Vec<_> = several.said.iter().filter(|said| said.ends_with("Rewire")).cloned().collect();

@@ -1,0 +1,208 @@
+//! The second judge: searches for an order in which one directory could have answered so, and knows nothing of indices.
+//!
+//! Each name is a history of its own. Going through its beginnings and ends in time, all states are kept in which the
+//! directory can be, with which of the operations under way are done (Lowe, "Testing for linearizability", 2017). Where
+//! none is left, there is no such order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::history::{Anomaly, Answer, KeyNumber, Micros, Op, What};
+
+/// States that are kept at most: beyond, the judge gives up, and says so
+const STATES_MAX: usize = 200_000;
+
+/// After so long nobody carries out any more what was never answered: a lease, and all waits for the log
+const FORGOTTEN: Micros = 60_000_000;
+
+/// What a directory knows of one name
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    owner: Option<KeyNumber>,
+    /// Who is logged in, and since when; a session that nobody was told of has no epoch yet
+    session: Option<(KeyNumber, Option<u64>)>,
+}
+
+/// A state, and which of the operations under way are done in it
+type Possible = (Known, BTreeSet<usize>);
+
+/// What the search came to
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is an order
+    Possible,
+    Impossible(Anomaly),
+    /// There are too many
+    Unknown,
+}
+
+/// Searches each name's history
+pub(super) fn check(ops: &[Op]) -> Verdict {
+    let mut names: BTreeMap<u32, Vec<&Op>> = BTreeMap::new();
+    ops.iter().for_each(|op| names.entry(op.name).or_default().push(op));
+    let verdicts = names.values().map(|ops| search(ops));
+    verdicts.into_iter().find(|verdict| *verdict != Verdict::Possible).unwrap_or(Verdict::Possible)
+}
+
+fn search(ops: &[&Op]) -> Verdict {
+    // An answer is not there before its question, so beginnings come first.
+    let mut events: Vec<(Micros, bool, usize)> = Vec::new();
+    for (number, op) in ops.iter().enumerate() {
+        events.push((op.from, false, number));
+        events.push((op.until.unwrap_or(op.from + FORGOTTEN), true, number));
+    }
+    events.sort_unstable();
+    let nobody = Known { owner: None, session: None };
+    let mut possible: BTreeSet<Possible> = BTreeSet::from([(nobody, BTreeSet::new())]);
+    let mut under_way: BTreeSet<usize> = BTreeSet::new();
+    for (_, is_end, number) in events {
+        if !is_end {
+            under_way.insert(number);
+            continue;
+        }
+        let Some(reached) = reach(ops, &possible, &under_way) else { return Verdict::Unknown };
+        under_way.remove(&number);
+        let must = ops.get(number).is_some_and(|op| op.until.is_some());
+        possible = reached
+            .into_iter()
+            .filter(|(_, done)| !must || done.contains(&number))
+            .map(|(known, mut done)| {
+                done.remove(&number);
+                (known, done)
+            })
+            .collect();
+        if possible.is_empty() {
+            let answered = ops.get(number).map(|op| format!("{op:?}")).unwrap_or_default();
+            return Verdict::Impossible(Anomaly(format!("no order of what was done explains {answered}")));
+        }
+    }
+    Verdict::Possible
+}
+
+/// All that can be, once some of the operations under way are done in some order
+///
+/// What changes nothing is done as soon as it can be: it hinders nothing later. What was not answered and ends one certain
+/// session need not be remembered as done, as doing it again changes nothing.
+fn reach(ops: &[&Op], from: &BTreeSet<Possible>, under_way: &BTreeSet<usize>) -> Option<BTreeSet<Possible>> {
+    let mut new: Vec<Possible> = from.iter().map(|possible| settle(ops, possible.clone(), under_way)).collect();
+    let mut reached: BTreeSet<Possible> = new.iter().cloned().collect();
+    while let Some((known, done)) = new.pop() {
+        for number in under_way.difference(&done) {
+            let Some(op) = ops.get(*number) else { continue };
+            let Some(next) = known.after(op).filter(|next| *next != known) else { continue };
+            let mut done = done.clone();
+            let is_of_one_session = matches!(op.what, What::LogOut(..) | What::Lose(..));
+            if op.until.is_some() || !is_of_one_session {
+                done.insert(*number);
+            }
+            let next = settle(ops, (next, done), under_way);
+            if reached.insert(next.clone()) {
+                new.push(next);
+            }
+        }
+        if reached.len() > STATES_MAX {
+            return None;
+        }
+    }
+    Some(reached)
+}
+
+/// Does all that was answered and changes nothing
+fn settle(ops: &[&Op], (known, mut done): Possible, under_way: &BTreeSet<usize>) -> Possible {
+    let is_idle = |op: &&&Op| op.until.is_some() && known.after(op) == Some(known);
+    let idle: Vec<usize> =
+        under_way.difference(&done).copied().filter(|number| ops.get(*number).as_ref().is_some_and(is_idle)).collect();
+    done.extend(idle);
+    (known, done)
+}
+
+impl Known {
+    /// What is known once the operation is done and answered so; `None` if it cannot be answered so
+    fn after(self, op: &Op) -> Option<Self> {
+        let is_own = |key| self.owner.is_none_or(|owner| owner == key);
+        match (op.what, op.answer) {
+            (What::LogIn(key), Answer::In(epoch)) if is_own(key) => {
+                Some(Self { owner: Some(key), session: Some((key, Some(epoch))) })
+            }
+            (What::LogIn(key), Answer::Unknown) if is_own(key) => {
+                // A session that is taken up again keeps its epoch, and one that is there may be.
+                let kept = self.session.filter(|(other, _)| *other == key);
+                Some(Self { owner: Some(key), session: kept.or(Some((key, None))) })
+            }
+            (What::LogIn(key), Answer::Taken) => self.owner.filter(|owner| *owner != key).map(|_| self),
+            (What::LookUp, Answer::Found(key, epoch)) => match self.session {
+                Some((other, Some(since))) if (other, since) == (key, epoch) => Some(self),
+                // The first that anybody hears of it.
+                Some((other, None)) if other == key => Some(Self { session: Some((key, Some(epoch))), ..self }),
+                _ => None,
+            },
+            (What::LookUp, Answer::Away) => (self.owner.is_some() && self.session.is_none()).then_some(self),
+            (What::LookUp, Answer::Nobody) => self.owner.is_none().then_some(self),
+            (What::LogOut(key, epoch) | What::Lose(key, epoch), _) => match self.session {
+                Some((other, since)) if other == key && since.is_none_or(|since| since == epoch) => {
+                    Some(Self { session: None, ..self })
+                }
+                _ => Some(self),
+            },
+            (What::Release, _) => Some(Self { owner: None, session: None }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::op;
+    use super::*;
+
+    fn good() -> Vec<Op> {
+        vec![
+            op(0, What::LogIn(1), Answer::In(5), 0, 10, 0),
+            op(0, What::LogIn(2), Answer::Taken, 5, 14, 0),
+            op(0, What::LookUp, Answer::Found(1, 5), 11, 12, 0),
+            op(0, What::LogOut(1, 5), Answer::Done, 13, 20, 0),
+            op(0, What::LookUp, Answer::Away, 15, 18, 0),
+            op(0, What::Release, Answer::Done, 21, 30, 0),
+            op(0, What::LogIn(2), Answer::Unknown, 25, 0, 0),
+            op(0, What::LookUp, Answer::Found(2, 8), 31, 32, 0),
+            op(0, What::Lose(2, 8), Answer::Unknown, 33, 0, 0),
+            op(0, What::LookUp, Answer::Found(2, 8), 40, 41, 0),
+            op(0, What::LookUp, Answer::Away, 42, 43, 0),
+        ]
+    }
+
+    fn is_impossible(ops: &[Op]) -> bool {
+        matches!(check(ops), Verdict::Impossible(_))
+    }
+
+    #[test]
+    fn what_one_directory_answers_has_an_order_and_each_corruption_of_it_has_none() {
+        assert_eq!(check(&good()), Verdict::Possible);
+        let corrupted = |at: usize, answer: Answer| {
+            let mut ops = good();
+            ops[at].answer = answer;
+            is_impossible(&ops)
+        };
+        assert!(corrupted(1, Answer::In(6)), "two owners");
+        assert!(corrupted(2, Answer::Nobody), "an acknowledged login that is not there");
+        assert!(corrupted(2, Answer::Found(1, 4)), "a session from before");
+        assert!(corrupted(4, Answer::Nobody), "a name that nobody gave free");
+        assert!(corrupted(9, Answer::Nobody), "an owner who is gone");
+        let mut back = good();
+        back.push(op(0, What::LookUp, Answer::Found(2, 8), 50, 51, 0));
+        assert!(is_impossible(&back), "a session that had ended is back");
+        let mut early = good();
+        (early[6].from, early[7].from, early[7].until) = (34, 22, Some(24));
+        assert!(is_impossible(&early), "found before anybody logged in");
+    }
+
+    #[test]
+    fn operation_without_an_answer_may_have_been_done_or_not() {
+        let login = op(0, What::LogIn(1), Answer::Unknown, 0, 0, 0);
+        for answer in [Answer::Nobody, Answer::Found(1, 7)] {
+            assert_eq!(check(&[login.clone(), op(0, What::LookUp, answer, 5, 6, 0)]), Verdict::Possible);
+        }
+        let (seen, gone) =
+            (op(0, What::LookUp, Answer::Found(1, 7), 5, 6, 0), op(0, What::LookUp, Answer::Nobody, 8, 9, 0));
+        assert!(is_impossible(&[login, seen, gone]), "and not be undone again");
+    }
+}
