@@ -18,6 +18,7 @@ pub mod crypto;
 pub mod directory;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod healing;
 pub mod hex;
 pub mod id;
 pub mod invite;

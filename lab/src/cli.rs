@@ -142,9 +142,12 @@ enum Verb {
         /// How many supernodes, 1 to 5
         #[arg(long, default_value_t = SUPERNODES_DEFAULT, value_name = "N")]
         supernodes: usize,
-        /// Break nothing
-        #[arg(long)]
-        calm: bool,
+        /// What happens to the supernodes
+        #[arg(long, value_enum, default_value = "any", value_name = "WHAT")]
+        faults: histories::Faults,
+        /// End after this many faults
+        #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
+        rounds: usize,
         /// What faults and deeds are drawn from
         #[arg(long, value_name = "SEED")]
         seed: Option<u64>,
@@ -364,9 +367,9 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             let options = StormOptions { lights: lights.into(), limit, json };
             Ok(verdict(storm::run(&lab()?, options)?.held()))
         }
-        Verb::Histories { limit, clients, names, supernodes, calm, seed, out, json } => {
+        Verb::Histories { limit, clients, names, supernodes, faults, rounds, seed, out, json } => {
             let lab = Options { supernodes, seed, ..Options::new(dir, binary()?) };
-            let options = HistoryOptions { lab, clients, names, limit, faults: !calm, out, json };
+            let options = HistoryOptions { lab, clients, names, limit, faults, rounds, out, json };
             Ok(verdict(histories::run(&options)?.held()))
         }
         Verb::Down => actions::down(&lab()?),

@@ -70,6 +70,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         joined.keep(config.host.home.path()).map_err(PeerError::Invite)?;
     }
     let (remembered, learned) = (inbox.names(SystemTime::now())?, worker::supernodes(&mut inbox)?);
+    let stay = worker::stay(&mut inbox, SystemTime::now())?;
     let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
     let link = link_config(&config, hello, start.clock, start.rng.next_u64());
@@ -85,7 +86,8 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         listening: listening(listen.addresses()),
     };
     let Start { clock, identity, boot, rng } = start;
-    let peer = PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered };
+    let peer =
+        PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered, stay };
     let driver = Driver::new(Parts {
         peer: Peer::new(clock.now(), peer, identity, rng, remembered),
         functions: functions(&config, clock, links.clone()),

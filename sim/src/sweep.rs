@@ -1,6 +1,6 @@
 //! `kith-sim mesh`: one run, or many seeds of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::mesh::{self, Report, users};
 use crate::oracles;
 use crate::output::{self, line, note};
 use crate::parallel::{map_chunks, threads_default};
+
+/// How many times as long it is from one fault to the next where supernodes are away for minutes
+const OUTAGE_REST: u32 = 4;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -85,12 +88,16 @@ impl Options {
     /// # Errors
     /// In words, if a kind of fault does not exist.
     pub fn config(&self, seed: u64) -> Result<MeshConfig, String> {
-        let kinds = match self.only.as_deref() {
+        let kinds: BTreeSet<Effect> = match self.only.as_deref() {
             None => Effect::usual().collect(),
             Some("none") => Default::default(),
             Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
         };
+        let usual = MeshConfig::new(seed, self.peers as u32);
+        // While nobody can log in, a peer that crashes costs the others more: some are to be left.
+        let rest = if kinds.contains(&Effect::Outage) { OUTAGE_REST } else { 1 };
         Ok(MeshConfig {
+            fault_every: usual.fault_every * rest,
             supernodes: self.supernodes,
             degree: self.degree,
             faults: Duration::from_secs_f64(self.minutes * 60.0),
@@ -100,7 +107,7 @@ impl Options {
             outside: self.outside,
             shape: self.shape,
             story: self.trace.clone(),
-            ..MeshConfig::new(seed, self.peers as u32)
+            ..usual
         })
     }
 

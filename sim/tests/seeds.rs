@@ -115,3 +115,15 @@ fn healthy_core_is_served_beside_ways_that_stay_cut() {
         clean(&MeshConfig { outside: 0.25, ..config(16, 4, 3, seed) });
     }
 }
+
+/// All supernodes are away for minutes while peers crash, some for as long: those who live reach each other, who starts
+/// comes back, and the tables are the directory's again in the end.
+#[test]
+fn living_reach_each_other_while_there_is_no_supernode() {
+    let kinds = [Effect::Outage, Effect::Crash].into();
+    let fault_every = Duration::from_secs(20);
+    for seed in [1, 2, 3] {
+        let deed_every = Duration::from_secs(2);
+        clean(&MeshConfig { kinds: Clone::clone(&kinds), deed_every, fault_every, ..config(16, 4, 6, seed) });
+    }
+}

@@ -49,6 +49,8 @@ impl<S: Signer> Peer<S> {
             Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
             Frame::AskRemoved(question) => self.answer_removed(now, link, &question),
             Frame::Removed(told) => self.on_neighbours_removed(now, link, &told),
+            Frame::AskRecords(question) => self.answer_records(now, link, &question),
+            Frame::Records(told) => self.on_records(now, link, &told),
             Frame::Found(found) => {
                 if let Some(from) = self.neighbour_on(link) {
                     // The resolver traces it with its reason if it ignores the frame.

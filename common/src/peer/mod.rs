@@ -19,10 +19,12 @@
 //! Every core inside has bounds of its own; the wiring holds nothing that grows.
 
 mod dials;
+mod healing;
 mod links;
 mod outputs;
 mod removals;
 mod routes;
+mod stay;
 #[cfg(test)]
 mod tests;
 mod wishes;
@@ -35,10 +37,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 pub use self::outputs::PeerOutput;
+pub use self::stay::{RETURN_AFTER, STAY_AGE_MAX, Stay};
 
 use self::dials::Dials;
 use self::routes::Snapshot;
+use self::stay::Stays;
 use crate::crypto::Signer;
+use crate::healing::Healer;
 use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
 use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
@@ -71,6 +76,8 @@ pub struct PeerConfig {
     /// How long what a supernode said of a name is remembered, usually [`REMEMBER`](crate::names::REMEMBER); zero: not at
     /// all
     pub remember: Duration,
+    /// What [`PeerOutput::KeepStay`] has put on the disk, if it is no older than [`STAY_AGE_MAX`]
+    pub stay: Option<Stay>,
 }
 
 /// The link to the supernode
@@ -91,6 +98,8 @@ pub struct Peer<S> {
     lists: Lists,
     mail: Mail,
     removed: Learner,
+    healer: Healer,
+    stays: Stays,
     home: Option<HomeLink>,
     dials: Dials,
     routes: Snapshot,
@@ -111,7 +120,7 @@ impl<S: Signer> Peer<S> {
         mut rng: ChaCha20Rng,
         remembered: impl IntoIterator<Item = (Record, Duration)>,
     ) -> Self {
-        let PeerConfig { session, neighbourhood, boot, remember } = config;
+        let PeerConfig { session, neighbourhood, boot, remember, stay } = config;
         let mut names = Resolver::new(rng.next_u64(), remember);
         names.restore(now, remembered);
         Self {
@@ -121,6 +130,8 @@ impl<S: Signer> Peer<S> {
             lists: Lists::default(),
             mail: Mail::new(rng),
             removed: Learner::default(),
+            healer: Healer::default(),
+            stays: Stays::new(now, stay),
             signer,
             boot,
             home: None,
@@ -162,6 +173,7 @@ impl<S: Signer> Peer<S> {
     /// Somebody wants to be logged in; nothing changes if that is so or under way
     pub fn log_in(&mut self, now: Instant) {
         self.session.handle_login(now);
+        self.stays.handle_login(now);
     }
 
     /// Somebody wants to be logged out; [`PeerOutput::LoggedOut`] follows within
@@ -228,6 +240,8 @@ impl<S: Signer> Peer<S> {
         self.names.handle_timeout(now);
         self.lists.handle_timeout(now);
         self.ask_due_removals(now);
+        self.heal(now);
+        self.handle_stay_timeout(now);
     }
 
     /// When to call [`Self::handle_timeout`]
@@ -239,6 +253,8 @@ impl<S: Signer> Peer<S> {
             self.names.next_timeout(),
             self.lists.next_timeout(),
             self.removed.next_timeout(),
+            self.healer.next_timeout(),
+            self.stays.next_timeout(),
         ];
         timeouts.into_iter().fold(None, earliest)
     }

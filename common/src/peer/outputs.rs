@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Stay;
 use crate::id::{Address, Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId};
 use crate::mail::{Arrival, Outcome};
@@ -64,6 +65,8 @@ pub enum PeerOutput {
     PinNetwork(NetworkId),
     /// Keep this list of supernodes for the next start, in place of the one before
     KeepSupernodes(Supernodes),
+    /// Keep this stay for the next start, with the time of day, in place of the one before
+    KeepStay(Box<Stay>),
     /// Write it to disk, with the time of day, under its name
     Save(Record),
     /// Erase the record of this name from the disk

@@ -1,6 +1,7 @@
 //! Whole peers: what becomes of messages between them, and of what strangers send.
 
 mod bindings;
+mod healing;
 mod members;
 mod removals;
 mod supernode;

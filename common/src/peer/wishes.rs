@@ -73,7 +73,7 @@ impl<S: Signer> Peer<S> {
                 self.outputs.push_back(PeerOutput::HomeLost { reason });
             }
             // The session itself traces it with its reason.
-            Wish::Refused { .. } => {}
+            Wish::Refused { status, reason, .. } => self.leave_if_guest(now, status, &reason),
             Wish::LoggedOut { reason } => {
                 tracing::info!(event = "logged_out", %reason);
                 self.on_logged_out(now);
@@ -187,8 +187,9 @@ impl<S: Signer> Peer<S> {
 
     fn on_logged_in(&mut self, now: Instant, grant: &Grant, signed: SignedGrant, rewire: &Rewire) {
         let Grant { network, address, name, .. } = grant.clone();
-        self.mail.handle_login(Own { network, address, name, signed });
+        self.mail.handle_login(Own { network, address, name, signed: signed.clone() });
         self.tell_hello();
+        self.begin_stay(now, signed, rewire);
         self.remember(now, rewire);
         self.neighbourhood.handle_login(now, grant, rewire);
         self.on_home(now, true);
@@ -197,6 +198,7 @@ impl<S: Signer> Peer<S> {
 
     fn on_rewired(&mut self, now: Instant, rewire: &Rewire) {
         self.remember(now, rewire);
+        self.renew_stay(now, rewire);
         self.neighbourhood.handle_rewire(now, rewire);
     }
 
@@ -207,19 +209,22 @@ impl<S: Signer> Peer<S> {
     }
 
     /// The link to the supernode came or went
-    fn on_home(&mut self, now: Instant, is_up: bool) {
+    pub(super) fn on_home(&mut self, now: Instant, is_up: bool) {
         self.neighbourhood.handle_home(now, is_up);
         self.names.handle_home(now, is_up);
         self.lists.handle_home(is_up);
         self.mail.handle_home(is_up);
         self.on_removals_home(now, is_up);
+        self.healer.handle_home(now, is_up);
     }
 
-    fn on_logged_out(&mut self, now: Instant) {
+    pub(super) fn on_logged_out(&mut self, now: Instant) {
         self.on_home(now, false);
         self.neighbourhood.handle_logout(now);
         self.mail.handle_logout();
         self.removed.handle_logout();
+        self.healer.handle_logout();
+        self.stays.handle_logout();
         self.tell_hello();
     }
 

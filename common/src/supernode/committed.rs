@@ -89,13 +89,13 @@ impl Consequences<'_> {
         if home == Some(self.id) {
             self.judgement.renew(now, *session, self.proposals);
         } else {
-            self.leave(*session);
+            self.leave(now, *session);
         }
     }
 
     /// The session is at home elsewhere, and may have been here until now: its lease and its suspicions are its home's, and
     /// whether its peer is there or here is for its link to say
-    pub(super) fn leave(&mut self, session: SessionId) {
+    pub(super) fn leave(&mut self, now: Instant, session: SessionId) {
         self.judgement.end(session);
         let (Some(link), Some(standing)) = (self.links.home_of(session), self.directory.session(session)) else {
             return;
@@ -105,7 +105,7 @@ impl Consequences<'_> {
         }
         tracing::debug!(event = "home_contested", %session, home = standing.home.0, reason = "its link is here");
         self.links.probe(link);
-        self.moves.contest(link, standing, self.id);
+        self.moves.contest(now, link, standing, self.id);
     }
 
     /// While the log was at it, the peer may have been heard or lost: the directory follows

@@ -221,9 +221,12 @@ impl<S: Signer> Logins<'_, S> {
         };
         let logged_in =
             LoggedIn { session: session.id, record: session.record(), entry: Entry::Resumed, replaced: None };
-        let (name, home) = (&login.name, session.home.0);
-        tracing::info!(event = "taken_up", %name, home, reason = "nobody leads the log: as the directory says");
-        let (id, is_settled) = (session.id, self.directory.answer(&Command::LogIn(login.clone())).is_some());
+        let home = session.home.0;
+        tracing::info!(event = "taken_up", name = %login.name, home, reason = "nobody leads the log: as the directory says");
+        // It may have moved since it was proposed.
+        let (id, login) = (session.id, LogIn { resumes: Some(session.home), ..login });
+        let answer = self.directory.answer(&Command::LogIn(login.clone()));
+        let is_settled = matches!(answer, Some(Outcome::LoggedIn(_)));
         self.grant(now, link, &logged_in);
         if self.links.home_of(id) == Some(link) && !is_settled {
             self.moves.push(now, link, login);
@@ -274,6 +277,9 @@ impl<S: Signer> Logins<'_, S> {
         self.tell_claimed(words);
         for Return { link, request, .. } in self.claims.take_back(now) {
             self.propose(now, link, request);
+        }
+        for link in self.moves.take_silent(now) {
+            self.links.end(link, Status::NotLoggedIn, "silent, and its session has moved away");
         }
         self.moves.propose(now, self.is_led, self.links, self.proposals);
     }

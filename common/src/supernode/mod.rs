@@ -252,6 +252,7 @@ impl<S: Signer> Supernode<S> {
             self.judgement.handle_held_up(now, by);
             self.links.handle_held_up(now);
             self.claims.handle_held_up(now);
+            self.moves.handle_held_up(now);
             self.backbone.handle_held_up(now);
             self.homes.begin_anew(now, self.leads());
             self.handover.begin_anew(now, self.leader.is_some());

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::claims::CLAIM_WAIT;
 use super::judgement::RETRY;
 use super::links::Links;
 use super::proposals::{Proposals, Then};
@@ -15,15 +16,15 @@ use crate::directory::{Command, LogIn, Right, Session};
 use crate::id::{SessionId, SupernodeId};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 struct Move {
     link: LinkId,
     login: LogIn,
     /// Whether the log has it
     is_proposed: bool,
-    /// Whether it waits for a sign of life on its link
-    is_asked: bool,
+    /// Until when it waits for a sign of life on its link, if it does
+    asked_until: Option<Instant>,
 }
 
 /// The sessions that wait for that, each with a home link here
@@ -40,12 +41,12 @@ impl Moves {
         if mutant::is(Mutant::MoveForgotten) {
             return;
         }
-        self.wanted.insert(login.session, Move { link, login, is_proposed: false, is_asked: false });
+        self.wanted.insert(login.session, Move { link, login, is_proposed: false, asked_until: None });
         self.at.get_or_insert(now + RETRY);
     }
 
     /// The log has this session at home elsewhere, and `link` is its home link here, which is asked whether it lives
-    pub(super) fn contest(&mut self, link: LinkId, of: &Session, home: SupernodeId) {
+    pub(super) fn contest(&mut self, now: Instant, link: LinkId, of: &Session, home: SupernodeId) {
         let login = LogIn {
             name: of.name.clone(),
             key: of.key,
@@ -56,14 +57,34 @@ impl Moves {
             home,
             right: Right::Owner,
         };
-        self.wanted.insert(of.id, Move { link, login, is_proposed: false, is_asked: true });
+        let until = now + CLAIM_WAIT;
+        self.wanted.insert(of.id, Move { link, login, is_proposed: false, asked_until: Some(until) });
+        self.at = Some(self.at.map_or(until, |at| at.min(until)));
     }
 
     /// A probe was answered on `link`
     pub(super) fn handle_answered(&mut self, now: Instant, link: LinkId) {
-        for wanted in self.wanted.values_mut().filter(|wanted| wanted.link == link && wanted.is_asked) {
-            wanted.is_asked = false;
+        for wanted in self.wanted.values_mut().filter(|wanted| wanted.link == link && wanted.asked_until.is_some()) {
+            wanted.asked_until = None;
             self.at = Some(now);
+        }
+    }
+
+    /// The links that have not answered in time: their peers are where the log says
+    pub(super) fn take_silent(&mut self, now: Instant) -> Vec<LinkId> {
+        if self.at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let is_silent = |wanted: &Move| wanted.asked_until.is_some_and(|until| until <= now);
+        let silent = self.wanted.values().filter(|wanted| is_silent(wanted)).map(|wanted| wanted.link).collect();
+        self.wanted.retain(|_, wanted| !is_silent(wanted));
+        silent
+    }
+
+    /// This process stood still: answers may be waiting here
+    pub(super) fn handle_held_up(&mut self, now: Instant) {
+        for wanted in self.wanted.values_mut() {
+            wanted.asked_until = wanted.asked_until.map(|_| now + CLAIM_WAIT);
         }
     }
 
@@ -98,7 +119,8 @@ impl Moves {
             return;
         }
         self.wanted.retain(|session, wanted| links.home_of(*session) == Some(wanted.link));
-        let mut left = self.wanted.values_mut().filter(|wanted| !wanted.is_proposed && !wanted.is_asked).peekable();
+        let mut left =
+            self.wanted.values_mut().filter(|wanted| !wanted.is_proposed && wanted.asked_until.is_none()).peekable();
         if is_led {
             while let Some(wanted) = left.peek() {
                 let then = Then::Move(wanted.login.session);
@@ -108,6 +130,8 @@ impl Moves {
                 left.next().into_iter().for_each(|wanted| wanted.is_proposed = true);
             }
         }
-        self.at = left.peek().map(|_| now + RETRY);
+        let again = left.peek().map(|_| now + RETRY);
+        drop(left);
+        self.at = earliest(again, self.wanted.values().filter_map(|wanted| wanted.asked_until).min());
     }
 }

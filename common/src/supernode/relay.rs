@@ -84,7 +84,8 @@ impl Relay<'_> {
     /// How a packet gets to this place; over another supernode only if `beyond`
     fn way_to(&self, destination: Address, beyond: bool) -> Way {
         let Some(session) = self.directory.by_address(destination) else {
-            return if self.is_sure { Way::Nobody } else { Way::Unlinked };
+            // Another supernode that knows of somebody there knows more, or less: it is for that to say who has gone.
+            return if self.is_sure && beyond { Way::Nobody } else { Way::Unlinked };
         };
         let home = Some(session.home).filter(|home| *home != self.id && beyond);
         match (self.links.home_of(session.id), home.and_then(|home| self.backbone.link_to(home))) {

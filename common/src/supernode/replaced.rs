@@ -23,7 +23,7 @@ impl<S: Signer> Supernode<S> {
         let before = std::mem::replace(&mut self.directory, directory);
         let (from, to) = (before.applied(), self.directory.applied());
         tracing::warn!(event = "directory_replaced", from, to, reason = "this supernode was too far behind");
-        self.end_what_is_over(&before);
+        self.end_what_is_over(now, &before);
         self.rewires.touch(now, self.changed_since(&before).collect());
         if self.directory.removed().mark() != before.removed().mark() {
             self.removals.begin(now, before.removed().mark());
@@ -42,14 +42,14 @@ impl<S: Signer> Supernode<S> {
     }
 
     /// Tells those whose sessions are over, and asks those of whom it is said that they are at home elsewhere
-    fn end_what_is_over(&mut self, before: &Directory) {
+    fn end_what_is_over(&mut self, now: Instant, before: &Directory) {
         let homes: Vec<SessionId> = self.links.homes_after(None).map(|(session, _)| session).collect();
         for session in homes {
             let home = |directory: &Directory| directory.session(session).map(|session| session.home);
             match home(&self.directory) {
                 None => self.consequences().forget_session(session, Status::NotLoggedIn, "the session has ended"),
-                Some(now) if now != self.credentials.id && home(before) != Some(now) => {
-                    self.consequences().leave(session);
+                Some(at) if at != self.credentials.id && home(before) != Some(at) => {
+                    self.consequences().leave(now, session);
                 }
                 Some(_) => {}
             }

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::bounded::Bounded;
-use super::session::NEIGHBOURS_MAX;
+use super::session::{NEIGHBOURS_MAX, Record};
 use crate::id::{Address, Epoch, Name};
 
 /// A neighbour's whole table; sent when a link opens and whenever its members change
@@ -58,4 +58,19 @@ pub struct Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ProbeReply {
     pub sequence: u32,
+}
+
+/// Places in one [`AskRecords`] at most: a table of the usual degree
+pub const RECORDS_MAX: usize = 16;
+
+/// Who is at these places, and where can they be dialled? From a peer that has no supernode to ask
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AskRecords {
+    pub places: Bounded<Address, RECORDS_MAX>,
+}
+
+/// The answer to an [`AskRecords`]: of the places that were asked for those that are known, and nobody else
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Records {
+    pub records: Bounded<Record, RECORDS_MAX>,
 }

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Between neighbours, after both hellos (each with a grant): `Table` from both, then `Packet`, `Delta`, `Table`,
-//! `Probe`/`ProbeReply`, `LookUp`/`Found`, `AskRemoved`/`Removed` as they come. Either side may say [`Bye`](FrameKind::Bye) and close.
+//! `Probe`/`ProbeReply`, `LookUp`/`Found`, `AskRemoved`/`Removed`, `AskRecords`/`Records` as they come. Either side may say [`Bye`](FrameKind::Bye) and close.
 //! Between supernodes, after both hellos: `Present` from both, `Beat` once a second, `Reported`, `Claim`/`Claimed`, `Relay`
 //! and `Packet` as they come.
 //!
@@ -45,6 +45,8 @@
 //! | 22 | AskRemoved | small | control | [`removed::AskRemoved`] |
 //! | 23 | Removed | large | control | [`removed::Removed`] |
 //! | 24 | Supernodes | small | control | [`session::Supernodes`] |
+//! | 26 | AskRecords | small | control | [`link::AskRecords`] |
+//! | 27 | Records | small | control | [`link::Records`] |
 //! | 32 | Packet | large | its class | [`packet`] |
 //! | 33 | Relay | large | its class | [`packet`], from a peer to its supernode, or from that to the destination's |
 //! | 40 | Present | small | control | [`backbone::Present`] |
@@ -202,6 +204,8 @@ frames! {
     AskRemoved = 22, SMALL_BYTES_MAX, removed::AskRemoved;
     Removed = 23, LARGE_BYTES_MAX, removed::Removed;
     Supernodes = 24, SMALL_BYTES_MAX, session::Supernodes;
+    AskRecords = 26, SMALL_BYTES_MAX, link::AskRecords;
+    Records = 27, SMALL_BYTES_MAX, link::Records;
     Packet = 32, LARGE_BYTES_MAX, PacketBytes;
     Relay = 33, LARGE_BYTES_MAX, PacketBytes;
     Present = 40, SMALL_BYTES_MAX, backbone::Present;
@@ -369,6 +373,8 @@ plain_bodies!(
     link::Delta,
     link::Probe,
     link::ProbeReply,
+    link::AskRecords,
+    link::Records,
     removed::AskRemoved,
     removed::Removed,
     backbone::Present,

@@ -6,7 +6,7 @@ use kith_common::wire::backbone::Beat;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Undeliverable};
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
-use kith_common::wire::link::{Delta, LinkState, Table, TableEntry, UNSEEN_MAX};
+use kith_common::wire::link::{AskRecords, Delta, LinkState, RECORDS_MAX, Records, Table, TableEntry, UNSEEN_MAX};
 use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
 use kith_common::wire::removed::{KEYS_PER_PAGE, Removed, SignedMark};
 use kith_common::wire::session::{
@@ -43,6 +43,8 @@ fn counts_over_the_bound_are_refused() {
     check::<Table>("entries", NEIGHBOURS_MAX, |n| followed(entries(n), vec![0; 2]));
     check::<Table>("unseen", UNSEEN_MAX, |n| followed(entries(1), list(vec![BOB; n])));
     check::<Delta>("changes", NEIGHBOURS_MAX, |n| list(vec![state; n]));
+    check::<AskRecords>("places", RECORDS_MAX, |n| list(vec![BOB; n]));
+    check::<Records>("records", RECORDS_MAX, |n| list(vec![record(); n]));
     check::<Listing>("names of a listing", LISTED_MAX, |n| {
         let listed = Listed { name: name("bob"), presence: Presence::Away };
         [vec![0; 8], vec![200, 0], vec![0; 16], list(vec![listed; n])].concat()

@@ -9,7 +9,9 @@ use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
     Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
 };
-use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
+use kith_common::wire::link::{
+    AskRecords, Delta, LinkState, Probe, ProbeReply, RECORDS_MAX, Records, Table, TableEntry,
+};
 use kith_common::wire::packet::{Class, Header, new_packet};
 use kith_common::wire::removed::{AskRemoved, EndMark, KEYS_PER_PAGE, Mark, Removed, SignedMark};
 use kith_common::wire::session::{
@@ -106,6 +108,10 @@ fn link_frame() -> impl Strategy<Value = Frame> {
         vec(change, 0..=64).prop_map(|changes| Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
         any::<u32>().prop_map(|sequence| Frame::Probe(Probe { sequence })),
         any::<u32>().prop_map(|sequence| Frame::ProbeReply(ProbeReply { sequence })),
+        vec(address(), 0..=RECORDS_MAX)
+            .prop_map(|places| Frame::AskRecords(AskRecords { places: Bounded::truncated(places) })),
+        vec(record(), 0..=RECORDS_MAX)
+            .prop_map(|records| Frame::Records(Records { records: Bounded::truncated(records) })),
     ]
 }
 

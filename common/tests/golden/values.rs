@@ -14,7 +14,7 @@ use kith_common::wire::content::{
     Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
 };
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
-use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
+use kith_common::wire::link::{AskRecords, Delta, LinkState, Probe, ProbeReply, Records, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, HEADER_BYTES, Header, Mark, PacketRef, emit_forwarded, new_packet};
 use kith_common::wire::removed::{self, AskRemoved, EndMark, Removed, SignedMark};
 use kith_common::wire::session::{
@@ -372,6 +372,8 @@ fn link_frames() -> Vec<Value> {
         frame("frame Delta", Frame::Delta(Delta { changes: Bounded::truncated(changes) })),
         frame("frame Probe", Frame::Probe(Probe { sequence: 7 })),
         frame("frame ProbeReply", Frame::ProbeReply(ProbeReply { sequence: 7 })),
+        frame("frame AskRecords", Frame::AskRecords(AskRecords { places: Bounded::truncated([BOB, CAROL]) })),
+        frame("frame Records", Frame::Records(Records { records: Bounded::truncated([record()]) })),
         frame("frame Packet", Frame::Packet(packet())),
         frame("frame Relay", Frame::Relay(relayed())),
     ]

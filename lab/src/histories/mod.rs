@@ -25,7 +25,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use self::client::{Client, Shared};
-use self::history::{Answer, KeyNumber, Op, What};
+use self::history::{Answer, KeyNumber, Micros, Op, What};
 use self::search::Verdict;
 use crate::draw::{self, Draw};
 use crate::error::{LabError, io_error};
@@ -35,10 +35,35 @@ use crate::{node, output};
 
 /// From one fault to the next, once the last one is mended
 const CALM: Duration = Duration::from_secs(2);
+/// By then the others have another leader
+const ELECTED: Duration = Duration::from_secs(30);
 /// From one name that is given free to the next
 const RELEASE_EVERY: Duration = Duration::from_secs(2);
 /// So long an operator waits for an answer
 const OPERATOR_WAIT: Duration = Duration::from_secs(10);
+
+/// What happens to supernodes while a history is made
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Faults {
+    /// Nothing
+    None,
+    /// Any of them, the leader as often as not, is killed, stopped or paused for half a second to six
+    Any,
+    /// The leader is killed, and started once the others have another one
+    KillLeader,
+}
+
+/// One fault
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Broken {
+    pub(crate) what: String,
+    /// When, since the history began
+    pub(crate) at_s: f64,
+    /// The longest time without a write that was acknowledged, from then until the next fault
+    pub(crate) without_write_s: f64,
+    #[serde(skip)]
+    at: Micros,
+}
 
 /// How histories are made
 #[derive(Clone, Debug)]
@@ -48,8 +73,10 @@ pub(crate) struct HistoryOptions {
     pub(crate) names: usize,
     /// How long the clients go on
     pub(crate) limit: Duration,
-    /// Whether supernodes fail meanwhile
-    pub(crate) faults: bool,
+    /// What happens to supernodes meanwhile
+    pub(crate) faults: Faults,
+    /// It is over after so many faults, if not before
+    pub(crate) rounds: usize,
     /// Where the history is written, one operation a line
     pub(crate) out: Option<PathBuf>,
     /// Whether the report is for programs
@@ -64,9 +91,11 @@ pub(crate) struct Report {
     pub(crate) unanswered: usize,
     /// How many there are of each kind
     pub(crate) kinds: BTreeMap<&'static str, usize>,
-    pub(crate) faults: Vec<String>,
-    /// The longest time without a login that was granted
-    pub(crate) longest_without_login_s: f64,
+    pub(crate) faults: Vec<Broken>,
+    /// The longest time without a write that was acknowledged
+    pub(crate) without_write_s: f64,
+    /// Of the faults, by each: the median, 99 of a hundred, and the worst
+    pub(crate) after_faults_s: [f64; 3],
     /// What contradicts the order of the log
     pub(crate) by_index: Option<String>,
     /// What no order explains
@@ -81,22 +110,29 @@ impl Report {
         self.by_index.is_none() && self.by_search.is_none() && !self.unknown
     }
 
-    fn of(ops: &[Op], faults: Vec<String>) -> Self {
+    fn of(ops: &[Op], mut faults: Vec<Broken>) -> Self {
         let mut kinds = BTreeMap::new();
         for op in ops {
             *kinds.entry(kind(op)).or_default() += 1;
         }
-        let granted = |op: &&Op| matches!(op.answer, Answer::In(_));
-        let mut logins: Vec<u64> = ops.iter().filter(granted).filter_map(|op| op.until).collect();
-        logins.sort_unstable();
-        let longest = logins.iter().zip(logins.iter().skip(1)).map(|(one, next)| next - one).max();
+        let mut writes: Vec<Micros> = ops.iter().filter(|op| is_write(op)).filter_map(|op| op.until).collect();
+        writes.sort_unstable();
+        let ends: Vec<Micros> = faults.iter().skip(1).map(|next| next.at).chain([Micros::MAX]).collect();
+        for (fault, end) in faults.iter_mut().zip(ends) {
+            fault.without_write_s = longest(&writes, fault.at, end);
+        }
+        let mut after: Vec<f64> = faults.iter().map(|fault| fault.without_write_s).collect();
+        after.sort_by(f64::total_cmp);
+        let rank = |share: f64| after.get(((after.len() as f64 * share).ceil() as usize).saturating_sub(1));
+        let after_faults_s = [0.5, 0.99, 1.0].map(|share| rank(share).copied().unwrap_or_default());
         let by_search = search::check(ops);
         Self {
             operations: ops.len(),
             unanswered: ops.iter().filter(|op| op.until.is_none()).count(),
             kinds,
             faults,
-            longest_without_login_s: longest.unwrap_or_default() as f64 / 1e6,
+            without_write_s: longest(&writes, 0, Micros::MAX),
+            after_faults_s,
             by_index: by_index::check(ops).err().map(|anomaly| anomaly.0),
             unknown: by_search == Verdict::Unknown,
             by_search: match by_search {
@@ -111,17 +147,39 @@ impl Report {
         let judge = |anomaly: &Option<String>| {
             anomaly.clone().map_or_else(|| "believed".to_owned(), |text| format!("NOT BELIEVED: {text}"))
         };
+        let [median, most, worst] = self.after_faults_s;
         let search = if self.unknown { "too many orders to say".to_owned() } else { judge(&self.by_search) };
         format!(
-            "{} operations ({}), {} without an answer; {} faults; at most {:.2} s without a login\nby the log's order: {}\nby search: {search}",
+            "{} operations ({}), {} without an answer; at most {:.2} s without a write\n{} faults, \
+             after each without a write for {:.2} s (median), {:.2} s (99 of a hundred), {:.2} s (worst)\nby the log's order: {}\nby search: {search}",
             self.operations,
             kinds.join(", "),
             self.unanswered,
+            self.without_write_s,
             self.faults.len(),
-            self.longest_without_login_s,
+            median,
+            most,
+            worst,
             judge(&self.by_index),
         )
     }
+}
+
+/// Whether the log has a new command by it, and says so
+fn is_write(op: &Op) -> bool {
+    match op.what {
+        What::LogIn(_) => matches!(op.answer, Answer::In(_)),
+        What::LogOut(..) | What::Release => op.answer == Answer::Done,
+        What::LookUp | What::Lose(..) => false,
+    }
+}
+
+/// The longest time between two of these, in seconds, the first of which is the last before `from`
+fn longest(writes: &[Micros], from: Micros, end: Micros) -> f64 {
+    let first = writes.partition_point(|at| *at < from).saturating_sub(1);
+    let within = writes.iter().skip(first).take_while(|at| **at < end);
+    let gaps = within.clone().zip(within.skip(1)).map(|(one, next)| next - one);
+    gaps.max().unwrap_or_default() as f64 / 1e6
 }
 
 fn kind(op: &Op) -> &'static str {
@@ -181,11 +239,14 @@ pub(crate) fn run(options: &HistoryOptions) -> Result<Report, LabError> {
             for client in clients {
                 living.spawn(client.live());
             }
-            tokio::time::sleep(options.limit).await;
+            let until = Instant::now() + options.limit;
+            while Instant::now() < until && !shared.is_over.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             shared.is_over.store(true, Ordering::Relaxed);
             while living.join_next().await.is_some() {}
         });
-        faults.join().unwrap_or_else(|_| vec!["the thread of faults has panicked".to_owned()])
+        faults.join().unwrap_or_default()
     });
     lab.down()?;
     let mut ops = std::mem::take(&mut *shared.ops.lock().unwrap_or_else(PoisonError::into_inner));
@@ -203,35 +264,58 @@ pub(crate) fn run(options: &HistoryOptions) -> Result<Report, LabError> {
     Ok(report)
 }
 
-/// Kills and stops supernodes, one after the other, and brings each back; what was done
-fn break_supernodes(lab: &Lab, options: &HistoryOptions, shared: &Shared, seed: u64) -> Vec<String> {
+/// Breaks supernodes, one after the other, and brings each back; what was done
+fn break_supernodes(lab: &Lab, options: &HistoryOptions, shared: &Shared, seed: u64) -> Vec<Broken> {
     let mut faults = Vec::new();
     let mut draw = Draw::of(seed, "faults");
-    while options.faults && !wait(shared, CALM) {
-        let name = match draw.below(2) {
-            0 => lab.leader().ok().map(|leader| leader.name),
-            _ => None,
+    while options.faults != Faults::None && faults.len() < options.rounds && !wait(shared, CALM) {
+        let leader = lab.leader().ok().map(|leader| leader.name);
+        let at = shared.now();
+        let what = match (options.faults, leader) {
+            (Faults::KillLeader, Some(leader)) => kill_leader(lab, shared, &leader),
+            (Faults::KillLeader, None) => continue,
+            (_, leader) => {
+                let any = format!("supernode-{}", 1 + draw.below(options.lab.supernodes));
+                let name = leader.filter(|_| draw.below(2) == 0).unwrap_or(any);
+                break_one(lab, shared, &name, &mut draw)
+            }
         };
-        let name = name.unwrap_or_else(|| format!("supernode-{}", 1 + draw.below(options.lab.supernodes)));
-        let span = Duration::from_millis(500 + draw.below(6_000) as u64);
-        let (text, broken) = match draw.below(3) {
-            0 => (format!("pause {name} for {span:?}"), lab.pause(&name)),
-            1 => (format!("stop {name} for {span:?}"), lab.stop(&name)),
-            _ => (format!("kill {name} for {span:?}"), lab.kill(&name)),
-        };
-        let is_paused = text.starts_with("pause");
-        wait(shared, span);
-        let mended = broken.and_then(|()| if is_paused { lab.resume(&name) } else { lab.start(&name) });
-        faults.push(match mended {
-            Ok(()) => text,
-            Err(error) => format!("{text}: {error}"),
-        });
-        // Not to wait for it is a fault, too: the next one may come while too few agree.
-        if draw.below(4) > 0 && !shared.is_over.load(Ordering::Relaxed) {
-            let _ = lab.wait_agreed();
-        }
+        faults.push(Broken { what, at_s: at as f64 / 1e6, without_write_s: 0.0, at });
+    }
+    if faults.len() >= options.rounds {
+        shared.is_over.store(true, Ordering::Relaxed);
     }
     faults
+}
+
+fn kill_leader(lab: &Lab, shared: &Shared, leader: &str) -> String {
+    let what = format!("kill {leader}, which leads");
+    let killed = lab.kill(leader);
+    let until = Instant::now() + ELECTED;
+    while killed.is_ok() && Instant::now() < until && lab.leader().is_err() {
+        wait(shared, Duration::from_millis(50));
+    }
+    wait(shared, CALM);
+    finish(what, killed.and_then(|()| lab.start(leader)).and_then(|()| lab.wait_agreed().map(drop)))
+}
+
+fn break_one(lab: &Lab, shared: &Shared, name: &str, draw: &mut Draw) -> String {
+    let span = Duration::from_millis(500 + draw.below(6_000) as u64);
+    let kind = draw.below(3);
+    let (what, broken) = match kind {
+        0 => (format!("pause {name} for {span:?}"), lab.pause(name)),
+        1 => (format!("stop {name} for {span:?}"), lab.stop(name)),
+        _ => (format!("kill {name} for {span:?}"), lab.kill(name)),
+    };
+    wait(shared, span);
+    let mended = broken.and_then(|()| if kind == 0 { lab.resume(name) } else { lab.start(name) });
+    // Not to wait is a fault, too: the next one may come while too few agree.
+    let waits = draw.below(4) > 0 && !shared.is_over.load(Ordering::Relaxed);
+    finish(what, mended.and_then(|()| if waits { lab.wait_agreed().map(drop) } else { Ok(()) }))
+}
+
+fn finish(what: String, mended: Result<(), LabError>) -> String {
+    mended.map_or_else(|error| format!("{what}: {error}"), |()| what.clone())
 }
 
 /// An operator gives names free now and then

@@ -45,6 +45,7 @@ impl Driver {
             }
             PeerOutput::PinNetwork(network) => self.inbox.pin(network),
             PeerOutput::KeepSupernodes(list) => self.inbox.keep_supernodes(list),
+            PeerOutput::KeepStay(stay) => self.inbox.keep_stay(stay),
             PeerOutput::Save(record) => self.inbox.save(record),
             PeerOutput::Erase(name) => self.inbox.erase(name),
             PeerOutput::Done(outcome) => self.on_done(outcome),

@@ -267,6 +267,11 @@ impl Driver {
         {
             (status, reason) = (Status::Unavailable, Some(trouble));
         }
+        if matches!(state, State::Searching | State::Joining) && self.peer.own().is_some() {
+            let how = if self.peer.is_guest() { "back by its last grant" } else { "by its session" };
+            let meanwhile = format!("it is in the mesh {how}, with {links_up} of {links} links up");
+            reason = Some(reason.map_or(meanwhile.clone(), |reason| format!("{reason}; meanwhile {meanwhile}")));
+        }
         let inbox = self.inbox.totals();
         let answer = StatusAnswer {
             name: self.name.clone(),

@@ -16,6 +16,9 @@ pub(super) fn trace(event: &Event) {
         UnknownPeerWaited { name, address, .. } => {
             tracing::info!(event = "unknown_peer_waits", %name, %address, reason = "no rewire has named it yet");
         }
+        StandsIn { name, address } => {
+            tracing::info!(event = "stands_in", %name, %address, reason = "no home is reachable to say who is a neighbour");
+        }
         GuestAccepted { name, address, .. } => {
             tracing::info!(event = "guest_accepted", %name, %address, reason = "no supernode can be asked");
         }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use kith_common::id::{Name, NetworkId};
+use kith_common::peer::{STAY_AGE_MAX, Stay};
 use kith_common::status::Status;
 use kith_common::wire;
 use kith_common::wire::session::{Record, SupernodeRecord, Supernodes};
@@ -13,6 +14,7 @@ use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::tables::micros;
 use super::{InboxError, InboxFile, Incoming, NameChange, Selection, Stored};
 use crate::functions::rfc3339;
 use kith_common::mail::{Kept, NotStored, Totals};
@@ -22,16 +24,21 @@ const NETWORK: &str = "network";
 /// Where the supernodes are kept that the last home told of
 const SUPERNODES: &str = "supernodes";
 
+/// Where the last stay in the network is kept, behind the microseconds since 1970 when it was
+const STAY: &str = "stay";
+
 /// Jobs that are done before the disk is waited for, at most: whoever waits for the first should not wait for thousands
 const BATCH_MAX: usize = 256;
 
 /// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
-/// removals by the number of askers, names by the resolver's writing rate, lists of supernodes by how often these change.
+/// removals by the number of askers, names by the resolver's writing rate, lists of supernodes by how often
+/// these change, stays by the peer's writing rate.
 enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
     Change(NameChange),
     Pin(NetworkId),
     Supernodes(Box<Supernodes>),
+    Stay(Box<Stay>),
     List(Selection, oneshot::Sender<Result<Vec<Stored>, InboxError>>),
     Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
 }
@@ -90,6 +97,19 @@ pub(crate) fn supernodes(inbox: &mut InboxFile) -> Result<Vec<SupernodeRecord>, 
     Ok(list.map(|list| list.supernodes.into_vec()).unwrap_or_default())
 }
 
+/// The last stay in the network that was kept in this home, if it is not too old; one from the future, by a clock that was
+/// wrong, is
+///
+/// # Errors
+/// [`InboxError`]
+pub(crate) fn stay(inbox: &mut InboxFile, now: SystemTime) -> Result<Option<Stay>, InboxError> {
+    let Some(bytes) = inbox.meta(STAY)? else { return Ok(None) };
+    let kept: Result<(u64, Stay), _> = wire::decode(&bytes);
+    let kept = kept.inspect_err(|reason| tracing::warn!(event = "memory_ignored", key = STAY, %reason)).ok();
+    let is_fresh = |at: u64| micros(now).checked_sub(at).is_some_and(|age| age <= STAY_AGE_MAX.as_micros() as u64);
+    Ok(kept.filter(|(at, _)| is_fresh(*at)).map(|(_, stay)| stay))
+}
+
 impl InboxWorker {
     /// Keeps a message; the outcome comes with the same ticket
     pub(crate) fn keep(&self, ticket: u64, message: Incoming) {
@@ -114,6 +134,11 @@ impl InboxWorker {
     /// Keeps a list of supernodes for the next start, in place of the one before
     pub(crate) fn keep_supernodes(&self, list: Supernodes) {
         self.give(Job::Supernodes(Box::new(list)));
+    }
+
+    /// Keeps how this peer is in the network, in place of what was kept before
+    pub(crate) fn keep_stay(&self, stay: Box<Stay>) {
+        self.give(Job::Stay(stay));
     }
 
     /// How full the in-box is
@@ -234,6 +259,11 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
         Job::Change(change) => batch.names.push(change),
         // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
+        // Without it a start waits for a supernode.
+        Job::Stay(stay) => match wire::encode(&(micros(SystemTime::now()), &*stay)) {
+            Ok(bytes) => _ = inbox.set_meta(STAY, &bytes),
+            Err(reason) => tracing::warn!(event = "memory_not_kept", key = STAY, %reason),
+        },
         // As for the pin; without a list the configured supernodes are the way in.
         Job::Supernodes(list) => match wire::encode(&*list) {
             Ok(bytes) => _ = inbox.set_meta(SUPERNODES, &bytes),

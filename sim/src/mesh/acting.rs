@@ -5,6 +5,7 @@ use std::time::Duration;
 use kith_common::id::Address;
 use kith_common::mail::SEND_TIMEOUT;
 
+use super::faults::Effect;
 use super::node::NodeId;
 use super::queue::Event;
 use super::users::{Deed, Habits, stamp};
@@ -19,7 +20,9 @@ impl World {
     pub fn handle_user(&mut self, node: NodeId) {
         let wait = self.user_chance.wait(self.config.deed_every);
         self.queue.after(wait, Event::User(node));
-        let habits = Habits { every: self.config.deed_every, logouts: if self.is_fault_phase { 0.03 } else { 0.0 } };
+        // Whoever logs out while all supernodes are away for minutes is gone as long.
+        let may_leave = self.is_fault_phase && !self.config.kinds.contains(&Effect::Outage);
+        let habits = Habits { every: self.config.deed_every, logouts: if may_leave { 0.03 } else { 0.0 } };
         let (first, end) = (self.config.supernodes, self.config.machines());
         let deed = habits.draw(&mut self.user_chance, first, end);
         self.handle_deed(node, deed);

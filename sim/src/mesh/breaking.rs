@@ -7,7 +7,7 @@ use kith_common::link::open::DECODE_ERRORS_MAX;
 use kith_common::wire::session::{Purpose, Role};
 use kith_common::wire::{Frame, FrameKind};
 
-use super::faults::{Effect, Fault, STALL_MIN};
+use super::faults::{Effect, Fault, OUTAGE_MIN, STALL_MIN};
 use super::hellos::undecodable;
 use super::net::Weather;
 use super::net::{Item, Side};
@@ -35,7 +35,11 @@ impl World {
             Fault::Crash(node, pause) => {
                 if self.kill(node, false) {
                     let is_supernode = self.config.is_supernode(node);
-                    self.net.count(if is_supernode { Effect::SupernodeCrash } else { Effect::Crash });
+                    self.net.count(match is_supernode {
+                        true if pause >= OUTAGE_MIN => Effect::Outage,
+                        true => Effect::SupernodeCrash,
+                        false => Effect::Crash,
+                    });
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
                 }
             }

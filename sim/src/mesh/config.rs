@@ -21,7 +21,7 @@ pub struct MeshConfig {
     /// The seed of everything that is drawn
     pub seed: u64,
     pub peers: u32,
-    /// How many supernodes: one, until a peer can have its home at any of several
+    /// How many supernodes; several elect one to lead
     pub supernodes: u32,
     pub degree: u8,
     /// How long a session lasts without a renewal
@@ -89,7 +89,7 @@ impl MeshConfig {
         if self.is_supernode(node) { Limits::of_supernode() } else { Limits::default() }
     }
 
-    /// The supernode that leads the log
+    /// The supernode that leads the log, if it is alone
     pub const fn leader(&self) -> NodeId {
         NodeId(Replica::LEADER.0 as u32)
     }

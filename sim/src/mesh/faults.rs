@@ -67,6 +67,8 @@ effects! {
     SupernodeCut = "supernode-cut",
     /// All supernodes, killed at once
     Blackout = "blackout",
+    /// Supernodes that were all away, for minutes
+    Outage = "outage",
     /// Logs of which an older copy was put back, or none, while their supernodes were down
     LogBack = "log-back",
     /// Peers that the operator removed for good, and that came back as others
@@ -97,10 +99,10 @@ effects! {
 impl Effect {
     /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
     /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed or
-    /// exiled, and no link comes and goes for half a minute
+    /// exiled, supernodes are not away for minutes, and no link comes and goes for half a minute
     pub fn usual() -> impl Iterator<Item = Self> {
-        let is_usual =
-            |effect: &Self| !matches!(effect, Self::LogBack | Self::Stall | Self::Removal | Self::Exile | Self::Flap);
+        use Effect::{Exile, Flap, LogBack, Outage, Removal, Stall};
+        let is_usual = |effect: &Self| !matches!(effect, LogBack | Stall | Removal | Exile | Flap | Outage);
         Self::ALL.iter().copied().filter(is_usual)
     }
 }
@@ -187,6 +189,12 @@ pub struct Plan {
 /// A supernode that stands still stalls from so long on: peers have then lost their home links
 pub const STALL_MIN: Duration = Duration::from_secs(20);
 
+/// Supernodes that are away for so long leave peers that crash meanwhile nobody to log in to
+pub const OUTAGE_MIN: Duration = Duration::from_secs(150);
+
+/// A peer that crashes while there is an outage is often away for longer than this
+const LONG_CRASH_MIN: Duration = Duration::from_secs(60);
+
 /// Then sessions of those who can reach no supernode are over, and so is what was said of them
 const EXILE_MIN: Duration = Duration::from_secs(90);
 
@@ -202,6 +210,7 @@ const DRAWN: &[Effect] = &[
     Effect::PowerCut,
     Effect::DiskLoss,
     Effect::SupernodeCrash,
+    Effect::Outage,
     Effect::LogBack,
     Effect::Removal,
     Effect::Exile,
@@ -277,6 +286,10 @@ impl Plan {
                 plan(Fault::Cut(number, self.cut(chance, kind)));
                 queue.at(at + long, Event::Heal(number));
             }
+            // While all supernodes are away for long, so are some peers: else nobody needs to stand in for anybody.
+            Effect::Crash if self.kinds.contains(&Effect::Outage) && chance.happens(0.5) => {
+                plan(Fault::Crash(peer, LONG_CRASH_MIN + chance.wait(LONG_CRASH_MIN)));
+            }
             Effect::Crash => plan(Fault::Crash(peer, chance.wait(Duration::from_secs(8)))),
             Effect::PowerCut => plan(Fault::PowerCut(peer, long, true)),
             Effect::DiskLoss => plan(Fault::PowerCut(peer, long, false)),
@@ -292,6 +305,10 @@ impl Plan {
             Effect::SupernodeCut => {
                 plan(Fault::Cut(number, self.cut_supernodes(chance)));
                 queue.at(at + long * 2, Event::Heal(number));
+            }
+            Effect::Outage => {
+                let pause = OUTAGE_MIN + chance.wait(Duration::from_secs(30));
+                (0..self.supernodes).for_each(|node| plan(Fault::Crash(NodeId(node), pause)));
             }
             Effect::LogBack => {
                 // Without a copy since the last time the log begins anew, as if it had been moved away.

@@ -12,7 +12,7 @@ use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
 use kith_common::link::permits::{Permit, Permits};
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, SenderTag};
-use kith_common::peer::Peer;
+use kith_common::peer::{Peer, Stay};
 use kith_common::routing::forward::{Allowance, Forwarder};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::supernode::Supernode;
@@ -135,6 +135,8 @@ pub struct PeerDisk {
     pub network: Option<NetworkId>,
     /// The supernodes that its home told of last
     pub supernodes: Vec<SupernodeRecord>,
+    /// How it was in the network last, and the time of day when that was written
+    pub stay: Option<(Stay, Instant)>,
     /// Where names were, each with the time of day when that was learnt
     pub names: BTreeMap<Name, (Record, Instant)>,
     inbox: Inbox,
@@ -156,6 +158,7 @@ impl PeerDisk {
             boot: 0,
             network: None,
             supernodes: Vec::new(),
+            stay: None,
             names: BTreeMap::new(),
             inbox: Inbox::new(INBOX_BYTES_MAX),
             unread: Vec::new(),

@@ -10,7 +10,7 @@ use kith_common::link::permits::Permits;
 use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::names::REMEMBER;
-use kith_common::peer::{self, Peer, PeerConfig, PeerOutput};
+use kith_common::peer::{self, Peer, PeerConfig, PeerOutput, STAY_AGE_MAX};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::listening;
@@ -92,6 +92,7 @@ impl World {
         disk.reopen();
         let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
         let learned = disk.supernodes.clone();
+        let stay = disk.stay.clone().filter(|(_, at)| now.since(*at) <= STAY_AGE_MAX).map(|(stay, _)| stay);
         let remembered: Vec<_> =
             disk.names.values().map(|(record, learnt)| (record.clone(), now.since(*learnt))).collect();
         let session = MembershipConfig {
@@ -104,7 +105,8 @@ impl World {
             external: Locations::default(),
             listening,
         };
-        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER };
+        let config =
+            PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER, stay };
         let core = Peer::new(local, config, identity, rng, remembered);
         self.owners.insert(core.key(), id);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
@@ -295,6 +297,12 @@ impl World {
             PeerOutput::KeepSupernodes(list) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.supernodes = list.supernodes.into_vec();
+                }
+            }
+            PeerOutput::KeepStay(stay) => {
+                let now = self.now();
+                if let Some(disk) = self.node_mut(id).peer_disk() {
+                    disk.stay = Some((*stay, now));
                 }
             }
             PeerOutput::Done(_)

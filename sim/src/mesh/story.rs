@@ -254,6 +254,11 @@ impl Story {
             Frame::Report(Report::Isolated) => "Report: no neighbour is left".into(),
             Frame::List(list) => format!("List {}: {:?}", list.query, list.which),
             Frame::Listing(listing) => format!("Listing {}: {} names", listing.query, listing.listed.len()),
+            Frame::AskRecords(ask) => format!("AskRecords of {} places", ask.places.len()),
+            Frame::Records(told) => {
+                let names = told.records.iter().map(|record| record.name.to_string());
+                format!("Records: {}", names.collect::<Vec<_>>().join(" "))
+            }
             Frame::Supernodes(told) => {
                 let ids = told.supernodes.iter().map(|supernode| supernode.id.to_string());
                 format!("Supernodes: {}", ids.collect::<Vec<_>>().join(" "))
@@ -305,6 +310,7 @@ impl Story {
             Event::UnknownPeerWaited { link, name, .. } => {
                 format!("{}: {name} waits for a rewire that makes it a neighbour", self.link(node, link.0))
             }
+            Event::StandsIn { name, .. } => format!("{name} stands in, as no home can be asked"),
             Event::GuestAccepted { link, name, .. } => {
                 format!("{}: {name} is a guest, as there is no supernode to ask", self.link(node, link.0))
             }

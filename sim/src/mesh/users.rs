@@ -42,6 +42,11 @@ pub fn name_of(node: u32) -> Name {
     text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
 }
 
+/// The machine of the peer that is called so; none has a name that nobody has
+pub fn machine_of(name: &Name) -> Option<NodeId> {
+    name.as_str().strip_prefix("peer-")?.parse().ok().map(NodeId)
+}
+
 /// What people call this machine, where so many are supernodes
 pub(super) fn machine(node: NodeId, supernodes: u32) -> String {
     if node.0 < supernodes { format!("supernode-{}", node.0) } else { name_of(node.0).to_string() }

@@ -78,7 +78,9 @@ impl Knowledge {
                 let new: Vec<Name> = new.cloned().collect();
                 self.near.extend(new);
             }
-            Observation::Peer(PeerOutput::Event(Event::GuestAccepted { name, .. })) => {
+            Observation::Peer(PeerOutput::Event(
+                Event::GuestAccepted { name, .. } | Event::LinkUp { name, .. } | Event::DialFailed { name, .. },
+            )) => {
                 self.near.insert(name.clone());
             }
             Observation::Asked { id, to, .. } => self.send(now, *id, to),

@@ -31,6 +31,12 @@ impl Oracle for Epochs {
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
+            // What is on its disk may be older than what the process before has heard.
+            Observation::Started => {
+                self.tables.remove(&node);
+                self.has_logged_in.insert(node, true);
+                Ok(())
+            }
             Observation::Received { frame: kith_common::wire::Frame::Granted(_), .. } => {
                 self.has_logged_in.insert(node, true);
                 Ok(())

@@ -17,7 +17,7 @@ use super::register::Register;
 use super::truth::is_writing;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::processes::replica;
 use crate::mesh::users::name_of;
@@ -59,6 +59,8 @@ pub(crate) struct Homes {
     /// When the log could last not be written, or held what was not known yet: who cannot log in meanwhile loses its
     /// session in the end
     full: Option<Instant>,
+    /// When supernodes were last without a link to each other: whose home cannot be asked is judged by others
+    apart: Option<Instant>,
 }
 
 impl Homes {
@@ -79,6 +81,7 @@ impl Homes {
             slow: None,
             crowd: Crowd::of(replica(supernode).id(), config.lease),
             full: None,
+            apart: None,
         }
     }
 
@@ -100,13 +103,25 @@ impl Homes {
         let before = std::mem::replace(&mut self.pairs, directory.pairs().collect());
         let new = self.pairs.difference(&before).flat_map(|pair| pair.ends());
         let mut names = new.filter_map(|end| directory.by_address(end)).map(|session| &session.name);
-        let is_lost =
-            |name: &&Name| self.absent.get(*name).is_some_and(|since| now - (*since).max(self.held) > PROPOSED);
+        let was_apart = self.apart.is_some_and(|at| now - at < NOTICE);
+        let is_lost = |name: &&Name| {
+            !was_apart && self.absent.get(*name).is_some_and(|since| now - (*since).max(self.held) > PROPOSED)
+        };
         match names.find(is_lost) {
             Some(name) => Err(format!("{name} has no link here, and is kept apart from somebody who cannot reach it")),
             None => Ok(()),
         }
     }
+}
+
+/// Whether all supernodes have links with each other
+fn are_linked(world: &World) -> bool {
+    let ids = || world.config.supernodes().map(|supernode| replica(supernode).id());
+    let is_linked = |node: &Node| {
+        let core = node.supernode().filter(|_| node.runs()).map(|supernode| &supernode.core);
+        core.is_some_and(|core| ids().all(|id| id == replica(node.id).id() || core.backbone_to(id).is_some()))
+    };
+    !world.must_agree() || world.supernodes().all(is_linked)
 }
 
 impl Oracle for Homes {
@@ -172,6 +187,9 @@ impl Oracle for Homes {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let (node, now) = (world.node(self.supernode), world.now());
+        if !are_linked(world) {
+            self.apart = Some(now);
+        }
         if world.is_log_full() || world.is_log_ahead_of(self.supernode) {
             self.full = Some(now);
         }

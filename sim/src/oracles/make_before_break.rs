@@ -31,6 +31,8 @@ struct Tables {
     /// Of the last table that counts
     epoch: Epoch,
     known: BTreeMap<Address, Key>,
+    /// Links that are up already, whoever said that they should be: nobody waits for them
+    up: BTreeSet<Address>,
     /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
     /// is an old one even if it comes back to another place
     dropped: BTreeMap<Key, (Address, Instant)>,
@@ -48,10 +50,10 @@ impl Tables {
             return;
         }
         self.epoch = rewire.epoch;
-        let Self { awaited, known, dropped, .. } = self;
+        let Self { awaited, known, up, dropped, .. } = self;
         let wanted: BTreeMap<Address, Key> = rewire.neighbours.iter().map(|r| (r.address, r.key)).collect();
         awaited.retain(|address, _| wanted.contains_key(address));
-        for address in wanted.keys().filter(|address| !known.contains_key(address)) {
+        for address in wanted.keys().filter(|address| !known.contains_key(address) && !up.contains(address)) {
             awaited.insert(*address, now);
         }
         dropped.retain(|key, (place, _)| wanted.get(place) != Some(key));
@@ -99,9 +101,12 @@ impl Oracle for MakeBeforeBreak {
                 awaited.retain(|address, _| known.get(address).is_none_or(|key| !told.keys.contains(key)));
             }
             Observation::Peer(PeerOutput::Event(event)) => match event {
-                Event::LinkUp { address, .. } | Event::GaveUp { address, .. } => {
+                Event::LinkUp { address, .. } => {
                     self.tables.of(node).awaited.remove(address);
+                    self.tables.of(node).up.insert(*address);
                 }
+                Event::LinkDown { address, .. } => _ = self.tables.of(node).up.remove(address),
+                Event::GaveUp { address, .. } => _ = self.tables.of(node).awaited.remove(address),
                 Event::GuestAccepted { link, .. } => drop(self.tables.of(node).guests.insert(*link)),
                 Event::LinkClosed { link, key, reason: CloseReason::Rewired } => {
                     let tables = self.tables.of(node);

@@ -24,6 +24,7 @@
 //! | [`link_ends`] | a good-bye, a second hello or too many bad frames end a link at once | each event |
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
 //! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
+//! | [`outages`] | without a supernode the living reach each other, and are linked as if there were one | each event, each step, at the end |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`crowds`] | however many are lost at once, few are suspected at a time | each command |
 //! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
@@ -83,6 +84,7 @@ pub(crate) mod look_ups;
 pub(crate) mod make_before_break;
 pub(crate) mod moves;
 pub(crate) mod openings;
+pub(crate) mod outages;
 pub(crate) mod pairs;
 mod per_node;
 pub(crate) mod permits;
@@ -129,6 +131,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(link_ends::LinkEnds::default()),
         Box::new(probing::Probing::new(config)),
         Box::new(openings::Openings::default()),
+        Box::new(outages::Outages::new(config)),
         Box::new(permits::Permits),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),

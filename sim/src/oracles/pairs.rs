@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::{Directory, PAIRS_PER_PEER_MAX, Pair};
-use kith_common::id::{Address, Name};
+use kith_common::id::{Address, Name, SupernodeId};
 use kith_common::supernode::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -51,6 +51,7 @@ pub(crate) struct Pairs {
     terms: BTreeMap<Pair, Term>,
     /// When each name last logged in, which brings it together with everybody
     logins: BTreeMap<Name, Instant>,
+    homes: BTreeMap<Name, SupernodeId>,
     /// Who was in the ring at the last look
     ring: BTreeSet<Address>,
     disturbed: Option<Instant>,
@@ -112,6 +113,11 @@ impl Pairs {
     }
 
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
+        let homes: BTreeMap<Name, SupernodeId> = directory.sessions().map(|s| (s.name.clone(), s.home)).collect();
+        // Whoever moves its home logs in by that, some time after it has asked to.
+        let moved = homes.iter().filter(|(name, home)| self.homes.get(*name).is_some_and(|before| before != *home));
+        self.logins.extend(moved.map(|(name, _)| (name.clone(), now)));
+        self.homes = homes;
         self.terms.retain(|_, term| term.ended.is_none_or(|at| now - at < PERHAPS_AGAIN));
         let parted: BTreeSet<Pair> = directory.pairs().collect();
         let gone = self.terms.iter().filter(|(pair, term)| term.ended.is_none() && !parted.contains(pair));

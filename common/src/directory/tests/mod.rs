@@ -5,6 +5,7 @@ mod commands;
 mod histories;
 mod invites;
 mod lists;
+mod tables;
 mod unused;
 
 use super::*;

@@ -33,6 +33,8 @@ pub(super) struct Told {
     pub(super) sent: Vec<(LinkId, Frame)>,
     /// Everything else of interest, in one word each
     pub(super) words: Vec<&'static str>,
+    /// What is on its disk of its stay
+    pub(super) stay: Option<Stay>,
 }
 
 pub(super) struct Node {
@@ -101,7 +103,7 @@ impl World {
             epoch: 1,
         };
         for n in names {
-            world.peers.insert(*n, Node::new(*n));
+            world.peers.insert(*n, Node::new(*n, Instant::ZERO, None));
         }
         world
     }
@@ -181,6 +183,18 @@ impl World {
         let ends: Vec<LinkId> =
             self.links.iter().filter(|(_, end)| matches!(end, End::Supernode(_))).map(|(link, _)| *link).collect();
         for link in ends {
+            self.end(far(link), LinkEnd::Lost(Reason::truncated("gone")));
+        }
+        self.run();
+    }
+
+    /// A peer is gone without a word
+    pub(super) fn kill(&mut self, n: u8) {
+        let is_its_own = |(_, end): &(&LinkId, &End)| **end == End::Peer(n);
+        let ends: Vec<LinkId> = self.links.iter().filter(is_its_own).map(|(link, _)| *link).collect();
+        self.peers.remove(&n);
+        for link in ends {
+            self.links.remove(&link);
             self.end(far(link), LinkEnd::Lost(Reason::truncated("gone")));
         }
         self.run();
@@ -278,6 +292,7 @@ impl World {
             PeerOutput::Done(outcome) => node.told.done.push(outcome),
             PeerOutput::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
             PeerOutput::Listed { query, answer } => node.told.listed.push((query, answer)),
+            PeerOutput::KeepStay(stay) => node.told.stay = Some(*stay),
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
@@ -406,23 +421,25 @@ impl World {
 }
 
 impl Node {
-    fn new(n: u8) -> Self {
+    /// A process that starts, with what is on its disk of its last stay
+    pub(super) fn new(n: u8, now: Instant, stay: Option<Stay>) -> Self {
         let session = MembershipConfig {
             name: name(n),
             supernodes: vec!["/supernode".to_owned()],
             learned: Vec::new(),
-            network: None,
+            network: stay.is_some().then(network),
             secret: None,
             invite: None,
             external: Default::default(),
             listening: listening(["192.0.2.7:7401".parse().unwrap()]),
         };
-        let config = PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1, remember: REMEMBER };
+        let config =
+            PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot: 1, remember: REMEMBER, stay };
         let rng = ChaCha20Rng::from_seed([n; 32]);
         let mut forwarder = Forwarder::new();
         PAYLOADS.into_iter().for_each(|kind| forwarder.register(kind));
         Self {
-            core: Peer::new(Instant::ZERO, config, ed(n), rng, []),
+            core: Peer::new(now, config, ed(n), rng, []),
             told: Told::default(),
             is_disk_stuck: false,
             hello: HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None },

@@ -18,6 +18,8 @@
 //! * **Held back** is a link that comes and goes, until it has lasted: `flaps` says for how long.
 //! * **Unknown peers** with a good grant wait for a rewire that makes them neighbours; with no home reachable they are
 //!   accepted as guests, and asked again who they are when home is back.
+//! * **Stand-ins** are wanted besides the table while no home is reachable: whoever wires the cores works them out. With
+//!   the next login they are none any more.
 //! * **Our own address** stands in the grant that our hello shows. When it changes, every link shows the other side an
 //!   address that is ours no longer: all are opened anew (the shell must show the new grant before it dials), and the
 //!   old ones are closed as after a rewire. A link that still shows the old grant is refused by the other side and
@@ -30,12 +32,14 @@
 mod config;
 mod dialling;
 mod flaps;
+mod home;
 mod link;
 mod neighbour;
 mod output;
 mod own_table;
 mod rewire;
 mod settle;
+mod standing_in;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -149,25 +153,6 @@ impl Neighbourhood {
         }
     }
 
-    /// A login, or a session taken up again, with the table to begin with; home is reachable
-    ///
-    /// With another address than before, every link is opened anew. A grant for another key changes nothing.
-    pub fn handle_login(&mut self, now: Instant, grant: &Grant, rewire: &Rewire) {
-        if grant.key != self.own {
-            return self.event(Event::RewireIgnored { epoch: rewire.epoch, reason: RewireFault::OtherKey });
-        }
-        let is_moved = self.grant.as_ref().is_some_and(|old| old.address != grant.address);
-        self.grant = Some(grant.clone());
-        self.are_views_changed = true;
-        if is_moved {
-            self.outdate_links(now);
-        }
-        self.apply(now, rewire, if is_moved { UpsetReason::OwnAddressChanged } else { UpsetReason::Rewire });
-        self.on_home(now, true);
-        self.end_cut_off(now);
-        self.settle(now);
-    }
-
     /// A new table; ignored if its epoch is no larger than the last one's, or without a session
     ///
     /// One of another incarnation comes with a login only, which the session's core sees to.
@@ -245,12 +230,6 @@ impl Neighbourhood {
         self.settle(now);
     }
 
-    /// Whether the home supernode can be asked and told; reachable again, it is told what it missed
-    pub(crate) fn handle_home(&mut self, now: Instant, reachable: bool) {
-        self.on_home(now, reachable && self.grant.is_some());
-        self.settle(now);
-    }
-
     /// Time has passed; before [`Self::next_timeout`] that changes nothing
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none_or(|due| now < due) {
@@ -311,6 +290,7 @@ impl Neighbourhood {
             return Err(CloseReason::NotANeighbour);
         }
         let standing = self.standing(now, &opened, &grant)?;
+        self.take_word_of(&opened.key, &grant);
         let link = Link::new(now, opened, grant, standing, self.links_opened, self.config.table_wait);
         self.make_room(now, &link)?;
         match standing {
@@ -332,7 +312,8 @@ impl Neighbourhood {
             // It was in the table when it was dialled.
             Err(CloseReason::NotANeighbour)
         } else if !self.is_home_reachable {
-            Ok(Standing::Guest { until: None })
+            let standing = Standing::Guest { until: None };
+            if self.is_name_of_another(grant) { Err(CloseReason::OthersName) } else { Ok(standing) }
         } else if self.links.values().filter(|link| !link.is_accepted()).count() >= WAITING_MAX {
             Err(CloseReason::TooMany)
         } else {
@@ -393,34 +374,6 @@ impl Neighbourhood {
                 self.outputs.push_back(NeighbourhoodOutput::RoutesChanged);
             }
             self.outputs.push_back(NeighbourhoodOutput::LossBeyond { neighbour });
-        }
-    }
-
-    fn on_home(&mut self, now: Instant, reachable: bool) {
-        if reachable && !self.is_home_reachable {
-            self.neighbours.values_mut().for_each(|neighbour| neighbour.is_loss_reported = false);
-            self.excuse_others(now);
-            self.isolated = self.isolated.map(|_| now);
-        }
-        self.is_home_reachable = reachable;
-        let is_end_near = reachable && !mutant::is(Mutant::GuestStays);
-        let end = is_end_near.then(|| now + self.config.unknown_wait);
-        let accepted = self.links.values_mut().filter_map(|link| link.on_home(reachable, end));
-        self.outputs.extend(accepted.map(NeighbourhoodOutput::Event));
-    }
-
-    /// This peer is in the network again: that others could not be reached meanwhile was its own absence
-    fn end_cut_off(&mut self, now: Instant) {
-        if std::mem::take(&mut self.is_cut_off) {
-            self.excuse_others(now);
-        }
-    }
-
-    fn excuse_others(&mut self, now: Instant) {
-        let patience = self.config.patience;
-        let tried = self.neighbours.values_mut().filter(|neighbour| neighbour.trying.is_some());
-        for neighbour in tried.filter(|_| !mutant::is(Mutant::CutOffBlamesOthers)) {
-            neighbour.excuse(now, patience);
         }
     }
 

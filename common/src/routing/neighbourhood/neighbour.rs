@@ -76,6 +76,8 @@ pub(super) struct Neighbour {
     pub(super) reason: Reason,
     /// What it told before its link went down: forwarding must know what it would have chosen
     pub(super) last_table: Option<RemoteTable>,
+    /// It was worked out here, and home has not named it
+    pub(super) stands_in: bool,
 }
 
 impl Neighbour {
@@ -95,6 +97,7 @@ impl Neighbour {
             since: now,
             reason: Reason::truncated("not dialled yet"),
             last_table: None,
+            stands_in: false,
         }
     }
 
@@ -112,7 +115,7 @@ impl Neighbour {
     /// Takes a newer record of the same peer at the same place; what it changes is worth a fresh try
     pub(super) fn renewed(mut self, now: Instant, record: Record, patience: Duration) -> Self {
         let is_news = record.epoch != self.record.epoch || record.locations != self.record.locations;
-        self.record = record;
+        (self.record, self.stands_in) = (record, false);
         if is_news && self.trying.is_some() {
             self.try_anew(now, patience);
             // The link that is down was with the peer as it was before.

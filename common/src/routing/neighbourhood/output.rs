@@ -87,6 +87,8 @@ reasons! {
         NoTable = "no table came",
         /// There are as many links as there may be
         TooMany = "too many links",
+        /// It wants to be a guest under a name that is another peer's here
+        OthersName = "its name is another peer's here",
         /// Its key was removed from the network for good
         Removed = "removed from the network for good",
         /// We have no session
@@ -98,7 +100,9 @@ reasons! {
 impl CloseReason {
     pub const fn status(self) -> Status {
         match self {
-            Self::NotANeighbour | Self::Rewired | Self::Moved | Self::NoGrant | Self::Removed => Status::NotAllowed,
+            Self::NotANeighbour | Self::Rewired | Self::Moved | Self::NoGrant | Self::OthersName | Self::Removed => {
+                Status::NotAllowed
+            }
             Self::Duplicate => Status::Conflict,
             Self::NoTable => Status::TimedOut,
             Self::TooMany => Status::SlowDown,
@@ -192,6 +196,11 @@ pub enum Event {
     /// An unknown peer with a good grant was accepted, as no home is reachable to tell
     GuestAccepted {
         link: LinkId,
+        name: Name,
+        address: Address,
+    },
+    /// A peer that home has not named is wanted, as no home is reachable to say who stands in for those that are gone
+    StandsIn {
         name: Name,
         address: Address,
     },

@@ -259,7 +259,8 @@ impl Neighbourhood {
 
     /// Whom we are parted from, and those of the own table with whom there was no link yet, in the order of addresses
     fn unseen_by(&self, live: &BTreeMap<Address, LinkId>) -> Vec<Address> {
-        let strangers = self.neighbours.iter().filter(|(_, neighbour)| !neighbour.was_up).map(|(address, _)| *address);
+        let strangers = self.neighbours.iter().filter(|(_, neighbour)| !neighbour.was_up && neighbour.is_sure());
+        let strangers = strangers.map(|(address, _)| *address);
         // A guest, or a neighbour that leaves, may be linked to us all the same.
         let unseen = strangers.chain(self.apart.iter().copied()).filter(|address| !live.contains_key(address));
         let mut unseen: Vec<Address> = unseen.filter(|_| !mutant::is(Mutant::UnseenNotTold)).collect();
@@ -270,7 +271,7 @@ impl Neighbourhood {
 
     /// The own table, then the others that are linked to us for now; at the bound of a table the latter are left out
     fn table_entries(&self, live: &BTreeMap<Address, LinkId>) -> Vec<TableEntry> {
-        let wanted = self.neighbours.values().map(|neighbour| {
+        let wanted = self.neighbours.values().filter(|neighbour| neighbour.is_sure()).map(|neighbour| {
             let Record { address, name, .. } = &neighbour.record;
             TableEntry { address: *address, up: live.contains_key(address), name: name.clone() }
         });

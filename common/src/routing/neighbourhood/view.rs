@@ -57,7 +57,7 @@ impl Neighbourhood {
                 unseen: table.map(|table| table.unseen.clone()).unwrap_or_default(),
             }
         };
-        let wanted = self.neighbours.iter();
+        let wanted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_sure());
         let wanted = wanted.map(|(at, neighbour)| view(*at, &neighbour.record.name, neighbour.last_table.as_ref()));
         let others = self.others().map(|link| view(link.address(), &link.grant.name, None));
         let mut views: Vec<NeighbourView> = wanted.chain(others).collect();
@@ -115,7 +115,8 @@ impl Neighbourhood {
 
     /// Where the peer of this name is: ourselves, a neighbour (then with its record), or in a neighbour's table
     pub fn find(&self, name: &Name) -> Option<(Address, Option<Record>)> {
-        if let Some(neighbour) = self.neighbours.values().find(|neighbour| neighbour.record.name == *name) {
+        let mut sure = self.neighbours.values().filter(|neighbour| neighbour.is_sure());
+        if let Some(neighbour) = sure.find(|neighbour| neighbour.record.name == *name) {
             return Some((neighbour.record.address, Some(neighbour.record.clone())));
         }
         let own = self.grant.iter().map(|grant| (grant.address, &grant.name));
@@ -125,13 +126,15 @@ impl Neighbourhood {
 
     /// Whether our table has this key under this name at this place; or, while there is no home that can be asked
     /// (`is_cut`), a neighbour's has, which has no keys, but then no two peers have one place. A neighbour may itself be
-    /// without a home for long, and what guests say of themselves and of others does not count at all
+    /// without a home for long, and what guests and stand-ins say of themselves and of others does not count at all
     pub(crate) fn confirms(&self, name: &Name, key: &Key, address: Address, is_cut: bool) -> bool {
-        if let Some(neighbour) = self.neighbours.get(&address) {
+        let is_stand_in = |place: &Address| self.neighbours.get(place).is_some_and(|neighbour| neighbour.stands_in);
+        if let Some(neighbour) = self.neighbours.get(&address).filter(|_| !is_stand_in(&address)) {
             return neighbour.record.name == *name && neighbour.record.key == *key;
         }
         let tables = self.live.values().filter_map(|id| self.links.get(id)).filter(|_| is_cut);
-        let tables = tables.filter(|link| link.standing == Standing::Neighbour).filter_map(|link| link.table.as_ref());
+        let tables = tables.filter(|link| link.standing == Standing::Neighbour && !is_stand_in(&link.address()));
+        let tables = tables.filter_map(|link| link.table.as_ref());
         tables.flat_map(RemoteTable::known).any(|(place, known)| place == address && known == name)
     }
 
@@ -147,7 +150,8 @@ impl Neighbourhood {
 
     /// Names near by, the surest first
     fn known(&self) -> impl Iterator<Item = (Address, &Name)> {
-        let wanted = self.neighbours.values().map(|neighbour| (neighbour.record.address, &neighbour.record.name));
+        let wanted = self.neighbours.values().filter(|neighbour| neighbour.is_sure());
+        let wanted = wanted.map(|neighbour| (neighbour.record.address, &neighbour.record.name));
         let others = self.others().map(|link| (link.address(), &link.grant.name));
         let live = self.live.values().filter_map(|id| self.links.get(id)?.table.as_ref());
         let last = self.neighbours.values().filter_map(|neighbour| neighbour.last_table.as_ref());

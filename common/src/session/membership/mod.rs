@@ -133,6 +133,16 @@ impl Membership {
         self.config.listening = listening;
     }
 
+    /// The name to be known by
+    pub const fn name(&self) -> &Name {
+        &self.config.name
+    }
+
+    /// This peer has had a session before it started, and offers it at its next login
+    pub fn resume(&mut self, session: SessionId) {
+        self.resume.get_or_insert(session);
+    }
+
     /// Somebody wants to be logged in; nothing changes if that is so or under way
     pub fn handle_login(&mut self, now: Instant) {
         match &mut self.state {

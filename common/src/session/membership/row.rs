@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::super::retry::Backoff;
 use crate::id::SupernodeId;
-use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::session::{LOCATIONS_MAX, Location, SUPERNODES_MAX, SupernodeRecord, Supernodes};
 
@@ -215,7 +214,7 @@ impl Row {
         self.round += 1;
         let places: Vec<Place> = self.places().collect();
         for place in places {
-            let draw = if mutant::is(Mutant::AllToTheNearest) { 1_000 } else { backoff.between(1_000, ABOUT_EQUAL) };
+            let draw = backoff.between(1_000, ABOUT_EQUAL);
             self.notes.entry(place).or_default().draw = draw;
         }
     }
@@ -237,7 +236,7 @@ impl Row {
     /// The how manieth failure its last one was, if that counts still; else 0
     fn failure(&self, now: Instant, place: Place) -> u64 {
         let failed = self.notes(place).failed.filter(|(at, _)| now - *at < FAILED_FOR);
-        failed.filter(|_| !mutant::is(Mutant::DeadHomeFirst)).map_or(0, |(_, number)| number)
+        failed.map_or(0, |(_, number)| number)
     }
 
     /// A round trip that grows with the load as a queue does, and with the draw
@@ -311,7 +310,7 @@ impl Row {
 
 impl Notes {
     fn is_busy(&self, now: Instant) -> bool {
-        self.busy_until.is_some_and(|until| until > now) && !mutant::is(Mutant::RetryAfterForgotten)
+        self.busy_until.is_some_and(|until| until > now)
     }
 }
 

@@ -123,7 +123,7 @@ impl Judgement {
         now: Instant,
         id: SupernodeId,
         directory: &Directory,
-        mut chance: impl FnMut() -> u8,
+        chance: impl FnMut() -> u8,
     ) -> Vec<SessionId> {
         let is_own = |session: &SessionId| directory.session(*session).is_some_and(|session| session.home == id);
         let gone: Vec<SessionId> = self.leases.sessions().filter(|session| !is_own(session)).collect();
@@ -131,12 +131,8 @@ impl Judgement {
         let known: BTreeSet<SessionId> = self.leases.sessions().collect();
         let new: Vec<SessionId> = directory.at_home(id, None).filter(|session| !known.contains(session)).collect();
         new.iter().for_each(|session| self.leases.renew(now, *session));
-        self.pair_terms.keep(|pair| directory.are_apart(pair));
-        for pair in directory.pairs() {
-            if !self.pair_terms.contains(pair) {
-                self.pair_terms.begin(now, pair, chance());
-            }
-        }
+        // Those that are apart may have been together meanwhile, and be apart for another reason.
+        self.pair_terms = PairTerms::new(now, directory.pairs(), chance);
         new
     }
 

@@ -88,11 +88,6 @@ impl PairTerms {
         self.trials.delay(by);
     }
 
-    /// Whether the pair is apart, by these terms
-    pub(crate) fn contains(&self, pair: Pair) -> bool {
-        self.deadlines.moment(&pair).is_some()
-    }
-
     /// How many are apart
     pub(crate) fn len(&self) -> usize {
         self.deadlines.len()

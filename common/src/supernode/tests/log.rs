@@ -35,6 +35,7 @@ fn session_that_goes_on_at_another_supernode_ends_here() {
     let mut bench = Bench::of(2);
     bench.commit_one(login_elsewhere(1, bench.session(1)), None);
     assert_eq!(bench.drain(), ["1: Probe"], "whether its link is over is not known yet");
+    assert_eq!(bench.wait(millis(2_500)), ["1: Close 401"], "it has not answered");
     bench.close(1);
     assert_eq!(bench.core.homes(), 1);
     assert!(!bench.wait(LEASE).contains(&"append Suspect".to_owned()));

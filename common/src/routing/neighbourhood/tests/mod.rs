@@ -13,6 +13,7 @@ mod losses;
 mod meshes;
 mod rewires;
 mod sessions;
+mod standing_in;
 mod tables;
 mod world;
 use world::*;
