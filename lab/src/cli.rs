@@ -280,9 +280,12 @@ struct Mesh {
     /// The network's degree: even, at least 4
     #[arg(long, default_value_t = 4, value_name = "D")]
     degree: u8,
-    /// What keys and salts are drawn from; the same seed gives the same ring again
+    /// What keys and salts are drawn from; with one supernode the same seed gives the same ring again
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// Seconds that a session lasts without a renewal; 30 where nobody says otherwise, and less in a lab to see more
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    lease: Duration,
     /// Give each process a network of its own, so that `cut` can cut it off: needs root, or user namespaces for everybody
     #[arg(long)]
     netns: bool,
@@ -292,7 +295,8 @@ impl Mesh {
     fn options(&self, dir: PathBuf, tied: bool) -> Result<Options, LabError> {
         let options = Options::new(dir, binary()?);
         let (supernodes, peers, degree, seed) = (self.supernodes, self.peers, self.degree, self.seed);
-        Ok(Options { supernodes, peers, degree, seed, netns: self.netns, tied, ..options })
+        let (netns, lease) = (self.netns, self.lease);
+        Ok(Options { supernodes, peers, degree, seed, lease, netns, tied, ..options })
     }
 }
 

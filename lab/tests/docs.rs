@@ -262,8 +262,12 @@ fn ours(command: &[String]) -> Option<(&'static str, Vec<String>)> {
 /// Why the program would not understand these arguments; what is written as `NAME` stands for something
 fn fault(program: &'static str, arguments: &[String]) -> Option<String> {
     let command = programs().remove(program).unwrap();
-    let meant =
-        |word: &String| if word.chars().all(|c| c.is_ascii_uppercase()) { word.to_lowercase() } else { word.clone() };
+    let meant = |word: &String| match word.as_str() {
+        "KEY" => "00".repeat(32),
+        "SERIAL" => "2".to_owned(),
+        _ if word.chars().all(|c| c.is_ascii_uppercase()) => word.to_lowercase(),
+        _ => word.clone(),
+    };
     let words = std::iter::once(program.to_owned()).chain(arguments.iter().map(meant));
     match command.try_get_matches_from(words) {
         Ok(_) => {

@@ -23,7 +23,7 @@ use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{CloseReason, DialError};
 use libp2p::tls::Config;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::board::Board;
@@ -42,6 +42,8 @@ pub(super) struct Light {
     pub(super) seed: u64,
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
+    /// Permits for handshakes
+    pub(super) handshakes: Arc<Semaphore>,
 }
 
 /// Both hellos are exchanged
@@ -113,7 +115,7 @@ impl Link {
 impl Light {
     /// Logs in, and stays, whatever happens, until `stop` says so; then it logs out
     pub(super) async fn live(self, mut stop: watch::Receiver<bool>) {
-        let Self { place, identity, tls, membership, seed, clock, board } = self;
+        let Self { place, identity, tls, membership, seed, clock, board, handshakes } = self;
         let mut membership = Membership::new(membership, seed, clock.now());
         let (mut link, mut is_stopping) = (Link::None, false);
         loop {
@@ -122,7 +124,10 @@ impl Light {
                 match output {
                     MembershipOutput::Dial { dial, locations } => {
                         board.tried(place);
-                        link = Link::Dialling(dial, Box::pin(dial_one(tls.clone(), clock, locations)));
+                        link = Link::Dialling(
+                            dial,
+                            Box::pin(in_turn(Arc::clone(&handshakes), dial_one(tls.clone(), clock, locations))),
+                        );
                     }
                     MembershipOutput::Send { dial, frame } => {
                         if let Err(reason) = link.send(dial, &frame).await {
@@ -187,6 +192,16 @@ fn closed(membership: &mut Membership, clock: &Clock, dial: u64, reason: &CloseR
         CloseReason::Bye { status, reason } => membership.handle_closed(clock.now(), dial, *status, reason),
         other => membership.handle_closed(clock.now(), dial, Status::Unavailable, &other.to_string()),
     }
+}
+
+/// Dials as soon as there is a permit for it
+async fn in_turn(
+    handshakes: Arc<Semaphore>,
+    dial: impl Future<Output = Result<Dialled, DialError>>,
+) -> Result<Dialled, DialError> {
+    // The semaphore is never closed.
+    let _permit = handshakes.acquire().await.map_err(|error| DialError::Connect(error.to_string()))?;
+    dial.await
 }
 
 /// Dials one location after the other until one has both hellos

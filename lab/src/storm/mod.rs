@@ -14,7 +14,7 @@ use kith_runtime::identity::Identity;
 use libp2p::tls::Config;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -31,6 +31,9 @@ use crate::state::State;
 
 /// Light peers at most: each takes a connection, and some 100 KB here and at its home
 pub(crate) const LIGHTS_MAX: usize = 20_000;
+/// Handshakes at once: a machine of a peer's own has one, this process computes those of all, and those that are logged in
+/// must not wait for them with their answers
+const HANDSHAKES_MAX: usize = 64;
 /// How often it is told how many are in, while not all are
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// From one look to the next
@@ -84,7 +87,8 @@ pub(crate) fn run(lab: &Lab, options: StormOptions) -> Result<Report, LabError> 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(io_error("start the storm's threads"))?;
     let board = Arc::new(Board::new(options.lights));
-    let lights = (0..options.lights).map(|place| light(&state, &supernodes, place, &board));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let lights = (0..options.lights).map(|place| light(&state, &supernodes, place, &board, &handshakes));
     let lights = lights.collect::<Result<Vec<Light>, LabError>>()?;
     tell(options, &format!("{} light peers log in at once", lights.len()));
     let report = runtime.block_on(blow(lights, &board, options, &state))?;
@@ -95,7 +99,13 @@ pub(crate) fn run(lab: &Lab, options: StormOptions) -> Result<Report, LabError> 
 }
 
 /// The light peer at `place`; a lab's seed gives it the same key again, and so its name
-fn light(state: &State, supernodes: &[String], place: usize, board: &Arc<Board>) -> Result<Light, LabError> {
+fn light(
+    state: &State,
+    supernodes: &[String],
+    place: usize,
+    board: &Arc<Board>,
+    handshakes: &Arc<Semaphore>,
+) -> Result<Light, LabError> {
     let text = format!("light-{}", place + 1);
     let identity = Identity::from_seed(draw::key(state.seed, &text));
     let tls = Config::new(&identity.keypair());
@@ -113,7 +123,8 @@ fn light(state: &State, supernodes: &[String], place: usize, board: &Arc<Board>)
         external: Locations::default(),
         listening: Listening::default(),
     };
-    Ok(Light { place, identity, tls, membership, seed: draw.number(), clock: Clock::start(), board: Arc::clone(board) })
+    let (board, handshakes) = (Arc::clone(board), Arc::clone(handshakes));
+    Ok(Light { place, identity, tls, membership, seed: draw.number(), clock: Clock::start(), board, handshakes })
 }
 
 async fn blow(lights: Vec<Light>, board: &Board, options: StormOptions, state: &State) -> Result<Report, LabError> {

@@ -90,7 +90,7 @@ fn peer_that_does_not_hear_another_is_reached_round_it_and_stays_deaf_over_its_r
     let Some(lab) = mesh(seed, 5) else { return };
     let (before, links) = (sessions(&lab).expect("sessions"), lab.graph().expect("graph"));
     let (from, to) = links.iter().find_map(|(from, to)| Some((from.clone(), to.first()?.clone()))).expect("a link");
-    lab.cut(&[from.clone()], &[to.clone()], true).expect("cut");
+    lab.cut(std::slice::from_ref(&from), std::slice::from_ref(&to), true).expect("cut");
     let is_round = || {
         let fate = lab.send(&from, &to, "round about").map_err(|error| error.to_string())?;
         let is_round = fate.is_delivered() && fate.path.len() > 2;

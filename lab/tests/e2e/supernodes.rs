@@ -24,8 +24,10 @@ fn mesh_of(peers: usize, seed: u64) -> TestLab {
     super::mesh(seed, |options| Options { supernodes: 3, peers, ..options })
 }
 
-/// What a session has for as long as it lasts, by name: its place, and the epoch at which it began
-pub(crate) fn sessions(lab: &Lab) -> Result<BTreeMap<String, (Option<String>, Option<u64>)>, String> {
+/// What each session has for as long as it lasts, by name: its place, and the epoch at which it began
+pub(crate) type Sessions = BTreeMap<String, (Option<String>, Option<u64>)>;
+
+pub(crate) fn sessions(lab: &Lab) -> Result<Sessions, String> {
     let peers = lab.directory().and_then(|directory| directory.node.peers()).map_err(|error| error.to_string())?;
     Ok(peers.into_iter().map(|peer| (peer.name.to_string(), (peer.address, peer.since_epoch))).collect())
 }
@@ -70,7 +72,7 @@ pub(crate) fn wait_homes_without(lab: &Lab, gone: u64) {
 }
 
 /// Everybody has the session, the place and the links that they had
-fn assert_unchanged(lab: &Lab, before: &BTreeMap<String, (Option<String>, Option<u64>)>, links: &Graph) {
+fn assert_unchanged(lab: &Lab, before: &Sessions, links: &Graph) {
     let same = || {
         let now = sessions(lab)?;
         if now != *before {

@@ -14,6 +14,7 @@ use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::answers::{answer, refused};
@@ -22,7 +23,7 @@ use super::entries::{Book, Entries};
 use super::lineage::Lineage;
 use super::machine::{AppliedTo, Machine, SnapshotBytes, State, Wanted};
 use super::proposing::{Batcher, Outstanding, Proposer};
-use super::pulse::{self, Pulse, View, voters_wanted};
+use super::pulse::{self, Pulse, Verdict, View, voters_wanted};
 use super::{Located, Raft, configured, words};
 use crate::log::disk::Disk;
 use crate::log::{Job, News};
@@ -218,34 +219,40 @@ impl Shared {
     }
 
     /// Whether a majority of each group of voters answers, and none of them hears a leader
+    ///
+    /// It is decided as soon as it can be: whoever is cut off without a word would keep everybody beyond their windows, in
+    /// which others stand as well.
     async fn may_stand(&self, groups: &[BTreeSet<u64>]) -> MayStand {
         let others: BTreeSet<u64> = groups.iter().flatten().copied().filter(|voter| *voter != self.me.0).collect();
         let until = Instant::now() + WHO_LEADS;
-        let asked = others.iter().map(|voter| {
-            let (shared, voter) = (self.clone(), *voter);
-            let asked = async move { shared.calls.ask(SupernodeId(voter), LogQuestion::WhoLeads, until).await };
-            (voter, tokio::spawn(asked))
-        });
-        let (mut agreeing, mut strangers) = (BTreeSet::from([self.me.0]), BTreeSet::new());
-        for (voter, asked) in asked.collect::<Vec<_>>() {
-            match asked.await {
-                Ok(Ok(LogReply::Leader(None))) => drop(agreeing.insert(voter)),
-                Ok(Ok(LogReply::Leader(Some(leader)))) => {
-                    tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
-                    return MayStand::No;
-                }
-                Ok(Ok(LogReply::Stranger)) => drop(strangers.insert(voter)),
-                _ => {}
-            }
+        let mut asked = JoinSet::new();
+        for voter in others {
+            let shared = self.clone();
+            asked.spawn(
+                async move { (voter, shared.calls.ask(SupernodeId(voter), LogQuestion::WhoLeads, until).await) },
+            );
         }
         let are_most = |those: &BTreeSet<u64>| {
             let most_of = |group: &BTreeSet<u64>| group.intersection(those).count() > group.len() / 2;
             !groups.is_empty() && groups.iter().all(most_of)
         };
-        match () {
-            () if are_most(&strangers) => MayStand::Removed,
-            () if are_most(&agreeing) => MayStand::Yes,
-            () => MayStand::No,
+        let (mut agreeing, mut strangers) = (BTreeSet::from([self.me.0]), BTreeSet::new());
+        loop {
+            match () {
+                () if are_most(&strangers) => return MayStand::Removed,
+                () if are_most(&agreeing) => return MayStand::Yes,
+                () => {}
+            }
+            match asked.join_next().await {
+                Some(Ok((voter, Ok(LogReply::Leader(None))))) => drop(agreeing.insert(voter)),
+                Some(Ok((_, Ok(LogReply::Leader(Some(leader)))))) => {
+                    tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");
+                    return MayStand::No;
+                }
+                Some(Ok((voter, Ok(LogReply::Stranger)))) => drop(strangers.insert(voter)),
+                Some(_) => {}
+                None => return MayStand::No,
+            }
         }
     }
 }
@@ -500,26 +507,31 @@ impl Member {
             let _ = self.news.send(News::Leader(leader)).await;
         }
         let groups = metrics.membership_config.membership().get_joint_config().clone();
-        self.stand(now, verdict.asks, groups).await?;
+        self.stand(now, &verdict, groups).await?;
         self.look_at_voters(now, &metrics);
         self.look_at_size().await;
         Ok(())
     }
 
     /// Asks the others, and stands if they agree
-    async fn stand(&mut self, now: Instant, wants: bool, groups: Vec<BTreeSet<u64>>) -> Result<(), String> {
+    async fn stand(&mut self, now: Instant, verdict: &Verdict, groups: Vec<BTreeSet<u64>>) -> Result<(), String> {
         if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
             let may_stand = standing.await.unwrap_or(MayStand::No);
             if may_stand == MayStand::Removed {
                 return Err(REMOVED.to_owned());
             }
-            if may_stand == MayStand::Yes && groups.iter().any(|group| group.contains(&self.shared.me.0)) {
+            // Somebody may have been elected since it asked.
+            let is_leaderless = verdict.leader.is_none();
+            if may_stand == MayStand::Yes
+                && is_leaderless
+                && groups.iter().any(|group| group.contains(&self.shared.me.0))
+            {
                 tracing::info!(event = "standing_for_election", reason = "no leader is heard, and a majority answers");
                 // openraft says by its metrics what came of it.
                 let _ = self.shared.raft.trigger().elect().await;
             }
             self.pulse.handle_asked(now);
-        } else if wants && self.standing.is_none() {
+        } else if verdict.asks && self.standing.is_none() {
             let shared = self.shared.clone();
             self.standing = Some(tokio::spawn(async move { shared.may_stand(&groups).await }));
         }
