@@ -349,8 +349,12 @@ fn pair_that_one_supernode_parted_is_kept_apart_by_all_and_brought_together_once
     trio.drain(Replica(0));
     trio.settle();
     assert!(REPLICAS.iter().all(|at| trio.directory(*at).pairs_len() == 1));
-    // The home that parted them dies: their time is over all the same.
+    // The home that parted them dies, and another one leads: their time is over all the same.
     trio.kill(Replica(0), false);
+    for at in [Replica(1), Replica(2)] {
+        let now = trio.now;
+        trio.core(at).handle_log(now, LogEvent::LeaderChanged(Some(Replica(1).id())));
+    }
     for _ in 0..70 {
         trio.wait(Duration::from_secs(1));
         trio.settle();
