@@ -195,9 +195,7 @@ impl Healer {
         for (link, (question, _)) in over {
             self.unknown.extend(question.places.iter().map(|place| ((link, *place), now + UNKNOWN_FOR)));
         }
-        if !mutant::is(Mutant::RemovedStandsIn) {
-            self.records.retain(|_, record| !removed.contains(&record.key));
-        }
+        self.records.retain(|_, record| !removed.contains(&record.key));
     }
 
     /// The own table, over all that can be heard of, and those that are remembered
@@ -231,7 +229,7 @@ impl Healer {
             if questions.len() >= QUESTIONS_PER_LOOK || self.asked.contains_key(&link) {
                 continue;
             }
-            let has_room = self.records.len() < KNOWN_MAX && !mutant::is(Mutant::NothingAskedAhead);
+            let has_room = self.records.len() < KNOWN_MAX;
             let ahead: Vec<Address> = table.filter(|place| has_room && *place != own).collect();
             let (here, elsewhere): (Vec<Address>, Vec<Address>) =
                 self.missing.iter().copied().partition(|place| ahead.contains(place));

@@ -91,6 +91,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("full logs", "mesh --peers 12 --degree 4 --minutes 10 --only full-log,crash", 2),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
     scenario("outages", "mesh --peers 16 --degree 4 --minutes 10 --deeds 2 --only outage,crash", 4),
+    scenario("outages, larger", "mesh --peers 24 --degree 8 --minutes 10 --deeds 2 --only outage,crash", 3),
     Scenario { first: 7, ..scenario("large", "mesh --peers 50 --degree 16 --minutes 10", 7) },
     scenario("wide", "mesh --peers 60 --degree 40 --minutes 3 --only partition", 1),
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },

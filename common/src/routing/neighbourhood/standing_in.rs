@@ -78,9 +78,7 @@ impl Neighbourhood {
     /// others is up or has had its time anew
     pub(super) fn dismiss_stand_ins(&mut self, now: Instant) {
         let before = self.neighbours.len();
-        if !mutant::is(Mutant::StandInStays) {
-            self.neighbours.retain(|_, neighbour| !neighbour.stands_in);
-        }
+        self.neighbours.retain(|_, neighbour| !neighbour.stands_in);
         if self.neighbours.len() < before {
             let patience = self.config.patience;
             let given_up = self.neighbours.values_mut().filter(|neighbour| neighbour.has_given_up);
