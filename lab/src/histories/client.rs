@@ -27,6 +27,8 @@ const LOGIN_WAIT: Duration = Duration::from_secs(12);
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Look-ups of one session at most
 const LOOK_UPS: usize = 40;
+/// What a supernode says that has lost the others
+const CUT_OFF: &str = "cut off from the others";
 /// What a supernode says to whoever asks for somebody else's name
 const TAKEN: &str = "belongs to another key";
 
@@ -185,6 +187,8 @@ async fn log_in<'a>(
             shared.note(op);
             None
         }
+        // This supernode is cut off from the others, and has asked none of them.
+        Ok(Err(Refused { status: Status::Unavailable, reason, .. })) if reason.contains(CUT_OFF) => None,
         // It has been refused before anything was proposed, and nothing follows.
         Ok(Err(Refused { status: Status::SlowDown | Status::Conflict, .. })) => None,
         // It may be done all the same.

@@ -12,7 +12,7 @@ use super::history::{Anomaly, Answer, KeyNumber, Micros, Op, What};
 const STATES_MAX: usize = 200_000;
 
 /// After so long nobody carries out any more what was never answered: a lease, and all waits for the log
-const FORGOTTEN: Micros = 60_000_000;
+const FORGOTTEN: Micros = 30_000_000;
 
 /// What a directory knows of one name
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::DECODE_ERRORS_MAX;
+use kith_common::link::reason::CloseReason;
 use kith_common::wire::session::{Purpose, Role};
 use kith_common::wire::{Frame, FrameKind};
 
 use super::faults::{Effect, Fault, OUTAGE_MIN, STALL_MIN};
 use super::hellos::undecodable;
-use super::net::Weather;
-use super::net::{Item, Side};
+use super::net::{ConnId, EndState, Item, Side, Weather};
 use super::node::{Disk, DiskDone, NodeId};
 use super::processes::replica;
 use super::queue::Event;
@@ -231,6 +231,39 @@ impl World {
         self.queue.at(now, Event::Wake { node, life });
         for link in links {
             self.queue.at(now, Event::LinkWake { node, life, link });
+        }
+    }
+
+    /// Ends a link under both sides, or (`half`) under one of them only
+    pub fn break_link(&mut self, choice: u64, half: bool) {
+        let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();
+        let Some(id) = open.get((choice % open.len().max(1) as u64) as usize).copied() else { return };
+        self.break_stream(id, half);
+        if !half {
+            self.net.count(Effect::Reset);
+        }
+    }
+
+    /// This stream is over for its dialler, or for both sides
+    pub fn break_stream(&mut self, id: ConnId, half: bool) {
+        let Some(conn) = self.net.conn_mut(id) else { return };
+        conn.black = half;
+        let ends = [Side::Dialler, Side::Listener].map(|side| *conn.end(side));
+        let told = if half { &ends[..1] } else { &ends[..] };
+        let [one, other] = ends.map(|end| users::machine(end.node, self.config.supernodes));
+        let what = if half { "is over, which only the first knows" } else { "is reset" };
+        self.watch.tell(self.queue.now(), &format!("the stream between {one} and {other} {what}"));
+        for end in told {
+            if let EndState::Open(link) = end.state {
+                self.handle_broken(end.node, end.life, link);
+            }
+        }
+    }
+
+    /// A stream has broken under one end: a paused process finds that later
+    pub fn handle_broken(&mut self, node: NodeId, life: u32, link: u64) {
+        if self.node(node).life == life && self.takes(node, &Event::Broken { node, life, link }) {
+            self.close_link(node, link, CloseReason::Reset(std::io::ErrorKind::ConnectionReset));
         }
     }
 }

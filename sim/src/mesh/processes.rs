@@ -7,7 +7,6 @@ use std::time::Duration;
 use kith_common::directory::Directory;
 use kith_common::link::HelloTemplate;
 use kith_common::link::permits::Permits;
-use kith_common::link::reason::CloseReason;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::names::REMEMBER;
 use kith_common::peer::{self, Peer, PeerConfig, PeerOutput, STAY_AGE_MAX};
@@ -27,7 +26,6 @@ use super::clock::Clock;
 use super::costs::{COMMAND, REWIRE, TIMER};
 use super::faults::Effect;
 use super::log::Replica;
-use super::net::{ConnId, Side};
 use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
 use super::opening::{ip_of, location_of};
 use super::queue::Event;
@@ -465,38 +463,5 @@ impl World {
             watch.see(self.queue.now(), self.config.leader(), &Observation::Agreed(directory));
         }
         self.watch = watch;
-    }
-
-    /// Ends a link under both sides, or (`half`) under one of them only
-    pub fn break_link(&mut self, choice: u64, half: bool) {
-        let open: Vec<_> = self.net.open().map(|(id, _)| id).collect();
-        let Some(id) = open.get((choice % open.len().max(1) as u64) as usize).copied() else { return };
-        self.break_stream(id, half);
-        if !half {
-            self.net.count(Effect::Reset);
-        }
-    }
-
-    /// This stream is over for its dialler, or for both sides
-    pub fn break_stream(&mut self, id: ConnId, half: bool) {
-        let Some(conn) = self.net.conn_mut(id) else { return };
-        conn.black = half;
-        let ends = [Side::Dialler, Side::Listener].map(|side| *conn.end(side));
-        let told = if half { &ends[..1] } else { &ends[..] };
-        let [one, other] = ends.map(|end| super::users::machine(end.node, self.config.supernodes));
-        let what = if half { "is over, which only the first knows" } else { "is reset" };
-        self.watch.tell(self.queue.now(), &format!("the stream between {one} and {other} {what}"));
-        for end in told {
-            if let super::net::EndState::Open(link) = end.state {
-                self.handle_broken(end.node, end.life, link);
-            }
-        }
-    }
-
-    /// A stream has broken under one end: a paused process finds that later
-    pub fn handle_broken(&mut self, node: NodeId, life: u32, link: u64) {
-        if self.node(node).life == life && self.takes(node, &Event::Broken { node, life, link }) {
-            self.close_link(node, link, CloseReason::Reset(std::io::ErrorKind::ConnectionReset));
-        }
     }
 }

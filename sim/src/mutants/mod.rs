@@ -36,7 +36,7 @@ pub(crate) struct Options {
     list: bool,
 }
 
-/// Runs the verb; 1 if too many mistakes were not seen, 2 if this program cannot make any
+/// Runs the verb; 1 if a mistake was not seen that should be, 2 if this program cannot make any
 pub(crate) fn verb(options: &Options) -> ExitCode {
     if options.list {
         list();
@@ -61,9 +61,13 @@ fn list() {
 fn run(options: &Options) -> ExitCode {
     let threads = options.threads.unwrap_or_else(crate::parallel::threads_default);
     let began = std::time::Instant::now();
-    let chosen = |mutant: &&Mutant| options.only.is_empty() || options.only.contains(mutant);
-    let hunts = hunt::all(&Mutant::ALL.iter().filter(chosen).copied().collect::<Vec<_>>(), threads);
-    let report = report::Report::new(&hunts, began.elapsed());
+    let hunted: Vec<Mutant> = match options.only.as_slice() {
+        [] => Mutant::ALL.iter().copied().filter(|mutant| !scenarios::UNSEEN.contains(mutant)).collect(),
+        only => only.to_vec(),
+    };
+    let hunts = hunt::all(&hunted, threads);
+    let left_out = if options.only.is_empty() { scenarios::UNSEEN } else { &[] };
+    let report = report::Report::new(&hunts, left_out, began.elapsed());
     if options.json {
         output::json(&report)
     } else {

@@ -12,7 +12,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, InstallSnapsho
 use tokio::time::Instant;
 
 use super::lineage::Mismatch;
-use super::member::Shared;
+use super::shared::Shared;
 use super::words;
 
 /// A directory of so many bytes is not taken over: a million names and as many sessions have a fifth of it

@@ -6,7 +6,7 @@
 //!   └────── events, questions ◄── machine ◄┘           └─► calls ─► links to the other supernodes
 //! ```
 //!
-//! `member` is one supernode's part in it: it carries out what the driver wants. `entries` is the log that openraft
+//! `member` is one supernode's part in it: it carries out what the driver wants, by what its tasks have in `shared`. `entries` is the log that openraft
 //! writes, `machine` what committed entries become, `calls` how questions travel, `answers` what others' questions come
 //! to, `lineage` which log it is, `pulse` who stands for election and who votes, `words` how openraft's values look on the wire.
 
@@ -18,6 +18,7 @@ mod machine;
 mod member;
 mod proposing;
 mod pulse;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod words;
