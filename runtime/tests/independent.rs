@@ -305,10 +305,13 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
     }
     let mut look_up = golden.body("login 08 peer: LookUp", 11);
     let query = look_up.u64();
-    assert_eq!((look_up.u8(), look_up.u32(), look_up.text()), (0, 0, "bob"));
+    assert_eq!((look_up.u8(), look_up.u32(), look_up.text(), look_up.u8()), (0, 0, "bob", 0));
+    look_up.end();
     let mut found = golden.body("login 09 supernode: Found", 12);
     assert_eq!((found.u64(), found.u16()), (query, 200));
     assert_eq!(found.option(record).unwrap().address, bob.address);
+    assert!(found.u64() > 0, "the answer takes account of the log up to some command");
+    assert_eq!(found.u8(), 0, "and is no older than the question");
     found.end();
     for (frame, kind) in [("login 12 peer: Logout", 9), ("login 13 supernode: LoggedOut", 10)] {
         let mut body = golden.body(frame, kind);
