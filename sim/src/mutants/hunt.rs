@@ -66,12 +66,21 @@ impl Controls {
 /// Each of these mistakes through all runs, on so many threads
 pub(crate) fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
     let seeds = |scenario: &Scenario| scenario.first..=scenario.seeds;
-    let runs: Vec<_> = scenarios::ALL.iter().flat_map(|one| seeds(one).map(|seed| (*one, seed))).collect();
+    // Those that show a mistake soonest come first.
+    let runs = |of_several: bool| {
+        let (first, rest): (Vec<&Scenario>, Vec<_>) =
+            scenarios::ALL.iter().partition(|one| one.is_of_several() == of_several);
+        first.into_iter().chain(rest).flat_map(|one| seeds(one).map(|seed| (*one, seed))).collect::<Vec<_>>()
+    };
+    let (of_several, of_one) = (runs(true), runs(false));
     let controls = Controls::default();
     // What a core says as it panics is in the report.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let work = |(): &mut (), number: usize| one(&controls, mutants[number], &runs);
+    let work = |(): &mut (), number: usize| {
+        let mutant = mutants[number];
+        one(&controls, mutant, if scenarios::SEVERAL.contains(&mutant) { &of_several } else { &of_one })
+    };
     let (hunts, _) = map_chunks(threads, mutants.len(), || (), work);
     std::panic::set_hook(hook);
     hunts

@@ -99,6 +99,41 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { first: 7, ..scenario("small, more", "mesh --peers 12 --degree 4 --minutes 5", 12) },
 ];
 
+/// Mistakes with several supernodes, or with none: the runs that have as many show them soonest
+#[cfg(any(test, feature = "mutants"))]
+pub(crate) const SEVERAL: &[Mutant] = &[
+    Mutant::NoHealing,
+    Mutant::PartsForgotten,
+    Mutant::HealsBesideOnly,
+    Mutant::StayForgotten,
+    Mutant::GoneHeardAsHere,
+    Mutant::FormerHomeJudges,
+    Mutant::LateMoveMoves,
+    Mutant::SupernodesNotTold,
+    Mutant::BackboneNotRedialled,
+    Mutant::AnothersCertificate,
+    Mutant::OwnSightDecides,
+    Mutant::HomeGoneEndsAtOnce,
+    Mutant::NewLeaderGoesOn,
+    Mutant::EverybodyJudgesHomes,
+    Mutant::GuestsAreJudged,
+    Mutant::ReportsStayHere,
+    Mutant::RelayEndsHere,
+    Mutant::RelayedToAndFro,
+    Mutant::ClaimNotAsked,
+    Mutant::ClaimIgnored,
+    Mutant::CutOffKeepsPeers,
+    Mutant::EverybodyEndsPairs,
+    Mutant::MoveAwayBelieved,
+    Mutant::MoveForgotten,
+    Mutant::ResumptionIsCounted,
+    Mutant::ReadsFromHere,
+    Mutant::ReadNotAwaited,
+    Mutant::ReadSharedTooLate,
+    Mutant::StaleNotMarked,
+    Mutant::StaleIsFresh,
+];
+
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
 /// The order of handshakes, who dials whom, and whose certificate it is are what unit tests of those cores state. The others
@@ -118,6 +153,11 @@ pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::MoveAwayBelieved,
     Mutant::EverybodyEndsPairs,
     Mutant::ClaimNotAsked,
+    Mutant::ClaimIgnored,
+    Mutant::ResumptionIsCounted,
+    Mutant::ReadNotAwaited,
+    Mutant::ReadSharedTooLate,
+    Mutant::StaleIsFresh,
     Mutant::NewLeaderGoesOn,
     Mutant::AnothersCertificate,
     Mutant::SupernodesNotTold,
@@ -153,6 +193,12 @@ impl Scenario {
     pub(crate) fn run(&self, seed: u64) -> Result<Run, String> {
         let command = self.replay(seed);
         Line::try_parse_from(command.split_whitespace()).map(|line| line.run).map_err(|error| error.to_string())
+    }
+
+    /// Whether there are several supernodes in it, or at times none
+    #[cfg(any(test, feature = "mutants"))]
+    pub(crate) fn is_of_several(&self) -> bool {
+        self.command.contains("--supernodes") || self.command.contains("outage")
     }
 
     /// The command that runs one seed of it again
