@@ -29,8 +29,9 @@ const SETTLED: Duration = Duration::from_secs(30);
 /// From the last coming or going to tables that are whole again, as far as anybody can know: 5 s until a dead peer is given
 /// up, a question to each neighbour and its answer, a dial
 const HEALED: Duration = Duration::from_secs(45);
-/// From a start to the return: 5 s of searching, and what slow clocks, dials and a step add
-const RETURNED: Duration = Duration::from_secs(20);
+/// From a start to the return: 5 s of searching, as long for a dial or two to neighbours that are cut off, the wait before
+/// each is tried again, and what slow clocks and a step add
+const RETURNED: Duration = Duration::from_secs(45);
 /// Messages that tell a share
 const MESSAGES_MIN: u64 = 100;
 
