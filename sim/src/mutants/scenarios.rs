@@ -2,7 +2,7 @@
 
 #[cfg(any(test, feature = "mutants"))]
 use clap::{Parser, Subcommand};
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 use kith_common::mutant::Mutant;
 
 #[cfg(any(test, feature = "mutants"))]
@@ -100,7 +100,7 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// Mistakes with several supernodes, or with none: the runs that have as many show them soonest
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 pub(crate) const SEVERAL: &[Mutant] = &[
     Mutant::NoHealing,
     Mutant::PartsForgotten,
@@ -138,7 +138,7 @@ pub(crate) const SEVERAL: &[Mutant] = &[
 ///
 /// The order of handshakes, who dials whom, and whose certificate it is are what unit tests of those cores state. The others
 /// want runs with longer cuts between supernodes than there are, or oracles of their own.
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::HandshakesAtOnce,
     Mutant::OldestHandshakeFirst,
@@ -196,7 +196,7 @@ impl Scenario {
     }
 
     /// Whether there are several supernodes in it, or at times none
-    #[cfg(any(test, feature = "mutants"))]
+    #[cfg(feature = "mutants")]
     pub(crate) fn is_of_several(&self) -> bool {
         self.command.contains("--supernodes") || self.command.contains("outage")
     }
