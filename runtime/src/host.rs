@@ -22,7 +22,7 @@ use crate::files;
 use crate::home::{HomeError, Lock};
 use crate::logging;
 
-pub use start::{Links, ListenAddresses, Start, StartError};
+pub use start::{Links, ListenAddresses, Start, StartError, seeded};
 
 /// From the first signal to the end; the driver logs out in it
 pub(crate) const GRACE: Duration = Duration::from_secs(5);

@@ -1,4 +1,23 @@
-//! Numbers as people write them on the command line, each within its bounds.
+//! Numbers as people write them on the command line, each within its bounds, and what several verbs take.
+
+use clap::Args;
+
+/// A mistake that all cores of a run make, in a build that has mistakes
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Mistake {
+    /// Make this mistake in all cores; `kith-sim mutants --list` names them
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutant: Option<kith_common::mutant::Mutant>,
+}
+
+impl Mistake {
+    /// On this thread from now on, if one is asked for
+    pub(crate) fn make(&self) {
+        #[cfg(feature = "mutants")]
+        kith_common::mutant::set(self.mutant);
+    }
+}
 
 /// A count that people write: 40, 1k, 100k, 1M
 ///

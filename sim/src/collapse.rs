@@ -19,7 +19,7 @@ use kith_common::time::Instant;
 use kith_common::wire::session::Purpose;
 use serde::Serialize;
 
-use crate::arguments;
+use crate::arguments::{self, Mistake};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -105,10 +105,8 @@ pub struct Options {
     /// The same seed gives the same run
     #[arg(long, default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
-    /// Make this mistake in all cores, as `kith-sim mutants` does
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<kith_common::mutant::Mutant>,
+    #[command(flatten)]
+    mistake: Mistake,
     /// Print an object instead of a text
     #[arg(long)]
     json: bool,
@@ -160,8 +158,7 @@ pub struct Outcome {
 
 /// Runs the verb; 1 if the mesh was not whole in time
 pub fn verb(options: &Options) -> ExitCode {
-    #[cfg(feature = "mutants")]
-    kith_common::mutant::set(options.mutant);
+    options.mistake.make();
     let outcome = run(options.story, options.seed);
     if options.json {
         output::json(&outcome)

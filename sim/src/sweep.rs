@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::arguments;
+use crate::arguments::{self, Mistake};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Effect;
 use crate::mesh::shape::Shape;
@@ -61,10 +61,8 @@ pub struct Options {
     /// hexadecimal) or of a message, or `all`
     #[arg(long, value_name = "WHAT", conflicts_with_all = ["seeds", "json"], value_parser = about)]
     trace: Option<String>,
-    /// Make this mistake in all cores, as `kith-sim mutants` does
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<kith_common::mutant::Mutant>,
+    #[command(flatten)]
+    mistake: Mistake,
     /// How many threads; the runs do not depend on it
     #[arg(long, default_value_t = threads_default(), value_name = "N")]
     threads: usize,
@@ -145,7 +143,7 @@ impl Options {
             command += &format!(" --burst {}", self.burst);
         }
         #[cfg(feature = "mutants")]
-        if let Some(mutant) = self.mutant {
+        if let Some(mutant) = self.mistake.mutant {
             command += &format!(" --mutant {mutant}");
         }
         command
@@ -225,19 +223,13 @@ pub fn verb(options: &Options) -> ExitCode {
     }
 }
 
-/// On this thread, where the feature is there and one is asked for
-fn make_mistake(_options: &Options) {
-    #[cfg(feature = "mutants")]
-    kith_common::mutant::set(_options.mutant);
-}
-
 fn summary(options: &Options) -> Result<Summary, String> {
     options.config(options.seed)?;
     let began = std::time::Instant::now();
     let (runs, _) = map_chunks(
         options.threads,
         options.seeds as usize,
-        || make_mistake(options),
+        || options.mistake.make(),
         |(), number| {
             let seed = options.seed + number as u64;
             let config = options.config(seed)?;

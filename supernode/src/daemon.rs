@@ -9,7 +9,7 @@ use kith_common::session::home_silence;
 use kith_common::wire::session::{Location, Role};
 use kith_runtime::control::supernode::Request;
 use kith_runtime::home::{Home, HomeError};
-use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
+use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host, seeded};
 use kith_runtime::identity::Identity;
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkEvent};
 use rand_chacha::ChaCha20Rng;
@@ -17,7 +17,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use crate::config::DaemonConfig;
-use crate::driver::{Driver, DriverError, Membership, Parts};
+use crate::driver::{Driver, DriverError, Parts, locations};
 use crate::log::backup::{self, BackupError};
 use crate::log::{FILE_NAME, Log, LogError, LogParts, News, Started};
 use crate::network::{NETWORK_DIRECTORY, Network, NetworkError};
@@ -90,8 +90,7 @@ async fn parts(
     link.limits = link.limits.with_links_max(config.links_max);
     let Links { handle: links, events, listen, .. } = start.links(&config.host, link).await?;
     let me = network.supernode();
-    let founder_at =
-        (!joins).then(|| Membership::new(start.clock.now(), me, config.external.clone()).locations(&listen));
+    let founder_at = (!joins).then(|| locations(&config.external, &listen));
     let log = LogParts { home, me, boot: start.boot, founder_at, rng: log_rng };
     let Started { log, news, directory, is_alone } = Log::start(log)?;
     let (names, members) = (directory.accounts().len(), directory.members().len());
@@ -134,9 +133,7 @@ pub(crate) fn restore(home: &Home, file: &Path) -> Result<u64, RestoreError> {
     home.create()?;
     let _lock = home.lock()?;
     let path = home.path();
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
-    let mut rng = ChaCha20Rng::from_seed(seed);
+    let mut rng = seeded()?;
     let identity = Identity::load_or_create(path).map_err(StartError::Identity)?;
     let has_network_key = path.join(NETWORK_DIRECTORY).exists();
     let network = Network::load(path, identity.key(), None, !has_network_key)?;

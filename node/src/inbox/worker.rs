@@ -260,18 +260,20 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
         // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
         // Without it a start waits for a supernode.
-        Job::Stay(stay) => match wire::encode(&(micros(SystemTime::now()), &*stay)) {
-            Ok(bytes) => _ = inbox.set_meta(STAY, &bytes),
-            Err(reason) => tracing::warn!(event = "memory_not_kept", key = STAY, %reason),
-        },
-        // As for the pin; without a list the configured supernodes are the way in.
-        Job::Supernodes(list) => match wire::encode(&*list) {
-            Ok(bytes) => _ = inbox.set_meta(SUPERNODES, &bytes),
-            Err(reason) => tracing::warn!(event = "memory_not_kept", key = SUPERNODES, %reason),
-        },
+        Job::Stay(stay) => remember(inbox, STAY, wire::encode(&(micros(SystemTime::now()), &*stay))),
+        // Without it the configured supernodes are the way in.
+        Job::Supernodes(list) => remember(inbox, SUPERNODES, wire::encode(&*list)),
         // An asker that has hung up needs no answer.
         Job::List(selection, answer) => _ = answer.send(inbox.list(&selection)),
         Job::Remove(sequences, answer) => _ = answer.send(inbox.remove(&sequences)),
+    }
+}
+
+/// Keeps what the next start can do without: the in-box traces the reason of a failure
+fn remember(inbox: &mut InboxFile, key: &'static str, encoded: Result<Vec<u8>, wire::WireError>) {
+    match encoded {
+        Ok(bytes) => _ = inbox.set_meta(key, &bytes),
+        Err(reason) => tracing::warn!(event = "memory_not_kept", key, %reason),
     }
 }
 
@@ -306,26 +308,34 @@ mod tests {
         Record { name, key: Key([1; 32]), address: Address(7), epoch: Epoch::new(0, 1), locations: Default::default() }
     }
 
-    #[test]
-    fn supernodes_are_there_again_and_the_newest_list_counts() {
-        let home = tempfile::tempdir().unwrap();
+    /// The in-box of this home, opened again after the worker has done what it was asked, all in one batch
+    fn after(home: &tempfile::TempDir, ask: impl FnOnce(&InboxWorker)) -> InboxFile {
         let path = home.path().join("inbox.redb");
         let inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
         let (jobs, received) = blocking::channel();
         let (outcomes, _driver) = mpsc::channel(1);
         let worker = InboxWorker { jobs, totals: inbox.watch() };
+        ask(&worker);
+        drop(worker);
+        // All that was asked waits when it begins, so it is one batch.
+        work(inbox, &received, &outcomes);
+        InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap()
+    }
+
+    #[test]
+    fn supernodes_are_there_again_and_the_newest_list_counts() {
         let records = |count: u64| {
             let locations = Locations::truncated((0..4).map(|_| Location::truncated(&"x".repeat(100))));
             let record = |id| SupernodeRecord { id: SupernodeId(id), locations: locations.clone(), load: 7 };
             (0..count).map(record).collect::<Vec<_>>()
         };
-        for count in [3, 16] {
-            let supernodes = records(count).try_into().unwrap();
-            worker.keep_supernodes(Supernodes { home: SupernodeId(1), supernodes });
-        }
-        drop(worker);
-        work(inbox, &received, &outcomes);
-        let mut inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut inbox = after(&home, |worker| {
+            for count in [3, 16] {
+                let supernodes = records(count).try_into().unwrap();
+                worker.keep_supernodes(Supernodes { home: SupernodeId(1), supernodes });
+            }
+        });
         assert_eq!(supernodes(&mut inbox), Ok(records(16)));
         inbox.set_meta(SUPERNODES, b"of a later version").unwrap();
         assert_eq!(supernodes(&mut inbox), Ok(Vec::new()));
@@ -334,19 +344,13 @@ mod tests {
     #[test]
     fn last_word_on_a_name_stays_though_all_shared_one_wait_for_the_disk() {
         let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("inbox.redb");
-        let inbox = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap();
-        let (jobs, received) = blocking::channel();
-        let (outcomes, _driver) = mpsc::channel(1);
-        let worker = InboxWorker { jobs, totals: inbox.watch() };
-        worker.save(record("heidi"));
-        worker.erase("heidi".parse().unwrap());
-        worker.erase("bob".parse().unwrap());
-        worker.save(record("bob"));
-        drop(worker);
-        // All of them wait when it begins, so they are one batch.
-        work(inbox, &received, &outcomes);
-        let names = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap().names(SystemTime::now()).unwrap();
+        let mut inbox = after(&home, |worker| {
+            worker.save(record("heidi"));
+            worker.erase("heidi".parse().unwrap());
+            worker.erase("bob".parse().unwrap());
+            worker.save(record("bob"));
+        });
+        let names = inbox.names(SystemTime::now()).unwrap();
         assert_eq!(names.into_iter().map(|(record, _)| record).collect::<Vec<_>>(), [record("bob")]);
     }
 }

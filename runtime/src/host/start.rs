@@ -83,6 +83,16 @@ impl ListenAddresses {
     }
 }
 
+/// Draws from the system's randomness from now on
+///
+/// # Errors
+/// [`StartError::Randomness`]
+pub fn seeded() -> Result<ChaCha20Rng, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
 impl Start {
     /// The clock, the key in the home, and randomness
     ///
@@ -90,11 +100,10 @@ impl Start {
     /// [`StartError`]; the home is as it was.
     pub fn of(config: &HostConfig) -> Result<Self, StartError> {
         let clock = Clock::start();
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+        let rng = seeded()?;
         let home = config.home.path();
         let identity = Identity::load_or_create(home)?;
-        Ok(Self { clock, identity, boot: next_boot(home)?, rng: ChaCha20Rng::from_seed(seed) })
+        Ok(Self { clock, identity, boot: next_boot(home)?, rng })
     }
 
     /// Starts the link thread, and waits until the system says where it listens

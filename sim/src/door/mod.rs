@@ -37,7 +37,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use self::book::{Book, Invite};
 use self::people::Person;
-use crate::arguments;
+use crate::arguments::{self, Mistake};
 use crate::chance::{Chance, Draws};
 use crate::mesh::log::Replica;
 use crate::mesh::node::{Identity, Signed, admission_of};
@@ -61,16 +61,13 @@ pub(crate) struct Options {
     /// How many seeds, from the first on
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=arguments::SEEDS_MAX))]
     seeds: u64,
-    /// Make this mistake; `kith-sim mutants --list` names them
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<kith_common::mutant::Mutant>,
+    #[command(flatten)]
+    mistake: Mistake,
 }
 
 /// Runs the verb; 1 if somebody was let in or kept out against the book
 pub(crate) fn verb(options: &Options) -> ExitCode {
-    #[cfg(feature = "mutants")]
-    kith_common::mutant::set(options.mutant);
+    options.mistake.make();
     let mut wrong = 0;
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
         if let Err(Wrong { at, what }) = run(seed) {

@@ -17,12 +17,8 @@ use crate::log::{Standing, backup};
 
 impl Driver {
     pub(super) fn tell_members(&self, reply: Reply) {
-        let mut sessions = BTreeMap::<SupernodeId, u64>::new();
-        for session in self.core.directory().sessions() {
-            *sessions.entry(session.home).or_default() += 1;
-        }
-        let Standing { term, last_entry, is_changing, members, .. } = self.log.standing();
-        let lags: BTreeMap<SupernodeId, Option<u64>> = members.iter().map(|member| (member.id, member.lag)).collect();
+        let sessions: BTreeMap<SupernodeId, usize> = self.core.directory().homes().collect();
+        let Standing { term, last_entry, is_changing, lags, .. } = self.log.standing();
         let supernodes =
             self.core.supernodes().map(|SupernodeStanding { entry, link, load, rtt, .. }| SupernodeMember {
                 serial: entry.id.0,
@@ -36,8 +32,8 @@ impl Driver {
                 linked: link.is_some(),
                 rtt_us: rtt.map(|rtt| rtt.as_micros() as u64),
                 load,
-                sessions: sessions.get(&entry.id).copied().unwrap_or_default(),
-                lag: lags.get(&entry.id).copied().flatten(),
+                sessions: sessions.get(&entry.id).copied().unwrap_or_default() as u64,
+                lag: lags.get(&entry.id).copied(),
             });
         reply.finish(
             Status::Delivered,

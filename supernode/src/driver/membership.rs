@@ -19,7 +19,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// What comes of a change
 pub(super) type Changed = oneshot::Receiver<Result<(), String>>;
 
-pub(crate) struct Membership {
+pub(super) struct Membership {
     me: SupernodeId,
     /// Where others dial it, if somebody has said so
     external: Vec<Location>,
@@ -32,7 +32,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(now: Instant, me: SupernodeId, external: Vec<Location>) -> Self {
+    pub(super) fn new(now: Instant, me: SupernodeId, external: Vec<Location>) -> Self {
         Self { me, external, configured: None, was_in: false, changing: None, not_before: now + SETTLED }
     }
 
@@ -51,14 +51,6 @@ impl Membership {
         self.not_before = self.not_before.max(now + SETTLED);
     }
 
-    /// Where others dial it
-    pub(crate) fn locations(&self, listen: &ListenAddresses) -> Locations {
-        if self.external.is_empty() {
-            return Locations::truncated(listening(listen.addresses()).iter().cloned());
-        }
-        Locations::truncated(self.external.iter().cloned())
-    }
-
     /// What is to be changed now, if anything is, and whom to ask: `None` is this supernode's own log
     ///
     /// `linked` is another supernode, and `leads` whether anybody does as far as this log knows.
@@ -69,7 +61,7 @@ impl Membership {
         linked: Option<SupernodeId>,
         leads: bool,
     ) -> Option<(Change, Option<SupernodeId>)> {
-        let locations = self.locations(listen);
+        let locations = locations(&self.external, listen);
         if self.changing.is_some() || now < self.not_before || locations.is_empty() {
             return None;
         }
@@ -112,6 +104,14 @@ impl Membership {
     pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         (self.changing.is_none() && now < self.not_before).then_some(self.not_before)
     }
+}
+
+/// Where others dial a supernode: where somebody has said so, or else where it listens
+pub(crate) fn locations(external: &[Location], listen: &ListenAddresses) -> Locations {
+    if external.is_empty() {
+        return Locations::truncated(listening(listen.addresses()).iter().cloned());
+    }
+    Locations::truncated(external.iter().cloned())
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ use rand_chacha::ChaCha20Rng;
 use tokio::sync::mpsc;
 
 use self::listing::Listing;
-pub(crate) use self::membership::Membership;
+use self::membership::Membership;
+pub(crate) use self::membership::locations;
 use self::requests::Asker;
 use crate::log::{Log, News, StoreError};
 

@@ -16,6 +16,7 @@ mod disk;
 mod raft;
 mod store;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc as blocking;
@@ -101,17 +102,8 @@ pub(crate) struct Standing {
     pub(crate) applied_entry: u64,
     /// Whether one group of voters takes another one's place, and both must agree
     pub(crate) is_changing: bool,
-    pub(crate) members: Vec<MemberStanding>,
-}
-
-/// One supernode of the log
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MemberStanding {
-    pub(crate) id: SupernodeId,
-    pub(crate) locations: Locations,
-    pub(crate) votes: bool,
-    /// Entries that it lacks, as the leader knows, if this is the leader
-    pub(crate) lag: Option<u64>,
+    /// Entries that each supernode lacks, as only the leader knows
+    pub(crate) lags: BTreeMap<SupernodeId, u64>,
 }
 
 /// The way to the log's thread

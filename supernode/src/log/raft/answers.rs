@@ -1,7 +1,5 @@
 //! What other supernodes' questions come to.
 
-use std::time::Duration;
-
 use kith_common::id::SupernodeId;
 use kith_common::wire::agreement::{Change, LogQuestion, LogReply, SnapshotPart};
 use kith_common::wire::bounded::Text;
@@ -12,14 +10,11 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, InstallSnapsho
 use tokio::time::Instant;
 
 use super::lineage::Mismatch;
-use super::shared::Shared;
+use super::shared::{READ, Shared};
 use super::words;
 
 /// A directory of so many bytes is not taken over: a million names and as many sessions have a fifth of it
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
-
-/// So long somebody else's read may take: whoever asked answers from what it has after as long
-const READ: Duration = Duration::from_secs(1);
 
 /// Answers what `from` asks
 ///

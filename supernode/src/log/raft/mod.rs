@@ -30,7 +30,7 @@ use kith_common::wire::agreement::Proposals;
 use kith_common::wire::session::Locations;
 use openraft::RaftMetrics;
 
-use super::{MemberStanding, Standing};
+use super::Standing;
 
 pub(super) use self::machine::{Recovered, Restored, restore};
 pub(super) use self::member::{Member, MemberParts};
@@ -79,18 +79,16 @@ pub(super) fn configured(stored: &StoredMembership) -> Vec<(SupernodeId, Locatio
 /// How it stands, for people
 pub(super) fn standing(metrics: &RaftMetrics<u64, Located>) -> Standing {
     let last_entry = metrics.last_log_index.unwrap_or_default();
-    let lag = |id: &u64| {
-        let matched = metrics.replication.as_ref()?.get(id)?;
-        Some(last_entry.saturating_sub(matched.map_or(0, |matched| matched.index)))
-    };
-    let members = configured(&metrics.membership_config).into_iter();
+    let replicated = metrics.replication.iter().flatten();
     Standing {
         term: metrics.current_term,
         last_entry,
         applied_entry: metrics.last_applied.map_or(0, |applied| applied.index),
         is_changing: metrics.membership_config.membership().get_joint_config().len() > 1,
-        members: members
-            .map(|(id, locations, votes)| MemberStanding { id, locations, votes, lag: lag(&id.0) })
+        lags: replicated
+            .map(|(id, matched)| {
+                (SupernodeId(*id), last_entry.saturating_sub(matched.map_or(0, |matched| matched.index)))
+            })
             .collect(),
     }
 }

@@ -33,8 +33,9 @@ const BACKUP: Duration = Duration::from_secs(60);
 /// So long another supernode may take to say whom it hears
 const WHO_LEADS: Duration = Duration::from_millis(400);
 
-/// So long the answer to a read is worth waiting for; then an old answer is the better one
-const READ: Duration = Duration::from_secs(1);
+/// So long the answer to a read is worth waiting for, here and at the leader that is asked; then an old answer is the
+/// better one
+pub(super) const READ: Duration = Duration::from_secs(1);
 
 /// What the tasks of a member share
 #[derive(Clone)]

@@ -1,5 +1,17 @@
 use super::*;
 
+/// The home of a peer is dead, and another supernode has taken up its session while nobody leads
+fn taken_up_without_a_leader() -> (Several, SessionId) {
+    let mut several = Several::of(3);
+    several.enter(1, 1);
+    let session = several.session(1);
+    several.kill(1);
+    several.lead(None);
+    several.ask(2, 1, Some(session));
+    several.take_said();
+    (several, session)
+}
+
 #[test]
 fn who_resumes_while_nobody_leads_goes_on_and_its_home_follows_later() {
     let mut several = Several::of(3);
@@ -36,24 +48,12 @@ fn who_resumes_at_home_while_nobody_leads_needs_no_move() {
 
 #[test]
 fn session_that_was_over_before_its_home_could_move_ends() {
-    let mut several = Several::of(3);
-    several.enter(1, 1);
-    let session = several.session(1);
-    several.kill(1);
-    several.lead(None);
-    several.ask(2, 1, Some(session));
-    several.take_said();
+    let (mut several, session) = taken_up_without_a_leader();
     several.log.push((Command::Expire { session, home: id_of(1) }, None));
     several.settle();
     assert_eq!(several.take_said(), ["1: Refused 401 for 0 ms", "1: Close 401"]);
 
-    let mut several = Several::of(3);
-    several.enter(1, 1);
-    let session = several.session(1);
-    several.kill(1);
-    several.lead(None);
-    several.ask(2, 1, Some(session));
-    several.take_said();
+    let (mut several, session) = taken_up_without_a_leader();
     several.nodes[2].is_deaf = true;
     several.log.push((Command::Expire { session, home: id_of(1) }, None));
     several.lead(Some(0));
