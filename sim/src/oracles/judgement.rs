@@ -4,7 +4,7 @@
 //! (docs/protocol.md, "Between supernodes"). In that time a peer that runs, and that can reach a supernode that hears the
 //! log, has found another home.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
@@ -34,6 +34,8 @@ pub(crate) struct Judgement {
     /// When each name was given free or its key barred, or its peer logged out or wanted in anew
     left: BTreeMap<Name, Instant>,
     disturbed: Instant,
+    /// Those whose disk with the log is full
+    full: BTreeSet<NodeId>,
 }
 
 impl Judgement {
@@ -48,13 +50,14 @@ impl Judgement {
             nodes,
             left: BTreeMap::new(),
             disturbed: Instant::ZERO,
+            full: BTreeSet::new(),
         }
     }
 
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
         let sessions = directory.sessions().map(|session| (session.id, (session.name.clone(), session.home)));
         let before = std::mem::replace(&mut self.sessions, sessions.collect());
-        if now - self.disturbed < self.lease * 2 + SPARE {
+        if !self.full.is_empty() || now - self.disturbed < self.lease * 2 + SPARE {
             return Ok(());
         }
         for (_, (name, home)) in before.into_iter().filter(|(session, _)| !self.sessions.contains_key(session)) {
@@ -76,10 +79,15 @@ impl Oracle for Judgement {
 
     fn fault(&mut self, now: Instant, fault: &Fault) {
         match fault {
-            // Clocks that jump end leases early, and disks that are full end them late.
+            // Clocks that jump end leases early. Disks that are full end them late, and let nobody in for as long as they
+            // are.
             Fault::Jump(node, _) if node.0 < self.supernodes => self.disturbed = now,
             Fault::Jump(node, _) => self.fine.disturb(*node),
-            Fault::FullLog(..) => self.disturbed = now,
+            Fault::FullLog(node, true) => _ = self.full.insert(*node),
+            Fault::FullLog(node, false) => {
+                self.full.remove(node);
+                self.disturbed = now;
+            }
             _ => {}
         }
     }

@@ -33,9 +33,11 @@ struct Tables {
     known: BTreeMap<Address, Key>,
     /// Links that are up already, whoever said that they should be: nobody waits for them
     up: BTreeSet<Address>,
-    /// From which place and when each former neighbour left the table: only who was wanted by then is waited for. Its link
-    /// is an old one even if it comes back to another place
-    dropped: BTreeMap<Key, (Address, Instant)>,
+    /// When each former neighbour left the table at its place: only who was wanted by then is waited for. Its link is an
+    /// old one even if it comes back to another place
+    dropped: BTreeMap<(Key, Address), Instant>,
+    /// Which place each link led to when it was up
+    places: BTreeMap<LinkId, Address>,
     /// Links of guests: to where their peers were then, which no table of ours may ever have said
     guests: BTreeSet<LinkId>,
     /// Whoever logs out takes no table any more
@@ -56,11 +58,20 @@ impl Tables {
         for address in wanted.keys().filter(|address| !known.contains_key(address) && !up.contains(address)) {
             awaited.insert(*address, now);
         }
-        dropped.retain(|key, (place, _)| wanted.get(place) != Some(key));
+        dropped.retain(|(key, place), _| wanted.get(place) != Some(key));
         for (place, key) in known.iter().filter(|(place, key)| wanted.get(place) != Some(key)) {
-            dropped.entry(*key).or_insert((*place, now));
+            dropped.entry((*key, *place)).or_insert(now);
         }
         *known = wanted;
+    }
+
+    /// When the other end of this link left the table at the place that the link led to; at the latest it may be that of
+    /// the first of its places, if the link was never the one in use
+    fn dropped(&mut self, link: LinkId, key: Key) -> Instant {
+        let place = self.places.remove(&link);
+        let of_key = self.dropped.range((key, Address(0))..=(key, Address(u64::MAX)));
+        let at = of_key.filter(|((_, at), _)| place.is_none_or(|place| *at == place)).map(|(_, at)| *at).min();
+        at.unwrap_or_default()
     }
 }
 
@@ -101,9 +112,10 @@ impl Oracle for MakeBeforeBreak {
                 awaited.retain(|address, _| known.get(address).is_none_or(|key| !told.keys.contains(key)));
             }
             Observation::Peer(PeerOutput::Event(event)) => match event {
-                Event::LinkUp { address, .. } => {
+                Event::LinkUp { link, address, .. } => {
                     self.tables.of(node).awaited.remove(address);
                     self.tables.of(node).up.insert(*address);
+                    self.tables.of(node).places.insert(*link, *address);
                 }
                 Event::LinkDown { address, .. } => _ = self.tables.of(node).up.remove(address),
                 Event::GaveUp { address, .. } => _ = self.tables.of(node).awaited.remove(address),
@@ -113,7 +125,7 @@ impl Oracle for MakeBeforeBreak {
                     if tables.guests.remove(link) {
                         return Ok(());
                     }
-                    let dropped = tables.dropped.remove(key).map(|(_, at)| at).unwrap_or_default();
+                    let dropped = tables.dropped(*link, *key);
                     let has_jumped = self.jumped.get(&node).is_some_and(|at| now - *at < Duration::from_secs(6));
                     let early =
                         tables.awaited.values().filter(|since| **since <= dropped && now - **since < PATIENCE).count();

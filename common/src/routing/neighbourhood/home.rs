@@ -22,7 +22,7 @@ impl Neighbourhood {
             self.outdate_links(now);
         }
         self.apply(now, rewire, if is_moved { UpsetReason::OwnAddressChanged } else { UpsetReason::Rewire });
-        self.dismiss_stand_ins(now);
+        self.dismiss_stand_ins();
         self.on_home(now, true);
         self.end_cut_off(now);
         self.settle(now);

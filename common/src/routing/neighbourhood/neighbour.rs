@@ -114,7 +114,9 @@ impl Neighbour {
 
     /// Takes a newer record of the same peer at the same place; what it changes is worth a fresh try
     pub(super) fn renewed(mut self, now: Instant, record: Record, patience: Duration) -> Self {
-        let is_news = record.epoch != self.record.epoch || record.locations != self.record.locations;
+        let is_other = record.epoch != self.record.epoch || record.locations != self.record.locations;
+        // Whoever only stood in may not have wanted a link either until home named both of them to each other.
+        let is_news = is_other || self.stands_in;
         (self.record, self.stands_in) = (record, false);
         if is_news && self.trying.is_some() {
             self.try_anew(now, patience);
@@ -126,13 +128,10 @@ impl Neighbour {
 
     /// What failed until now was this peer's own absence from the network: it is tried at once, and has its time again
     pub(super) fn excuse(&mut self, now: Instant, patience: Duration) {
-        self.failures = 0;
-        self.report_at = now + patience;
-        match self.dial {
-            Dial::At(_) => self.dial = Dial::Idle,
+        self.try_anew(now, patience);
+        if self.dial == Dial::Running {
             // It began before, and may fail when its time is over: then there is to be another one.
-            Dial::Running => self.report_at = self.report_at + patience,
-            Dial::Idle => {}
+            self.report_at = self.report_at + patience;
         }
     }
 

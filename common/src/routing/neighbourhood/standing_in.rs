@@ -74,16 +74,9 @@ impl Neighbourhood {
         }
     }
 
-    /// Home says who the neighbours are: whoever it does not name is like a former neighbour, who goes when each of the
-    /// others is up or has had its time anew
-    pub(super) fn dismiss_stand_ins(&mut self, now: Instant) {
-        let before = self.neighbours.len();
+    /// Home says who the neighbours are: whoever it does not name is like a former neighbour
+    pub(super) fn dismiss_stand_ins(&mut self) {
         self.neighbours.retain(|_, neighbour| !neighbour.stands_in);
-        if self.neighbours.len() < before {
-            let patience = self.config.patience;
-            let given_up = self.neighbours.values_mut().filter(|neighbour| neighbour.has_given_up);
-            given_up.for_each(|neighbour| neighbour.try_anew(now, patience));
-        }
     }
 
     /// Stand-ins that had their time and have no link
