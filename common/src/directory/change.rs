@@ -108,7 +108,7 @@ impl Directory {
             Command::Suspect { session, home, reason } => self.judge_suspect(*session, *home, *reason),
             Command::Clear { session, home } => self.judge_clear(*session, *home),
             Command::UnreachablePair { reporter, other } => self.judge_unreachable(*reporter, *other),
-            Command::ExpirePair { a, b } => self.judge_expired_pair(Pair::of(*a, *b)),
+            Command::ExpirePair { a, b, parted } => self.judge_expired_pair(Pair::of(*a, *b), *parted),
             Command::LogOut { session } => self.judge_end(*session),
             Command::Expire { session, home } => {
                 self.known_at(*session, *home)?;
@@ -274,11 +274,12 @@ impl Directory {
         Ok(Change::Separate { pair })
     }
 
-    fn judge_expired_pair<'a>(&self, pair: Pair) -> Result<Change<'a>, Idle> {
-        if self.mesh.pairs().contains(pair) && !mutant::is(Mutant::PairNeverExpires) {
-            Ok(Change::Reunite { pair })
-        } else {
-            Err(Idle::Unchanged("the pair is gone already"))
+    fn judge_expired_pair<'a>(&self, pair: Pair, parted: u64) -> Result<Change<'a>, Idle> {
+        match self.mesh.pairs().index_of(pair) {
+            Some(_) if mutant::is(Mutant::PairNeverExpires) => Err(Idle::Unchanged("a seeded mistake")),
+            Some(since) if since == parted || mutant::is(Mutant::LateUnionUnites) => Ok(Change::Reunite { pair }),
+            Some(_) => Err(Idle::Unchanged("the pair was parted again")),
+            None => Err(Idle::Unchanged("the pair is gone already")),
         }
     }
 

@@ -39,7 +39,12 @@ pub enum Command {
         other: Address,
     },
     /// Two peers may try to connect again
-    ExpirePair { a: Address, b: Address },
+    ExpirePair {
+        a: Address,
+        b: Address,
+        /// The entry that kept them apart: of no account if they were brought together since, and are apart by another one
+        parted: u64,
+    },
     /// A peer says goodbye
     LogOut { session: SessionId },
     /// A lease has ended, by the clock of this home, or with it; of no account if the session is at home elsewhere by now

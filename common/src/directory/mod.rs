@@ -255,6 +255,11 @@ impl Directory {
         self.mesh.pairs().iter().map(|(_, pair)| pair)
     }
 
+    /// The index of the command that made the two an unreachable pair, if they are one
+    pub fn parted_at(&self, pair: Pair) -> Option<u64> {
+        self.mesh.pairs().index_of(pair)
+    }
+
     /// Whether the two are an unreachable pair
     pub(crate) fn are_apart(&self, pair: Pair) -> bool {
         self.mesh.pairs().contains(pair)

@@ -65,6 +65,11 @@ impl Pairs {
         self.index_of.contains_key(&pair)
     }
 
+    /// The index of the command that made it
+    pub(super) fn index_of(&self, pair: Pair) -> Option<u64> {
+        self.index_of.get(&pair).copied()
+    }
+
     pub(super) fn has(&self, address: Address) -> bool {
         self.of(address).next().is_some()
     }

@@ -58,7 +58,7 @@ impl Consequences<'_> {
                 }
             }
             Outcome::Reunited => {
-                if let Command::ExpirePair { a, b } = command {
+                if let Command::ExpirePair { a, b, .. } = command {
                     tracing::info!(event = "pair_reunited", %a, %b, %epoch, reason = "to try whether they can connect now");
                     self.judgement.reunite(now, Pair::of(*a, *b));
                 }

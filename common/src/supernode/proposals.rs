@@ -97,15 +97,18 @@ impl Proposals {
                 Command::Expire { session, .. } => drop(decided.insert(*session)),
                 // Once granted it begins the lease anew; if it is refused, the lease ends a second later.
                 Command::LogIn(login) => drop(decided.insert(login.session)),
-                Command::ExpirePair { a, b } => drop(reuniting.insert(Pair::of(*a, *b))),
+                Command::ExpirePair { a, b, .. } => drop(reuniting.insert(Pair::of(*a, *b))),
                 _ => {}
             }
         }
         for session in sessions.into_iter().filter(|session| !decided.contains(session)) {
             self.push_own(directory, Command::Expire { session, home });
         }
-        for [a, b] in pairs.into_iter().filter(|pair| !reuniting.contains(pair)).map(Pair::ends) {
-            self.push_own(directory, Command::ExpirePair { a, b });
+        for pair in pairs.into_iter().filter(|pair| !reuniting.contains(pair)) {
+            let [a, b] = pair.ends();
+            if let Some(parted) = directory.parted_at(pair) {
+                self.push_own(directory, Command::ExpirePair { a, b, parted });
+            }
         }
     }
 

@@ -322,8 +322,11 @@ impl World {
                 self.send_frame(id, link.0, &frame);
             }
             SupernodeOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
-            SupernodeOutput::Propose(group) if self.must_agree() => self.propose_to_leader(id, group),
             SupernodeOutput::Propose(group) => {
+                self.watch.see(self.queue.now(), id, &Observation::Proposed(&group));
+                if self.must_agree() {
+                    return self.propose_to_leader(id, group);
+                }
                 self.log.propose(replica(id), group);
                 self.write(id, DiskDone::Appended);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use kith_common::directory::Command;
 use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::Direction;
 use kith_common::mail::Fate;
@@ -175,6 +176,10 @@ impl Story {
                 format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
             }
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
+            Observation::Proposed(group) => {
+                let commands: Vec<&Command> = group.iter().map(|one| &one.command).collect();
+                format!("proposes {commands:?}")
+            }
             Observation::Agreed(_) | Observation::Applied(_) => return None,
             Observation::Removing => "is to be removed for good".into(),
             Observation::Released => "its name is given free".into(),

@@ -11,6 +11,7 @@ use kith_common::link::reason::CloseReason;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::forward::Count;
 use kith_common::status::Status;
+use kith_common::supernode::Proposal;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::content::Content;
@@ -110,6 +111,8 @@ pub enum Observation<'a> {
         content: &'a Content,
         source: Address,
     },
+    /// A supernode gives its log commands
+    Proposed(&'a [Proposal]),
     /// Something is committed: this is what all supernodes will know in the end
     Agreed(&'a Directory),
     /// A supernode has applied commands; this is its directory now

@@ -33,6 +33,9 @@
 //! | [`moves`] | a session has one home, where its peer's link is; who loses a home soon has another | each step |
 //! | [`judgement`] | whoever is well keeps its session, whatever befalls supernodes | each log entry |
 //! | [`reads`] | an answer that is not marked is not older than what was known when it was asked for | each event |
+//! | [`proposals`] | a supernode proposes what is its business, and nothing that is another's | each event |
+//! | [`takeovers`] | a session goes from the home that it has to one that wants it from there, and lasts until it is over | each event |
+//! | [`relays`] | what a supernode cannot hand over goes to the destination's home | each event |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
@@ -89,18 +92,22 @@ pub(crate) mod pairs;
 mod per_node;
 pub(crate) mod permits;
 pub(crate) mod probing;
+pub(crate) mod proposals;
 pub(crate) mod questions;
 pub(crate) mod reads;
 pub(crate) mod redials;
 mod register;
+pub(crate) mod relays;
 pub(crate) mod removals;
 pub(crate) mod resends;
 pub(crate) mod restarts;
 pub(crate) mod returns;
 pub(crate) mod rewires;
+mod sights;
 pub(crate) mod stale_links;
 pub(crate) mod storms;
 pub(crate) mod tables;
+pub(crate) mod takeovers;
 mod truth;
 mod under_way;
 
@@ -149,6 +156,9 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(judgement::Judgement::new(config)),
         Box::new(moves::Moves::default()),
         Box::new(reads::Reads::new(config)),
+        Box::new(proposals::Proposals::new(config)),
+        Box::new(takeovers::Takeovers::new(config)),
+        Box::new(relays::Relays::new(config)),
         Box::new(tables::Tables),
         Box::new(healing::Healing::default()),
         Box::new(delivery::Delivery),

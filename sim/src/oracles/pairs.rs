@@ -112,6 +112,19 @@ impl Pairs {
         })
     }
 
+    /// A supernode starts, and counts each term anew as a first one: of several that is of account only if it leads later
+    fn begin_anew(&mut self, now: Instant) {
+        if self.supernodes == 1 {
+            return self.terms.clear();
+        }
+        for term in self.terms.values_mut() {
+            let passed = now - term.since;
+            // A trial that it does not know of is followed by a first term, too.
+            let least = if term.ended.is_some() { PAIR_TERM_MIN / 2 } else { PAIR_TERM_MIN };
+            (term.least, term.most) = (term.least.min(least), term.most.max(passed + PAIR_TERM_MIN * 2));
+        }
+    }
+
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
         let homes: BTreeMap<Name, SupernodeId> = directory.sessions().map(|s| (s.name.clone(), s.home)).collect();
         // Whoever moves its home logs in by that, some time after it has asked to.
@@ -166,7 +179,7 @@ impl Oracle for Pairs {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Started if node.0 < self.supernodes => self.terms.clear(),
+            Observation::Started if node.0 < self.supernodes => self.begin_anew(now),
             Observation::Received { frame: Frame::Login(login), .. } if node.0 < self.supernodes => {
                 self.logins.insert(login.name.clone(), now);
             }

@@ -48,7 +48,10 @@ fn command_bytes_are_as_published() {
             Command::UnreachablePair { reporter: Address(1), other: Address(2) },
             "040400000001000000000000000200000000000000".to_owned(),
         ),
-        (Command::ExpirePair { a: Address(1), b: Address(2) }, "040500000001000000000000000200000000000000".to_owned()),
+        (
+            Command::ExpirePair { a: Address(1), b: Address(2), parted: 3 },
+            "0405000000010000000000000002000000000000000300000000000000".to_owned(),
+        ),
         (Command::LogOut { session: id }, format!("0406000000{ab}")),
         (Command::Expire { session: id, home }, format!("0407000000{ab}{three}")),
         (

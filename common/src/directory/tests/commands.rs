@@ -244,9 +244,23 @@ fn unreachable_pair_expires_by_command() {
     let mut directory = of(12);
     let (a, b) = (address(&directory, 0), directory.mesh.neighbours(address(&directory, 0))[0]);
     directory.feed(Command::UnreachablePair { reporter: a, other: b });
-    assert_eq!(directory.feed(Command::ExpirePair { a: b, b: a }), Outcome::Reunited);
+    let parted = directory.applied();
+    assert_eq!(directory.feed(Command::ExpirePair { a: b, b: a, parted }), Outcome::Reunited);
     assert!(directory.are_neighbours(a, b));
-    assert_eq!(directory.feed(Command::ExpirePair { a, b }), Outcome::Unchanged("the pair is gone already"));
+    assert_eq!(directory.feed(Command::ExpirePair { a, b, parted }), Outcome::Unchanged("the pair is gone already"));
+}
+
+#[test]
+fn late_end_of_a_term_brings_nobody_together_that_was_parted_since() {
+    let mut directory = of(12);
+    let (a, b) = (address(&directory, 0), directory.mesh.neighbours(address(&directory, 0))[0]);
+    let part = Command::UnreachablePair { reporter: a, other: b };
+    directory.feed(part.clone());
+    let end = Command::ExpirePair { a, b, parted: directory.applied() };
+    directory.feed(end.clone());
+    directory.feed(part);
+    assert_eq!(directory.feed(end), Outcome::Unchanged("the pair was parted again"));
+    assert!(!directory.are_neighbours(a, b));
 }
 
 #[test]

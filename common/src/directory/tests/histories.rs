@@ -52,7 +52,10 @@ fn command(directory: &Directory, step: &Step) -> Command {
         }
         Step::Clear(peer) => Command::Clear { session: present(*peer), home: HOME },
         Step::Part(a, b) => Command::UnreachablePair { reporter: place(*a), other: place(*b) },
-        Step::Unite(a, b) => Command::ExpirePair { a: place(*a), b: place(*b) },
+        Step::Unite(a, b) => {
+            let pair = Pair::of(place(*a), place(*b));
+            Command::ExpirePair { a: pair.low, b: pair.high, parted: directory.parted_at(pair).unwrap_or_default() }
+        }
         Step::LogOut(peer) => Command::LogOut { session: present(*peer) },
         Step::Release(peer) => Command::Release { name: name(*peer) },
         Step::Configure(degree) => Command::Configure { degree: *degree },

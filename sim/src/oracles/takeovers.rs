@@ -1,0 +1,139 @@
+//! A session moves from the home that whoever takes it over believed it to have, and is over for its peer when it is over.
+//!
+//! Source: `kith_common::directory::LogIn::resumes`: of two homes that want one session the later would take it from the
+//! other. And "Between supernodes" in docs/protocol.md: whether a peer has gone to another home, its link says, and not the
+//! log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_common::directory::{Command, Directory};
+use kith_common::id::{Name, SessionId, SupernodeId};
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+
+use super::per_node::PerNode;
+use crate::mesh::config::MeshConfig;
+use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::users::name_of;
+use crate::mesh::watch::Observation;
+
+/// What one supernode has granted and knows
+#[derive(Debug, Default)]
+struct Seat {
+    /// Who is at the other end of each link
+    others: BTreeMap<u64, Name>,
+    /// On which a login has come
+    asked: BTreeSet<u64>,
+    /// The session that was granted last on each link
+    granted: BTreeMap<u64, SessionId>,
+    /// The session of each name
+    sessions: BTreeMap<Name, SessionId>,
+}
+
+/// Where sessions are at home, and who has wanted which from where
+#[derive(Debug)]
+pub(crate) struct Takeovers {
+    supernodes: u32,
+    seats: PerNode<Seat>,
+    homes: BTreeMap<SessionId, SupernodeId>,
+    /// From which home to which, as was ever proposed
+    wanted: BTreeMap<SessionId, BTreeSet<(SupernodeId, SupernodeId)>>,
+}
+
+impl Takeovers {
+    /// Nobody has a session
+    pub(crate) fn new(config: &MeshConfig) -> Self {
+        let (seats, homes, wanted) = Default::default();
+        Self { supernodes: config.supernodes, seats, homes, wanted }
+    }
+
+    fn look(&mut self, directory: &Directory) -> Result<(), String> {
+        let homes = directory.sessions().map(|session| (session.id, session.home)).collect();
+        let before = std::mem::replace(&mut self.homes, homes);
+        self.wanted.retain(|session, _| self.homes.contains_key(session) || !before.contains_key(session));
+        for (session, home) in &self.homes {
+            let Some(from) = before.get(session).filter(|from| *from != home) else { continue };
+            if !self.is_way(*session, *from, *home) {
+                return Err(format!(
+                    "session {session} went from home {from} to {home}, and nobody wanted it from there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what was proposed leads from one home to the other: several commands may be seen as one change
+    fn is_way(&self, session: SessionId, from: SupernodeId, to: SupernodeId) -> bool {
+        let Some(wanted) = self.wanted.get(&session) else { return false };
+        let mut reached = BTreeSet::from([from]);
+        while !reached.contains(&to) {
+            let next: BTreeSet<SupernodeId> =
+                wanted.iter().filter(|(from, _)| reached.contains(from)).map(|(_, to)| *to).collect();
+            if next.is_subset(&reached) {
+                return false;
+            }
+            reached.extend(next);
+        }
+        true
+    }
+}
+
+impl Oracle for Takeovers {
+    fn name(&self) -> &'static str {
+        "takeovers"
+    }
+
+    fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        if self.supernodes < 2 {
+            return Ok(());
+        }
+        match seen {
+            Observation::LogWentBack => (self.homes, self.wanted) = Default::default(),
+            Observation::Agreed(directory) => return self.look(directory),
+            _ if node.0 >= self.supernodes => {}
+            Observation::Started => *self.seats.of(node) = Seat::default(),
+            Observation::Applied(directory) => {
+                let sessions = directory.sessions().map(|session| (session.name.clone(), session.id));
+                self.seats.of(node).sessions = sessions.collect();
+            }
+            Observation::Proposed(group) => {
+                for command in group.iter().map(|one| &one.command) {
+                    if let Command::LogIn(login) = command {
+                        let ways = self.wanted.entry(login.session).or_default();
+                        ways.extend(login.resumes.map(|from| (from, login.home)));
+                    }
+                }
+            }
+            Observation::Opened { opened, other, .. } => {
+                self.seats.of(node).others.insert(opened.link.0, name_of(other.0));
+            }
+            Observation::Closed { link, .. } => {
+                let seat = self.seats.of(node);
+                seat.others.remove(link);
+                seat.asked.remove(link);
+                seat.granted.remove(link);
+            }
+            Observation::Received { link, frame: Frame::Login(_) } => drop(self.seats.of(node).asked.insert(*link)),
+            Observation::Sent { link, frame: Frame::Granted(_) } => {
+                let Seat { others, granted, sessions, .. } = self.seats.of(node);
+                let session = others.get(link).and_then(|name| sessions.get(name));
+                granted.extend(session.map(|session| (*link, *session)));
+            }
+            Observation::Sent { link, frame: Frame::Refused(refused) } if refused.status == Status::NotLoggedIn => {
+                let seat = self.seats.of(node);
+                // Its peer may go on with it over a newer link, which is not granted yet.
+                let name = seat.others.get(link);
+                let is_newest = !seat.asked.iter().any(|newer| newer > link && seat.others.get(newer) == name);
+                let session = seat.granted.get(link).filter(|_| is_newest);
+                if let Some(session) = session.filter(|session| seat.sessions.values().any(|one| one == *session)) {
+                    let reason = &refused.reason;
+                    return Err(format!("tells a peer that session {session} is over, which lasts: {reason}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
