@@ -155,7 +155,6 @@ mutants! {
     LastNeighbourParted "last-neighbour-parted" = "a peer is kept apart from the last one that it might connect to",
     LastIsNotMadeUp "last-is-not-made-up" = "a peer that loses the last one that it is not kept apart from has nobody to try",
     AbsentPairsIgnored "absent-pairs-ignored" = "tables are made as if all peers could connect",
-    LateUnionUnites "late-union-unites" = "a late end of a term brings a pair together that was parted again since",
     PairNeverExpires "pair-never-expires" = "two peers that could not connect once are never brought together again",
     PairTermNeverGrows "pair-term-never-grows" = "two peers that can never connect try it again every half a minute",
 

@@ -277,7 +277,7 @@ impl Directory {
     fn judge_expired_pair<'a>(&self, pair: Pair, parted: u64) -> Result<Change<'a>, Idle> {
         match self.mesh.pairs().index_of(pair) {
             Some(_) if mutant::is(Mutant::PairNeverExpires) => Err(Idle::Unchanged("a seeded mistake")),
-            Some(since) if since == parted || mutant::is(Mutant::LateUnionUnites) => Ok(Change::Reunite { pair }),
+            Some(since) if since == parted => Ok(Change::Reunite { pair }),
             Some(_) => Err(Idle::Unchanged("the pair was parted again")),
             None => Err(Idle::Unchanged("the pair is gone already")),
         }

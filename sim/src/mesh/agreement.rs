@@ -37,8 +37,10 @@ const LOST_MAX: Duration = Duration::from_millis(1_200);
 const SURVIVES: f64 = 0.3;
 /// Of commands that are in the order, so many are said to be lost, as the answer is
 const UNANSWERED: f64 = 0.01;
-/// Of the times that a supernode hears of the order, so many are late
+/// Of the times that a supernode hears of the order, or how far it must have heard, so many are late
 const LATE: f64 = 0.05;
+/// By so much on average
+const LATE_MEAN: Duration = Duration::from_millis(150);
 /// Commands behind which a supernode may be given the whole directory instead, if it runs
 const REPLACED_MIN: u64 = 24;
 
@@ -164,7 +166,9 @@ impl World {
             LogStep::Asked { from, life } => {
                 let is_heard = self.node(from).life == life && self.hears_log(from);
                 let answer = if is_heard { LogEvent::Readable(self.log.end()) } else { LogEvent::Unreadable };
-                let wait = if is_heard { self.way() } else { self.lost_after() };
+                // The answer may be late as well, and what is committed meanwhile is not in it.
+                let late = if self.chance.happens(LATE) { self.chance.wait(LATE_MEAN) } else { Duration::ZERO };
+                let wait = if is_heard { self.way() + late } else { self.lost_after() };
                 self.queue.after(wait, Event::Log(Box::new(LogStep::Told { node: from, life, event: answer })));
             }
             LogStep::Told { node, life, event } => {
@@ -236,7 +240,7 @@ impl World {
         for node in self.config.supernodes().collect::<Vec<_>>() {
             if self.log.is_ahead_of(replica(node)) && self.hears_log(node) {
                 if self.chance.happens(LATE) {
-                    let wait = self.chance.wait(Duration::from_millis(150));
+                    let wait = self.chance.wait(LATE_MEAN);
                     let life = self.node(node).life;
                     self.queue.after(wait, Event::Disk { node, life, done: DiskDone::Learnt });
                 } else {

@@ -69,6 +69,11 @@ pub(crate) const ALL: &[Scenario] = &[
         "mesh --supernodes 5 --peers 16 --degree 4 --minutes 10 --only supernode-cut,leader-crash,exile",
         6,
     ),
+    scenario(
+        "three, slow disks",
+        "mesh --supernodes 3 --peers 12 --degree 4 --minutes 10 --deeds 0.3 --only slow-disk,crash",
+        4,
+    ),
     scenario("outage of 2007", "outage 2007 --peers 100", 1),
     scenario("outage of 2010", "outage 2010 --peers 100", 1),
     scenario("slow peers", "collapse peers", 2),
@@ -136,29 +141,17 @@ pub(crate) const SEVERAL: &[Mutant] = &[
 
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
-/// The order of handshakes, who dials whom, and whose certificate it is are what unit tests of those cores state. The others
-/// want runs with longer cuts between supernodes than there are, or oracles of their own.
+/// The order of handshakes, who is dialled how often, what a budget counts, what a peer makes of a stale answer and whose
+/// certificate it is are what unit tests of those cores state. No run has two processes with one key, or supernodes that come
+/// and go for good.
 #[cfg(feature = "mutants")]
 pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::HandshakesAtOnce,
     Mutant::OldestHandshakeFirst,
     Mutant::RefusedDialsOn,
-    Mutant::NewLinkOverlooked,
-    Mutant::OwnSightDecides,
-    Mutant::HomeGoneEndsAtOnce,
-    Mutant::EverybodyJudgesHomes,
-    Mutant::GuestsAreJudged,
-    Mutant::RelayEndsHere,
-    Mutant::LateMoveMoves,
-    Mutant::MoveAwayBelieved,
-    Mutant::EverybodyEndsPairs,
-    Mutant::ClaimNotAsked,
     Mutant::ClaimIgnored,
     Mutant::ResumptionIsCounted,
-    Mutant::ReadNotAwaited,
-    Mutant::ReadSharedTooLate,
     Mutant::StaleIsFresh,
-    Mutant::NewLeaderGoesOn,
     Mutant::AnothersCertificate,
     Mutant::SupernodesNotTold,
 ];

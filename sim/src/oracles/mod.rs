@@ -28,6 +28,7 @@
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`crowds`] | however many are lost at once, few are suspected at a time | each command |
 //! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
+//! | [`greetings`] | every link that a peer accepts is told its table | each step |
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
 //! | [`moves`] | a session has one home, where its peer's link is; who loses a home soon has another | each step |
@@ -73,6 +74,7 @@ pub(crate) mod fates;
 mod fine;
 pub(crate) mod flaps;
 pub(crate) mod forwarding;
+pub(crate) mod greetings;
 pub(crate) mod guests;
 pub(crate) mod healing;
 pub(crate) mod holders;
@@ -145,6 +147,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(flaps::Flaps::default()),
         Box::new(crowds::Crowds::new(config)),
         Box::new(guests::Guests::default()),
+        Box::new(greetings::Greetings::default()),
         Box::new(resends::Resends::default()),
         Box::new(questions::Questions::default()),
         Box::new(answers::Answers::default()),

@@ -45,7 +45,8 @@ impl Moves {
         let own = node.peer().and_then(|peer| peer.core.own()).map(|own| own.address);
         let directory = world.directory();
         let session = directory.zip(own).and_then(|(directory, own)| directory.by_address(own));
-        // Who has no session by now is told so; others look at that.
+        // Who has no session by now is told so, once it can be; others look at that.
+        let session = session.filter(|_| world.can_talk(linked, node.id));
         let Some(said) = session.filter(|session| session.home != replica(linked).id()) else { return Ok(()) };
         let since = before.unwrap_or(world.now());
         if world.now() - since.max(self.disturbed) > TOLD && world.hears_log(linked) {
