@@ -6,9 +6,11 @@
 //! the order may be said to be lost. Others hear of the order later, and only from the leader. A single supernode needs none
 //! of this: see [`super::log`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kith_common::directory::Command;
+use kith_common::id::SupernodeId;
 use kith_common::supernode::{LogEvent, Proposal, SupernodeEntry};
 use kith_common::time::Instant;
 use kith_common::wire::session::{Location, Locations};
@@ -73,13 +75,18 @@ pub struct Agreement {
     deaf: Vec<Option<Instant>>,
     /// Commands that nobody was told of, and that the next leader has
     survivors: Vec<Command>,
+    /// Whether the log names a supernode that nobody can reach
+    has_newcomer: bool,
+    /// Whether each was told of that
+    told_of_newcomer: Vec<bool>,
 }
 
 impl Agreement {
     /// The first of so many leads, of which nobody has been told
     pub fn new(supernodes: u32) -> Self {
         let count = supernodes as usize;
-        Self { leader: Some(Replica(0)), told: vec![None; count], deaf: vec![None; count], ..Self::default() }
+        let (told, deaf, told_of_newcomer) = (vec![None; count], vec![None; count], vec![false; count]);
+        Self { leader: Some(Replica(0)), told, deaf, told_of_newcomer, ..Self::default() }
     }
 
     /// The disks are others than they were
@@ -133,11 +140,42 @@ impl World {
         let index = node.index();
         let leader = self.leading().filter(|leader| self.can_talk(*leader, node)).map(replica);
         (self.agreement.told[index], self.agreement.deaf[index]) = (leader, None);
-        let entries = self.config.supernodes().map(entry_of).collect();
+        self.agreement.told_of_newcomer[index] = self.agreement.has_newcomer;
+        let entries = self.entries();
         self.tell_log(node, LogEvent::Supernodes(entries));
         self.tell_log(node, LogEvent::LeaderChanged(leader.map(Replica::id)));
         if leader.is_some() {
             self.write(node, DiskDone::Learnt);
+        }
+    }
+
+    /// Who the log says that the supernodes are
+    fn entries(&self) -> Vec<SupernodeEntry> {
+        // It learns only: with a vote it would count for the majority.
+        let nowhere = NodeId(self.config.machines() + 1);
+        let newcomer = self.agreement.has_newcomer.then(|| SupernodeEntry { is_voter: false, ..entry_of(nowhere) });
+        self.config.supernodes().map(entry_of).chain(newcomer).collect()
+    }
+
+    /// The supernodes that the log names
+    pub fn named(&self) -> BTreeSet<SupernodeId> {
+        self.entries().iter().map(|entry| entry.id).collect()
+    }
+
+    /// The log names a supernode that nobody can reach, or does so no more; each hears of it as it hears of the order
+    pub fn name_newcomer(&mut self, is_named: bool) {
+        if self.must_agree() {
+            self.net.count(Effect::Newcomer);
+            self.agreement.has_newcomer = is_named;
+        }
+    }
+
+    fn tell_of_newcomer(&mut self, node: NodeId) {
+        let has_newcomer = self.agreement.has_newcomer;
+        if self.agreement.told_of_newcomer[node.index()] != has_newcomer {
+            self.agreement.told_of_newcomer[node.index()] = has_newcomer;
+            let (life, event) = (self.node(node).life, LogEvent::Supernodes(self.entries()));
+            self.handle_log_step(LogStep::Told { node, life, event });
         }
     }
 
@@ -296,6 +334,7 @@ impl World {
             let told = self.agreement.told[index];
             if heard.is_some() {
                 self.agreement.deaf[index] = None;
+                self.tell_of_newcomer(node);
                 if self.log.is_ahead_of(replica(node)) && heard != told {
                     self.write(node, DiskDone::Learnt);
                 }

@@ -66,6 +66,7 @@ impl World {
                     self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
                 }
             }
+            Fault::Newcomer(is_named) => self.name_newcomer(is_named),
             Fault::CopyLog => self.log.copy(),
             Fault::LogBack(pause) => self.put_log_back(pause),
             Fault::Remove(node) => self.remove(node),

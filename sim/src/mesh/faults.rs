@@ -67,6 +67,8 @@ effects! {
     SupernodeCut = "supernode-cut",
     /// All supernodes, killed at once
     Blackout = "blackout",
+    /// Supernodes that the log named for a while, and that nobody could reach
+    Newcomer = "newcomer",
     /// Supernodes that were all away, for minutes
     Outage = "outage",
     /// Logs of which an older copy was put back, or none, while their supernodes were down
@@ -110,7 +112,7 @@ impl Effect {
 impl Effect {
     /// Whether it befalls supernodes that are several, and nobody else
     pub const fn is_of_several(self) -> bool {
-        matches!(self, Self::LeaderCrash | Self::SupernodeCut | Self::Blackout)
+        matches!(self, Self::LeaderCrash | Self::SupernodeCut | Self::Blackout | Self::Newcomer)
     }
 }
 
@@ -148,6 +150,8 @@ pub enum Fault {
     Blackout(Vec<Duration>),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
     PowerCut(NodeId, Duration, bool),
+    /// The log names one more supernode, whose machine never comes up, or names it no more
+    Newcomer(bool),
     /// Somebody copies the supernodes' log
     CopyLog,
     /// All supernodes are killed; they come back after a while, with the log as it was copied last
@@ -228,6 +232,7 @@ const DRAWN: &[Effect] = &[
     Effect::LeaderCrash,
     Effect::SupernodeCut,
     Effect::Blackout,
+    Effect::Newcomer,
 ];
 
 /// A peer whose links come and go loses them so many times
@@ -305,6 +310,10 @@ impl Plan {
             Effect::SupernodeCut => {
                 plan(Fault::Cut(number, self.cut_supernodes(chance)));
                 queue.at(at + long * 2, Event::Heal(number));
+            }
+            Effect::Newcomer => {
+                plan(Fault::Newcomer(true));
+                queue.at(at + long * 2, Event::Fault(Box::new(Fault::Newcomer(false))));
             }
             Effect::Outage => {
                 let pause = OUTAGE_MIN + chance.wait(Duration::from_secs(30));

@@ -91,6 +91,8 @@ impl Story {
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
             Fault::LeaderCrash(pause) => format!("the supernode that leads is to be killed, for {pause:.1?}"),
             Fault::Blackout(pauses) => format!("all supernodes are to be killed, for {pauses:.1?}"),
+            Fault::Newcomer(true) => "the log names a supernode that nobody can reach".into(),
+            Fault::Newcomer(false) => "the log names the supernode no more that nobody could reach".into(),
             Fault::CopyLog => "somebody copies the log".into(),
             Fault::LogBack(pause) => format!("the log goes back to its copy; all supernodes are down for {pause:.1?}"),
             Fault::Remove(node) => format!("the operator is to remove {}", name(node)),

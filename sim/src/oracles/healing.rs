@@ -57,9 +57,12 @@ const fn bound(fault: &Fault) -> Duration {
     match fault {
         // Nothing of what a packet needs is concerned: the mesh routes without supernodes and disks. Who has lost all
         // neighbours meanwhile is what `step` waits for.
-        Fault::Skew(..) | Fault::SlowDisk(..) | Fault::FullDisk(..) | Fault::FullLog(..) | Fault::CopyLog => {
-            Duration::ZERO
-        }
+        Fault::Skew(..)
+        | Fault::SlowDisk(..)
+        | Fault::FullDisk(..)
+        | Fault::FullLog(..)
+        | Fault::CopyLog
+        | Fault::Newcomer(_) => Duration::ZERO,
         Fault::Crash(..)
         | Fault::LeaderCrash(_)
         | Fault::Remove(_)

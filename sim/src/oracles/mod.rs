@@ -37,6 +37,7 @@
 //! | [`proposals`] | a supernode proposes what is its business, and nothing that is another's | each event |
 //! | [`takeovers`] | a session goes from the home that it has to one that wants it from there, and lasts until it is over | each event |
 //! | [`relays`] | what a supernode cannot hand over goes to the destination's home | each event |
+//! | [`lists`] | peers know who the supernodes are | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
@@ -85,6 +86,7 @@ pub(crate) mod judgement;
 pub(crate) mod leases;
 pub(crate) mod link_ends;
 pub(crate) mod link_order;
+pub(crate) mod lists;
 pub(crate) mod look_ups;
 pub(crate) mod make_before_break;
 pub(crate) mod moves;
@@ -159,6 +161,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(judgement::Judgement::new(config)),
         Box::new(moves::Moves::default()),
         Box::new(reads::Reads::new(config)),
+        Box::new(lists::Lists::default()),
         Box::new(proposals::Proposals::new(config)),
         Box::new(takeovers::Takeovers::new(config)),
         Box::new(relays::Relays::new(config)),

@@ -19,17 +19,16 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 
-/// What one supernode has granted and knows
+/// What one supernode was asked and knows
 #[derive(Debug, Default)]
 struct Seat {
     /// Who is at the other end of each link
     others: BTreeMap<u64, Name>,
     /// On which a login has come
     asked: BTreeSet<u64>,
-    /// The session that was granted last on each link
-    granted: BTreeMap<u64, SessionId>,
-    /// The session of each name
-    sessions: BTreeMap<Name, SessionId>,
+    /// The session that was renewed last on each link
+    renewed: BTreeMap<u64, SessionId>,
+    sessions: BTreeSet<SessionId>,
 }
 
 /// Where sessions are at home, and who has wanted which from where
@@ -95,8 +94,7 @@ impl Oracle for Takeovers {
             _ if node.0 >= self.supernodes => {}
             Observation::Started => *self.seats.of(node) = Seat::default(),
             Observation::Applied(directory) => {
-                let sessions = directory.sessions().map(|session| (session.name.clone(), session.id));
-                self.seats.of(node).sessions = sessions.collect();
+                self.seats.of(node).sessions = directory.sessions().map(|session| session.id).collect();
             }
             Observation::Proposed(group) => {
                 for command in group.iter().map(|one| &one.command) {
@@ -113,21 +111,19 @@ impl Oracle for Takeovers {
                 let seat = self.seats.of(node);
                 seat.others.remove(link);
                 seat.asked.remove(link);
-                seat.granted.remove(link);
+                seat.renewed.remove(link);
             }
             Observation::Received { link, frame: Frame::Login(_) } => drop(self.seats.of(node).asked.insert(*link)),
-            Observation::Sent { link, frame: Frame::Granted(_) } => {
-                let Seat { others, granted, sessions, .. } = self.seats.of(node);
-                let session = others.get(link).and_then(|name| sessions.get(name));
-                granted.extend(session.map(|session| (*link, *session)));
+            Observation::Received { link, frame: Frame::Renew(renew) } => {
+                self.seats.of(node).renewed.insert(*link, renew.session);
             }
             Observation::Sent { link, frame: Frame::Refused(refused) } if refused.status == Status::NotLoggedIn => {
                 let seat = self.seats.of(node);
                 // Its peer may go on with it over a newer link, which is not granted yet.
                 let name = seat.others.get(link);
                 let is_newest = !seat.asked.iter().any(|newer| newer > link && seat.others.get(newer) == name);
-                let session = seat.granted.get(link).filter(|_| is_newest);
-                if let Some(session) = session.filter(|session| seat.sessions.values().any(|one| one == *session)) {
+                let session = seat.renewed.get(link).filter(|_| is_newest);
+                if let Some(session) = session.filter(|session| seat.sessions.contains(*session)) {
                     let reason = &refused.reason;
                     return Err(format!("tells a peer that session {session} is over, which lasts: {reason}"));
                 }
