@@ -79,20 +79,24 @@ pub(crate) fn address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, high as u8, low as u8)
 }
 
-/// Starts whoever holds the bridge, which ends with this process if it is `tied`
+/// Starts whoever holds the bridge, which ends with this process if it is `tied`; in this process's own network if that is
+/// the lab's (`inside`), so that it reaches the nodes
 ///
 /// # Errors
 /// There are no namespaces here, with what they need.
-pub(crate) fn start_hub(tied: bool) -> Result<(Child, ProcessId), LabError> {
-    let mut command = Command::new("unshare");
-    if !geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
+pub(crate) fn start_hub(tied: bool, inside: bool) -> Result<(Child, ProcessId), LabError> {
+    let mut command = Command::new(if inside { "sh" } else { "unshare" });
+    if !inside {
+        if !geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--net", "--", "sh"]);
     }
-    command.args(["--net", "--", "sh", "-c", HUB, "hub", if tied { "tied" } else { "free" }]);
+    command.args(["-c", HUB, "hub", if tied { "tied" } else { "free" }]);
     // Ctrl-C is for the commands of the terminal, and not for the mesh.
     command.process_group(0);
     command.stdin(if tied { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| LabError::Options(format!("{NEEDED}: unshare: {error}")))?;
+    let mut child = command.spawn().map_err(|error| LabError::Options(format!("{NEEDED}: {error}")))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).map_err(io_error("read what the bridge says"))?;

@@ -36,7 +36,8 @@ const TAKEN: &str = "belongs to another key";
 pub(super) struct Shared {
     pub(super) began: Instant,
     pub(super) clock: Clock,
-    pub(super) supernodes: Vec<String>,
+    /// Where supernodes listen at present
+    pub(super) supernodes: Mutex<Vec<String>>,
     pub(super) names: Vec<Name>,
     /// All keys that there are, by their numbers
     pub(super) keys: Vec<Key>,
@@ -55,6 +56,25 @@ impl Shared {
 
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Waits; whether it is over
+    pub(super) fn wait(&self, span: Duration) -> bool {
+        let until = Instant::now() + span;
+        while Instant::now() < until && !self.is_over() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.is_over()
+    }
+
+    /// From now on supernodes listen there
+    pub(super) fn set_supernodes(&self, locations: Vec<String>) {
+        *self.supernodes.lock().unwrap_or_else(PoisonError::into_inner) = locations;
+    }
+
+    fn any_supernode(&self, draw: &mut Draw) -> Option<String> {
+        let supernodes = self.supernodes.lock().unwrap_or_else(PoisonError::into_inner);
+        supernodes.get(draw.below(supernodes.len())).cloned()
     }
 
     fn number_of(&self, key: &Key) -> Option<KeyNumber> {
@@ -102,11 +122,9 @@ impl Client {
     async fn stay(&mut self) {
         let shared = Arc::clone(&self.shared);
         let name = self.draw.below(shared.names.len());
-        let at = self.draw.below(shared.supernodes.len());
-        let (Some((key, identity, tls)), Some(at)) = (self.identities.get(name), shared.supernodes.get(at)) else {
-            return;
-        };
-        let Ok(dialled) = dial_one(tls.clone(), shared.clock, vec![at.clone()]).await else {
+        let at = shared.any_supernode(&mut self.draw);
+        let (Some((key, identity, tls)), Some(at)) = (self.identities.get(name), at) else { return };
+        let Ok(dialled) = dial_one(tls.clone(), shared.clock, vec![at]).await else {
             // It was not asked anything.
             return sleep(Duration::from_millis(50)).await;
         };
@@ -215,11 +233,9 @@ impl Session<'_> {
         });
         let Found { status, record, index, is_stale, .. } = found.await?.map_err(|_: Refused| Gone(None))?;
         self.heard = self.shared.now();
-        // What says of itself that it may be old promises nothing.
-        if is_stale {
-            return Ok(());
-        }
         let answer = match (status, record) {
+            // What says of itself that it may be old promises nothing.
+            _ if is_stale => Answer::MayBeOld,
             (Status::Delivered, Some(record)) => {
                 let Some(key) = self.shared.number_of(&record.key) else { return Err(Gone(None)) };
                 Answer::Found(key, record.epoch.index)

@@ -38,7 +38,8 @@ pub(super) enum Verdict {
 /// Searches each name's history
 pub(super) fn check(ops: &[Op]) -> Verdict {
     let mut names: BTreeMap<u32, Vec<&Op>> = BTreeMap::new();
-    ops.iter().for_each(|op| names.entry(op.name).or_default().push(op));
+    let promises = ops.iter().filter(|op| op.answer != Answer::MayBeOld);
+    promises.for_each(|op| names.entry(op.name).or_default().push(op));
     let verdicts = names.values().map(|ops| search(ops));
     verdicts.into_iter().find(|verdict| *verdict != Verdict::Possible).unwrap_or(Verdict::Possible)
 }

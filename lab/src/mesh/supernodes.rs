@@ -38,7 +38,8 @@ impl Standing {
         Ok(Self { node, status, members })
     }
 
-    fn voters(&self) -> impl Iterator<Item = u64> + '_ {
+    /// Those that vote, by its word
+    pub(crate) fn voters(&self) -> impl Iterator<Item = u64> + '_ {
         let is_voter = |role: SupernodeRole| matches!(role, SupernodeRole::Leader | SupernodeRole::Voter);
         self.members.supernodes.iter().filter(move |member| is_voter(member.role)).map(|member| member.serial)
     }
@@ -77,6 +78,7 @@ impl Lab {
         let state = self.state()?;
         let founder = state.processes.iter().find(|process| process.role == Role::Supernode);
         let entry = founder.map(|founder| self.entry(&state, founder, name)).transpose()?;
+        self.mount_disk(name)?;
         let home = self.book.new_home(name, state.seed)?;
         let options = &self.options;
         let (secret, any) = (options.secret.as_deref(), self.any_port(state.processes.len()));
@@ -211,6 +213,15 @@ impl Lab {
     /// None has listened yet.
     pub fn listening(&self) -> Result<Vec<String>, LabError> {
         self.book.listening(&self.state()?)
+    }
+
+    /// Where these of the supernodes listen
+    ///
+    /// # Errors
+    /// There is none of one of the names.
+    pub(crate) fn listening_of(&self, names: &[String]) -> Result<Vec<String>, LabError> {
+        let processes = names.iter().map(|name| self.book.process(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(processes.iter().filter_map(book::listen).map(str::to_owned).collect())
     }
 
     /// Takes the supernode `name` out of the network, by the word of the others; its process is left as it is
