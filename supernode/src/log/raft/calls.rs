@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::lineage::Lineage;
-use super::{Located, Types, words};
+use super::{Located, LogId, Types, words};
 use crate::log::News;
 
 /// When a supernode that cannot be reached is tried again: its link is dialled by others, and may be there any moment
@@ -51,6 +51,8 @@ pub(super) struct Calls {
 struct Book {
     next_number: u64,
     waiting: BTreeMap<u64, (SupernodeId, oneshot::Sender<LogReply>)>,
+    /// Who had entries that are not in the own log, when it was asked for its vote; and up to where the own log went then
+    ahead: BTreeMap<SupernodeId, Option<u64>>,
 }
 
 impl Calls {
@@ -103,8 +105,31 @@ impl Calls {
     }
 
     /// The link to a supernode is gone, or there was none: whoever waits for its answers waits for nothing
+    ///
+    /// It may have ended before its last entries were on its disk, so what it had is not known any more.
     pub(super) fn lose(&self, whom: SupernodeId) {
-        self.book().waiting.retain(|_, (waiting, _)| *waiting != whom);
+        let mut book = self.book();
+        book.waiting.retain(|_, (waiting, _)| *waiting != whom);
+        book.ahead.remove(&whom);
+    }
+
+    /// Whether a supernode is known to have more of the log than this one, whose log goes up to `last`: it gives it no vote
+    pub(super) fn is_ahead(&self, whom: SupernodeId, last: Option<u64>) -> bool {
+        self.book().ahead.get(&whom).is_some_and(|then| *then == last)
+    }
+
+    /// Somebody leads, by whose word the logs change
+    pub(super) fn forget_ahead(&self) {
+        self.book().ahead.clear();
+    }
+
+    fn note_vote(&self, whom: SupernodeId, own_last: Option<LogId>, last: Option<LogId>) {
+        let mut book = self.book();
+        if last > own_last {
+            book.ahead.insert(whom, own_last.map(|own| own.index));
+        } else {
+            book.ahead.remove(&whom);
+        }
     }
 }
 
@@ -220,7 +245,9 @@ impl RaftNetwork<Types> for Connection {
         let last = request.last_log_id.as_ref().map(words::position);
         match self.ask(LogQuestion::Vote { ballot: words::ballot(&request.vote), last }, &option).await? {
             LogReply::Voted { ballot, is_granted, last } => {
-                Ok(VoteResponse::new(words::vote(&ballot), last.as_ref().map(words::log_id), is_granted))
+                let last = last.as_ref().map(words::log_id);
+                self.calls.note_vote(self.target, request.last_log_id, last);
+                Ok(VoteResponse::new(words::vote(&ballot), last, is_granted))
             }
             reply => Err(unexpected(&reply)),
         }
