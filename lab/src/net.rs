@@ -30,7 +30,8 @@ if [ "$1" = tied ]; then exec cat; else exec sleep infinity; fi
 
 /// Connects a node's namespace to the bridge, drops what comes from those whom it is cut off from, and becomes the node
 ///
-/// Rules for what arrives come before the table of own addresses, which the kernel has first of all.
+/// Rules for what arrives come before the table of own addresses, which the kernel has first of all. The link's address
+/// follows from the node's: others go on sending to the one that they know for half a minute after a node has come back.
 const NODE: &str = r#"
 set -e
 hub=$1 address=$2 cuts=$3
@@ -38,6 +39,7 @@ shift 3
 nsenter --target "$hub" --net -- ip link add "k$$" type veth peer name eth0 netns "$$"
 nsenter --target "$hub" --net -- ip link set "k$$" master kith0 up
 ip link set lo up
+ip link set eth0 address "$(printf '02:00:%02x:%02x:%02x:%02x' $(echo "$address" | tr . ' '))"
 ip address add "$address/16" dev eth0
 ip link set eth0 up
 ip rule add pref 100 lookup local

@@ -40,6 +40,9 @@ pub(super) struct Histories {
     /// Write the history here, one operation a line
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Judge a history that was written, and make none
+    #[arg(long, value_name = "FILE")]
+    judge: Option<PathBuf>,
     /// One object for programs
     #[arg(long)]
     json: bool,
@@ -50,7 +53,11 @@ pub(super) struct Histories {
 
 impl Histories {
     pub(super) fn run(self, dir: PathBuf) -> Result<ExitCode, LabError> {
-        let Self { limit, clients, names, supernodes, faults, rounds, outage_max, seed, out, json, apart } = self;
+        let Self { limit, clients, names, supernodes, faults, rounds, outage_max, seed, out, judge, json, apart } =
+            self;
+        if let Some(file) = judge {
+            return Ok(verdict(histories::judge(&file, json)?.held()));
+        }
         let lab = Options { supernodes, seed, ..Options::new(dir, binary()?) };
         let outage_max = outage_max.map(Duration::from_millis);
         let options =

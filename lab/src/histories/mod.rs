@@ -4,12 +4,14 @@
 mod apart;
 mod by_index;
 mod client;
+#[cfg(test)]
+mod corruption;
 mod history;
 mod nemesis;
 mod report;
 mod search;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -169,11 +171,21 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         fs::write(out, lines.join("\n")).map_err(io_error(format!("write {}", out.display())))?;
     }
     let report = Report::of(&ops, faults, options.outage_max);
-    if options.json {
-        output::line(&serde_json::to_string(&report).unwrap_or_default());
-    } else {
-        output::line(&report.text());
-    }
+    report.print(options.json);
+    Ok(report)
+}
+
+/// Judges a history that was written
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(crate) fn judge(file: &Path, json: bool) -> Result<Report, LabError> {
+    let text = fs::read_to_string(file).map_err(io_error(format!("read {}", file.display())))?;
+    let ops: Result<Vec<Op>, serde_json::Error> = text.lines().map(serde_json::from_str).collect();
+    let mut ops = ops.map_err(|error| LabError::Options(format!("{} is no history: {error}", file.display())))?;
+    ops.sort_by_key(|op| op.from);
+    let report = Report::of(&ops, Vec::new(), None);
+    report.print(json);
     Ok(report)
 }
 

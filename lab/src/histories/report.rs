@@ -9,6 +9,7 @@ use super::by_index;
 use super::history::{Answer, Micros, Op, What};
 use super::nemesis::{self, Broken, Count};
 use super::search::{self, Verdict};
+use crate::output;
 
 /// What came of it
 #[derive(Clone, Debug, Serialize)]
@@ -51,7 +52,9 @@ impl Report {
         }
         let mut writes: Vec<Micros> = ops.iter().filter(|op| is_write(op)).filter_map(|op| op.until).collect();
         writes.sort_unstable();
-        let ends: Vec<Micros> = faults.iter().skip(1).map(|next| next.at).chain([Micros::MAX]).collect();
+        // Whoever waits for a write to the end has waited, too.
+        let last = ops.iter().map(|op| op.until.unwrap_or(op.from)).max().unwrap_or_default();
+        let ends: Vec<Micros> = faults.iter().skip(1).map(|next| next.at).chain([last]).collect();
         for (fault, end) in faults.iter_mut().zip(ends) {
             fault.without_write_s = longest(&writes, fault.at, end);
         }
@@ -66,7 +69,7 @@ impl Report {
             kinds,
             counts: nemesis::counts(&faults),
             faults,
-            without_write_s: longest(&writes, 0, Micros::MAX),
+            without_write_s: longest(&writes, 0, last),
             after_faults_s,
             outage_max_s: outage_max.map(|max| max.as_secs_f64()),
             by_index: by_index::check(ops).err().map(|anomaly| anomaly.0),
@@ -78,7 +81,15 @@ impl Report {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    /// Says it, in words or for programs
+    pub(super) fn print(&self, json: bool) {
+        match json {
+            true => output::line(&serde_json::to_string(self).unwrap_or_default()),
+            false => output::line(&self.text()),
+        }
+    }
+
+    fn text(&self) -> String {
         let kinds: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let judge = |anomaly: &Option<String>| {
             anomaly.clone().map_or_else(|| "believed".to_owned(), |text| format!("NOT BELIEVED: {text}"))
@@ -116,12 +127,13 @@ fn is_write(op: &Op) -> bool {
     }
 }
 
-/// The longest time between two of these, in seconds, the first of which is the last before `from`
+/// The longest time without one of these, in seconds, from the last before `from` to `end`
 fn longest(writes: &[Micros], from: Micros, end: Micros) -> f64 {
-    let first = writes.partition_point(|at| *at < from).saturating_sub(1);
-    let within = writes.iter().skip(first).take_while(|at| **at < end);
-    let gaps = within.clone().zip(within.skip(1)).map(|(one, next)| next - one);
-    gaps.max().unwrap_or_default() as f64 / 1e6
+    let first = writes.partition_point(|at| *at < from);
+    let before = first.checked_sub(1).and_then(|before| writes.get(before)).copied().unwrap_or_default();
+    let within = writes.iter().skip(first).copied().take_while(|at| *at < end);
+    let (longest, last) = within.fold((0, before), |(longest, last), at| (longest.max(at - last), at));
+    longest.max(end.saturating_sub(last)) as f64 / 1e6
 }
 
 fn kind(op: &Op) -> &'static str {
@@ -135,5 +147,42 @@ fn kind(op: &Op) -> &'static str {
         (What::LookUp, _) => "look-ups that did not",
         (What::LogOut(..) | What::Lose(..), _) => "logouts",
         (What::Release, _) => "releases",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::op;
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+
+    fn killed(at: Micros) -> Broken {
+        Broken { kind: "kill", what: "kill".into(), at_s: 0.0, without_write_s: 0.0, bit: true, failed: None, at }
+    }
+
+    fn login(epoch: u64, at: Micros) -> Op {
+        op(0, What::LogIn(1), Answer::In(epoch), at - 1, at, epoch)
+    }
+
+    #[test]
+    fn time_without_a_write_is_from_the_last_before_the_fault_to_the_first_after_it_or_to_the_end() {
+        let writes = [SECOND, 4 * SECOND, 5 * SECOND];
+        assert_eq!(longest(&writes, 2 * SECOND, 6 * SECOND), 3.0);
+        assert_eq!(longest(&writes, 4 * SECOND + 1, 20 * SECOND), 15.0, "nobody has written any more");
+        assert_eq!(longest(&[], 0, 7 * SECOND), 7.0);
+        assert_eq!(longest(&writes, 0, 3 * SECOND), 2.0);
+    }
+
+    #[test]
+    fn supernodes_that_are_stuck_after_the_last_fault_are_seen_by_those_who_ask_in_vain() {
+        let mut ops = vec![login(5, SECOND), login(9, 2 * SECOND)];
+        ops.push(op(0, What::LogIn(2), Answer::Unknown, 60 * SECOND, 0, 0));
+        let promised = Some(Duration::from_secs(3));
+        let report = Report::of(&ops, vec![killed(2 * SECOND + 1)], promised);
+        assert_eq!(report.after_faults_s, [58.0; 3]);
+        assert!(!report.held());
+        assert!(Report::of(&ops, vec![killed(2 * SECOND + 1)], None).held(), "nothing was promised");
+        assert!(Report::of(&ops[..2], vec![killed(SECOND + 1)], promised).held());
     }
 }

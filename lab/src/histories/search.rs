@@ -81,7 +81,8 @@ fn search(ops: &[&Op]) -> Verdict {
 
 /// All that can be, once some of the operations under way are done in some order
 ///
-/// What changes nothing is done as soon as it can be: it hinders nothing later. What was not answered and ends one certain
+/// What changes nothing is done as soon as it can be: that is a look-up, a login that is refused, or the end of a session
+/// that is over, which hinder nothing later and could change nothing later. What was not answered and ends one certain
 /// session need not be remembered as done, as doing it again changes nothing.
 fn reach(ops: &[&Op], from: &BTreeSet<Possible>, under_way: &BTreeSet<usize>) -> Option<BTreeSet<Possible>> {
     let mut new: Vec<Possible> = from.iter().map(|possible| settle(ops, possible.clone(), under_way)).collect();
@@ -144,6 +145,8 @@ impl Known {
                 }
                 _ => Some(self),
             },
+            // An operator is told so if there is nothing to give free, and then nothing was done.
+            (What::Release, Answer::Done) if self.owner.is_none() => None,
             (What::Release, _) => Some(Self { owner: None, session: None }),
             _ => None,
         }
@@ -194,6 +197,15 @@ mod tests {
         let mut early = good();
         (early[6].from, early[7].from, early[7].until) = (34, 22, Some(24));
         assert!(is_impossible(&early), "found before anybody logged in");
+    }
+
+    #[test]
+    fn name_is_given_free_after_somebody_has_taken_it_and_not_before() {
+        let release = |from, until| op(0, What::Release, Answer::Done, from, until, 0);
+        let (login, free) =
+            (op(0, What::LogIn(1), Answer::In(5), 0, 20, 0), op(0, What::LookUp, Answer::Nobody, 30, 31, 0));
+        assert_eq!(check(&[login.clone(), release(5, 10), free.clone()]), Verdict::Possible);
+        assert!(is_impossible(&[release(0, 5), Op { from: 6, ..login }, free]), "nobody had it");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A disk that is full for a while.
 
+use std::time::Duration;
+
 use super::{Breaker, Done};
 use crate::error::LabError;
 use crate::mesh::{Lab, Standing};
@@ -13,12 +15,17 @@ pub(in crate::histories) const BYTES: u64 = 512 << 20;
 /// While a disk takes nothing that is what its supernode says
 const FULL: &str = "the disk is full";
 
+/// By then it has wanted more than the pages that its file has already
+const NOTICED: Duration = Duration::from_secs(10);
+
 impl Breaker<'_> {
     /// Fills the disk of one, and empties it
     pub(super) fn full_disk(&mut self) -> Result<Done, LabError> {
         let (name, span) = (self.any(), self.span(3_000, 8_000));
         let filled = self.lab.fill_disk(&name);
-        let bit = self.watch(span, |lab| is_full(lab, &name) || ended(lab, &name));
+        let shows = |lab: &Lab| is_full(lab, &name) || ended(lab, &name);
+        let bit = self.watch_until(NOTICED, shows);
+        self.wait(span);
         self.lab.clear_disk(&name)?;
         filled?;
         // It may have ended rather than go on with a disk that fails.

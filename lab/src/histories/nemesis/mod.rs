@@ -146,7 +146,7 @@ impl<'a> Breaker<'a> {
         self.supernodes.iter().filter(|name| *name != than).cloned().collect()
     }
 
-    /// From `from_ms` milliseconds to twice as long and more, up to `to_ms`
+    /// From `from_ms` milliseconds up to `to_ms`
     fn span(&mut self, from_ms: usize, to_ms: usize) -> Duration {
         Duration::from_millis((from_ms + self.draw.below(to_ms.saturating_sub(from_ms))) as u64)
     }
@@ -159,6 +159,17 @@ impl<'a> Breaker<'a> {
             thread::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
         }
         bit
+    }
+
+    /// Waits until the fault shows, or for so long; whether it does
+    fn watch_until(&self, limit: Duration, shows: impl Fn(&Lab) -> bool) -> bool {
+        let until = Instant::now() + limit;
+        while Instant::now() < until && !self.shared.wait(LOOK_EVERY) {
+            if shows(self.lab) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits until all agree again, three times out of four: the next fault may come while too few do
