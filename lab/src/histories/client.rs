@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kith_common::crypto::{self, Ed25519, Handshake, Signer};
 use kith_common::id::{Key, Name, SessionId};
+use kith_common::link::opening::Greeting;
+use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::status::Status;
+use kith_common::wire::Frame;
+use kith_common::wire::grant::Grant;
 use kith_common::wire::link::ProbeReply;
-use kith_common::wire::session::{Found, Listening, Locations, Login, Logout, LookUp, Refused, Subject};
-use kith_common::wire::{Frame, VERSION};
+use kith_common::wire::session::{Found, Listening, Locations, Logout, LookUp, Refused, Subject};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::CloseReason;
@@ -124,11 +126,11 @@ impl Client {
         let name = self.draw.below(shared.names.len());
         let at = shared.any_supernode(&mut self.draw);
         let (Some((key, identity, tls)), Some(at)) = (self.identities.get(name), at) else { return };
-        let Ok(dialled) = dial_one(tls.clone(), shared.clock, vec![at]).await else {
+        let Ok(dialled) = dial_one(tls.clone(), shared.clock, vec![at.clone()]).await else {
             // It was not asked anything.
             return sleep(Duration::from_millis(50)).await;
         };
-        let Some(mut session) = log_in(&shared, dialled, name as u32, *key, identity).await else {
+        let Some(mut session) = log_in(&shared, &at, dialled, name as u32, *key, identity).await else {
             return sleep(Duration::from_millis(20)).await;
         };
         for _ in 0..self.draw.below(LOOK_UPS) {
@@ -144,45 +146,73 @@ impl Client {
     }
 }
 
+/// The product's own core of a session, which makes the login for one link and checks the grant
+struct Core {
+    membership: Membership,
+    dial: u64,
+}
+
+impl Core {
+    /// It knows that `at` was dialled, for a session under the name of that number
+    fn new(shared: &Shared, at: &str, name: u32, dialled: &Dialled) -> Option<Self> {
+        let config = MembershipConfig {
+            name: shared.names.get(name as usize)?.clone(),
+            supernodes: vec![at.to_owned()],
+            learned: Vec::new(),
+            network: None,
+            secret: None,
+            invite: None,
+            external: Locations::default(),
+            listening: Listening::default(),
+        };
+        let now = shared.clock.now();
+        let mut membership = Membership::new(config, 0, now);
+        membership.handle_timeout(now);
+        let outputs = std::iter::from_fn(|| membership.poll_output());
+        let dial = outputs.filter_map(|output| match output {
+            MembershipOutput::Dial { dial, .. } => Some(dial),
+            _ => None,
+        });
+        let dial = dial.last()?;
+        let Greeting { own_nonce, theirs, .. } = &dialled.greeting;
+        membership.handle_opened(now, dial, dialled.key, *own_nonce, theirs);
+        Some(Self { membership, dial })
+    }
+
+    /// What it says to a frame, as far as `is_it` wants that
+    fn told<T>(
+        &mut self,
+        shared: &Shared,
+        frame: Frame,
+        identity: &Identity,
+        is_it: impl FnMut(MembershipOutput) -> Option<T>,
+    ) -> Option<T> {
+        self.membership.handle_frame(shared.clock.now(), self.dial, frame, identity);
+        std::iter::from_fn(|| self.membership.poll_output()).find_map(is_it)
+    }
+}
+
 async fn log_in<'a>(
     shared: &'a Shared,
+    at: &str,
     dialled: Dialled,
     name: u32,
     key: KeyNumber,
     identity: &Identity,
 ) -> Option<Session<'a>> {
-    let Dialled { key: supernode, mut wire, greeting } = dialled;
-    let until = tokio::time::Instant::now() + LOGIN_WAIT;
-    let challenge = next(&mut wire, until, |frame| match frame {
-        Frame::Challenge(challenge) => Some(challenge),
+    let mut core = Core::new(shared, at, name, &dialled)?;
+    let (mut wire, until) = (dialled.wire, tokio::time::Instant::now() + LOGIN_WAIT);
+    let challenge = next(&mut wire, until, |frame| matches!(frame, Frame::Challenge(_)).then_some(frame));
+    let login = core.told(shared, challenge.await.ok()?, identity, |output| match output {
+        MembershipOutput::Send { frame: login @ Frame::Login(_), .. } => Some(login),
         _ => None,
-    });
-    let challenge = challenge.await.ok()?;
-    let certificate = challenge.certificate.verify(None, &Ed25519).ok()?;
-    let handshake = Handshake {
-        peer_nonce: greeting.own_nonce,
-        supernode_nonce: greeting.theirs.nonce,
-        peer: identity.key(),
-        supernode,
-        network: crypto::network_id(&certificate.network_key),
-        version: VERSION,
-    };
-    let who = shared.names.get(name as usize)?.clone();
-    let login = Login {
-        signature: identity.sign(&handshake.login_bytes(&who)),
-        name: who,
-        secret_proof: None,
-        external: Locations::default(),
-        listening: Listening::default(),
-        resume: None,
-        invite: None,
-    };
+    })?;
     let from = shared.now();
     let mut op = Op { name, what: What::LogIn(key), answer: Answer::Unknown, from, until: None, index: None };
-    let answer = match wire.send(&Frame::Login(login)).await {
+    let answer = match wire.send(&login).await {
         Ok(()) => {
             next(&mut wire, until, |frame| match frame {
-                Frame::Granted(granted) => Some(Ok(granted)),
+                granted @ Frame::Granted(_) => Some(Ok(granted)),
                 Frame::Refused(refused) => Some(Err(refused)),
                 _ => None,
             })
@@ -193,12 +223,19 @@ async fn log_in<'a>(
     let now = shared.now();
     match answer {
         Ok(Ok(granted)) => {
-            let grant = granted.grant.verify(&handshake.network, &Ed25519).ok()?;
-            op.answer = Answer::In(grant.epoch.index);
-            (op.until, op.index) = (Some(now), Some(grant.epoch.index));
+            let grant = core.told(shared, granted, identity, |output| match output {
+                MembershipOutput::LoggedIn { grant, .. } => Some(grant),
+                _ => None,
+            });
+            let Some(Grant { session: id, epoch, .. }) = grant else {
+                // Whatever is wrong with the grant, there is one.
+                shared.note(op);
+                return None;
+            };
+            op.answer = Answer::In(epoch.index);
+            (op.until, op.index) = (Some(now), Some(epoch.index));
             shared.note(op);
-            let (id, epoch) = (grant.session, grant.epoch.index);
-            Some(Session { shared, wire, name, key, id, epoch, heard: now, queries: 0 })
+            Some(Session { shared, wire, name, key, id, epoch: epoch.index, heard: now, queries: 0 })
         }
         Ok(Err(Refused { status: Status::Conflict, reason, .. })) if reason.contains(TAKEN) => {
             (op.answer, op.until) = (Answer::Taken, Some(now));

@@ -105,7 +105,7 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         match apart::enter(needs)? {}
     }
     let with = |nemesis| nemeses.contains(&nemesis);
-    let lab = Lab::up(
+    let lab = Lab::empty(
         Options {
             peers: 0,
             netns: needs.network(),
