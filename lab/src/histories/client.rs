@@ -1,6 +1,6 @@
 //! A client: logs in, looks others up, logs out or goes without a word, at any supernode, and writes down what it was told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,8 @@ pub(super) struct Shared {
     /// All keys that there are, by their numbers
     pub(super) keys: Vec<Key>,
     pub(super) ops: Mutex<Vec<Op>>,
-    pub(super) is_over: AtomicBool,
+    /// When it was over; 0: it is not
+    pub(super) over: AtomicU64,
 }
 
 impl Shared {
@@ -56,8 +57,14 @@ impl Shared {
         self.ops.lock().unwrap_or_else(PoisonError::into_inner).push(op);
     }
 
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) > 0
+    }
+
+    /// Clients begin nothing any more
+    pub(super) fn end(&self) {
+        // What was over is over: it does not matter who said so.
+        let _ = self.over.compare_exchange(0, self.now().max(1), Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Waits; whether it is over

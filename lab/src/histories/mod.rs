@@ -12,7 +12,7 @@ mod report;
 mod search;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -129,7 +129,7 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         keys: places().map(|(client, name)| identity(client, name).key()).collect(),
         names,
         ops: Mutex::new(Vec::new()),
-        is_over: AtomicBool::new(false),
+        over: AtomicU64::new(0),
     });
     let mut clients = Vec::new();
     for client in 0..options.clients {
@@ -155,10 +155,10 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
                 living.spawn(client.live());
             }
             let until = Instant::now() + options.limit;
-            while Instant::now() < until && !shared.is_over.load(Ordering::Relaxed) {
+            while Instant::now() < until && !shared.is_over() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            shared.is_over.store(true, Ordering::Relaxed);
+            shared.end();
             while living.join_next().await.is_some() {}
         });
         faults.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -170,7 +170,7 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         let lines: Vec<String> = ops.iter().filter_map(|op| serde_json::to_string(op).ok()).collect();
         fs::write(out, lines.join("\n")).map_err(io_error(format!("write {}", out.display())))?;
     }
-    let report = Report::of(&ops, faults, options.outage_max);
+    let report = Report::of(&ops, faults, shared.over.load(Ordering::Relaxed), options.outage_max);
     report.print(options.json);
     Ok(report)
 }
@@ -184,7 +184,8 @@ pub(crate) fn judge(file: &Path, json: bool) -> Result<Report, LabError> {
     let ops: Result<Vec<Op>, serde_json::Error> = text.lines().map(serde_json::from_str).collect();
     let mut ops = ops.map_err(|error| LabError::Options(format!("{} is no history: {error}", file.display())))?;
     ops.sort_by_key(|op| op.from);
-    let report = Report::of(&ops, Vec::new(), None);
+    let last = ops.last().map_or(0, |op| op.from);
+    let report = Report::of(&ops, Vec::new(), last, None);
     report.print(json);
     Ok(report)
 }

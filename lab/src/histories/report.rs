@@ -45,16 +45,16 @@ impl Report {
         is_believed && was_short && self.counts.iter().all(Count::held)
     }
 
-    pub(super) fn of(ops: &[Op], mut faults: Vec<Broken>, outage_max: Option<Duration>) -> Self {
+    /// What came of these, where clients began nothing any more at `over`
+    pub(super) fn of(ops: &[Op], mut faults: Vec<Broken>, over: Micros, outage_max: Option<Duration>) -> Self {
         let mut kinds = BTreeMap::new();
         for op in ops {
             *kinds.entry(kind(op)).or_default() += 1;
         }
         let mut writes: Vec<Micros> = ops.iter().filter(|op| is_write(op)).filter_map(|op| op.until).collect();
         writes.sort_unstable();
-        // Whoever waits for a write to the end has waited, too.
-        let last = ops.iter().map(|op| op.until.unwrap_or(op.from)).max().unwrap_or_default();
-        let ends: Vec<Micros> = faults.iter().skip(1).map(|next| next.at).chain([last]).collect();
+        // Whoever waits for a write to the end has waited, too; after it there are few who want any.
+        let ends: Vec<Micros> = faults.iter().skip(1).map(|next| next.at).chain([over]).collect();
         for (fault, end) in faults.iter_mut().zip(ends) {
             fault.without_write_s = longest(&writes, fault.at, end);
         }
@@ -69,7 +69,7 @@ impl Report {
             kinds,
             counts: nemesis::counts(&faults),
             faults,
-            without_write_s: longest(&writes, 0, last),
+            without_write_s: longest(&writes, 0, over),
             after_faults_s,
             outage_max_s: outage_max.map(|max| max.as_secs_f64()),
             by_index: by_index::check(ops).err().map(|anomaly| anomaly.0),
@@ -179,10 +179,10 @@ mod tests {
         let mut ops = vec![login(5, SECOND), login(9, 2 * SECOND)];
         ops.push(op(0, What::LogIn(2), Answer::Unknown, 60 * SECOND, 0, 0));
         let promised = Some(Duration::from_secs(3));
-        let report = Report::of(&ops, vec![killed(2 * SECOND + 1)], promised);
+        let report = Report::of(&ops, vec![killed(2 * SECOND + 1)], 60 * SECOND, promised);
         assert_eq!(report.after_faults_s, [58.0; 3]);
         assert!(!report.held());
-        assert!(Report::of(&ops, vec![killed(2 * SECOND + 1)], None).held(), "nothing was promised");
-        assert!(Report::of(&ops[..2], vec![killed(SECOND + 1)], promised).held());
+        assert!(Report::of(&ops, vec![killed(2 * SECOND + 1)], 60 * SECOND, None).held(), "nothing was promised");
+        assert!(Report::of(&ops[..2], vec![killed(SECOND + 1)], 2 * SECOND, promised).held());
     }
 }

@@ -9,7 +9,6 @@ mod process;
 mod replace;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,7 +116,7 @@ impl<'a> Breaker<'a> {
             self.lab.progress().say(&broken.line());
             faults.push(broken);
         }
-        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.shared.end();
         faults
     }
 
@@ -174,7 +173,7 @@ impl<'a> Breaker<'a> {
 
     /// Waits until all agree again, three times out of four: the next fault may come while too few do
     fn settle(&mut self) -> Result<(), LabError> {
-        let waits = self.draw.below(4) > 0 && !self.shared.is_over.load(Ordering::Relaxed);
+        let waits = self.draw.below(4) > 0 && !self.shared.is_over();
         if waits { self.lab.wait_agreed().map(drop) } else { Ok(()) }
     }
 
