@@ -15,19 +15,18 @@ pub(in crate::histories) const BYTES: u64 = 512 << 20;
 /// While a disk takes nothing that is what its supernode says
 const FULL: &str = "the disk is full";
 
-/// By then it has wanted more than the pages that its file has already
-const NOTICED: Duration = Duration::from_secs(10);
+/// By then it has wanted more than the pages that its file has already, if it does at all
+const NOTICED: Duration = Duration::from_secs(5);
 
 impl Breaker<'_> {
     /// Fills the disk of one, and empties it
     pub(super) fn full_disk(&mut self) -> Result<Done, LabError> {
         let (name, span) = (self.any(), self.span(3_000, 8_000));
         let filled = self.lab.fill_disk(&name);
-        let shows = |lab: &Lab| is_full(lab, &name) || ended(lab, &name);
-        let bit = self.watch_until(NOTICED, shows);
+        let bit = filled.and_then(|()| self.is_noticed(&name));
         self.wait(span);
         self.lab.clear_disk(&name)?;
-        filled?;
+        let bit = bit?;
         // It may have ended rather than go on with a disk that fails.
         let has_ended = ended(self.lab, &name);
         if has_ended {
@@ -36,6 +35,17 @@ impl Breaker<'_> {
         self.settle()?;
         let ending = if has_ended { ", which ended" } else { "" };
         Ok(Done { what: format!("full disk of {name} for {span:?}{ending}"), bit })
+    }
+
+    /// Whether it wants room in vain; who writes only over what it has for long is killed and started, which takes more
+    fn is_noticed(&self, name: &str) -> Result<bool, LabError> {
+        let shows = |lab: &Lab| is_full(lab, name) || ended(lab, name);
+        if self.watch_until(NOTICED, shows) {
+            return Ok(true);
+        }
+        self.lab.kill(name)?;
+        self.lab.start(name)?;
+        Ok(self.watch_until(NOTICED, shows))
     }
 }
 
