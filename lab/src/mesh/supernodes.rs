@@ -14,6 +14,7 @@ use crate::book;
 use crate::draw::{self, Draw};
 use crate::error::{LabError, io_error};
 use crate::node::{LOOK_LIMIT, Node};
+use crate::process::Condition;
 use crate::role::{self, Entry, Role, SupernodeArgs};
 use crate::state::{Process, State};
 
@@ -111,7 +112,12 @@ impl Lab {
     /// What lets `name` into the network of `founder`, whose home has the network's key
     fn entry(&self, state: &State, founder: &Process, name: &str) -> Result<Entry, LabError> {
         let key = Identity::from_seed(draw::key(state.seed, name)).key();
-        Ok(Entry { contacts: self.book.listening(state)?, certificate: self.certify(&founder.home, key)? })
+        // Of those that were taken out there may be more than a newcomer may be told of.
+        let runs = |process: &&Process| process.role == Role::Supernode && process.condition() == Condition::Running;
+        let running = state.processes.iter().filter(runs).filter_map(book::listen).map(str::to_owned).collect();
+        let contacts = Some(running).filter(|running: &Vec<String>| !running.is_empty());
+        let contacts = contacts.map_or_else(|| self.book.listening(state), Ok)?;
+        Ok(Entry { contacts, certificate: self.certify(&founder.home, key)? })
     }
 
     fn certify(&self, home: &Path, key: Key) -> Result<String, LabError> {

@@ -23,7 +23,11 @@ impl Breaker<'_> {
         };
         let new = names::supernode(self.count);
         self.count += 1;
-        self.lab.add_supernode(&new)?;
+        if let Err(error) = self.lab.add_supernode(&new) {
+            // Whoever was not let in is none of them: it would be missed by all that comes.
+            self.lab.kill(&new)?;
+            return Err(error);
+        }
         self.supernodes.push(new.clone());
         self.tell_clients()?;
         self.lab.wait_agreed()?;
