@@ -27,6 +27,10 @@ use crate::log::News;
 /// When a supernode that cannot be reached is tried again: its link is dialled by others, and may be there any moment
 const UNREACHABLE: Duration = Duration::from_millis(100);
 
+/// So long it is believed that a supernode has more of the log: it may have been started anew, without what was not on its
+/// disk yet, before anybody saw its link go. Meanwhile three voters have stood in all their windows.
+const AHEAD: Duration = Duration::from_secs(10);
+
 /// Why there is no answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
@@ -51,8 +55,15 @@ pub(super) struct Calls {
 struct Book {
     next_number: u64,
     waiting: BTreeMap<u64, (SupernodeId, oneshot::Sender<LogReply>)>,
-    /// Who had entries that are not in the own log, when it was asked for its vote; and up to where the own log went then
-    ahead: BTreeMap<SupernodeId, Option<u64>>,
+    /// Who had entries that are not in the own log, when it was asked for its vote
+    ahead: BTreeMap<SupernodeId, Ahead>,
+}
+
+/// What is known of a supernode that has more of the log
+struct Ahead {
+    /// Up to where the own log went then
+    own_last: Option<u64>,
+    at: Instant,
 }
 
 impl Calls {
@@ -115,7 +126,8 @@ impl Calls {
 
     /// Whether a supernode is known to have more of the log than this one, whose log goes up to `last`: it gives it no vote
     pub(super) fn is_ahead(&self, whom: SupernodeId, last: Option<u64>) -> bool {
-        self.book().ahead.get(&whom).is_some_and(|then| *then == last)
+        let is_so = |ahead: &Ahead| ahead.own_last == last && ahead.at.elapsed() < AHEAD;
+        self.book().ahead.get(&whom).is_some_and(is_so)
     }
 
     /// Somebody leads, by whose word the logs change
@@ -126,7 +138,7 @@ impl Calls {
     fn note_vote(&self, whom: SupernodeId, own_last: Option<LogId>, last: Option<LogId>) {
         let mut book = self.book();
         if last > own_last {
-            book.ahead.insert(whom, own_last.map(|own| own.index));
+            book.ahead.insert(whom, Ahead { own_last: own_last.map(|own| own.index), at: Instant::now() });
         } else {
             book.ahead.remove(&whom);
         }
@@ -255,5 +267,33 @@ impl RaftNetwork<Types> for Connection {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(UNREACHABLE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_more_of_the_log_is_ahead_until_that_may_have_changed() {
+        let (news, _told) = mpsc::channel(1);
+        let calls = Calls::new(Lineage::new(1), news);
+        let at = |term, index| Some(LogId::new(CommittedLeaderId::new(term, 1), index));
+        let (one, other) = (SupernodeId(1), SupernodeId(2));
+        calls.note_vote(one, at(2, 7), at(2, 8));
+        calls.note_vote(other, at(2, 7), at(1, 9));
+        assert!(calls.is_ahead(one, Some(7)));
+        assert!(!calls.is_ahead(other, Some(7)), "entries of an older term do not count");
+        assert!(!calls.is_ahead(one, Some(8)), "the own log has grown");
+        calls.note_vote(one, at(2, 7), at(2, 7));
+        assert!(!calls.is_ahead(one, Some(7)), "by its own word");
+        for forget in [|calls: &Calls| calls.lose(SupernodeId(1)), Calls::forget_ahead] {
+            calls.note_vote(one, at(2, 7), at(3, 2));
+            assert!(calls.is_ahead(one, Some(7)));
+            forget(&calls);
+            assert!(!calls.is_ahead(one, Some(7)));
+        }
     }
 }
