@@ -112,6 +112,10 @@ impl<'a> Breaker<'a> {
                 Ok(done) => (done.what, done.bit, None),
                 Err(error) => (kind.to_owned(), false, Some(error.to_string())),
             };
+            if self.shared.is_over() && !bit && failed.is_none() {
+                // It was cut short, and might have bitten.
+                break;
+            }
             let broken = Broken { kind, what, at_s: at as f64 / 1e6, without_write_s: 0.0, bit, failed, at };
             self.lab.progress().say(&broken.line());
             faults.push(broken);

@@ -43,8 +43,8 @@ impl Breaker<'_> {
     /// Parts one supernode from the others, or the others from each other
     pub(super) fn partition(&mut self, shape: Shape) -> Result<Done, LabError> {
         // A silent link is dropped after two seconds, and then a leader is sought.
-        let (one, span) = (vec![self.any()], self.span(4_000, 9_000));
-        let others = self.others(&one[..].concat());
+        let (name, span) = (self.any(), self.span(4_000, 9_000));
+        let (one, others) = ([name.clone()], self.others(&name));
         let cut = match shape {
             Shape::Symmetric => self.lab.cut(&one, &others, false),
             Shape::OneWayOut => self.lab.cut(&one, &others, true),
@@ -58,7 +58,7 @@ impl Breaker<'_> {
         self.lab.heal()?;
         cut?;
         self.settle()?;
-        Ok(Done { what: format!("{}: {}, for {span:?}", shape.kind(), one.concat()), bit })
+        Ok(Done { what: format!("{}: {name}, for {span:?}", shape.kind()), bit })
     }
 }
 
