@@ -43,6 +43,9 @@ pub enum LabError {
     /// The options cannot be had. Nothing was started.
     #[error("{0}")]
     Options(String),
+    /// This machine lacks what the faults need that were asked for. Nothing was started.
+    #[error("SKIPPED: {0}")]
+    Lacking(String),
     /// Something that was waited for did not come. The lab is left as it is.
     #[error("waited {:.1} s for {what}, in vain: {reason}", limit.as_secs_f64())]
     TimedOut {

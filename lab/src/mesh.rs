@@ -1,6 +1,8 @@
 //! The processes of a lab: started, watched until they are ready, broken, ended.
 
+mod clocks;
 mod cuts;
+mod disks;
 mod faults;
 mod supernodes;
 
@@ -25,6 +27,7 @@ use crate::role::{self, PeerArgs, Role};
 use crate::state::{Process, State};
 use crate::{draw, names};
 
+pub(crate) use clocks::library as clock_library;
 pub(crate) use supernodes::LEADER;
 pub use supernodes::Standing;
 
@@ -176,6 +179,7 @@ impl Lab {
         let err = log.try_clone().map_err(io_error(what.clone()))?;
         let command = role::command(&self.options.binary, process.role, self.options.tied, &process.args);
         let mut command = self.in_its_network(&process, command)?;
+        self.set_its_clock(&process, &mut command)?;
         let stdin = if self.options.tied { Stdio::piped() } else { Stdio::null() };
         let child = command.stdin(stdin).stdout(log).stderr(err).spawn().map_err(io_error(what))?;
         let pid = child.id();

@@ -30,7 +30,8 @@ if [ "$1" = tied ]; then exec cat; else exec sleep infinity; fi
 
 /// Connects a node's namespace to the bridge, drops what comes from those whom it is cut off from, and becomes the node
 ///
-/// Rules for what arrives come before the table of own addresses, which the kernel has first of all.
+/// Rules for what arrives come before the table of own addresses, which the kernel has first of all. The link's address
+/// follows from the node's: others go on sending to the one that they know for half a minute after a node has come back.
 const NODE: &str = r#"
 set -e
 hub=$1 address=$2 cuts=$3
@@ -38,6 +39,7 @@ shift 3
 nsenter --target "$hub" --net -- ip link add "k$$" type veth peer name eth0 netns "$$"
 nsenter --target "$hub" --net -- ip link set "k$$" master kith0 up
 ip link set lo up
+ip link set eth0 address "$(printf '02:00:%02x:%02x:%02x:%02x' $(echo "$address" | tr . ' '))"
 ip address add "$address/16" dev eth0
 ip link set eth0 up
 ip rule add pref 100 lookup local
@@ -79,20 +81,24 @@ pub(crate) fn address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, high as u8, low as u8)
 }
 
-/// Starts whoever holds the bridge, which ends with this process if it is `tied`
+/// Starts whoever holds the bridge, which ends with this process if it is `tied`; in this process's own network if that is
+/// the lab's (`inside`), so that it reaches the nodes
 ///
 /// # Errors
 /// There are no namespaces here, with what they need.
-pub(crate) fn start_hub(tied: bool) -> Result<(Child, ProcessId), LabError> {
-    let mut command = Command::new("unshare");
-    if !geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
+pub(crate) fn start_hub(tied: bool, inside: bool) -> Result<(Child, ProcessId), LabError> {
+    let mut command = Command::new(if inside { "sh" } else { "unshare" });
+    if !inside {
+        if !geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--net", "--", "sh"]);
     }
-    command.args(["--net", "--", "sh", "-c", HUB, "hub", if tied { "tied" } else { "free" }]);
+    command.args(["-c", HUB, "hub", if tied { "tied" } else { "free" }]);
     // Ctrl-C is for the commands of the terminal, and not for the mesh.
     command.process_group(0);
     command.stdin(if tied { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| LabError::Options(format!("{NEEDED}: unshare: {error}")))?;
+    let mut child = command.spawn().map_err(|error| LabError::Options(format!("{NEEDED}: {error}")))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).map_err(io_error("read what the bridge says"))?;

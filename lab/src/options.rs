@@ -36,6 +36,14 @@ pub struct Options {
     pub secret: Option<String>,
     /// Whether each node has a network of its own, so that it can be cut off from others
     pub netns: bool,
+    /// Whether this process is in a network of the lab's own itself, and the bridge belongs there
+    pub inside: bool,
+    /// Each supernode's home is a disk of so many bytes, which can be filled; none: all share one with the lab
+    ///
+    /// The disks are gone with the namespace of mounts, which this process must have for itself.
+    pub disk_bytes: Option<u64>,
+    /// The library that tells supernodes a time of day that can be changed; none: they ask the system
+    pub clock: Option<PathBuf>,
     /// Whether the lab ends with this process, however that one ends
     pub tied: bool,
 }
@@ -53,6 +61,9 @@ impl Options {
             seed: None,
             secret: None,
             netns: false,
+            inside: false,
+            disk_bytes: None,
+            clock: None,
             tied: true,
         }
     }

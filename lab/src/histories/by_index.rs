@@ -11,7 +11,8 @@ use super::history::{Anomaly, Answer, Op, What};
 /// * What began after something else had been answered holds at no earlier command.
 /// * A session begins once, with one key, and a look-up shows the last one that had begun by its command.
 pub(super) fn check(ops: &[Op]) -> Result<(), Anomaly> {
-    let mut by_end: Vec<&Op> = ops.iter().filter(|op| op.until.is_some() && op.index.is_some()).collect();
+    let is_sure = |op: &&Op| op.until.is_some() && op.index.is_some() && op.answer != Answer::MayBeOld;
+    let mut by_end: Vec<&Op> = ops.iter().filter(is_sure).collect();
     let mut by_begin = by_end.clone();
     by_end.sort_by_key(|op| op.until);
     by_begin.sort_by_key(|op| op.from);

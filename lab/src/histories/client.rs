@@ -1,15 +1,17 @@
 //! A client: logs in, looks others up, logs out or goes without a word, at any supernode, and writes down what it was told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kith_common::crypto::{self, Ed25519, Handshake, Signer};
 use kith_common::id::{Key, Name, SessionId};
+use kith_common::link::opening::Greeting;
+use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
 use kith_common::status::Status;
+use kith_common::wire::Frame;
+use kith_common::wire::grant::Grant;
 use kith_common::wire::link::ProbeReply;
-use kith_common::wire::session::{Found, Listening, Locations, Login, Logout, LookUp, Refused, Subject};
-use kith_common::wire::{Frame, VERSION};
+use kith_common::wire::session::{Found, Listening, Locations, Logout, LookUp, Refused, Subject};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::CloseReason;
@@ -36,12 +38,14 @@ const TAKEN: &str = "belongs to another key";
 pub(super) struct Shared {
     pub(super) began: Instant,
     pub(super) clock: Clock,
-    pub(super) supernodes: Vec<String>,
+    /// Where supernodes listen at present
+    pub(super) supernodes: Mutex<Vec<String>>,
     pub(super) names: Vec<Name>,
     /// All keys that there are, by their numbers
     pub(super) keys: Vec<Key>,
     pub(super) ops: Mutex<Vec<Op>>,
-    pub(super) is_over: AtomicBool,
+    /// When it was over; 0: it is not
+    pub(super) over: AtomicU64,
 }
 
 impl Shared {
@@ -53,8 +57,33 @@ impl Shared {
         self.ops.lock().unwrap_or_else(PoisonError::into_inner).push(op);
     }
 
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) > 0
+    }
+
+    /// Clients begin nothing any more
+    pub(super) fn end(&self) {
+        // What was over is over: it does not matter who said so.
+        let _ = self.over.compare_exchange(0, self.now().max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Waits; whether it is over
+    pub(super) fn wait(&self, span: Duration) -> bool {
+        let until = Instant::now() + span;
+        while Instant::now() < until && !self.is_over() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.is_over()
+    }
+
+    /// From now on supernodes listen there
+    pub(super) fn set_supernodes(&self, locations: Vec<String>) {
+        *self.supernodes.lock().unwrap_or_else(PoisonError::into_inner) = locations;
+    }
+
+    fn any_supernode(&self, draw: &mut Draw) -> Option<String> {
+        let supernodes = self.supernodes.lock().unwrap_or_else(PoisonError::into_inner);
+        supernodes.get(draw.below(supernodes.len())).cloned()
     }
 
     fn number_of(&self, key: &Key) -> Option<KeyNumber> {
@@ -102,15 +131,13 @@ impl Client {
     async fn stay(&mut self) {
         let shared = Arc::clone(&self.shared);
         let name = self.draw.below(shared.names.len());
-        let at = self.draw.below(shared.supernodes.len());
-        let (Some((key, identity, tls)), Some(at)) = (self.identities.get(name), shared.supernodes.get(at)) else {
-            return;
-        };
+        let at = shared.any_supernode(&mut self.draw);
+        let (Some((key, identity, tls)), Some(at)) = (self.identities.get(name), at) else { return };
         let Ok(dialled) = dial_one(tls.clone(), shared.clock, vec![at.clone()]).await else {
             // It was not asked anything.
             return sleep(Duration::from_millis(50)).await;
         };
-        let Some(mut session) = log_in(&shared, dialled, name as u32, *key, identity).await else {
+        let Some(mut session) = log_in(&shared, &at, dialled, name as u32, *key, identity).await else {
             return sleep(Duration::from_millis(20)).await;
         };
         for _ in 0..self.draw.below(LOOK_UPS) {
@@ -126,45 +153,73 @@ impl Client {
     }
 }
 
+/// The product's own core of a session, which makes the login for one link and checks the grant
+struct Core {
+    membership: Membership,
+    dial: u64,
+}
+
+impl Core {
+    /// It knows that `at` was dialled, for a session under the name of that number
+    fn new(shared: &Shared, at: &str, name: u32, dialled: &Dialled) -> Option<Self> {
+        let config = MembershipConfig {
+            name: shared.names.get(name as usize)?.clone(),
+            supernodes: vec![at.to_owned()],
+            learned: Vec::new(),
+            network: None,
+            secret: None,
+            invite: None,
+            external: Locations::default(),
+            listening: Listening::default(),
+        };
+        let now = shared.clock.now();
+        let mut membership = Membership::new(config, 0, now);
+        membership.handle_timeout(now);
+        let outputs = std::iter::from_fn(|| membership.poll_output());
+        let dial = outputs.filter_map(|output| match output {
+            MembershipOutput::Dial { dial, .. } => Some(dial),
+            _ => None,
+        });
+        let dial = dial.last()?;
+        let Greeting { own_nonce, theirs, .. } = &dialled.greeting;
+        membership.handle_opened(now, dial, dialled.key, *own_nonce, theirs);
+        Some(Self { membership, dial })
+    }
+
+    /// What it says to a frame, as far as `is_it` wants that
+    fn told<T>(
+        &mut self,
+        shared: &Shared,
+        frame: Frame,
+        identity: &Identity,
+        is_it: impl FnMut(MembershipOutput) -> Option<T>,
+    ) -> Option<T> {
+        self.membership.handle_frame(shared.clock.now(), self.dial, frame, identity);
+        std::iter::from_fn(|| self.membership.poll_output()).find_map(is_it)
+    }
+}
+
 async fn log_in<'a>(
     shared: &'a Shared,
+    at: &str,
     dialled: Dialled,
     name: u32,
     key: KeyNumber,
     identity: &Identity,
 ) -> Option<Session<'a>> {
-    let Dialled { key: supernode, mut wire, greeting } = dialled;
-    let until = tokio::time::Instant::now() + LOGIN_WAIT;
-    let challenge = next(&mut wire, until, |frame| match frame {
-        Frame::Challenge(challenge) => Some(challenge),
+    let mut core = Core::new(shared, at, name, &dialled)?;
+    let (mut wire, until) = (dialled.wire, tokio::time::Instant::now() + LOGIN_WAIT);
+    let challenge = next(&mut wire, until, |frame| matches!(frame, Frame::Challenge(_)).then_some(frame));
+    let login = core.told(shared, challenge.await.ok()?, identity, |output| match output {
+        MembershipOutput::Send { frame: login @ Frame::Login(_), .. } => Some(login),
         _ => None,
-    });
-    let challenge = challenge.await.ok()?;
-    let certificate = challenge.certificate.verify(None, &Ed25519).ok()?;
-    let handshake = Handshake {
-        peer_nonce: greeting.own_nonce,
-        supernode_nonce: greeting.theirs.nonce,
-        peer: identity.key(),
-        supernode,
-        network: crypto::network_id(&certificate.network_key),
-        version: VERSION,
-    };
-    let who = shared.names.get(name as usize)?.clone();
-    let login = Login {
-        signature: identity.sign(&handshake.login_bytes(&who)),
-        name: who,
-        secret_proof: None,
-        external: Locations::default(),
-        listening: Listening::default(),
-        resume: None,
-        invite: None,
-    };
+    })?;
     let from = shared.now();
     let mut op = Op { name, what: What::LogIn(key), answer: Answer::Unknown, from, until: None, index: None };
-    let answer = match wire.send(&Frame::Login(login)).await {
+    let answer = match wire.send(&login).await {
         Ok(()) => {
             next(&mut wire, until, |frame| match frame {
-                Frame::Granted(granted) => Some(Ok(granted)),
+                granted @ Frame::Granted(_) => Some(Ok(granted)),
                 Frame::Refused(refused) => Some(Err(refused)),
                 _ => None,
             })
@@ -175,12 +230,19 @@ async fn log_in<'a>(
     let now = shared.now();
     match answer {
         Ok(Ok(granted)) => {
-            let grant = granted.grant.verify(&handshake.network, &Ed25519).ok()?;
-            op.answer = Answer::In(grant.epoch.index);
-            (op.until, op.index) = (Some(now), Some(grant.epoch.index));
+            let grant = core.told(shared, granted, identity, |output| match output {
+                MembershipOutput::LoggedIn { grant, .. } => Some(grant),
+                _ => None,
+            });
+            let Some(Grant { session: id, epoch, .. }) = grant else {
+                // Whatever is wrong with the grant, there is one.
+                shared.note(op);
+                return None;
+            };
+            op.answer = Answer::In(epoch.index);
+            (op.until, op.index) = (Some(now), Some(epoch.index));
             shared.note(op);
-            let (id, epoch) = (grant.session, grant.epoch.index);
-            Some(Session { shared, wire, name, key, id, epoch, heard: now, queries: 0 })
+            Some(Session { shared, wire, name, key, id, epoch: epoch.index, heard: now, queries: 0 })
         }
         Ok(Err(Refused { status: Status::Conflict, reason, .. })) if reason.contains(TAKEN) => {
             (op.answer, op.until) = (Answer::Taken, Some(now));
@@ -215,11 +277,9 @@ impl Session<'_> {
         });
         let Found { status, record, index, is_stale, .. } = found.await?.map_err(|_: Refused| Gone(None))?;
         self.heard = self.shared.now();
-        // What says of itself that it may be old promises nothing.
-        if is_stale {
-            return Ok(());
-        }
         let answer = match (status, record) {
+            // What says of itself that it may be old promises nothing.
+            _ if is_stale => Answer::MayBeOld,
             (Status::Delivered, Some(record)) => {
                 let Some(key) = self.shared.number_of(&record.key) else { return Err(Gone(None)) };
                 Answer::Found(key, record.epoch.index)

@@ -49,6 +49,8 @@ pub(super) enum Answer {
     Away,
     /// Nobody owns the name
     Nobody,
+    /// Whatever was answered, it says of itself that it may be old
+    MayBeOld,
     Done,
     /// Nobody knows
     Unknown,

@@ -11,8 +11,12 @@ use super::history::{Anomaly, Answer, KeyNumber, Micros, Op, What};
 /// States that are kept at most: beyond, the judge gives up, and says so
 const STATES_MAX: usize = 200_000;
 
-/// After so long nobody carries out any more what was never answered: a lease, and all waits for the log
+/// After so long nobody carries out any more a login or a release that was never answered: all waits for the log
 const FORGOTTEN: Micros = 30_000_000;
+
+/// A session whose client is gone ends after a lease at the latest, which begins anew with each leader: no history is
+/// without one for so long
+const ENDED: Micros = 300_000_000;
 
 /// What a directory knows of one name
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,8 +26,40 @@ struct Known {
     session: Option<(KeyNumber, Option<u64>)>,
 }
 
-/// A state, and which of the operations under way are done in it
-type Possible = (Known, BTreeSet<usize>);
+/// Numbers of operations
+type Ops = BTreeSet<usize>;
+
+/// A state, and which of the operations under way are done in it: those that were answered, and those that never were
+type Possible = (Known, Ops, Ops);
+
+/// All states that there can be
+///
+/// What was never answered need not be done. So of two that differ only in those that are done, and one lacks some that the
+/// other has done, that one can become whatever the other can, and the other is left out.
+#[derive(Clone, Default)]
+struct States(BTreeMap<(Known, Ops), Vec<Ops>>);
+
+impl States {
+    /// Whether it is new, and not less than another one
+    fn insert(&mut self, (known, done, spent): Possible) -> bool {
+        let kept = self.0.entry((known, done)).or_default();
+        if kept.iter().any(|other| other.is_subset(&spent)) {
+            return false;
+        }
+        kept.retain(|other| !spent.is_subset(other));
+        kept.push(spent);
+        true
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Possible> + '_ {
+        let all = self.0.iter().flat_map(|((known, done), kept)| kept.iter().map(move |spent| (known, done, spent)));
+        all.map(|(known, done, spent)| (*known, done.clone(), spent.clone()))
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+}
 
 /// What the search came to
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +74,8 @@ pub(super) enum Verdict {
 /// Searches each name's history
 pub(super) fn check(ops: &[Op]) -> Verdict {
     let mut names: BTreeMap<u32, Vec<&Op>> = BTreeMap::new();
-    ops.iter().for_each(|op| names.entry(op.name).or_default().push(op));
+    let promises = ops.iter().filter(|op| op.answer != Answer::MayBeOld);
+    promises.for_each(|op| names.entry(op.name).or_default().push(op));
     let verdicts = names.values().map(|ops| search(ops));
     verdicts.into_iter().find(|verdict| *verdict != Verdict::Possible).unwrap_or(Verdict::Possible)
 }
@@ -48,12 +85,12 @@ fn search(ops: &[&Op]) -> Verdict {
     let mut events: Vec<(Micros, bool, usize)> = Vec::new();
     for (number, op) in ops.iter().enumerate() {
         events.push((op.from, false, number));
-        events.push((op.until.unwrap_or(op.from + FORGOTTEN), true, number));
+        events.push((op.until.unwrap_or(op.from + forgotten(op)), true, number));
     }
     events.sort_unstable();
-    let nobody = Known { owner: None, session: None };
-    let mut possible: BTreeSet<Possible> = BTreeSet::from([(nobody, BTreeSet::new())]);
-    let mut under_way: BTreeSet<usize> = BTreeSet::new();
+    let mut possible = States::default();
+    possible.insert((Known { owner: None, session: None }, Ops::new(), Ops::new()));
+    let mut under_way = Ops::new();
     for (_, is_end, number) in events {
         if !is_end {
             under_way.insert(number);
@@ -62,15 +99,13 @@ fn search(ops: &[&Op]) -> Verdict {
         let Some(reached) = reach(ops, &possible, &under_way) else { return Verdict::Unknown };
         under_way.remove(&number);
         let must = ops.get(number).is_some_and(|op| op.until.is_some());
-        possible = reached
-            .into_iter()
-            .filter(|(_, done)| !must || done.contains(&number))
-            .map(|(known, mut done)| {
-                done.remove(&number);
-                (known, done)
-            })
-            .collect();
-        if possible.is_empty() {
+        possible = States::default();
+        for (known, mut done, mut spent) in reached.iter() {
+            if done.remove(&number) || spent.remove(&number) || !must {
+                possible.insert((known, done, spent));
+            }
+        }
+        if possible.len() == 0 {
             let answered = ops.get(number).map(|op| format!("{op:?}")).unwrap_or_default();
             return Verdict::Impossible(Anomaly(format!("no order of what was done explains {answered}")));
         }
@@ -78,23 +113,46 @@ fn search(ops: &[&Op]) -> Verdict {
     Verdict::Possible
 }
 
+/// So long after its beginning it may be done
+const fn forgotten(op: &Op) -> Micros {
+    match op.what {
+        What::LogOut(..) | What::Lose(..) => ENDED,
+        What::LogIn(_) | What::LookUp | What::Release => FORGOTTEN,
+    }
+}
+
 /// All that can be, once some of the operations under way are done in some order
 ///
-/// What changes nothing is done as soon as it can be: it hinders nothing later. What was not answered and ends one certain
-/// session need not be remembered as done, as doing it again changes nothing.
-fn reach(ops: &[&Op], from: &BTreeSet<Possible>, under_way: &BTreeSet<usize>) -> Option<BTreeSet<Possible>> {
-    let mut new: Vec<Possible> = from.iter().map(|possible| settle(ops, possible.clone(), under_way)).collect();
-    let mut reached: BTreeSet<Possible> = new.iter().cloned().collect();
-    while let Some((known, done)) = new.pop() {
-        for number in under_way.difference(&done) {
+/// What changes nothing is done as soon as it can be: that is a look-up, a login that is refused, or the end of a session
+/// that is over, which hinder nothing later and could change nothing later. What was not answered and ends one certain
+/// session need not be remembered as done, as doing it again changes nothing. Of several that were not answered and are the
+/// same the first is done first, as it is forgotten first.
+fn reach(ops: &[&Op], from: &States, under_way: &Ops) -> Option<States> {
+    let (mut reached, mut new) = (States::default(), Vec::new());
+    for possible in from.iter().map(|possible| settle(ops, possible, under_way)) {
+        if reached.insert(possible.clone()) {
+            new.push(possible);
+        }
+    }
+    while let Some((known, done, spent)) = new.pop() {
+        let mut tried: Vec<What> = Vec::new();
+        for number in under_way.iter().filter(|number| !done.contains(number) && !spent.contains(number)) {
             let Some(op) = ops.get(*number) else { continue };
-            let Some(next) = known.after(op).filter(|next| *next != known) else { continue };
-            let mut done = done.clone();
-            let is_of_one_session = matches!(op.what, What::LogOut(..) | What::Lose(..));
-            if op.until.is_some() || !is_of_one_session {
-                done.insert(*number);
+            let is_answered = op.until.is_some();
+            if !is_answered && tried.contains(&op.what) {
+                continue;
             }
-            let next = settle(ops, (next, done), under_way);
+            let Some(next) = known.after(op).filter(|next| *next != known) else { continue };
+            let (mut done, mut spent) = (done.clone(), spent.clone());
+            if is_answered {
+                done.insert(*number);
+            } else {
+                tried.push(op.what);
+                if !matches!(op.what, What::LogOut(..) | What::Lose(..)) {
+                    spent.insert(*number);
+                }
+            }
+            let next = settle(ops, (next, done, spent), under_way);
             if reached.insert(next.clone()) {
                 new.push(next);
             }
@@ -107,12 +165,12 @@ fn reach(ops: &[&Op], from: &BTreeSet<Possible>, under_way: &BTreeSet<usize>) ->
 }
 
 /// Does all that was answered and changes nothing
-fn settle(ops: &[&Op], (known, mut done): Possible, under_way: &BTreeSet<usize>) -> Possible {
+fn settle(ops: &[&Op], (known, mut done, spent): Possible, under_way: &Ops) -> Possible {
     let is_idle = |op: &&&Op| op.until.is_some() && known.after(op) == Some(known);
     let idle: Vec<usize> =
         under_way.difference(&done).copied().filter(|number| ops.get(*number).as_ref().is_some_and(is_idle)).collect();
     done.extend(idle);
-    (known, done)
+    (known, done, spent)
 }
 
 impl Known {
@@ -143,6 +201,8 @@ impl Known {
                 }
                 _ => Some(self),
             },
+            // An operator is told so if there is nothing to give free, and then nothing was done.
+            (What::Release, Answer::Done) if self.owner.is_none() => None,
             (What::Release, _) => Some(Self { owner: None, session: None }),
             _ => None,
         }
@@ -193,6 +253,41 @@ mod tests {
         let mut early = good();
         (early[6].from, early[7].from, early[7].until) = (34, 22, Some(24));
         assert!(is_impossible(&early), "found before anybody logged in");
+    }
+
+    #[test]
+    fn session_of_a_client_that_is_gone_ends_as_late_as_supernodes_find_a_leader() {
+        let login = op(0, What::LogIn(1), Answer::In(5), 0, 1, 0);
+        let lost = op(0, What::Lose(1, 5), Answer::Unknown, 2, 0, 0);
+        let away = |at| op(0, What::LookUp, Answer::Away, at, at + 1, 0);
+        let found = |at| op(0, What::LookUp, Answer::Found(1, 5), at, at + 1, 0);
+        assert_eq!(check(&[login.clone(), lost.clone(), found(50_000_000), away(100_000_000)]), Verdict::Possible);
+        assert!(is_impossible(&[login, lost, found(400_000_000), away(500_000_000)]), "for no reason");
+    }
+
+    #[test]
+    fn hundred_logins_that_nobody_answered_are_not_too_many() {
+        let mut ops =
+            vec![op(0, What::LogIn(1), Answer::In(5), 0, 1, 0), op(0, What::Lose(1, 5), Answer::Unknown, 2, 0, 0)];
+        for at in 0..100 {
+            ops.push(op(0, What::LogIn(at % 5), Answer::Unknown, 10 + u64::from(at), 0, 0));
+        }
+        let released = op(0, What::Release, Answer::Unknown, 120, 0, 0);
+        ops.extend([released.clone(), released, op(0, What::LookUp, Answer::Found(3, 70), 200, 210, 0)]);
+        ops.push(op(0, What::Lose(3, 70), Answer::Unknown, 220, 0, 0));
+        ops.push(op(0, What::LookUp, Answer::Found(4, 90), 300, 310, 0));
+        assert_eq!(check(&ops), Verdict::Possible);
+        ops.push(op(0, What::LookUp, Answer::Found(3, 70), 320, 330, 0));
+        assert!(is_impossible(&ops), "its session was replaced");
+    }
+
+    #[test]
+    fn name_is_given_free_after_somebody_has_taken_it_and_not_before() {
+        let release = |from, until| op(0, What::Release, Answer::Done, from, until, 0);
+        let (login, free) =
+            (op(0, What::LogIn(1), Answer::In(5), 0, 20, 0), op(0, What::LookUp, Answer::Nobody, 30, 31, 0));
+        assert_eq!(check(&[login.clone(), release(5, 10), free.clone()]), Verdict::Possible);
+        assert!(is_impossible(&[release(0, 5), Op { from: 6, ..login }, free]), "nobody had it");
     }
 
     #[test]

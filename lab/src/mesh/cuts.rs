@@ -86,7 +86,7 @@ impl Lab {
 
     /// Makes the bridge that the networks of this lab's nodes are on
     pub(super) fn start_networks(&self) -> Result<(), LabError> {
-        let (child, hub) = net::start_hub(self.options.tied)?;
+        let (child, hub) = net::start_hub(self.options.tied, self.options.inside)?;
         self.keep(child);
         self.book.begin_net(Net { hub, cuts: Vec::new() })
     }

@@ -14,6 +14,7 @@ use crate::book;
 use crate::draw::{self, Draw};
 use crate::error::{LabError, io_error};
 use crate::node::{LOOK_LIMIT, Node};
+use crate::process::Condition;
 use crate::role::{self, Entry, Role, SupernodeArgs};
 use crate::state::{Process, State};
 
@@ -38,7 +39,8 @@ impl Standing {
         Ok(Self { node, status, members })
     }
 
-    fn voters(&self) -> impl Iterator<Item = u64> + '_ {
+    /// Those that vote, by its word
+    pub(crate) fn voters(&self) -> impl Iterator<Item = u64> + '_ {
         let is_voter = |role: SupernodeRole| matches!(role, SupernodeRole::Leader | SupernodeRole::Voter);
         self.members.supernodes.iter().filter(move |member| is_voter(member.role)).map(|member| member.serial)
     }
@@ -77,6 +79,7 @@ impl Lab {
         let state = self.state()?;
         let founder = state.processes.iter().find(|process| process.role == Role::Supernode);
         let entry = founder.map(|founder| self.entry(&state, founder, name)).transpose()?;
+        self.mount_disk(name)?;
         let home = self.book.new_home(name, state.seed)?;
         let options = &self.options;
         let (secret, any) = (options.secret.as_deref(), self.any_port(state.processes.len()));
@@ -109,7 +112,12 @@ impl Lab {
     /// What lets `name` into the network of `founder`, whose home has the network's key
     fn entry(&self, state: &State, founder: &Process, name: &str) -> Result<Entry, LabError> {
         let key = Identity::from_seed(draw::key(state.seed, name)).key();
-        Ok(Entry { contacts: self.book.listening(state)?, certificate: self.certify(&founder.home, key)? })
+        // Of those that were taken out there may be more than a newcomer may be told of.
+        let runs = |process: &&Process| process.role == Role::Supernode && process.condition() == Condition::Running;
+        let running = state.processes.iter().filter(runs).filter_map(book::listen).map(str::to_owned).collect();
+        let contacts = Some(running).filter(|running: &Vec<String>| !running.is_empty());
+        let contacts = contacts.map_or_else(|| self.book.listening(state), Ok)?;
+        Ok(Entry { contacts, certificate: self.certify(&founder.home, key)? })
     }
 
     fn certify(&self, home: &Path, key: Key) -> Result<String, LabError> {
@@ -211,6 +219,15 @@ impl Lab {
     /// None has listened yet.
     pub fn listening(&self) -> Result<Vec<String>, LabError> {
         self.book.listening(&self.state()?)
+    }
+
+    /// Where these of the supernodes listen
+    ///
+    /// # Errors
+    /// There is none of one of the names.
+    pub(crate) fn listening_of(&self, names: &[String]) -> Result<Vec<String>, LabError> {
+        let processes = names.iter().map(|name| self.book.process(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(processes.iter().filter_map(book::listen).map(str::to_owned).collect())
     }
 
     /// Takes the supernode `name` out of the network, by the word of the others; its process is left as it is

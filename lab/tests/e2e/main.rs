@@ -13,6 +13,7 @@ mod addresses;
 mod bench;
 mod cli;
 mod cuts;
+mod histories;
 mod hostile;
 mod invites;
 mod join;

@@ -21,11 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::lineage::Lineage;
-use super::{Located, Types, words};
+use super::{Located, LogId, Types, words};
 use crate::log::News;
 
 /// When a supernode that cannot be reached is tried again: its link is dialled by others, and may be there any moment
 const UNREACHABLE: Duration = Duration::from_millis(100);
+
+/// So long it is believed that a supernode has more of the log: it may have been started anew, without what was not on its
+/// disk yet, before anybody saw its link go. Meanwhile three voters have stood in all their windows.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// Why there is no answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +55,15 @@ pub(super) struct Calls {
 struct Book {
     next_number: u64,
     waiting: BTreeMap<u64, (SupernodeId, oneshot::Sender<LogReply>)>,
+    /// Who had entries that are not in the own log, when it was asked for its vote
+    ahead: BTreeMap<SupernodeId, Ahead>,
+}
+
+/// What is known of a supernode that has more of the log
+struct Ahead {
+    /// Up to where the own log went then
+    own_last: Option<u64>,
+    at: Instant,
 }
 
 impl Calls {
@@ -103,8 +116,32 @@ impl Calls {
     }
 
     /// The link to a supernode is gone, or there was none: whoever waits for its answers waits for nothing
+    ///
+    /// It may have ended before its last entries were on its disk, so what it had is not known any more.
     pub(super) fn lose(&self, whom: SupernodeId) {
-        self.book().waiting.retain(|_, (waiting, _)| *waiting != whom);
+        let mut book = self.book();
+        book.waiting.retain(|_, (waiting, _)| *waiting != whom);
+        book.ahead.remove(&whom);
+    }
+
+    /// Whether a supernode is known to have more of the log than this one, whose log goes up to `last`: it gives it no vote
+    pub(super) fn is_ahead(&self, whom: SupernodeId, last: Option<u64>) -> bool {
+        let is_so = |ahead: &Ahead| ahead.own_last == last && ahead.at.elapsed() < AHEAD;
+        self.book().ahead.get(&whom).is_some_and(is_so)
+    }
+
+    /// Somebody leads, by whose word the logs change
+    pub(super) fn forget_ahead(&self) {
+        self.book().ahead.clear();
+    }
+
+    fn note_vote(&self, whom: SupernodeId, own_last: Option<LogId>, last: Option<LogId>) {
+        let mut book = self.book();
+        if last > own_last {
+            book.ahead.insert(whom, Ahead { own_last: own_last.map(|own| own.index), at: Instant::now() });
+        } else {
+            book.ahead.remove(&whom);
+        }
     }
 }
 
@@ -220,7 +257,9 @@ impl RaftNetwork<Types> for Connection {
         let last = request.last_log_id.as_ref().map(words::position);
         match self.ask(LogQuestion::Vote { ballot: words::ballot(&request.vote), last }, &option).await? {
             LogReply::Voted { ballot, is_granted, last } => {
-                Ok(VoteResponse::new(words::vote(&ballot), last.as_ref().map(words::log_id), is_granted))
+                let last = last.as_ref().map(words::log_id);
+                self.calls.note_vote(self.target, request.last_log_id, last);
+                Ok(VoteResponse::new(words::vote(&ballot), last, is_granted))
             }
             reply => Err(unexpected(&reply)),
         }
@@ -228,5 +267,33 @@ impl RaftNetwork<Types> for Connection {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(UNREACHABLE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_more_of_the_log_is_ahead_until_that_may_have_changed() {
+        let (news, _told) = mpsc::channel(1);
+        let calls = Calls::new(Lineage::new(1), news);
+        let at = |term, index| Some(LogId::new(CommittedLeaderId::new(term, 1), index));
+        let (one, other) = (SupernodeId(1), SupernodeId(2));
+        calls.note_vote(one, at(2, 7), at(2, 8));
+        calls.note_vote(other, at(2, 7), at(1, 9));
+        assert!(calls.is_ahead(one, Some(7)));
+        assert!(!calls.is_ahead(other, Some(7)), "entries of an older term do not count");
+        assert!(!calls.is_ahead(one, Some(8)), "the own log has grown");
+        calls.note_vote(one, at(2, 7), at(2, 7));
+        assert!(!calls.is_ahead(one, Some(7)), "by its own word");
+        for forget in [|calls: &Calls| calls.lose(SupernodeId(1)), Calls::forget_ahead] {
+            calls.note_vote(one, at(2, 7), at(3, 2));
+            assert!(calls.is_ahead(one, Some(7)));
+            forget(&calls);
+            assert!(!calls.is_ahead(one, Some(7)));
+        }
     }
 }

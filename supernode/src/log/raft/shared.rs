@@ -68,6 +68,7 @@ impl Shared {
     /// The leader has spoken
     pub(super) fn hear_leader(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.calls.forget_ahead();
     }
 
     /// The index of the last command that is acknowledged anywhere, if this supernode leads
@@ -186,10 +187,15 @@ impl Shared {
         able
     }
 
-    /// Whether a majority of each group of voters answers, and none of them hears a leader
+    /// Whether a majority of each group of voters answers, and could give this supernode their votes, and none of them hears
+    /// a leader
     ///
     /// It is decided as soon as it can be: whoever is cut off without a word would keep everybody beyond their windows, in
     /// which others stand as well.
+    ///
+    /// Who is known to have more of the log gives no vote. openraft refuses it without taking over the candidate's term: if
+    /// whoever lacks entries went on standing, its terms would run ahead of all who could win, for ever, as they stand more
+    /// seldom than the first in rank and must have its vote, or each other's.
     pub(super) async fn may_stand(&self, groups: &[BTreeSet<u64>]) -> MayStand {
         let others: BTreeSet<u64> = groups.iter().flatten().copied().filter(|voter| *voter != self.me.0).collect();
         let until = Instant::now() + WHO_LEADS;
@@ -204,6 +210,7 @@ impl Shared {
             let most_of = |group: &BTreeSet<u64>| group.intersection(those).count() > group.len() / 2;
             !groups.is_empty() && groups.iter().all(most_of)
         };
+        let last = self.raft.metrics().borrow().last_log_index;
         let (mut agreeing, mut strangers) = (BTreeSet::from([self.me.0]), BTreeSet::new());
         loop {
             match () {
@@ -212,6 +219,9 @@ impl Shared {
                 () => {}
             }
             match asked.join_next().await {
+                Some(Ok((voter, Ok(LogReply::Leader(None))))) if self.calls.is_ahead(SupernodeId(voter), last) => {
+                    tracing::debug!(event = "vote_not_sought", of = voter, reason = "it has more of the log");
+                }
                 Some(Ok((voter, Ok(LogReply::Leader(None))))) => drop(agreeing.insert(voter)),
                 Some(Ok((_, Ok(LogReply::Leader(Some(leader)))))) => {
                     tracing::debug!(event = "not_standing", %leader, reason = "another voter hears the leader");

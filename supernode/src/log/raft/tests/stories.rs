@@ -134,6 +134,37 @@ fn leader_that_is_cut_off_gives_way_and_takes_over_what_it_missed() {
 }
 
 #[test]
+fn whoever_lacks_entries_of_the_log_does_not_outrun_those_who_have_them() {
+    let mut cluster = Cluster::of(3);
+    cluster.await_leader(&[1, 2, 3]);
+    // The first in rank, and so the one that stands most often, is to lack some: it must not lead.
+    let behind = id(1);
+    cluster.kill(behind);
+    let leader = cluster.await_leader(&[2, 3]);
+    let ahead = id(5 - leader.0);
+    cluster.start(behind);
+    cluster.await_leader(&[1, 2, 3]);
+    cluster.cut(leader, behind);
+    assert!(cluster.commit(leader, logins(0..5, leader)));
+    cluster.wait("one has them", |cluster| cluster.told(ahead).commands.len() == 5);
+    cluster.cut(behind, ahead);
+    cluster.kill(leader);
+    // It has stood so often in vain: its votes are for far newer terms than any that the other knows.
+    cluster.wait("it is in a newer term", |cluster| {
+        let ballot = Ballot { term: 1_000, candidate: ahead, is_elected: false };
+        let last = Some(Position { term: 999, leader: ahead, entry: 1_000 });
+        let question = LogQuestion::Vote { ballot, last };
+        cluster.log(behind).ask(leader, LogAsk { number: 1, lineage: 0, question });
+        cluster.log(behind).standing().term >= 1_000
+    });
+    cluster.heal();
+    assert_eq!(cluster.await_leader(&[behind.0, ahead.0]), ahead);
+    assert!(cluster.commit(behind, logins(5..6, behind)));
+    cluster.start(leader);
+    cluster.await_agreement(&[1, 2, 3], 6);
+}
+
+#[test]
 fn newcomer_and_straggler_are_brought_up_by_a_snapshot() {
     let mut cluster = Cluster::of(3);
     let leader = cluster.await_leader(&[1, 2, 3]);
