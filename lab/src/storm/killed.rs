@@ -35,6 +35,8 @@ const BEFORE: Duration = Duration::from_secs(15);
 const GATHER_LIMIT: Duration = Duration::from_secs(300);
 /// So long it is watched at most after the kill; late is not never
 const WATCHED: Duration = Duration::from_secs(180);
+/// From one look to the next while none listens yet
+const START_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// From one look at the supernodes' memory to the next
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -78,7 +80,7 @@ fn kill_and_watch(lab: &Lab, crowd: &mut Crowd, options: StormOptions, before: f
         if names.iter().any(|name| lab.node(name).is_ok_and(|node| node.listen().is_ok())) {
             break tries;
         }
-        if killed.elapsed() > WATCHED {
+        if killed.elapsed() > WATCHED || crowd.wait(START_LOOK_EVERY) {
             return Err(LabError::NoSupernode("none of them has started again".into()));
         }
     };
