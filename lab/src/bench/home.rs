@@ -1,7 +1,7 @@
 //! `kith-lab bench home`: a home is killed again and again, under messages between its peers and look-ups of theirs, and
 //! started again: nobody should lose a message by it, and look-ups should go on soon.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::draw::Draw;
 use crate::error::LabError;
-use crate::flow::{Flow, Summary};
+use crate::flow::{Flow, Sent, Summary};
 use crate::goals::{self, Figure, rank};
 use crate::mesh::Lab;
 use crate::node::Node;
@@ -24,8 +24,10 @@ use crate::role::Role;
 const SEND_EVERY: Duration = Duration::from_millis(20);
 /// From the answer to a look-up to the next one
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
-/// So long messages flow and look-ups are answered before the kill
-const BEFORE: Duration = Duration::from_millis(500);
+/// From one kill to the next: whoever loses homes more often than every ten seconds is held back, which is another matter
+const KILL_EVERY: Duration = Duration::from_secs(11);
+/// So long messages flow and look-ups are answered before the kill: what gaps there are then are the machine's own
+const BEFORE: Duration = Duration::from_secs(2);
 /// So long they go on after it at least
 const AFTER: Duration = Duration::from_secs(2);
 /// … and at most, while look-ups have no sure answer
@@ -64,6 +66,8 @@ struct Book {
     lost: usize,
     /// Of each flow, in milliseconds
     gaps: Vec<f64>,
+    /// … before the kill
+    calm_gaps: Vec<f64>,
     /// Of each peer that looks others up, in seconds since the kill; infinite if there was none
     sure: Vec<f64>,
     sure_led: Vec<f64>,
@@ -71,6 +75,15 @@ struct Book {
     stale: Vec<f64>,
     /// Look-ups without any answer
     unanswered: usize,
+}
+
+/// What a round and those that look others up in it tell each other
+#[derive(Debug, Default)]
+struct Signs {
+    is_killed: AtomicBool,
+    /// How many of them have had a sure answer since
+    sure: AtomicUsize,
+    is_over: AtomicBool,
 }
 
 /// A look-up
@@ -92,10 +105,14 @@ pub(crate) fn run(options: &HomeOptions) -> Result<bool, LabError> {
     let mut draw = Draw::new(lab.state()?.seed, "homes");
     let mut book = Book::default();
     for number in 1..=options.rounds {
+        let next_kill = Instant::now() + KILL_EVERY;
         let (victim, leads, guests) = choose(&lab, &book, &mut draw)?;
         let done = round(&lab, &victim, leads, &guests, &mut book)?;
         let leads = if leads { "which led" } else { "which did not lead" };
         lab.progress().say(&format!("{number:>3} of {}: {victim}, {leads}: {done}", options.rounds));
+        if number < options.rounds {
+            thread::sleep(next_kill.saturating_duration_since(Instant::now()));
+        }
     }
     lab.down()?;
     let figures = book.figures();
@@ -136,25 +153,31 @@ fn round(lab: &Lab, victim: &str, leads: bool, guests: &[Node], book: &mut Book)
     };
     let flows = [(one, other), (other, one)].map(|(from, to)| Flow::start(from.clone(), to.name.clone(), SEND_EVERY));
     let names: Vec<String> = lab.running(Role::Peer)?.into_iter().map(|peer| peer.name).collect();
-    let (is_over, lookers) = (AtomicBool::new(false), guests.iter().take(LOOKERS));
+    let (signs, lookers) = (Signs::default(), guests.iter().take(LOOKERS));
     let (killed, looked_up) = thread::scope(|scope| {
-        let threads: Vec<_> = lookers.map(|guest| scope.spawn(|| look_up_until(guest, &names, &is_over))).collect();
+        let threads: Vec<_> = lookers.map(|guest| scope.spawn(|| look_up_until(guest, &names, &signs))).collect();
         thread::sleep(BEFORE);
-        let killed = lab.kill(victim).map(|()| Instant::now());
-        if killed.is_ok() {
-            thread::sleep(AFTER);
-            // A sure answer needs a leader; the flow must see what happens until then.
-            let _ =
-                lab.wait_until("a leader", AFTER_LIMIT, || lab.leader().map(drop).map_err(|error| error.to_string()));
-            thread::sleep(BEFORE);
+        let killed = Instant::now();
+        let killed = lab.kill(victim).map(|()| killed);
+        signs.is_killed.store(true, Ordering::Relaxed);
+        if let Ok(killed) = &killed {
+            let wants_more = || killed.elapsed() < AFTER || signs.sure.load(Ordering::Relaxed) < threads.len();
+            while wants_more() && killed.elapsed() < AFTER_LIMIT {
+                thread::sleep(LOOK_UP_EVERY);
+            }
         }
-        is_over.store(true, Ordering::Relaxed);
+        signs.is_over.store(true, Ordering::Relaxed);
         let looked_up: Vec<Vec<LookedUp>> =
             threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
         (killed, looked_up)
     });
-    let summaries = flows.map(|flow| Summary::of(&flow.stop(), SEND_EVERY));
-    let done = book.note(leads, killed?, &summaries, &looked_up);
+    let (sent, killed) = (flows.map(Flow::stop), killed?);
+    for sent in &sent {
+        let calm: Vec<Sent> = sent.iter().filter(|message| message.done < killed).cloned().collect();
+        book.calm_gaps.push(gap_ms(&Summary::of(&calm, SEND_EVERY)));
+    }
+    let summaries = sent.map(|sent| Summary::of(&sent, SEND_EVERY));
+    let done = book.note(leads, killed, &summaries, &looked_up);
     lab.start_and_wait(victim)?;
     lab.wait_agreed()?;
     lab.settle("everybody to hold their links", SETTLE_LIMIT)?;
@@ -162,32 +185,41 @@ fn round(lab: &Lab, victim: &str, leads: bool, guests: &[Node], book: &mut Book)
 }
 
 /// Looks one after the other of these up
-fn look_up_until(at: &Node, names: &[String], is_over: &AtomicBool) -> Vec<LookedUp> {
-    let mut looked_up = Vec::new();
+fn look_up_until(at: &Node, names: &[String], signs: &Signs) -> Vec<LookedUp> {
+    let (mut looked_up, mut was_sure) = (Vec::new(), false);
     for name in names.iter().filter(|name| **name != at.name).cycle() {
-        if is_over.load(Ordering::Relaxed) {
+        if signs.is_over.load(Ordering::Relaxed) {
             break;
         }
         let Ok(name) = name.parse() else { continue };
-        let asked = Instant::now();
+        let (is_killed, asked) = (signs.is_killed.load(Ordering::Relaxed), Instant::now());
         let answer = at.ask::<LookupAnswer>(&Request::Lookup { name }, ANSWER_LIMIT);
         let answer = answer.ok().filter(|done| done.status == Status::Delivered).map(|done| done.answer);
         let is_sure = answer.map(|answer| !answer.stale && answer.source == Source::Supernode);
+        if is_killed && is_sure == Some(true) && !was_sure {
+            was_sure = true;
+            signs.sure.fetch_add(1, Ordering::Relaxed);
+        }
         looked_up.push(LookedUp { asked, took: asked.elapsed(), is_sure });
         thread::sleep(LOOK_UP_EVERY);
     }
     looked_up
 }
 
+/// The longest time without an arrival, less the time between two messages, in milliseconds
+fn gap_ms(flow: &Summary) -> f64 {
+    flow.outage.as_secs_f64() * 1e3
+}
+
 impl Book {
     fn note(&mut self, leads: bool, killed: Instant, flows: &[Summary], looked_up: &[Vec<LookedUp>]) -> String {
         self.rounds += 1;
         self.led += usize::from(leads);
-        let gap = flows.iter().map(|flow| flow.outage.as_secs_f64() * 1e3).fold(0.0, f64::max);
+        let gap = flows.iter().map(gap_ms).fold(0.0, f64::max);
         let lost: usize = flows.iter().map(|flow| flow.failed + flow.unknown).sum();
         self.messages += flows.iter().map(|flow| flow.messages).sum::<usize>();
         self.lost += lost;
-        self.gaps.extend(flows.iter().map(|flow| flow.outage.as_secs_f64() * 1e3));
+        self.gaps.extend(flows.iter().map(gap_ms));
         let mut slowest = 0.0_f64;
         for looked_up in looked_up {
             let after = || looked_up.iter().filter(|look_up| look_up.asked >= killed);
@@ -215,6 +247,7 @@ impl Book {
             Figure::told("… in which the home led", self.led as f64, ""),
             Figure::told("messages", self.messages as f64, ""),
             Figure::at_most("messages lost", Some(self.lost as f64), 0.0, ""),
+            Figure::told("longest gap of a flow before the kill, the worst", worst(&self.calm_gaps), "ms"),
             Figure::told("longest gap of a flow, half of them", rank(&self.gaps, 50), "ms"),
             Figure::at_most("longest gap of a flow, the worst", Some(worst(&self.gaps)), GAP_GOAL, "ms"),
             Figure::at_most(
