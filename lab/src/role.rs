@@ -228,8 +228,9 @@ mod tests {
         let entry = Entry { contacts: vec!["/ip4/127.0.0.1/tcp/1".into()], certificate: "line".into() };
         let lease = Duration::from_secs(10);
         let home = Path::new("d/supernode-2");
-        let (links_max, entry) = (Some(9), None);
-        let args = SupernodeArgs { home, listen: ANY_PORT, degree: 4, lease, seed: 1, secret: None, links_max, entry };
+        let (links_max, none) = (Some(9), None);
+        let args =
+            SupernodeArgs { home, listen: ANY_PORT, degree: 4, lease, seed: 1, secret: None, links_max, entry: none };
         assert!(!args.list().contains(&"--join".to_owned()));
         assert!(args.list().windows(2).any(|pair| pair == ["--links-max", "9"]));
         let list = SupernodeArgs { entry: Some(&entry), ..args }.list();
