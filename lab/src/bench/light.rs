@@ -45,7 +45,7 @@ pub(crate) fn run(options: &LightOptions) -> Result<bool, LabError> {
     let links_max = Some(options.lights + LINKS_BESIDE);
     let lab = Options { peers: 0, lease: LEASE, links_max, ..options.lab.clone() };
     let lab = Lab::empty(lab, Progress::Lines)?;
-    let empty = usages(&lab)?;
+    let empty = lab.usages(Role::Supernode)?;
     let mut crowd = Crowd::gather(&lab, options.lights, None)?;
     if !crowd.wait_whole(IN_LIMIT) {
         let Look { present, lights, .. } = crowd.look();
@@ -77,9 +77,9 @@ fn at_rest(
     options: &LightOptions,
     empty: &BTreeMap<String, Usage>,
 ) -> Result<Vec<Figure>, LabError> {
-    let (lost, begun, began) = (crowd.look().losses, usages(lab)?, Instant::now());
+    let (lost, begun, began) = (crowd.look().losses, lab.usages(Role::Supernode)?, Instant::now());
     crowd.wait(options.measured);
-    let (usages, seconds) = (usages(lab)?, began.elapsed().as_secs_f64());
+    let (usages, seconds) = (lab.usages(Role::Supernode)?, began.elapsed().as_secs_f64());
     let look = crowd.look();
     let mut figures = vec![
         Figure::at_least(format!("of them still in after {seconds:.0} s"), look.present as f64, look.lights as f64, ""),
@@ -114,14 +114,8 @@ fn home_killed(lab: &Lab, crowd: &mut Crowd) -> Result<Vec<Figure>, LabError> {
     }
     let what = format!("the {concerned} of a killed supernode have another home after");
     let mut figures = vec![Figure::at_most(what, after, HOME_GOAL, "s")];
-    for (name, usage) in usages(lab)? {
+    for (name, usage) in lab.usages(Role::Supernode)? {
         figures.push(Figure::told(format!("{name}: memory then"), usage.rss_kib as f64 / 1024.0, "MiB"));
     }
     Ok(figures)
-}
-
-/// What each supernode that runs has used so far
-fn usages(lab: &Lab) -> Result<BTreeMap<String, Usage>, LabError> {
-    let supernodes = lab.state()?.processes.into_iter().filter(|process| process.role == Role::Supernode);
-    Ok(supernodes.filter_map(|process| Some((process.name, process.process?.usage()?))).collect())
 }

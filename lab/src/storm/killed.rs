@@ -1,6 +1,7 @@
 //! The storm after which all supernodes are killed at once and started again: how soon all light peers are back, by how
 //! many tries, and what that takes of the supernodes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -86,11 +87,12 @@ fn kill_and_watch(lab: &Lab, crowd: &mut Crowd, options: StormOptions, before: f
     };
     let listening = Instant::now();
     tell(options, &format!("{} supernodes were killed and started again", names.len()));
-    let (mut rss, mut told, mut good_after, mut whole) = (vec![0.0_f64; names.len()], Instant::now(), None, None);
+    let (mut rss, mut told, mut good_after, mut whole) = (BTreeMap::new(), Instant::now(), None, None);
     // The goodput may come back later than the last peer.
     while killed.elapsed() < WATCHED && (whole.is_none() || good_after.is_none()) {
-        for (most, name) in rss.iter_mut().zip(&names) {
-            *most = most.max(rss_mib(lab, name));
+        for (name, usage) in lab.usages(Role::Supernode)? {
+            let most: &mut f64 = rss.entry(name).or_default();
+            *most = most.max(usage.rss_kib as f64 / 1024.0);
         }
         if good_after.is_none() {
             good_after = good_again(&crowd.answers(listening, Instant::now()), before);
@@ -131,9 +133,7 @@ fn kill_and_watch(lab: &Lab, crowd: &mut Crowd, options: StormOptions, before: f
         ),
     ];
     figures.extend(
-        names
-            .iter()
-            .zip(rss)
+        rss.into_iter()
             .map(|(name, most)| Figure::at_most(format!("memory of {name} at most"), Some(most), RSS_GOAL, "MiB")),
     );
     Ok(figures)
@@ -147,12 +147,6 @@ fn good_again(answers: &[u32], before: f64) -> Option<f64> {
 
 fn mean(counts: &[u32]) -> f64 {
     counts.iter().copied().map(f64::from).sum::<f64>() / counts.len().max(1) as f64
-}
-
-/// Resident memory of a process of the lab; 0 while it does not run
-fn rss_mib(lab: &Lab, name: &str) -> f64 {
-    let process = lab.state().ok().and_then(|state| state.process(name).and_then(|process| process.process));
-    process.and_then(|process| process.usage()).map_or(0.0, |usage| usage.rss_kib as f64 / 1024.0)
 }
 
 #[cfg(test)]

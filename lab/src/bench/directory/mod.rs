@@ -108,7 +108,7 @@ fn rate_figures(runtime: &Runtime, options: &DirectoryOptions) -> Result<Vec<Fig
 }
 
 fn of_supernodes(supernodes: usize, rates: Rates, commits: f64, echoes: f64) -> Vec<Figure> {
-    let Rates { logins, opened_logins, logouts, look_ups } = rates;
+    let Rates { logins, opened_logins, logouts, look_ups, session_us } = rates;
     let with = |what: &str| format!("{supernodes} supernode{}: {what}", if supernodes == 1 { "" } else { "s" });
     let over = |rate: f64, bare: f64| rate / bare.max(f64::MIN_POSITIVE);
     let wanted = |what: &str, ratio: f64| match supernodes {
@@ -121,6 +121,7 @@ fn of_supernodes(supernodes: usize, rates: Rates, commits: f64, echoes: f64) -> 
         Figure::told(with("logins, with the opening of each link"), opened_logins, "/s"),
         wanted("… over bare commits", over(opened_logins, commits)),
         Figure::told(with("logouts"), logouts, "/s"),
+        Figure::told(with("processor of an opening, a login and a logout"), session_us, "µs"),
         Figure::told(with("look-ups"), look_ups, "/s"),
         Figure::told(with("… over bare echoes"), over(look_ups, echoes), ""),
     ]
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn only_logins_at_one_supernode_have_a_goal_and_both_ways_to_count_them_do() {
-        let rates = Rates { logins: 600.0, opened_logins: 400.0, logouts: 900.0, look_ups: 5_000.0 };
+        let rates =
+            Rates { logins: 600.0, opened_logins: 400.0, logouts: 900.0, look_ups: 5_000.0, session_us: 2_000.0 };
         let missed =
             |supernodes| of_supernodes(supernodes, rates, 1_000.0, 20_000.0).iter().filter(|f| !f.held).count();
         assert_eq!((missed(1), missed(3)), (1, 0));

@@ -75,7 +75,7 @@ pub(super) fn measure(
     lab.kill(&name)?;
     lab.start(&name)?;
     let (answered, ready, _) = wait(&node)?;
-    let usage = lab.state()?.process(&name).and_then(|process| process.process?.usage()).unwrap_or_default();
+    let usage = lab.usages(Role::Supernode)?.remove(&name).unwrap_or_default();
     let commands = after.log_index.saturating_sub(before.log_index);
     lab.down()?;
     Ok(Started { answered, ready, commands, rss_mib: usage.rss_kib as f64 / 1024.0 })
