@@ -1,6 +1,7 @@
 //! The command line of `kith-lab`.
 
 mod actions;
+mod bench;
 mod histories;
 
 use std::ffi::OsString;
@@ -10,11 +11,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::bench::Bench;
 use self::histories::Histories;
-use crate::bench::chain::{self, ChainOptions};
-use crate::bench::idle::{self, IdleOptions};
-use crate::bench::opening;
-use crate::bench::scale::{self, ScaleOptions};
+use crate::bench::chain;
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
 use crate::error::{LabError, io_error};
@@ -124,6 +123,9 @@ enum Verb {
         /// End after this many seconds
         #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
         limit: Option<Duration>,
+        /// Once all are in, kill all supernodes and start them again, judge how soon all are back, and end
+        #[arg(long, conflicts_with = "limit")]
+        kill: bool,
         /// One object for programs at the end
         #[arg(long)]
         json: bool,
@@ -189,60 +191,6 @@ enum Verb {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum Bench {
-    /// Memory, processor time and bytes per second and link of peers that have nothing to do
-    Idle {
-        #[command(flatten)]
-        mesh: Mesh,
-        /// How long is measured, in seconds
-        #[arg(long = "for", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
-        measured: Duration,
-        /// One object for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Many peers at once: whether all come up, what one costs at rest, and how soon all is whole again after a third of
-    /// them stood still, and after their supernode was killed
-    Scale {
-        #[command(flatten)]
-        mesh: Mesh,
-        /// How often they are disturbed in both ways
-        #[arg(long, default_value_t = 3, value_name = "N")]
-        rounds: u16,
-        /// How long the mesh at rest is measured, in seconds
-        #[arg(long = "for", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
-        measured: Duration,
-        /// One object for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Messages per second and round trips through three forwarders, beside relays that only copy bytes
-    Chain {
-        /// Bytes of a message, one size after the other
-        #[arg(long, default_values_t = [64, 1024, 16 * 1024], value_delimiter = ',', value_name = "BYTES", value_parser = message_bytes)]
-        sizes: Vec<usize>,
-        /// How often each chain takes its turn at each size
-        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        rounds: u16,
-        /// How long is measured in all
-        #[arg(long, default_value = "36", value_name = "SECONDS", value_parser = seconds)]
-        seconds: Duration,
-        /// One object for programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Processor time of a link's opening, beside that of a signature's check
-    Opening {
-        /// How often both are measured
-        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        rounds: u16,
-        /// One object for programs
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// The mesh to start
 #[derive(Debug, Args)]
 struct Mesh {
@@ -289,12 +237,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-fn message_bytes(text: &str) -> Result<usize, String> {
-    let range = chain::MESSAGE_BYTES_MIN..=chain::MESSAGE_BYTES_MAX;
-    let bytes = text.parse().ok().filter(|bytes| range.contains(bytes));
-    bytes.ok_or_else(|| format!("{text:?} is no number of bytes from {} to {}", range.start(), range.end()))
-}
-
 fn binary() -> Result<PathBuf, LabError> {
     std::env::current_exe().map_err(io_error("find the lab's own program"))
 }
@@ -338,9 +280,9 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         Verb::Logs { name, follow, lines } => actions::logs(&lab()?, &name, follow, lines),
         Verb::Cut { these, those, one_way } => lab()?.cut(&these.0, &those.0, one_way).map(|()| ExitCode::SUCCESS),
         Verb::Heal => actions::heal(&lab()?),
-        Verb::Storm { lights, limit, json } => {
-            let options = StormOptions { lights: lights.into(), limit, json };
-            Ok(verdict(storm::run(&lab()?, options)?.held()))
+        Verb::Storm { lights, limit, kill, json } => {
+            let options = StormOptions { lights: lights.into(), limit, kill, json };
+            Ok(verdict(storm::run(&lab()?, options)?))
         }
         Verb::Histories(histories) => histories.run(dir),
         Verb::Down => actions::down(&lab()?),
@@ -355,19 +297,7 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             Ok(verdict(report.held()))
         }
         Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
-        Verb::Bench(Bench::Idle { mesh, measured, json }) => {
-            idle::run(&IdleOptions { lab: mesh.options(dir, true)?, measured, json }).map(|_| ExitCode::SUCCESS)
-        }
-        Verb::Bench(Bench::Scale { mesh, rounds, measured, json }) => {
-            let report = scale::run(&ScaleOptions { lab: mesh.options(dir, true)?, rounds, measured, json })?;
-            Ok(verdict(report.held()))
-        }
-        Verb::Bench(Bench::Chain { sizes, rounds, seconds, json }) => {
-            let rounds = usize::from(rounds);
-            let report = chain::run(&ChainOptions { binary: binary()?, sizes, rounds, measured: seconds, json })?;
-            Ok(verdict(report.is_whole()))
-        }
-        Verb::Bench(Bench::Opening { rounds, json }) => opening::run(rounds.into(), json).map(|_| ExitCode::SUCCESS),
+        Verb::Bench(bench) => bench.run(dir),
         Verb::Compose { prebuilt, repository, keep } => {
             Ok(containers(ComposeOptions { dir: repository, prebuilt, keep }))
         }

@@ -18,6 +18,7 @@ pub mod fate;
 #[cfg(test)]
 mod fixtures;
 pub mod flow;
+mod goals;
 pub mod graph;
 mod histories;
 pub mod log;

@@ -22,7 +22,7 @@ use crate::graph::{self, Graph};
 use crate::log;
 use crate::node::Node;
 use crate::options::{Options, Progress};
-use crate::process::{Condition, ProcessId};
+use crate::process::{Condition, ProcessId, Usage};
 use crate::role::{self, PeerArgs, Role};
 use crate::state::{Process, State};
 use crate::{draw, names};
@@ -114,6 +114,15 @@ impl Lab {
     /// The lab's directory, absolute
     pub fn dir(&self) -> &Path {
         self.book.dir()
+    }
+
+    /// What each process of that role that runs has used so far, by its name
+    ///
+    /// # Errors
+    /// The lab's state cannot be read.
+    pub(crate) fn usages(&self, role: Role) -> Result<BTreeMap<String, Usage>, LabError> {
+        let processes = self.state()?.processes.into_iter().filter(|process| process.role == role);
+        Ok(processes.filter_map(|process| Some((process.name, process.process?.usage()?))).collect())
     }
 
     /// Who is told how far things have come

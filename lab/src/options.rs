@@ -34,6 +34,8 @@ pub struct Options {
     /// What keys and salts are drawn from; one is drawn if none is given
     pub seed: Option<u64>,
     pub secret: Option<String>,
+    /// Links of each supernode at most; none: as many as it has by default
+    pub links_max: Option<usize>,
     /// Whether each node has a network of its own, so that it can be cut off from others
     pub netns: bool,
     /// Whether this process is in a network of the lab's own itself, and the bridge belongs there
@@ -60,6 +62,7 @@ impl Options {
             lease: LEASE,
             seed: None,
             secret: None,
+            links_max: None,
             netns: false,
             inside: false,
             disk_bytes: None,

@@ -73,6 +73,16 @@ impl ProcessId {
         }
     }
 
+    /// Whether nothing of the process runs any more: it counts as ended with its first thread, and what it had open goes with
+    /// its last
+    pub(crate) fn is_gone(&self) -> bool {
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        match stat(self.pid) {
+            Some(stat) if stat.started == self.started => self.condition() == Condition::Ended && threads() <= 1,
+            _ => true,
+        }
+    }
+
     /// Sends `signal`; whether it was sent: false when the process is gone, and then nobody got it
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
@@ -152,6 +162,9 @@ mod tests {
         assert!(process.signal(Signal::KILL));
         // A zombie counts as ended before anybody waits for it.
         until(Condition::Ended);
+        while !process.is_gone() {
+            std::thread::yield_now();
+        }
         child.wait().expect("wait");
         assert!(!process.signal(Signal::KILL));
     }

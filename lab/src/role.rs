@@ -117,6 +117,8 @@ pub(crate) struct SupernodeArgs<'a> {
     pub seed: u64,
     /// Proved by every peer at login
     pub secret: Option<&'a str>,
+    /// None leaves it as it is by default
+    pub links_max: Option<usize>,
     /// None for the one that makes the network
     pub entry: Option<&'a Entry>,
 }
@@ -156,6 +158,7 @@ impl SupernodeArgs<'_> {
         args.extend(["--listen".into(), self.listen.into(), "--degree".into(), self.degree.to_string()]);
         args.extend(["--lease-ms".into(), self.lease.as_millis().to_string()]);
         args.extend(["--salt-seed".into(), self.seed.to_string()]);
+        args.extend(self.links_max.iter().flat_map(|most| ["--links-max".to_owned(), most.to_string()]));
         match self.secret {
             Some(_) => args.extend(secret(self.secret)),
             None => args.push("--open".into()),
@@ -225,8 +228,11 @@ mod tests {
         let entry = Entry { contacts: vec!["/ip4/127.0.0.1/tcp/1".into()], certificate: "line".into() };
         let lease = Duration::from_secs(10);
         let home = Path::new("d/supernode-2");
-        let args = SupernodeArgs { home, listen: ANY_PORT, degree: 4, lease, seed: 1, secret: None, entry: None };
+        let (links_max, none) = (Some(9), None);
+        let args =
+            SupernodeArgs { home, listen: ANY_PORT, degree: 4, lease, seed: 1, secret: None, links_max, entry: none };
         assert!(!args.list().contains(&"--join".to_owned()));
+        assert!(args.list().windows(2).any(|pair| pair == ["--links-max", "9"]));
         let list = SupernodeArgs { entry: Some(&entry), ..args }.list();
         assert!(list.ends_with(&["--certificate", "line", "--join", "/ip4/127.0.0.1/tcp/1"].map(str::to_owned)));
     }

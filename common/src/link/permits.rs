@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::limits::{Held, Limits, Refusal, Usage};
+use super::limits::{Guest, Held, Limits, Refusal, Usage};
 use super::lobby::LobbyId;
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 use crate::wire::FrameKind;
+use crate::wire::session::Purpose;
 
 /// The permits of one process; clones hand out the same ones
 #[derive(Clone)]
@@ -24,7 +25,7 @@ pub struct Permit {
 enum Kind {
     Pending(LobbyId),
     Dial,
-    Incoming(Option<IpAddr>),
+    Incoming(Option<IpAddr>, Guest),
     Outgoing,
 }
 
@@ -62,13 +63,13 @@ impl Permits {
         Ok(self.permit(Kind::Dial))
     }
 
-    /// For a link that came in
+    /// For a link that came in for this purpose, by the word of whoever dialled
     ///
     /// # Errors
     /// Which limit keeps it out.
-    pub fn incoming(&self, ip: Option<IpAddr>) -> Result<Permit, Refusal> {
-        self.0.borrow_mut().begin_incoming(ip)?;
-        Ok(self.permit(Kind::Incoming(ip)))
+    pub fn incoming(&self, ip: Option<IpAddr>, purpose: Purpose) -> Result<Permit, Refusal> {
+        let guest = self.0.borrow_mut().begin_incoming(ip, purpose)?;
+        Ok(self.permit(Kind::Incoming(ip, guest)))
     }
 
     /// For a link that was dialled
@@ -109,10 +110,10 @@ impl Drop for Permit {
         let mut usage = self.permits.0.borrow_mut();
         match self.kind {
             Kind::Pending(_) if mutant::is(Mutant::HandshakePlaceKept) => {}
-            Kind::Incoming(_) if mutant::is(Mutant::LinkPlaceKept) => {}
+            Kind::Incoming(..) if mutant::is(Mutant::LinkPlaceKept) => {}
             Kind::Pending(id) => usage.end_pending(id),
             Kind::Dial => usage.end_dial(),
-            Kind::Incoming(ip) => usage.end_incoming(ip),
+            Kind::Incoming(ip, guest) => usage.end_incoming(ip, guest),
             Kind::Outgoing => usage.end_outgoing(),
         }
     }
@@ -138,6 +139,6 @@ mod tests {
         assert_eq!((permits.pending(now, None).unwrap_err(), permits.dial().unwrap_err()), (Refusal::Pending, 1));
         drop(held);
         assert_eq!(permits.held(), Held { pending: 0, dials: 0, incoming: 0, outgoing: 0 });
-        assert!(permits.pending(now, None).is_ok() && permits.incoming(None).is_ok());
+        assert!(permits.pending(now, None).is_ok() && permits.incoming(None, Purpose::Home).is_ok());
     }
 }

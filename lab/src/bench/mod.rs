@@ -1,7 +1,10 @@
-//! `kith-lab bench`: what the mesh costs.
+//! `kith-lab bench`: what the mesh costs, and what its supernodes carry.
 
 pub(crate) mod chain;
+pub(crate) mod directory;
+pub(crate) mod home;
 pub(crate) mod idle;
+pub(crate) mod light;
 pub(crate) mod opening;
 pub(crate) mod scale;
 

@@ -108,6 +108,11 @@ impl Lab {
 
     fn wait_ended(&self, process: &Process) -> Result<(), LabError> {
         self.wait_condition(process, Condition::Ended)?;
+        // One that another command has started cannot be waited for otherwise, and its home is locked as long.
+        self.wait_until(&format!("the last of {}", process.name), END_LIMIT, || {
+            let is_gone = process.process.is_none_or(|process| process.is_gone());
+            if is_gone { Ok(()) } else { Err("some of its threads have not ended".into()) }
+        })?;
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         // A process counts as ended when its first thread has; what it had open, its home's lock too, goes with its last.
         if let Some(mut child) = process.process.and_then(|process| children.remove(&process.pid)) {

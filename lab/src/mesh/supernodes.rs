@@ -88,7 +88,9 @@ impl Lab {
             None => state.seed,
             Some(_) => Draw::of(state.seed, name).number(),
         };
-        let args = SupernodeArgs { home: &home, listen: &any, degree, lease, seed, secret, entry: entry.as_ref() };
+        let (links_max, entry_of_it) = (options.links_max, entry.as_ref());
+        let args =
+            SupernodeArgs { home: &home, listen: &any, degree, lease, seed, secret, links_max, entry: entry_of_it };
         self.book.record(Process {
             name: name.into(),
             role: Role::Supernode,

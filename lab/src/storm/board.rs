@@ -5,13 +5,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Light peers write to it, and the storm reads it
-pub(super) struct Board(Mutex<Round>);
+pub(super) struct Board {
+    began: Instant,
+    round: Mutex<Round>,
+    /// Answers that came in time and are sure, by the second since the board was made
+    answers: Mutex<Vec<u32>>,
+}
 
 /// What has happened since all were out, or since the first of those that were in went out
 struct Round {
     began: Instant,
     lights: Vec<Light>,
     refusals: u64,
+    /// How often anybody went out, in all rounds
+    losses: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -25,31 +32,55 @@ struct Light {
 
 /// A round at one look
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Look {
-    pub(super) lights: usize,
+pub(crate) struct Look {
+    pub(crate) lights: usize,
     /// How many are in
-    pub(super) present: usize,
-    pub(super) since: Duration,
+    pub(crate) present: usize,
+    pub(crate) since: Duration,
     /// When 99 of a hundred had come in, if they have
-    pub(super) most_after: Option<Duration>,
+    pub(crate) most_after: Option<Duration>,
     /// When the last one had come in, if all have
-    pub(super) all_after: Option<Duration>,
-    pub(super) tries: u64,
-    pub(super) refusals: u64,
+    pub(crate) all_after: Option<Duration>,
+    pub(crate) tries: u64,
+    pub(crate) refusals: u64,
+    /// How often anybody lost a session's link, in all rounds
+    pub(crate) losses: u64,
     /// How many are at home where
-    pub(super) homes: BTreeMap<String, usize>,
+    pub(crate) homes: BTreeMap<String, usize>,
 }
 
 impl Board {
     pub(super) fn new(lights: usize) -> Self {
-        Self(Mutex::new(Round { began: Instant::now(), lights: vec![Light::default(); lights], refusals: 0 }))
+        let began = Instant::now();
+        let round = Round { began, lights: vec![Light::default(); lights], refusals: 0, losses: 0 };
+        Self { began, round: Mutex::new(round), answers: Mutex::default() }
     }
 
     fn round(&self) -> MutexGuard<'_, Round> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A round begins now
+    /// An answer has come in time
+    pub(super) fn answered(&self) {
+        let second = usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX);
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() <= second {
+            answers.resize(second.saturating_add(1), 0);
+        }
+        if let Some(count) = answers.get_mut(second) {
+            *count += 1;
+        }
+    }
+
+    /// Answers in each whole second between these times
+    pub(super) fn answers(&self, from: Instant, until: Instant) -> Vec<u32> {
+        let second = |at: Instant| at.saturating_duration_since(self.began).as_secs_f64();
+        let (first, end) = (second(from).ceil() as usize, second(until).floor() as usize);
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        (first..end).map(|second| answers.get(second).copied().unwrap_or_default()).collect()
+    }
+
+    /// A round begins now, with all out
     pub(super) fn begin(&self) {
         let mut round = self.round();
         (round.began, round.refusals) = (Instant::now(), 0);
@@ -77,6 +108,7 @@ impl Board {
     /// Where all were in, the next round begins with it: those that stay were in from its beginning
     pub(super) fn went_out(&self, place: usize) {
         let mut round = self.round();
+        round.losses += 1;
         if round.lights.iter().all(|light| light.in_after.is_some()) {
             (round.began, round.refusals) = (Instant::now(), 0);
             for light in &mut round.lights {
@@ -106,6 +138,7 @@ impl Board {
             all_after: lights.checked_sub(1).and_then(|last| after.get(last).copied()),
             tries: round.lights.iter().map(|light| light.tries).sum(),
             refusals: round.refusals,
+            losses: round.losses,
             homes,
         }
     }
@@ -135,7 +168,17 @@ mod tests {
         board.came_in(1, None);
         let look = board.look();
         assert!(look.all_after.is_some());
-        assert_eq!((look.tries, look.refusals), (1, 1));
+        assert_eq!((look.tries, look.refusals, look.losses), (1, 1, 1));
+    }
+
+    #[test]
+    fn answers_are_counted_by_whole_seconds() {
+        let board = Board::new(1);
+        (0..3).for_each(|_| board.answered());
+        let at = |seconds| board.began + Duration::from_secs(seconds);
+        assert_eq!(board.answers(at(0), at(3)), [3, 0, 0]);
+        assert_eq!(board.answers(at(0) + Duration::from_millis(1), at(2)), [0]);
+        assert!(board.answers(at(2), at(1)).is_empty());
     }
 
     #[test]

@@ -1,197 +1,134 @@
 //! A light peer: an identity with a true session over a true link, and no links to others.
 //!
-//! What it does is the product's own [`Membership`]; this is the shell around it, small enough for thousands in one
-//! process. It stands in the ring like everybody, and takes no link there.
+//! It stands in the ring like everybody, and takes no link there. What it may do beside staying is asking for others, one
+//! after the other.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_common::id::Key;
+use kith_common::id::Name;
 use kith_common::link::HelloTemplate;
 use kith_common::link::limits::Deadlines;
-use kith_common::link::opening::{Greeting, Opening};
-use kith_common::link::reason::Slow;
-use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
+use kith_common::link::opening::Opening;
 use kith_common::status::Status;
-use kith_common::wire::link::ProbeReply;
-use kith_common::wire::session::{Purpose, Reason, Role};
-use kith_common::wire::{Bye, Frame};
+use kith_common::wire::session::{Found, LookUp, Purpose, Role, Subject};
 use kith_runtime::clock::Clock;
-use kith_runtime::identity::Identity;
-use kith_runtime::link::{CloseReason, DialError};
+use kith_runtime::link::DialError;
 use libp2p::tls::Config;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::board::Board;
+pub(crate) use super::shell::Dialled;
+use super::shell::{Dialler, Shell, Told};
+use crate::draw::Draw;
 use crate::wire::{self, Wire};
 
-/// Longer than any of its waits: whoever has nothing to wait for looks after this long again
-const IDLE: Duration = Duration::from_secs(3_600);
+/// An answer that comes later is none: so long whoever asks waits
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// What makes one light peer
 pub(super) struct Light {
     /// Its place on the board
     pub(super) place: usize,
-    pub(super) identity: Identity,
-    pub(super) tls: Config,
-    pub(super) membership: MembershipConfig,
-    pub(super) seed: u64,
-    pub(super) clock: Clock,
+    pub(super) shell: Shell,
     pub(super) board: Arc<Board>,
-    /// Permits for handshakes
-    pub(super) handshakes: Arc<Semaphore>,
+    /// What it asks for, if it asks
+    pub(super) asking: Option<Asking>,
 }
 
-/// Both hellos are exchanged
-pub(crate) struct Dialled {
-    pub(crate) key: Key,
-    pub(crate) wire: Wire,
-    pub(crate) greeting: Greeting,
+/// A light peer's questions: one after the other, whoever answers
+pub(super) struct Asking {
+    pub(super) every: Duration,
+    /// Whom it asks for
+    pub(super) names: Arc<[Name]>,
+    pub(super) draw: Draw,
+    next: Instant,
+    query: u64,
+    asked: Option<Instant>,
 }
 
-type Dialling = Pin<Box<dyn Future<Output = Result<Dialled, DialError>> + Send>>;
-
-/// The link with a supernode, by the number of its dial
-enum Link {
-    None,
-    Dialling(u64, Dialling),
-    Open(u64, Box<Wire>),
-}
-
-/// What a link has to tell
-enum Event {
-    Opened(u64, Box<Dialled>),
-    Failed(u64, DialError),
-    Frames(u64, Vec<Frame>),
-    Closed(u64, CloseReason),
-}
-
-impl Link {
-    /// What comes next; a call that is given up has taken nothing
-    async fn next(&mut self) -> Event {
-        match self {
-            Self::None => std::future::pending().await,
-            Self::Dialling(dial, dialling) => match dialling.await {
-                Ok(dialled) => Event::Opened(*dial, Box::new(dialled)),
-                Err(error) => Event::Failed(*dial, error),
-            },
-            Self::Open(dial, wire) => match wire.frames().await {
-                Ok(frames) => Event::Frames(*dial, frames),
-                Err(reason) => Event::Closed(*dial, reason),
-            },
-        }
+impl Asking {
+    /// The first question comes after a random part of the time between two
+    pub(super) fn new(every: Duration, names: Arc<[Name]>, mut draw: Draw) -> Self {
+        let part = every.mul_f64(draw.below(1_000) as f64 / 1_000.0);
+        Self { every, names, draw, next: Instant::now() + part, query: 0, asked: None }
     }
 
-    /// Sends on the link that `dial` made, if it is that one
-    async fn send(&mut self, dial: u64, frame: &Frame) -> Result<(), CloseReason> {
-        let Self::Open(number, wire) = self else { return Ok(()) };
-        if *number != dial {
-            return Ok(());
-        }
-        match timeout(Deadlines::default().write, wire.send(frame)).await {
-            Ok(sent) => sent.map_err(CloseReason::from),
-            Err(_) => Err(CloseReason::Slow(Slow::Write)),
-        }
+    /// The next question, and the time of the one after it
+    fn question(&mut self) -> Option<LookUp> {
+        let now = Instant::now();
+        self.next = now + self.every;
+        let name = self.names.get(self.draw.below(self.names.len()))?.clone();
+        self.query += 1;
+        self.asked = Some(now);
+        Some(LookUp { query: self.query, ttl: 0, subject: Subject::Name(name), may_be_stale: false })
     }
 
-    /// Ends the link that `dial` made, with a last word if it can be said at once
-    async fn close(&mut self, dial: u64, status: Status, reason: Reason) {
-        match self {
-            Self::Open(number, wire) if *number == dial => {
-                // Whoever does not take it learns it from the end of the connection.
-                let _ = timeout(Deadlines::default().bye, wire.send(&Frame::Bye(Bye { status, reason }))).await;
-            }
-            Self::Dialling(number, _) if *number == dial => {}
-            _ => return,
-        }
-        *self = Self::None;
+    /// Whether this is an answer to the last question that came in time and is sure
+    fn is_answer(&mut self, found: &Found) -> bool {
+        let in_time = self.asked.take_if(|_| found.query == self.query).is_some_and(|at| at.elapsed() <= ANSWER_WAIT);
+        in_time && found.status == Status::Delivered && !found.is_stale
     }
 }
 
 impl Light {
     /// Logs in, and stays, whatever happens, until `stop` says so; then it logs out
     pub(super) async fn live(self, mut stop: watch::Receiver<bool>) {
-        let Self { place, identity, tls, membership, seed, clock, board, handshakes } = self;
-        let mut membership = Membership::new(membership, seed, clock.now());
-        let (mut link, mut is_stopping) = (Link::None, false);
+        let Self { place, mut shell, board, mut asking } = self;
+        let (mut is_in, mut is_stopping) = (false, false);
         loop {
-            membership.handle_timeout(clock.now());
-            while let Some(output) = membership.poll_output() {
-                match output {
-                    MembershipOutput::Dial { dial, locations } => {
-                        board.tried(place);
-                        link = Link::Dialling(
-                            dial,
-                            Box::pin(in_turn(Arc::clone(&handshakes), dial_one(tls.clone(), clock, locations))),
-                        );
+            while let Some(told) = shell.drain().await {
+                match told {
+                    Told::Dialled => board.tried(place),
+                    Told::LoggedIn => {
+                        is_in = true;
+                        board.came_in(place, shell.home());
                     }
-                    MembershipOutput::Send { dial, frame } => {
-                        if let Err(reason) = link.send(dial, &frame).await {
-                            link = Link::None;
-                            closed(&mut membership, &clock, dial, &reason);
+                    Told::Lost => {
+                        is_in = false;
+                        board.went_out(place);
+                    }
+                    Told::Refused => board.refused(place),
+                    Told::Found(found) => {
+                        if asking.as_mut().is_some_and(|asking| asking.is_answer(&found)) {
+                            board.answered();
                         }
                     }
-                    MembershipOutput::Close { dial, status, reason } => link.close(dial, status, reason).await,
-                    MembershipOutput::LoggedIn { .. } => {
-                        board.came_in(place, membership.chosen_home().map(|home| home.location));
-                    }
-                    MembershipOutput::Lost { .. } => board.went_out(place),
-                    MembershipOutput::Refused { .. } => board.refused(place),
-                    MembershipOutput::LoggedOut { .. } => return,
-                    _ => {}
+                    Told::LoggedOut => return,
                 }
             }
-            let wait = membership.next_timeout().map_or(IDLE, |at| at.since(clock.now()));
+            let next_question = asking.as_ref().map(|asking| asking.next);
             tokio::select! {
-                event = link.next() => match event {
-                    Event::Opened(dial, dialled) => {
-                        let Dialled { key, wire, greeting } = *dialled;
-                        link = Link::Open(dial, Box::new(wire));
-                        membership.handle_opened(clock.now(), dial, key, greeting.own_nonce, &greeting.theirs);
-                    }
-                    Event::Failed(dial, error) => {
-                        link = Link::None;
-                        membership.handle_dial_failed(clock.now(), dial, error.status(), &error.to_string());
-                    }
-                    Event::Frames(dial, frames) => {
-                        for frame in frames {
-                            let Frame::Probe(probe) = frame else {
-                                membership.handle_frame(clock.now(), dial, frame, &identity);
-                                continue;
-                            };
-                            let reply = Frame::ProbeReply(ProbeReply { sequence: probe.sequence });
-                            if let Err(reason) = link.send(dial, &reply).await {
-                                link = Link::None;
-                                closed(&mut membership, &clock, dial, &reason);
-                            }
-                        }
-                    }
-                    Event::Closed(dial, reason) => {
-                        link = Link::None;
-                        closed(&mut membership, &clock, dial, &reason);
-                    }
-                },
+                event = shell.wait() => shell.take(event).await,
                 // The sender is gone only with the storm itself.
                 _ = stop.changed(), if !is_stopping => {
                     is_stopping = true;
-                    membership.handle_logout(clock.now());
+                    shell.log_out();
                 }
-                () = sleep(wait) => {}
+                () = at(next_question), if is_in && !is_stopping => {
+                    if let Some(question) = asking.as_mut().and_then(Asking::question) {
+                        shell.ask(question).await;
+                    }
+                }
             }
         }
     }
 }
 
-/// As the product's core is told of an end: the other side's word if there was one
-fn closed(membership: &mut Membership, clock: &Clock, dial: u64, reason: &CloseReason) {
-    match reason {
-        CloseReason::Bye { status, reason } => membership.handle_closed(clock.now(), dial, *status, reason),
-        other => membership.handle_closed(clock.now(), dial, Status::Unavailable, &other.to_string()),
+/// At that time, or never
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
+}
+
+/// Dials at any time with this certificate, as soon as there is a permit for it
+pub(super) fn in_turn_with(tls: Config, clock: Clock, handshakes: Arc<Semaphore>) -> Dialler {
+    Box::new(move |locations| Box::pin(in_turn(Arc::clone(&handshakes), dial_one(tls.clone(), clock, locations))))
 }
 
 /// Dials as soon as there is a permit for it

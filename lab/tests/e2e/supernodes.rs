@@ -1,7 +1,7 @@
 //! Several supernodes that share one directory: killed, paused, replaced, and all gone.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use kith_lab::draw::Draw;
@@ -9,7 +9,7 @@ use kith_lab::flow::{Flow, Summary};
 use kith_lab::graph::{self, Graph};
 use kith_lab::process::Condition;
 use kith_lab::role::Role;
-use kith_lab::{Lab, Options};
+use kith_lab::{Lab, Options, Progress};
 use kith_runtime::control::peer::State;
 use serde_json::Value;
 
@@ -227,14 +227,51 @@ fn leader_that_stood_still_ends_nobodys_session_when_it_goes_on() {
     assert_delivered(flow);
 }
 
+/// A storm of so many light peers on a lab, until it is ended
+fn storm(lab: &Lab, lights: u64) -> Child {
+    let mut storm = Command::new(BINARY);
+    storm.arg("--dir").arg(lab.dir()).args(["storm", &lights.to_string(), "--json"]);
+    storm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a storm")
+}
+
+/// Ends a storm; what it has said
+fn end(storm: Child) -> Output {
+    let ended = Command::new("kill").args(["-INT", &storm.id().to_string()]).status().expect("kill runs");
+    assert!(ended.success());
+    storm.wait_with_output().expect("waited for")
+}
+
+#[test]
+fn supernodes_whose_places_are_all_taken_by_peers_are_one_network_with_one_that_starts_again() {
+    // Of eight links each two are for other supernodes.
+    const PLACES: u64 = 6;
+    let seed = super::seed();
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { supernodes: 3, peers: 0, links_max: Some(8), ..super::options(dir.path(), seed) };
+    let lab = Lab::empty(options, Progress::Quiet).unwrap_or_else(|error| panic!("{error}"));
+    let storm = storm(&lab, 4 * PLACES);
+    let full = |homes: usize| {
+        let standings = lab.supernodes().map_err(|error| error.to_string())?;
+        let sessions: Vec<u64> = standings.iter().map(|standing| standing.status.homes).collect();
+        let is_full = sessions.len() == homes && sessions.iter().all(|sessions| *sessions == PLACES);
+        if is_full { Ok(()) } else { Err(format!("{sessions:?} sessions")) }
+    };
+    lab.wait_until("all places to be taken", PATIENCE, || full(3)).unwrap_or_else(|error| panic!("{error}"));
+    let killed = follower(&lab, seed);
+    lab.kill(&killed).expect("killed");
+    lab.start_and_wait(&killed).expect("back");
+    lab.wait_agreed().unwrap_or_else(|error| panic!("{error}"));
+    lab.wait_until("all places to be taken again", PATIENCE, || full(3)).unwrap_or_else(|error| panic!("{error}"));
+    lab.agreed().unwrap_or_else(|error| panic!("{error}"));
+    end(storm);
+}
+
 #[test]
 fn storm_of_light_peers_is_let_in_and_comes_back_when_the_leader_is_killed() {
     const LIGHTS: u64 = 60;
     let seed = super::seed();
     let lab = super::supernodes_only(3, seed);
-    let mut storm = Command::new(BINARY);
-    storm.arg("--dir").arg(lab.dir()).args(["storm", &LIGHTS.to_string(), "--json"]);
-    let storm = storm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a storm");
+    let storm = storm(&lab, LIGHTS);
     let all_in = |homes: usize| {
         let standings = lab.supernodes().map_err(|error| error.to_string())?;
         let sessions: u64 = standings.iter().map(|standing| standing.status.homes).sum();
@@ -247,9 +284,7 @@ fn storm_of_light_peers_is_let_in_and_comes_back_when_the_leader_is_killed() {
     lab.kill("leader").expect("killed");
     lab.wait_until("all to be in again", PATIENCE, || all_in(2)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(sessions(&lab).expect("sessions"), before, "nobody's session is another one");
-    let ended = Command::new("kill").args(["-INT", &storm.id().to_string()]).status().expect("kill runs");
-    assert!(ended.success());
-    let output = storm.wait_with_output().expect("waited for");
+    let output = end(storm);
     let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert!(output.status.success() && report["present"] == LIGHTS, "{report}");
     let left = || {
@@ -257,4 +292,16 @@ fn storm_of_light_peers_is_let_in_and_comes_back_when_the_leader_is_killed() {
         if members == 0 { Ok(()) } else { Err(format!("{members} are still there")) }
     };
     lab.wait_until("all to have logged out", PATIENCE, left).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn light_peers_are_back_soon_after_all_supernodes_were_killed() {
+    let lab = super::supernodes_only(3, super::seed());
+    let mut storm = Command::new(BINARY);
+    let output = storm.arg("--dir").arg(lab.dir()).args(["storm", "40", "--kill", "--json"]).output().expect("a storm");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert!(output.status.success(), "{report}");
+    let figures = report["figures"].as_array().expect("figures");
+    assert!(figures.iter().any(|figure| figure["what"] == "all back" && figure["value"].is_f64()), "{report}");
+    lab.wait_agreed().unwrap_or_else(|error| panic!("{error}"));
 }

@@ -125,7 +125,7 @@ async fn accept(
     let (mut stream, key) = handshake_result(gate, None, accepted)?;
     let template = gate.hello.borrow().clone();
     // Between the hellos: whoever may have no link hears why instead of a hello, so that its dial fails.
-    let admit = || gate.room.registry.permits.incoming(ip).map_err(CloseReason::from);
+    let admit = |purpose| gate.room.registry.permits.incoming(ip, purpose).map_err(CloseReason::from);
     let greeting =
         greet_as_listener(&mut stream, &gate.shared().clock, template, &gate.shared().rules.deadlines, admit).await;
     let (greeting, permit) = or_part(gate, &mut stream, greeting).await?;

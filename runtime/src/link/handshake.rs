@@ -42,20 +42,20 @@ pub(crate) async fn greet_as_dialler(
     by(clock, until, greeting).await
 }
 
-/// The listener's half: answers, if `admit` has a permit for the link
+/// The listener's half: answers, if `admit` has a permit for a link of the dialler's purpose
 pub(crate) async fn greet_as_listener<T>(
     stream: &mut impl Duplex,
     clock: &Clock,
     template: HelloTemplate,
     deadlines: &Deadlines,
-    admit: impl FnOnce() -> Result<T, CloseReason>,
+    admit: impl FnOnce(Purpose) -> Result<T, CloseReason>,
 ) -> Result<(Greeting, T), CloseReason> {
     let opening = Opening::listen(clock.now(), template, fresh_nonce()?, deadlines);
     let until = opening.next_timeout();
     let greeting = async {
         let (kind, body) = receive_first(stream).await?;
         let (greeting, answer) = opening.handle_frame(kind, &body)?;
-        let permit = admit()?;
+        let permit = admit(greeting.theirs.purpose)?;
         if let Some(hello) = answer {
             send(stream, hello).await?;
         }

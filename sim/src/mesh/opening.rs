@@ -270,7 +270,7 @@ impl World {
                 Err(links) => return self.fail_dial(id, &DialError::TooManyLinks(links)),
             },
             // Between the hellos: whoever may have no link hears why instead of a hello.
-            Side::Listener => match permits.incoming(self.remote_ip(id, side)) {
+            Side::Listener => match permits.incoming(self.remote_ip(id, side), greeting.theirs.purpose) {
                 Ok(permit) => permit,
                 Err(refusal) => return self.part(id, side, &refusal.into()),
             },

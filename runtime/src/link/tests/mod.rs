@@ -80,10 +80,14 @@ impl Node {
     }
 
     async fn dial(&mut self, key: Option<Key>, locations: Vec<Location>) -> u64 {
+        self.dial_for(Purpose::Neighbour, key, locations).await
+    }
+
+    async fn dial_for(&mut self, purpose: Purpose, key: Option<Key>, locations: Vec<Location>) -> u64 {
         self.dials += 1;
-        let (dial, purpose) = (self.dials, Purpose::Neighbour);
-        self.command(LinkCommand::Dial(Dial { number: dial, key, locations, purpose })).await;
-        dial
+        let number = self.dials;
+        self.command(LinkCommand::Dial(Dial { number, key, locations, purpose })).await;
+        number
     }
 
     async fn command(&self, command: LinkCommand) {

@@ -114,6 +114,20 @@ async fn links_over_the_limit_are_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn supernode_whose_links_are_all_taken_by_peers_is_reached_by_others() {
+    let few = Limits { links_max: 3, backbone_reserved: 1, ..Limits::of_supernode() };
+    let mut a = Node::start_with(1, |config| config.limits = few).await;
+    let (mut b, mut c, mut d) = (Node::start(2).await, Node::start(3).await, Node::start(4).await);
+    link(&mut b, &mut a).await;
+    link(&mut c, &mut a).await;
+    let dial = d.dial(None, vec![a.location.clone()]).await;
+    assert!(matches!(d.dial_failed(dial).await, DialError::Hello(CloseReason::Bye { status: Status::SlowDown, .. })));
+    let dial = d.dial_for(Purpose::Backbone, None, vec![a.location.clone()]).await;
+    let opened = d.wait(|event| matches!(event, LinkEvent::Opened(opened) if opened.dial == Some(dial)).then_some(()));
+    opened.await;
+}
+
+#[tokio::test]
 async fn address_that_is_taken_is_told_at_the_start() {
     let a = Node::start(1).await;
     let mut config = LinkConfig::of_peer(template(), Clock::start(), 1);

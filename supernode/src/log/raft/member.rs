@@ -33,6 +33,10 @@ const SNAPSHOT_EVERY: u64 = 4096;
 /// names the 100 MB of a snapshot are not written for every few kilobytes of log.
 const COMMAND_BYTES_USUAL: u64 = 128;
 
+/// … but to no more commands than these: a start reads them again, which takes up to some ten microseconds for each, and
+/// must take a second or two, however many names there are
+const TAIL_MAX: u64 = 1 << 16;
+
 /// Entries that stay behind a snapshot: a supernode that was away for a moment needs no snapshot
 const KEPT: u64 = 256;
 
@@ -354,12 +358,29 @@ impl Member {
     /// Wants a snapshot once the log has grown
     async fn look_at_size(&mut self) {
         let applied = self.shared.applied.borrow().index;
-        let large = self.snapshot_bytes.load(Ordering::Relaxed) / COMMAND_BYTES_USUAL;
-        if applied.saturating_sub(self.snapshot_at) < SNAPSHOT_EVERY.max(large) {
+        if applied.saturating_sub(self.snapshot_at) < tail_behind(self.snapshot_bytes.load(Ordering::Relaxed)) {
             return;
         }
         self.snapshot_at = applied;
         // If it has ended, its metrics say so.
         let _ = self.shared.raft.trigger().snapshot().await;
+    }
+}
+
+/// After how many commands behind a snapshot of so many bytes the next one is taken
+fn tail_behind(bytes: u64) -> u64 {
+    (bytes / COMMAND_BYTES_USUAL).clamp(SNAPSHOT_EVERY, TAIL_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_behind_a_snapshot_grows_with_it_but_never_beyond_what_a_start_reads_in_time() {
+        let mb = 1_000_000;
+        assert_eq!([0, mb / 2].map(tail_behind), [SNAPSHOT_EVERY; 2]);
+        assert_eq!(tail_behind(4 * mb), 31_250);
+        assert_eq!([100 * mb, u64::MAX].map(tail_behind), [TAIL_MAX; 2]);
     }
 }
