@@ -38,6 +38,7 @@
 //! | [`takeovers`] | a session goes from the home that it has to one that wants it from there, and lasts until it is over | each event |
 //! | [`relays`] | what a supernode cannot hand over goes to the destination's home | each event |
 //! | [`lists`] | peers know who the supernodes are | each step |
+//! | [`comebacks`] | soon after supernodes are back everybody is where the directory says | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
 //! | [`resends`] | what nobody replies to is sent again, by another way | each event |
@@ -61,6 +62,7 @@ pub(crate) mod bindings;
 pub(crate) mod blame;
 pub(crate) mod bounds;
 pub(crate) mod choices;
+pub(crate) mod comebacks;
 pub(crate) mod component;
 pub(crate) mod conflicts;
 pub(crate) mod contents;
@@ -143,6 +145,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(probing::Probing::new(config)),
         Box::new(openings::Openings::default()),
         Box::new(outages::Outages::new(config)),
+        Box::new(comebacks::Comebacks::default()),
         Box::new(permits::Permits),
         Box::new(crossing::Crossing::default()),
         Box::new(redials::Redials::default()),
