@@ -30,7 +30,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Look-ups of one session at most
 const LOOK_UPS: usize = 40;
 /// What a supernode says that has lost the others
-const CUT_OFF: &str = "cut off from the others";
+const CUT_OFF: &str = "this supernode is cut off from";
 /// What a supernode says to whoever asks for somebody else's name
 const TAKEN: &str = "belongs to another key";
 

@@ -153,6 +153,11 @@ impl Driver {
         tokio::pin!(shutdown);
         let mut leaving = false;
         self.tell_how_to_join();
+        // What the log has said by now comes before any link: a supernode that does not know of others takes itself for the
+        // only one, and would refuse logins by a directory that may be old.
+        while let Ok(told) = news.try_recv() {
+            self.handle_news(told)?;
+        }
         loop {
             self.flush().await?;
             if let Some(reason) = self.fatal.take() {
