@@ -324,8 +324,8 @@ impl World {
             SupernodeOutput::Close { link, status, reason } => self.say_bye(id, link.0, status, reason),
             SupernodeOutput::Propose(group) if self.must_agree() => self.propose_to_leader(id, group),
             SupernodeOutput::Propose(group) => {
+                self.write_group(id, &group);
                 self.log.propose(replica(id), group);
-                self.write(id, DiskDone::Appended);
             }
             SupernodeOutput::Read if self.must_agree() => self.ask_leader(id),
             SupernodeOutput::Read => {
