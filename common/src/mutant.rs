@@ -182,6 +182,13 @@ mutants! {
     ReadSharedTooLate "read-shared-too-late" = "whoever asks while the log is asked shares that answer",
     StaleNotMarked "stale-not-marked" = "an answer that may be old is not marked",
 
+    // Overload.
+    LoginDeadlineIgnored "login-deadline-ignored" = "a login goes to the log though its peer has given it up by then",
+    EstimateIgnored "estimate-ignored" = "a login is not put off before it has waited in vain",
+    PutOffWithoutJitter "put-off-without-jitter" = "all logins that are put off are told to come again at once",
+    NewcomersFirst "newcomers-first" = "who goes on with a session waits until all newcomers are in",
+    LoginsKeepOthersWaiting "logins-keep-others-waiting" = "ends of sessions and operators wait until no login does",
+
     // Members who were removed.
     RemovalNotTold "removal-not-told" = "a supernode keeps to itself who was removed",
     RemovedHelloBelieved "removed-hello-believed" = "the grant of a removed peer is good for a link",

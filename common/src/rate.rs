@@ -1,4 +1,5 @@
-//! How often something may be: the one token bucket, one for each of many, and what strangers may cause in a log.
+//! How often something may be: the one token bucket, one for each of many, what may be asked again, and what strangers may
+//! cause in a log.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -125,6 +126,41 @@ impl<K: Ord> Buckets<K> {
     }
 }
 
+/// First tries that earn one more
+const TRIES_PER_RETRY: u32 = 10;
+
+/// How often somebody may ask again who could not be served: a tenth as often as it asks at all, and some times at first
+///
+/// Whoever is overloaded answers late or not at all. If everybody who has no answer asked again at once, it would have
+/// several times the work just then. So each first try, or each that was served, earns a tenth of a retry, and each retry
+/// costs a whole one: of n tries never more than n / 10 retries, and those that were there at first. Who has none left waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Retries {
+    /// In parts of which [`TRIES_PER_RETRY`] are one retry
+    parts: u32,
+    most: u32,
+}
+
+impl Retries {
+    /// So many are there at first, which is also the most that there can be
+    pub const fn new(at_first: u32) -> Self {
+        let most = at_first.saturating_mul(TRIES_PER_RETRY);
+        Self { parts: most, most }
+    }
+
+    /// A tenth of a retry more
+    pub fn earn(&mut self) {
+        self.parts = self.parts.saturating_add(1).min(self.most);
+    }
+
+    /// Whether there is a retry left, which is spent then
+    pub fn spend(&mut self) -> bool {
+        let left = self.parts.checked_sub(TRIES_PER_RETRY);
+        self.parts = left.unwrap_or(self.parts);
+        left.is_some()
+    }
+}
+
 /// How long further failures are only counted
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -155,6 +191,19 @@ impl Strangers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retries_are_a_tenth_of_the_tries_in_the_long_run() {
+        let mut retries = Retries::new(3);
+        let mut spent = 0;
+        for _ in 0..1_000 {
+            // Everybody is overloaded, so that whoever may spend one does.
+            spent += u32::from(retries.spend());
+            retries.earn();
+        }
+        assert!((100..=103).contains(&spent), "{spent}");
+        assert!((0..100).filter(|_| retries.spend()).count() <= 1, "nothing is earned without a try");
+    }
 
     #[test]
     fn first_is_told_at_once_and_the_rest_once_a_second() {

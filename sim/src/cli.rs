@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{churn, collapse, door, figures, mutants, outage, plot, routes, sweep};
+use crate::{churn, collapse, door, figures, mutants, outage, overload, plot, routes, sweep};
 
 /// The overlay's cores in virtual time: what a mesh of any size does, from a seed
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Verb {
     Collapse(collapse::Options),
     /// Play an outage again, and say whether everybody is let in soon and nobody is put out
     Outage(outage::Options),
+    /// Let more log in than a slow log can take, and say who is served, who is put off and who is put out
+    Overload(overload::Options),
     /// Let people into a network that takes invites only, and watch that nobody else comes in
     Door(door::Options),
     /// Make the product's mistakes one by one, and say which oracle sees each
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Mesh(options) => sweep::verb(&options),
         Verb::Collapse(options) => collapse::verb(&options),
         Verb::Outage(options) => outage::verb(&options),
+        Verb::Overload(options) => overload::verb(&options),
         Verb::Door(options) => door::verb(&options),
         Verb::Mutants(options) => mutants::verb(&options),
     }

@@ -28,6 +28,7 @@ mod oracles;
 pub mod outage;
 mod output;
 mod overlay;
+pub mod overload;
 mod parallel;
 mod plot;
 mod routes;

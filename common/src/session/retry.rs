@@ -29,10 +29,14 @@ pub(super) const SLOW: Duration = Duration::from_secs(10);
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Within this another supernode is tried after one that failed: at once, but not by all of its peers in the same instant
 pub(super) const STEP_MAX: Duration = Duration::from_millis(250);
-/// Retries that a peer may spend before it has earned any: as many as there are others in a network of four supernodes
-const RETRIES_AT_FIRST: u32 = 3;
-/// Logins that earn one retry
-const LOGINS_PER_RETRY: u32 = 10;
+/// Retries that a peer may spend before it has earned any by logins that were granted: as many as there are others in a
+/// network of four supernodes
+///
+/// A *retry* is a try that comes sooner than a supernode asked for, or right after one that did not answer in time: a
+/// peer that goes on to the next one when it was told to wait, or was not heard, gives that one work which the first one
+/// could not do. Not counted is what costs no supernode anything, and what it asked for itself: the next one after a dial
+/// that nobody took, the first try after a loss, and every try that waits as long as it was told.
+pub(super) const RETRIES_AT_FIRST: u32 = 3;
 
 /// Waits with decorrelated jitter: each is drawn between the least wait and three times the last one
 #[derive(Debug)]
@@ -109,42 +113,6 @@ impl Backoff {
     }
 }
 
-/// What a peer may ask of supernodes that are short of time already
-///
-/// A *retry* is a try that comes sooner than a supernode asked for, or right after one that did not answer in time: a
-/// peer that goes on to the next one when it was told to wait, or was not heard, gives that one work which the first one
-/// could not do. It costs one retry. [`RETRIES_AT_FIRST`] are there at first, which is also the most, and each login that
-/// is granted earns a tenth of one. So of n logins there are never more than n / 10 + 3 retries, however long supernodes
-/// are overloaded. Whoever has none left waits for as long as it was asked to, or backs off.
-///
-/// Not counted is what costs no supernode anything, and what it asked for itself: the next one after a dial that nobody
-/// took, the first try after a loss, and every try that waits as long as it was told.
-#[derive(Debug)]
-pub(super) struct Budget {
-    /// In parts of which [`LOGINS_PER_RETRY`] are one retry
-    parts: u32,
-}
-
-impl Budget {
-    const MOST: u32 = RETRIES_AT_FIRST * LOGINS_PER_RETRY;
-
-    pub(super) const fn new() -> Self {
-        Self { parts: Self::MOST }
-    }
-
-    /// A login was granted
-    pub(super) fn earn(&mut self) {
-        self.parts = (self.parts + 1).min(Self::MOST);
-    }
-
-    /// Whether there is a retry left, which is spent then
-    pub(super) fn spend(&mut self) -> bool {
-        let left = self.parts.checked_sub(LOGINS_PER_RETRY);
-        self.parts = left.unwrap_or(self.parts);
-        left.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,18 +162,5 @@ mod tests {
             assert!(backoff.after(Duration::MAX) <= RETRY_AFTER_MAX * 3 / 2);
             assert!((SLOW * 4 / 5..=SLOW * 6 / 5).contains(&backoff.slow()));
         }
-    }
-
-    #[test]
-    fn retries_are_a_tenth_of_the_logins_in_the_long_run() {
-        let mut budget = Budget::new();
-        let mut retries = 0;
-        for _ in 0..1_000 {
-            // Everybody is overloaded, so that whoever may spend one does.
-            retries += u32::from(budget.spend());
-            budget.earn();
-        }
-        assert!((100..=100 + RETRIES_AT_FIRST).contains(&retries), "{retries}");
-        assert!((0..100).filter(|_| budget.spend()).count() <= 1, "nothing is earned without a login");
     }
 }

@@ -177,6 +177,11 @@ impl Links {
         self.links.contains_key(&link)
     }
 
+    /// Whether the login on `link` is to be answered
+    pub(super) fn awaits(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.admission.awaits())
+    }
+
     /// The session that is logged in on `link`
     pub(super) fn session_on(&self, link: LinkId) -> Option<SessionId> {
         self.links.get(&link).and_then(|link| link.admission.session())

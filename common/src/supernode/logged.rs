@@ -37,7 +37,7 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn handle_committed(&mut self, now: Instant, index: u64, command: &Command, number: Option<u64>) {
-        let proposed = number.and_then(|number| self.proposals.take(number));
+        let proposed = number.and_then(|number| self.proposals.take_committed(now, number));
         let then = proposed.map_or(Then::Nothing, |(_, then)| then);
         let removed = self.directory.removed().mark();
         let Applied { outcome, touched } = self.directory.apply(index, command);
@@ -52,8 +52,8 @@ impl<S: Signer> Supernode<S> {
         match then {
             Then::Nothing => self.settle_unawaited(now, &outcome),
             Then::LoggedOut(_) => {}
-            Then::Admit(link) => match command {
-                Command::LogIn(login) => self.logins().settle(now, link, login, outcome),
+            Then::Admit { link, until } => match command {
+                Command::LogIn(login) => self.logins().settle(now, link, until, login, outcome),
                 _ => self.logins().conclude(now, link, outcome),
             },
             Then::Move(session) => {
@@ -88,10 +88,10 @@ impl<S: Signer> Supernode<S> {
     /// Whoever waits is told to try again; what nobody waits for is proposed anew by whoever wanted it: an end each
     /// second by its clock, an unreachable pair by the next dial that fails, a suspicion and the degree by `again`
     fn handle_lost(&mut self, now: Instant, number: u64) {
-        let Some((command, then)) = self.proposals.take(number) else { return };
+        let Some((command, then)) = self.proposals.take_lost(number) else { return };
         tracing::warn!(event = "proposal_lost", ?command, reason = "the log has no leader, or another one");
         match then {
-            Then::Admit(link) => {
+            Then::Admit { link, .. } => {
                 let login = if let Command::LogIn(login) = command { Some(login) } else { None };
                 self.logins().handle_lost(now, link, login);
             }

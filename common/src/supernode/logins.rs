@@ -2,6 +2,9 @@
 //!
 //! Whoever goes on with a session that lasts is no newcomer: it is counted nowhere, and while nobody leads it is granted
 //! what the directory says, without a command; its home is moved here once somebody leads ([`Moves`]).
+//!
+//! Whoever would wait for the log longer than its peer waits for the answer is put off before it has cost anything but its
+//! handshake ([`PuttingOff`]); so is who has waited for too long all the same, as the log has become slower.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +20,9 @@ use super::judgement::Judgement;
 use super::links::Links;
 use super::members::Members;
 use super::moves::Moves;
-use super::proposals::{Proposals, Then};
+use super::proposals::{LoginQueue, Proposals};
+use super::putting_off::PuttingOff;
+use super::queue::Lane;
 use crate::crypto::Signer;
 use crate::directory::{
     Command, Directory, Entry, Invite, LogIn, LoggedIn, Outcome, Refusal as DirectoryRefusal, Right,
@@ -53,6 +58,7 @@ pub(super) struct Logins<'a, S> {
     pub(super) links: &'a mut Links,
     pub(super) judgement: &'a mut Judgement,
     pub(super) proposals: &'a mut Proposals,
+    pub(super) putting_off: &'a mut PuttingOff,
     pub(super) claims: &'a mut Claims,
     pub(super) moves: &'a mut Moves,
     pub(super) members: &'a Members,
@@ -190,27 +196,52 @@ impl<S: Signer> Logins<'_, S> {
         if resumed.is_some() && !self.is_led && self.members.are_several() {
             return self.take_up(now, link, login);
         }
-        self.propose_login(now, link, login, request.from);
+        self.propose_login(now, link, request.until, login, request.from);
     }
 
-    fn propose_login(&mut self, now: Instant, link: LinkId, login: LogIn, from: Option<IpAddr>) {
+    fn propose_login(&mut self, now: Instant, link: LinkId, until: Instant, login: LogIn, from: Option<IpAddr>) {
         let wanted = Wanted {
             place: self.directory.by_key(&login.key).is_none().then_some(login.key),
             name: self.directory.account(&login.name).is_none(),
             from,
             invite: if let Right::Invite(id) = login.right { Some(id) } else { None },
         };
+        let lane = if self.comes_back(&login.key) { Lane::Back } else { Lane::New };
         let command = Command::LogIn(login);
         // Among several, another may have heard of something that makes a refusal untrue.
         let is_sure = |outcome: &Outcome| !self.members.are_several() || matches!(outcome, Outcome::LoggedIn(_));
         if let Some(outcome) = self.proposals.answer(self.directory, &command).filter(is_sure) {
             return self.conclude(now, link, outcome);
         }
+        let excess = (now + self.proposals.wait(now, lane)).since(until);
+        if excess > Duration::ZERO && !mutant::is(Mutant::EstimateIgnored) {
+            return self.put_off(now, link, Status::SlowDown, excess, "more logins at once than there is time for");
+        }
         if let Err(UsedUp { reason, wait }) = self.budgets.take(now, wanted) {
             return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
         }
-        if self.proposals.push_bounded(command, Then::Admit(link)).is_err() {
-            self.refuse(now, link, Refusal::new(Status::SlowDown, "too many logins at once, try again", RETRY));
+        if self.proposals.push_login(command, lane, link, until).is_err() {
+            self.put_off(now, link, Status::SlowDown, Duration::ZERO, "more logins wait than may");
+        }
+    }
+
+    /// The login on `link` is to come again, when there is likely room
+    fn put_off(&mut self, now: Instant, link: LinkId, status: Status, room: Duration, reason: &'static str) {
+        let wait = self.putting_off.draw(now, room, self.proposals.cost(now), self.rng);
+        if let Some(count) = self.putting_off.told.count(now) {
+            let queue = self.proposals.show(now, self.putting_off.count);
+            let LoginQueue { waiting, commands_per_second, wait: queue, .. } = queue;
+            let (queue_ms, wait_ms) = (queue.as_millis() as u64, wait.as_millis() as u64);
+            tracing::warn!(event = "logins_put_off", count, waiting, commands_per_second, queue_ms, wait_ms, reason);
+        }
+        self.refuse(now, link, Refusal::new(status, &format!("{reason}: come again later"), wait));
+    }
+
+    /// Puts off the logins that have waited for so long that their answers would come too late
+    pub(super) fn put_off_late(&mut self, now: Instant) {
+        while let Some(link) = self.proposals.take_late(now) {
+            let reason = "the log has not come to this login in time";
+            self.put_off(now, link, Status::Unavailable, Duration::ZERO, reason);
         }
     }
 
@@ -261,6 +292,7 @@ impl<S: Signer> Logins<'_, S> {
 
     /// `link` has closed: who waited for that may log in, and nobody logs in on it
     pub(super) fn handle_closed(&mut self, now: Instant, link: LinkId) {
+        self.proposals.withdraw_login(link);
         let (free, words) = self.claims.handle_closed(link);
         self.tell_claimed(words);
         for claim in free {
@@ -297,16 +329,16 @@ impl<S: Signer> Logins<'_, S> {
     }
 
     /// The log has applied the login on `link`, which came to this
-    pub(super) fn settle(&mut self, now: Instant, link: LinkId, login: &LogIn, outcome: Outcome) {
+    pub(super) fn settle(&mut self, now: Instant, link: LinkId, until: Instant, login: &LogIn, outcome: Outcome) {
         match (&outcome, login.resumes) {
             // Its session has ended while the log was at it: it has another one.
             (Outcome::Refused(DirectoryRefusal::NoSession), Some(_)) => {
                 let login = LogIn { session: SessionId(self.random()), resumes: None, ..login.clone() };
-                self.propose_login(now, link, login, None);
+                self.propose_login(now, link, until, login, None);
             }
             (Outcome::Refused(DirectoryRefusal::OtherHome), Some(_)) if self.links.contains(link) => {
                 let home = self.directory.session(login.session).map(|session| session.home);
-                self.propose_login(now, link, LogIn { resumes: home, ..login.clone() }, None);
+                self.propose_login(now, link, until, LogIn { resumes: home, ..login.clone() }, None);
             }
             _ => self.conclude(now, link, outcome),
         }
@@ -397,6 +429,11 @@ impl<S: Signer> Logins<'_, S> {
         }
         self.judgement.handle_heard(now, session);
         self.judgement.handle_home_lost(now, session);
+    }
+
+    /// Whether the key has a session that lasts: its process has only lost its link, or has started anew
+    fn comes_back(&self, key: &Key) -> bool {
+        self.directory.by_key(key).is_some_and(|session| self.is_resumable(session.id, key))
     }
 
     /// Whether this is a session of `key`, and will still be when a login that is proposed now is applied: a new session

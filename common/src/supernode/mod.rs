@@ -12,7 +12,8 @@
 //!
 //! The log is a port ([`LogEvent`] says what it tells). One group of commands is with the log at a time:
 //! [`SupernodeOutput::Propose`] is answered by one [`LogEvent::Committed`] or [`LogEvent::Lost`] for each of them, and
-//! what was proposed meanwhile is the next group, [`GROUP_MAX`] of it at most. Whoever waits for a command that is lost is told to try again, and what
+//! of what was proposed meanwhile the next group is made, [`GROUP_MAX`] at most (`queue` says in which order, `pace` how
+//! large). Logins that would wait for the log longer than their peers do are put off at once. Whoever waits for a command that is lost is told to try again, and what
 //! this supernode wants itself it proposes anew. A shell whose disk fails ends; the log then tells what was acknowledged,
 //! and perhaps more.
 //!
@@ -34,7 +35,7 @@
 //! | sessions that were taken up and whose homes are to follow | one for each home link |
 //! | a round in which everybody is told who was removed, and one in which who the supernodes are | one each, [`SLICE`] peers in one go |
 //! | tables that have changed and are not told yet, [`SLICE`] of them in one go | the directory's members |
-//! | commands that wait for the log | [`WAITING_MAX`], and one for each session, pair and operator's request |
+//! | commands that wait for the log | [`WAITING_MAX`] logins, as many reports and moves, and one for each session, pair and operator's request |
 
 mod backbone;
 mod budgets;
@@ -51,13 +52,17 @@ mod members;
 mod moves;
 mod operator;
 mod others;
+mod pace;
 mod proposals;
+mod putting_off;
+mod queue;
 mod reads;
 mod relay;
 mod removals;
 mod replaced;
 mod requests;
 mod rewires;
+mod suspecting;
 #[cfg(test)]
 mod tests;
 
@@ -75,7 +80,10 @@ pub use self::budgets::{
 pub use self::judgement::{PAIR_TERM_MAX, PAIR_TERM_MIN};
 pub use self::log::{LogEvent, Proposal, SupernodeEntry};
 pub use self::others::SupernodeStanding;
-pub use self::proposals::{GROUP_MAX, WAITING_MAX};
+pub use self::pace::{GROUP_FIRST, GROUP_MAX, GROUP_MIN, GROUP_TIME};
+pub use self::proposals::LoginQueue;
+pub use self::putting_off::{PUT_OFF_MAX, PUT_OFF_MIN};
+pub use self::queue::WAITING_MAX;
 pub use self::reads::{READ_WAIT, READS_MAX};
 pub use self::rewires::{GATHER, SLICE};
 
@@ -85,12 +93,13 @@ use self::claims::Claims;
 use self::committed::Consequences;
 use self::handover::Handover;
 use self::homes::Homes;
-use self::judgement::{Judgement, SuspicionOutput};
+use self::judgement::Judgement;
 use self::links::Links;
 use self::logins::{Credentials, Logins};
 use self::members::Members;
 use self::moves::Moves;
 use self::proposals::Proposals;
+use self::putting_off::PuttingOff;
 use self::reads::Reads;
 use self::removals::{Removals, Telling};
 use self::requests::Requests;
@@ -167,6 +176,7 @@ pub struct Supernode<S> {
     rng: ChaCha20Rng,
     directory: Directory,
     proposals: Proposals,
+    putting_off: PuttingOff,
     judgement: Judgement,
     links: Links,
     rewires: Rewires,
@@ -187,6 +197,8 @@ pub struct Supernode<S> {
     minute: Option<Instant>,
     /// By then something is handled, if only a timeout
     beat: Instant,
+    /// When the last input came; `None`: it was an operator's, and came without the time
+    now: Option<Instant>,
 }
 
 /// How long nothing may come before the clock is looked at: a stop of twice this is noticed though no term ended in it
@@ -207,6 +219,7 @@ impl<S: Signer> Supernode<S> {
             rng,
             directory,
             proposals: Proposals::default(),
+            putting_off: PuttingOff::default(),
             judgement,
             links: Links::default(),
             rewires: Rewires::default(),
@@ -224,6 +237,7 @@ impl<S: Signer> Supernode<S> {
             leader: None,
             minute: None,
             beat: now + BEAT,
+            now: Some(now),
         };
         supernode.handover.begin_anew(now, false);
         supernode.configure();
@@ -247,10 +261,12 @@ impl<S: Signer> Supernode<S> {
         // With nobody to judge it sleeps, and that is no stop.
         let late = held_up(now, self.next_timeout().and(Some(self.beat)));
         self.beat = now + BEAT;
+        self.now = Some(now);
         if let Some(by) = late.filter(|_| !mutant::is(Mutant::StopBlamesPeers)) {
             tracing::warn!(event = "held_up", late_ms = by.as_millis() as u64, reason = "this process was not run");
             self.judgement.handle_held_up(now, by);
             self.links.handle_held_up(now);
+            self.proposals.handle_held_up();
             self.claims.handle_held_up(now);
             self.moves.handle_held_up(now);
             self.backbone.handle_held_up(now);
@@ -342,7 +358,8 @@ impl<S: Signer> Supernode<S> {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let logins = earliest(self.links.next_timeout(), self.claims.next_timeout());
+        let waits = earliest(self.claims.next_timeout(), self.proposals.next_timeout());
+        let logins = earliest(self.links.next_timeout(), waits);
         let tables = earliest(self.rewires.next_timeout(), self.removals.next_timeout());
         let others = earliest(self.again.next_timeout(), tables);
         let supernodes = earliest(self.backbone.next_timeout(), self.members.next_timeout());
@@ -355,11 +372,12 @@ impl<S: Signer> Supernode<S> {
 
     /// The next thing to do; drain until `None` after an input, or after several that shall share a group
     ///
-    /// A [`SupernodeOutput::Propose`] holds what was proposed until then, [`GROUP_MAX`] of it at most, and comes first: the
+    /// A [`SupernodeOutput::Propose`] holds of what was proposed until then what goes first, and comes first itself: the
     /// log is what others wait for.
     pub fn poll_output(&mut self) -> Option<SupernodeOutput> {
         self.drain_suspicion();
-        let group = self.proposals.next_group().map(SupernodeOutput::Propose);
+        let awaits = |link| self.links.awaits(link);
+        let group = self.proposals.next_group(self.now, awaits).map(SupernodeOutput::Propose);
         let read = || self.reads.begin().then_some(SupernodeOutput::Read);
         group.or_else(read).or_else(|| self.links.poll_output()).or_else(|| self.backbone.poll_output())
     }
@@ -386,6 +404,11 @@ impl<S: Signer> Supernode<S> {
     /// The home link of this session, while it has one here
     pub fn home_of(&self, session: SessionId) -> Option<LinkId> {
         self.links.home_of(session)
+    }
+
+    /// How many logins wait for the log, and how fast that is
+    pub fn login_queue(&self, now: Instant) -> LoginQueue {
+        self.proposals.show(now, self.putting_off.count)
     }
 
     /// How many sessions have a home link here
@@ -420,40 +443,20 @@ impl<S: Signer> Supernode<S> {
                 AdmissionOutput::Lost { session, reason } => self.requests().lose_home(now, link, session, &reason),
             }
         }
-    }
-
-    /// Carries out what the suspicions want
-    fn drain_suspicion(&mut self) {
-        while let Some(wish) = self.judgement.poll_output() {
-            match wish {
-                SuspicionOutput::Suspect { session, reason } => {
-                    let name = self.directory.session(session).map(|session| session.name.to_string());
-                    tracing::info!(event = "suspecting", name, reason = reason.text());
-                    self.proposals
-                        .push_own(&self.directory, Command::Suspect { session, home: self.credentials.id, reason });
-                }
-                SuspicionOutput::Clear { session } => {
-                    self.proposals.push_own(&self.directory, Command::Clear { session, home: self.credentials.id });
-                }
-                SuspicionOutput::Probe { session } => {
-                    if let Some(home) = self.links.home_of(session) {
-                        self.links.probe(home);
-                    }
-                }
-            }
-        }
+        self.logins().put_off_late(now);
     }
 
     fn logins(&mut self) -> Logins<'_, S> {
         let (is_led, load) = (self.leader.is_some(), self.load());
         let Self { credentials, directory, links, judgement, proposals, claims, moves, members, .. } = self;
-        let Self { backbone, budgets, rng, .. } = self;
+        let Self { putting_off, backbone, budgets, rng, .. } = self;
         Logins {
             credentials,
             directory,
             links,
             judgement,
             proposals,
+            putting_off,
             claims,
             moves,
             members,

@@ -19,13 +19,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl<S: Signer> Supernode<S> {
     /// Frees `name`, and ends its session; answered by [`SupernodeOutput::Answered`] with this `ticket`
     pub fn release(&mut self, name: Name, ticket: u64) {
-        self.proposals.push(Command::Release { name }, Then::Answer(ticket));
+        self.propose_for_operator(Command::Release { name }, ticket);
     }
 
     /// Bars the key that owns `name` for good, and ends its session; answered by
     /// [`SupernodeOutput::Answered`] with this `ticket`
     pub fn remove(&mut self, name: Name, ticket: u64) {
-        self.proposals.push(Command::Remove { name }, Then::Answer(ticket));
+        self.propose_for_operator(Command::Remove { name }, ticket);
     }
 
     /// Makes an invite that lets `uses` newcomers in (one with `name`, if that is given) for at least so many `minutes`, or
@@ -37,7 +37,13 @@ impl<S: Signer> Supernode<S> {
         }
         let mut token = Token([0; 16]);
         self.rng.fill_bytes(&mut token.0);
-        self.proposals.push(Command::Invite { token, name, uses, minutes }, Then::Answer(ticket));
+        self.propose_for_operator(Command::Invite { token, name, uses, minutes }, ticket);
+    }
+
+    /// How long the log takes for a group that begins with this is not measured, as nobody has said when it began
+    fn propose_for_operator(&mut self, command: Command, ticket: u64) {
+        self.now = None;
+        self.proposals.push(command, Then::Answer(ticket));
     }
 
     /// The log may be an older copy of itself, as nobody else has one to compare it with: epochs are of this incarnation,

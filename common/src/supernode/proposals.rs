@@ -1,26 +1,24 @@
-//! Commands on their way to the log: in order, in groups, and each with whoever waits for it.
+//! Commands on their way to the log: in the order of [`Queue`], in groups as large as the log is fast, and each with whoever
+//! waits for it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::log::Proposal;
+use super::pace::Pace;
+use super::queue::{Full, Lane, Queue, Waiting};
 use crate::directory::{Command, Directory, Outcome, Pair};
 use crate::id::{SessionId, SupernodeId};
 use crate::link::LinkId;
-
-/// Commands of others that wait for the log at most: a second of what one disk does; the next one is refused
-pub const WAITING_MAX: usize = 4_096;
-
-/// Commands that the log is given in one go: applying so many takes some milliseconds, and between two groups whatever
-/// else has come is handled
-pub const GROUP_MAX: usize = 256;
+use crate::time::Instant;
 
 /// What waits for a command
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     /// Nobody
     Nothing,
-    /// The login on this link
-    Admit(LinkId),
+    /// The login on this link, which must be answered until then
+    Admit { link: LinkId, until: Instant },
     /// The move of this session's home to this supernode, where it was taken up
     Move(SessionId),
     /// The logout on this link
@@ -28,10 +26,6 @@ pub(super) enum Then {
     /// An operator, by this ticket
     Answer(u64),
 }
-
-/// As many wait as may
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
 
 /// A command that the log has been given
 struct UnderWay {
@@ -45,24 +39,89 @@ struct UnderWay {
 /// The log has one group at a time: what comes meanwhile shares the next wait for the disk, and can be taken back.
 #[derive(Default)]
 pub(super) struct Proposals {
-    waiting: VecDeque<(Command, Then)>,
+    waiting: Queue,
     under_way: VecDeque<UnderWay>,
+    pace: Pace,
     next_number: u64,
+}
+
+/// How logins fare at present, for people
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginQueue {
+    /// Logins that wait for the log
+    pub waiting: usize,
+    /// Commands that the log takes in a second, as was last measured; `None`: it never had more than it could take at once
+    pub commands_per_second: Option<u32>,
+    /// How long a newcomer that came now would wait; zero if nobody knows
+    pub wait: Duration,
+    /// Logins that were put off since this process began
+    pub put_off: u64,
 }
 
 impl Proposals {
     /// Proposes a command that each session or operator has but one of, so that what it concerns bounds it
     pub(super) fn push(&mut self, command: Command, then: Then) {
-        self.waiting.push_back((command, then));
+        self.waiting.push(command, then);
     }
 
-    /// Proposes a command that others can make at will, unless [`WAITING_MAX`] wait already
+    /// Proposes a command that others can make at will, unless as many wait already as may
     pub(super) fn push_bounded(&mut self, command: Command, then: Then) -> Result<(), Full> {
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(Full);
+        self.waiting.push_bounded(command, then)
+    }
+
+    /// Proposes the login on `link`, unless as many wait already as may
+    pub(super) fn push_login(
+        &mut self,
+        command: Command,
+        lane: Lane,
+        link: LinkId,
+        until: Instant,
+    ) -> Result<(), Full> {
+        self.waiting.push_login(command, lane, link, until)
+    }
+
+    /// Nobody waits for the login on `link` any more: unless the log has it, it never will
+    pub(super) fn withdraw_login(&mut self, link: LinkId) {
+        self.waiting.withdraw_login(link);
+    }
+
+    /// How long it is until a login that comes now is committed; zero if nobody knows
+    pub(super) fn wait(&self, now: Instant, lane: Lane) -> Duration {
+        let logins = self.waiting.logins_ahead(lane);
+        let others = self.waiting.others_ahead(logins).max(self.pace.others_before(logins));
+        self.pace.wait(now, logins + others)
+    }
+
+    /// What a command takes; `None`: nobody knows
+    pub(super) fn cost(&self, now: Instant) -> Option<Duration> {
+        self.pace.cost(now)
+    }
+
+    /// The link of the next login that has waited for so long that its answer would come too late
+    pub(super) fn take_late(&mut self, now: Instant) -> Option<LinkId> {
+        let done = now + self.pace.group_time(now, self.waiting.len());
+        self.waiting.take_late(done)
+    }
+
+    /// When to call [`Self::take_late`]
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.waiting.next_deadline()
+    }
+
+    /// For people; `put_off`: how many were, so far
+    pub(super) fn show(&self, now: Instant, put_off: u64) -> LoginQueue {
+        let per_second = |cost: Duration| 1_000_000 / cost.as_micros().max(1);
+        LoginQueue {
+            waiting: self.waiting.logins(),
+            commands_per_second: self.cost(now).map(|cost| u32::try_from(per_second(cost)).unwrap_or(u32::MAX)),
+            wait: self.wait(now, Lane::New),
+            put_off,
         }
-        self.push(command, then);
-        Ok(())
+    }
+
+    /// This process stood still, and the log perhaps did not: how long the group takes says nothing
+    pub(super) fn handle_held_up(&mut self) {
+        self.pace.spoil();
     }
 
     /// Proposes a command of this supernode's own, which nobody waits for, if it would change anything
@@ -114,7 +173,7 @@ impl Proposals {
 
     /// Takes the end of a lease back, unless the log has it
     pub(super) fn withdraw_end(&mut self, session: SessionId) {
-        self.waiting.retain(|(waiting, _)| !is_end_of(waiting, session));
+        self.waiting.retain_ends(|waiting| !is_end_of(waiting, session));
     }
 
     /// Whether the log has the end of this session's lease, and has not said what became of it
@@ -124,18 +183,29 @@ impl Proposals {
 
     /// Everything of which the log has not said what became of it
     pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
-        self.under_way.iter().map(|proposed| &proposed.command).chain(self.waiting.iter().map(|(command, _)| command))
+        self.under_way.iter().map(|proposed| &proposed.command).chain(self.waiting.commands())
     }
 
-    /// What waits, [`GROUP_MAX`] of it at most, if the log has nothing
-    pub(super) fn next_group(&mut self) -> Option<Vec<Proposal>> {
+    /// What waits, as much of it as the log can take in a good time, if the log has nothing; logins that nobody `awaits` any
+    /// more are forgotten. Without the time it is not measured.
+    pub(super) fn next_group(
+        &mut self,
+        now: Option<Instant>,
+        awaits: impl Fn(LinkId) -> bool,
+    ) -> Option<Vec<Proposal>> {
         if !self.under_way.is_empty() || self.waiting.is_empty() {
             return None;
         }
-        let group = self.waiting.len().min(GROUP_MAX);
-        for (command, then) in self.waiting.drain(..group) {
+        for Waiting { command, then, .. } in self.waiting.take(self.pace.size(), awaits) {
             self.under_way.push_back(UnderWay { number: self.next_number, command, then });
             self.next_number += 1;
+        }
+        if self.under_way.is_empty() {
+            return None;
+        }
+        if let Some(now) = now {
+            let logins = self.under_way.iter().filter(|proposed| matches!(proposed.then, Then::Admit { .. })).count();
+            self.pace.begin(now, self.under_way.len(), logins, !self.waiting.is_empty());
         }
         let group = self.under_way.iter();
         Some(
@@ -145,10 +215,24 @@ impl Proposals {
         )
     }
 
-    /// The log has said what became of the proposal of this number: the command, and who waits for it
+    /// The log has committed the proposal of this number: the command, and who waits for it
     ///
     /// `None`: there is no such proposal, or the log has said so before.
-    pub(super) fn take(&mut self, number: u64) -> Option<(Command, Then)> {
+    pub(super) fn take_committed(&mut self, now: Instant, number: u64) -> Option<(Command, Then)> {
+        let taken = self.take(number);
+        if self.under_way.is_empty() {
+            self.pace.end(now);
+        }
+        taken
+    }
+
+    /// The log has lost the proposal of this number; likewise
+    pub(super) fn take_lost(&mut self, number: u64) -> Option<(Command, Then)> {
+        self.pace.spoil();
+        self.take(number)
+    }
+
+    fn take(&mut self, number: u64) -> Option<(Command, Then)> {
         let at = self.under_way.iter().position(|proposed| proposed.number == number)?;
         self.under_way.remove(at).map(|UnderWay { command, then, .. }| (command, then))
     }

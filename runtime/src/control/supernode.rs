@@ -121,9 +121,24 @@ pub struct StatusAnswer {
     pub unused: u64,
     /// What keys, networks and invites may ask for
     pub budgets: Vec<Budget>,
+    /// Those that want to log in
+    pub logins: LoginQueue,
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
+}
+
+/// How logins fare at present
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginQueue {
+    /// How many wait for the log
+    pub waiting: u64,
+    /// Commands that the log takes in a second, as was last measured; none: it never had more than it could take at once
+    pub commands_per_second: Option<u32>,
+    /// How long one that came now would wait
+    pub wait_ms: u64,
+    /// How many were told to come again since the daemon began, as they would have waited too long, or had
+    pub put_off: u64,
 }
 
 /// How much of something may be asked for, by each of its kind

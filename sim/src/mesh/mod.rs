@@ -32,6 +32,7 @@ pub mod processor;
 mod queue;
 mod run;
 pub mod shape;
+pub mod slow_log;
 mod story;
 pub mod users;
 pub mod watch;

@@ -327,8 +327,8 @@ impl World {
                 if self.must_agree() {
                     return self.propose_to_leader(id, group);
                 }
+                self.write_group(id, &group);
                 self.log.propose(replica(id), group);
-                self.write(id, DiskDone::Appended);
             }
             SupernodeOutput::Read if self.must_agree() => self.ask_leader(id),
             SupernodeOutput::Read => {

@@ -21,6 +21,7 @@ use super::oracle::Oracle;
 use super::processes::replica;
 use super::processor::{Processors, Waiting};
 use super::queue::{Event, Queue};
+use super::slow_log::SlowLog;
 use super::users;
 use super::watch::Watch;
 use crate::chance::{Chance, Draws};
@@ -41,6 +42,8 @@ pub struct World {
     pub log: IdealLog,
     /// How they do, if they are several
     pub agreement: Agreement,
+    /// How slow a lone supernode's log is, if it is slower than a healthy disk
+    pub slow_log: Option<SlowLog>,
     /// What connects them
     pub net: Network,
     /// What happens next
@@ -87,6 +90,7 @@ impl World {
             nodes,
             log: IdealLog::new(config.supernodes as usize),
             agreement: Agreement::new(config.supernodes),
+            slow_log: None,
             net: Network::new(machines as usize, Chance::new(seed, Draws::Network)),
             queue: Queue::default(),
             processors: Processors::default(),

@@ -12,7 +12,7 @@ use crate::collapse::{self, Outcome};
 use crate::door;
 use crate::mesh::Report;
 use crate::parallel::map_chunks;
-use crate::{outage, output, sweep};
+use crate::{outage, output, overload, sweep};
 
 /// What an oracle said, or how a core came to grief
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,7 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
         Run::Mesh(options) => Ok(of_mesh(sweep::run(&options.config(seed)?))),
         Run::Collapse(options) => Ok(of_collapse(&collapse::run(options.story, seed))),
         Run::Outage(options) => Ok(of_outage(outage::run(options.year, options.peers as u32, seed))),
+        Run::Overload(options) => Ok(of_overload(&overload::run(options.peers as u32, options.load(), seed))),
         Run::Door(_) => Ok(door::run(seed).err().map(of_door)),
     });
     mutant::set(None);
@@ -130,6 +131,11 @@ fn of_collapse(outcome: &Outcome) -> Option<Objection> {
 fn of_outage(outcome: outage::Outcome) -> Option<Objection> {
     let what = outcome.violation.clone().unwrap_or_else(|| format!("{outcome:?}"));
     (!outcome.is_good).then(|| Objection { oracle: "outage".into(), what, at: None })
+}
+
+fn of_overload(outcome: &overload::Outcome) -> Option<Objection> {
+    let missed = outcome.missed().next()?;
+    Some(Objection { oracle: "overload".into(), what: missed, at: None })
 }
 
 fn of_door(door::Wrong { at, what }: door::Wrong) -> Objection {

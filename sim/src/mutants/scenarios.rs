@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use kith_common::mutant::Mutant;
 
 #[cfg(any(test, feature = "mutants"))]
-use crate::{collapse, door, outage, sweep};
+use crate::{collapse, door, outage, overload, sweep};
 
 /// A kind of run, and how many seeds of it
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,7 @@ pub(crate) const ALL: &[Scenario] = &[
         "mesh --supernodes 5 --peers 16 --degree 4 --minutes 10 --only supernode-cut,leader-crash,exile",
         6,
     ),
+    scenario("overload", "overload --minutes 1", 2),
     scenario("outage of 2007", "outage 2007 --peers 100", 1),
     scenario("outage of 2010", "outage 2010 --peers 100", 1),
     scenario("slow peers", "collapse peers", 2),
@@ -166,6 +167,8 @@ pub(crate) enum Run {
     Door(door::Options),
     /// Everything restarts, or some supernodes crash
     Outage(outage::Options),
+    /// More logins than a slow log can take
+    Overload(overload::Options),
 }
 
 #[cfg(any(test, feature = "mutants"))]
@@ -210,6 +213,7 @@ mod tests {
                 Run::Collapse(options) => options.seed,
                 Run::Door(options) => options.seed,
                 Run::Outage(options) => options.seed,
+                Run::Overload(options) => options.seed,
             };
             assert!(seed == 7 && scenario.seeds > 0, "{}", scenario.name);
         }

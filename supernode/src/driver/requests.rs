@@ -12,8 +12,8 @@ use kith_common::wire::session::{Location, Record};
 use kith_runtime::control;
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::control::supernode::{
-    Budget, InviteAnswer, Member, MemberState, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request, StatusAnswer,
-    TableEntry,
+    Budget, InviteAnswer, LoginQueue, Member, MemberState, PlaceOnRing, ReleaseAnswer, RemoveAnswer, Request,
+    StatusAnswer, TableEntry,
 };
 use kith_runtime::identity::peer_id_of;
 
@@ -33,6 +33,15 @@ fn budget(budget: supernode::Budget) -> Budget {
         owners: budget.owners as u64,
         least_left: budget.least_left,
         refused: budget.refused,
+    }
+}
+
+fn logins(queue: supernode::LoginQueue) -> LoginQueue {
+    LoginQueue {
+        waiting: queue.waiting as u64,
+        commands_per_second: queue.commands_per_second,
+        wait_ms: queue.wait.as_millis() as u64,
+        put_off: queue.put_off,
     }
 }
 
@@ -132,6 +141,7 @@ impl Driver {
             invites: directory.invites().count() as u64,
             unused: directory.unused() as u64,
             budgets: self.core.budgets(self.clock.now()).map(budget).into(),
+            logins: logins(self.core.login_queue(self.clock.now())),
             uptime_s: self.clock.now().since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

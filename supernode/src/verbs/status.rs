@@ -1,7 +1,7 @@
 //! `kith-supernode status`
 
 use kith_runtime::cli::{Screen, Stop, ask, count, span};
-use kith_runtime::control::supernode::{Budget, Request, StatusAnswer};
+use kith_runtime::control::supernode::{Budget, LoginQueue, Request, StatusAnswer};
 use kith_runtime::home::Home;
 
 /// Show the network, its members and the daemon
@@ -68,6 +68,9 @@ fn readable(answer: &StatusAnswer) -> String {
     for budget in &answer.budgets {
         line("budget", of_budget(budget));
     }
+    if answer.logins.waiting > 0 || answer.logins.put_off > 0 {
+        line("logins", of_logins(&answer.logins));
+    }
     if answer.unused > 0 {
         line("unused", format!("{} taken and not used yet", count(answer.unused, "name")));
     }
@@ -75,6 +78,22 @@ fn readable(answer: &StatusAnswer) -> String {
     line("listens", answer.listen.join(", "));
     line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));
     lines.join("\n")
+}
+
+fn of_logins(logins: &LoginQueue) -> String {
+    let LoginQueue { waiting, commands_per_second, wait_ms, put_off } = logins;
+    let mut text = format!("{} for the log, {:.1} s for the next one", waits(*waiting), *wait_ms as f64 / 1e3);
+    if let Some(rate) = commands_per_second {
+        text += &format!("; it takes {rate} commands a second");
+    }
+    if *put_off > 0 {
+        text += &format!("; PUT OFF {}", count(*put_off, "login"));
+    }
+    text
+}
+
+fn waits(waiting: u64) -> String {
+    if waiting == 1 { "1 waits".to_owned() } else { format!("{waiting} wait") }
 }
 
 fn of_budget(budget: &Budget) -> String {
@@ -92,6 +111,15 @@ fn of_budget(budget: &Budget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_say_how_long_they_wait_and_how_many_were_put_off() {
+        let logins = LoginQueue { waiting: 1, commands_per_second: None, wait_ms: 0, put_off: 0 };
+        assert_eq!(of_logins(&logins), "1 waits for the log, 0.0 s for the next one");
+        let logins = LoginQueue { waiting: 120, commands_per_second: Some(32), wait_ms: 8_200, put_off: 1 };
+        let said = "120 wait for the log, 8.2 s for the next one; it takes 32 commands a second; PUT OFF 1 login";
+        assert_eq!(of_logins(&logins), said);
+    }
 
     #[test]
     fn budget_says_what_is_left_and_how_many_were_refused() {

@@ -1,6 +1,7 @@
 //! A supernode's half of a session, one for each connection: show who it is, check who comes, propose the login, serve the
 //! session.
 
+mod bounds;
 mod config;
 mod output;
 
@@ -9,6 +10,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::bounds::{
+    ANSWER_MARGIN, LIST_INTERVAL, LISTS_BURST, LOGIN_INTERVAL_MIN, LOGIN_WAIT, LOGINS_MAX, PROPOSAL_WAIT,
+    RELAY_INTERVAL, RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST,
+};
 pub use self::config::AdmissionConfig;
 pub use self::output::{AdmissionOutput, Entitlement, LoginRequest, Refusal};
 use super::{CHALLENGE_WAIT, locations_of, millis};
@@ -25,29 +30,6 @@ use crate::wire::session::{
     Renewed, Report, Rewire, Role,
 };
 use crate::wire::{Bye, Frame, FrameKind, PacketBytes, VERSION};
-
-/// From the proposal to its outcome: longer than any peer waits, so it only frees what a stuck shell holds
-pub const PROPOSAL_WAIT: Duration = Duration::from_secs(30);
-/// Logins that one connection may try; the next one ends it with 429
-pub const LOGINS_MAX: u32 = 4;
-/// Time between two logins of one connection; an earlier one is refused with 429 and counts
-pub const LOGIN_INTERVAL_MIN: Duration = Duration::from_millis(500);
-/// Look-ups, renewals and questions for who was removed that a connection may send at once
-pub const REQUESTS_BURST: u32 = 128;
-/// One more request every so often; beyond, look-ups are answered with 429 and the rest is dropped and counted
-pub const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
-/// Lists of names that a connection may ask for at once: somebody types them
-pub const LISTS_BURST: u32 = 16;
-/// One more list every so often, since what resembles a name takes up to a millisecond to find; beyond, 429
-pub const LIST_INTERVAL: Duration = Duration::from_millis(100);
-/// Reports that a connection may send at once: a full table of them, twice
-pub const REPORTS_BURST: u32 = 128;
-/// One more report every so often, as some of them become entries of the log; beyond, they are dropped and counted
-pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// Packets that a connection may have relayed at once: what a peer sends while its mesh is cut, not its traffic
-pub const RELAYS_BURST: u32 = 256;
-/// One more relay every so often; beyond, packets are given back
-pub const RELAY_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 enum State {
@@ -133,6 +115,11 @@ impl Admission {
             State::Challenged { until, .. } | State::Proposed { until, .. } => Some(*until),
             _ => None,
         }
+    }
+
+    /// Whether a login was proposed, and nobody has said what became of it
+    pub(crate) const fn awaits(&self) -> bool {
+        matches!(self.state, State::Proposed { .. })
     }
 
     /// The session, while it is logged in
@@ -336,6 +323,7 @@ impl Admission {
             boot: peer.boot,
             locations: locations_of(&login.external, &login.listening, self.observed),
             from: self.observed,
+            until: now + LOGIN_WAIT,
             resume: login.resume.filter(|_| !mutant::is(Mutant::ResumeForgotten)),
             entitlement: Entitlement::of(&self.config, &peer.handshake, login),
         }));

@@ -8,6 +8,7 @@ use crate::crypto::Handshake;
 use crate::id::{Epoch, Key, Name, SessionId};
 use crate::mutant::{self, Mutant};
 use crate::status::Status;
+use crate::time::Instant;
 use crate::wire::removed::AskRemoved;
 use crate::wire::session::{InviteProof, List, Locations, Login, LookUp, Reason, Report};
 use crate::wire::{Frame, PacketBytes};
@@ -26,6 +27,8 @@ pub struct LoginRequest {
     pub resume: Option<SessionId>,
     /// Where the peer is, if the transport knows
     pub from: Option<IpAddr>,
+    /// When it must be answered, as its peer gives it up soon after that
+    pub until: Instant,
     /// By what right the peer may have a name that nobody has
     pub entitlement: Entitlement,
 }

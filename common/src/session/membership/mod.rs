@@ -16,12 +16,13 @@ use self::proof::Greeting;
 use self::row::Row;
 use self::search::Target;
 use self::state::{Again, Setback, State};
-use super::retry::{Backoff, Budget};
+use super::retry::{Backoff, RETRIES_AT_FIRST};
 use super::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT, Secret};
 use crate::crypto::Signer;
 use crate::id::{Key, Name, NetworkId, SessionId};
 use crate::invite::Token;
 use crate::mutant::{self, Mutant};
+use crate::rate::Retries;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::grant::Grant;
@@ -61,7 +62,7 @@ pub struct Membership {
     /// The only network that is accepted, once one is known
     network: Option<NetworkId>,
     backoff: Backoff,
-    budget: Budget,
+    retries: Retries,
     row: Row,
     state: State,
     /// The number of the last dial: whatever names another is over
@@ -87,7 +88,7 @@ impl Membership {
             network: config.network,
             config,
             backoff: Backoff::new(seed, now),
-            budget: Budget::new(),
+            retries: Retries::new(RETRIES_AT_FIRST),
             row,
             state: State::LoggedOut,
             dial: 0,
@@ -337,7 +338,7 @@ impl Membership {
         self.state = State::LoggedIn(lease);
         self.resume = Some(grant.session);
         self.tries = 0;
-        self.budget.earn();
+        self.retries.earn();
         self.outputs.push_back(MembershipOutput::LoggedIn {
             grant,
             signed: granted.grant,

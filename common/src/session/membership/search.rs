@@ -183,7 +183,7 @@ impl Membership {
         let is_retry = matches!(again, Again::Patiently | Again::After(_));
         if self.row.has_untried(now) {
             return match asked {
-                _ if !is_retry || self.budget.spend() => self.backoff.step(),
+                _ if !is_retry || self.retries.spend() => self.backoff.step(),
                 Some(asked) => asked,
                 None => self.backoff.patient(),
             };
@@ -195,7 +195,7 @@ impl Membership {
                 // Somebody else has asked for less, or for it longer ago, or for nothing.
                 let free = self.row.all_busy_until(now).map(|until| until - now);
                 let sooner = free.unwrap_or_else(|| self.backoff.next(now));
-                if sooner < asked && self.budget.spend() { sooner } else { asked }
+                if sooner < asked && self.retries.spend() { sooner } else { asked }
             }
             (None, Again::Patiently) => self.backoff.patient(),
             (None, Again::Elsewhere) => self.backoff.slow(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::crypto::Handshake;
 use crate::session::admission::Entitlement;
 use crate::session::admission::{
-    Admission, AdmissionOutput, LIST_INTERVAL, LISTS_BURST, LOGIN_INTERVAL_MIN, LOGINS_MAX, LoginRequest,
+    Admission, AdmissionOutput, LIST_INTERVAL, LISTS_BURST, LOGIN_INTERVAL_MIN, LOGIN_WAIT, LOGINS_MAX, LoginRequest,
     PROPOSAL_WAIT, RELAY_INTERVAL, RELAYS_BURST, REPORT_INTERVAL, REPORTS_BURST, REQUEST_INTERVAL, REQUESTS_BURST,
     Refusal,
 };
@@ -67,6 +67,7 @@ fn proposed() -> Admission {
         locations: texts(["/ip4/192.0.2.7/tcp/7401"]),
         resume: None,
         from: "192.0.2.7".parse().ok(),
+        until: Instant::ZERO + LOGIN_WAIT,
         entitlement: Entitlement::Anybody,
     };
     assert_eq!(drain(&mut admission), [AdmissionOutput::Propose(request)]);

@@ -179,11 +179,15 @@ fn peer_whose_link_ends_while_the_disk_writes_its_login_is_suspected() {
 #[test]
 fn login_into_a_full_queue_is_refused_with_429() {
     let mut bench = Bench::of(1);
-    for _ in 0..WAITING_MAX {
-        bench.core.proposals.push(Command::Configure { degree: 16 }, Then::Nothing);
-    }
     bench.ask(2, 2);
-    assert_eq!(bench.drain().last().unwrap(), "2: Refused 429 for 1000 ms");
+    bench.drain();
+    for number in 0..WAITING_MAX as u64 {
+        let until = bench.now + LEASE;
+        bench.core.proposals.push_login(Command::Minute, queue::Lane::New, LinkId(1_000 + number), until).unwrap();
+    }
+    bench.ask(3, 3);
+    let said = bench.drain();
+    assert!(said.last().unwrap().starts_with("3: Refused 429 for 100"), "{said:?}");
 }
 
 #[test]

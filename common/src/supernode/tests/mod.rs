@@ -4,6 +4,7 @@ mod durable;
 mod invites;
 mod log;
 mod logins;
+mod overload;
 mod refusals;
 mod relay;
 mod requests;

@@ -19,7 +19,7 @@ use super::calls::Calls;
 use super::entries::{Book, Entries};
 use super::lineage::Lineage;
 use super::machine::{Machine, SnapshotBytes, State, Wanted};
-use super::proposing::{Batcher, Outstanding, Proposer};
+use super::proposing::{Batcher, Outstanding, Patience, Proposer};
 use super::pulse::{self, Pulse, Verdict, View, voters_wanted};
 use super::shared::{MayStand, Shared, change_somewhere, read};
 use super::{Located, Raft, configured, words};
@@ -143,7 +143,8 @@ impl Member {
             applied,
             heard: Arc::default(),
         };
-        let proposer = Proposer { me, boot, outstanding, leader, batcher, calls, news: news.clone() };
+        let patience = Patience::new();
+        let proposer = Proposer { me, boot, outstanding, leader, batcher, calls, patience, news: news.clone() };
         let now = Instant::now();
         Ok(Self {
             shared,

@@ -1,19 +1,22 @@
 //! The way of proposals to whoever leads, and back as committed or lost.
 //!
 //! The core gives one group at a time. It goes to the leader again and again, under the same numbers, until all of it
-//! was applied here, or nobody has led for a while: the machine takes each number once, so asking again does no harm.
+//! was applied here, or nobody has led for a while: the machine takes each number once, so asking again does no harm. But a
+//! leader that is too slow to answer in time would write what it has once more for each time that it is asked. So the same
+//! leader is asked again only while there are [`Retries`] left; else the group waits for what it was asked first.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
+use kith_common::rate::Retries;
 use kith_common::supernode::{LogEvent, Proposal};
 use kith_common::wire::agreement::{COMMANDS_PER_ENTRY, ENTRY_BYTES_MAX, LogQuestion, LogReply, Proposals, Proposed};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::calls::Calls;
+use super::calls::{Calls, NoAnswer};
 use super::{Commands, Raft};
 use crate::log::News;
 
@@ -25,6 +28,9 @@ const LEADERLESS: Duration = Duration::from_secs(4);
 
 /// So long one try may take
 const TRY: Duration = Duration::from_secs(3);
+
+/// Times that a leader may be asked again before any was earned: an answer or two may be lost
+const RETRIES_AT_FIRST: u32 = 3;
 
 /// Between two tries: a leader that was asked too early knows more by then
 const PAUSE: Duration = Duration::from_millis(50);
@@ -68,6 +74,25 @@ impl Outstanding {
     }
 }
 
+/// How often a leader may be asked again that has not answered; clones are the same one
+#[derive(Clone, Debug)]
+pub(super) struct Patience(Arc<Mutex<Retries>>);
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Retries::new(RETRIES_AT_FIRST))))
+    }
+
+    fn retries(&self) -> MutexGuard<'_, Retries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `leader` may be asked, if one of before has not answered in time
+    fn may_ask(&self, leader: SupernodeId, unanswered: Option<SupernodeId>) -> bool {
+        unanswered != Some(leader) || self.retries().spend()
+    }
+}
+
 /// What carries a group to the leader
 #[derive(Clone)]
 pub(super) struct Proposer {
@@ -77,6 +102,7 @@ pub(super) struct Proposer {
     pub(super) leader: watch::Receiver<Option<SupernodeId>>,
     pub(super) batcher: Batcher,
     pub(super) calls: Calls,
+    pub(super) patience: Patience,
     pub(super) news: mpsc::Sender<News>,
 }
 
@@ -84,6 +110,7 @@ impl Proposer {
     /// Carries a group to whoever leads, and tells what became of it; `is_writable`: whether this disk takes anything
     pub(super) async fn propose(mut self, group: Vec<Proposal>, is_writable: bool) {
         self.outstanding.begin(&group);
+        self.patience.retries().earn();
         let deadline = Instant::now() + PATIENCE;
         let mut is_carried = is_writable;
         for part in self.parts(&group) {
@@ -127,7 +154,7 @@ impl Proposer {
 
     /// Whether a part is committed before the deadline
     async fn carry(&mut self, part: &Proposals, deadline: Instant) -> bool {
-        let mut leaderless = Instant::now();
+        let (mut leaderless, mut unanswered) = (Instant::now(), None);
         while Instant::now() < deadline {
             let leader = *self.leader.borrow_and_update();
             let Some(leader) = leader else {
@@ -138,25 +165,61 @@ impl Proposer {
                 continue;
             };
             leaderless = Instant::now();
-            let until = deadline.min(Instant::now() + TRY);
-            let is_committed = if leader == self.me {
-                timeout_at(until, self.batcher.write(part.clone())).await.is_ok_and(|written| written)
-            } else {
-                let question = LogQuestion::Propose(part.clone());
-                matches!(self.calls.ask(leader, question, until).await, Ok(LogReply::Committed))
-            };
-            if is_committed {
-                return true;
+            if !self.patience.may_ask(leader, unanswered) {
+                tracing::debug!(event = "group_not_repeated", leader = leader.0, reason = "it has not answered yet");
+                if self.wait_for_settled_or_other_leader(deadline).await {
+                    return true;
+                }
+                sleep(PAUSE).await;
+                continue;
+            }
+            match self.ask(leader, part, deadline.min(Instant::now() + TRY)).await {
+                Asked::Committed => return true,
+                Asked::Refused => unanswered = None,
+                Asked::Unanswered => unanswered = Some(leader),
             }
             sleep(PAUSE).await;
         }
         false
+    }
+
+    async fn ask(&self, leader: SupernodeId, part: &Proposals, until: Instant) -> Asked {
+        if leader == self.me {
+            return match timeout_at(until, self.batcher.write(part.clone())).await {
+                Ok(true) => Asked::Committed,
+                Ok(false) => Asked::Refused,
+                Err(_) => Asked::Unanswered,
+            };
+        }
+        match self.calls.ask(leader, LogQuestion::Propose(part.clone()), until).await {
+            Ok(LogReply::Committed) => Asked::Committed,
+            Err(NoAnswer::TimedOut) => Asked::Unanswered,
+            // It has said no, or its link is gone, and whoever leads will be somebody else.
+            Ok(_) | Err(NoAnswer::Unreachable) => Asked::Refused,
+        }
+    }
+
+    /// Waits for all to be applied, which it says, or for somebody else to lead, at the longest until the deadline
+    async fn wait_for_settled_or_other_leader(&mut self, deadline: Instant) -> bool {
+        tokio::select! {
+            () = self.outstanding.settled() => true,
+            _ = timeout_at(deadline, self.leader.changed()) => false,
+        }
     }
 }
 
 /// Bytes that a command takes in an entry
 fn size(proposed: &Proposed) -> usize {
     3 * size_of::<u64>() + size_of::<u16>() + proposed.command.len()
+}
+
+/// What came of asking a leader
+enum Asked {
+    Committed,
+    /// The log has not taken it, and may be asked again
+    Refused,
+    /// It may be at it
+    Unanswered,
 }
 
 /// What a leader was given by one supernode, and waits for the next entry
@@ -227,4 +290,21 @@ fn gather(
         writers.push(waiting.written);
     }
     (Proposals::truncated(commands), writers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leader_that_does_not_answer_is_asked_again_a_few_times_and_another_one_at_once() {
+        let patience = Patience::new();
+        let [silent, other] = [SupernodeId(1), SupernodeId(2)];
+        assert!((0..20).all(|_| patience.may_ask(silent, None)), "a first try is free");
+        let again = (0..20).filter(|_| patience.clone().may_ask(silent, Some(silent))).count();
+        assert_eq!(again, RETRIES_AT_FIRST as usize);
+        assert!(patience.may_ask(other, Some(silent)));
+        (0..20).for_each(|_| patience.retries().earn());
+        assert_eq!((0..20).filter(|_| patience.may_ask(silent, Some(silent))).count(), 2, "a tenth of the groups");
+    }
 }

@@ -1,0 +1,144 @@
+//! What is seen of a crowd at a supernode's door: who asks, who is let in, who is put off and comes again.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kith_common::peer::PeerOutput;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::Frame;
+use kith_common::wire::session::{Purpose, Refused};
+
+use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::watch::Observation;
+
+/// Whoever is put off is told so within this, if it is told at once
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// A peer's clock may be faster by so many in ten thousand
+const CLOCK: u32 = 2;
+
+/// Counts, from when they were last set to zero
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Dials of supernodes
+    pub(super) dials: u64,
+    /// Grants that came to peers that waited for them
+    pub(super) granted: u64,
+    /// Logins that were put off …
+    pub(super) put_off: u64,
+    /// … which their peers heard later than at once
+    pub(super) told_late: u64,
+    /// … and that came again earlier than they were told to
+    pub(super) too_early: u64,
+    /// Logins that their peers have given up without an answer
+    pub(super) given_up: u64,
+    /// The longest time that a renewal or a look-up waited for its answer
+    pub(super) longest_answer: Duration,
+    /// When each peer sent its login
+    asked: BTreeMap<NodeId, Instant>,
+    /// What each peer in a session has asked, and when
+    waiting: BTreeMap<(NodeId, Question), Instant>,
+    /// When each peer that was put off may come again
+    again: BTreeMap<NodeId, Instant>,
+}
+
+/// What is asked in a session
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    Renewal,
+    LookUp(u64),
+}
+
+impl Seen {
+    /// Counts anew; whoever has asked still waits
+    pub(super) fn begin(&mut self) {
+        *self = Self {
+            asked: std::mem::take(&mut self.asked),
+            waiting: std::mem::take(&mut self.waiting),
+            again: std::mem::take(&mut self.again),
+            ..Self::default()
+        };
+    }
+
+    fn forget(&mut self, node: NodeId) {
+        self.asked.remove(&node);
+        self.waiting.retain(|(of, _), _| *of != node);
+    }
+
+    fn on_refused(&mut self, now: Instant, node: NodeId, refused: &Refused) {
+        let asked = self.asked.remove(&node);
+        let is_put_off = matches!(refused.status, Status::SlowDown | Status::Unavailable);
+        if !is_put_off || refused.retry_after_ms == 0 {
+            return;
+        }
+        self.put_off += 1;
+        self.told_late += u64::from(asked.is_some_and(|asked| now - asked > AT_ONCE));
+        let wait = Duration::from_millis(refused.retry_after_ms.into());
+        self.again.insert(node, now + (wait - wait * CLOCK / 10_000));
+    }
+
+    fn on_answer(&mut self, now: Instant, node: NodeId, question: Question) {
+        if let Some(asked) = self.waiting.remove(&(node, question)) {
+            self.longest_answer = self.longest_answer.max(now - asked);
+        }
+    }
+
+    fn on_sent(&mut self, now: Instant, node: NodeId, frame: &Frame) {
+        match frame {
+            Frame::Login(_) => drop(self.asked.insert(node, now)),
+            Frame::Renew(_) => drop(self.waiting.insert((node, Question::Renewal), now)),
+            Frame::LookUp(look_up) => drop(self.waiting.insert((node, Question::LookUp(look_up.query)), now)),
+            _ => {}
+        }
+    }
+
+    fn on_received(&mut self, now: Instant, node: NodeId, frame: &Frame) {
+        match frame {
+            Frame::Granted(_) => {
+                self.asked.remove(&node);
+                self.granted += 1;
+            }
+            Frame::Refused(refused) => self.on_refused(now, node, refused),
+            Frame::Renewed(_) => self.on_answer(now, node, Question::Renewal),
+            Frame::Found(found) => self.on_answer(now, node, Question::LookUp(found.query)),
+            _ => {}
+        }
+    }
+}
+
+/// Counts; it objects to nothing
+#[derive(Debug, Default)]
+pub(super) struct Counter(pub(super) Rc<RefCell<Seen>>);
+
+impl Oracle for Counter {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        let mut counted = self.0.borrow_mut();
+        match seen {
+            Observation::Peer(PeerOutput::Dial(dial)) if dial.purpose == Purpose::Home => {
+                counted.dials += 1;
+                counted.given_up += u64::from(counted.asked.remove(&node).is_some());
+                let again = counted.again.remove(&node);
+                counted.too_early += u64::from(again.is_some_and(|again| now < again));
+            }
+            Observation::Sent { frame, .. } => counted.on_sent(now, node, frame),
+            Observation::Received { frame, .. } => counted.on_received(now, node, frame),
+            Observation::Killed => {
+                counted.forget(node);
+                // A process that starts anew was not told.
+                counted.again.remove(&node);
+            }
+            Observation::Wants(false) => counted.forget(node),
+            // Somebody who asks for it now need not wait.
+            Observation::Wants(true) => drop(counted.again.remove(&node)),
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! More logins than a slow log can take: nobody is put out, the log is used, and all are in soon after.
+
+use std::time::Duration;
+
+use kith_sim::overload::run;
+
+#[test]
+fn overloaded_supernode_serves_as_many_as_its_log_can_take_and_puts_nobody_out() {
+    let outcome = run(400, Duration::from_secs(60), 1);
+    assert!(outcome.is_good(), "{:?}", outcome.missed().collect::<Vec<_>>());
+}
