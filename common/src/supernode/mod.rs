@@ -326,8 +326,8 @@ impl<S: Signer> Supernode<S> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);
         let (sessions, mut pairs) = self.judgement.expire(now);
-        // Who leads has heard most, and counts for all. While nobody does, whoever will is soon there.
-        if !self.leads() && !mutant::is(Mutant::EverybodyEndsPairs) {
+        // Of several, who leads has heard most, and counts for all. While nobody does, whoever will is soon there.
+        if self.members.are_several() && !self.leads() && !mutant::is(Mutant::EverybodyEndsPairs) {
             pairs.clear();
         }
         self.proposals.push_ends(&self.directory, self.credentials.id, sessions, pairs);
