@@ -65,25 +65,26 @@ impl Controls {
 
 /// Each of these mistakes through all runs, on so many threads
 pub(crate) fn all(mutants: &[Mutant], threads: usize) -> Vec<Hunt> {
-    let seeds = |scenario: &Scenario| scenario.first..=scenario.seeds;
-    // Those that show a mistake soonest come first.
-    let runs = |of_several: bool| {
-        let (first, rest): (Vec<&Scenario>, Vec<_>) =
-            scenarios::ALL.iter().partition(|one| one.is_of_several() == of_several);
-        first.into_iter().chain(rest).flat_map(|one| seeds(one).map(|seed| (*one, seed))).collect::<Vec<_>>()
-    };
-    let (of_several, of_one) = (runs(true), runs(false));
     let controls = Controls::default();
     // What a core says as it panics is in the report.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let work = |(): &mut (), number: usize| {
         let mutant = mutants[number];
-        one(&controls, mutant, if scenarios::SEVERAL.contains(&mutant) { &of_several } else { &of_one })
+        one(&controls, mutant, &runs_for(mutant))
     };
     let (hunts, _) = map_chunks(threads, mutants.len(), || (), work);
     std::panic::set_hook(hook);
     hunts
+}
+
+/// All runs, those first that show the mistake soonest
+fn runs_for(mutant: Mutant) -> Vec<(Scenario, u64)> {
+    let soonest = scenarios::SOONEST.iter().find(|(_, mutants)| mutants.contains(&mutant)).map(|(name, _)| *name);
+    let is_of_several = scenarios::SEVERAL.contains(&mutant);
+    let mut all: Vec<&Scenario> = scenarios::ALL.iter().collect();
+    all.sort_by_key(|one| (Some(one.name) != soonest, one.is_of_several() != is_of_several));
+    all.into_iter().flat_map(|one| (one.first..=one.seeds).map(|seed| (*one, seed))).collect()
 }
 
 fn one(controls: &Controls, mutant: Mutant, runs: &[(Scenario, u64)]) -> Hunt {

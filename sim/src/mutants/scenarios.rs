@@ -140,6 +140,37 @@ pub(crate) const SEVERAL: &[Mutant] = &[
     Mutant::StaleIsFresh,
 ];
 
+/// Scenarios that show these mistakes soonest, of those that would go through many runs in vain
+#[cfg(feature = "mutants")]
+pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
+    ("still", &[Mutant::BallOfCentreOnly]),
+    ("line", &[Mutant::StrangerIsWitness, Mutant::UnseenNotTold, Mutant::PartingNotTold]),
+    ("slow peers", &[Mutant::NeverRests, Mutant::TimersFirst, Mutant::LeftDiallerComputed, Mutant::RestsForEver]),
+    ("older logs", &[Mutant::IncarnationIgnored]),
+    (
+        "removals",
+        &[Mutant::RemovalNotTold, Mutant::RemovedHelloBelieved, Mutant::RemovedLinkKept, Mutant::RemovedMailKept],
+    ),
+    ("exiles", &[Mutant::BindingUnchecked]),
+    ("stalls", &[Mutant::StopBlamesPeers]),
+    ("large", &[Mutant::DialsUnbounded]),
+    ("wide", &[Mutant::SuspicionsUnbounded]),
+    ("three, slow disks", &[Mutant::ReadNotAwaited, Mutant::ReadSharedTooLate]),
+    ("three, cut", &[Mutant::OwnSightDecides, Mutant::CutOffKeepsPeers, Mutant::RelayedToAndFro]),
+    ("outages", &[Mutant::NoHealing, Mutant::PartsForgotten, Mutant::StayForgotten, Mutant::GoneHeardAsHere]),
+    ("outages, larger", &[Mutant::HealsBesideOnly]),
+    (
+        "overload",
+        &[
+            Mutant::LoginDeadlineIgnored,
+            Mutant::EstimateIgnored,
+            Mutant::PutOffWithoutJitter,
+            Mutant::NewcomersFirst,
+            Mutant::LoginsKeepOthersWaiting,
+        ],
+    ),
+];
+
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
 /// The order of handshakes, who is dialled how often, what a budget counts, what a peer makes of a stale answer and whose
@@ -217,6 +248,15 @@ mod tests {
             };
             assert!(seed == 7 && scenario.seeds > 0, "{}", scenario.name);
         }
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn soonest_are_scenarios_that_there_are_each_mistake_once() {
+        let is_there = |name: &str| ALL.iter().any(|scenario| scenario.name == name);
+        assert!(SOONEST.iter().all(|(name, _)| is_there(name)));
+        let mutants: Vec<Mutant> = SOONEST.iter().flat_map(|(_, mutants)| mutants.iter().copied()).collect();
+        assert_eq!(mutants.iter().collect::<std::collections::BTreeSet<_>>().len(), mutants.len());
     }
 
     #[test]
