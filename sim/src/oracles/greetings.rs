@@ -11,6 +11,7 @@ use kith_common::routing::neighbourhood::LinkStatus;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
+use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -36,6 +37,13 @@ pub(crate) struct Greetings {
 impl Oracle for Greetings {
     fn name(&self) -> &'static str {
         "greetings"
+    }
+
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        // It takes itself for held up, and whoever waits for it has its time anew.
+        if let Fault::Jump(node, _) = fault {
+            self.open.iter_mut().filter(|((at, _), _)| at == node).for_each(|(_, open)| open.since = now);
+        }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
