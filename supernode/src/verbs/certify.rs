@@ -1,6 +1,7 @@
 //! `kith-supernode certify`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kith_common::id::Key;
 use kith_common::wire::grant::SignedCertificate;
@@ -9,6 +10,9 @@ use kith_runtime::home::Home;
 use serde_json::json;
 
 use crate::network::{Issuer, NETWORK_DIRECTORY, NetworkError, line};
+
+/// Between two looks whether the network's key is there
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Let another supernode in: sign a certificate for its key, with the network's key
 ///
@@ -30,12 +34,16 @@ pub(crate) struct Certify {
     /// Directory of the network's key [default: network in the home]
     #[arg(long, value_name = "DIR")]
     network: Option<PathBuf>,
+
+    /// Wait for so many seconds at most until there is a network: its first supernode may only be starting
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
 }
 
 impl Certify {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
-        let directory = self.network.unwrap_or_else(|| home.path().join(NETWORK_DIRECTORY));
-        let issuer = Issuer::load(&directory).map_err(|error| Failure::local(error.to_string()))?;
+        let directory = self.network.clone().unwrap_or_else(|| home.path().join(NETWORK_DIRECTORY));
+        let issuer = self.issuer(&directory)?;
         let failed = |error: NetworkError| Failure::local(error.to_string());
         for home in &self.into {
             tell(screen, &issuer.issue_into(home).map_err(failed)?)?;
@@ -44,6 +52,17 @@ impl Certify {
             tell(screen, &issuer.issue(key).map_err(failed)?)?;
         }
         Ok(0)
+    }
+
+    /// The network's key, once it is there
+    fn issuer(&self, directory: &Path) -> Result<Issuer, Failure> {
+        let until = Instant::now() + Duration::from_secs(self.wait);
+        loop {
+            match Issuer::load(directory) {
+                Err(_) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
+                loaded => return loaded.map_err(|error| Failure::local(error.to_string())),
+            }
+        }
     }
 }
 
