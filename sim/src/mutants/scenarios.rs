@@ -82,11 +82,11 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("older logs", "mesh --peers 12 --degree 4 --minutes 10 --only log-back,crash", 2),
     scenario("removals", "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash", 6),
     Scenario {
-        first: 21,
+        first: 49,
         ..scenario(
             "removals, more",
             "mesh --peers 12 --degree 4 --minutes 10 --only removal,one-way,partition,supernode-crash",
-            23,
+            53,
         )
     },
     Scenario {
@@ -151,6 +151,7 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
         "removals",
         &[Mutant::RemovalNotTold, Mutant::RemovedHelloBelieved, Mutant::RemovedLinkKept, Mutant::RemovedMailKept],
     ),
+    ("removals, more", &[Mutant::RemovalsNotAskedNearBy]),
     ("exiles", &[Mutant::BindingUnchecked]),
     ("stalls", &[Mutant::StopBlamesPeers]),
     ("large", &[Mutant::DialsUnbounded]),
