@@ -1,6 +1,8 @@
 //! When supernodes are back that had all been away, everybody is soon where the directory says.
 //!
-//! Source: the promise for zero supernodes: within 30 s of the return the directory and the ring agree again.
+//! Source: the promise for zero supernodes: within 30 s of the return the directory and the ring agree again. It is of
+//! supernodes that do not run, whose machines say so: whoever was not answered at all, as ways were cut for long, asks again
+//! within a minute only.
 
 use std::time::Duration;
 
@@ -55,9 +57,13 @@ impl Oracle for Comebacks {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        if world.leading().is_none() || world.is_log_full() {
+        if !world.supernodes().any(Node::runs) {
             self.back = None;
             self.away.get_or_insert(now);
+            return Ok(());
+        }
+        if world.leading().is_none() || world.is_log_full() {
+            self.disturbed = now;
             return Ok(());
         }
         if self.away.take().is_some_and(|away| now - away >= AWAY) {
