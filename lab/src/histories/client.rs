@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use kith_common::id::{Key, Name, SessionId};
 use kith_common::link::opening::Greeting;
-use kith_common::session::membership::{Membership, MembershipConfig, MembershipOutput};
+use kith_common::session::membership::{Membership, MembershipOutput};
 use kith_common::status::Status;
 use kith_common::wire::Frame;
 use kith_common::wire::grant::Grant;
 use kith_common::wire::link::ProbeReply;
-use kith_common::wire::session::{Found, Listening, Locations, Logout, LookUp, Refused, Subject};
+use kith_common::wire::session::{Found, Logout, LookUp, Refused, Subject};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::CloseReason;
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::history::{Answer, KeyNumber, Micros, Op, What};
 use crate::draw::Draw;
-use crate::storm::light::{Dialled, dial_one};
+use crate::storm::light::{Dialled, dial_one, membership};
 use crate::wire::Wire;
 
 /// A login may take so long: longer than a supernode tries
@@ -162,16 +162,7 @@ struct Core {
 impl Core {
     /// It knows that `at` was dialled, for a session under the name of that number
     fn new(shared: &Shared, at: &str, name: u32, dialled: &Dialled) -> Option<Self> {
-        let config = MembershipConfig {
-            name: shared.names.get(name as usize)?.clone(),
-            supernodes: vec![at.to_owned()],
-            learned: Vec::new(),
-            network: None,
-            secret: None,
-            invite: None,
-            external: Locations::default(),
-            listening: Listening::default(),
-        };
+        let config = membership(shared.names.get(name as usize)?.clone(), vec![at.to_owned()]);
         let now = shared.clock.now();
         let mut membership = Membership::new(config, 0, now);
         membership.handle_timeout(now);

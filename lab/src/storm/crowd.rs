@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_common::id::Name;
-use kith_common::session::membership::MembershipConfig;
-use kith_common::wire::session::{Listening, Locations};
 use kith_runtime::clock::Clock;
 use kith_runtime::host::raise_file_limit;
 use kith_runtime::identity::Identity;
@@ -17,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::board::{Board, Look};
-use super::light::{Asking, Light, in_turn_with};
+use super::light::{Asking, Light, in_turn_with, membership};
 use super::shell::Shell;
 use crate::draw::{self, Draw};
 use crate::error::{LabError, io_error};
@@ -145,20 +143,6 @@ fn shell(state: &State, supernodes: &[String], place: usize, handshakes: &Arc<Se
     let mut draw = Draw::of(state.seed, &text);
     let mut supernodes = supernodes.to_vec();
     draw.shuffle(&mut supernodes);
-    let (clock, membership) = (Clock::start(), membership(&text, supernodes)?);
+    let (clock, membership) = (Clock::start(), membership(name(&text)?, supernodes));
     Ok(Shell::new(identity, membership, draw.number(), clock, in_turn_with(tls, clock, Arc::clone(handshakes))))
-}
-
-/// What a light peer of this name is configured with
-pub(crate) fn membership(called: &str, supernodes: Vec<String>) -> Result<MembershipConfig, LabError> {
-    Ok(MembershipConfig {
-        name: name(called)?,
-        supernodes,
-        learned: Vec::new(),
-        network: None,
-        secret: None,
-        invite: None,
-        external: Locations::default(),
-        listening: Listening::default(),
-    })
 }

@@ -12,8 +12,9 @@ use kith_common::id::Name;
 use kith_common::link::HelloTemplate;
 use kith_common::link::limits::Deadlines;
 use kith_common::link::opening::Opening;
+use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
-use kith_common::wire::session::{Found, LookUp, Purpose, Role, Subject};
+use kith_common::wire::session::{Found, Listening, Locations, LookUp, Purpose, Role, Subject};
 use kith_runtime::clock::Clock;
 use kith_runtime::link::DialError;
 use libp2p::tls::Config;
@@ -139,6 +140,20 @@ async fn in_turn(
     // The semaphore is never closed.
     let _permit = handshakes.acquire().await.map_err(|error| DialError::Connect(error.to_string()))?;
     dial.await
+}
+
+/// What a light peer of this name is configured with
+pub(crate) fn membership(name: Name, supernodes: Vec<String>) -> MembershipConfig {
+    MembershipConfig {
+        name,
+        supernodes,
+        learned: Vec::new(),
+        network: None,
+        secret: None,
+        invite: None,
+        external: Locations::default(),
+        listening: Listening::default(),
+    }
 }
 
 /// Dials one location after the other until one has both hellos

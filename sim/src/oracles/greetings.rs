@@ -10,6 +10,7 @@ use kith_common::id::Key;
 use kith_common::routing::neighbourhood::LinkStatus;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
+use kith_common::wire::session::Purpose;
 
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
@@ -28,7 +29,7 @@ struct Open {
     is_told: bool,
 }
 
-/// The links of all machines
+/// The links between neighbours, of all machines
 #[derive(Debug, Default)]
 pub(crate) struct Greetings {
     open: BTreeMap<(NodeId, u64), Open>,
@@ -49,7 +50,7 @@ impl Oracle for Greetings {
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => self.open.retain(|(at, _), _| *at != node),
-            Observation::Opened { opened, .. } => {
+            Observation::Opened { opened, .. } if opened.hello.purpose == Purpose::Neighbour => {
                 let open = Open { key: opened.key, since: now, is_told: false };
                 self.open.insert((node, opened.link.0), open);
             }

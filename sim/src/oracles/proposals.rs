@@ -5,7 +5,7 @@
 //! began to lead; it alone brings pairs together. Of a key that has a session elsewhere, that home is asked first whether the
 //! peer answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::directory::{Command, LogIn};
@@ -48,8 +48,6 @@ struct Seat {
     jumped: Option<Instant>,
     /// When it last did not run: what waited for its turn waited longer
     held: Instant,
-    /// Its links with other supernodes
-    backbone: BTreeSet<u64>,
 }
 
 /// What every supernode may propose
@@ -150,10 +148,6 @@ impl Proposals {
                 Some(_) => drop(seat.newcomers.remove(&login.name)),
             },
             Observation::Received { frame: Frame::Claimed(_), .. } => seat.claimed = Some(now),
-            Observation::Opened { opened, other, .. } if other.0 < self.supernodes => {
-                seat.backbone.insert(opened.link.0);
-            }
-            Observation::Closed { link, .. } if seat.backbone.remove(link) => self.sights.lose(node),
             _ => {}
         }
     }
@@ -175,6 +169,7 @@ impl Oracle for Proposals {
         if self.supernodes < 2 || node.0 >= self.supernodes {
             return Ok(());
         }
+        self.sights.see(node, seen, self.supernodes);
         match seen {
             Observation::Proposed(group) => group.iter().try_for_each(|one| self.check(now, node, &one.command)),
             _ => {

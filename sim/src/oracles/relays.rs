@@ -29,8 +29,6 @@ struct Seat {
     homes: BTreeMap<Address, SupernodeId>,
     /// The packet that a peer has given last: if it is given back here, then before the next one comes
     given: Option<u64>,
-    /// Its links with other supernodes
-    backbone: BTreeMap<u64, SupernodeId>,
 }
 
 /// What supernodes were given to relay
@@ -81,21 +79,18 @@ impl Oracle for Relays {
         if self.supernodes < 2 || node.0 >= self.supernodes {
             return Ok(());
         }
+        self.sights.see(node, seen, self.supernodes);
         let seat = self.seats.of(node);
         match seen {
             Observation::Started => *seat = Seat::default(),
             Observation::Applied(directory) => {
                 seat.homes = directory.sessions().map(|session| (session.address, session.home)).collect();
             }
-            Observation::Opened { opened, other, .. } if other.0 < self.supernodes => {
-                seat.backbone.insert(opened.link.0, replica(*other).id());
-            }
-            Observation::Closed { link, .. } if seat.backbone.remove(link).is_some() => self.sights.lose(node),
-            Observation::Received { link, frame: Frame::Relay(packet) } if !seat.backbone.contains_key(link) => {
+            Observation::Received { link, frame: Frame::Relay(packet) } if !self.sights.is_open(node, *link) => {
                 seat.given = Some(packet.as_ref().header().id);
             }
             // Whatever comes back now, its home could not hand over either.
-            Observation::Sent { link, frame: Frame::Relay(_) } if seat.backbone.contains_key(link) => seat.given = None,
+            Observation::Sent { link, frame: Frame::Relay(_) } if self.sights.is_open(node, *link) => seat.given = None,
             Observation::Sent { frame: Frame::Packet(packet), .. } => return self.check(now, node, packet),
             _ => {}
         }

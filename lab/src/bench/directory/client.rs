@@ -16,8 +16,7 @@ use tokio::time::timeout;
 
 use super::super::text;
 use crate::draw::{self, Draw};
-use crate::storm::crowd::membership;
-use crate::storm::light::dial_one;
+use crate::storm::light::{dial_one, membership};
 use crate::storm::shell::{Event, Shell, Told};
 
 /// A phase may take so long: longer than whoever logs in waits for the answer
@@ -78,7 +77,7 @@ impl Client {
         let mut draw = Draw::of(self.place.seed, &format!("{name} {}", self.round));
         let mut supernodes = self.place.supernodes.clone();
         draw.shuffle(&mut supernodes);
-        let (clock, membership) = (Clock::start(), membership(name.as_str(), supernodes).map_err(text)?);
+        let (clock, membership) = (Clock::start(), membership(name, supernodes));
         let dialler = Box::new(move |locations| Box::pin(dial_one(tls.clone(), clock, locations)) as _);
         let mut shell = Shell::new(identity, membership, draw.number(), clock, dialler);
         while self.opened.is_none() {
