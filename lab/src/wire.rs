@@ -25,7 +25,14 @@ const CHUNK_BYTES: usize = 4 * 1024;
 /// # Errors
 /// Nobody answers, or the handshake fails.
 pub async fn connect(tls: Config, to: SocketAddr) -> io::Result<(PeerId, TlsStream<TcpStream>)> {
-    let tcp = tokio::net::TcpStream::connect(to).await?;
+    connect_on(tls, tokio::net::TcpStream::connect(to).await?).await
+}
+
+/// As [`connect`], on a connection that stands
+///
+/// # Errors
+/// The handshake fails.
+pub async fn connect_on(tls: Config, tcp: tokio::net::TcpStream) -> io::Result<(PeerId, TlsStream<TcpStream>)> {
     tcp.set_nodelay(true)?;
     tls.upgrade_outbound(TcpStream(tcp), "").await.map_err(io::Error::other)
 }

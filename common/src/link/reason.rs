@@ -1,7 +1,7 @@
 //! Why a link ended, and why one never began.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::LinkEnd;
 use super::limits::Refusal;
@@ -122,6 +122,24 @@ impl From<io::Error> for CloseReason {
     }
 }
 
+/// How far a dial comes before anybody has said hello
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialStage {
+    /// Until somebody takes the connection; if nobody does, it has cost the other side nothing
+    Connecting,
+    /// Until both keys are proved
+    Handshake,
+}
+
+impl fmt::Display for DialStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "connecting",
+            Self::Handshake => "handshake",
+        })
+    }
+}
+
 /// Why a dial made no link; nothing is left of it
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
@@ -143,8 +161,8 @@ pub enum DialError {
     /// A deadline passed
     #[error("no answer within {} s ({stage})", after.as_secs_f32())]
     TimedOut {
-        /// Connecting, handshake, or hello
-        stage: &'static str,
+        /// What was not done by then
+        stage: DialStage,
         /// The deadline
         after: Duration,
     },

@@ -4,6 +4,7 @@ use super::dials::DialFor;
 use super::{HomeLink, Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::Address;
+use crate::link::reason::DialError;
 use crate::link::{HelloTemplate, LinkEnd, LinkId, Opened};
 use crate::mail::{Lent, Origin};
 use crate::names::Answerer;
@@ -28,13 +29,14 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    /// A dial made no link; `status` is 503, 408 if nobody answered in time, 426 if the other side speaks
-    /// another version, or what it said
-    pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
+    /// A dial made no link
+    pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, error: &DialError) {
         self.check_pace(now);
         match self.dials.end(dial) {
-            Some(DialFor::Home(dial)) => self.session.handle_dial_failed(now, dial, status, reason),
-            Some(DialFor::Neighbour(key)) => self.neighbourhood.handle_dial_failed(now, key, status, reason),
+            Some(DialFor::Home(dial)) => self.session.handle_dial_failed(now, dial, error),
+            Some(DialFor::Neighbour(key)) => {
+                self.neighbourhood.handle_dial_failed(now, key, error.status(), &error.to_string());
+            }
             None => {}
         }
     }

@@ -5,6 +5,7 @@ use super::{Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::Name;
 use crate::link::Dial;
+use crate::link::reason::DialError;
 use crate::mail::{Lent, MailOutput, Own};
 use crate::names::{Answerer, ListsOutput, Local, NamesOutput};
 use crate::removed::Whom;
@@ -168,7 +169,7 @@ impl<S: Signer> Peer<S> {
                 let dial = Dial { number: dial, key: None, locations, purpose: Purpose::Home };
                 self.outputs.push_back(PeerOutput::Dial(dial));
             }
-            Err(reason) => self.session.handle_dial_failed(now, home_dial, Status::Malformed, reason),
+            Err(reason) => self.session.handle_dial_failed(now, home_dial, &DialError::Connect(reason.to_owned())),
         }
     }
 

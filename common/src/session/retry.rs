@@ -10,11 +10,12 @@ use crate::time::Instant;
 
 /// The shortest wait between two tries
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
-/// The longest wait between two tries
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(10);
+/// The longest wait between two tries: with the longest that connecting may take after its last SYN, a peer whose way was
+/// cut is back within 10 s of its return
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(6);
 /// The longest wait in the first [`EARLY`] of a search: a supernode that restarts has its peers back within 5 s
 pub(super) const RETRY_MAX_EARLY: Duration = Duration::from_secs(4);
-/// The longest wait while nobody answers in time: whoever is too slow for those who dial it gets fewer of them with each
+/// The longest wait while whoever takes the connection does not answer in time: whoever is too slow for those who dial it gets fewer of them with each
 /// try, and a search that has lasted for long goes on about a third as long again
 pub(super) const RETRY_MAX_SILENT: Duration = Duration::from_secs(60);
 /// How long a search is young
@@ -63,7 +64,7 @@ impl Backoff {
         self.grow(if now - self.since < EARLY { RETRY_MAX_EARLY } else { RETRY_MAX })
     }
 
-    /// After a try that nobody answered in time, which may have cost somebody who is short of a processor a handshake
+    /// After a try that was not answered in time, which may have cost somebody who is short of a processor a handshake
     pub(super) fn patient(&mut self) -> Duration {
         self.grow(RETRY_MAX_SILENT)
     }
@@ -122,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn waits_of_a_young_search_are_under_four_seconds_and_of_an_old_one_under_ten() {
+    fn waits_of_a_young_search_are_under_four_seconds_and_of_an_old_one_under_six() {
         let (mut young, mut old) = (backoff(), backoff());
         let late = Instant::ZERO + EARLY;
         let young: Vec<_> = (0..1000).map(|_| young.next(Instant::ZERO)).collect();
         let old: Vec<_> = (0..1000).map(|_| old.next(late)).collect();
         assert!(young.iter().all(|wait| (RETRY_MIN..=RETRY_MAX_EARLY).contains(wait)));
         assert!(old.iter().all(|wait| (RETRY_MIN..=RETRY_MAX).contains(wait)));
-        assert!(old.iter().any(|wait| *wait > Duration::from_secs(8)));
+        assert!(old.iter().any(|wait| *wait > Duration::from_secs(5)));
         assert!(young.first() <= Some(&(RETRY_MIN * 3)));
     }
 

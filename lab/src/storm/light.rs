@@ -16,8 +16,9 @@ use kith_common::session::membership::MembershipConfig;
 use kith_common::status::Status;
 use kith_common::wire::session::{Found, Listening, Locations, LookUp, Purpose, Role, Subject};
 use kith_runtime::clock::Clock;
-use kith_runtime::link::DialError;
+use kith_runtime::link::{DialError, DialStage};
 use libp2p::tls::Config;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -170,9 +171,11 @@ pub(crate) async fn dial_one(tls: Config, clock: Clock, locations: Vec<String>) 
 
 async fn open(tls: Config, clock: Clock, at: SocketAddr) -> Result<Dialled, DialError> {
     let Deadlines { dial, handshake, hello, .. } = Deadlines::default();
-    let connected = timeout(dial + handshake, wire::connect(tls, at)).await;
-    let connected = connected.map_err(|_| DialError::TimedOut { stage: "handshake", after: dial + handshake })?;
-    let (peer, stream) = connected.map_err(|error| DialError::Connect(error.to_string()))?;
+    let timed_out = |stage, after| move |_| DialError::TimedOut { stage, after };
+    let refused = |error: std::io::Error| DialError::Connect(error.to_string());
+    let tcp = timeout(dial, TcpStream::connect(at)).await.map_err(timed_out(DialStage::Connecting, dial))?;
+    let connected = timeout(handshake, wire::connect_on(tls, tcp.map_err(refused)?)).await;
+    let (peer, stream) = connected.map_err(timed_out(DialStage::Handshake, handshake))?.map_err(refused)?;
     let failed = |text: String| DialError::Handshake(text);
     let key = wire::key_of(&peer).ok_or_else(|| failed("a key of another kind".into()))?;
     let mut nonce = [0; 32];

@@ -131,7 +131,7 @@ impl Shell {
             }
             Event::Failed(dial, error) => {
                 self.link = Link::None;
-                self.membership.handle_dial_failed(self.clock.now(), dial, error.status(), &error.to_string());
+                self.membership.handle_dial_failed(self.clock.now(), dial, &error);
             }
             Event::Frames(dial, frames) => {
                 for frame in frames {

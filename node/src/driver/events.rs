@@ -28,7 +28,7 @@ impl Driver {
                 self.peer.handle_opened(now, &opened);
             }
             LinkEvent::DialFailed { dial, reason } => {
-                self.peer.handle_dial_failed(now, dial, reason.status(), &reason.to_string());
+                self.peer.handle_dial_failed(now, dial, &reason);
             }
             LinkEvent::Frame { link, frame } => self.peer.handle_frame(now, link, frame),
             LinkEvent::Deliver(delivery) => {

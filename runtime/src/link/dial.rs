@@ -7,7 +7,7 @@ use std::rc::Rc;
 use kith_common::id::Key;
 use kith_common::link::opening::{Greeting, check_key};
 use kith_common::link::permits::Permit;
-use kith_common::link::reason::{CloseReason, DialError};
+use kith_common::link::reason::{CloseReason, DialError, DialStage};
 use kith_common::link::turns::Stage;
 use kith_common::rate::Strangers;
 use kith_common::wire::session::{Location, Purpose};
@@ -206,7 +206,7 @@ fn handshake_result<S>(
         Some(Ok((stream, key))) => check_key(&gate.key, wanted, &key).map(|()| (stream, key)),
         Some(Err(HandshakeError::OtherKey)) => Err(DialError::OtherKey),
         Some(Err(HandshakeError::Failed(reason))) => Err(DialError::Handshake(reason)),
-        None => Err(DialError::TimedOut { stage: "handshake", after }),
+        None => Err(DialError::TimedOut { stage: DialStage::Handshake, after }),
     }
 }
 
@@ -249,7 +249,7 @@ async fn connect(
     let at: Multiaddr = from_wire(&location).map_err(|error| DialError::Connect(error.to_string()))?;
     let after = gate.shared().rules.deadlines.dial;
     let dialled = gate.shared().clock.within(after, gate.transport.dial(&at)).await;
-    let dialled = dialled.ok_or(DialError::TimedOut { stage: "connecting", after })?;
+    let dialled = dialled.ok_or(DialError::TimedOut { stage: DialStage::Connecting, after })?;
     let stream = dialled.map_err(|error| DialError::Connect(format!("{location}: {error}")))?;
     let ip = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = Buffered::new(stream, Rc::clone(&gate.shared().buffers));

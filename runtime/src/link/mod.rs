@@ -70,7 +70,7 @@ pub use counters::{Counter, Counters, Counts, LinkGauges};
 pub use forward::Delivery;
 pub use kith_common::link::limits::{Deadlines, Limits};
 pub use kith_common::link::queue::QueueBounds;
-pub use kith_common::link::reason::{CloseReason, DialError, Slow};
+pub use kith_common::link::reason::{CloseReason, DialError, DialStage, Slow};
 pub use packets::Packets;
 pub use tls::TlsError;
 

@@ -7,7 +7,7 @@ use kith_common::link::limits::Deadlines;
 use kith_common::link::open::{Link, Rules};
 use kith_common::link::opening::{Greeting, Opening, check_key};
 use kith_common::link::permits::Permit;
-use kith_common::link::reason::{CloseReason, DialError};
+use kith_common::link::reason::{CloseReason, DialError, DialStage};
 use kith_common::link::turns::is_computed;
 use kith_common::link::{Dial, Direction, HelloTemplate, LinkId, Opened};
 use kith_common::routing::forward::Allowance;
@@ -228,7 +228,7 @@ impl World {
             return self.queue.at(until, Event::DialTimeout(id));
         }
         if self.node(end.node).life != end.life || self.takes(end.node, &Event::DialTimeout(id)) {
-            let stage = if shaking.is_some() { "handshake" } else { "connecting" };
+            let stage = if shaking.is_some() { DialStage::Handshake } else { DialStage::Connecting };
             self.fail_dial(id, &DialError::TimedOut { stage, after: Deadlines::default().dial });
         }
     }
@@ -371,9 +371,7 @@ impl World {
     fn tell_dial_failed(&mut self, node: NodeId, dial: u64, error: &DialError) {
         let now = self.local(node);
         match &mut self.node_mut(node).process {
-            Some(Process::Peer(peer)) => {
-                peer.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
-            }
+            Some(Process::Peer(peer)) => peer.core.handle_dial_failed(now, dial, error),
             Some(Process::Supernode(supernode)) => {
                 supernode.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
             }

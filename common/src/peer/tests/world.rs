@@ -10,6 +10,7 @@ use super::members::*;
 use super::supernode;
 use super::wires::Wires;
 use crate::id::Address;
+use crate::link::reason::DialError;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
 use crate::mail::{Arrival, Outcome};
 use crate::names::{Answer, REMEMBER};
@@ -346,7 +347,7 @@ impl World {
         match delivery {
             Delivery::Opened(n, opened) => self.core(n).handle_opened(now, &opened),
             Delivery::DialFailed(n, dial) => {
-                self.core(n).handle_dial_failed(now, dial, Status::Unavailable, "nobody answers");
+                self.core(n).handle_dial_failed(now, dial, &DialError::Connect("nobody answers".into()));
             }
             Delivery::Closed(link, end) => {
                 if let Some(End::Peer(n)) = self.links.remove(&link) {

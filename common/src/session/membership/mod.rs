@@ -21,6 +21,7 @@ use super::{ANSWER_WAIT, CHALLENGE_WAIT, LOGOUT_WAIT, Secret};
 use crate::crypto::Signer;
 use crate::id::{Key, Name, NetworkId, SessionId};
 use crate::invite::Token;
+use crate::link::reason::{DialError, DialStage};
 use crate::mutant::{self, Mutant};
 use crate::rate::Retries;
 use crate::status::Status;
@@ -202,10 +203,14 @@ impl Membership {
         self.state = State::Greeted { greeting, until: now + CHALLENGE_WAIT };
     }
 
-    /// The dial made no link; `status` is 503, 408 if nobody answered in time, or 426 if the other side speaks another
-    /// version
-    pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
-        self.handle_closed(now, dial, status, reason);
+    /// The dial made no link
+    pub fn handle_dial_failed(&mut self, now: Instant, dial: u64, error: &DialError) {
+        let status = match error {
+            // No supernode has computed anything for it, so that who is cut off may ask as often as who is refused.
+            DialError::TimedOut { stage: DialStage::Connecting, .. } => Status::Unavailable,
+            _ => error.status(),
+        };
+        self.handle_closed(now, dial, status, &error.to_string());
     }
 
     /// The link that `dial` made is gone; `status` is 503 unless the other side's good-bye said more

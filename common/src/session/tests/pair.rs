@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::link::reason::{DialError, DialStage};
 use crate::session::admission::{Admission, AdmissionOutput, LoginRequest, Refusal};
 use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, Standing};
 use crate::time::earliest;
@@ -198,10 +199,11 @@ impl Pair {
         match happening {
             Happening::Opened { dial, supernode } => self.open(dial, supernode),
             Happening::Failed { dial } => {
-                self.peer.handle_dial_failed(self.now, dial, Status::Unavailable, "connection refused");
+                self.peer.handle_dial_failed(self.now, dial, &DialError::Connect("connection refused".into()));
             }
             Happening::TimedOut { dial } => {
-                self.peer.handle_dial_failed(self.now, dial, Status::TimedOut, "nobody answers");
+                let silence = DialError::TimedOut { stage: DialStage::Handshake, after: Duration::from_secs(5) };
+                self.peer.handle_dial_failed(self.now, dial, &silence);
             }
             Happening::ToPeer { dial, bytes } => {
                 self.peer.handle_frame(self.now, dial, decode(&bytes), &ed(PEER));

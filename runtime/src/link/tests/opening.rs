@@ -74,7 +74,7 @@ async fn listener_that_says_nothing_fails_the_dial_in_time() {
     let short = Duration::from_millis(200);
     let mut a = Node::start_with(1, |config| config.deadlines.handshake = short).await;
     let dial = a.dial(None, vec![location]).await;
-    assert_eq!(a.dial_failed(dial).await, DialError::TimedOut { stage: "handshake", after: short });
+    assert_eq!(a.dial_failed(dial).await, DialError::TimedOut { stage: DialStage::Handshake, after: short });
 }
 
 #[tokio::test]

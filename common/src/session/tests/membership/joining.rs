@@ -175,9 +175,10 @@ fn peers_that_are_refused_together_come_back_apart() {
 #[test]
 fn good_bye_of_another_version_is_shown_as_426() {
     let mut peer = dialling(config());
-    peer.handle_dial_failed(Instant::ZERO, 1, Status::VersionNotSupported, "version 2 of the protocol");
+    let version = DialError::Hello(CloseReason::Protocol(WireError::Version(2)));
+    peer.handle_dial_failed(Instant::ZERO, 1, &version);
     let (status, reason, wait) = searching(&peer);
-    assert_eq!((status, reason.as_str()), (Status::VersionNotSupported, "one refuses: version 2 of the protocol"));
+    assert_eq!((status, reason.as_str()), (Status::VersionNotSupported, &*format!("one refuses: {version}")));
     assert!(wait >= Duration::from_secs(8));
     let mut peer = greeted(config());
     feed(&mut peer, Frame::Bye(Bye { status: Status::VersionNotSupported, reason: Reason::truncated("version 2") }));

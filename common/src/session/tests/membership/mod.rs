@@ -5,11 +5,12 @@ mod staying;
 
 use super::*;
 use crate::crypto::Handshake;
+use crate::link::reason::{CloseReason, DialError, DialStage};
 use crate::session::membership::{Membership, MembershipConfig, MembershipOutput, Standing};
 use crate::wire::grant::SignedGrant;
 use crate::wire::packet::{Header, new_packet};
 use crate::wire::session::{Challenge, Found, Granted, Listing, LoggedOut, Login, Logout, Refused, Renew, Renewed};
-use crate::wire::{Bye, Frame, PacketBytes, link};
+use crate::wire::{Bye, Frame, PacketBytes, WireError, link};
 
 /// Brings a peer into a state
 type Start = fn() -> Membership;
@@ -57,6 +58,10 @@ fn refused(status: Status, retry_after_ms: u32) -> Frame {
 }
 
 /// A peer that has dialled (dial 1) at time zero
+fn nobody_listens() -> DialError {
+    DialError::Connect("refused".into())
+}
+
 fn dialling(config: MembershipConfig) -> Membership {
     let mut peer = Membership::new(config, 11, Instant::ZERO);
     assert_eq!(peer.next_timeout(), Some(Instant::ZERO));
@@ -180,7 +185,7 @@ fn membership_transitions() {
     let states: [(&str, Start); 6] = [
         ("searching", || {
             let mut peer = dialling(config());
-            peer.handle_dial_failed(Instant::ZERO, 1, Status::Unavailable, "refused");
+            peer.handle_dial_failed(Instant::ZERO, 1, &nobody_listens());
             peer
         }),
         ("dialling", || dialling(config())),

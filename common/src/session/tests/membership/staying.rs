@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::link::limits::DIAL_MAX;
+use crate::session::retry::{RETRY_MAX, RETRY_MAX_SILENT};
 use crate::wire::session::SUPERNODES_MAX;
 
 #[test]
@@ -189,11 +190,11 @@ fn link_of_a_dial_that_was_given_up_is_closed() {
 #[test]
 fn events_of_an_old_dial_change_nothing() {
     let mut peer = dialling(config());
-    peer.handle_dial_failed(Instant::ZERO, 1, Status::Unavailable, "refused");
+    peer.handle_dial_failed(Instant::ZERO, 1, &nobody_listens());
     peer.handle_timeout(at(2.0));
     drain(&mut peer);
     peer.handle_closed(at(2.0), 1, Status::Unavailable, "late");
-    peer.handle_dial_failed(at(2.0), 1, Status::Unavailable, "twice");
+    peer.handle_dial_failed(at(2.0), 1, &nobody_listens());
     peer.handle_frame(at(2.0), 1, Frame::Granted(granted(7, 10)), &ed(PEER));
     assert_eq!(drain(&mut peer), []);
     assert_eq!((word(&peer), peer.violations()), ("joining", 0));
@@ -227,11 +228,37 @@ fn supernodes_are_tried_in_turn() {
         let outputs = drain(&mut peer);
         let [MembershipOutput::Dial { locations, .. }] = &outputs[..] else { panic!("{outputs:?}") };
         dialled.extend(locations.clone());
-        peer.handle_dial_failed(now, dial, Status::Unavailable, "refused");
+        peer.handle_dial_failed(now, dial, &nobody_listens());
     }
     assert_eq!(dialled[..3], dialled[3..]);
     dialled.sort();
     assert_eq!(dialled, ["a", "a", "b", "b", "c", "c"]);
+}
+
+/// The longest wait of an hour in which every dial fails in this way
+fn longest_wait(error: &DialError) -> Duration {
+    let mut peer = dialling(config());
+    let (mut now, mut longest) = (Instant::ZERO, Duration::ZERO);
+    for dial in 1.. {
+        now = now + Duration::from_secs(5);
+        peer.handle_dial_failed(now, dial, error);
+        if now > at(3600.0) {
+            break;
+        }
+        let next = peer.next_timeout().unwrap();
+        longest = longest.max(next - now);
+        now = next;
+        peer.handle_timeout(now);
+    }
+    longest
+}
+
+#[test]
+fn who_is_cut_off_asks_more_often_than_who_is_not_answered() {
+    let silence = |stage| DialError::TimedOut { stage, after: Duration::from_secs(5) };
+    assert!(longest_wait(&nobody_listens()) <= RETRY_MAX);
+    assert!(longest_wait(&silence(DialStage::Connecting)) <= RETRY_MAX);
+    assert!(longest_wait(&silence(DialStage::Handshake)) > RETRY_MAX_SILENT / 2);
 }
 
 #[test]
@@ -243,7 +270,7 @@ fn supernodes_beyond_the_bound_are_left_out() {
         let now = peer.next_timeout().unwrap();
         peer.handle_timeout(now);
         dialled.extend(drain(&mut peer).into_iter().map(|output| format!("{output:?}").replace(&dial.to_string(), "")));
-        peer.handle_dial_failed(now, dial, Status::Unavailable, "refused");
+        peer.handle_dial_failed(now, dial, &nobody_listens());
     }
     assert!(dialled.len() <= 2 * SUPERNODES_MAX);
     assert!(!dialled.iter().any(|output| output.contains("\"39\"")));
