@@ -21,6 +21,7 @@ use crate::driver::{Driver, DriverError, Parts, locations};
 use crate::log::backup::{self, BackupError};
 use crate::log::{FILE_NAME, Log, LogError, LogParts, News, Started};
 use crate::network::{NETWORK_DIRECTORY, Network, NetworkError};
+use crate::others::{self, LogLost, Others};
 
 /// Why a supernode did not start, or gave up; what was acknowledged is on disk
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub(crate) enum SupernodeError {
     /// Its log cannot be used
     #[error(transparent)]
     Log(#[from] LogError),
+    /// It has none, and others count on it
+    #[error(transparent)]
+    LogLost(#[from] LogLost),
     /// It ran, and cannot go on
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -80,9 +84,11 @@ async fn parts(
     let home = config.host.home.path();
     let joins = !contacts.is_empty();
     let network = Network::load(home, start.identity.key(), certificate.as_deref(), joins)?;
-    if start.boot > 1 && !home.join(FILE_NAME).exists() {
+    let log = home.join(FILE_NAME);
+    if start.boot > 1 && !log.exists() {
+        others::refuse_without_log(home, network.supernode(), &log)?;
         let reason = "this supernode has started before: the owners of all names are forgotten with it";
-        tracing::warn!(event = "log_missing", path = %home.join(FILE_NAME).display(), reason);
+        tracing::warn!(event = "log_missing", path = %log.display(), reason);
     }
     let hello = HelloTemplate { role: Role::Supernode, boot: start.boot, network: Some(network.id()), grant: None };
     let mut link = LinkConfig::of_supernode(hello, home_silence(config.lease), start.clock, start.rng.next_u64());
@@ -118,6 +124,7 @@ async fn parts(
         degree: config.degree,
         links_max: config.links_max,
         contacts,
+        others: Others::new(home, me),
         external: config.external.clone(),
         incarnation: is_alone.then_some(incarnation),
         rng,

@@ -146,7 +146,11 @@ pub enum Change {
     /// Take this supernode in, or note its new locations; the one at the asker's end of the link, or the asker itself
     Add(Configured),
     /// Take it out for good
-    Remove(SupernodeId),
+    Remove {
+        id: SupernodeId,
+        /// Even if of several that decide one is left, which decides alone
+        leaves_one: bool,
+    },
 }
 
 /// One supernode asks another
@@ -181,6 +185,8 @@ pub enum LogQuestion {
     Change(Change),
     /// Whoever would stand for election asks first: as long as somebody hears a leader, nobody disturbs it
     WhoLeads,
+    /// Of a follower, by its leader: it has said that this entry is on its disk, and has it no more
+    Acknowledged(Position),
 }
 
 /// The answer to a [`LogAsk`]

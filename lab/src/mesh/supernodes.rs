@@ -245,6 +245,11 @@ impl Lab {
         let serial = serial.ok_or_else(|| LabError::NoSupernode(format!("{name} is none of them")))?;
         let mut others = self.running(Role::Supernode)?.into_iter().filter(|node| node.name != process.name);
         let other = others.next().ok_or_else(|| LabError::NoSupernode("no other one runs".into()))?;
-        other.ask::<RemoveSupernodeAnswer>(&supernode::Request::RemoveSupernode { serial }, REMOVE_LIMIT).map(|_| ())
+        other
+            .ask::<RemoveSupernodeAnswer>(
+                &supernode::Request::RemoveSupernode { serial, leaves_one: false },
+                REMOVE_LIMIT,
+            )
+            .map(|_| ())
     }
 }

@@ -9,7 +9,7 @@
 //! | `invite` | `name`, `uses`, `minutes`, `at` | [`InviteAnswer`] |
 //! | `remove` | `name` | [`RemoveAnswer`] |
 //! | `members` | | [`MembersAnswer`] |
-//! | `remove_supernode` | `serial` | [`RemoveSupernodeAnswer`] |
+//! | `remove_supernode` | `serial`, `leaves_one` | [`RemoveSupernodeAnswer`] |
 //! | `backup` | `path` | [`BackupAnswer`] |
 //! | `release` | `name` | [`ReleaseAnswer`] |
 //!
@@ -60,6 +60,8 @@ pub enum Request {
     RemoveSupernode {
         /// Of its certificate
         serial: u64,
+        /// Even if one is left that decides alone
+        leaves_one: bool,
     },
     /// Write a copy of the directory into a file
     Backup {

@@ -40,6 +40,7 @@ impl Driver {
             News::Replaced(directory) => self.core.handle_log(now, LogEvent::Replaced(directory)),
             News::Configured(supernodes) => {
                 self.membership.handle_configured(&supernodes);
+                self.others.keep(&supernodes);
                 let entry = |(id, locations, is_voter)| SupernodeEntry { id, locations, is_voter };
                 self.core.handle_log(now, LogEvent::Supernodes(supernodes.into_iter().map(entry).collect()));
             }

@@ -41,12 +41,12 @@ impl Driver {
         );
     }
 
-    pub(super) fn remove_supernode(&self, serial: u64, reply: Reply) {
+    pub(super) fn remove_supernode(&self, serial: u64, leaves_one: bool, reply: Reply) {
         let hint = || Some("kith-supernode members".into());
         if !self.core.supernodes().any(|standing| standing.entry.id.0 == serial) {
             return reply.refuse(Status::NotFound, format!("no supernode has the serial {serial}"), hint());
         }
-        let changed = self.log.change(Change::Remove(SupernodeId(serial)), None);
+        let changed = self.log.change(Change::Remove { id: SupernodeId(serial), leaves_one }, None);
         tokio::spawn(async move {
             match changed.await {
                 Ok(Ok(())) => reply.finish(Status::Delivered, &RemoveSupernodeAnswer { serial }),

@@ -34,6 +34,7 @@ use self::membership::Membership;
 pub(crate) use self::membership::locations;
 use self::requests::Asker;
 use crate::log::{Log, News, StoreError};
+use crate::others::Others;
 
 /// Inputs that are handled before the core's outputs are carried out: one group commit takes them all
 const BATCH_MAX: usize = 256;
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) links_max: usize,
     /// Whom a newcomer asks to be let in
     pub(crate) contacts: Vec<Location>,
+    pub(crate) others: Others,
     /// Where others dial this supernode, if somebody has said so
     pub(crate) external: Vec<Location>,
     /// Drawn anew, if nobody can say whether the log is an old copy of itself
@@ -81,6 +83,7 @@ pub(crate) struct Driver {
     next_ticket: u64,
     listing: Listing,
     membership: Membership,
+    others: Others,
     /// For the link thread
     commands: VecDeque<LinkCommand>,
     /// Until when links wait for the log, which is alone and not ready
@@ -112,7 +115,7 @@ impl Driver {
     /// Takes up what the log holds
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { clock, id, identity, admission, directory, log, links, listen, degree, .. } = parts;
-        let Parts { links_max, contacts, external, incarnation, rng, .. } = parts;
+        let Parts { links_max, contacts, others, external, incarnation, rng, .. } = parts;
         let key = identity.key();
         let config = SupernodeConfig { id, admission: admission.clone(), degree, links_max, contacts };
         let now = clock.now();
@@ -132,6 +135,7 @@ impl Driver {
             next_ticket: 0,
             listing: Listing::new(),
             membership: Membership::new(now, id, external),
+            others,
             commands: VecDeque::new(),
             hold_until: incarnation.map(|_| now + HOLD),
             log_fault: None,

@@ -59,7 +59,7 @@ impl Driver {
             Request::Release { name } => self.release(name, reply),
             Request::Members => self.tell_members(reply),
             Request::Backup { path } => self.back_up(path, reply),
-            Request::RemoveSupernode { serial } => self.remove_supernode(serial, reply),
+            Request::RemoveSupernode { serial, leaves_one } => self.remove_supernode(serial, leaves_one, reply),
             Request::Invite { name, uses, minutes, at } => {
                 let at = at.iter().map(|at| Location::truncated(at)).collect();
                 self.invite(Terms { name, uses, minutes }, at, reply);

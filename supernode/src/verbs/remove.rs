@@ -18,12 +18,17 @@ pub(crate) struct Remove {
     /// Take the supernode of this serial out of the network, which `members` tells
     #[arg(long, value_name = "SERIAL")]
     supernode: Option<u64>,
+
+    /// Take it out even if one supernode is left that decides alone, with what it acknowledges on its disk only
+    #[arg(long, requires = "supernode")]
+    leave_one: bool,
 }
 
 impl Remove {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         if let Some(serial) = self.supernode {
-            let answer = ask::<RemoveSupernodeAnswer>(home, &Request::RemoveSupernode { serial })?;
+            let answer =
+                ask::<RemoveSupernodeAnswer>(home, &Request::RemoveSupernode { serial, leaves_one: self.leave_one })?;
             screen.show(&answer.line, || format!("supernode {serial} is taken out of the network"))?;
             return Ok(answer.status.exit_code());
         }

@@ -91,6 +91,7 @@ pub(super) async fn answer(shared: &Shared, from: SupernodeId, lineage: u64, que
             }
             shared.change(change, Some(from)).await
         }
+        LogQuestion::Acknowledged(position) => shared.handle_acknowledged(from, position.entry).await,
         LogQuestion::Propose(_) | LogQuestion::Read => LogReply::Stranger,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
-use kith_common::wire::agreement::{LogAsk, LogQuestion, LogReply, SnapshotPart};
+use kith_common::wire::agreement::{Ballot, LogAsk, LogQuestion, LogReply, SnapshotPart};
 use kith_common::wire::bounded::{Bounded, Text};
 use openraft::SnapshotSegmentId;
 use openraft::error::{
@@ -30,6 +30,9 @@ const UNREACHABLE: Duration = Duration::from_millis(100);
 /// So long it is believed that a supernode has more of the log: it may have been started anew, without what was not on its
 /// disk yet, before anybody saw its link go. Meanwhile three voters have stood in all their windows.
 const AHEAD: Duration = Duration::from_secs(10);
+
+/// So often a follower is told that its log has gone back, until it has ended
+const TELL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,16 @@ struct Book {
     waiting: BTreeMap<u64, (SupernodeId, oneshot::Sender<LogReply>)>,
     /// Who had entries that are not in the own log, when it was asked for its vote
     ahead: BTreeMap<SupernodeId, Ahead>,
+    /// What each follower has said to have on its disk
+    acknowledged: BTreeMap<SupernodeId, Acknowledged>,
+}
+
+/// The last entry that a follower has acknowledged
+struct Acknowledged {
+    /// To the leader of this term: another one may have it cut entries off
+    ballot: Ballot,
+    entry: LogId,
+    told_at: Option<Instant>,
 }
 
 /// What is known of a supernode that has more of the log
@@ -130,6 +143,33 @@ impl Calls {
         self.book().ahead.get(&whom).is_some_and(is_so)
     }
 
+    /// A follower has all entries up to this one on its disk
+    fn note_acknowledged(&self, whom: SupernodeId, ballot: Ballot, entry: Option<LogId>) {
+        let Some(entry) = entry else { return };
+        let mut book = self.book();
+        let known = book.acknowledged.get_mut(&whom).filter(|known| known.ballot == ballot);
+        match known {
+            Some(known) => known.entry = known.entry.max(entry),
+            None => drop(book.acknowledged.insert(whom, Acknowledged { ballot, entry, told_at: None })),
+        }
+    }
+
+    /// What a follower has acknowledged, if that is gone now that it says to be without `without`, and it is to be told
+    ///
+    /// In one term nobody has cut off what the leader has sent: its log is an older copy of itself.
+    fn gone_back(&self, whom: SupernodeId, ballot: Ballot, without: Option<LogId>) -> Option<GoneBack> {
+        let mut book = self.book();
+        let known = book.acknowledged.get_mut(&whom)?;
+        if known.ballot != ballot || without.is_none_or(|without| without > known.entry) {
+            return None;
+        }
+        let is_to_be_told = known.told_at.is_none_or(|at| at.elapsed() >= TELL_AGAIN);
+        if is_to_be_told {
+            known.told_at = Some(Instant::now());
+        }
+        Some(GoneBack { acknowledged: known.entry, is_to_be_told })
+    }
+
     /// Somebody leads, by whose word the logs change
     pub(super) fn forget_ahead(&self) {
         self.book().ahead.clear();
@@ -143,6 +183,12 @@ impl Calls {
             book.ahead.remove(&whom);
         }
     }
+}
+
+/// A follower's log is older than what it has acknowledged
+struct GoneBack {
+    acknowledged: LogId,
+    is_to_be_told: bool,
 }
 
 struct Forget<'a> {
@@ -189,6 +235,22 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// openraft must not hear of it: it takes for granted that what was acknowledged stays, and would count on it on
+    async fn refuse_gone_back(&self, gone_back: GoneBack, option: &RPCOption) -> Failure<RaftError<u64>> {
+        let GoneBack { acknowledged, is_to_be_told } = gone_back;
+        if is_to_be_told {
+            let reason =
+                "its log is older than what it has acknowledged: take it out, and start it anew in an empty home";
+            tracing::error!(event = "log_gone_back", id = %self.target, acknowledged = acknowledged.index, reason);
+            // Whatever it answers, it is asked again as long as it says that it lacks what it had.
+            let told = self.ask(LogQuestion::Acknowledged(words::position(&acknowledged)), option).await;
+            let _: Result<LogReply, Failure<RaftError<u64>>> = told;
+        }
+        failed("its log has gone back")
+    }
+}
+
 fn failed<E: std::error::Error>(reason: &str) -> Failure<E> {
     RPCError::Network(NetworkError::new(&io::Error::other(reason.to_owned())))
 }
@@ -205,16 +267,27 @@ impl RaftNetwork<Types> for Connection {
     ) -> Result<AppendEntriesResponse<u64>, Failure<RaftError<u64>>> {
         let entries: Result<Vec<_>, _> = request.entries.iter().map(words::entry).collect();
         let entries = entries.map_err(|error| failed(&error.to_string()))?;
+        let (ballot, last) = (words::ballot(&request.vote), request.entries.last().map(|entry| entry.log_id));
         let question = LogQuestion::Append {
-            ballot: words::ballot(&request.vote),
+            ballot,
             after: request.prev_log_id.as_ref().map(words::position),
             committed: request.leader_commit.as_ref().map(words::position),
             entries: Bounded::try_from(entries).map_err(|error| failed(&error.to_string()))?,
         };
         match self.ask(question, &option).await? {
-            LogReply::Appended => Ok(AppendEntriesResponse::Success),
-            LogReply::AppendedUpTo(at) => Ok(AppendEntriesResponse::PartialSuccess(at.as_ref().map(words::log_id))),
-            LogReply::Conflict => Ok(AppendEntriesResponse::Conflict),
+            LogReply::Appended => {
+                self.calls.note_acknowledged(self.target, ballot, last.or(request.prev_log_id));
+                Ok(AppendEntriesResponse::Success)
+            }
+            LogReply::AppendedUpTo(at) => {
+                let at = at.as_ref().map(words::log_id);
+                self.calls.note_acknowledged(self.target, ballot, at);
+                Ok(AppendEntriesResponse::PartialSuccess(at))
+            }
+            LogReply::Conflict => match self.calls.gone_back(self.target, ballot, request.prev_log_id) {
+                Some(gone_back) => Err(self.refuse_gone_back(gone_back, &option).await),
+                None => Ok(AppendEntriesResponse::Conflict),
+            },
             LogReply::Outvoted(ballot) => Ok(AppendEntriesResponse::HigherVote(words::vote(&ballot))),
             reply => Err(unexpected(&reply)),
         }

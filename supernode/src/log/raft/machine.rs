@@ -23,7 +23,7 @@ use super::proposing::Outstanding;
 use super::{Entry, Located, LogId, Membership, StorageError, StoredMembership, Types, Vote, configured, words};
 use crate::log::News;
 use crate::log::disk::Disk;
-use crate::log::store::{Store, StoreError, Write};
+use crate::log::store::{Store, StoreError, Word, Write};
 
 /// Up to where the log was handed on, and what of it must be remembered
 #[derive(Clone, Debug, Default)]
@@ -198,6 +198,10 @@ impl Recovered {
     /// # Errors
     /// [`StoreError`] says what is wrong with the file.
     pub(in crate::log) fn read(store: &mut Store, me: SupernodeId) -> Result<Self, StoreError> {
+        if let Some(bytes) = store.word(Word::WentBack)? {
+            let entry = wire::decode(&bytes).map_err(|_| store.meaningless("the entry that it lacks has no number"))?;
+            return Err(store.went_back(entry));
+        }
         let book = Book::read(store)?;
         let (mut state, mut directory, bytes) = match store.snapshot()? {
             None => (State::default(), Directory::new(0), 0),

@@ -83,6 +83,10 @@ pub(in crate::log) struct Member {
 /// What an operator reads who starts a supernode that is none any more
 const REMOVED: &str = "this supernode was taken out of its network: start another one in a new home, with --join";
 
+/// What an operator reads whose supernode has an older copy of its log
+const GONE_BACK: &str = "it is an older copy of itself, and lacks what was acknowledged with it: take this supernode out at \
+                         another one, and start it anew in an empty home, with --join";
+
 /// How often the leader looks whether others should vote
 const VOTERS_EVERY: Duration = Duration::from_secs(1);
 
@@ -142,6 +146,7 @@ impl Member {
             leader: leader.clone(),
             applied,
             heard: Arc::default(),
+            has_gone_back: Arc::default(),
         };
         let patience = Patience::new();
         let proposer = Proposer { me, boot, outstanding, leader, batcher, calls, patience, news: news.clone() };
@@ -280,6 +285,9 @@ impl Member {
         metrics.running_state.as_ref().map_err(ToString::to_string)?;
         if self.shared.applied.borrow().gone.contains(&self.shared.me.0) {
             return Err(REMOVED.to_owned());
+        }
+        if self.shared.has_gone_back.load(Ordering::Relaxed) {
+            return Err(GONE_BACK.to_owned());
         }
         if let Some(heard) = self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.pulse.hear(heard);

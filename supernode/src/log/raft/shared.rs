@@ -1,10 +1,12 @@
 //! What the tasks of a supernode's part in the agreement share, and what each of them asks of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
+use kith_common::wire;
 use kith_common::wire::agreement::{Change, Configuration, Configured, GONE_MAX, LogQuestion, LogReply};
 use kith_common::wire::session::SUPERNODES_MAX;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
@@ -20,6 +22,7 @@ use super::proposing::Batcher;
 use super::pulse::{HEARTBEAT, voters_wanted};
 use super::{Located, Raft, words};
 use crate::log::disk::Disk;
+use crate::log::store::{Word, Write};
 
 /// A learner that lacks no more entries than these has kept up
 const LAG_MAX: u64 = 64;
@@ -49,6 +52,8 @@ pub(super) struct Shared {
     pub(super) leader: watch::Receiver<Option<SupernodeId>>,
     pub(super) applied: watch::Receiver<AppliedTo>,
     pub(super) heard: Arc<Mutex<Option<Instant>>>,
+    /// Set when this log is found to be an older copy of itself: nothing is agreed on with it
+    pub(super) has_gone_back: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -69,6 +74,24 @@ impl Shared {
     pub(super) fn hear_leader(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.calls.forget_ahead();
+    }
+
+    /// The leader says that this supernode has acknowledged an entry: without it, it must end, and not start again
+    pub(super) async fn handle_acknowledged(&self, leader: SupernodeId, entry: u64) -> LogReply {
+        let last = self.raft.metrics().borrow().last_log_index;
+        if last.is_some_and(|last| last >= entry) {
+            return refused("the entry is here");
+        }
+        let reason = "this log is an older copy of itself: it lacks what was acknowledged with it";
+        tracing::error!(event = "log_gone_back", %leader, acknowledged = entry, last, reason);
+        self.has_gone_back.store(true, Ordering::Relaxed);
+        let noted = wire::encode(&entry).map_err(|error| error.to_string());
+        let noted = match noted {
+            Ok(bytes) => self.disk.written(Write::Say(Word::WentBack, bytes)).await,
+            Err(reason) => Err(reason),
+        };
+        // It ends in any case, and is told the same after the next start.
+        refused(&noted.err().unwrap_or_else(|| reason.to_owned()))
     }
 
     /// The index of the last command that is acknowledged anywhere, if this supernode leads
@@ -118,7 +141,7 @@ impl Shared {
                     None => self.raft.add_learner(id, node, false).await.map(drop),
                 }
             }
-            Change::Remove(SupernodeId(id)) => {
+            Change::Remove { id: SupernodeId(id), leaves_one } => {
                 if membership.get_node(&id).is_none() {
                     return self.changed();
                 }
@@ -132,6 +155,12 @@ impl Shared {
                 if voters.contains(&id) {
                     let able = self.able_to_vote(&metrics).await;
                     let wanted = voters_wanted(self.me.0, &voters, &able, Some(id));
+                    if wanted.len() == 1 && voters.len() > 1 && !leaves_one {
+                        return refused(
+                            "one supernode would be left that decides alone, and what it acknowledges would be on its disk only: \
+                             add another one first, and wait until it has kept up; or say --leave-one",
+                        );
+                    }
                     if let Err(error) = self.raft.change_membership(wanted, true).await {
                         return refused(&error.to_string());
                     }

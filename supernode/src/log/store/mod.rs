@@ -51,6 +51,8 @@ pub(crate) enum Word {
     Purged,
     /// Which log this is
     Lineage,
+    /// The entry that this supernode has acknowledged and was found to be without
+    WentBack,
 }
 
 impl Word {
@@ -60,6 +62,7 @@ impl Word {
             Self::Committed => "committed",
             Self::Purged => "purged",
             Self::Lineage => "lineage",
+            Self::WentBack => "went back",
         }
     }
 }
@@ -116,6 +119,13 @@ pub(crate) enum Fault {
         "another version of kith-supernode wrote it ({0}); start that version, or move the file away to begin without any names"
     )]
     Version(String),
+    /// It is an older copy of itself; nothing was changed
+    #[error(
+        "it is older than what this supernode has told the others that it has (entry {0}), so it must not vote with it: was a \
+         copy put back? At another one: kith-supernode remove --supernode SERIAL, with this one's; then start this one anew, \
+         in an empty home and with --join"
+    )]
+    WentBack(u64),
     /// The disk or the system refused; the last batch may or may not be in the log, and was not acknowledged
     #[error("{0}; the supernode cannot go on without its log")]
     Io(Box<redb::Error>),
@@ -260,6 +270,11 @@ impl Store {
     /// What a file is refused with that another version of the program wrote
     pub(crate) fn of_another_version(&self, what: impl Into<String>) -> StoreError {
         StoreError { path: self.path.clone(), fault: Fault::Version(what.into()) }
+    }
+
+    /// What a file is refused with that lacks an entry which was said to be in it
+    pub(crate) fn went_back(&self, entry: u64) -> StoreError {
+        StoreError { path: self.path.clone(), fault: Fault::WentBack(entry) }
     }
 
     fn guard<T>(&mut self, call: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {

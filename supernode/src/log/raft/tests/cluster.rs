@@ -105,18 +105,25 @@ impl Cluster {
         asked.change(change, None).blocking_recv().unwrap()
     }
 
-    pub(super) fn start(&mut self, id: SupernodeId) {
-        let is_founder = self.nodes.len() == 1;
-        let node = self.nodes.get_mut(&id).unwrap();
-        node.boot += 1;
-        node.next_number = 0;
-        let parts = LogParts {
+    fn parts(&self, id: SupernodeId) -> LogParts<'_> {
+        let node = &self.nodes[&id];
+        LogParts {
             home: node.home.path(),
             me: id,
             boot: node.boot,
-            founder_at: is_founder.then(|| at(id)),
+            founder_at: (self.nodes.len() == 1).then(|| at(id)),
             rng: ChaCha20Rng::seed_from_u64(id.0 * 1_000 + node.boot),
-        };
+        }
+    }
+
+    /// Why it does not start
+    pub(super) fn refused_start(&self, id: SupernodeId) -> String {
+        Log::start(self.parts(id)).map(|_| ()).unwrap_err().to_string()
+    }
+
+    pub(super) fn start(&mut self, id: SupernodeId) {
+        self.nodes.get_mut(&id).unwrap().boot += 1;
+        let parts = self.parts(id);
         // The one before may not have let go of the file yet.
         let begun = Instant::now();
         let Started { log, news, directory, .. } = loop {
@@ -127,6 +134,8 @@ impl Cluster {
             thread::sleep(Duration::from_millis(10));
         };
         let log = Arc::new(log);
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.next_number = 0;
         node.log = Some(Arc::clone(&log));
         *node.told.lock().unwrap() = Told { directory: Some(directory), ..Told::default() };
         self.wires.lock().unwrap().logs.insert(id, Arc::clone(&log));

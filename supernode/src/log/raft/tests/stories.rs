@@ -29,6 +29,11 @@ fn login(i: u64, home: SupernodeId) -> Command {
     })
 }
 
+/// The wish to take a supernode out, with another one in its place
+const fn removal(number: u64) -> Change {
+    Change::Remove { id: SupernodeId(number), leaves_one: false }
+}
+
 fn logins(range: std::ops::Range<u64>, home: SupernodeId) -> Vec<Command> {
     range.map(|i| login(i, home)).collect()
 }
@@ -194,7 +199,7 @@ fn supernodes_are_replaced_one_by_one_while_others_propose() {
     for (old, new) in [(1, 4), (2, 5), (3, 6)] {
         cluster.add(id(new));
         assert!(cluster.commit(id(new), logins(next..next + 10, id(new))));
-        cluster.change(Change::Remove(id(old))).unwrap();
+        cluster.change(removal(old)).unwrap();
         cluster.wait("it knows that it was taken out", |cluster| cluster.told(id(old)).ended.is_some());
         cluster.kill(id(old));
         let again = Change::Add(Configured { id: id(old), locations: Bounded::new() });
@@ -311,8 +316,51 @@ fn network_goes_on_from_a_backup_and_supernodes_of_the_log_before_are_not_heard(
 }
 
 #[test]
+fn last_but_one_voter_is_taken_out_only_by_the_word_of_whoever_wants_one_to_decide_alone() {
+    let cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let other = (1..=3).find(|number| *number != leader.0).unwrap();
+    let reason = cluster.change(removal(other)).unwrap_err();
+    assert!(reason.contains("decides alone") && reason.contains("--leave-one"), "{reason}");
+    assert_eq!(cluster.told(leader).configured.len(), 3);
+    cluster.change(Change::Remove { id: id(other), leaves_one: true }).unwrap();
+    cluster.wait("two are left", |cluster| cluster.told(leader).configured.len() == 2);
+}
+
+#[test]
+fn old_copy_of_a_log_is_noticed_by_the_leader_and_never_votes_again() {
+    let mut cluster = Cluster::of(3);
+    let leader = cluster.await_leader(&[1, 2, 3]);
+    let old = id((1..=3).find(|number| *number != leader.0).unwrap());
+    let other = id((1..=3).find(|number| ![leader, old].contains(&id(*number))).unwrap());
+    assert!(cluster.commit(leader, logins(0..10, leader)));
+    cluster.await_agreement(&[1, 2, 3], 10);
+    cluster.kill(old);
+    let home = cluster.home(old).path().to_owned();
+    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    std::fs::copy(home.join(FILE_NAME), home.join("old")).unwrap();
+    cluster.start(old);
+    assert!(cluster.commit(leader, logins(10..20, leader)));
+    cluster.await_agreement(&[1, 2, 3], 20);
+    assert_eq!(cluster.told(old).ended, None, "it has all that it had, and more");
+    cluster.kill(old);
+    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    std::fs::rename(home.join("old"), home.join(FILE_NAME)).unwrap();
+    cluster.start(old);
+    cluster.wait("it ends", |cluster| cluster.told(old).ended.is_some());
+    assert!(cluster.told(old).ended.as_ref().unwrap().contains("older copy of itself"));
+    cluster.kill(old);
+    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    let refused = cluster.refused_start(old);
+    assert!(refused.contains("must not vote") && refused.contains("remove --supernode"), "{refused}");
+    // The others agree without it.
+    assert!(cluster.commit(other, logins(20..30, other)));
+    assert_eq!((&cluster.told(leader).ended, &cluster.told(other).ended), (&None, &None));
+}
+
+#[test]
 fn supernode_of_a_network_of_one_cannot_be_taken_out() {
     let cluster = Cluster::of(1);
-    assert!(cluster.change(Change::Remove(id(1))).unwrap_err().contains("only supernode"));
+    assert!(cluster.change(removal(1)).unwrap_err().contains("only supernode"));
     assert!(cluster.home(id(1)).path().exists());
 }
