@@ -300,6 +300,7 @@ fn questions() -> Vec<(&'static str, LogQuestion)> {
         is_last: true,
     };
     let joining = Configured { id: SupernodeId(10), locations: locations() };
+    let removal = Change::Remove { id: SupernodeId(10), leaves_one: true };
     vec![
         ("frame LogAsk to append", LogQuestion::Append { ballot: LEADER, after, committed, entries }),
         ("frame LogAsk for a vote", LogQuestion::Vote { ballot: VOTED, last: None }),
@@ -307,8 +308,9 @@ fn questions() -> Vec<(&'static str, LogQuestion)> {
         ("frame LogAsk to propose", LogQuestion::Propose(proposals())),
         ("frame LogAsk to read", LogQuestion::Read),
         ("frame LogAsk to take a supernode in", LogQuestion::Change(Change::Add(joining))),
-        ("frame LogAsk to take a supernode out", LogQuestion::Change(Change::Remove(SupernodeId(10)))),
+        ("frame LogAsk to take a supernode out", LogQuestion::Change(removal)),
         ("frame LogAsk for the leader", LogQuestion::WhoLeads),
+        ("frame LogAsk about an entry that is gone", LogQuestion::Acknowledged(position(3, 9, 43))),
     ]
 }
 
