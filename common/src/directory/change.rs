@@ -216,7 +216,7 @@ impl Directory {
         if present.name != login.name {
             return Err(Refusal::KeyInSession(present.name.clone()).into());
         }
-        let same = present.id == login.session && present.locations == login.locations;
+        let same = login.goes_on_with(present.id) && present.locations == login.locations;
         if same && present.suspect.is_none() && !self.mesh.pairs().has(present.address) {
             if present.home == login.home {
                 return Err(Idle::Resumed(present.id));
@@ -349,7 +349,7 @@ impl Directory {
         }
         session.home = login.home;
         let was_suspect = session.suspect.take().is_some();
-        let resumed = login.session == present;
+        let resumed = login.goes_on_with(present);
         if !resumed {
             self.unused.forget(&login.name);
             session.id = login.session;

@@ -9,7 +9,7 @@ use crate::wire::session::Locations;
 use crate::wire::{self, WireError};
 
 /// The first byte of every command in the log; a directory that reads another one stops rather than guesses
-pub const COMMAND_VERSION: u8 = 4;
+pub const COMMAND_VERSION: u8 = 5;
 
 /// One entry of the log
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -84,6 +84,9 @@ pub struct LogIn {
     /// If the session is to be taken up again, the home that it has: refused if it is over, as no session begins twice, and if
     /// it has moved meanwhile, as of two homes that want it one would take it from the other
     pub resumes: Option<SupernodeId>,
+    /// The session that the peer says it has. The supernode that proposes this may be behind, and not know it: if it is the
+    /// key's present one when this is applied, it goes on, and `session` is used for nothing
+    pub offers: Option<SessionId>,
     /// Drawn by the supernode after it saw the key, so that nobody can grind a place
     pub salt: [u8; 16],
     /// Where the peer can be dialled
@@ -92,6 +95,13 @@ pub struct LogIn {
     pub home: SupernodeId,
     /// By what right the name may be taken, if nobody has it
     pub right: Right,
+}
+
+impl LogIn {
+    /// Whether this goes on with the key's present session, instead of putting another one in its place
+    pub(super) fn goes_on_with(&self, present: SessionId) -> bool {
+        self.session == present || self.offers == Some(present)
+    }
 }
 
 /// By what right somebody may take a name that nobody has; whoever has it already needs none

@@ -188,6 +188,7 @@ impl<S: Signer> Logins<'_, S> {
             key: request.key,
             session: resumed.unwrap_or_else(|| SessionId(self.random())),
             resumes: resumed.and_then(|session| self.directory.session(session)).map(|session| session.home),
+            offers: request.resume.filter(|_| resumed.is_none()),
             salt: self.random(),
             locations: request.locations,
             home: self.credentials.id,

@@ -52,6 +52,7 @@ impl Moves {
             key: of.key,
             session: of.id,
             resumes: Some(of.home),
+            offers: None,
             salt: [0; 16],
             locations: of.locations.clone(),
             home,

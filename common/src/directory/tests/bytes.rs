@@ -13,6 +13,7 @@ fn command_bytes_are_as_published() {
         key: Key([0x11; 32]),
         session: id,
         resumes: Some(home),
+        offers: Some(id),
         salt: [0x22; 16],
         locations: at_port(7401),
         home,
@@ -21,11 +22,11 @@ fn command_bytes_are_as_published() {
     let (ab, three) = ("ab".repeat(16), format!("03{}", "00".repeat(7)));
     let location = "01001600".to_owned() + "2f6970342f31302e302e302e312f7463702f37343031";
     let vectors = [
-        (Command::Configure { degree: 16 }, "040000000010".to_owned()),
+        (Command::Configure { degree: 16 }, "050000000010".to_owned()),
         (
             Command::LogIn(login),
             format!(
-                "04010000000500616c696365{}{ab}01{three}{}{location}03000000000000000200000044{}",
+                "05010000000500616c696365{}{ab}01{three}01{ab}{}{location}03000000000000000200000044{}",
                 "11".repeat(32),
                 "22".repeat(16),
                 "44".repeat(7)
@@ -33,35 +34,35 @@ fn command_bytes_are_as_published() {
         ),
         (
             Command::Suspect { session: id, home, reason: SuspectReason::Reported },
-            format!("0402000000{ab}{three}00000000"),
+            format!("0502000000{ab}{three}00000000"),
         ),
         (
             Command::Suspect { session: id, home, reason: SuspectReason::HomeLost },
-            format!("0402000000{ab}{three}01000000"),
+            format!("0502000000{ab}{three}01000000"),
         ),
         (
             Command::Suspect { session: id, home, reason: SuspectReason::Silent },
-            format!("0402000000{ab}{three}02000000"),
+            format!("0502000000{ab}{three}02000000"),
         ),
-        (Command::Clear { session: id, home }, format!("0403000000{ab}{three}")),
+        (Command::Clear { session: id, home }, format!("0503000000{ab}{three}")),
         (
             Command::UnreachablePair { reporter: Address(1), other: Address(2) },
-            "040400000001000000000000000200000000000000".to_owned(),
+            "050400000001000000000000000200000000000000".to_owned(),
         ),
         (
             Command::ExpirePair { a: Address(1), b: Address(2), parted: 3 },
-            "0405000000010000000000000002000000000000000300000000000000".to_owned(),
+            "0505000000010000000000000002000000000000000300000000000000".to_owned(),
         ),
-        (Command::LogOut { session: id }, format!("0406000000{ab}")),
-        (Command::Expire { session: id, home }, format!("0407000000{ab}{three}")),
+        (Command::LogOut { session: id }, format!("0506000000{ab}")),
+        (Command::Expire { session: id, home }, format!("0507000000{ab}{three}")),
         (
             Command::Invite { token: Token([0x55; 16]), name: None, uses: 2, minutes: Some(60) },
-            format!("0409000000{}0002000000013c000000", "55".repeat(16)),
+            format!("0509000000{}0002000000013c000000", "55".repeat(16)),
         ),
-        (Command::Minute, "040a000000".to_owned()),
-        (Command::Remove { name: "alice".parse().unwrap() }, "040b0000000500616c696365".to_owned()),
-        (Command::Incarnate { incarnation: 0x0102_0304 }, "040c00000004030201".to_owned()),
-        (Command::Release { name: "alice".parse().unwrap() }, "04080000000500616c696365".to_owned()),
+        (Command::Minute, "050a000000".to_owned()),
+        (Command::Remove { name: "alice".parse().unwrap() }, "050b0000000500616c696365".to_owned()),
+        (Command::Incarnate { incarnation: 0x0102_0304 }, "050c00000004030201".to_owned()),
+        (Command::Release { name: "alice".parse().unwrap() }, "05080000000500616c696365".to_owned()),
     ];
     for (command, expected) in vectors {
         let bytes = command.to_bytes().unwrap();

@@ -227,6 +227,27 @@ fn session_that_is_over_is_not_taken_up_again() {
 }
 
 #[test]
+fn session_that_is_offered_goes_on_if_it_is_the_present_one() {
+    let mut directory = of(3);
+    let offering = |of, stay| LogIn { home: SupernodeId(2), offers: Some(session(1, of)), ..login(1, stay) };
+    let (address, epoch) = (address(&directory, 1), directory.epoch());
+    let entered = directory.enter(offering(0, 7));
+    assert_eq!((entered.session, entered.entry, entered.replaced), (session(1, 0), Entry::Resumed, None));
+    assert_eq!((entered.record.address, directory.epoch()), (address, epoch), "nobody else is told anything");
+    assert_eq!(directory.session(session(1, 0)).map(|session| session.home), Some(SupernodeId(2)));
+    // It has moved to another location meanwhile.
+    let moved = directory.enter(LogIn { locations: at_port(99), ..offering(0, 8) });
+    assert_eq!((moved.session, moved.entry), (session(1, 0), Entry::Resumed));
+    let other = directory.enter(offering(5, 6));
+    assert_eq!((other.session, other.entry, other.replaced), (session(1, 6), Entry::Rejoined, Some(session(1, 0))));
+    directory.feed(Command::LogOut { session: session(1, 6) });
+    let late = directory.enter(offering(6, 7));
+    assert_eq!((late.session, late.entry), (session(1, 7), Entry::New), "what is over does not begin again");
+    let thief = LogIn { offers: Some(session(1, 7)), ..login(2, 1) };
+    assert_eq!(directory.enter(thief).session, session(2, 1), "of another key it is nothing");
+}
+
+#[test]
 fn unreachable_pair_is_absent_to_each_other_until_one_logs_in_again() {
     let mut directory = of(12);
     let (a, b) = (address(&directory, 0), directory.mesh.neighbours(address(&directory, 0))[0]);

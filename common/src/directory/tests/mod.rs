@@ -41,6 +41,7 @@ fn login(i: u32, stay: u8) -> LogIn {
         key: key(i),
         session: session(i, stay),
         resumes: None,
+        offers: None,
         salt: [7; 16],
         locations: at_port(i),
         home: HOME,

@@ -96,6 +96,7 @@ fn invite_ends_by_the_supernodes_own_clock_and_an_idle_one_counts_nothing() {
         key: ed(7).key(),
         session: SessionId([7; 16]),
         resumes: None,
+        offers: None,
         salt: [7; 16],
         locations: Locations::new(),
         home: HOME,

@@ -12,6 +12,7 @@ fn login_elsewhere(peer: u8, session: SessionId) -> Command {
         key,
         session,
         resumes: None,
+        offers: None,
         salt: [peer; 16],
         locations: Locations::new(),
         home,

@@ -135,6 +135,7 @@ fn sizes() -> Result<(usize, usize), String> {
         key: Key([7; 32]),
         session: SessionId([7; 16]),
         resumes: None,
+        offers: None,
         salt: [7; 16],
         locations: Locations::default(),
         home: SupernodeId(1),

@@ -93,6 +93,7 @@ fn snapshot(me: SupernodeId, entries: usize) -> Result<Vec<u8>, String> {
             key: Key(key),
             session,
             resumes: None,
+            offers: None,
             salt: salt.first_chunk().copied().unwrap_or_default(),
             locations: Locations::default(),
             home: me,

@@ -78,6 +78,7 @@ fn peer_that_is_here_keeps_its_session_though_the_log_says_late_that_it_has_move
         key: ed(1).key(),
         session,
         resumes: Some(id_of(1)),
+        offers: None,
         salt: [0; 16],
         locations: Locations::new(),
         home: id_of(2),
@@ -92,6 +93,21 @@ fn peer_that_is_here_keeps_its_session_though_the_log_says_late_that_it_has_move
     assert_eq!((several.home(1), several.session(1), several.address(1)), (Some(id_of(1)), session, address));
     several.live(LEASE * 2, &[link]);
     assert_eq!((several.home(1), several.logged("Suspect")), (Some(id_of(1)), 0));
+}
+
+#[test]
+fn session_that_a_supernode_has_not_heard_of_yet_goes_on_there() {
+    let mut several = Several::of(3);
+    several.nodes[2].is_deaf = true;
+    several.enter(1, 1);
+    let (session, address) = (several.session(1), several.address(1));
+    several.kill(1);
+    several.take_said();
+    several.ask(2, 1, Some(session));
+    several.nodes[2].is_deaf = false;
+    several.settle();
+    assert_eq!(several.take_said().last().unwrap(), "1: Granted");
+    assert_eq!((several.session(1), several.address(1), several.home(1)), (session, address, Some(id_of(2))));
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn login(i: u64, home: SupernodeId) -> Command {
         home,
         right: Right::Anybody,
         resumes: None,
+        offers: None,
     })
 }
 
