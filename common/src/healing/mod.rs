@@ -52,6 +52,9 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
 pub const FAILED_FOR: Duration = Duration::from_secs(60);
 /// The longest such time: of a thousand who are remembered and gone two a second are dialled in vain
 pub const FAILED_FOR_MAX: Duration = Duration::from_secs(480);
+/// … and the longest for a peer that has no link at all: whoever it knows may have started again, and nobody can tell it. It
+/// dials no more than a table of them, five times each, in that time
+pub const FAILED_FOR_ALONE: Duration = Duration::from_secs(10);
 /// How long a neighbour is not asked again for what it did not know
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 /// Answers that neighbours get at once; beyond, silence: they ask somebody else
@@ -86,8 +89,17 @@ pub(crate) enum Ignored {
 struct Failure {
     /// How often in a row
     times: u32,
+    at: Instant,
     /// Until when it counts as gone
     until: Instant,
+}
+
+impl Failure {
+    /// Whether it still counts as gone for a peer that is alone, or is not
+    fn counts(&self, now: Instant, is_alone: bool) -> bool {
+        let until = if is_alone { self.until.min(self.at + FAILED_FOR_ALONE) } else { self.until };
+        until > now
+    }
 }
 
 /// What a peer does about its table while there is no home
@@ -175,9 +187,11 @@ impl Healer {
         for place in neighbourhood.failed_stand_ins() {
             let times = self.failed.get(&place).map_or(0, |failure| failure.times);
             let until = now + doubled(FAILED_FOR, times, FAILED_FOR_MAX);
-            self.failed.insert(place, Failure { until, times: times + 1 });
-            // Somebody else may know another record of it.
-            self.records.remove(&place);
+            self.failed.insert(place, Failure { at: now, until, times: times + 1 });
+            // Somebody else may know another record of it, if there is anybody.
+            if !is_alone(neighbourhood) {
+                self.records.remove(&place);
+            }
         }
         self.failed.retain(|place, _| neighbourhood.link_to(*place).is_none());
         while self.failed.len() > KNOWN_MAX
@@ -210,11 +224,12 @@ impl Healer {
         // Whoever was in the network once may be in a part of it that nobody here has a link with.
         let once = remembered.filter(|place| !heard.gone.contains(place));
         heard.members.extend(once.filter(|_| !mutant::is(Mutant::PartsForgotten)));
-        for (place, failure) in &self.failed {
-            if failure.until > now && !heard.up.contains(place) {
-                heard.members.remove(place);
-            } else if failure.until > now {
+        let is_alone = is_alone(neighbourhood);
+        for (place, _) in self.failed.iter().filter(|(_, failure)| failure.counts(now, is_alone)) {
+            if heard.up.contains(place) {
                 heard.apart.insert(*place);
+            } else {
+                heard.members.remove(place);
             }
         }
         let ring: Ring = heard.members.into_iter().collect();
@@ -303,6 +318,10 @@ impl Healer {
         let records = places.into_iter().filter_map(known).filter(|record| !removed.contains(&record.key));
         Some(Records { records: Bounded::truncated(records.take(RECORDS_MAX).cloned()) })
     }
+}
+
+fn is_alone(neighbourhood: &Neighbourhood) -> bool {
+    neighbourhood.live_links().next().is_none()
 }
 
 /// The neighbours of `own` among the members of `ring`, of whom it is one, as a supernode works them out

@@ -75,3 +75,12 @@ fn answers_are_no_longer_than_questions_and_not_too_many() {
     assert_eq!(answers.count() as u32 + 1, ANSWERS_BURST);
     assert!(healer.answer(at_ms(0) + ANSWER_INTERVAL, &question, &neighbourhood, &removed).is_some());
 }
+
+#[test]
+fn whoever_has_no_link_at_all_tries_again_soon_those_that_it_had_in_vain() {
+    let failure = Failure { times: 4, at: at_ms(0), until: at_ms(0) + FAILED_FOR_MAX };
+    let after = |wait: Duration| [true, false].map(|is_alone| failure.counts(at_ms(0) + wait, is_alone));
+    assert_eq!(after(Duration::from_secs(9)), [true, true]);
+    assert_eq!(after(FAILED_FOR_ALONE), [false, true]);
+    assert_eq!(after(FAILED_FOR_MAX), [false, false]);
+}
