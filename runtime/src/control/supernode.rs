@@ -113,6 +113,10 @@ pub struct StatusAnswer {
     /// Sessions with a link here
     pub homes: u64,
     pub links: u64,
+    /// Connections that were refused, or put out before they had said anything, as there were too many, since the daemon began
+    pub refused_connections: u64,
+    /// Handshakes that came to nothing since then
+    pub failed_handshakes: u64,
     /// Whether peers must know the network's secret
     pub secret_required: bool,
     /// Whether whoever comes may have a name, without a secret or an invite

@@ -112,7 +112,7 @@ impl Driver {
 
     fn status(&self) -> StatusAnswer {
         let directory = self.core.directory();
-        let (standing, voters) = (self.log.standing(), self.voters());
+        let (standing, voters, counts) = (self.log.standing(), self.voters(), self.links.counters().counts());
         StatusAnswer {
             network: format!("{:?}", self.admission.network),
             key: format!("{:?}", self.key),
@@ -136,6 +136,8 @@ impl Driver {
             unreachable_pairs: directory.pairs().count() as u64,
             homes: self.core.homes() as u64,
             links: self.core.links() as u64,
+            refused_connections: counts.refused_connections,
+            failed_handshakes: counts.failed_handshakes,
             secret_required: self.admission.secret.is_some(),
             open: self.admission.takes_anybody(),
             invites: directory.invites().count() as u64,

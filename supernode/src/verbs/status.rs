@@ -38,7 +38,10 @@ fn readable(answer: &StatusAnswer) -> String {
             count(answer.unreachable_pairs, "unreachable pair")
         ),
     );
-    line("links", format!("{}, {}", count(answer.links, "link"), count(answer.homes, "session")));
+    line(
+        "links",
+        format!("{}, {}{}", count(answer.links, "link"), count(answer.homes, "session"), of_refusals(answer)),
+    );
     line("lease", format!("{} s", answer.lease_s));
     let leader = match answer.leader {
         Some(leader) if leader == answer.serial => "led by this supernode".to_owned(),
@@ -49,7 +52,11 @@ fn readable(answer: &StatusAnswer) -> String {
     line("log", format!("{}, {leader} in term {}{lag}", count(answer.log_index, "command"), answer.term));
     if answer.supernodes > 1 {
         let (supernodes, voters, reached) = (answer.supernodes, answer.voters, answer.voters_reached);
-        let quorum = if reached > voters / 2 { "enough to agree" } else { "TOO FEW to agree" };
+        let quorum = match reached > voters / 2 {
+            true if voters == 1 => "ONE decides alone, until two others have kept up",
+            true => "enough to agree",
+            false => "TOO FEW to agree",
+        };
         line(
             "supernodes",
             format!("{supernodes}, this is {}; {reached} of {voters} that vote reached: {quorum}", answer.serial),
@@ -78,6 +85,16 @@ fn readable(answer: &StatusAnswer) -> String {
     line("listens", answer.listen.join(", "));
     line("daemon", format!("version {}, process {}, up {}", answer.version, answer.pid, span(answer.uptime_s)));
     lines.join("\n")
+}
+
+/// Who came and did not get as far as a link, if anybody
+fn of_refusals(answer: &StatusAnswer) -> String {
+    let kinds = [
+        (answer.refused_connections, "connection", "REFUSED as too many came"),
+        (answer.failed_handshakes, "handshake", "came to nothing"),
+    ];
+    let told = kinds.iter().filter(|(number, ..)| *number > 0);
+    told.map(|(number, what, why)| format!("; {} {why}", count(*number, what))).collect()
 }
 
 fn of_logins(logins: &LoginQueue) -> String {
