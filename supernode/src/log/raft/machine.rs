@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use kith_common::directory::{Command, CommandError, Directory, RestoreError};
 use kith_common::id::SupernodeId;
@@ -14,6 +14,7 @@ use kith_common::supernode::LogEvent;
 use kith_common::wire::agreement::{LastProposed, Proposed, SnapshotHead};
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::{self, WireError};
+use kith_runtime::sync::Mutex;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{AnyError, CommittedLeaderId, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
