@@ -75,11 +75,12 @@ fn visit(lab: &Lab, name: &str, is_over: &AtomicBool) -> Visits {
 fn refused_for_good(lab: &Lab, name: &str) -> Result<Vec<String>, LabError> {
     let path = lab.node(name)?.log();
     let log = std::fs::read_to_string(&path).map_err(io_error(format!("read {}", path.display())))?;
-    let is_final = |line: &&str| {
-        let status = line.contains(NO_SESSION).then(|| line.split_once("status=")).flatten();
-        status.is_some_and(|(_, status)| status.starts_with('4') && !status.starts_with("429"))
-    };
-    Ok(log.lines().filter(is_final).map(str::to_owned).collect())
+    Ok(log.lines().filter(|line| is_refusal_for_good(line)).map(str::to_owned).collect())
+}
+
+fn is_refusal_for_good(line: &str) -> bool {
+    let status = line.contains(NO_SESSION).then(|| line.split_once("status=")).flatten();
+    status.is_some_and(|(_, status)| status.starts_with('4') && !status.starts_with("429"))
 }
 
 /// What each session has for as long as it lasts, by name: its place, and the epoch at which it began
@@ -186,4 +187,17 @@ fn restart_and_replace(lab: &Lab, rounds: usize) -> Result<usize, LabError> {
         }
     }
     Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_for_good_is_told_from_one_for_now_and_from_other_lines() {
+        let line = |status: u16| format!("INFO search: {NO_SESSION} status={status} reason=\"it says so\" tries=1");
+        assert!([401, 403, 409].map(line).iter().all(|line| is_refusal_for_good(line)));
+        assert!(![429, 503].map(line).iter().any(|line| is_refusal_for_good(line)));
+        assert!(!is_refusal_for_good("INFO status=409 of something else"));
+    }
 }

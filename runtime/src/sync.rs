@@ -32,7 +32,7 @@ pub enum Mistake {
     GivesUpThoseOfOthers,
     /// A leader says that commands are written, and writes none
     AnswersWithoutWriting,
-    /// A question goes out before anybody waits for its answer
+    /// A question, or a wish, goes out before anybody waits for its answer
     AsksBeforeItWaits,
     /// What is durable is said to be so in another order than it was wanted in
     AnswersInReverse,
