@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn thread_that_is_stuck_is_told_and_told_to_turn_again() {
         let (tells, told) = mpsc::channel();
-        let tell = move |stuck| drop(tells.send(stuck));
+        let tell = move |stuck| tells.send(stuck).unwrap();
         let work = async {
             tokio::time::sleep(2 * SHORT).await;
             // As whoever waits where nobody may.
