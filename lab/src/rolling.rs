@@ -29,6 +29,8 @@ const SEND_EVERY: Duration = Duration::from_millis(20);
 const LOGIN_MAX: f64 = 15.0;
 /// What a peer writes down when it has no session yet
 const NO_SESSION: &str = "no session, trying again";
+/// What a supernode refuses a login with that will not do better a little later; the end of a supernode that goes is 410
+const FOR_GOOD: [u16; 5] = [401, 403, 409, 413, 426];
 /// So long a visitor stays before it logs out and in again: its links are there by then
 const STAY: Duration = Duration::from_millis(500);
 /// So long messages and logins go on before the first supernode goes, and after the last one has come
@@ -71,7 +73,7 @@ fn visit(lab: &Lab, name: &str, is_over: &AtomicBool) -> Visits {
     visits
 }
 
-/// What supernodes said to a peer that it cannot try again, by its log: that it may, they say by 429 and 503
+/// What supernodes said to a peer that it cannot try again, by its log: when it may, they say with 429 and 503
 fn refused_for_good(lab: &Lab, name: &str) -> Result<Vec<String>, LabError> {
     let path = lab.node(name)?.log();
     let log = std::fs::read_to_string(&path).map_err(io_error(format!("read {}", path.display())))?;
@@ -80,7 +82,8 @@ fn refused_for_good(lab: &Lab, name: &str) -> Result<Vec<String>, LabError> {
 
 fn is_refusal_for_good(line: &str) -> bool {
     let status = line.contains(NO_SESSION).then(|| line.split_once("status=")).flatten();
-    status.is_some_and(|(_, status)| status.starts_with('4') && !status.starts_with("429"))
+    let status = status.and_then(|(_, status)| status.get(..3)?.parse().ok());
+    status.is_some_and(|status: u16| FOR_GOOD.contains(&status))
 }
 
 /// What each session has for as long as it lasts, by name: its place, and the epoch at which it began
@@ -143,7 +146,7 @@ fn roll(lab: &Lab, options: &RollingOptions) -> Result<Vec<Figure>, LabError> {
     let (refused, failed): (Vec<&String>, Vec<&String>) =
         (refused.iter().flatten().collect(), visits.iter().flat_map(|visits| &visits.failed).collect());
     for text in failed.iter().chain(&refused) {
-        lab.progress().say(&format!("a login: {text}"));
+        output::note(&format!("a login: {text}"));
     }
     let took_s: Vec<f64> = visits.iter().flat_map(|visits| visits.took_s.iter().copied()).collect();
     let none = |what: &str, count: usize| Figure::at_most(what, Some(count as f64), 0.0, "");
@@ -197,7 +200,7 @@ mod tests {
     fn refusal_for_good_is_told_from_one_for_now_and_from_other_lines() {
         let line = |status: u16| format!("INFO search: {NO_SESSION} status={status} reason=\"it says so\" tries=1");
         assert!([401, 403, 409].map(line).iter().all(|line| is_refusal_for_good(line)));
-        assert!(![429, 503].map(line).iter().any(|line| is_refusal_for_good(line)));
+        assert!(![410, 429, 503].map(line).iter().any(|line| is_refusal_for_good(line)));
         assert!(!is_refusal_for_good("INFO status=409 of something else"));
     }
 }
