@@ -40,6 +40,8 @@ pub enum Mistake {
     SaysBeforeItShows,
     /// A message is said to be kept before it is
     TellsBeforeItKeeps,
+    /// Who must make room for others is not told
+    PutsOutInSilence,
     /// Whoever waits first is woken for ever, in place of who waits now
     KeepsFirstWaker,
 }
