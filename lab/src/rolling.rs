@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -27,6 +27,9 @@ const SEND_EVERY: Duration = Duration::from_millis(20);
 /// again: a supernode tries a group of proposals for 8 s, which outlasts an election, and whoever is told to come again waits
 /// a few seconds at most
 const LOGIN_MAX: f64 = 15.0;
+/// So long a supernode may take to end, in seconds: it has five to settle what was proposed, and one that needs them all is
+/// cut off without a goodbye
+const END_MAX: f64 = 4.0;
 /// What a peer writes down when it has no session yet
 const NO_SESSION: &str = "no session, trying again";
 /// What a supernode refuses a login with that will not do better a little later; the end of a supernode that goes is 410
@@ -137,7 +140,7 @@ fn roll(lab: &Lab, options: &RollingOptions) -> Result<Vec<Figure>, LabError> {
         (visits.collect::<Vec<Visits>>(), rolled)
     });
     let flow = Summary::of(&flow.stop(), SEND_EVERY);
-    let steps = rolled?;
+    let Rolled { steps, ended_s } = rolled?;
     let after = sessions(lab)?;
     let changed = stayers.iter().filter(|name| before.get(*name) != after.get(*name)).count();
     let gone = visitors.iter().filter(|name| !after.contains_key(*name)).count();
@@ -152,6 +155,7 @@ fn roll(lab: &Lab, options: &RollingOptions) -> Result<Vec<Figure>, LabError> {
     let none = |what: &str, count: usize| Figure::at_most(what, Some(count as f64), 0.0, "");
     Ok(vec![
         Figure::told("supernodes restarted and replaced", steps as f64, ""),
+        Figure::at_most("the slowest end of one that was stopped", Some(ended_s), END_MAX, "s"),
         Figure::at_least("logins", took_s.len() as f64, 1.0, ""),
         Figure::told("a login, 99 of a hundred", goals::rank(&took_s, 99), "s"),
         Figure::at_most("the slowest login", Some(goals::rank(&took_s, 100)), LOGIN_MAX, "s"),
@@ -164,13 +168,23 @@ fn roll(lab: &Lab, options: &RollingOptions) -> Result<Vec<Figure>, LabError> {
     ])
 }
 
-/// One supernode after the other; how many were restarted or replaced
-fn restart_and_replace(lab: &Lab, rounds: usize) -> Result<usize, LabError> {
+/// What was done
+struct Rolled {
+    /// How many supernodes were restarted or replaced
+    steps: usize,
+    /// The longest time that one took to end when it was stopped, in seconds
+    ended_s: f64,
+}
+
+/// One supernode after the other
+fn restart_and_replace(lab: &Lab, rounds: usize) -> Result<Rolled, LabError> {
     let mut here: Vec<String> = lab.running(Role::Supernode)?.into_iter().map(|node| node.name).collect();
-    let (mut count, mut steps) = (here.len(), 0);
+    let (mut count, mut steps, mut ended_s) = (here.len(), 0, 0.0);
     for _ in 0..rounds {
         for name in &here {
+            let stopped = Instant::now();
             lab.stop(name)?;
+            ended_s = stopped.elapsed().as_secs_f64().max(ended_s);
             let back = lab.start_and_wait(name)?;
             let agreed = lab.wait_agreed()?;
             steps += 1;
@@ -189,7 +203,7 @@ fn restart_and_replace(lab: &Lab, rounds: usize) -> Result<usize, LabError> {
             lab.progress().say(&format!("{new} has taken the place of {old}"));
         }
     }
-    Ok(steps)
+    Ok(Rolled { steps, ended_s })
 }
 
 #[cfg(test)]
