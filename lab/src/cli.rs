@@ -20,6 +20,7 @@ use crate::error::{LabError, io_error};
 use crate::mesh::Lab;
 use crate::options::{Options, Progress, SUPERNODES_DEFAULT};
 use crate::role;
+use crate::rolling::{self, RollingOptions};
 use crate::soak::{self, SoakOptions};
 use crate::storm::{self, StormOptions};
 use crate::{draw, output, programs, status, watch};
@@ -135,6 +136,23 @@ enum Verb {
     ///
     /// On a lab of its own, beneath the directory, which is ended with it.
     Histories(Histories),
+    /// Restart every supernode, and then replace it by a new one, one at a time, while messages flow and peers log in: no
+    /// login may be refused without a word when to come again, and nothing may be lost
+    ///
+    /// On a lab of its own, beneath the directory, which is ended with it.
+    Rolling {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// How many peers log out and in all the time, beside those that stay
+        #[arg(long, default_value_t = 3, value_name = "N")]
+        visitors: usize,
+        /// How often each is restarted and replaced
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        rounds: usize,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a process's log
     Logs {
         /// Whose
@@ -285,6 +303,10 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             Ok(verdict(storm::run(&lab()?, options)?))
         }
         Verb::Histories(histories) => histories.run(dir),
+        Verb::Rolling { mesh, visitors, rounds, json } => {
+            let lab = mesh.options(dir, true)?;
+            Ok(verdict(rolling::run(&RollingOptions { lab, visitors, rounds, json })?))
+        }
         Verb::Down => actions::down(&lab()?),
         Verb::Demo { mesh, runs, outage_max, json } => {
             let (runs, outage_max) = (runs.into(), Duration::from_millis(outage_max));

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use kith_runtime::stall;
+
 use crate::fate::Fate;
 use crate::node::Node;
 
@@ -123,6 +125,7 @@ fn send_one(from: &Node, to: &str, number: u32, latest: &Mutex<Option<Fate>>, fa
         && answer.is_delivered()
     {
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.clone());
+        stall::progressed();
     }
     // The receiver lives until the flow has stopped.
     let _ = fates.send(Sent { sent, done, fate });

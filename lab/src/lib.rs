@@ -32,6 +32,7 @@ mod output;
 pub mod process;
 mod programs;
 pub mod role;
+mod rolling;
 pub mod soak;
 pub mod state;
 mod status;

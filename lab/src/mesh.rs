@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_runtime::control::peer::{State as Login, StatusAnswer};
+use kith_runtime::stall::{self, Watch};
 
 use crate::book::Book;
 use crate::draw::Draw;
@@ -46,6 +47,8 @@ pub struct Lab {
     children: Mutex<BTreeMap<u32, Child>>,
     progress: Progress,
     options: Options,
+    /// Of a lab that ends with this process: whoever hangs fails
+    _watch: Option<Watch>,
 }
 
 impl Lab {
@@ -95,7 +98,8 @@ impl Lab {
     }
 
     fn with(book: Book, options: Options, progress: Progress) -> Self {
-        Self { book, children: Mutex::default(), progress, options }
+        let watch = options.tied.then(|| stall::watch(stall::LIMIT));
+        Self { book, children: Mutex::default(), progress, options, _watch: watch }
     }
 
     fn start_all(&self) -> Result<(), LabError> {
@@ -197,6 +201,7 @@ impl Lab {
         if started.is_none() {
             return Err(self.not_ready(&process.name, "its start time cannot be read from /proc (the lab needs Linux)"));
         }
+        stall::note(format_args!("{name} is started"));
         self.book.change(&process.name, |process| process.process = started)
     }
 
@@ -251,9 +256,13 @@ impl Lab {
         mut holds: impl FnMut() -> Result<(), String>,
     ) -> Result<Duration, LabError> {
         let start = Instant::now();
+        stall::note(format_args!("waits for {what}"));
         loop {
             match holds() {
-                Ok(()) => return Ok(start.elapsed()),
+                Ok(()) => {
+                    stall::note(format_args!("has waited for {what}"));
+                    return Ok(start.elapsed());
+                }
                 Err(reason) if start.elapsed() >= limit => {
                     return Err(LabError::TimedOut { what: what.to_owned(), limit, reason });
                 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kith_common::lift::{DEGREE_MAX, DEGREE_MIN, is_degree};
+use kith_runtime::stall;
 
 use crate::error::LabError;
 use crate::output;
@@ -101,6 +102,7 @@ pub enum Progress {
 
 impl Progress {
     pub fn say(self, text: &str) {
+        stall::note(text);
         if self == Self::Lines {
             output::note(text);
         }

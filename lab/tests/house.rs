@@ -93,8 +93,9 @@ fn sources(under: &Path) -> Vec<PathBuf> {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components()
-        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "benches" | "testing")))
+    path.components().any(|part| {
+        matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "schedules.rs" | "benches" | "testing"))
+    })
 }
 
 fn rooms(src: &Path) -> Rooms {

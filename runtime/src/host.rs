@@ -21,6 +21,7 @@ use crate::control::server::{ControlRequest, REQUESTS_MAX, serve};
 use crate::files;
 use crate::home::{HomeError, Lock};
 use crate::logging;
+use crate::turning;
 
 pub use start::{Links, ListenAddresses, Start, StartError, seeded};
 
@@ -109,7 +110,7 @@ where
     raise_file_limit();
     let failed = |action| move |error| DaemonError::Io { action, error };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(failed("start"))?.block_on(async {
+    let ended = runtime.map_err(failed("start"))?.block_on(turning::watched("driver", async {
         let socket = home.bind_control(&lock)?;
         let listener = socket.listener().map_err(failed("listen"))?;
         listener.set_nonblocking(true).map_err(failed("listen"))?;
@@ -129,7 +130,7 @@ where
         server.abort();
         drop(socket);
         ended
-    });
+    }));
     tracing::info!(reason = ended.as_ref().err().map(ToString::to_string), "daemon ended");
     drop(lock);
     ended

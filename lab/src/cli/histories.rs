@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{binary, seconds, verdict};
 use crate::error::LabError;
-use crate::histories::{self, Faults, HistoryOptions};
+use crate::histories::{self, Faults, Goals, HistoryOptions};
 use crate::options::{Options, SUPERNODES_DEFAULT};
 
 #[derive(Debug, Args)]
@@ -28,9 +28,12 @@ pub(super) struct Histories {
     /// What happens to the supernodes; several, with commas, take turns by chance
     #[arg(long, value_enum, value_delimiter = ',', default_value = "any", value_name = "WHAT")]
     faults: Vec<Faults>,
-    /// End after this many faults
-    #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
-    rounds: usize,
+    /// End after this many faults; fail if there are fewer
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Fail if there are fewer operations than these
+    #[arg(long, value_name = "N")]
+    operations_min: Option<usize>,
     /// Fail if after one fault of a hundred there is no write for longer than this many milliseconds
     #[arg(long, value_name = "MS")]
     outage_max: Option<u64>,
@@ -53,15 +56,15 @@ pub(super) struct Histories {
 
 impl Histories {
     pub(super) fn run(self, dir: PathBuf) -> Result<ExitCode, LabError> {
-        let Self { limit, clients, names, supernodes, faults, rounds, outage_max, seed, out, judge, json, apart } =
-            self;
+        let Self { limit, clients, names, supernodes, faults, rounds, operations_min, .. } = self;
+        let Self { outage_max, seed, out, judge, json, apart, .. } = self;
         if let Some(file) = judge {
             return Ok(verdict(histories::judge(&file, json)?.held()));
         }
         let lab = Options { supernodes, seed, ..Options::new(dir, binary()?) };
         let outage_max = outage_max.map(Duration::from_millis);
-        let options =
-            HistoryOptions { lab, clients, names, limit, faults, rounds, outage_max, out, json, is_apart: apart };
+        let goals = Goals { outage_max, operations_min, rounds, sure_min: None };
+        let options = HistoryOptions { lab, clients, names, limit, faults, goals, out, json, is_apart: apart };
         Ok(verdict(histories::run(options)?.held()))
     }
 }

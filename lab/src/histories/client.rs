@@ -1,6 +1,6 @@
 //! A client: logs in, looks others up, logs out or goes without a word, at any supernode, and writes down what it was told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use kith_common::wire::session::{Found, Logout, LookUp, Refused, Subject};
 use kith_runtime::clock::Clock;
 use kith_runtime::identity::Identity;
 use kith_runtime::link::CloseReason;
+use kith_runtime::stall;
 use libp2p::tls::Config;
 use tokio::time::{sleep, timeout_at};
 
 use super::history::{Answer, KeyNumber, Micros, Op, What};
 use crate::draw::Draw;
+use crate::output;
 use crate::storm::light::{Dialled, dial_one, membership};
 use crate::wire::Wire;
 
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     /// All keys that there are, by their numbers
     pub(super) keys: Vec<Key>,
     pub(super) ops: Mutex<Vec<Op>>,
+    /// Logins that were put off without a word when to come again
+    pub(super) refused_for_good: AtomicUsize,
     /// When it was over; 0: it is not
     pub(super) over: AtomicU64,
 }
@@ -54,7 +58,13 @@ impl Shared {
     }
 
     pub(super) fn note(&self, op: Op) {
+        stall::progressed();
         self.ops.lock().unwrap_or_else(PoisonError::into_inner).push(op);
+    }
+
+    fn refused_for_good(&self, reason: &str) {
+        output::note(&format!("a login was put off without a word when to come again: {reason}"));
+        self.refused_for_good.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -237,6 +247,11 @@ async fn log_in<'a>(
         }
         Ok(Err(Refused { status: Status::Conflict, reason, .. })) if reason.contains(TAKEN) => {
             (op.answer, op.until) = (Answer::Taken, Some(now));
+            shared.note(op);
+            None
+        }
+        Ok(Err(Refused { status: Status::Unavailable | Status::SlowDown, retry_after_ms: 0, reason })) => {
+            shared.refused_for_good(&reason);
             shared.note(op);
             None
         }

@@ -12,7 +12,7 @@ mod report;
 mod search;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -32,6 +32,7 @@ use self::client::{Client, Shared};
 use self::history::{Answer, KeyNumber, Op, What};
 use self::nemesis::Breaker;
 pub(crate) use self::nemesis::Faults;
+pub(crate) use self::report::Goals;
 use self::report::Report;
 use crate::draw::{self, Draw};
 use crate::error::{LabError, io_error};
@@ -55,10 +56,8 @@ pub(crate) struct HistoryOptions {
     pub(crate) limit: Duration,
     /// What happens to supernodes meanwhile
     pub(crate) faults: Vec<Faults>,
-    /// It is over after so many faults, if not before
-    pub(crate) rounds: usize,
-    /// So long there may be no write after a fault, but for one of a hundred
-    pub(crate) outage_max: Option<Duration>,
+    /// What it must reach; it is over after as many faults as are wanted, if not before
+    pub(crate) goals: Goals,
     /// Where the history is written, one operation a line
     pub(crate) out: Option<PathBuf>,
     /// Whether the report is for programs
@@ -129,6 +128,7 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         keys: places().map(|(client, name)| identity(client, name).key()).collect(),
         names,
         ops: Mutex::new(Vec::new()),
+        refused_for_good: AtomicUsize::new(0),
         over: AtomicU64::new(0),
     });
     let mut clients = Vec::new();
@@ -147,7 +147,7 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
     let runtime = runtime.map_err(io_error("start the clients' threads"))?;
     let faults = thread::scope(|scope| {
         let breaker = Breaker::new(&lab, Arc::clone(&shared), options.lab.supernodes, seed);
-        let faults = scope.spawn(|| breaker.run(&nemeses, options.rounds));
+        let faults = scope.spawn(|| breaker.run(&nemeses, options.goals.rounds.unwrap_or(usize::MAX)));
         scope.spawn(|| release(&lab, &shared, seed));
         runtime.block_on(async {
             let mut living = JoinSet::new();
@@ -164,13 +164,20 @@ pub(crate) fn run(options: HistoryOptions) -> Result<Report, LabError> {
         faults.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     lab.down()?;
+    // What is left is thinking, and takes as long as it takes.
+    drop(lab);
     let mut ops = std::mem::take(&mut *shared.ops.lock().unwrap_or_else(PoisonError::into_inner));
     ops.sort_by_key(|op| op.from);
     if let Some(out) = &options.out {
         let lines: Vec<String> = ops.iter().filter_map(|op| serde_json::to_string(op).ok()).collect();
         fs::write(out, lines.join("\n")).map_err(io_error(format!("write {}", out.display())))?;
     }
-    let report = Report::of(&ops, faults, shared.over.load(Ordering::Relaxed), options.outage_max);
+    let mut report =
+        Report::of(&ops, faults, shared.over.load(Ordering::Relaxed), options.goals.sure(nemeses.is_empty()));
+    let refused = shared.refused_for_good.load(Ordering::Relaxed);
+    if refused > 0 {
+        report.missed.push(format!("{refused} logins were put off without a word when to come again"));
+    }
     report.print(options.json);
     Ok(report)
 }
@@ -185,7 +192,7 @@ pub(crate) fn judge(file: &Path, json: bool) -> Result<Report, LabError> {
     let mut ops = ops.map_err(|error| LabError::Options(format!("{} is no history: {error}", file.display())))?;
     ops.sort_by_key(|op| op.from);
     let last = ops.last().map_or(0, |op| op.from);
-    let report = Report::of(&ops, Vec::new(), last, None);
+    let report = Report::of(&ops, Vec::new(), last, Goals::default());
     report.print(json);
     Ok(report)
 }

@@ -11,6 +11,58 @@ use super::nemesis::{self, Broken, Count};
 use super::search::{self, Verdict};
 use crate::output;
 
+/// Of a hundred look-ups, so many must be sure over a whole run: more would be lost to faults, and a directory that says of
+/// every answer that it may be old would never be caught
+const SURE_MIN: usize = 50;
+/// … and so many where nothing was broken: one or another asks while the first leader is elected
+const SURE_MIN_CALM: usize = 90;
+
+/// What a history must reach to say anything; by default nothing, as whoever reads one again did not choose it
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Goals {
+    /// So long there may be no write after a fault, but for one of a hundred
+    pub(crate) outage_max: Option<Duration>,
+    /// So many operations there must be
+    pub(crate) operations_min: Option<usize>,
+    /// So many faults there must have been
+    pub(crate) rounds: Option<usize>,
+    /// Of a hundred look-ups, so many must be sure, and there must be some of each kind of operation
+    pub(crate) sure_min: Option<usize>,
+}
+
+impl Goals {
+    /// Of a run in which so much must be sure, as nothing, or something, was broken
+    pub(crate) fn sure(self, is_calm: bool) -> Self {
+        Self { sure_min: Some(if is_calm { SURE_MIN_CALM } else { SURE_MIN }), ..self }
+    }
+
+    /// What was not reached, in words
+    fn missed(&self, ops: &[Op], faults: usize) -> Vec<String> {
+        let mut missed = Vec::new();
+        if let Some(min) = self.operations_min.filter(|min| ops.len() < *min) {
+            missed.push(format!("{} operations, and {min} are wanted", ops.len()));
+        }
+        if let Some(rounds) = self.rounds.filter(|rounds| faults < *rounds) {
+            missed.push(format!("{faults} faults, and {rounds} are wanted"));
+        }
+        let Some(sure_min) = self.sure_min else { return missed };
+        let count = |is: fn(&Op) -> bool| ops.iter().filter(|op| is(op)).count();
+        let sure = count(|op| op.what == What::LookUp && op.until.is_some() && op.answer != Answer::MayBeOld);
+        let each = [
+            ("login", count(|op| matches!(op.answer, Answer::In(_)))),
+            ("look-up that is sure", sure),
+            ("logout", count(|op| matches!(op.what, What::LogOut(..)) && op.answer == Answer::Done)),
+            ("release", count(|op| op.what == What::Release && op.answer == Answer::Done)),
+        ];
+        missed.extend(each.iter().filter(|(_, count)| *count == 0).map(|(kind, _)| format!("no {kind}")));
+        let look_ups = count(|op| op.what == What::LookUp);
+        if sure * 100 < look_ups * sure_min {
+            missed.push(format!("{sure} of {look_ups} look-ups are sure, and {sure_min} of a hundred are wanted"));
+        }
+        missed
+    }
+}
+
 /// What came of it
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -34,19 +86,22 @@ pub(crate) struct Report {
     pub(crate) by_search: Option<String>,
     /// Whether the search gave up
     pub(crate) unknown: bool,
+    /// What it takes to say anything, and was not reached
+    pub(crate) missed: Vec<String>,
 }
 
 impl Report {
-    /// Whether both judges believe it, each kind of faults has bitten and was mended, and no outage was too long
+    /// Whether both judges believe it, it has all that was wanted, each kind of faults has bitten and was mended, and no
+    /// outage was too long
     pub(crate) fn held(&self) -> bool {
         let is_believed = self.by_index.is_none() && self.by_search.is_none() && !self.unknown;
         let [_, most, _] = self.after_faults_s;
         let was_short = self.outage_max_s.is_none_or(|max| most <= max);
-        is_believed && was_short && self.counts.iter().all(Count::held)
+        is_believed && self.missed.is_empty() && was_short && self.counts.iter().all(Count::held)
     }
 
     /// What came of these, where clients began nothing any more at `over`
-    pub(super) fn of(ops: &[Op], mut faults: Vec<Broken>, over: Micros, outage_max: Option<Duration>) -> Self {
+    pub(super) fn of(ops: &[Op], mut faults: Vec<Broken>, over: Micros, goals: Goals) -> Self {
         let mut kinds = BTreeMap::new();
         for op in ops {
             *kinds.entry(kind(op)).or_default() += 1;
@@ -68,10 +123,11 @@ impl Report {
             unanswered: ops.iter().filter(|op| op.until.is_none()).count(),
             kinds,
             counts: nemesis::counts(&faults),
+            missed: goals.missed(ops, faults.len()),
             faults,
             without_write_s: longest(&writes, 0, over),
             after_faults_s,
-            outage_max_s: outage_max.map(|max| max.as_secs_f64()),
+            outage_max_s: goals.outage_max.map(|max| max.as_secs_f64()),
             by_index: by_index::check(ops).err().map(|anomaly| anomaly.0),
             unknown: by_search == Verdict::Unknown,
             by_search: match by_search {
@@ -114,6 +170,7 @@ impl Report {
         lines.extend(counts);
         lines.push(format!("by the log's order: {}", judge(&self.by_index)));
         lines.push(format!("by search: {search}"));
+        lines.extend(self.missed.iter().map(|missed| format!("MISSED: {missed}")));
         lines.join("\n")
     }
 }
@@ -178,11 +235,69 @@ mod tests {
     fn supernodes_that_are_stuck_after_the_last_fault_are_seen_by_those_who_ask_in_vain() {
         let mut ops = vec![login(5, SECOND), login(9, 2 * SECOND)];
         ops.push(op(0, What::LogIn(2), Answer::Unknown, 60 * SECOND, 0, 0));
-        let promised = Some(Duration::from_secs(3));
+        let promised = Goals { outage_max: Some(Duration::from_secs(3)), ..Goals::default() };
         let report = Report::of(&ops, vec![killed(2 * SECOND + 1)], 60 * SECOND, promised);
         assert_eq!(report.after_faults_s, [58.0; 3]);
         assert!(!report.held());
-        assert!(Report::of(&ops, vec![killed(2 * SECOND + 1)], 60 * SECOND, None).held(), "nothing was promised");
+        assert!(
+            Report::of(&ops, vec![killed(2 * SECOND + 1)], 60 * SECOND, Goals::default()).held(),
+            "nothing was promised"
+        );
         assert!(Report::of(&ops[..2], vec![killed(SECOND + 1)], 2 * SECOND, promised).held());
+    }
+
+    fn look_up(answer: Answer, at: Micros) -> Op {
+        op(0, What::LookUp, answer, at - 1, at, 1)
+    }
+
+    /// One of each kind of operation
+    fn one_of_each() -> Vec<Op> {
+        let logout = op(0, What::LogOut(1, 1), Answer::Done, 20, 21, 2);
+        let release = Op { index: None, ..op(0, What::Release, Answer::Done, 30, 31, 3) };
+        vec![login(1, 10), look_up(Answer::Found(1, 1), 15), Op { index: None, ..logout }, release]
+    }
+
+    fn missed(goals: Goals, ops: &[Op], faults: usize) -> String {
+        let report = Report::of(ops, (0..faults as u64).map(|at| killed(40 + at)).collect(), 100, goals);
+        assert_eq!(report.held(), report.missed.is_empty(), "{report:?}");
+        report.missed.join("; ")
+    }
+
+    #[test]
+    fn run_of_too_few_operations_or_faults_does_not_hold() {
+        let goals = Goals { operations_min: Some(4), rounds: Some(2), ..Goals::default() };
+        assert_eq!(missed(goals, &one_of_each(), 2), "");
+        assert_eq!(missed(goals, &one_of_each()[..3], 2), "3 operations, and 4 are wanted");
+        assert_eq!(missed(goals, &one_of_each(), 1), "1 faults, and 2 are wanted");
+    }
+
+    #[test]
+    fn run_without_one_kind_of_operation_does_not_hold() {
+        let goals = Goals::default().sure(true);
+        assert_eq!(missed(goals, &one_of_each(), 0), "");
+        for (at, kind) in ["login", "look-up that is sure", "logout", "release"].into_iter().enumerate() {
+            let mut ops = one_of_each();
+            ops.remove(at);
+            let report = Report::of(&ops, Vec::new(), 100, goals);
+            assert!(!report.held() && report.missed.contains(&format!("no {kind}")), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn directory_that_says_of_most_answers_that_they_may_be_old_does_not_hold() {
+        let of = |sure: u64, old: u64| {
+            let mut ops = one_of_each();
+            ops.remove(1);
+            ops.extend((0..sure).map(|at| look_up(Answer::Found(1, 1), 11 + at % 8)));
+            ops.extend((0..old).map(|at| look_up(Answer::MayBeOld, 11 + at % 8)));
+            ops
+        };
+        let [broken, calm] = [Goals::default().sure(false), Goals::default().sure(true)];
+        assert_eq!(missed(broken, &of(5, 5), 0), "");
+        assert_eq!(missed(broken, &of(4, 5), 0), "4 of 9 look-ups are sure, and 50 of a hundred are wanted");
+        assert_eq!(missed(calm, &of(9, 1), 0), "");
+        assert_eq!(missed(calm, &of(9, 2), 0), "9 of 11 look-ups are sure, and 90 of a hundred are wanted");
+        let none = missed(broken, &of(0, 9), 0);
+        assert_eq!(none, "no look-up that is sure; 0 of 9 look-ups are sure, and 50 of a hundred are wanted");
     }
 }

@@ -20,6 +20,8 @@ use crate::state::{Process, State};
 
 /// What a person may call the supernode that leads at present
 pub(crate) const LEADER: &str = "leader";
+/// A learner has a vote by then, and who was taken out has ended
+const REPLACE_LIMIT: Duration = Duration::from_secs(30);
 /// A supernode that goes is taken out of the voters first, and then of the list
 const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -251,5 +253,30 @@ impl Lab {
                 REMOVE_LIMIT,
             )
             .map(|_| ())
+    }
+
+    /// Waits until `old`, which was taken out, has ended, `new` has the vote in its place, and all agree
+    ///
+    /// # Errors
+    /// [`LabError::TimedOut`] with what was lacking at last.
+    pub(crate) fn wait_replaced(&self, old: &str, new: &str) -> Result<(), LabError> {
+        let what = format!("{old} to end, and {new} to vote");
+        self.wait_until(&what, REPLACE_LIMIT, || self.is_replaced(old, new))?;
+        self.wait_agreed().map(drop)
+    }
+
+    /// Whether the old one has ended, and the new one votes by its own word, or could if an odd number did
+    fn is_replaced(&self, old: &str, new: &str) -> Result<(), String> {
+        let text = |error: LabError| error.to_string();
+        let state = self.state().map_err(text)?;
+        if state.process(old).is_some_and(|process| process.condition() != Condition::Ended) {
+            return Err(format!("{old} still runs"));
+        }
+        let standing = self.node(new).and_then(Standing::of).map_err(text)?;
+        let voters: Vec<u64> = standing.voters().collect();
+        match voters.contains(&standing.status.serial) || voters.len() + 1 == standing.members.supernodes.len() {
+            true => Ok(()),
+            false => Err(format!("{new} has no vote")),
+        }
     }
 }

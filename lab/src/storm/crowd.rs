@@ -7,6 +7,7 @@ use kith_common::id::Name;
 use kith_runtime::clock::Clock;
 use kith_runtime::host::raise_file_limit;
 use kith_runtime::identity::Identity;
+use kith_runtime::stall::{self, Watch};
 use libp2p::tls::Config;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,6 +41,8 @@ pub(crate) struct Crowd {
     interrupt: Signal,
     terminate: Signal,
     began: Instant,
+    /// Whoever hangs fails
+    _watch: Watch,
 }
 
 impl Crowd {
@@ -73,7 +76,16 @@ impl Crowd {
         for light in made {
             tasks.spawn_on(light.live(stopped.clone()), runtime.handle());
         }
-        Ok(Self { runtime, board, stop, tasks, interrupt, terminate, began: Instant::now() })
+        Ok(Self {
+            runtime,
+            board,
+            stop,
+            tasks,
+            interrupt,
+            terminate,
+            began: Instant::now(),
+            _watch: stall::watch(stall::LIMIT),
+        })
     }
 
     /// Since the beginning
@@ -97,6 +109,7 @@ impl Crowd {
 
     /// Waits; whether a signal came that wants an end
     pub(crate) fn wait(&mut self, span: Duration) -> bool {
+        stall::progressed();
         let (interrupt, terminate) = (&mut self.interrupt, &mut self.terminate);
         self.runtime.block_on(async {
             tokio::select! {

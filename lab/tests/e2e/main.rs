@@ -10,6 +10,7 @@
 )]
 
 mod addresses;
+mod alone;
 mod bench;
 mod cli;
 mod cuts;
@@ -21,6 +22,7 @@ mod kills;
 mod labs;
 mod names;
 mod pause;
+mod rolling;
 mod rubbish;
 mod sending;
 mod supernode;

@@ -18,7 +18,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn message(n: u8, bytes: usize) -> Incoming {
+pub(super) fn message(n: u8, bytes: usize) -> Incoming {
     let from = name(["alice", "bob"][usize::from(n % 2)]);
     let received = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + u64::from(n));
     let bytes = vec![n; bytes].try_into().unwrap();
@@ -283,7 +283,7 @@ fn damaged_file_is_reported_or_repaired_and_never_panics() {
 
 /// A disk in memory with a number of bytes that can be set, and a switch to break it
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<DiskState>>);
+pub(super) struct Disk(Arc<Mutex<DiskState>>);
 
 #[derive(Debug, Default)]
 struct DiskState {
@@ -334,13 +334,13 @@ impl StorageBackend for Disk {
 }
 
 impl Disk {
-    fn open(&self) -> InboxFile {
+    pub(super) fn open(&self) -> InboxFile {
         let disk = self.clone();
         let opener = move |check| Ok(builder(check).create_with_backend(disk.clone())?);
         InboxFile::open_with(Path::new("disk"), BYTES_MAX_DEFAULT, Box::new(opener)).unwrap()
     }
 
-    fn set_room(&self, bytes: usize) {
+    pub(super) fn set_room(&self, bytes: usize) {
         self.0.lock().unwrap().room = bytes;
     }
 

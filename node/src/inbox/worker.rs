@@ -1,7 +1,5 @@
 //! The thread that owns the in-box, and the tasks that read from it for askers.
 
-use std::sync::mpsc as blocking;
-use std::thread;
 use std::time::SystemTime;
 
 use kith_common::id::{Name, NetworkId};
@@ -12,6 +10,7 @@ use kith_common::wire::session::{Record, SupernodeRecord, Supernodes};
 use kith_runtime::control::address;
 use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
+use kith_runtime::sync::{self, Mistake, blocking, thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::tables::micros;
@@ -33,6 +32,7 @@ const BATCH_MAX: usize = 256;
 /// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
 /// removals by the number of askers, names by the resolver's writing rate, lists of supernodes by how often
 /// these change, stays by the peer's writing rate.
+#[derive(Debug)]
 enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
     Change(NameChange),
@@ -149,7 +149,7 @@ impl InboxWorker {
     /// Answers the verb `inbox` from a task of its own, as fast as the asker takes it
     pub(crate) fn list(&self, follow: bool, from: Option<Name>, reply: Reply) {
         let worker = self.clone();
-        tokio::spawn(async move {
+        sync::spawn(async move {
             match worker.stream(follow, from, &reply).await {
                 Ok(Ok(messages)) => reply.finish(Status::Delivered, &InboxAnswer { messages }),
                 Ok(Err(Unlisted::Failed(error))) => reply.refuse(error.status(), error.to_string(), None),
@@ -162,7 +162,7 @@ impl InboxWorker {
     /// Answers the verb `read` from a task of its own
     pub(crate) fn read(&self, sequences: Vec<u64>, reply: Reply) {
         let worker = self.clone();
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let (answer, answered) = oneshot::channel();
             worker.give(Job::Remove(sequences, answer));
             match answered.await {
@@ -287,13 +287,21 @@ fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>)
     if batch.messages.is_empty() {
         return true;
     }
+    if sync::makes(Mistake::TellsBeforeItKeeps) {
+        let told = |ticket: &u64| sync::blocking_send(outcomes, Outcome { ticket: *ticket, kept: Ok(Kept::Duplicate) });
+        return batch.tickets.iter().all(told) && inbox.keep(&batch.messages).is_ok();
+    }
     let kept: Vec<_> = match inbox.keep(&batch.messages) {
         Ok(kept) => kept.into_iter().map(Ok).collect(),
         Err(error) => batch.tickets.iter().map(|_| Err(error.not_stored())).collect(),
     };
     let mut told = batch.tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome { ticket, kept });
-    told.all(|outcome| outcomes.blocking_send(outcome).is_ok())
+    told.all(|outcome| sync::blocking_send(outcomes, outcome))
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

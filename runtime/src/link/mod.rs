@@ -76,6 +76,7 @@ pub use tls::TlsError;
 
 use crate::clock::Clock;
 use crate::identity::Identity;
+use crate::turning;
 
 /// Names that are looked up at once: a resolver that hangs holds a thread for half a minute each
 const LOOK_UPS_MAX: usize = 64;
@@ -365,7 +366,7 @@ pub fn spawn(config: LinkConfig, identity: &Identity) -> Result<(LinkHandle, mps
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(LOOK_UPS_MAX).enable_all().build()?;
     let handle = LinkHandle { commands, counters: Arc::clone(&counters) };
     std::thread::Builder::new().name("kith-links".into()).spawn(move || {
-        runtime.block_on(LocalSet::new().run_until(async move {
+        runtime.block_on(LocalSet::new().run_until(turning::watched("kith-links", async move {
             let listen = config.listen.clone();
             let hub = hub::Hub::new(config, key, tls, counters, events);
             let listening = hub.listen(&listen);
@@ -375,7 +376,7 @@ pub fn spawn(config: LinkConfig, identity: &Identity) -> Result<(LinkHandle, mps
             if goes_on {
                 hub.run(commands_in).await;
             }
-        }));
+        })));
     })?;
     has_started.recv().unwrap_or(Err(SpawnError::Stopped(Stopped)))?;
     Ok((handle, events_out))

@@ -15,6 +15,7 @@ use kith_common::time::Instant;
 use super::LinkId;
 use super::state::Link;
 use super::wake::Wake;
+use crate::sync::{Mistake, makes};
 
 /// All links of the thread; every `RefCell` is borrowed within one call, never across an await
 pub(crate) struct Registry {
@@ -49,7 +50,9 @@ impl Registry {
         let permit = self.permits.pending(now, ip);
         // Whoever comes in vain may still have shown that others are overdue.
         while let Some(gone) = self.permits.poll_put_out() {
-            if let Some(put_out) = self.lobby.borrow_mut().remove(&gone) {
+            if let Some(put_out) = self.lobby.borrow_mut().remove(&gone)
+                && !makes(Mistake::PutsOutInSilence)
+            {
                 put_out.wake();
             }
         }
@@ -117,3 +120,7 @@ impl Drop for Visitor {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
+use crate::sync::{Mistake, makes};
+
 /// Wakes the one task that waits for it
 #[derive(Default)]
 pub(crate) struct Wake {
@@ -30,6 +32,7 @@ impl Wake {
         let mut waiting = self.waiting.borrow_mut();
         match waiting.as_mut() {
             // Mostly it is the same task again, and then nothing is cloned.
+            Some(_) if makes(Mistake::KeepsFirstWaker) => {}
             Some(waker) => waker.clone_from(cx.waker()),
             None => *waiting = Some(cx.waker().clone()),
         }
@@ -56,5 +59,38 @@ mod tests {
         assert!(wake.poll_woken(&mut cx).is_pending());
         wake.wake();
         assert!(wake.poll_woken(&mut cx).is_ready());
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::sync::{Time, block_on, explore, sees, spawn_local};
+
+    /// One task looks once and goes, and another one waits after it, while a third one wakes
+    fn one_after_the_other() {
+        block_on(async {
+            let wake = Rc::new(Wake::default());
+            let looks = Rc::clone(&wake);
+            let first = spawn_local(async move {
+                if poll_fn(|cx| Poll::Ready(looks.poll_woken(cx).is_ready())).await {
+                    looks.wake();
+                }
+            });
+            let wakes = Rc::clone(&wake);
+            let third = spawn_local(async move { wakes.wake() });
+            first.await.unwrap();
+            wake.woken().await;
+            third.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn schedules_wake_reaches_who_waits_now() {
+        explore(Time::Stands, one_after_the_other);
+        assert!(sees(Mistake::KeepsFirstWaker, Time::Stands, one_after_the_other));
     }
 }

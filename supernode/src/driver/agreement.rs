@@ -5,7 +5,7 @@ use kith_common::link::LinkId;
 use kith_common::supernode::{LogEvent, SupernodeEntry};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
-use kith_runtime::link::LinkCommand;
+use kith_runtime::link::{LinkCommand, LinkEvent};
 
 use super::{Driver, DriverError};
 use crate::log::News;
@@ -26,6 +26,21 @@ impl Driver {
         self.core.handle_closed(now, link, reason);
         if let Some(supernode) = supernode.filter(|supernode| self.core.backbone_to(*supernode).is_none()) {
             self.log.lose(supernode);
+        }
+    }
+
+    /// An event that comes while this supernode leaves: nothing new is begun, but what is proposed is to be agreed on, and
+    /// whoever leads must hear the others, who would wait for it in vain
+    pub(super) fn handle_last(&mut self, event: LinkEvent) {
+        let now = self.clock.now();
+        match event {
+            LinkEvent::Frame { link, frame: frame @ (Frame::LogAsk(_) | Frame::LogAnswer(_)) } => {
+                self.handle_frame(now, link, frame);
+            }
+            LinkEvent::Closed { link, reason } if self.core.supernode_on(link).is_some() => {
+                self.handle_closed(now, link, &reason.to_string());
+            }
+            _ => {}
         }
     }
 

@@ -5,6 +5,7 @@ use kith_common::id::{Address, Name};
 use kith_common::status::Status;
 use kith_runtime::control::server::{HungUp, Reply};
 use kith_runtime::control::supernode::{Member, MemberState, PeersAnswer, PlaceOnRing, RingAnswer};
+use kith_runtime::sync;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,7 +58,7 @@ impl Listing {
     /// Tells every name and how its owner is
     pub(super) fn list_peers(&self, reply: Reply) {
         let wanting = self.wanting.clone();
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let mut answer = PeersAnswer { names: 0, members: 0 };
             let count = |member: &Member| {
                 answer.names += 1;
@@ -71,7 +72,7 @@ impl Listing {
     /// Tells everybody in the ring, whose tables are of this `epoch` at most unless they change meanwhile
     pub(super) fn list_ring(&self, epoch: u64, reply: Reply) {
         let wanting = self.wanting.clone();
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let mut answer = RingAnswer { epoch, members: 0 };
             let count = |_: &PlaceOnRing| answer.members += 1;
             let told = tell(&wanting, |after, page| Wanted::Ring { after, page }, count, &reply).await;
@@ -134,13 +135,17 @@ impl Driver {
 }
 
 #[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     /// More than ever fitted into one line of an answer
     const MANY: usize = 5_000;
 
-    fn place(at: u64) -> (Address, PlaceOnRing) {
+    pub(super) fn place(at: u64) -> (Address, PlaceOnRing) {
         let (name, address) = (format!("n{at:05}").parse().unwrap(), format!("{at:016x}"));
         (Address(at), PlaceOnRing { name, address, table_epoch: 1, neighbours: Vec::new() })
     }

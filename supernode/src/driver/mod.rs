@@ -172,8 +172,12 @@ impl Driver {
             }
             let (clock, wake, is_held) = (self.clock, self.next_timeout(), self.is_held());
             tokio::select! {
-                event = events.recv(), if !leaving && !is_held => {
+                event = events.recv(), if leaving || !is_held => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
+                    if leaving {
+                        self.handle_last(event);
+                        continue;
+                    }
                     self.handle_event(event);
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
                     self.tell_how_to_join();

@@ -1,14 +1,15 @@
 //! The thread that owns the store: writes in the order in which they were wanted, many with one wait for the disk.
 //!
 //! While the disk is full what is to be written waits, and is tried again every [`RETRY`] or as soon as somebody asks;
-//! what is read is read meanwhile. Any other failure of the disk is told to everybody who waits, and ends the thread.
+//! what is read is read meanwhile. After any other failure of the disk everybody who wants something is told so, and nothing
+//! is done any more.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::mpsc::{self as blocking, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use kith_runtime::sync::blocking::{self, RecvTimeoutError};
+use kith_runtime::sync::{self, Mistake, thread};
 use tokio::sync::{mpsc, oneshot};
 
 use super::News;
@@ -46,7 +47,7 @@ pub(super) struct Disk {
     jobs: blocking::Sender<Job>,
 }
 
-/// The thread has ended, after it said why
+/// The thread is gone, which it is only if it has panicked
 const ENDED: &str = "the log's disk has failed";
 
 impl Disk {
@@ -125,7 +126,7 @@ impl Worker {
             if (self.fault.is_none() || is_due)
                 && let Err(error) = self.write()
             {
-                return self.fail(error);
+                return self.fail(error, jobs);
             }
         }
     }
@@ -160,7 +161,11 @@ impl Worker {
                     self.fault = None;
                     self.tell(None);
                 }
-                self.waiting.drain(..count).for_each(|(_, done)| done(Ok(())));
+                let mut durable: Vec<(Write, Done)> = self.waiting.drain(..count).collect();
+                if sync::makes(Mistake::AnswersInReverse) {
+                    durable.reverse();
+                }
+                durable.into_iter().for_each(|(_, done)| done(Ok(())));
                 Ok(())
             }
             Err(error) if error.is_passing() => {
@@ -177,15 +182,29 @@ impl Worker {
 
     fn tell(&self, fault: Option<String>) {
         // A driver that is gone wants to know nothing.
-        let _ = self.news.blocking_send(News::Disk(fault));
+        let _ = sync::blocking_send(&self.news, News::Disk(fault));
     }
 
-    fn fail(mut self, error: StoreError) {
+    /// Says so to everybody who waits, and to who comes after them: nobody may wait for ever
+    fn fail(mut self, error: StoreError, jobs: &blocking::Receiver<Job>) {
         let reason = error.to_string();
-        let _ = self.news.blocking_send(News::Failed(error));
+        let _ = sync::blocking_send(&self.news, News::Failed(error));
         self.waiting.drain(..).for_each(|(_, done)| done(Err(reason.clone())));
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Write(_, done) => done(Err(reason.clone())),
+                // Whoever asked may have been dropped.
+                Job::Entries(_, reply) => drop(reply.send(Err(reason.clone()))),
+                Job::Snapshot(reply) => drop(reply.send(Err(reason.clone()))),
+                Job::Try => {}
+            }
+        }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

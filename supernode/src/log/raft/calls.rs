@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
 use kith_common::wire::agreement::{Ballot, LogAsk, LogQuestion, LogReply, SnapshotPart};
 use kith_common::wire::bounded::{Bounded, Text};
+use kith_runtime::sync::{self, Mistake, Mutex, MutexGuard, timeout_at};
 use openraft::SnapshotSegmentId;
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
@@ -18,7 +19,7 @@ use openraft::raft::{
     VoteResponse,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::lineage::Lineage;
 use super::{Located, LogId, Types, words};
@@ -103,13 +104,19 @@ impl Calls {
             let mut book = self.book();
             let number = book.next_number;
             book.next_number += 1;
-            book.waiting.insert(number, (whom, reply));
             number
         };
         // openraft drops what takes too long: the question must not stay behind.
         let _forgotten = Forget { calls: self, number };
         let ask = Box::new(LogAsk { number, lineage: self.lineage.get(), question });
-        self.news.send(News::Ask { whom, ask }).await.map_err(|_| NoAnswer::Unreachable)?;
+        let ask = self.news.send(News::Ask { whom, ask });
+        if sync::makes(Mistake::AsksBeforeItWaits) {
+            ask.await.map_err(|_| NoAnswer::Unreachable)?;
+            self.book().waiting.insert(number, (whom, reply));
+        } else {
+            self.book().waiting.insert(number, (whom, reply));
+            ask.await.map_err(|_| NoAnswer::Unreachable)?;
+        }
         match timeout_at(until, is_answered).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(NoAnswer::Unreachable),
@@ -342,6 +349,10 @@ impl RaftNetwork<Types> for Connection {
         Backoff::new(std::iter::repeat(UNREACHABLE))
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

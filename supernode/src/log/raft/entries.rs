@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use kith_common::wire::agreement::{Ballot, ENTRIES_PER_FRAME, Position};
 use kith_common::wire::{self, WireError};
+use kith_runtime::sync::{self, Mistake, Mutex, MutexGuard};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
 
@@ -119,6 +120,40 @@ impl Entries {
         if let Some(write) = take_committed(&mut book) {
             self.disk.write(write, drop);
         }
+    }
+
+    /// Adds entries, and says once they are on the disk, or why they will never be
+    fn add(
+        &self,
+        entries: Vec<Entry>,
+        done: impl FnOnce(Result<(), String>) + Send + 'static,
+    ) -> Result<(), WireError> {
+        let encoded: Result<Vec<Vec<u8>>, WireError> = entries.iter().map(words::entry_bytes).collect();
+        let encoded = encoded?;
+        let Some((first, last)) =
+            entries.first().map(|entry| entry.log_id.index).zip(entries.last().map(|entry| entry.log_id))
+        else {
+            done(Ok(()));
+            return Ok(());
+        };
+        if sync::makes(Mistake::SaysBeforeItShows) {
+            self.book().last = Some(last);
+        }
+        let committed = {
+            let mut book = self.book();
+            book.last = Some(last);
+            book.recent.extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
+            // Those before are on the disk, as openraft has waited for them.
+            while book.recent.len() > RECENT_MAX && book.recent.first_key_value().is_some_and(|(at, _)| *at < first) {
+                book.recent.pop_first();
+            }
+            take_committed(&mut book)
+        };
+        if let Some(committed) = committed {
+            self.disk.write(committed, drop);
+        }
+        self.disk.write(Write::Append(first, encoded), done);
+        Ok(())
     }
 
     async fn read(&self, from: u64, end: u64) -> Result<Vec<Entry>, String> {
@@ -239,31 +274,8 @@ impl RaftLogStorage<Types> for Entries {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<Entry> = entries.into_iter().collect();
-        let encoded: Result<Vec<Vec<u8>>, WireError> = entries.iter().map(words::entry_bytes).collect();
-        let encoded = encoded.map_err(unwritable)?;
-        let Some(first) = entries.first().map(|entry| entry.log_id.index) else {
-            callback.log_io_completed(Ok(()));
-            return Ok(());
-        };
-        let committed = {
-            let mut book = self.book();
-            for entry in entries {
-                book.last = Some(entry.log_id);
-                book.recent.insert(entry.log_id.index, entry);
-            }
-            // Those before are on the disk, as openraft has waited for them.
-            while book.recent.len() > RECENT_MAX && book.recent.first_key_value().is_some_and(|(at, _)| *at < first) {
-                book.recent.pop_first();
-            }
-            take_committed(&mut book)
-        };
-        if let Some(committed) = committed {
-            self.disk.write(committed, drop);
-        }
         let done = |result: Result<(), String>| callback.log_io_completed(result.map_err(std::io::Error::other));
-        self.disk.write(Write::Append(first, encoded), done);
-        Ok(())
+        self.add(entries.into_iter().collect(), done).map_err(unwritable)
     }
 
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
@@ -290,3 +302,7 @@ impl RaftLogStorage<Types> for Entries {
         self.disk.written(Write::Purge(until.index, bytes)).await.map_err(unwritable)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;

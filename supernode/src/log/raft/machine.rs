@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use kith_common::directory::{Command, CommandError, Directory, RestoreError};
 use kith_common::id::SupernodeId;
@@ -14,6 +14,7 @@ use kith_common::supernode::LogEvent;
 use kith_common::wire::agreement::{LastProposed, Proposed, SnapshotHead};
 use kith_common::wire::bounded::Bounded;
 use kith_common::wire::{self, WireError};
+use kith_runtime::sync::{self, Mistake, Mutex};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{AnyError, CommittedLeaderId, EntryPayload, OptionalSend, SnapshotMeta, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -404,9 +405,14 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let (wanted, directory) = oneshot::channel();
+        if sync::makes(Mistake::AsksBeforeItWaits) {
+            let _ = self.news.send(News::Events(vec![LogEvent::Grown])).await;
+        }
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
-        // Behind all that was applied. If the driver is gone, the builder hears so.
-        let _ = self.news.send(News::Events(vec![LogEvent::Grown])).await;
+        if !sync::makes(Mistake::AsksBeforeItWaits) {
+            // Behind all that was applied. If the driver is gone, the builder hears so.
+            let _ = self.news.send(News::Events(vec![LogEvent::Grown])).await;
+        }
         let (disk, snapshot_bytes) = (self.disk.clone(), self.snapshot_bytes.clone());
         Builder { state: self.state.clone(), directory, disk, snapshot_bytes }
     }
@@ -459,3 +465,7 @@ impl Machine {
         self.news.send(news).await.map_err(|_| unwritable("the driver has ended"))
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;

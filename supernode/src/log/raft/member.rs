@@ -8,6 +8,7 @@ use std::time::Duration;
 use kith_common::id::SupernodeId;
 use kith_common::wire::agreement::{LogAnswer, LogAsk};
 use kith_common::wire::session::Locations;
+use kith_runtime::turning;
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -22,7 +23,7 @@ use super::machine::{Machine, SnapshotBytes, State, Wanted};
 use super::proposing::{Batcher, Outstanding, Patience, Proposer};
 use super::pulse::{self, Pulse, Verdict, View, voters_wanted};
 use super::shared::{MayStand, Shared, change_somewhere, read};
-use super::{Located, Raft, configured, words};
+use super::{Commands, Located, Raft, configured, words};
 use crate::log::disk::Disk;
 use crate::log::{Job, News};
 
@@ -134,7 +135,19 @@ impl Member {
         };
         let raft = Raft::new(me.0, config, calls.clone(), entries.clone(), machine).await;
         let raft = raft.map_err(|error| error.to_string())?;
-        let batcher = Batcher::start(raft.clone());
+        let batcher = Batcher::start({
+            let raft = raft.clone();
+            move |commands| {
+                let raft = raft.clone();
+                async move {
+                    let written = raft.client_write(Commands(commands)).await;
+                    if let Err(error) = &written {
+                        tracing::debug!(event = "proposals_refused", reason = %error);
+                    }
+                    written.is_ok()
+                }
+            }
+        });
         let (told_leader, leader) = watch::channel(None);
         let shared = Shared {
             me,
@@ -190,7 +203,11 @@ impl Member {
     }
 
     /// Carries out what the driver wants, until it is gone or openraft has ended
-    pub(in crate::log) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    pub(in crate::log) async fn run(self, jobs: mpsc::UnboundedReceiver<Job>) {
+        turning::watched("log", self.carry_out_all(jobs)).await;
+    }
+
+    async fn carry_out_all(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         let mut beats = interval(pulse::BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

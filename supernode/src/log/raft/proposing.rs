@@ -6,18 +6,19 @@
 //! leader is asked again only while there are [`Retries`] left; else the group waits for what it was asked first.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
 use kith_common::rate::Retries;
 use kith_common::supernode::{LogEvent, Proposal};
 use kith_common::wire::agreement::{COMMANDS_PER_ENTRY, ENTRY_BYTES_MAX, LogQuestion, LogReply, Proposals, Proposed};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use kith_runtime::sync::{self, Mistake, Mutex, MutexGuard, Notify, sleep, timeout_at};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::calls::{Calls, NoAnswer};
-use super::{Commands, Raft};
 use crate::log::News;
 
 /// So long a group is tried while there is a leader: less than a peer waits for the answer to its login
@@ -36,41 +37,65 @@ const RETRIES_AT_FIRST: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The numbers of the core's proposals of which it was not told what became; clones are the same one
+///
+/// There may be several groups: the core proposes the next one as soon as the last is applied, and whoever carried that may
+/// still be at it. So each waits for its own numbers alone, and gives up no others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outstanding {
     numbers: Arc<Mutex<BTreeSet<u64>>>,
-    settled: Arc<Notify>,
+    changed: Arc<Notify>,
 }
+
+/// The numbers of one group
+type Group = BTreeSet<u64>;
 
 impl Outstanding {
     fn numbers(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, group: &[Proposal]) {
-        self.numbers().extend(group.iter().map(|proposal| proposal.number));
+    fn begin(&self, group: &[Proposal]) -> Group {
+        let group: Group = group.iter().map(|proposal| proposal.number).collect();
+        self.numbers().extend(&group);
+        group
     }
 
     /// The command of this number was applied; whether the core waits for it
     pub(super) fn settle(&self, number: u64) -> bool {
-        let mut numbers = self.numbers();
-        let was_there = numbers.remove(&number);
-        if numbers.is_empty() {
-            self.settled.notify_one();
+        let was_there = self.numbers().remove(&number);
+        if was_there {
+            self.changed.notify_waiters();
         }
         was_there
     }
 
-    /// What is left is lost
-    fn give_up(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.numbers()).into_iter().collect()
+    /// What is left of a group is lost
+    fn give_up(&self, group: &Group) -> Vec<u64> {
+        let mut numbers = self.numbers();
+        if sync::makes(Mistake::GivesUpThoseOfOthers) {
+            return std::mem::take(&mut *numbers).into_iter().collect();
+        }
+        group.iter().copied().filter(|number| numbers.remove(number)).collect()
     }
 
-    /// Waits until all is settled
-    async fn settled(&self) {
-        while !self.numbers().is_empty() {
-            self.settled.notified().await;
+    /// Waits until all of a group is settled
+    async fn settled(&self, group: &Group) {
+        loop {
+            if sync::makes(Mistake::LooksBeforeItListens) && self.are_settled(group) {
+                return;
+            }
+            // It hears of every change from here on, so that none can come between the look and the wait.
+            let changed = self.changed.notified();
+            if !sync::makes(Mistake::LooksBeforeItListens) && self.are_settled(group) {
+                return;
+            }
+            changed.await;
         }
+    }
+
+    fn are_settled(&self, group: &Group) -> bool {
+        let numbers = self.numbers();
+        !group.iter().any(|number| numbers.contains(number))
     }
 }
 
@@ -109,23 +134,35 @@ pub(super) struct Proposer {
 impl Proposer {
     /// Carries a group to whoever leads, and tells what became of it; `is_writable`: whether this disk takes anything
     pub(super) async fn propose(mut self, group: Vec<Proposal>, is_writable: bool) {
-        self.outstanding.begin(&group);
+        let outstanding = self.outstanding.clone();
+        let numbers = outstanding.begin(&group);
         self.patience.retries().earn();
         let deadline = Instant::now() + PATIENCE;
-        let mut is_carried = is_writable;
-        for part in self.parts(&group) {
-            is_carried = is_carried && self.carry(&part, deadline).await;
+        if is_writable {
+            tokio::select! {
+                biased;
+                // What is applied need not be carried any further, whatever became of the leader's answer.
+                () = outstanding.settled(&numbers) => {}
+                () = self.carry_all(&group, &numbers, deadline) => {}
+            }
         }
-        if is_carried {
-            // They come back in the order of the log; where this supernode is cut off by now, that may be long.
-            let _ = timeout_at(deadline, self.outstanding.settled()).await;
-        }
-        let lost = self.outstanding.give_up();
+        let lost = outstanding.give_up(&numbers);
         if !lost.is_empty() {
             let events = lost.into_iter().map(|number| LogEvent::Lost { number }).collect();
             // A driver that is gone waits for nothing.
             let _ = self.news.send(News::Events(events)).await;
         }
+    }
+
+    /// Carries a group until it is applied here, or that is past hoping for
+    async fn carry_all(&mut self, group: &[Proposal], numbers: &Group, deadline: Instant) {
+        for part in self.parts(group) {
+            if !self.carry(&part, deadline).await {
+                return;
+            }
+        }
+        // They come back in the order of the log; where this supernode is cut off by now, that may be long.
+        let _ = timeout_at(deadline, self.outstanding.settled(numbers)).await;
     }
 
     /// The group in parts of one entry each; a command without bytes is left out, and so is lost
@@ -167,9 +204,8 @@ impl Proposer {
             leaderless = Instant::now();
             if !self.patience.may_ask(leader, unanswered) {
                 tracing::debug!(event = "group_not_repeated", leader = leader.0, reason = "it has not answered yet");
-                if self.wait_for_settled_or_other_leader(deadline).await {
-                    return true;
-                }
+                // It will be applied, or somebody else leads, or time is over.
+                let _ = timeout_at(deadline, self.leader.changed()).await;
                 sleep(PAUSE).await;
                 continue;
             }
@@ -196,14 +232,6 @@ impl Proposer {
             Err(NoAnswer::TimedOut) => Asked::Unanswered,
             // It has said no, or its link is gone, and whoever leads will be somebody else.
             Ok(_) | Err(NoAnswer::Unreachable) => Asked::Refused,
-        }
-    }
-
-    /// Waits for all to be applied, which it says, or for somebody else to lead, at the longest until the deadline
-    async fn wait_for_settled_or_other_leader(&mut self, deadline: Instant) -> bool {
-        tokio::select! {
-            () = self.outstanding.settled() => true,
-            _ = timeout_at(deadline, self.leader.changed()) => false,
         }
     }
 }
@@ -235,10 +263,12 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts it; it ends with the last of its clones, or with `raft`
-    pub(super) fn start(raft: Raft) -> Self {
+    /// Starts it; it ends with the last of its clones. `write` makes one entry, and says whether that is committed.
+    pub(super) fn start<W: Future<Output = bool> + Send>(
+        write: impl Fn(Proposals) -> W + Send + Sync + 'static,
+    ) -> Self {
         let (waiting, mut incoming) = mpsc::unbounded_channel::<Waiting>();
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let mut next = None;
             loop {
                 let first = match next.take() {
@@ -249,13 +279,10 @@ impl Batcher {
                     },
                 };
                 let (commands, writers) = gather(first, &mut incoming, &mut next);
-                let written = raft.client_write(Commands(commands)).await;
-                if let Err(error) = &written {
-                    tracing::debug!(event = "proposals_refused", reason = %error);
-                }
+                let is_written = sync::makes(Mistake::AnswersWithoutWriting) || write(commands).await;
                 // Whoever waited may have given up, and asks again.
                 for writer in writers {
-                    let _ = writer.send(written.is_ok());
+                    let _ = writer.send(is_written);
                 }
             }
         });
@@ -291,6 +318,10 @@ fn gather(
     }
     (Proposals::truncated(commands), writers)
 }
+
+#[cfg(test)]
+#[cfg(feature = "schedules")]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
 use kith_common::wire;
 use kith_common::wire::agreement::{Change, Configuration, Configured, GONE_MAX, LogQuestion, LogReply};
 use kith_common::wire::session::SUPERNODES_MAX;
+use kith_runtime::sync::Mutex;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -10,6 +10,7 @@ use kith_common::id::SupernodeId;
 use kith_common::supernode::{LogEvent, Proposal};
 use kith_common::wire::agreement::{Change, Configured};
 use kith_common::wire::session::{Location, Locations};
+use kith_runtime::stall::{self, Watch};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tempfile::TempDir;
@@ -54,6 +55,7 @@ struct Wires {
 pub(super) struct Cluster {
     nodes: BTreeMap<SupernodeId, Node>,
     wires: Arc<Mutex<Wires>>,
+    _watch: Watch,
 }
 
 pub(super) const fn id(number: u64) -> SupernodeId {
@@ -67,7 +69,7 @@ fn at(id: SupernodeId) -> Locations {
 impl Cluster {
     /// So many supernodes, of which the first has founded the network and let in the others
     pub(super) fn of(count: u64) -> Self {
-        let mut cluster = Self { nodes: BTreeMap::new(), wires: Arc::default() };
+        let mut cluster = Self { nodes: BTreeMap::new(), wires: Arc::default(), _watch: stall::watch(stall::LIMIT) };
         for number in 1..=count {
             cluster.add(id(number));
         }
@@ -236,6 +238,7 @@ impl Cluster {
             assert!(begun.elapsed() < PATIENCE, "not in a minute: {what}; {}", self.describe());
             thread::sleep(Duration::from_millis(5));
         }
+        stall::note(what);
     }
 
     fn describe(&self) -> String {
