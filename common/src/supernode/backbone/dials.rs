@@ -114,6 +114,15 @@ impl Dials {
         }
     }
 
+    /// The link with this supernode is gone, whoever had dialled it. One that was made while it was a contact, or by the other
+    /// side, is no slot's: the next look would be seconds away
+    pub(super) fn handle_lost(&mut self, now: Instant, id: SupernodeId, rng: &mut ChaCha20Rng) {
+        let slot = self.slots.get_mut(&Target::Member(id)).filter(|slot| slot.failures == 0);
+        if let Some(slot) = slot.filter(|slot| matches!(slot.state, State::Waiting { at } if at > now)) {
+            slot.fail(now, rng);
+        }
+    }
+
     /// Whoever is at the other end of `link` is well: the next wait is a short one again
     pub(super) fn handle_well(&mut self, link: LinkId) {
         if let Some((_, slot)) = self.find(|state| matches!(state, State::Linked { link: of } if of == link)) {

@@ -279,6 +279,7 @@ impl Backbone {
         self.dials.handle_closed(now, link, rng);
         if let Some(id) = known.supernode.filter(|id| self.by_id.get(id) == Some(&link)) {
             self.by_id.remove(&id);
+            self.dials.handle_lost(now, id, rng);
             tracing::info!(event = "supernode_lost", id = id.0, link = link.0, reason);
         }
         true

@@ -60,6 +60,11 @@ fn newcomer_finds_the_others_by_a_contact_and_is_let_in_when_the_log_names_it() 
     several.wait(millis(1_000));
     assert_eq!((sees(&several, 2), sees(&several, 0)), (vec![1, 2], vec![2, 3]));
     assert_eq!(several.core(1).backbone_to(id_of(2)), Some(link), "it stays");
+    // The link was made before it was known whose it would be: it is dialled anew as soon as any other.
+    several.kill(1);
+    several.restart(1);
+    several.wait(millis(700));
+    assert_eq!(sees(&several, 2), [1, 2]);
 }
 
 #[test]
