@@ -175,11 +175,13 @@ mutants! {
     CutOffKeepsPeers "cut-off-keeps-peers" = "a supernode that is cut off from who leads keeps its peers, and takes others in",
     EverybodyEndsPairs "everybody-ends-pairs" = "every supernode brings pairs together by its own count",
     MoveAwayBelieved "move-away-believed" = "a session ends here as the log says that it has moved away, though its peer is here",
+    UnledLeasesEnd "unled-leases-end" = "sessions that nobody could move while nobody led end as somebody leads again",
     MoveForgotten "move-forgotten" = "a session that was taken up while nobody led never has its home moved",
     ResumptionIsCounted "resumption-is-counted" = "whoever goes on with its session is counted like a newcomer",
     ReadsFromHere "reads-from-here" = "a supernode answers look-ups by what it has heard, and says that it is sure",
     ReadNotAwaited "read-not-awaited" = "a look-up is answered before its supernode has heard what it must",
     ReadSharedTooLate "read-shared-too-late" = "whoever asks while the log is asked shares that answer",
+    LogoutToldAtOnce "logout-told-at-once" = "a logout is confirmed before the log has it",
     StaleNotMarked "stale-not-marked" = "an answer that may be old is not marked",
 
     // Overload.

@@ -69,6 +69,14 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.1, 86_400.0)
 }
 
+/// How many times as much as there is room for: a hundredth to a hundred
+///
+/// # Errors
+/// A text for people: it is none, or out of bounds.
+pub(crate) fn times(text: &str) -> Result<f64, String> {
+    between(text, 0.01, 100.0)
+}
+
 fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("a number from {least} to {most}"))

@@ -24,7 +24,7 @@ use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
-use crate::mesh::processor::Cores;
+use crate::mesh::processor::{Cores, Share};
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 use crate::output::{self, line};
@@ -67,8 +67,8 @@ impl Story {
 
     const fn cores(self) -> Cores {
         match self {
-            Self::Peers | Self::Supernode => Cores { peers: 0.1, supernodes: Some(1.0) },
-            Self::Start | Self::Thousand => Cores { peers: 2.0, supernodes: None },
+            Self::Peers | Self::Supernode => Cores { peers: 0.1, supernodes: Share::Together(1.0) },
+            Self::Start | Self::Thousand => Cores { peers: 2.0, supernodes: Share::OfPeers },
         }
     }
 

@@ -1,30 +1,35 @@
 //! `kith-sim outage`: two outages that a network of this kind has had, played again, with what must come of each.
 //!
 //! `2007`: everything restarts at once, as machines do after an update, and everybody logs in. What made an outage of it
-//! was that nobody could be let in while all asked. `2010`: under double load some of the supernodes crash, all by the same
-//! late reply; the rest gets their peers on top, and must neither fall like dominoes nor put anybody out.
+//! was that nobody could be let in while all asked.
 //!
-//! Supernodes have a processor between them, as [`crate::mesh::processor`] has it; peers have as much as they need.
+//! `2010`: a crowd that comes and goes asks for twice the logins that the supernodes' processors can serve. Three in ten
+//! supernodes are of a build that crashes on a late reply, and each does so when it gives one. The rest gets their load on
+//! top, and must neither fall like dominoes nor put anybody out: those that were there before keep their sessions and their
+//! places, and every supernode that is left goes on to answer them.
+//!
+//! Each supernode has a processor of its own, as [`crate::mesh::processor`] has it; peers have as much as they need.
+
+mod seen;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kith_common::peer::PeerOutput;
+use kith_common::id::Address;
 use kith_common::time::Instant;
-use kith_common::wire::Frame;
-use kith_common::wire::session::Purpose;
 use serde::Serialize;
 
+use self::seen::{Counter, Seen};
 use crate::arguments::{self, Mistake};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
-use crate::mesh::processor::Cores;
-use crate::mesh::watch::Observation;
+use crate::mesh::processor::{Cores, Share};
+use crate::mesh::users::{Deed, name_of};
 use crate::mesh::world::World;
 use crate::oracles::{judgement, moves};
 use crate::output::{self, line};
@@ -36,12 +41,39 @@ const WATCHED: Duration = Duration::from_secs(180);
 /// What nearly all may take until they are logged in, and what all may
 const MOST_WITHIN: Duration = Duration::from_secs(20);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
-/// Tries for each login at most, on average
+/// Dials for each login at most, on average: the one that a login needs, and one and a half more, which is the share of
+/// retries that a storm of logins may have. As everything restarts the first two of three supernodes that a peer tries may
+/// not be up again.
 const TRIES_MAX: f64 = 2.5;
-/// A reply that is so late is the poisoned one
-const LATE: Duration = Duration::from_millis(400);
-/// If none is late by then, something else makes them crash
-const POISONED_BY: Duration = Duration::from_secs(5);
+
+/// Supernodes of 2007
+const FEW: u32 = 3;
+/// Supernodes of 2010, of which the first five vote
+const MANY: u32 = 10;
+/// Those of the poisoned build: the one that leads at first, another that votes, and one that learns. Three of five are left
+/// to agree.
+const POISONED: [NodeId; 3] = [NodeId(0), NodeId(3), NodeId(7)];
+/// A login that is answered so long after it was dialled is answered late: its reply is the poisoned one. Longer than when
+/// the log loses a command, which it does at times under any load.
+const LATE: Duration = Duration::from_secs(2);
+/// How often is looked whether one has given such a reply
+const CRASH_LOOK: Duration = Duration::from_millis(10);
+/// Within this the crowd has begun to come: all at once would be an overload of its own
+const RAMP: Duration = Duration::from_secs(10);
+/// How long the crowd comes and goes
+const LOAD: Duration = Duration::from_secs(40);
+/// How long one of the crowd stays in before it leaves, and how long it is away
+const IN: Duration = Duration::from_millis(500);
+const AWAY: Duration = Duration::from_millis(250);
+/// What a logout and the next login take besides, with nobody before them, and until somebody looks
+const DONE: Duration = Duration::from_millis(500);
+/// Processor time that a login takes at the supernodes, all in all, as measured of this crowd: its side of a handshake,
+/// signatures, its logout, and commands and tables at each of them
+const LOGIN_COST: Duration = Duration::from_millis(4);
+/// How often one of those that were there before asks for a name
+const ASKS_EVERY: Duration = Duration::from_secs(2);
+/// A supernode whose answer to one of these takes longer has fallen, whether or not its process runs: its peers give it up
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 pub enum Year {
@@ -49,7 +81,7 @@ pub enum Year {
     #[value(name = "2007")]
     #[serde(rename = "2007")]
     Restart,
-    /// Three in ten supernodes crash on one late reply under double load
+    /// Three in ten supernodes crash on a late reply under double load
     #[value(name = "2010")]
     #[serde(rename = "2010")]
     Crash,
@@ -58,9 +90,13 @@ pub enum Year {
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     pub year: Year,
-    /// How many peers
+    /// How many peers; of 2010 at least 200, as processors are as slow as the crowd is small, down to where one handshake is
+    /// late
     #[arg(long, default_value = "300", value_parser = arguments::peers)]
     pub peers: usize,
+    /// How many times as many logins a crowd asks for, in 2010, as the supernodes have processor for
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::times)]
+    pub load: f64,
     /// The same seed gives the same run
     #[arg(long, default_value = "1", value_parser = arguments::seed)]
     pub seed: u64,
@@ -78,14 +114,21 @@ pub struct Outcome {
     pub seed: u64,
     pub peers: usize,
     pub supernodes: u32,
-    /// Seconds until 99 % were logged in, and until all were
+    /// Seconds until 99 % were logged in, and until all were; of 2010 from the end of the load
     pub most_after_s: Option<f64>,
     pub all_after_s: Option<f64>,
-    /// Dials to supernodes for each peer that had to log in
+    /// Dials to supernodes for each login
     pub tries: f64,
-    /// Supernodes that crashed, and those of the others that ended, which must be none
+    /// Supernodes that crashed, and of how many that must have
     pub crashed: usize,
+    poisoned: usize,
+    /// Supernodes of the others that have ended, or did not answer in time, which must be none
     pub fallen: usize,
+    /// Seconds that one of the others took for an answer at most
+    pub answer_s: f64,
+    /// What logins the crowd asks for, over what there is processor for
+    pub load: f64,
+    pub busy: Busy,
     /// Peers that lost their sessions though their process ran on: none may
     pub put_out: usize,
     /// What an oracle objected to
@@ -93,10 +136,19 @@ pub struct Outcome {
     pub is_good: bool,
 }
 
+/// How busy supernodes were under double load
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Busy {
+    /// Of the processor of those that have stayed, the share that was used
+    pub share: f64,
+    /// Milliseconds of work for each login that was granted, with all that was done besides
+    pub cost_ms: f64,
+}
+
 /// Runs the verb; 1 if a goal was missed
 pub fn verb(options: &Options) -> ExitCode {
     options.mistake.make();
-    let outcome = run(options.year, options.peers as u32, options.seed);
+    let outcome = run(options.year, options.peers as u32, options.load, options.seed);
     if options.json {
         output::json(&outcome)
     } else {
@@ -105,113 +157,218 @@ pub fn verb(options: &Options) -> ExitCode {
     if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What peers did to be let in, and whether a reply was late
-#[derive(Debug, Default)]
-struct Seen {
-    dials: u64,
-    /// When each asked for something that is not answered
-    asked: BTreeMap<NodeId, Instant>,
-    is_late: bool,
-}
-
-/// Counts; it objects to nothing
-#[derive(Debug, Default)]
-struct Counter(Rc<RefCell<Seen>>);
-
-impl Oracle for Counter {
-    fn name(&self) -> &'static str {
-        "counter"
-    }
-
-    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        let mut counted = self.0.borrow_mut();
-        match seen {
-            Observation::Peer(PeerOutput::Dial(dial)) if dial.purpose == Purpose::Home => counted.dials += 1,
-            Observation::Sent { frame: Frame::Renew(_) | Frame::Login(_), .. } => drop(counted.asked.insert(node, now)),
-            Observation::Received { frame: Frame::Renewed(_) | Frame::Granted(_), .. } => {
-                if let Some(at) = counted.asked.remove(&node) {
-                    counted.is_late |= now - at > LATE;
-                }
-            }
-            Observation::Killed => drop(counted.asked.remove(&node)),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// One outage, with so many peers
-pub fn run(year: Year, peers: u32, seed: u64) -> Outcome {
-    let supernodes = if year == Year::Restart { 3 } else { 5 };
-    // Nobody sends anything: who is let in, and who is put out, is what is asked.
-    let deed_every = Duration::from_secs(86_400);
-    let config = MeshConfig { supernodes, deed_every, ..MeshConfig::new(seed, peers) };
-    let calm = Instant::ZERO + config.calm + Duration::from_secs(u64::from(peers) / 100);
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    let counter = Counter(Rc::clone(&seen));
-    let judgement = judgement::Judgement::new(&config);
-    let oracles: Vec<Box<dyn Oracle>> = vec![Box::new(counter), Box::new(judgement), Box::new(moves::Moves::default())];
-    let mut world = World::new(config, oracles);
-    let all: Vec<NodeId> = (supernodes..supernodes + peers).map(NodeId).collect();
-    let (early, late) = all.split_at(if year == Year::Restart { all.len() } else { all.len() / 2 });
-    late.iter().for_each(|node| _ = world.kill(*node, false));
-    world.run_until(calm);
-    world.limit(Cores { peers: 64.0, supernodes: Some(f64::from(supernodes)) });
-    world.run_until(calm + Duration::from_secs(10));
-    let before = sessions(&world, early);
-    seen.borrow_mut().dials = 0;
-    let begin = world.now();
+/// One outage, with so many peers, and (of 2010) so many times the load that the supernodes have processor for
+pub fn run(year: Year, peers: u32, load: f64, seed: u64) -> Outcome {
+    let mut stage = Stage::new(year, peers, load, seed);
     match year {
-        Year::Restart => {
-            let machines: Vec<NodeId> = world.config.supernodes().chain(all.iter().copied()).collect();
-            machines.iter().for_each(|node| _ = world.kill(*node, false));
-            world.run_until(begin + Duration::from_secs(2));
-            machines.iter().for_each(|node| world.start(*node));
-        }
-        Year::Crash => late.iter().for_each(|node| world.start(*node)),
+        Year::Restart => stage.restart(),
+        Year::Crash => stage.overload(),
     }
-    let (mut most, mut whole, mut crashed) = (None, None, Vec::new());
-    while world.now() < begin + WATCHED && !world.watch.is_over() {
-        let next = world.now() + LOOK;
-        world.run_until(next);
-        let passed = world.now() - begin;
-        if year == Year::Crash && crashed.is_empty() && (seen.borrow().is_late || passed >= POISONED_BY) {
-            // Whoever leads need not be among them: any may be of the build that has the fault.
-            crashed = world.config.supernodes().take((supernodes as usize * 3).div_ceil(10)).collect();
-            crashed.iter().for_each(|node| _ = world.kill(*node, false));
+}
+
+/// The run
+struct Stage {
+    year: Year,
+    load: f64,
+    world: World,
+    seen: Rc<RefCell<Seen>>,
+    seed: u64,
+    /// Those that are there from the beginning, and those that come
+    early: Vec<NodeId>,
+    late: Vec<NodeId>,
+    /// Processor that each supernode has, in cores
+    each: f64,
+    crashed: BTreeSet<NodeId>,
+    /// Since when each of the crowd is in
+    inside: BTreeMap<NodeId, Instant>,
+    /// Whose turn it is to ask for a name
+    asking: usize,
+}
+
+impl Stage {
+    fn new(year: Year, peers: u32, load: f64, seed: u64) -> Self {
+        let supernodes = if year == Year::Restart { FEW } else { MANY };
+        // Nobody sends anything: who is let in, and who is put out, is what is asked.
+        let deed_every = Duration::from_secs(86_400);
+        let config = MeshConfig { supernodes, deed_every, ..MeshConfig::new(seed, peers) };
+        let calm = Instant::ZERO + config.calm + Duration::from_secs(u64::from(peers) / 100);
+        let seen = Rc::new(RefCell::new(Seen::new(supernodes)));
+        let counter = Counter(Rc::clone(&seen));
+        let judgement = judgement::Judgement::new(&config);
+        let oracles: Vec<Box<dyn Oracle>> =
+            vec![Box::new(counter), Box::new(judgement), Box::new(moves::Moves::default())];
+        let mut world = World::new(config, oracles);
+        let all: Vec<NodeId> = (supernodes..supernodes + peers).map(NodeId).collect();
+        let (early, late) = all.split_at(if year == Year::Restart { all.len() } else { all.len() / 2 });
+        late.iter().for_each(|node| _ = world.kill(*node, false));
+        world.run_until(calm);
+        let each = match year {
+            Year::Restart => 1.0,
+            // What the crowd asks for, had it all that it wants, is so many times what this serves.
+            Year::Crash => late.len() as f64 * LOGIN_COST.div_duration_f64(IN + AWAY + DONE) / load / f64::from(MANY),
+        };
+        world.limit(Cores { peers: 64.0, supernodes: Share::Each(each) });
+        world.run_until(calm + Duration::from_secs(10));
+        let (early, late) = (early.to_vec(), late.to_vec());
+        let (crashed, inside) = (BTreeSet::new(), BTreeMap::new());
+        Self { year, load, world, seen, seed, early, late, each, crashed, inside, asking: 0 }
+    }
+
+    fn restart(&mut self) -> Outcome {
+        self.seen.borrow_mut().begin();
+        let begin = self.world.now();
+        let machines: Vec<NodeId> = self.world.config.supernodes().chain(self.early.iter().copied()).collect();
+        machines.iter().for_each(|node| _ = self.world.kill(*node, false));
+        self.world.run_until(begin + Duration::from_secs(2));
+        machines.iter().for_each(|node| self.world.start(*node));
+        let [most, all] = self.let_all_in(begin);
+        let tries = self.seen.borrow().dials as f64 / self.early.len() as f64;
+        self.outcome([most, all], tries, 0, Busy::default())
+    }
+
+    fn overload(&mut self) -> Outcome {
+        let (before, spent) = (self.places(), self.spent());
+        self.seen.borrow_mut().begin();
+        let begin = self.world.now();
+        let (mut asked_at, mut look_at, mut come_at) = (begin, begin, begin);
+        let mut to_come = self.late.clone().into_iter();
+        while self.world.now() < begin + LOAD && !self.world.watch.is_over() {
+            let next = self.world.now() + CRASH_LOOK;
+            self.world.run_until(next);
+            self.crash();
+            while come_at <= next
+                && let Some(node) = to_come.next()
+            {
+                come_at = come_at + RAMP / self.late.len() as u32;
+                self.world.start(node);
+            }
+            if next >= look_at {
+                look_at = next + LOOK;
+                self.come_and_go();
+            }
+            while asked_at <= next {
+                asked_at = asked_at + ASKS_EVERY / self.early.len() as u32;
+                self.ask();
+            }
         }
-        let logged_in = all.iter().filter(|node| is_in(&world, **node)).count();
-        if logged_in * 100 >= all.len() * 99 {
-            most.get_or_insert(passed);
+        let (dials, granted) = (self.seen.borrow().dials, self.seen.borrow().granted);
+        let busy = self.busy(&spent, granted);
+        let end = self.world.now();
+        let times = self.let_all_in(end);
+        let after = self.places();
+        let put_out = before.iter().filter(|(node, place)| after.get(*node) != Some(*place)).count();
+        self.outcome(times, dials as f64 / granted.max(1) as f64, put_out, busy)
+    }
+
+    /// Work done so far by each supernode
+    fn spent(&self) -> Vec<Duration> {
+        self.world.config.supernodes().map(|node| self.world.processors.spent(node)).collect()
+    }
+
+    /// How busy those supernodes were under the load that have stayed
+    fn busy(&self, before: &[Duration], granted: u64) -> Busy {
+        let work: Vec<Duration> = self.spent().iter().zip(before).map(|(after, before)| *after - *before).collect();
+        let of_left = work.iter().zip(self.world.config.supernodes()).filter(|(_, node)| !self.crashed.contains(node));
+        let (sum, count) = of_left.fold((Duration::ZERO, 0), |(sum, count), (work, _)| (sum + *work, count + 1));
+        let had = LOAD.as_secs_f64() * self.each * f64::from(count.max(1));
+        let cost_ms = work.iter().sum::<Duration>().as_secs_f64() * 1e3 / granted.max(1) as f64;
+        Busy { share: sum.as_secs_f64() / had, cost_ms }
+    }
+
+    /// Those of the poisoned build that have given a late reply are gone
+    fn crash(&mut self) {
+        if self.year == Year::Restart {
+            return;
         }
-        let is_settled = year == Year::Restart || !crashed.is_empty();
-        whole = if logged_in == all.len() && is_settled { whole.or(Some(passed)) } else { None };
-        // Long enough for the sessions of a home that is gone to end, if any should.
-        if whole.is_some_and(|at| passed - at > world.config.lease * 2) {
-            break;
+        let late = std::mem::take(&mut self.seen.borrow_mut().late);
+        for node in late.into_iter().filter(|node| POISONED.contains(node)) {
+            if self.world.kill(node, false) {
+                self.crashed.insert(node);
+            }
         }
     }
-    let after = sessions(&world, early);
-    let put_out = before.iter().filter(|(node, session)| after.get(*node) != Some(*session)).count();
-    let put_out = if year == Year::Restart { 0 } else { put_out };
-    let fallen = world.supernodes().filter(|node| !node.runs() && !crashed.contains(&node.id)).count();
-    let newcomers = if year == Year::Restart { all.len() } else { late.len() + early.len() * crashed.len() / 5 };
-    let tries = seen.borrow().dials as f64 / newcomers.max(1) as f64;
-    let violation = world.watch.violation().map(ToString::to_string);
-    let is_in_time = most.is_some_and(|at| at <= MOST_WITHIN) && whole.is_some_and(|at| at <= ALL_WITHIN);
-    Outcome {
-        year,
-        seed,
-        peers: all.len(),
-        supernodes,
-        most_after_s: most.map(|at| at.as_secs_f64()),
-        all_after_s: whole.map(|at| at.as_secs_f64()),
-        tries,
-        crashed: crashed.len(),
-        fallen,
-        put_out,
-        is_good: is_in_time && tries <= TRIES_MAX && fallen == 0 && put_out == 0 && violation.is_none(),
-        violation,
+
+    /// Whoever of the crowd has been in for a while goes, and comes again
+    fn come_and_go(&mut self) {
+        let now = self.world.now();
+        for node in &self.late {
+            if !is_in(&self.world, *node) {
+                self.inside.remove(node);
+            } else if now - *self.inside.entry(*node).or_insert(now) >= IN {
+                self.inside.remove(node);
+                self.world.handle_deed(*node, Deed::LogOut(AWAY));
+            }
+        }
+    }
+
+    /// One of those that were there before asks for another
+    fn ask(&mut self) {
+        let (who, whom) = (self.early[self.asking], self.early[(self.asking + 1) % self.early.len()]);
+        self.asking = (self.asking + 1) % self.early.len();
+        self.world.handle_deed(who, Deed::LookUp(name_of(whom.0)));
+    }
+
+    /// How long it is from `begin` until nearly all are in, and until all are and it lasts
+    fn let_all_in(&mut self, begin: Instant) -> [Option<Duration>; 2] {
+        let all: Vec<NodeId> = self.early.iter().chain(&self.late).copied().collect();
+        let (mut most, mut whole) = (None, None);
+        while self.world.now() < begin + WATCHED && !self.world.watch.is_over() {
+            let next = self.world.now() + LOOK;
+            self.world.run_until(next);
+            self.crash();
+            let passed = self.world.now() - begin;
+            let logged_in = all.iter().filter(|node| is_in(&self.world, **node)).count();
+            if logged_in * 100 >= all.len() * 99 {
+                most.get_or_insert(passed);
+            }
+            whole = if logged_in == all.len() { whole.or(Some(passed)) } else { None };
+            // Long enough for the sessions of a home that is gone to end, if any should.
+            if whole.is_some_and(|at| passed - at > self.world.config.lease * 2) {
+                break;
+            }
+        }
+        [most, whole]
+    }
+
+    fn outcome(&self, times: [Option<Duration>; 2], tries: f64, put_out: usize, busy: Busy) -> Outcome {
+        let ([most, all], year) = (times, self.year);
+        let seen = self.seen.borrow();
+        let is_left = |node: &NodeId| !self.crashed.contains(node);
+        let answer = |node: &NodeId| seen.longest_answer(self.world.now(), *node);
+        let has_fallen = |node: &NodeId| !self.world.node(*node).runs() || answer(node) > ANSWERED_WITHIN;
+        let left = || self.world.config.supernodes().filter(is_left);
+        let is_crash = year == Year::Crash;
+        // As everything restarts nobody is asked anything that the start itself does not put off.
+        let fallen = left().filter(|node| if is_crash { has_fallen(node) } else { !self.world.node(*node).runs() });
+        let (fallen, answer) = (fallen.count(), left().map(|node| answer(&node)).max().unwrap_or_default());
+        let poisoned = if is_crash { POISONED.len() } else { 0 };
+        let violation = self.world.watch.violation().map(ToString::to_string);
+        let is_in_time = most.is_some_and(|at| at <= MOST_WITHIN) && all.is_some_and(|at| at <= ALL_WITHIN);
+        let has_played = self.crashed.len() == poisoned;
+        let has_stayed = fallen == 0 && put_out == 0 && violation.is_none();
+        Outcome {
+            year,
+            seed: self.seed,
+            peers: self.early.len() + self.late.len(),
+            supernodes: self.world.config.supernodes,
+            most_after_s: most.map(|at| at.as_secs_f64()),
+            all_after_s: all.map(|at| at.as_secs_f64()),
+            tries,
+            crashed: self.crashed.len(),
+            poisoned,
+            fallen,
+            answer_s: answer.as_secs_f64(),
+            load: if is_crash { self.load } else { 0.0 },
+            busy,
+            put_out,
+            is_good: is_in_time && tries <= TRIES_MAX && has_played && has_stayed,
+            violation,
+        }
+    }
+
+    /// Where each of those is that were there before, by its session
+    fn places(&self) -> BTreeMap<NodeId, Address> {
+        self.early.iter().filter_map(|node| Some((*node, own(self.world.node(*node))?))).collect()
     }
 }
 
@@ -220,17 +377,12 @@ fn is_in(world: &World, node: NodeId) -> bool {
     own.is_some() && world.node(node).peer().is_some_and(|peer| peer.core.home_link().is_some())
 }
 
-fn own(node: &Node) -> Option<kith_common::id::Address> {
+fn own(node: &Node) -> Option<Address> {
     node.peer().and_then(|peer| peer.core.own()).map(|own| own.address)
 }
 
-/// Where each of these is, by its session
-fn sessions(world: &World, of: &[NodeId]) -> BTreeMap<NodeId, kith_common::id::Address> {
-    of.iter().filter_map(|node| Some((*node, own(world.node(*node))?))).collect()
-}
-
 fn print(outcome: &Outcome) {
-    let Outcome { year, seed, peers, supernodes, tries, crashed, fallen, put_out, .. } = outcome;
+    let Outcome { year, seed, peers, supernodes, tries, crashed, poisoned, fallen, put_out, .. } = outcome;
     let story = match year {
         Year::Restart => "everything restarts at once",
         Year::Crash => "three in ten supernodes crash on a late reply under double load",
@@ -241,7 +393,18 @@ fn print(outcome: &Outcome) {
     line(&format!("99 % logged in {}; goal: {most_max} s", said(outcome.most_after_s)));
     line(&format!("all logged in {}; goal: {all_max} s", said(outcome.all_after_s)));
     line(&format!("{tries:.2} dials for each login; goal: {TRIES_MAX}"));
-    line(&format!("{crashed} supernodes crashed, and {fallen} of the others ended; goal: none"));
+    if *year == Year::Crash {
+        let (answer, within) = (outcome.answer_s, ANSWERED_WITHIN.as_secs());
+        let Busy { share, cost_ms } = outcome.busy;
+        line(&format!(
+            "the crowd asks for {:.1} times what there is processor for; {:.0} % of it was used, {cost_ms:.1} ms a login",
+            outcome.load,
+            share * 100.0
+        ));
+        line(&format!("{crashed} of {poisoned} poisoned supernodes crashed, which all must"));
+        line(&format!("an answer of the others took {answer:.2} s at most; goal: {within} s"));
+    }
+    line(&format!("{fallen} of the others have ended or did not answer in time; goal: none"));
     line(&format!("{put_out} peers were put out; goal: none"));
     if let Some(violation) = &outcome.violation {
         line(&format!("an oracle objects: {violation}"));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments::{self, Mistake};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Effect;
+use crate::mesh::oracle::Operations;
 use crate::mesh::shape::Shape;
 use crate::mesh::watch::Violation;
 use crate::mesh::{self, Report, users};
@@ -17,7 +18,7 @@ use crate::oracles;
 use crate::output::{self, line, note};
 use crate::parallel::{map_chunks, threads_default};
 
-/// How many times as long it is from one fault to the next where supernodes are away for minutes
+/// How many times as long it is from one fault to the next where most or all supernodes are away for long
 const OUTAGE_REST: u32 = 4;
 
 #[derive(Args, Clone, Debug)]
@@ -93,7 +94,8 @@ impl Options {
         };
         let usual = MeshConfig::new(seed, self.peers as u32);
         // While nobody can log in, a peer that crashes costs the others more: some are to be left.
-        let rest = if kinds.contains(&Effect::Outage) { OUTAGE_REST } else { 1 };
+        let is_long = kinds.contains(&Effect::Outage) || kinds.contains(&Effect::NoQuorum);
+        let rest = if is_long { OUTAGE_REST } else { 1 };
         Ok(MeshConfig {
             fault_every: usual.fault_every * rest,
             supernodes: self.supernodes,
@@ -174,6 +176,8 @@ struct Summary {
     effects: BTreeMap<String, u64>,
     /// What senders were told of their messages
     messages: BTreeMap<String, u64>,
+    /// What people did with the directory, and the oracles have judged
+    operations: Operations,
     /// What became of packets at forwarders
     packets: BTreeMap<String, u64>,
     permanent_cuts: usize,
@@ -198,6 +202,7 @@ impl Summary {
         for (status, number) in &report.fates {
             *self.messages.entry(status.to_string()).or_default() += number;
         }
+        self.operations += report.operations;
         for (count, number) in &report.counts {
             *self.packets.entry(format!("{count:?}")).or_default() += number;
         }
@@ -305,6 +310,7 @@ fn say(options: &Options, summary: &Summary) {
             line(&format!("{what}: {}", list(counts)));
         }
     }
+    line(&summary.operations.to_string());
     line(&format!("at most {queue_longest} events waited, and {conns_most} dials and links were there"));
     line(&match summary.violations.as_slice() {
         [] if *seeds < 10 => "no violation".into(),

@@ -18,10 +18,10 @@ fn config(peers: u32, degree: u8, minutes: u64, seed: u64) -> MeshConfig {
 fn clean(config: &MeshConfig) -> Report {
     let report = run(config);
     if let Some(violation) = &report.violation {
-        let MeshConfig { peers, degree, seed, .. } = config;
+        let MeshConfig { supernodes, peers, degree, seed, .. } = config;
         let minutes = config.faults.as_secs() / 60;
         panic!(
-            "{violation}\nkith-sim mesh --peers {peers} --degree {degree} --minutes {minutes} --seed {seed} --trace all"
+            "{violation}\nkith-sim mesh --supernodes {supernodes} --peers {peers} --degree {degree} --minutes {minutes} --seed {seed} --trace all"
         );
     }
     report
@@ -125,5 +125,31 @@ fn living_reach_each_other_while_there_is_no_supernode() {
     for seed in [1, 2, 3] {
         let deed_every = Duration::from_secs(2);
         clean(&MeshConfig { kinds: Clone::clone(&kinds), deed_every, fault_every, ..config(16, 4, 6, seed) });
+    }
+}
+
+/// As much of three supernodes, which have to agree again when they are back.
+#[test]
+fn living_reach_each_other_while_there_is_none_of_three_supernodes() {
+    let kinds = [Effect::Outage, Effect::Crash].into();
+    let fault_every = Duration::from_secs(20);
+    for seed in [1, 2, 3] {
+        let (supernodes, deed_every) = (3, Duration::from_secs(2));
+        let kinds = Clone::clone(&kinds);
+        clean(&MeshConfig { supernodes, kinds, deed_every, fault_every, ..config(16, 4, 6, seed) });
+    }
+}
+
+/// One of three supernodes is left, or one or two of five, while peers crash, log out and come again: nothing is
+/// acknowledged that is not in the log, answers are marked, who has a way is reached, and soon after the return all are
+/// served again.
+#[test]
+fn nothing_false_is_said_without_a_quorum_and_all_are_served_soon_after() {
+    let kinds = [Effect::NoQuorum, Effect::Crash].into();
+    let fault_every = Duration::from_secs(30);
+    for (supernodes, seed) in [(3, 1), (3, 2), (3, 3), (5, 4)] {
+        let deed_every = Duration::from_secs(2);
+        let kinds = Clone::clone(&kinds);
+        clean(&MeshConfig { supernodes, kinds, deed_every, fault_every, ..config(16, 4, 6, seed) });
     }
 }

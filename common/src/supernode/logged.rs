@@ -127,8 +127,10 @@ impl<S: Signer> Supernode<S> {
         tracing::info!(event = "leader_changed", before = ?self.leader, leader = ?leader, reason = "the log says so");
         self.leader = leader;
         self.homes.begin_anew(now, self.leads());
+        let unled = self.handover.unled_for(now);
         self.handover.begin_anew(now, leader.is_some());
         if leader.is_some() {
+            self.judgement.handle_led(now, unled);
             self.moves.handle_led(now);
         } else {
             let asked = self.reads.give_up();

@@ -325,7 +325,11 @@ impl<S: Signer> Supernode<S> {
     /// Carries out what the clocks and the suspicions demand; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_pace(now);
-        let (sessions, mut pairs) = self.judgement.expire(now);
+        let (mut sessions, mut pairs) = self.judgement.expire(now);
+        // A peer that is silent here may have been taken up elsewhere, which nobody can say while nobody leads.
+        if self.members.are_several() && self.leader.is_none() && !mutant::is(Mutant::UnledLeasesEnd) {
+            sessions.clear();
+        }
         // Of several, who leads has heard most, and counts for all. While nobody does, whoever will is soon there.
         if self.members.are_several() && !self.leads() && !mutant::is(Mutant::EverybodyEndsPairs) {
             pairs.clear();

@@ -12,7 +12,7 @@ use crate::directory::{Command, Directory, Session};
 use crate::id::{Address, Epoch, SessionId, SupernodeId};
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
-use crate::session::admission::Refusal;
+use crate::session::admission::{Admission, Refusal};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
@@ -68,6 +68,9 @@ impl Requests<'_> {
 
     pub(super) fn log_out(&mut self, link: LinkId, session: SessionId) {
         self.proposals.push(Command::LogOut { session }, Then::LoggedOut(link));
+        if mutant::is(Mutant::LogoutToldAtOnce) {
+            self.links.tell(link, Admission::handle_logged_out);
+        }
     }
 
     /// Answers at once what may be old, or cannot be sure; the rest waits for the log

@@ -1,7 +1,7 @@
 //! How several supernodes agree: elections, leaders that are cut off, and what becomes of commands on their way.
 //!
-//! It is what openraft comes to from outside, and the worst of it often: a leader needs a majority that it hears and that
-//! hears it; who has none stops leading, and nobody leads for 0.7 to 2 s until another is elected. A command goes to the
+//! It is what openraft comes to from outside, and the worst of it often: a leader needs a majority of the first five, which
+//! vote, that it hears and that hears it; who has none stops leading, and nobody leads for 0.7 to 2 s until another is elected. A command goes to the
 //! leader, is on its disk and then in the order; what is lost on the way may be in the order all the same, and what is in
 //! the order may be said to be lost. Others hear of the order later, and only from the leader. A single supernode needs none
 //! of this: see [`super::log`].
@@ -21,6 +21,7 @@ use super::node::{DiskDone, NodeId};
 use super::opening::location_of;
 use super::processes::replica;
 use super::queue::Event;
+use super::watch::Observation;
 use super::world::World;
 
 /// How often is looked who leads, and who hears whom
@@ -73,6 +74,8 @@ pub struct Agreement {
     told: Vec<Option<Replica>>,
     /// Since when each has not heard who leads
     deaf: Vec<Option<Instant>>,
+    /// Whether it was seen that nobody leads, nor could
+    is_lost: bool,
     /// Commands that nobody was told of, and that the next leader has
     survivors: Vec<Command>,
     /// Whether the log names a supernode that nobody can reach
@@ -109,9 +112,11 @@ impl World {
 
     /// Whether it could lead: its disk takes something, and so do those of a majority that it hears
     fn could_lead(&self, id: NodeId) -> bool {
-        let takes = |other: &NodeId| self.can_talk(id, *other) && !self.log.is_full(replica(*other));
+        let voters = self.config.voters();
+        let takes =
+            |other: &NodeId| other.0 < voters && self.can_talk(id, *other) && !self.log.is_full(replica(*other));
         let count = self.config.supernodes().filter(takes).count();
-        takes(&id) && 2 * count > self.config.supernodes as usize
+        takes(&id) && 2 * count > voters as usize
     }
 
     /// The supernode that leads and has a majority
@@ -154,7 +159,9 @@ impl World {
         // It learns only: with a vote it would count for the majority.
         let nowhere = NodeId(self.config.machines() + 1);
         let newcomer = self.agreement.has_newcomer.then(|| SupernodeEntry { is_voter: false, ..entry_of(nowhere) });
-        self.config.supernodes().map(entry_of).chain(newcomer).collect()
+        let voters = self.config.voters();
+        let entry = |node: NodeId| SupernodeEntry { is_voter: node.0 < voters, ..entry_of(node) };
+        self.config.supernodes().map(entry).chain(newcomer).collect()
     }
 
     /// The supernodes that the log names
@@ -197,6 +204,7 @@ impl World {
             LogStep::Tick => {
                 self.queue.after(TICK, Event::Log(Box::new(LogStep::Tick)));
                 self.look_who_leads();
+                self.look_for_quorum();
                 self.tell_who_leads();
             }
             LogStep::Proposed { from, life, group } => self.take_proposed(from, life, group),
@@ -233,6 +241,9 @@ impl World {
         let Some(leader) = leader.filter(|leader| self.can_talk(from, *leader)) else {
             return self.lose(from, life, group, 0.0);
         };
+        if let Some(wait) = self.slow_write(&group) {
+            return self.queue.after(wait, Event::Log(Box::new(LogStep::Written { leader, from, life, group })));
+        }
         let write = self.node(leader).write;
         if write > super::world::WRITE {
             self.net.count(Effect::SlowDisk);
@@ -315,6 +326,16 @@ impl World {
                 self.spread();
             }
             None => {}
+        }
+    }
+
+    /// While nobody leads nothing can come into the log, nor be read from it; perhaps nobody can be elected either
+    fn look_for_quorum(&mut self) {
+        let could_be = self.agreement.leader.is_some() || self.config.supernodes().any(|node| self.could_lead(node));
+        if could_be == self.agreement.is_lost {
+            self.agreement.is_lost = !could_be;
+            self.watch.tell(self.now(), if could_be { "there is a quorum again" } else { "there is no quorum" });
+            self.watch.see(self.queue.now(), self.config.leader(), &Observation::Quorum(could_be));
         }
     }
 

@@ -57,6 +57,14 @@ impl World {
                     }
                 }
             }
+            Fault::NoQuorum(nodes, pause) => {
+                for node in nodes {
+                    if self.kill(node, false) {
+                        self.net.count(Effect::NoQuorum);
+                        self.queue.after(pause, Event::Fault(Box::new(Fault::Start(node))));
+                    }
+                }
+            }
             Fault::PowerCut(node, pause, keeps_disk) => {
                 if self.kill(node, true) {
                     self.net.count(if keeps_disk { Effect::PowerCut } else { Effect::DiskLoss });

@@ -15,6 +15,9 @@ const STEP: Duration = Duration::from_secs(1);
 /// Of more machines than these they look at everything as much less often: else most of a run would be looking
 const MACHINES_A_STEP: u32 = 1_000;
 
+/// More that vote would only make the log slower
+const VOTERS_MAX: u32 = 5;
+
 /// One run; the same config gives the same run
 #[derive(Clone, Debug)]
 pub struct MeshConfig {
@@ -77,6 +80,11 @@ impl MeshConfig {
     /// The machines that are supernodes
     pub fn supernodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.supernodes).map(NodeId)
+    }
+
+    /// How many supernodes vote, the first ones; others learn
+    pub const fn voters(&self) -> u32 {
+        if self.supernodes < VOTERS_MAX { self.supernodes } else { VOTERS_MAX }
     }
 
     /// Whether this machine is a supernode

@@ -71,6 +71,8 @@ effects! {
     Newcomer = "newcomer",
     /// Supernodes that were all away, for minutes
     Outage = "outage",
+    /// Supernodes that were away at once, so that those that were left could not agree on anything
+    NoQuorum = "no-quorum",
     /// Logs of which an older copy was put back, or none, while their supernodes were down
     LogBack = "log-back",
     /// Peers that the operator removed for good, and that came back as others
@@ -101,10 +103,10 @@ effects! {
 impl Effect {
     /// What may befall a mesh whose operator does not go back, as a restored log forgets what every oracle knows; nor are
     /// stalls usual, which would fill a dense run: nothing is repaired while a supernode stands still. Nobody is removed or
-    /// exiled, supernodes are not away for minutes, and no link comes and goes for half a minute
+    /// exiled, no majority of supernodes is away for long, and no link comes and goes for half a minute
     pub fn usual() -> impl Iterator<Item = Self> {
-        use Effect::{Exile, Flap, LogBack, Outage, Removal, Stall};
-        let is_usual = |effect: &Self| !matches!(effect, LogBack | Stall | Removal | Exile | Flap | Outage);
+        use Effect::{Exile, Flap, LogBack, NoQuorum, Outage, Removal, Stall};
+        let is_usual = |effect: &Self| !matches!(effect, LogBack | Stall | Removal | Exile | Flap | Outage | NoQuorum);
         Self::ALL.iter().copied().filter(is_usual)
     }
 }
@@ -112,7 +114,7 @@ impl Effect {
 impl Effect {
     /// Whether it befalls supernodes that are several, and nobody else
     pub const fn is_of_several(self) -> bool {
-        matches!(self, Self::LeaderCrash | Self::SupernodeCut | Self::Blackout | Self::Newcomer)
+        matches!(self, Self::LeaderCrash | Self::SupernodeCut | Self::Blackout | Self::Newcomer | Self::NoQuorum)
     }
 }
 
@@ -148,6 +150,8 @@ pub enum Fault {
     LeaderCrash(Duration),
     /// The processes of all supernodes are killed; each comes back after its while
     Blackout(Vec<Duration>),
+    /// The processes of these supernodes are killed; they come back together after a while
+    NoQuorum(Vec<NodeId>, Duration),
     /// The machine goes dark; it comes back after a while, with its disk or a new one
     PowerCut(NodeId, Duration, bool),
     /// The log names one more supernode, whose machine never comes up, or names it no more
@@ -196,6 +200,9 @@ pub const STALL_MIN: Duration = Duration::from_secs(20);
 /// Supernodes that are away for so long leave peers that crash meanwhile nobody to log in to
 pub const OUTAGE_MIN: Duration = Duration::from_secs(150);
 
+/// Supernodes that cannot agree are so few for so long at least, and at most
+pub const NO_QUORUM: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(120)];
+
 /// A peer that crashes while there is an outage is often away for longer than this
 const LONG_CRASH_MIN: Duration = Duration::from_secs(60);
 
@@ -215,6 +222,7 @@ const DRAWN: &[Effect] = &[
     Effect::DiskLoss,
     Effect::SupernodeCrash,
     Effect::Outage,
+    Effect::NoQuorum,
     Effect::LogBack,
     Effect::Removal,
     Effect::Exile,
@@ -319,6 +327,11 @@ impl Plan {
                 let pause = OUTAGE_MIN + chance.wait(Duration::from_secs(30));
                 (0..self.supernodes).for_each(|node| plan(Fault::Crash(NodeId(node), pause)));
             }
+            Effect::NoQuorum => {
+                let [least, most] = NO_QUORUM;
+                let pause = least + (most - least).mul_f64(chance.unit());
+                plan(Fault::NoQuorum(self.majority(chance), pause));
+            }
             Effect::LogBack => {
                 // Without a copy since the last time the log begins anew, as if it had been moved away.
                 if chance.happens(0.75) {
@@ -378,6 +391,14 @@ impl Plan {
         let to = (0..len).map(|i| i == other || (all && i != one && i < self.supernodes as usize)).collect();
         let (both, effect) = (chance.happens(0.7), Effect::SupernodeCut);
         Cut { from, to, both, effect, is_permanent: false }
+    }
+
+    /// So many supernodes that those that are left, one at least, are no majority
+    fn majority(&self, chance: &mut Chance) -> Vec<NodeId> {
+        let left = 1 + chance.index((self.supernodes as usize - 1) / 2);
+        let mut all: Vec<NodeId> = (0..self.supernodes).map(NodeId).collect();
+        (0..left).for_each(|_| _ = all.swap_remove(chance.index(all.len())));
+        all
     }
 
     fn some(&self, chance: &mut Chance) -> NodeId {

@@ -29,8 +29,18 @@ const SLICE: Duration = Duration::from_millis(4);
 pub struct Cores {
     /// For all peers together
     pub peers: f64,
-    /// For the supernodes together; `None`: they share with the peers
-    pub supernodes: Option<f64>,
+    pub supernodes: Share,
+}
+
+/// What the supernodes have of it
+#[derive(Clone, Copy, Debug)]
+pub enum Share {
+    /// What the peers have, too
+    OfPeers,
+    /// So much together
+    Together(f64),
+    /// So much each
+    Each(f64),
 }
 
 /// A core, or so much of one as some processes have together
@@ -243,8 +253,17 @@ impl World {
         let now = self.now();
         let core =
             |speed| Core { speed, free_at: now, ready: VecDeque::new(), is_planned: false, spent: Duration::ZERO };
-        self.processors.cores = std::iter::once(peers).chain(supernodes).map(core).collect();
-        let of = |node: NodeId| usize::from(supernodes.is_some() && self.config.is_supernode(node));
+        let theirs = match supernodes {
+            Share::OfPeers => Vec::new(),
+            Share::Together(speed) => vec![speed],
+            Share::Each(speed) => vec![speed; self.config.supernodes as usize],
+        };
+        self.processors.cores = std::iter::once(peers).chain(theirs).map(core).collect();
+        let of = |node: NodeId| match supernodes {
+            Share::Together(_) if self.config.is_supernode(node) => 1,
+            Share::Each(_) if self.config.is_supernode(node) => 1 + node.index(),
+            _ => 0,
+        };
         self.processors.of = (0..self.config.machines()).map(|number| of(NodeId(number))).collect();
     }
 
@@ -427,7 +446,7 @@ mod tests {
     #[test]
     fn work_takes_as_much_longer_as_the_core_is_slower_and_others_wait_for_it() {
         let mut world = world(2);
-        world.limit(Cores { peers: 0.1, supernodes: Some(1.0) });
+        world.limit(Cores { peers: 0.1, supernodes: Share::Together(1.0) });
         let [one, other, supernode] = [NodeId(1), NodeId(2), NodeId(0)];
         world.begin_turn(one);
         world.processors.spend(Duration::from_millis(1));
@@ -445,7 +464,7 @@ mod tests {
     #[test]
     fn mesh_forms_on_a_slow_core_and_without_limits_nothing_is_spent() {
         let mut world = world(6);
-        world.limit(Cores { peers: 0.05, supernodes: None });
+        world.limit(Cores { peers: 0.05, supernodes: Share::OfPeers });
         world.run_until(Instant::ZERO + Duration::from_secs(20));
         assert_eq!(world.supernodes().next().and_then(Node::supernode).map(|node| node.core.homes()), Some(6));
         assert!(world.processors.spent(NodeId(1)) > HANDSHAKE * 12);

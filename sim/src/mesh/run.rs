@@ -16,7 +16,7 @@ use super::acting::FATE_WAIT;
 use super::config::MeshConfig;
 use super::faults::{Effect, Plan};
 use super::node::{Node, NodeId};
-use super::oracle::Oracle;
+use super::oracle::{Operations, Oracle};
 use super::users;
 use super::watch::{Violation, Watch};
 use super::world::World;
@@ -47,6 +47,8 @@ pub struct Report {
     pub effects: BTreeMap<Effect, u64>,
     /// What senders were told of their messages
     pub fates: BTreeMap<Status, u64>,
+    /// What people did with the directory, as far as the oracles have judged it
+    pub operations: Operations,
     /// What became of packets
     pub counts: BTreeMap<Count, u64>,
     /// Ways that were cut at the end and stay so
@@ -91,6 +93,7 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
         simulated: world.now().since(Instant::ZERO),
         effects: world.net.effects().clone(),
         fates: world.watch.fates().clone(),
+        operations: world.watch.judged(),
         counts: world.watch.counts().clone(),
         permanent_cuts: world.net.permanent_cuts(),
         queue_longest: world.queue.longest(),
@@ -192,6 +195,7 @@ impl Report {
             simulated: Duration::ZERO,
             effects: BTreeMap::new(),
             fates: BTreeMap::new(),
+            operations: Operations::default(),
             counts: BTreeMap::new(),
             permanent_cuts: 0,
             queue_longest: 0,

@@ -91,6 +91,10 @@ impl Story {
             Fault::PowerCut(node, pause, false) => format!("{} is lost with its disk, for {pause:.1?}", name(node)),
             Fault::LeaderCrash(pause) => format!("the supernode that leads is to be killed, for {pause:.1?}"),
             Fault::Blackout(pauses) => format!("all supernodes are to be killed, for {pauses:.1?}"),
+            Fault::NoQuorum(nodes, pause) => {
+                let nodes = nodes.iter().map(name).collect::<Vec<_>>().join(" ");
+                format!("{nodes} are to be killed, for {pause:.1?}: those that are left cannot agree")
+            }
             Fault::Newcomer(true) => "the log names a supernode that nobody can reach".into(),
             Fault::Newcomer(false) => "the log names the supernode no more that nobody could reach".into(),
             Fault::CopyLog => "somebody copies the log".into(),
@@ -182,7 +186,7 @@ impl Story {
                 let commands: Vec<&Command> = group.iter().map(|one| &one.command).collect();
                 format!("proposes {commands:?}")
             }
-            Observation::Agreed(_) | Observation::Applied(_) => return None,
+            Observation::Agreed(_) | Observation::Applied(_) | Observation::Quorum(_) => return None,
             Observation::Removing => "is to be removed for good".into(),
             Observation::Released => "its name is given free".into(),
             Observation::Wants(true) => "is to log in".into(),

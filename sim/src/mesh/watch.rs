@@ -22,7 +22,7 @@ use super::config::MeshConfig;
 use super::faults::Fault;
 use super::net::Item;
 use super::node::NodeId;
-use super::oracle::Oracle;
+use super::oracle::{Operations, Oracle};
 use super::queue::Event;
 use super::story::{self, Story};
 use super::world::World;
@@ -115,6 +115,8 @@ pub enum Observation<'a> {
     Proposed(&'a [Proposal]),
     /// Something is committed: this is what all supernodes will know in the end
     Agreed(&'a Directory),
+    /// Enough supernodes hear each other to agree on something, or so few do by now that nothing can come into the log
+    Quorum(bool),
     /// A supernode has applied commands; this is its directory now
     Applied(&'a Directory),
     /// The operator asks to remove this machine's peer for good
@@ -209,6 +211,11 @@ impl Watch {
     /// What senders were told of their messages
     pub const fn fates(&self) -> &BTreeMap<Status, u64> {
         &self.fates
+    }
+
+    /// What people did with the directory, as far as the oracles have judged it
+    pub fn judged(&self) -> Operations {
+        self.oracles.iter().map(|oracle| oracle.judged()).sum()
     }
 
     /// Counts what became of a packet

@@ -112,8 +112,10 @@ fn run(mutant: Option<Mutant>, scenario: &Scenario, seed: u64) -> Option<Objecti
     let objection = scenario.run(seed).and_then(|run| match run {
         Run::Mesh(options) => Ok(of_mesh(sweep::run(&options.config(seed)?))),
         Run::Collapse(options) => Ok(of_collapse(&collapse::run(options.story, seed))),
-        Run::Outage(options) => Ok(of_outage(outage::run(options.year, options.peers as u32, seed))),
-        Run::Overload(options) => Ok(of_overload(&overload::run(options.peers as u32, options.load(), seed))),
+        Run::Outage(options) => Ok(of_outage(outage::run(options.year, options.peers as u32, options.load, seed))),
+        Run::Overload(options) => {
+            Ok(of_overload(&overload::run(options.supernodes, options.peers as u32, options.load(), seed)))
+        }
         Run::Door(_) => Ok(door::run(seed).err().map(of_door)),
     });
     mutant::set(None);

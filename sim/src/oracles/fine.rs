@@ -7,7 +7,10 @@ use kith_common::time::Instant;
 use crate::mesh::node::NodeId;
 use crate::mesh::world::World;
 
-/// Since when each peer has been well: it runs, its user wants it in, and some supernode that hears the log is within reach
+/// Since when each peer has been well: it runs, its user wants it in, and some supernode is within its reach: one that hears
+/// the log, or any while nobody leads
+///
+/// That nobody leads is no excuse: each leader counts anew, and a peer that can reach a supernode meanwhile is taken up.
 #[derive(Debug, Default)]
 pub(super) struct Fine {
     /// With the process that it was since then
@@ -23,7 +26,9 @@ impl Fine {
     /// Looks at all peers
     pub(super) fn step(&mut self, world: &World) {
         let now = world.now();
-        let able: Vec<NodeId> = world.config.supernodes().filter(|supernode| world.hears_log(*supernode)).collect();
+        let is_led = world.leading().is_some();
+        let is_able = |supernode: &NodeId| !is_led || world.hears_log(*supernode);
+        let able: Vec<NodeId> = world.config.supernodes().filter(is_able).collect();
         let is_well = |node: NodeId| able.iter().any(|supernode| world.can_talk(*supernode, node));
         for node in world.peers() {
             if !node.runs() || !node.wants_session || !is_well(node.id) {

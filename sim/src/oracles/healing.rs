@@ -73,7 +73,12 @@ const fn bound(fault: &Fault) -> Duration {
         Fault::HalfOpen(_) | Fault::PowerCut(..) | Fault::Pause(..) | Fault::Jump(..) => SILENT,
         // Each link that breaks as soon as it is up is dialled later.
         Fault::Flap(..) => OFTEN,
-        Fault::Cut(..) | Fault::Resume(_) | Fault::LogBack(_) | Fault::Blackout(_) | Fault::OddHellos(_) => CUT,
+        Fault::Cut(..)
+        | Fault::Resume(_)
+        | Fault::LogBack(_)
+        | Fault::Blackout(_)
+        | Fault::NoQuorum(..)
+        | Fault::OddHellos(_) => CUT,
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct Homes {
     pairs: BTreeSet<Pair>,
     started: Instant,
     held: Instant,
+    /// Since when it has not heard the log, and when it last heard it again after it had not for longer than a tenth of a
+    /// lease: whoever was sent on meanwhile has a lease for its move
+    deaf: Option<Instant>,
+    hearing: Option<Instant>,
     /// When others were last before whoever was lost
     crowded: Instant,
     slow: Option<Instant>,
@@ -77,6 +81,8 @@ impl Homes {
             pairs: BTreeSet::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
+            deaf: None,
+            hearing: None,
             crowded: Instant::ZERO,
             slow: None,
             crowd: Crowd::of(replica(supernode).id(), config.lease),
@@ -203,6 +209,11 @@ impl Oracle for Homes {
         if !node.runs() {
             self.started = now;
         }
+        if !world.hears_log(self.supernode) {
+            self.deaf.get_or_insert(now);
+        } else if self.deaf.take().is_some_and(|since| now - since > self.lease / 10) {
+            self.hearing = Some(now);
+        }
         let Some(supernode) = node.supernode() else { return Ok(()) };
         let linked: BTreeSet<&Name> = node.ends.keys().filter_map(|link| self.register.other(*link)).collect();
         let before = std::mem::take(&mut self.absent);
@@ -218,7 +229,11 @@ impl Oracle for Homes {
                 continue;
             }
             let since = *before.get(&session.name).unwrap_or(&now);
-            if now - since.max(self.held).max(self.crowded) > NOTICE && now - self.started > self.lease + NOTICE {
+            let is_moving = self.hearing.is_some_and(|at| since <= at && now - at <= self.lease + NOTICE);
+            if !is_moving
+                && now - since.max(self.held).max(self.crowded) > NOTICE
+                && now - self.started > self.lease + NOTICE
+            {
                 return Err(format!("{} has had no link for {:?}, and is no suspect", session.name, now - since));
             }
             self.absent.insert(session.name.clone(), since);

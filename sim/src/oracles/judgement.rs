@@ -2,13 +2,14 @@
 //!
 //! Source: only its home judges a session, and the leader ends those of a home that is gone one lease after it saw it go
 //! (docs/protocol.md, "Between supernodes"). In that time a peer that runs, and that can reach a supernode that hears the
-//! log, has found another home.
+//! log, has found another home. That nobody led for a while changes nothing: whoever leads next counts a whole lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
 use kith_common::id::{Name, SessionId, SupernodeId};
+use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::fine::Fine;
@@ -33,6 +34,8 @@ pub(crate) struct Judgement {
     nodes: BTreeMap<Name, NodeId>,
     /// When each name was given free or its key barred, or its peer logged out or wanted in anew
     left: BTreeMap<Name, Instant>,
+    /// The peers whose processes hold what they were granted: others want a new session, and give the old one up
+    holding: BTreeSet<NodeId>,
     disturbed: Instant,
     /// Those whose disk with the log is full
     full: BTreeSet<NodeId>,
@@ -49,6 +52,7 @@ impl Judgement {
             sessions: BTreeMap::new(),
             nodes,
             left: BTreeMap::new(),
+            holding: BTreeSet::new(),
             disturbed: Instant::ZERO,
             full: BTreeSet::new(),
         }
@@ -62,7 +66,8 @@ impl Judgement {
         }
         for (_, (name, home)) in before.into_iter().filter(|(session, _)| !self.sessions.contains_key(session)) {
             let has_left = self.left.get(&name).is_some_and(|at| now - *at < self.lease + SPARE);
-            let since = self.nodes.get(&name).and_then(|node| self.fine.since(*node));
+            let holder = self.nodes.get(&name).filter(|node| self.holding.contains(*node));
+            let since = holder.and_then(|node| self.fine.since(*node));
             if let Some(since) = since.filter(|since| !has_left && now - *since > self.lease + SPARE) {
                 let well = now - since;
                 return Err(format!("the session of {name}, at home at {home}, ended, and it was well for {well:?}"));
@@ -96,8 +101,13 @@ impl Oracle for Judgement {
         match seen {
             Observation::Released | Observation::Removing | Observation::Wants(_) => {
                 self.left.insert(name_of(node.0), now);
+                self.holding.remove(&node);
             }
-            Observation::Started | Observation::Killed => self.fine.disturb(node),
+            Observation::Started | Observation::Killed => {
+                self.fine.disturb(node);
+                self.holding.remove(&node);
+            }
+            Observation::Peer(PeerOutput::LoggedIn) => _ = self.holding.insert(node),
             Observation::LogWentBack => self.disturbed = now,
             Observation::Agreed(directory) => return self.look(now, directory),
             _ => {}
@@ -108,5 +118,31 @@ impl Oracle for Judgement {
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.fine.step(world);
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "mutants"))]
+mod tests {
+    use kith_common::mutant::{self, Mutant};
+
+    use super::*;
+    use crate::mesh;
+    use crate::mesh::faults::Effect;
+
+    /// What this oracle alone says of a run in which supernodes die that lead
+    fn judged(mutant: Option<Mutant>) -> Option<String> {
+        let kinds = [Effect::LeaderCrash].into();
+        let (faults, fault_every) = (Duration::from_secs(300), Duration::from_secs(60));
+        let config = MeshConfig { supernodes: 3, degree: 4, faults, fault_every, kinds, ..MeshConfig::new(1, 12) };
+        mutant::set(mutant);
+        let report = mesh::run(&config, vec![Box::new(Judgement::new(&config))]);
+        mutant::set(None);
+        report.violation.map(|violation| violation.what)
+    }
+
+    #[test]
+    fn sessions_that_a_new_leader_ends_as_the_one_before_it_died_are_missed() {
+        assert!(judged(Some(Mutant::HomeGoneEndsAtOnce)).is_some_and(|what| what.contains("it was well for")));
+        assert_eq!(judged(None), None);
     }
 }

@@ -24,7 +24,7 @@
 //! | [`link_ends`] | a good-bye, a second hello or too many bad frames end a link at once | each event |
 //! | [`probing`] | silent links are probed, and no others; probes are answered; nobody is given up unasked | each event, each step |
 //! | [`openings`] | a link opens with whom and for what was wanted, by fresh hellos, and soon or not at all | each event, each step |
-//! | [`outages`] | without a supernode the living reach each other, and are linked as if there were one | each event, each step, at the end |
+//! | [`outages`] | without a supernode, or a quorum, the living reach each other; without one they are linked as if there were one | each event, each step, at the end |
 //! | [`places`] | links and handshakes are counted as they are, and kept within their limits | each step |
 //! | [`crowds`] | however many are lost at once, few are suspected at a time | each command |
 //! | [`flaps`] | a link that comes and goes is held back, for as long as it has earned and no longer | each step |
@@ -38,6 +38,8 @@
 //! | [`takeovers`] | a session goes from the home that it has to one that wants it from there, and lasts until it is over | each event |
 //! | [`relays`] | what a supernode cannot hand over goes to the destination's home | each event |
 //! | [`lists`] | peers know who the supernodes are | each step |
+//! | [`quorums`] | without a quorum no answer is sure, and soon after its return all are served | each event, each step |
+//! | [`acknowledged`] | what a supernode says that it has done is in the log | each event |
 //! | [`comebacks`] | soon after supernodes are back everybody is where the directory says | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
@@ -57,6 +59,7 @@
 //! | [`delivery`] | at the end everybody reaches everybody | at the end |
 //! | [`hops`] | at the end ways in a large mesh are nearly as short as they can be | at the end |
 
+pub(crate) mod acknowledged;
 pub(crate) mod answers;
 pub(crate) mod bindings;
 pub(crate) mod blame;
@@ -100,6 +103,7 @@ pub(crate) mod permits;
 pub(crate) mod probing;
 pub(crate) mod proposals;
 pub(crate) mod questions;
+pub(crate) mod quorums;
 pub(crate) mod reads;
 pub(crate) mod redials;
 mod register;
@@ -145,6 +149,8 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(probing::Probing::new(config)),
         Box::new(openings::Openings::default()),
         Box::new(outages::Outages::new(config)),
+        Box::new(quorums::Quorums::new(config)),
+        Box::new(acknowledged::Acknowledged::new(config)),
         Box::new(comebacks::Comebacks::default()),
         Box::new(permits::Permits),
         Box::new(crossing::Crossing::default()),

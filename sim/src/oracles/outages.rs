@@ -2,7 +2,9 @@
 //!
 //! Source: the promise for zero supernodes. Of the messages between peers that live, at least 99 % arrive, though others
 //! crash; a peer that starts meanwhile is back among its last neighbours soon; and once nobody has come or gone for a
-//! while, those who live are linked as the definition says of them alone.
+//! while, those who live are linked as the definition says of them alone. While too few supernodes run to agree on anything,
+//! as many arrive between peers that have a way of links to each other: tables stay as they were then, so that somebody
+//! whose neighbours have all left has none.
 //!
 //! Nobody is told of who moves to another place on the ring, or to another port as it starts again, but by a supernode. So
 //! whoever has moved is no receiver that counts, and those who have started again need not be linked with each other.
@@ -17,8 +19,9 @@ use kith_common::ring::Ring;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 
+use super::truth::{is_alive, live_links};
 use crate::mesh::config::MeshConfig;
-use crate::mesh::node::{Node, NodeId};
+use crate::mesh::node::{End, Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::{machine_of, name_of};
 use crate::mesh::watch::Observation;
@@ -32,6 +35,8 @@ const HEALED: Duration = Duration::from_secs(45);
 /// From a start to the return: 5 s of searching, as long for a dial or two to neighbours that are cut off, the wait before
 /// each is tried again, and what slow clocks and a step add
 const RETURNED: Duration = Duration::from_secs(45);
+/// After so long without a quorum nobody takes a home for its own that is dead
+const WITHOUT_QUORUM: Duration = Duration::from_secs(5);
 /// Messages that tell a share
 const MESSAGES_MIN: u64 = 100;
 
@@ -42,6 +47,8 @@ pub(crate) struct Outages {
     running: BTreeSet<NodeId>,
     /// Since when no supernode has run
     since: Option<Instant>,
+    /// Since when nothing can be agreed on, though some supernode may run
+    unled: Option<Instant>,
     /// When a peer last came or went, or was told to
     changed: Instant,
     /// Since when each peer lives: it runs, and takes itself for a member
@@ -53,6 +60,8 @@ pub(crate) struct Outages {
     /// Where each was on the ring, and who has moved
     places: BTreeMap<NodeId, Address>,
     moved: BTreeSet<NodeId>,
+    /// Without a quorum: to which part of the mesh each belongs, by the links that there are
+    parts: BTreeMap<NodeId, NodeId>,
     /// Messages between the living that have no fate yet
     sends: BTreeMap<MessageId, [NodeId; 2]>,
     arrived: u64,
@@ -65,12 +74,14 @@ impl Outages {
             supernodes: config.supernodes,
             running: BTreeSet::new(),
             since: None,
+            unled: None,
             changed: Instant::ZERO,
             living: BTreeMap::new(),
             started: BTreeMap::new(),
             been: BTreeSet::new(),
             places: BTreeMap::new(),
             moved: BTreeSet::new(),
+            parts: BTreeMap::new(),
             sends: BTreeMap::new(),
             arrived: 0,
             lost: Vec::new(),
@@ -79,6 +90,52 @@ impl Outages {
 
     fn is_settled(&self, now: Instant, node: NodeId) -> bool {
         self.living.get(&node).is_some_and(|since| now - *since >= SETTLED)
+    }
+
+    /// Whether it has lasted for long enough that there is no supernode, or no quorum
+    fn is_outage(&self, now: Instant) -> bool {
+        let lasts = |since: Option<Instant>, settled| since.is_some_and(|since| now - since >= settled);
+        lasts(self.since, SETTLED) || (!self.is_healing() && lasts(self.unled, WITHOUT_QUORUM))
+    }
+
+    /// Whether all supernodes went at once: then gaps are closed, and who has no links should have some
+    fn is_healing(&self) -> bool {
+        self.since.is_some_and(|since| self.unled.is_none_or(|unled| unled >= since))
+    }
+
+    /// Whether there are links from one to the other, if there need not be
+    fn is_linked(&self, [one, other]: [NodeId; 2]) -> bool {
+        self.is_healing() || self.parts.get(&one).is_some_and(|part| self.parts.get(&other) == Some(part))
+    }
+
+    /// Looks which parts the mesh has
+    fn part(&mut self, world: &World) {
+        self.parts.clear();
+        let is_alive = |node: &Node, end: &End| node.runs() && is_alive(world, end);
+        for first in world.peers().filter(|node| node.runs()) {
+            let mut next = vec![first];
+            while let Some(node) = next.pop() {
+                if self.parts.contains_key(&node.id) {
+                    continue;
+                }
+                self.parts.insert(node.id, first.id);
+                let links = live_links(world, node).filter(|(_, end, _)| is_alive(node, end));
+                next.extend(links.map(|(_, _, other)| world.node(other)));
+            }
+        }
+    }
+
+    /// Whether nearly all messages between the living have arrived
+    fn judge_messages(&self) -> Result<(), String> {
+        let (lost, arrived) = (self.lost.len() as u64, self.arrived);
+        if lost + arrived >= MESSAGES_MIN && lost * 100 > lost + arrived {
+            let all = lost + arrived;
+            return Err(format!(
+                "of {all} messages between the living {lost} did not arrive: {}",
+                self.lost.join("; ")
+            ));
+        }
+        Ok(())
     }
 
     fn go(&mut self, now: Instant, node: NodeId) {
@@ -136,6 +193,12 @@ impl Oracle for Outages {
                     self.since = Some(now);
                 }
             }
+            Observation::Quorum(is_there) => {
+                self.unled = (!is_there).then_some(now);
+                if *is_there {
+                    self.sends.clear();
+                }
+            }
             Observation::Started => {
                 self.go(now, node);
                 if self.been.contains(&node) {
@@ -149,11 +212,12 @@ impl Oracle for Outages {
             }
             Observation::Peer(PeerOutput::LoggedIn) => _ = self.been.insert(node),
             Observation::Asked { id, to, .. } => {
-                let is_outage = self.since.is_some_and(|since| now - since >= SETTLED);
+                let is_outage = self.is_outage(now);
                 let counts = |other: &NodeId| *other != node && is_outage && !self.moved.contains(other);
                 if let Some(other) = machine_of(to).filter(counts)
                     && self.is_settled(now, node)
                     && self.is_settled(now, other)
+                    && self.is_linked([node, other])
                 {
                     self.sends.insert(*id, [node, other]);
                 }
@@ -195,6 +259,12 @@ impl Oracle for Outages {
                 _ => {}
             }
         }
+        if self.unled.is_some() && !self.is_healing() {
+            self.part(world);
+            let mut sends = std::mem::take(&mut self.sends);
+            sends.retain(|_, ends| self.is_linked(*ends));
+            self.sends = sends;
+        }
         let Some(since) = self.since else { return Ok(()) };
         if let Some((node, at)) = self.started.iter().find(|(_, at)| now - **at > RETURNED && now - since > RETURNED) {
             return Err(format!("{} has started {:?} ago, and is not back", name_of(node.0), now - *at));
@@ -204,14 +274,48 @@ impl Oracle for Outages {
     }
 
     fn end(&mut self, _: &World) -> Result<(), String> {
-        let (lost, arrived) = (self.lost.len() as u64, self.arrived);
-        if lost + arrived >= MESSAGES_MIN && lost * 100 > lost + arrived {
-            let all = lost + arrived;
-            return Err(format!(
-                "of {all} messages between the living {lost} did not arrive: {}",
-                self.lost.join("; ")
-            ));
+        self.judge_messages()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kith_common::mail::{Fate, Outcome, Reason};
+    use kith_common::wire::content::{Content, Signal};
+
+    use super::*;
+
+    /// What is thought of a run in which, without a quorum, so many of 200 messages arrive
+    fn share(arrived: u64) -> Result<(), String> {
+        let config = MeshConfig { supernodes: 3, ..MeshConfig::new(1, 4) };
+        let mut outages = Outages::new(&config);
+        let [leader, from, to] = [0, 3, 4].map(NodeId);
+        let mut see = |seconds, node, seen: &Observation<'_>| {
+            outages.see(Instant::ZERO + Duration::from_secs(seconds), node, seen).unwrap();
+        };
+        see(0, leader, &Observation::Started);
+        see(60, leader, &Observation::Quorum(false));
+        outages.living = [(from, Instant::ZERO), (to, Instant::ZERO)].into();
+        outages.parts = [(from, from), (to, from)].into();
+        for number in 0..200_u64 {
+            let id = MessageId((u128::from(number)).to_le_bytes());
+            let (name, content) = (name_of(to.0), Content::Signal(Signal::Ping));
+            let asked = Observation::Asked { id, to: &name, content: &content, source: Address(1) };
+            let now = Instant::ZERO + Duration::from_secs(70 + number);
+            outages.see(now, from, &asked).unwrap();
+            let status = if number < arrived { Status::Delivered } else { Status::TimedOut };
+            let (elapsed, reason, body) = (Duration::ZERO, Reason::NoReply, Default::default());
+            let fate = Fate { id, to: name, status, path: Vec::new(), elapsed, transmissions: 1, reason, body };
+            outages.see(now, from, &Observation::Peer(&PeerOutput::Done(Outcome { fate, trace: None }))).unwrap();
         }
-        Ok(())
+        outages.judge_messages()
+    }
+
+    #[test]
+    fn one_in_a_hundred_may_be_lost_without_a_quorum_and_no_more() {
+        assert_eq!(share(198), Ok(()));
+        assert!(share(197).unwrap_err().contains("3 did not arrive"));
     }
 }

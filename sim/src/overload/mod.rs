@@ -26,10 +26,12 @@ use crate::arguments::{self, Mistake};
 use crate::goals::Goal;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::node::{Node, NodeId};
-use crate::mesh::oracle::Oracle;
+use crate::mesh::oracle::{Operations, Oracle};
 use crate::mesh::slow_log::SlowLog;
 use crate::mesh::users::{Deed, name_of};
 use crate::mesh::world::World;
+use crate::oracles::acknowledged::Acknowledged;
+use crate::oracles::reads::Reads;
 use crate::output::{self, line};
 
 /// How often is looked
@@ -55,6 +57,7 @@ const SLOW: SlowLog = SlowLog {
     most: Duration::from_millis(200),
     commands: 4,
     stall: Duration::ZERO,
+    busy_until: Instant::ZERO,
     logins: 0,
     others: 0,
 };
@@ -64,6 +67,9 @@ pub struct Options {
     /// How many peers; a fifth of them is there before and stays
     #[arg(long, default_value = "400", value_parser = arguments::peers)]
     pub peers: usize,
+    /// How many supernodes there are, with one slow log
+    #[arg(long, default_value_t = 1, value_parser = arguments::supernodes)]
+    pub supernodes: u32,
     /// How many minutes more want to be let in than can be
     #[arg(long, default_value = "3", value_parser = arguments::minutes)]
     minutes: f64,
@@ -97,6 +103,7 @@ pub struct Line {
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     pub seed: u64,
+    pub supernodes: u32,
     pub staying: usize,
     pub crowd: usize,
     /// Grants in the time that is counted, and logins that were put off
@@ -106,6 +113,8 @@ pub struct Outcome {
     pub commands: u64,
     pub capacity: f64,
     pub figures: Vec<Line>,
+    /// What people did with the directory, and the oracles have judged
+    pub operations: Operations,
     /// What an oracle objected to
     pub violation: Option<String>,
 }
@@ -127,7 +136,7 @@ impl Outcome {
 /// Runs the verb; 1 if a goal was missed
 pub fn verb(options: &Options) -> ExitCode {
     options.mistake.make();
-    let outcome = run(options.peers as u32, options.load(), options.seed);
+    let outcome = run(options.supernodes, options.peers as u32, options.load(), options.seed);
     if options.json {
         output::json(&outcome)
     } else {
@@ -175,13 +184,14 @@ struct Stage {
 }
 
 /// For so long more want to be let in than can be
-pub fn run(peers: u32, load: Duration, seed: u64) -> Outcome {
-    let mut stage = Stage::new(peers, seed);
+pub fn run(supernodes: u32, peers: u32, load: Duration, seed: u64) -> Outcome {
+    let mut stage = Stage::new(supernodes, peers, seed);
     let before = stage.places();
     stage.begin();
     stage.play(load.min(BEGUN), false);
     stage.seen.borrow_mut().begin();
-    stage.world.slow_log = Some(SlowLog { stall: STALL, ..SLOW });
+    let busy_until = stage.world.slow_log.unwrap_or(SLOW).busy_until;
+    stage.world.slow_log = Some(SlowLog { stall: STALL, busy_until, ..SLOW });
     let counted = load.saturating_sub(BEGUN);
     stage.play(counted.min(STALLED), false);
     stage.play(counted.saturating_sub(STALLED), true);
@@ -194,6 +204,7 @@ pub fn run(peers: u32, load: Duration, seed: u64) -> Outcome {
     let figures = figures(&stage, &seen, log, capacity, put_out, all_after);
     Outcome {
         seed,
+        supernodes,
         staying: stage.staying.len(),
         crowd: stage.crowd.len(),
         granted: seen.granted,
@@ -201,6 +212,7 @@ pub fn run(peers: u32, load: Duration, seed: u64) -> Outcome {
         commands: log.logins + log.others,
         capacity,
         figures,
+        operations: stage.world.watch.judged(),
         violation: stage.world.watch.violation().map(ToString::to_string),
     }
 }
@@ -260,15 +272,20 @@ fn figures(
 
 impl Stage {
     /// Those that stay are in, and nobody of the crowd has started
-    fn new(peers: u32, seed: u64) -> Self {
+    fn new(supernodes: u32, peers: u32, seed: u64) -> Self {
         // Nobody sends anything: who is let in is what is asked.
-        let config = MeshConfig { deed_every: Duration::from_secs(86_400), ..MeshConfig::new(seed, peers) };
+        let deed_every = Duration::from_secs(86_400);
+        let config = MeshConfig { supernodes, deed_every, ..MeshConfig::new(seed, peers) };
         let calm = Instant::ZERO + config.calm + Duration::from_secs(10);
         let first = config.supernodes;
         let all: Vec<NodeId> = (first..first + peers).map(NodeId).collect();
         let (staying, crowd) = all.split_at((peers / STAYING).max(1) as usize);
         let seen = Rc::new(RefCell::new(Seen::default()));
-        let oracles: Vec<Box<dyn Oracle>> = vec![Box::new(Counter(Rc::clone(&seen)))];
+        let oracles: Vec<Box<dyn Oracle>> = vec![
+            Box::new(Counter { seen: Rc::clone(&seen), supernodes }),
+            Box::new(Acknowledged::new(&config)),
+            Box::new(Reads::new(&config)),
+        ];
         let mut world = World::new(config, oracles);
         crowd.iter().for_each(|node| _ = world.kill(*node, false));
         world.run_until(calm);
@@ -311,7 +328,7 @@ impl Stage {
         self.world.run_until(next);
         let now = self.world.now();
         self.returning.look(now, |node| is_in(&self.world, node));
-        let Some(directory) = supernode(&self.world).map(|node| node.core.directory()) else { return };
+        let Some(directory) = self.world.directory() else { return };
         let invites = directory.invites().count();
         self.operator.look(now, |count| count <= invites);
         let has_session = |name| directory.account(name).is_some_and(|account| account.session.is_some());
@@ -344,7 +361,7 @@ impl Stage {
         self.world.handle_deed(asking, Deed::LookUp(name_of(self.staying[0].0)));
         self.invites += 1;
         self.operator.begin(now, self.invites);
-        let leader = self.world.config.leader();
+        let leader = self.world.leading().unwrap_or(self.world.config.leader());
         if let Some(supernode) = self.world.node_mut(leader).supernode_mut() {
             supernode.core.invite(None, 1, None, u64::from(restarted.0));
         }
@@ -371,10 +388,6 @@ impl Stage {
     }
 }
 
-fn supernode(world: &World) -> Option<&crate::mesh::node::SupernodeProcess> {
-    world.node(world.config.leader()).supernode()
-}
-
 fn is_in(world: &World, node: NodeId) -> bool {
     let peer = world.node(node).peer().filter(|_| own(world.node(node)).is_some());
     peer.is_some_and(|peer| peer.core.home_link().is_some())
@@ -385,8 +398,10 @@ fn own(node: &Node) -> Option<Address> {
 }
 
 fn print(outcome: &Outcome) {
-    let Outcome { seed, staying, crowd, granted, put_off, commands, capacity, figures, .. } = outcome;
-    line(&format!("{staying} peers stay, {crowd} come and go, at one supernode with a slow log (seed {seed})"));
+    let Outcome { seed, supernodes, staying, crowd, granted, put_off, commands, capacity, figures, .. } = outcome;
+    line(&format!(
+        "{staying} peers stay, {crowd} come and go, with a slow log; supernodes: {supernodes} (seed {seed})"
+    ));
     line(&format!(
         "{granted} logins granted and {put_off} put off; the log took {commands} commands and could have taken {capacity:.0}"
     ));
@@ -394,6 +409,7 @@ fn print(outcome: &Outcome) {
         let missed = if *is_met { "" } else { "  MISSED" };
         line(&format!("{measured:>8.2}  {what}; goal: {goal}{missed}"));
     }
+    line(&outcome.operations.to_string());
     if let Some(violation) = &outcome.violation {
         line(&format!("an oracle objects: {violation}"));
     }

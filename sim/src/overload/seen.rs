@@ -31,7 +31,7 @@ pub(super) struct Seen {
     pub(super) put_off: u64,
     /// … which their peers heard later than at once
     pub(super) told_late: u64,
-    /// … and that came again earlier than they were told to
+    /// … and that came again, to the same supernode, earlier than they were told to
     pub(super) too_early: u64,
     /// Logins that their peers have given up without an answer
     pub(super) given_up: u64,
@@ -41,8 +41,11 @@ pub(super) struct Seen {
     asked: BTreeMap<NodeId, Instant>,
     /// What each peer in a session has asked, and when
     waiting: BTreeMap<(NodeId, Question), Instant>,
-    /// When each peer that was put off may come again
-    again: BTreeMap<NodeId, Instant>,
+    /// When each peer that was put off may come again, by which supernode
+    again: BTreeMap<(NodeId, NodeId), Instant>,
+    /// When each peer last dialled, and whom it reached then
+    dialled: BTreeMap<NodeId, Instant>,
+    reached: BTreeMap<NodeId, NodeId>,
 }
 
 /// What is asked in a session
@@ -59,6 +62,8 @@ impl Seen {
             asked: std::mem::take(&mut self.asked),
             waiting: std::mem::take(&mut self.waiting),
             again: std::mem::take(&mut self.again),
+            dialled: std::mem::take(&mut self.dialled),
+            reached: std::mem::take(&mut self.reached),
             ..Self::default()
         };
     }
@@ -77,7 +82,22 @@ impl Seen {
         self.put_off += 1;
         self.told_late += u64::from(asked.is_some_and(|asked| now - asked > AT_ONCE));
         let wait = Duration::from_millis(refused.retry_after_ms.into());
-        self.again.insert(node, now + (wait - wait * CLOCK / 10_000));
+        if let Some(supernode) = self.reached.get(&node) {
+            self.again.insert((node, *supernode), now + (wait - wait * CLOCK / 10_000));
+        }
+    }
+
+    /// A peer has reached a supernode, which another may have put it off
+    fn on_reached(&mut self, node: NodeId, supernode: NodeId) {
+        self.reached.insert(node, supernode);
+        let again = self.again.remove(&(node, supernode));
+        let dialled = self.dialled.remove(&node);
+        self.too_early += u64::from(dialled.zip(again).is_some_and(|(dialled, again)| dialled < again));
+    }
+
+    /// It need not wait: it was told to ask now, or its process was not told anything
+    fn need_not_wait(&mut self, node: NodeId) {
+        self.again.retain(|(of, _), _| *of != node);
     }
 
     fn on_answer(&mut self, now: Instant, node: NodeId, question: Question) {
@@ -111,7 +131,10 @@ impl Seen {
 
 /// Counts; it objects to nothing
 #[derive(Debug, Default)]
-pub(super) struct Counter(pub(super) Rc<RefCell<Seen>>);
+pub(super) struct Counter {
+    pub(super) seen: Rc<RefCell<Seen>>,
+    pub(super) supernodes: u32,
+}
 
 impl Oracle for Counter {
     fn name(&self) -> &'static str {
@@ -119,24 +142,24 @@ impl Oracle for Counter {
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
-        let mut counted = self.0.borrow_mut();
+        let mut counted = self.seen.borrow_mut();
         match seen {
             Observation::Peer(PeerOutput::Dial(dial)) if dial.purpose == Purpose::Home => {
                 counted.dials += 1;
                 counted.given_up += u64::from(counted.asked.remove(&node).is_some());
-                let again = counted.again.remove(&node);
-                counted.too_early += u64::from(again.is_some_and(|again| now < again));
+                counted.dialled.insert(node, now);
+            }
+            Observation::Opened { other, .. } if node.0 >= self.supernodes && other.0 < self.supernodes => {
+                counted.on_reached(node, *other);
             }
             Observation::Sent { frame, .. } => counted.on_sent(now, node, frame),
             Observation::Received { frame, .. } => counted.on_received(now, node, frame),
             Observation::Killed => {
                 counted.forget(node);
-                // A process that starts anew was not told.
-                counted.again.remove(&node);
+                counted.need_not_wait(node);
             }
             Observation::Wants(false) => counted.forget(node),
-            // Somebody who asks for it now need not wait.
-            Observation::Wants(true) => drop(counted.again.remove(&node)),
+            Observation::Wants(true) => counted.need_not_wait(node),
             _ => {}
         }
         Ok(())

@@ -23,6 +23,7 @@ use self::suspicion::Suspicion;
 use super::proposals::Proposals;
 use crate::directory::{Directory, Pair};
 use crate::id::{SessionId, SupernodeId};
+use crate::mutant::{self, Mutant};
 use crate::time::{Instant, earliest};
 
 pub(super) use self::suspicion::SuspicionOutput;
@@ -142,6 +143,16 @@ impl Judgement {
         self.leases.handle_held_up(now, by);
         self.pair_terms.handle_held_up(by);
         self.suspicion.handle_held_up(now, by, leases::is_long(lease, by).then(|| now + lease));
+    }
+
+    /// Somebody leads after nobody did for `unled`
+    ///
+    /// Whoever was taken up elsewhere meanwhile is still at home here, until the move is in the log: after a long time each
+    /// has a whole lease for that, as after a start.
+    pub(super) fn handle_led(&mut self, now: Instant, unled: Duration) {
+        if leases::is_long(self.leases.term(), unled) && !mutant::is(Mutant::UnledLeasesEnd) {
+            self.leases.handle_held_up(now, unled);
+        }
     }
 
     /// Sessions and pairs whose time is over; each is named again after [`RETRY`] until the directory has followed

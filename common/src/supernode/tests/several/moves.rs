@@ -33,6 +33,23 @@ fn who_resumes_while_nobody_leads_goes_on_and_its_home_follows_later() {
     assert_eq!(several.logged("Suspect"), 1, "it is judged here by now");
 }
 
+/// Its home lives, but was alone for so long that it sent its peers on.
+#[test]
+fn home_that_nobody_led_ends_no_session_that_was_taken_up_elsewhere() {
+    let mut several = Several::of(3);
+    let home = several.enter(1, 1);
+    let (session, address) = (several.session(1), several.address(1));
+    several.lead(None);
+    several.close(home);
+    let link = several.ask(2, 1, Some(session));
+    several.live(LEASE * 3, &[link]);
+    assert_eq!(several.logged("Expire"), 0);
+    several.lead(Some(0));
+    several.live(LEASE * 2, &[link]);
+    assert_eq!((several.home(1), several.session(1), several.address(1)), (Some(id_of(2)), session, address));
+    assert_eq!(several.logged("Expire"), 0);
+}
+
 #[test]
 fn who_resumes_at_home_while_nobody_leads_needs_no_move() {
     let mut several = Several::of(3);
