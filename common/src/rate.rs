@@ -33,6 +33,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Puts one back that was taken and not used
+    pub(crate) fn give_back(&mut self) {
+        self.full_at = Instant::ZERO + (self.full_at - Instant::ZERO).saturating_sub(self.interval);
+    }
+
     /// The same for so many at once, which share it
     pub(crate) fn of_shares(self, shares: u32) -> Self {
         self.resized(self.burst.saturating_mul(shares), self.interval / shares.max(1))
@@ -117,6 +122,13 @@ impl<K: Ord> Buckets<K> {
         self.check_shares(now, &owner, shares)?;
         let new = self.new.of_shares(shares);
         self.by_owner.entry(owner).or_insert(new).take(now).map_err(Shortage::Empty)
+    }
+
+    /// Puts one back into the owner's bucket
+    pub(crate) fn give_back(&mut self, owner: &K) {
+        if let Some(bucket) = self.by_owner.get_mut(owner) {
+            bucket.give_back();
+        }
     }
 
     /// How many have taken something that has not come back, and what whoever has least of it has left; `None`: nobody has
@@ -226,5 +238,10 @@ mod tests {
         assert_eq!(bucket.take(start + interval), Ok(()));
         assert_eq!(bucket.take(start + interval), Err(interval));
         assert_eq!(bucket.take(start + interval * 50), Ok(()));
+        let left = bucket.left(start + interval * 50);
+        bucket.give_back();
+        assert_eq!(bucket.left(start + interval * 50), left + 1);
+        (0..9).for_each(|_| bucket.give_back());
+        assert_eq!(bucket.left(start + interval * 50), 3, "never more than a full one has");
     }
 }

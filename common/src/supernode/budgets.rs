@@ -120,6 +120,17 @@ pub(super) struct Wanted {
     pub(super) invite: Option<InviteId>,
 }
 
+impl Wanted {
+    /// Who pays for it: keys, networks and invites, each with its shares
+    #[expect(clippy::type_complexity, reason = "a name for it would be used nowhere else")]
+    fn owners(&self) -> (Vec<(Key, u32)>, Vec<((u8, u128), u32)>, Vec<(InviteId, u32)>) {
+        let Self { place, name, from, invite } = *self;
+        let networks = if name { networks_of(from) } else { Vec::new() };
+        let invites = invite.filter(|_| name);
+        (place.map(|key| (key, 1)).into_iter().collect(), networks, invites.map(|id| (id, 1)).into_iter().collect())
+    }
+}
+
 /// One kind of budget, with who has taken from it lately
 #[derive(Debug)]
 struct Counted<K> {
@@ -159,6 +170,10 @@ impl<K: Ord> Counted<K> {
         }
     }
 
+    fn give_back(&mut self, owners: &[(K, u32)]) {
+        owners.iter().for_each(|(owner, _)| self.taken.give_back(owner));
+    }
+
     fn show(&self, now: Instant) -> Budget {
         let (burst, every) = (self.whole.burst(), self.whole.interval());
         let (owners, least_left) = self.taken.least_left(now).unwrap_or((0, burst));
@@ -196,11 +211,8 @@ impl Budgets {
     }
 
     /// A login is about to be proposed that asks for this: all of it, or nothing
-    pub(super) fn take(&mut self, now: Instant, wanted: Wanted) -> Result<(), UsedUp> {
-        let Wanted { place, name, from, invite } = wanted;
-        let places: Vec<_> = place.map(|key| (key, 1)).into_iter().collect();
-        let networks = if name { networks_of(from) } else { Vec::new() };
-        let invites: Vec<_> = invite.filter(|_| name).map(|id| (id, 1)).into_iter().collect();
+    pub(super) fn take(&mut self, now: Instant, wanted: &Wanted) -> Result<(), UsedUp> {
+        let (places, networks, invites) = wanted.owners();
         self.places.check(now, &places)?;
         self.names.check(now, &networks)?;
         self.invited.check(now, &invites)?;
@@ -208,6 +220,15 @@ impl Budgets {
         self.names.take(now, networks);
         self.invited.take(now, invites);
         Ok(())
+    }
+
+    /// The log has lost a login that asked for this: whoever comes again and again while nobody leads must not have used up its
+    /// budget when somebody does
+    pub(super) fn give_back(&mut self, wanted: &Wanted) {
+        let (places, networks, invites) = wanted.owners();
+        self.places.give_back(&places);
+        self.names.give_back(&networks);
+        self.invited.give_back(&invites);
     }
 
     /// For people
@@ -252,13 +273,13 @@ mod tests {
     #[test]
     fn keys_are_forgotten_when_they_have_their_budget_again_and_bounded_until_then() {
         let mut budgets = Budgets::default();
-        (0..OWNERS_MAX as u32).for_each(|number| budgets.take(at_ms(0), place(number)).unwrap());
-        assert_eq!(wait(budgets.take(at_ms(1), place(u32::MAX))), PLACE_EVERY);
-        assert_eq!(budgets.take(at_ms(1), place(1)), Ok(()), "one that is counted goes on");
+        (0..OWNERS_MAX as u32).for_each(|number| budgets.take(at_ms(0), &place(number)).unwrap());
+        assert_eq!(wait(budgets.take(at_ms(1), &place(u32::MAX))), PLACE_EVERY);
+        assert_eq!(budgets.take(at_ms(1), &place(1)), Ok(()), "one that is counted goes on");
         let [places, ..] = budgets.show(at_ms(1));
         assert_eq!((places.owners, places.least_left, places.refused), (OWNERS_MAX, PLACES_BURST - 2, 1));
         let later = at_ms(1) + PLACE_EVERY * 2;
-        assert_eq!(budgets.take(later, place(u32::MAX)), Ok(()));
+        assert_eq!(budgets.take(later, &place(u32::MAX)), Ok(()));
         assert_eq!(budgets.show(later)[0].owners, 1);
     }
 
@@ -266,7 +287,7 @@ mod tests {
     fn household_has_its_names_and_a_wider_network_some_households() {
         let mut budgets = Budgets::default();
         let mut take = |from: &str, times: u32| {
-            (0..times).map(|_| budgets.take(at_ms(0), name(from)).map_err(|used_up| used_up.wait)).collect::<Vec<_>>()
+            (0..times).map(|_| budgets.take(at_ms(0), &name(from)).map_err(|used_up| used_up.wait)).collect::<Vec<_>>()
         };
         let all = |times: u32| vec![Ok(()); times as usize];
         assert_eq!(take("192.0.2.1", NAMES_BURST), all(NAMES_BURST));
@@ -287,10 +308,10 @@ mod tests {
     fn invite_lets_in_some_at_once_and_logins_are_counted_by_themselves() {
         let mut budgets = Budgets::default();
         let invited = || Wanted { place: None, name: true, from: None, invite: Some(InviteId([1; 8])) };
-        (0..INVITED_BURST).for_each(|_| budgets.take(at_ms(0), invited()).unwrap());
-        assert_eq!(wait(budgets.take(at_ms(0), invited())), INVITED_EVERY);
+        (0..INVITED_BURST).for_each(|_| budgets.take(at_ms(0), &invited()).unwrap());
+        assert_eq!(wait(budgets.take(at_ms(0), &invited())), INVITED_EVERY);
         let comes_back = Wanted { name: false, ..invited() };
-        assert_eq!(budgets.take(at_ms(0), comes_back), Ok(()), "its name is its own");
+        assert_eq!(budgets.take(at_ms(0), &comes_back), Ok(()), "its name is its own");
         let from = Some("192.0.2.1".parse().unwrap());
         (0..LOGINS_BURST).for_each(|_| budgets.take_login(at_ms(0), from).unwrap());
         assert_eq!(wait(budgets.take_login(at_ms(0), from)), LOGIN_EVERY);

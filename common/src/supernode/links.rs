@@ -1,6 +1,7 @@
 //! The links of peers, each with its admission, and which of them is whose home link.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::ops::Bound;
 
 use super::SupernodeOutput;
@@ -175,6 +176,11 @@ impl Links {
 
     pub(super) fn contains(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
+    }
+
+    /// Where `link` comes from, if it is there and that is known
+    pub(super) fn remote_ip(&self, link: LinkId) -> Option<IpAddr> {
+        self.links.get(&link).and_then(|link| link.admission.observed())
     }
 
     /// Whether the login on `link` is to be answered

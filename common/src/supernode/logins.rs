@@ -201,12 +201,7 @@ impl<S: Signer> Logins<'_, S> {
     }
 
     fn propose_login(&mut self, now: Instant, link: LinkId, until: Instant, login: LogIn, from: Option<IpAddr>) {
-        let wanted = Wanted {
-            place: self.directory.by_key(&login.key).is_none().then_some(login.key),
-            name: self.directory.account(&login.name).is_none(),
-            from,
-            invite: if let Right::Invite(id) = login.right { Some(id) } else { None },
-        };
+        let wanted = self.wanted(&login, from);
         let lane = if self.comes_back(&login.key) { Lane::Back } else { Lane::New };
         let command = Command::LogIn(login);
         // Among several, another may have heard of something that makes a refusal untrue.
@@ -218,11 +213,21 @@ impl<S: Signer> Logins<'_, S> {
         if excess > Duration::ZERO && !mutant::is(Mutant::EstimateIgnored) {
             return self.put_off(now, link, Status::SlowDown, excess, "more logins at once than there is time for");
         }
-        if let Err(UsedUp { reason, wait }) = self.budgets.take(now, wanted) {
+        if let Err(UsedUp { reason, wait }) = self.budgets.take(now, &wanted) {
             return self.refuse(now, link, Refusal::new(Status::SlowDown, reason, wait));
         }
         if self.proposals.push_login(command, lane, link, until).is_err() {
             self.put_off(now, link, Status::SlowDown, Duration::ZERO, "more logins wait than may");
+        }
+    }
+
+    /// What a login asks for that nobody has yet
+    fn wanted(&self, login: &LogIn, from: Option<IpAddr>) -> Wanted {
+        Wanted {
+            place: self.directory.by_key(&login.key).is_none().then_some(login.key),
+            name: self.directory.account(&login.name).is_none(),
+            from,
+            invite: if let Right::Invite(id) = login.right { Some(id) } else { None },
         }
     }
 
@@ -366,6 +371,10 @@ impl<S: Signer> Logins<'_, S> {
 
     /// The log has lost the login on `link`: whoever goes on with a session that lasts may do so all the same
     pub(super) fn handle_lost(&mut self, now: Instant, link: LinkId, login: Option<LogIn>) {
+        if let Some(login) = &login {
+            let wanted = self.wanted(login, self.links.remote_ip(link));
+            self.budgets.give_back(&wanted);
+        }
         let resumes = |login: &LogIn| login.resumes.is_some() && self.is_resumable(login.session, &login.key);
         if let Some(login) = login.filter(|login| self.members.are_several() && resumes(login)) {
             return self.take_up(now, link, login);

@@ -123,10 +123,6 @@ impl Oracle for Quorums {
             Observation::Started | Observation::Wants(_) | Observation::Released | Observation::Removing => {
                 self.begun.insert(node, now);
             }
-            // Its key has asked for more than it may, in vain perhaps: it waits for as long as it is told.
-            Observation::Received { frame: Frame::Refused(refused), .. } if refused.status == Status::SlowDown => {
-                self.begun.insert(node, now);
-            }
             Observation::Received { link, frame: Frame::LookUp(look_up) } if node.0 < self.supernodes => {
                 self.on_asked(now, node, *link, look_up);
             }

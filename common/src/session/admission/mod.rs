@@ -86,6 +86,11 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Where the connection comes from, if the transport knows an IP
+    pub(crate) const fn observed(&self) -> Option<IpAddr> {
+        self.observed
+    }
+
     /// For a connection from `observed`, if the transport knows an IP
     pub fn new(config: Arc<AdmissionConfig>, observed: Option<IpAddr>) -> Self {
         Self {

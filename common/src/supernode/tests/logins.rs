@@ -230,6 +230,18 @@ fn key_that_logs_out_and_in_for_another_place_is_told_to_come_again() {
 }
 
 #[test]
+fn login_that_the_log_loses_takes_nothing_from_a_budget() {
+    let mut bench = Bench::with(0, LONG_LEASE, None);
+    for link in 1..=u64::from(PLACES_BURST) + 1 {
+        bench.ask(link, 1);
+        bench.drain();
+        assert_eq!(bench.lose(), [format!("{link}: Refused 503 for 1000 ms")]);
+        bench.close(link);
+    }
+    bench.enter(50, 1);
+}
+
+#[test]
 fn network_that_asks_for_names_too_fast_is_told_to_come_again_and_owners_are_let_in() {
     let mut bench = Bench::of(0);
     let from = "192.0.2.1".parse().ok();
@@ -241,7 +253,7 @@ fn network_that_asks_for_names_too_fast_is_told_to_come_again_and_owners_are_let
     assert!(enter(&mut bench, 1).contains(&"1: Granted".to_owned()));
     for _ in 1..NAMES_BURST {
         let wanted = budgets::Wanted { place: None, name: true, from, invite: None };
-        bench.core.budgets.take(bench.now, wanted).unwrap();
+        bench.core.budgets.take(bench.now, &wanted).unwrap();
     }
     assert_eq!(enter(&mut bench, 100), ["100: Challenge", "100: Refused 429 for 60000 ms"]);
     bench.close(1);
