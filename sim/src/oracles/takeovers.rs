@@ -39,19 +39,23 @@ pub(crate) struct Takeovers {
     homes: BTreeMap<SessionId, SupernodeId>,
     /// From which home to which, as was ever proposed
     wanted: BTreeMap<SessionId, BTreeSet<(SupernodeId, SupernodeId)>>,
+    /// To which home, wherever it was, as its peer had logged in there with it and that home had not heard of it yet
+    offered: BTreeMap<SessionId, BTreeSet<SupernodeId>>,
 }
 
 impl Takeovers {
     /// Nobody has a session
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        let (seats, homes, wanted) = Default::default();
-        Self { supernodes: config.supernodes, seats, homes, wanted }
+        let (seats, homes, wanted, offered) = Default::default();
+        Self { supernodes: config.supernodes, seats, homes, wanted, offered }
     }
 
     fn look(&mut self, directory: &Directory) -> Result<(), String> {
         let homes = directory.sessions().map(|session| (session.id, session.home)).collect();
         let before = std::mem::replace(&mut self.homes, homes);
-        self.wanted.retain(|session, _| self.homes.contains_key(session) || !before.contains_key(session));
+        let is_present = |session: &SessionId| self.homes.contains_key(session) || !before.contains_key(session);
+        self.wanted.retain(|session, _| is_present(session));
+        self.offered.retain(|session, _| is_present(session));
         for (session, home) in &self.homes {
             let Some(from) = before.get(session).filter(|from| *from != home) else { continue };
             if !self.is_way(*session, *from, *home) {
@@ -65,11 +69,12 @@ impl Takeovers {
 
     /// Whether what was proposed leads from one home to the other: several commands may be seen as one change
     fn is_way(&self, session: SessionId, from: SupernodeId, to: SupernodeId) -> bool {
-        let Some(wanted) = self.wanted.get(&session) else { return false };
-        let mut reached = BTreeSet::from([from]);
+        let (wanted, offered) = (self.wanted.get(&session), self.offered.get(&session));
+        let mut reached: BTreeSet<SupernodeId> = offered.into_iter().flatten().copied().chain([from]).collect();
         while !reached.contains(&to) {
+            let ways = wanted.into_iter().flatten();
             let next: BTreeSet<SupernodeId> =
-                wanted.iter().filter(|(from, _)| reached.contains(from)).map(|(_, to)| *to).collect();
+                ways.filter(|(from, _)| reached.contains(from)).map(|(_, to)| *to).collect();
             if next.is_subset(&reached) {
                 return false;
             }
@@ -89,7 +94,7 @@ impl Oracle for Takeovers {
             return Ok(());
         }
         match seen {
-            Observation::LogWentBack => (self.homes, self.wanted) = Default::default(),
+            Observation::LogWentBack => (self.homes, self.wanted, self.offered) = Default::default(),
             Observation::Agreed(directory) => return self.look(directory),
             _ if node.0 >= self.supernodes => {}
             Observation::Started => *self.seats.of(node) = Seat::default(),
@@ -101,6 +106,9 @@ impl Oracle for Takeovers {
                     if let Command::LogIn(login) = command {
                         let ways = self.wanted.entry(login.session).or_default();
                         ways.extend(login.resumes.map(|from| (from, login.home)));
+                        if let Some(offered) = login.offers {
+                            self.offered.entry(offered).or_default().insert(login.home);
+                        }
                     }
                 }
             }
