@@ -31,6 +31,9 @@ pub(super) struct Handover {
     led_elsewhere: Option<Instant>,
     /// Whether its peers were sent on since `unled`
     is_done: bool,
+    /// Since when others had said that somebody leads, when peers were sent on for that: those that have come since are sent on
+    /// when others say so again
+    done_for: Option<Instant>,
     /// Those that are sent on, each on the link that it had when that began: no more than there are home links
     round: VecDeque<(SessionId, LinkId)>,
     look_at: Option<Instant>,
@@ -90,8 +93,13 @@ impl HandingOver<'_> {
         }
         let is_alone = !self.sees_majority() && now - unled >= self.lease * 2 / 3;
         let is_cut_off = self.handover.is_cut_off(now);
-        if (is_alone || is_cut_off) && !self.handover.is_done && !mutant::is(Mutant::CutOffKeepsPeers) {
+        let is_due = match is_cut_off {
+            true => self.handover.done_for != self.handover.led_elsewhere,
+            false => is_alone && !self.handover.is_done,
+        };
+        if is_due && !mutant::is(Mutant::CutOffKeepsPeers) {
             self.handover.is_done = true;
+            self.handover.done_for = self.handover.led_elsewhere.filter(|_| is_cut_off);
             self.handover.round = self.links.homes_after(None).collect();
             let (peers, reason) = (self.handover.round.len(), "this supernode is cut off from the others");
             tracing::warn!(event = "peers_sent_on", peers, is_sure = is_cut_off, reason);

@@ -37,6 +37,9 @@ const HEALED: Duration = Duration::from_secs(45);
 const RETURNED: Duration = Duration::from_secs(45);
 /// After so long without a quorum nobody takes a home for its own that is dead
 const WITHOUT_QUORUM: Duration = Duration::from_secs(5);
+/// So long after the last supernode has gone peers may not have asked yet who their neighbours' neighbours are: 3 s without a
+/// home, and a question. Whoever is lost by then takes along what it alone could say of two of its neighbours
+const ASKED: Duration = Duration::from_secs(6);
 /// Messages that tell a share
 const MESSAGES_MIN: u64 = 100;
 
@@ -55,6 +58,9 @@ pub(crate) struct Outages {
     living: BTreeMap<NodeId, Instant>,
     /// When each was started, if it had been in the network before, and has not been in it since
     started: BTreeMap<NodeId, Instant>,
+    /// Who had links with whom when the last supernode had just gone, and who was lost within [`ASKED`]
+    tables: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    lost_early: BTreeSet<NodeId>,
     /// Who has been in the network, and was not told to leave it
     been: BTreeSet<NodeId>,
     /// Where each was on the ring, and who has moved
@@ -78,6 +84,8 @@ impl Outages {
             changed: Instant::ZERO,
             living: BTreeMap::new(),
             started: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            lost_early: BTreeSet::new(),
             been: BTreeSet::new(),
             places: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -140,9 +148,23 @@ impl Outages {
 
     fn go(&mut self, now: Instant, node: NodeId) {
         self.changed = now;
+        if self.is_early(now) {
+            self.lost_early.insert(node);
+        }
         self.living.remove(&node);
         self.started.remove(&node);
         self.sends.retain(|_, ends| !ends.contains(&node));
+    }
+
+    /// Whether nobody may have asked yet who stands behind its neighbours
+    fn is_early(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now - since < ASKED)
+    }
+
+    /// Whether somebody who was lost early was a neighbour of both, so that neither may ever have heard where the other is
+    fn has_lost_both(&self, one: NodeId, other: NodeId) -> bool {
+        let tables = self.lost_early.iter().filter_map(|lost| self.tables.get(lost));
+        tables.into_iter().any(|table| table.contains(&one) && table.contains(&other))
     }
 
     /// Whether the links between the living are those of the definition
@@ -161,7 +183,8 @@ impl Outages {
                 .map(|(address, _)| address)
                 .collect();
             let missing = table.iter().filter(|other| !live.contains(other)).filter_map(|other| places.get(other));
-            let is_findable = |other: &&&Node| node.life == 1 && other.life == 1;
+            let is_findable =
+                |other: &&&Node| node.life == 1 && other.life == 1 && !self.has_lost_both(node.id, other.id);
             if let Some(other) = missing.into_iter().find(is_findable) {
                 return Err(format!(
                     "{} and {} are to be neighbours without a supernode, and have no link",
@@ -186,6 +209,8 @@ impl Oracle for Outages {
                 self.since = None;
                 self.sends.clear();
                 self.started.clear();
+                self.tables.clear();
+                self.lost_early.clear();
             }
             Observation::Killed if is_supernode => {
                 self.running.remove(&node);
@@ -264,6 +289,10 @@ impl Oracle for Outages {
             let mut sends = std::mem::take(&mut self.sends);
             sends.retain(|_, ends| self.is_linked(*ends));
             self.sends = sends;
+        }
+        if self.is_early(now) && self.tables.is_empty() {
+            let table = |node: &Node| live_links(world, node).map(|(_, _, other)| other).collect();
+            self.tables = world.peers().map(|node| (node.id, table(node))).collect();
         }
         let Some(since) = self.since else { return Ok(()) };
         if let Some((node, at)) = self.started.iter().find(|(_, at)| now - **at > RETURNED && now - since > RETURNED) {

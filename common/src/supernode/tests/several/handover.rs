@@ -29,6 +29,22 @@ fn who_hears_from_others_that_somebody_leads_sends_its_peers_on_and_takes_nobody
 }
 
 #[test]
+fn who_came_while_others_could_not_be_heard_is_sent_on_when_they_say_again_that_somebody_leads() {
+    let (mut several, _) = unled();
+    let session = several.session(1);
+    several.wait(millis(5_100));
+    assert_eq!(several.take_said(), ["1: Close 503"]);
+    several.cut(1, 0);
+    several.cut(1, 2);
+    several.wait(millis(1_100));
+    several.ask(1, 1, Some(session));
+    assert_eq!(several.take_said(), ["1: Granted"]);
+    several.cut.clear();
+    several.wait(millis(12_000));
+    assert_eq!(several.take_said(), ["1: Close 503"]);
+}
+
+#[test]
 fn who_hears_nobody_sends_its_peers_on_once_well_before_their_sessions_end() {
     let (mut several, _) = unled();
     several.cut(1, 0);
