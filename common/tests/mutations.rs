@@ -86,6 +86,7 @@ fn mutated_commands_and_snapshots_never_break_a_directory() {
             key,
             session,
             resumes: None,
+            offers: Some(session),
             salt: [n; 16],
             locations: Locations::new(),
             home,
