@@ -22,8 +22,8 @@ const BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{}: the log is gone, and this is one of several supernodes, which count on what was in it; its list of the others says: \
-     {others}. At one of them: kith-supernode remove --supernode {me}. Then start this one anew, in an empty home and with \
-     --join. If all of them have lost their logs: kith-supernode restore FILE",
+     {others}. Start another one in an empty home, with --join; when `kith-supernode members` shows it without a lag, say there \
+     kith-supernode remove --supernode {me}. If all of them have lost their logs: kith-supernode restore FILE",
     log.display()
 )]
 pub(crate) struct LogLost {
@@ -61,7 +61,7 @@ impl Others {
 
     /// The log says who the supernodes are. A list that cannot be written is written with the next change, or the next start.
     pub(crate) fn keep(&mut self, supernodes: &[(SupernodeId, Locations, bool)]) {
-        // Before it is one of them nobody counts on it.
+        // Before the log names it nobody counts on it.
         if !supernodes.iter().any(|(id, _, _)| *id == self.me) {
             return;
         }

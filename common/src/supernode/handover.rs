@@ -65,11 +65,6 @@ impl Handover {
         is_sure && !mutant::is(Mutant::CutOffKeepsPeers)
     }
 
-    /// For how long nobody has led, as this supernode heard it
-    pub(super) fn unled_for(&self, now: Instant) -> Duration {
-        self.unled.map_or(Duration::ZERO, |since| now - since)
-    }
-
     /// When to call [`HandingOver::handle_timeout`]
     pub(super) const fn next_timeout(&self) -> Option<Instant> {
         self.look_at

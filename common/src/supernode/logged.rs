@@ -1,5 +1,7 @@
 //! What the log says, and what follows: for whoever waits, for the clocks, and for those at home here.
 
+use std::time::Duration;
+
 use super::judgement::RETRY;
 use super::log::{LogEvent, SupernodeEntry};
 use super::proposals::Then;
@@ -127,10 +129,11 @@ impl<S: Signer> Supernode<S> {
         tracing::info!(event = "leader_changed", before = ?self.leader, leader = ?leader, reason = "the log says so");
         self.leader = leader;
         self.homes.begin_anew(now, self.leads());
-        let unled = self.handover.unled_for(now);
         self.handover.begin_anew(now, leader.is_some());
+        // That this process stood still meanwhile makes it no shorter.
+        let unled = std::mem::replace(&mut self.unled, leader.is_none().then_some(now));
         if leader.is_some() {
-            self.judgement.handle_led(now, unled);
+            self.judgement.handle_led(now, unled.map_or(Duration::ZERO, |since| now - since));
             self.moves.handle_led(now);
         } else {
             let asked = self.reads.give_up();

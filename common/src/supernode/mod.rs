@@ -193,6 +193,8 @@ pub struct Supernode<S> {
     /// One of each session at most, and the degree
     again: Timers<Again>,
     leader: Option<SupernodeId>,
+    /// Since when nobody leads, if nobody does
+    unled: Option<Instant>,
     /// When the present minute ends, while minutes are counted
     minute: Option<Instant>,
     /// By then something is handled, if only a timeout
@@ -235,6 +237,7 @@ impl<S: Signer> Supernode<S> {
             budgets: Budgets::default(),
             again: Timers::default(),
             leader: None,
+            unled: Some(now),
             minute: None,
             beat: now + BEAT,
             now: Some(now),

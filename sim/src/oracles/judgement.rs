@@ -121,7 +121,8 @@ impl Oracle for Judgement {
     }
 }
 
-#[cfg(all(test, feature = "mutants"))]
+#[cfg(test)]
+#[cfg(feature = "mutants")]
 mod tests {
     use kith_common::mutant::{self, Mutant};
 

@@ -93,7 +93,7 @@ impl Disk {
 
     /// Finds out whether a full disk takes anything again
     pub(super) fn try_again(&self) {
-        // The thread ends only after it has said why.
+        // The thread ends with the last that could ask it.
         let _ = self.jobs.send(Job::Try);
     }
 }

@@ -79,6 +79,7 @@ impl Dials {
                 State::Dialling { until, .. } if until <= now => slot.fail(now, rng),
                 State::Waiting { at } if at <= now && is_linked(*target) => {
                     slot.state = State::Waiting { at: now + RETRY_MAX };
+                    slot.failures = 0;
                 }
                 State::Waiting { at } if at <= now => {
                     self.last_number += 1;

@@ -54,6 +54,8 @@ pub(super) async fn answer(shared: &Shared, from: SupernodeId, lineage: u64, que
                 Err(error) => failed(&error),
             }
         }
+        // A serial that has voted, and was put into another home without its log, must not vote for whoever lacks what it had.
+        LogQuestion::Vote { .. } if shared.lineage.get() == 0 => refused("there is no log here yet"),
         LogQuestion::Vote { ballot, last } => {
             let request = VoteRequest::new(words::vote(&ballot), last.as_ref().map(words::log_id));
             match shared.raft.vote(request).await {

@@ -32,8 +32,8 @@ const UNREACHABLE: Duration = Duration::from_millis(100);
 /// disk yet, before anybody saw its link go. Meanwhile three voters have stood in all their windows.
 const AHEAD: Duration = Duration::from_secs(10);
 
-/// So often a follower is told that its log has gone back, until it has ended
-const TELL_AGAIN: Duration = Duration::from_secs(5);
+/// So often a follower is told that its log has gone back, until it has ended: it may not have heard the first time
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there is no answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -247,14 +247,14 @@ impl Connection {
     async fn refuse_gone_back(&self, gone_back: GoneBack, option: &RPCOption) -> Failure<RaftError<u64>> {
         let GoneBack { acknowledged, is_to_be_told } = gone_back;
         if is_to_be_told {
-            let reason =
-                "its log is older than what it has acknowledged: take it out, and start it anew in an empty home";
+            let reason = "its log is older than what it has acknowledged: start another one in an empty home with --join, wait until it has kept up, and take this one out";
             tracing::error!(event = "log_gone_back", id = %self.target, acknowledged = acknowledged.index, reason);
             // Whatever it answers, it is asked again as long as it says that it lacks what it had.
             let told = self.ask(LogQuestion::Acknowledged(words::position(&acknowledged)), option).await;
             let _: Result<LogReply, Failure<RaftError<u64>>> = told;
         }
-        failed("its log has gone back")
+        // openraft asks again at once after any other failure.
+        RPCError::Unreachable(Unreachable::new(&io::Error::other("its log has gone back")))
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, PoisonError};
 
+use kith_common::id::SupernodeId;
 use kith_common::wire::agreement::{Ballot, ENTRIES_PER_FRAME, Position};
 use kith_common::wire::{self, WireError};
 use kith_runtime::sync::{self, Mistake, Mutex, MutexGuard};
@@ -50,7 +51,7 @@ impl Book {
     ///
     /// # Errors
     /// [`StoreError`] if its words or its last entry mean nothing.
-    pub(in crate::log) fn read(store: &mut Store) -> Result<Self, StoreError> {
+    pub(in crate::log) fn read(store: &mut Store, me: SupernodeId) -> Result<Self, StoreError> {
         let ballot = word(store, Word::Vote, wire::decode::<Ballot>)?;
         let purged = word(store, Word::Purged, wire::decode::<Position>)?;
         let committed = word(store, Word::Committed, wire::decode::<Position>)?;
@@ -66,7 +67,7 @@ impl Book {
             recent: BTreeMap::new(),
             last: last.or(purged),
             purged,
-            vote: ballot.as_ref().map(words::vote),
+            vote: ballot.map(|ballot| words::vote(&as_candidate(ballot, me))),
             committed: committed.as_ref().map(words::log_id),
             lineage,
             is_committed_noted: true,
@@ -82,6 +83,12 @@ impl Book {
     pub(in crate::log) const fn committed(&self) -> Option<LogId> {
         self.committed
     }
+}
+
+/// Whoever led when it ended is a candidate when it starts: with an older copy of its log it would lead the same term on, and
+/// write other entries in the place of those that the others have. So it must be elected anew, by those who see its log.
+fn as_candidate(ballot: Ballot, me: SupernodeId) -> Ballot {
+    Ballot { is_elected: ballot.is_elected && ballot.candidate != me, ..ballot }
 }
 
 fn word<T>(

@@ -85,8 +85,8 @@ pub(in crate::log) struct Member {
 const REMOVED: &str = "this supernode was taken out of its network: start another one in a new home, with --join";
 
 /// What an operator reads whose supernode has an older copy of its log
-const GONE_BACK: &str = "it is an older copy of itself, and lacks what was acknowledged with it: take this supernode out at \
-                         another one, and start it anew in an empty home, with --join";
+const GONE_BACK: &str = "it is an older copy of itself, and lacks what was acknowledged with it: start another one in an \
+                         empty home, with --join, wait until it has kept up, and take this one out";
 
 /// How often the leader looks whether others should vote
 const VOTERS_EVERY: Duration = Duration::from_secs(1);

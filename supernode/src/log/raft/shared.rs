@@ -79,7 +79,14 @@ impl Shared {
 
     /// The leader says that this supernode has acknowledged an entry: without it, it must end, and not start again
     pub(super) async fn handle_acknowledged(&self, leader: SupernodeId, entry: u64) -> LogReply {
-        let last = self.raft.metrics().borrow().last_log_index;
+        let (last, led_by) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            (metrics.last_log_index, metrics.current_leader)
+        };
+        if led_by != Some(leader.0) {
+            return refused("the log knows another leader, or none");
+        }
         if last.is_some_and(|last| last >= entry) {
             return refused("the entry is here");
         }
@@ -158,8 +165,8 @@ impl Shared {
                     let wanted = voters_wanted(self.me.0, &voters, &able, Some(id));
                     if wanted.len() == 1 && voters.len() > 1 && !leaves_one {
                         return refused(
-                            "one supernode would be left that decides alone, and what it acknowledges would be on its disk only: \
-                             add another one first, and wait until it has kept up; or say --leave-one",
+                            "one supernode would be left that decides alone: start another one first, with --join in an empty \
+                             home, and wait until it has kept up; or say --leave-one",
                         );
                     }
                     if let Err(error) = self.raft.change_membership(wanted, true).await {

@@ -122,8 +122,8 @@ pub(crate) enum Fault {
     /// It is an older copy of itself; nothing was changed
     #[error(
         "it is older than what this supernode has told the others that it has (entry {0}), so it must not vote with it: was a \
-         copy put back? At another one: kith-supernode remove --supernode SERIAL, with this one's; then start this one anew, \
-         in an empty home and with --join"
+         copy put back? Start another one in an empty home, with --join; when `kith-supernode members` shows it without a \
+         lag, say there kith-supernode remove --supernode SERIAL, with this one's"
     )]
     WentBack(u64),
     /// The disk or the system refused; the last batch may or may not be in the log, and was not acknowledged
