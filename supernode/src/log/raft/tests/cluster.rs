@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kith_common::directory::{Command, Directory};
 use kith_common::id::SupernodeId;
 use kith_common::supernode::{LogEvent, Proposal};
-use kith_common::wire::agreement::{Change, Configured};
+use kith_common::wire::agreement::{Change, Configured, LogReply};
 use kith_common::wire::session::{Location, Locations};
 use kith_runtime::stall::{self, Watch};
 use rand_chacha::ChaCha20Rng;
@@ -32,6 +32,8 @@ pub(super) struct Told {
     pub(super) leader: Option<SupernodeId>,
     pub(super) configured: Vec<(SupernodeId, Locations, bool)>,
     pub(super) reads: Vec<Option<u64>>,
+    /// What it has answered others
+    pub(super) answers: Vec<LogReply>,
     pub(super) replaced: u32,
     pub(super) ended: Option<String>,
 }
@@ -84,13 +86,18 @@ impl Cluster {
         cluster
     }
 
-    /// Starts one more, and has it let in
-    pub(super) fn add(&mut self, id: SupernodeId) {
+    /// Starts one more, which asks for nothing
+    pub(super) fn add_silent(&mut self, id: SupernodeId) {
         let node =
             Node { home: tempfile::tempdir().unwrap(), boot: 0, log: None, told: Arc::default(), next_number: 0 };
-        let is_first = self.nodes.is_empty();
         self.nodes.insert(id, node);
         self.start(id);
+    }
+
+    /// Starts one more, and has it let in
+    pub(super) fn add(&mut self, id: SupernodeId) {
+        let is_first = self.nodes.is_empty();
+        self.add_silent(id);
         if is_first {
             self.wait("it leads", |cluster| cluster.told(id).leader == Some(id));
         } else {
@@ -283,7 +290,10 @@ fn drive(me: SupernodeId, mut news: mpsc::Receiver<News>, log: &Weak<Log>, told:
                 Some(other) => other.ask(me, *ask),
                 None => log.lose(whom),
             },
-            News::Answer { answer, .. } => other.iter().for_each(|other| other.answer(me, (*answer).clone())),
+            News::Answer { answer, .. } => {
+                told.answers.push(answer.reply.clone());
+                other.iter().for_each(|other| other.answer(me, (*answer).clone()));
+            }
             News::Disk(fault) => log.set_full(fault.is_some()),
             News::Failed(error) => told.ended = Some(error.to_string()),
             News::Ended(reason) => told.ended = Some(reason),
