@@ -17,6 +17,7 @@ pub mod chance;
 mod churn;
 pub mod cli;
 pub mod collapse;
+mod crowd;
 mod door;
 mod figures;
 mod goals;

@@ -13,20 +13,20 @@
 mod seen;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kith_common::id::Address;
 use kith_common::time::Instant;
 use serde::Serialize;
 
 use self::seen::{Counter, Seen};
 use crate::arguments::{self, Mistake};
+use crate::crowd::{Crowd, is_in, places};
 use crate::mesh::config::MeshConfig;
-use crate::mesh::node::{Node, NodeId};
+use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::processor::{Cores, Share};
 use crate::mesh::users::{Deed, name_of};
@@ -175,12 +175,10 @@ struct Stage {
     seed: u64,
     /// Those that are there from the beginning, and those that come
     early: Vec<NodeId>,
-    late: Vec<NodeId>,
+    crowd: Crowd,
     /// Processor that each supernode has, in cores
     each: f64,
     crashed: BTreeSet<NodeId>,
-    /// Since when each of the crowd is in
-    inside: BTreeMap<NodeId, Instant>,
     /// Whose turn it is to ask for a name
     asking: usize,
 }
@@ -209,9 +207,8 @@ impl Stage {
         };
         world.limit(Cores { peers: 64.0, supernodes: Share::Each(each) });
         world.run_until(calm + Duration::from_secs(10));
-        let (early, late) = (early.to_vec(), late.to_vec());
-        let (crashed, inside) = (BTreeSet::new(), BTreeMap::new());
-        Self { year, load, world, seen, seed, early, late, each, crashed, inside, asking: 0 }
+        let (early, crowd, crashed) = (early.to_vec(), Crowd::new(late.to_vec(), IN, AWAY), BTreeSet::new());
+        Self { year, load, world, seen, seed, early, crowd, each, crashed, asking: 0 }
     }
 
     fn restart(&mut self) -> Outcome {
@@ -227,11 +224,11 @@ impl Stage {
     }
 
     fn overload(&mut self) -> Outcome {
-        let (before, spent) = (self.places(), self.spent());
+        let (before, spent) = (places(&self.world, &self.early), self.spent());
         self.seen.borrow_mut().begin();
         let begin = self.world.now();
         let (mut asked_at, mut look_at, mut come_at) = (begin, begin, begin);
-        let mut to_come = self.late.clone().into_iter();
+        let mut to_come = self.crowd.peers.clone().into_iter();
         while self.world.now() < begin + LOAD && !self.world.watch.is_over() {
             let next = self.world.now() + CRASH_LOOK;
             self.world.run_until(next);
@@ -239,12 +236,12 @@ impl Stage {
             while come_at <= next
                 && let Some(node) = to_come.next()
             {
-                come_at = come_at + RAMP / self.late.len() as u32;
+                come_at = come_at + RAMP / self.crowd.peers.len() as u32;
                 self.world.start(node);
             }
             if next >= look_at {
                 look_at = next + LOOK;
-                self.come_and_go();
+                self.crowd.come_and_go(&mut self.world);
             }
             while asked_at <= next {
                 asked_at = asked_at + ASKS_EVERY / self.early.len() as u32;
@@ -255,7 +252,7 @@ impl Stage {
         let busy = self.busy(&spent, granted);
         let end = self.world.now();
         let times = self.let_all_in(end);
-        let after = self.places();
+        let after = places(&self.world, &self.early);
         let put_out = before.iter().filter(|(node, place)| after.get(*node) != Some(*place)).count();
         self.outcome(times, dials as f64 / granted.max(1) as f64, put_out, busy)
     }
@@ -288,19 +285,6 @@ impl Stage {
         }
     }
 
-    /// Whoever of the crowd has been in for a while goes, and comes again
-    fn come_and_go(&mut self) {
-        let now = self.world.now();
-        for node in &self.late {
-            if !is_in(&self.world, *node) {
-                self.inside.remove(node);
-            } else if now - *self.inside.entry(*node).or_insert(now) >= IN {
-                self.inside.remove(node);
-                self.world.handle_deed(*node, Deed::LogOut(AWAY));
-            }
-        }
-    }
-
     /// One of those that were there before asks for another
     fn ask(&mut self) {
         let (who, whom) = (self.early[self.asking], self.early[(self.asking + 1) % self.early.len()]);
@@ -310,7 +294,7 @@ impl Stage {
 
     /// How long it is from `begin` until nearly all are in, and until all are and it lasts
     fn let_all_in(&mut self, begin: Instant) -> [Option<Duration>; 2] {
-        let all: Vec<NodeId> = self.early.iter().chain(&self.late).copied().collect();
+        let all: Vec<NodeId> = self.early.iter().chain(&self.crowd.peers).copied().collect();
         let (mut most, mut whole) = (None, None);
         while self.world.now() < begin + WATCHED && !self.world.watch.is_over() {
             let next = self.world.now() + LOOK;
@@ -349,7 +333,7 @@ impl Stage {
         Outcome {
             year,
             seed: self.seed,
-            peers: self.early.len() + self.late.len(),
+            peers: self.early.len() + self.crowd.peers.len(),
             supernodes: self.world.config.supernodes,
             most_after_s: most.map(|at| at.as_secs_f64()),
             all_after_s: all.map(|at| at.as_secs_f64()),
@@ -365,20 +349,6 @@ impl Stage {
             violation,
         }
     }
-
-    /// Where each of those is that were there before, by its session
-    fn places(&self) -> BTreeMap<NodeId, Address> {
-        self.early.iter().filter_map(|node| Some((*node, own(self.world.node(*node))?))).collect()
-    }
-}
-
-fn is_in(world: &World, node: NodeId) -> bool {
-    let own = own(world.node(node)).filter(|_| world.node(node).runs());
-    own.is_some() && world.node(node).peer().is_some_and(|peer| peer.core.home_link().is_some())
-}
-
-fn own(node: &Node) -> Option<Address> {
-    node.peer().and_then(|peer| peer.core.own()).map(|own| own.address)
 }
 
 fn print(outcome: &Outcome) {

@@ -1,8 +1,7 @@
 //! When supernodes are back that had all been away, everybody is soon where the directory says.
 //!
 //! Source: the promise for zero supernodes: within 30 s of the return the directory and the ring agree again. It is of
-//! supernodes that do not run, whose machines say so: whoever was not answered at all, as ways were cut for long, asks again
-//! within a minute only.
+//! supernodes that do not run, whose machines say so.
 
 use std::time::Duration;
 

@@ -11,16 +11,10 @@ use kith_common::wire::Frame;
 use kith_common::wire::session::Purpose;
 
 use super::LATE;
+use crate::crowd::Question;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
-
-/// What is asked in a session
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Question {
-    Renewal,
-    LookUp(u64),
-}
 
 /// Counts, from when they were last set to zero
 #[derive(Debug)]
@@ -109,18 +103,14 @@ impl Seen {
             Observation::Sent { link, frame: Frame::Granted(_) | Frame::Refused(_) } if is_supernode => {
                 self.on_reply(now, node, *link);
             }
-            Observation::Sent { link, frame: Frame::Renew(_) } => {
-                self.asked.insert((node, *link, Question::Renewal), now);
-            }
-            Observation::Sent { link, frame: Frame::LookUp(look_up) } if self.others.contains_key(&(node, *link)) => {
-                self.asked.insert((node, *link, Question::LookUp(look_up.query)), now);
+            Observation::Sent { link, frame } if self.others.contains_key(&(node, *link)) => {
+                self.asked.extend(Question::asked_by(frame).map(|question| ((node, *link, question), now)));
             }
             Observation::Received { frame: Frame::Granted(_), .. } => self.granted += 1,
-            Observation::Received { link, frame: Frame::Renewed(_) } => {
-                self.on_answer(now, node, *link, Question::Renewal);
-            }
-            Observation::Received { link, frame: Frame::Found(found) } => {
-                self.on_answer(now, node, *link, Question::LookUp(found.query));
+            Observation::Received { link, frame } => {
+                if let Some(question) = Question::answered_by(frame) {
+                    self.on_answer(now, node, *link, question);
+                }
             }
             _ => {}
         }

@@ -17,15 +17,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
-use kith_common::id::Address;
 use kith_common::time::Instant;
 use serde::Serialize;
 
 use self::seen::{Counter, Seen};
 use crate::arguments::{self, Mistake};
+use crate::crowd::{Crowd, is_in, places};
 use crate::goals::Goal;
 use crate::mesh::config::MeshConfig;
-use crate::mesh::node::{Node, NodeId};
+use crate::mesh::node::NodeId;
 use crate::mesh::oracle::{Operations, Oracle};
 use crate::mesh::slow_log::SlowLog;
 use crate::mesh::users::{Deed, name_of};
@@ -170,11 +170,9 @@ struct Stage {
     world: World,
     seen: Rc<RefCell<Seen>>,
     staying: Vec<NodeId>,
-    crowd: Vec<NodeId>,
+    crowd: Crowd,
     /// Those of whom stay that had no session for a moment
     put_out: BTreeSet<NodeId>,
-    /// Since when each of the crowd is in
-    inside: BTreeMap<NodeId, Instant>,
     /// Those of whom stay that have started anew
     returning: Waits<NodeId>,
     /// Invites that an operator has asked for, each by how many there are with it
@@ -186,7 +184,7 @@ struct Stage {
 /// For so long more want to be let in than can be
 pub fn run(supernodes: u32, peers: u32, load: Duration, seed: u64) -> Outcome {
     let mut stage = Stage::new(supernodes, peers, seed);
-    let before = stage.places();
+    let before = places(&stage.world, &stage.staying);
     stage.begin();
     stage.play(load.min(BEGUN), false);
     stage.seen.borrow_mut().begin();
@@ -197,7 +195,7 @@ pub fn run(supernodes: u32, peers: u32, load: Duration, seed: u64) -> Outcome {
     stage.play(counted.saturating_sub(STALLED), true);
     let (seen, log) = (stage.seen.borrow().clone(), stage.world.slow_log.unwrap_or(SLOW));
     let all_after = stage.let_all_in();
-    let after = stage.places();
+    let after = places(&stage.world, &stage.staying);
     let moved = before.iter().filter(|(node, place)| after.get(*node) != Some(*place)).map(|(node, _)| *node);
     let put_out = moved.chain(stage.put_out.iter().copied()).collect::<BTreeSet<_>>().len();
     let capacity = log.commands_per_second() * counted.saturating_sub(STALL).as_secs_f64();
@@ -206,7 +204,7 @@ pub fn run(supernodes: u32, peers: u32, load: Duration, seed: u64) -> Outcome {
         seed,
         supernodes,
         staying: stage.staying.len(),
-        crowd: stage.crowd.len(),
+        crowd: stage.crowd.peers.len(),
         granted: seen.granted,
         put_off: seen.put_off,
         commands: log.logins + log.others,
@@ -293,9 +291,8 @@ impl Stage {
             world,
             seen,
             staying: staying.to_vec(),
-            crowd: crowd.to_vec(),
+            crowd: Crowd::new(crowd.to_vec(), IN, AWAY),
             put_out: BTreeSet::new(),
-            inside: BTreeMap::new(),
             returning: Waits { since: BTreeMap::new(), longest: Duration::ZERO },
             operator: Waits { since: BTreeMap::new(), longest: Duration::ZERO },
             invites: 0,
@@ -306,7 +303,7 @@ impl Stage {
     /// The log is slow from now on, and the crowd is there
     fn begin(&mut self) {
         self.world.slow_log = Some(SLOW);
-        self.crowd.iter().for_each(|node| self.world.start(*node));
+        self.crowd.peers.iter().for_each(|node| self.world.start(*node));
     }
 
     /// The crowd comes and goes; `is_disturbed`: others want something, too
@@ -315,7 +312,7 @@ impl Stage {
         let mut disturb_at = begin + DISTURBED_EVERY;
         while self.world.now() < begin + time && !self.world.watch.is_over() {
             self.step();
-            self.leave();
+            self.crowd.come_and_go(&mut self.world);
             if is_disturbed && self.world.now() >= disturb_at {
                 disturb_at = disturb_at + DISTURBED_EVERY;
                 self.disturb();
@@ -334,19 +331,6 @@ impl Stage {
         let has_session = |name| directory.account(name).is_some_and(|account| account.session.is_some());
         let out = self.staying.iter().filter(|node| !has_session(&self.world.node(**node).name));
         self.put_out.extend(out);
-    }
-
-    /// Whoever of the crowd has been in for a while goes, and comes again
-    fn leave(&mut self) {
-        let now = self.world.now();
-        for node in &self.crowd {
-            if !is_in(&self.world, *node) {
-                self.inside.remove(node);
-            } else if now - *self.inside.entry(*node).or_insert(now) >= IN {
-                self.inside.remove(node);
-                self.world.handle_deed(*node, Deed::LogOut(AWAY));
-            }
-        }
     }
 
     /// One of those that stay starts anew, another looks a name up, and an operator wants an invite
@@ -371,7 +355,7 @@ impl Stage {
     /// The crowd stays; how long it is until all are in
     fn let_all_in(&mut self) -> Option<Duration> {
         let begin = self.world.now();
-        let all: Vec<NodeId> = self.staying.iter().chain(&self.crowd).copied().collect();
+        let all: Vec<NodeId> = self.staying.iter().chain(&self.crowd.peers).copied().collect();
         while self.world.now() < begin + WATCHED && !self.world.watch.is_over() {
             self.step();
             if all.iter().all(|node| is_in(&self.world, *node)) {
@@ -380,21 +364,6 @@ impl Stage {
         }
         None
     }
-
-    /// Where each of those that stay is, by its session
-    fn places(&self) -> BTreeMap<NodeId, Address> {
-        let place = |node: &NodeId| Some((*node, own(self.world.node(*node))?));
-        self.staying.iter().filter_map(place).collect()
-    }
-}
-
-fn is_in(world: &World, node: NodeId) -> bool {
-    let peer = world.node(node).peer().filter(|_| own(world.node(node)).is_some());
-    peer.is_some_and(|peer| peer.core.home_link().is_some())
-}
-
-fn own(node: &Node) -> Option<Address> {
-    node.peer().and_then(|peer| peer.core.own()).map(|own| own.address)
 }
 
 fn print(outcome: &Outcome) {

@@ -11,6 +11,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Purpose, Refused};
 
+use crate::crowd::Question;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -46,13 +47,6 @@ pub(super) struct Seen {
     /// When each peer last dialled, and whom it reached then
     dialled: BTreeMap<NodeId, Instant>,
     reached: BTreeMap<NodeId, NodeId>,
-}
-
-/// What is asked in a session
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Question {
-    Renewal,
-    LookUp(u64),
 }
 
 impl Seen {
@@ -109,9 +103,7 @@ impl Seen {
     fn on_sent(&mut self, now: Instant, node: NodeId, frame: &Frame) {
         match frame {
             Frame::Login(_) => drop(self.asked.insert(node, now)),
-            Frame::Renew(_) => drop(self.waiting.insert((node, Question::Renewal), now)),
-            Frame::LookUp(look_up) => drop(self.waiting.insert((node, Question::LookUp(look_up.query)), now)),
-            _ => {}
+            frame => self.waiting.extend(Question::asked_by(frame).map(|question| ((node, question), now))),
         }
     }
 
@@ -122,9 +114,11 @@ impl Seen {
                 self.granted += 1;
             }
             Frame::Refused(refused) => self.on_refused(now, node, refused),
-            Frame::Renewed(_) => self.on_answer(now, node, Question::Renewal),
-            Frame::Found(found) => self.on_answer(now, node, Question::LookUp(found.query)),
-            _ => {}
+            frame => {
+                if let Some(question) = Question::answered_by(frame) {
+                    self.on_answer(now, node, question);
+                }
+            }
         }
     }
 }
