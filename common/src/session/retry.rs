@@ -15,8 +15,8 @@ pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(6);
 /// The longest wait in the first [`EARLY`] of a search: a supernode that restarts has its peers back within 5 s
 pub(super) const RETRY_MAX_EARLY: Duration = Duration::from_secs(4);
-/// The longest wait while whoever takes the connection does not answer in time: whoever is too slow for those who dial it gets fewer of them with each
-/// try, and a search that has lasted for long goes on about a third as long again
+/// The longest wait while whoever takes the connection does not answer in time: whoever is too slow for those who dial it gets
+/// fewer of them with each try, and a search that has lasted for long goes on about a third as long again
 pub(super) const RETRY_MAX_SILENT: Duration = Duration::from_secs(60);
 /// How long a search is young
 pub(super) const EARLY: Duration = Duration::from_secs(60);

@@ -1,10 +1,10 @@
 //! How several supernodes agree: elections, leaders that are cut off, and what becomes of commands on their way.
 //!
 //! It is what openraft comes to from outside, and the worst of it often: a leader needs a majority of the first five, which
-//! vote, that it hears and that hears it; who has none stops leading, and nobody leads for 0.7 to 2 s until another is elected. A command goes to the
-//! leader, is on its disk and then in the order; what is lost on the way may be in the order all the same, and what is in
-//! the order may be said to be lost. Others hear of the order later, and only from the leader. A single supernode needs none
-//! of this: see [`super::log`].
+//! vote, that it hears and that hears it; who has none stops leading, and nobody leads for 0.7 to 2 s until another is
+//! elected. A command goes to the leader, is on its disk and then in the order; what is lost on the way may be in the order
+//! all the same, and what is in the order may be said to be lost. Others hear of the order later, and only from the leader.
+//! A single supernode needs none of this: see [`super::log`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Supernodes in one process: each with its log's threads and its disk, and with links that can be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use rand_chacha::rand_core::SeedableRng;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::log::store::Store;
 use crate::log::{Log, LogParts, News, Started};
 
 /// Longer than anything takes on a machine that is busy with other tests
@@ -158,6 +160,13 @@ impl Cluster {
         let mut wires = self.wires.lock().unwrap();
         wires.logs.remove(&id);
         wires.logs.values().for_each(|log| log.lose(id));
+    }
+
+    /// The home of one that was killed, once it has let go of its file
+    pub(super) fn free_home(&self, id: SupernodeId) -> PathBuf {
+        let home = self.home(id).path().to_owned();
+        self.wait("its file is free", |_| Store::open(&home).is_ok());
+        home
     }
 
     /// These hear nothing of each other from now on, both ways

@@ -10,7 +10,7 @@ use kith_common::wire::bounded::{Bounded, Text};
 
 use super::cluster::{Cluster, id};
 use crate::log::backup;
-use crate::log::store::{FILE_NAME, Store};
+use crate::log::store::FILE_NAME;
 
 fn login(i: u64, home: SupernodeId) -> Command {
     let mut key = [2; 32];
@@ -295,8 +295,7 @@ fn network_goes_on_from_a_backup_and_supernodes_of_the_log_before_are_not_heard(
         cluster.kill(id(number));
     }
     let (one, other) = (id(1), id(2));
-    let home = cluster.home(one).path().to_owned();
-    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    let home = cluster.free_home(one);
     assert!(backup::restore(&home, &file, &network, one, (9, 9)).unwrap_err().to_string().contains("move it away"));
     std::fs::rename(home.join(FILE_NAME), home.join("moved")).unwrap();
     assert_eq!(backup::restore(&home, &file, &network, one, (9, 9)).unwrap(), 30);
@@ -337,21 +336,20 @@ fn old_copy_of_a_log_is_noticed_by_the_leader_and_never_votes_again() {
     assert!(cluster.commit(leader, logins(0..10, leader)));
     cluster.await_agreement(&[1, 2, 3], 10);
     cluster.kill(old);
-    let home = cluster.home(old).path().to_owned();
-    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    let home = cluster.free_home(old);
     std::fs::copy(home.join(FILE_NAME), home.join("old")).unwrap();
     cluster.start(old);
     assert!(cluster.commit(leader, logins(10..20, leader)));
     cluster.await_agreement(&[1, 2, 3], 20);
     assert_eq!(cluster.told(old).ended, None, "it has all that it had, and more");
     cluster.kill(old);
-    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    cluster.free_home(old);
     std::fs::rename(home.join("old"), home.join(FILE_NAME)).unwrap();
     cluster.start(old);
     cluster.wait("it ends", |cluster| cluster.told(old).ended.is_some());
     assert!(cluster.told(old).ended.as_ref().unwrap().contains("older copy of itself"));
     cluster.kill(old);
-    cluster.wait("its file is free", |_| Store::open(&home).is_ok());
+    cluster.free_home(old);
     let refused = cluster.refused_start(old);
     assert!(refused.contains("must not vote") && refused.contains("remove --supernode"), "{refused}");
     // The others agree without it.
@@ -372,10 +370,7 @@ fn leader_that_starts_with_an_old_copy_of_its_log_does_not_lead_on() {
     assert!(cluster.commit(leader, logins(10..20, leader)));
     cluster.await_agreement(&[1, 2, 3], 20);
     (1..=3).for_each(|number| cluster.kill(id(number)));
-    for number in 1..=3 {
-        let home = cluster.home(id(number)).path().to_owned();
-        cluster.wait("its file is free", |_| Store::open(&home).is_ok());
-    }
+    (1..=3).for_each(|number| drop(cluster.free_home(id(number))));
     std::fs::rename(home.join("old"), home.join(FILE_NAME)).unwrap();
     cluster.start(leader);
     others.iter().for_each(|number| cluster.start(id(*number)));
