@@ -172,6 +172,8 @@ mutants! {
     RelayedToAndFro "relayed-to-and-fro" = "a packet that another supernode handed over is handed on to a third",
     ClaimNotAsked "claim-not-asked" = "a second login of a key gets the session without a word from its home",
     ClaimIgnored "claim-ignored" = "the word of a session's home, that its peer answers, does not count",
+    NobodyScouts "nobody-scouts" = "a peer whose home is cut off asks no other supernode whether somebody leads",
+    ScoutsMoveAnyway "scouts-move-anyway" = "a peer whose home is cut off moves to one that hears nobody lead either",
     CutOffKeepsPeers "cut-off-keeps-peers" = "a supernode that is cut off from who leads keeps its peers, and takes others in",
     EverybodyEndsPairs "everybody-ends-pairs" = "every supernode brings pairs together by its own count",
     MoveAwayBelieved "move-away-believed" = "a session ends here as the log says that it has moved away, though its peer is here",

@@ -1,7 +1,7 @@
 //! What links tell, each handed to the core that it concerns.
 
 use super::dials::DialFor;
-use super::{HomeLink, Peer, PeerOutput};
+use super::{Peer, PeerOutput};
 use crate::crypto::Signer;
 use crate::id::Address;
 use crate::link::reason::DialError;
@@ -44,8 +44,8 @@ impl<S: Signer> Peer<S> {
     /// Any frame but hellos, byes, probes and packets, which are the link layer's
     pub fn handle_frame(&mut self, now: Instant, link: LinkId, frame: Frame) {
         self.check_pace(now);
-        if let Some(home) = self.home.filter(|home| home.link == link) {
-            return self.session.handle_frame(now, home.dial, frame, &self.signer);
+        if let Some(dial) = self.home_dial_of(link) {
+            return self.session.handle_frame(now, dial, frame, &self.signer);
         }
         match frame {
             Frame::LookUp(look_up) => self.handle_neighbours_look_up(now, link, &look_up),
@@ -65,9 +65,8 @@ impl<S: Signer> Peer<S> {
 
     /// A packet that ends here, from the neighbour `from`; from `None` only the home link's is believed
     pub fn handle_packet(&mut self, now: Instant, link: LinkId, from: Option<Address>, packet: &PacketRef<'_>) {
-        let is_home = self.home.is_some_and(|home| home.link == link);
         let origin = match from {
-            _ if is_home => Origin::Home,
+            _ if self.home_link() == Some(link) => Origin::Home,
             Some(_) => Origin::Mesh,
             None => {
                 let (link, reason) = (link.0, "neither a neighbour nor the supernode");
@@ -81,14 +80,15 @@ impl<S: Signer> Peer<S> {
     /// A link is gone, not by an [`PeerOutput::Close`], or by one: then this changes nothing
     pub fn handle_closed(&mut self, now: Instant, link: LinkId, end: &LinkEnd) {
         self.check_pace(now);
-        if let Some(home) = self.home.take_if(|home| home.link == link) {
+        if let Some(dial) = self.home_dial_of(link) {
+            self.home_links.remove(&dial);
             return match end {
                 LinkEnd::Bye(status, reason) => {
                     let reason = format!("the other side closed: {status}: {reason}");
-                    self.session.handle_closed(now, home.dial, *status, &reason);
+                    self.session.handle_closed(now, dial, *status, &reason);
                 }
                 LinkEnd::Lost(reason) => {
-                    self.session.handle_closed(now, home.dial, Status::Unavailable, reason);
+                    self.session.handle_closed(now, dial, Status::Unavailable, reason);
                 }
             };
         }
@@ -99,8 +99,13 @@ impl<S: Signer> Peer<S> {
         }
     }
 
+    /// The session's number for a link with a supernode
+    fn home_dial_of(&self, link: LinkId) -> Option<u64> {
+        self.home_links.iter().find(|(_, of)| **of == link).map(|(dial, _)| *dial)
+    }
+
     fn handle_home_opened(&mut self, now: Instant, dial: u64, opened: &Opened) {
-        self.home = Some(HomeLink { link: opened.link, dial });
+        self.home_links.insert(dial, opened.link);
         self.session.handle_opened(now, dial, opened.key, opened.own_nonce, &opened.hello);
     }
 

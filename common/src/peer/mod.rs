@@ -29,7 +29,7 @@ mod stay;
 mod tests;
 mod wishes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,14 +80,6 @@ pub struct PeerConfig {
     pub stay: Option<Stay>,
 }
 
-/// The link to the supernode
-#[derive(Clone, Copy, Debug)]
-struct HomeLink {
-    link: LinkId,
-    /// The session's number for it
-    dial: u64,
-}
-
 #[derive(Debug)]
 pub struct Peer<S> {
     signer: S,
@@ -100,7 +92,8 @@ pub struct Peer<S> {
     removed: Learner,
     healer: Healer,
     stays: Stays,
-    home: Option<HomeLink>,
+    /// The session's links with supernodes, by its own numbers for them: two at most
+    home_links: BTreeMap<u64, LinkId>,
     dials: Dials,
     routes: Snapshot,
     /// Whoever opens a link that it may not have
@@ -134,7 +127,7 @@ impl<S: Signer> Peer<S> {
             stays: Stays::new(now, stay),
             signer,
             boot,
-            home: None,
+            home_links: BTreeMap::new(),
             dials: Dials::default(),
             routes: Snapshot::new(),
             strangers: Strangers::default(),
@@ -292,8 +285,7 @@ impl<S: Signer> Peer<S> {
 
     /// The supernode's link, while there is a session on it
     pub fn home_link(&self) -> Option<LinkId> {
-        let dial = self.session.home()?;
-        self.home.filter(|home| home.dial == dial).map(|home| home.link)
+        self.home_links.get(&self.session.home()?).copied()
     }
 
     /// Its links and its neighbours' tables

@@ -57,9 +57,8 @@ impl<S: Signer> Peer<S> {
             Wish::Close { dial, status, reason } => self.close_home(dial, status, &reason),
             Wish::PinNetwork(network) => self.outputs.push_back(PeerOutput::PinNetwork(network)),
             Wish::LoggedIn { grant, signed, rewire, lease } => {
-                if let Some(home) = self.home {
-                    let (link, silence) = (home.link, home_silence(lease));
-                    self.outputs.push_back(PeerOutput::SetPatience { link, silence });
+                if let Some(link) = self.home_link() {
+                    self.outputs.push_back(PeerOutput::SetPatience { link, silence: home_silence(lease) });
                 }
                 self.on_logged_in(now, &grant, signed, &rewire);
             }
@@ -174,15 +173,15 @@ impl<S: Signer> Peer<S> {
     }
 
     fn send_home(&mut self, dial: u64, frame: Frame) {
-        if let Some(home) = self.home.filter(|home| home.dial == dial) {
-            self.send_frame(home.link, frame);
+        if let Some(link) = self.home_links.get(&dial) {
+            self.send_frame(*link, frame);
         }
     }
 
     fn close_home(&mut self, dial: u64, status: Status, reason: &str) {
         self.dials.give_home_up(dial);
-        if let Some(home) = self.home.take_if(|home| home.dial == dial) {
-            self.close(home.link, status, reason);
+        if let Some(link) = self.home_links.remove(&dial) {
+            self.close(link, status, reason);
         }
     }
 

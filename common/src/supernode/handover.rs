@@ -2,8 +2,8 @@
 //! lease after the leader has seen it go their sessions end.
 //!
 //! Whether somebody leads whom this one does not hear, others say in their beats: then it takes nobody in, and sends its
-//! peers on. Who hears nobody who could know waits for two thirds of a lease, and sends its peers on once: perhaps the others
-//! are well. Those that come back, as they have found nobody else, stay.
+//! peers on. Who hears nobody who could know says so to its peers with each renewal, and they look for themselves whether
+//! another supernode is well (`session::membership`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub(super) struct Handover {
     unled: Option<Instant>,
     /// Since when others have said that somebody leads
     led_elsewhere: Option<Instant>,
-    /// Whether its peers were sent on since `unled`
-    is_done: bool,
+    /// Whether, by the last look, too few others are heard to elect somebody
+    is_alone: bool,
     /// Since when others had said that somebody leads, when peers were sent on for that: those that have come since are sent on
     /// when others say so again
     done_for: Option<Instant>,
@@ -42,7 +42,6 @@ pub(super) struct Handover {
 /// What handing over may touch
 pub(super) struct HandingOver<'a> {
     pub(super) id: SupernodeId,
-    pub(super) lease: Duration,
     pub(super) members: &'a Members,
     pub(super) backbone: &'a Backbone,
     pub(super) links: &'a mut Links,
@@ -63,6 +62,11 @@ impl Handover {
     pub(super) fn is_cut_off(&self, now: Instant) -> bool {
         let is_sure = self.led_elsewhere.is_some_and(|since| now - since >= SURE_AFTER);
         is_sure && !mutant::is(Mutant::CutOffKeepsPeers)
+    }
+
+    /// Whether nobody leads as far as this one hears, and it hears too few others to elect somebody: they may be well
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_alone && !mutant::is(Mutant::CutOffKeepsPeers)
     }
 
     /// When to call [`HandingOver::handle_timeout`]
@@ -86,18 +90,18 @@ impl HandingOver<'_> {
         } else {
             self.handover.led_elsewhere = None;
         }
-        let is_alone = !self.sees_majority() && now - unled >= self.lease * 2 / 3;
-        let is_cut_off = self.handover.is_cut_off(now);
-        let is_due = match is_cut_off {
-            true => self.handover.done_for != self.handover.led_elsewhere,
-            false => is_alone && !self.handover.is_done,
-        };
-        if is_due && !mutant::is(Mutant::CutOffKeepsPeers) {
-            self.handover.is_done = true;
-            self.handover.done_for = self.handover.led_elsewhere.filter(|_| is_cut_off);
+        let is_alone = now - unled >= SURE_AFTER && !self.sees_majority();
+        let was_alone = std::mem::replace(&mut self.handover.is_alone, is_alone);
+        if is_alone && !was_alone {
+            let (peers, reason) =
+                (self.links.homes(), "this supernode hears too few others: they may be well without it");
+            tracing::warn!(event = "peers_told_to_look", peers, reason);
+        }
+        if self.handover.is_cut_off(now) && self.handover.done_for != self.handover.led_elsewhere {
+            self.handover.done_for = self.handover.led_elsewhere;
             self.handover.round = self.links.homes_after(None).collect();
-            let (peers, reason) = (self.handover.round.len(), "this supernode is cut off from the others");
-            tracing::warn!(event = "peers_sent_on", peers, is_sure = is_cut_off, reason);
+            let (peers, reason) = (self.handover.round.len(), "this supernode is cut off from who leads");
+            tracing::warn!(event = "peers_sent_on", peers, reason);
         }
         self.send_some_on(now);
     }

@@ -288,7 +288,7 @@ impl<S: Signer> Supernode<S> {
         }
         let Credentials { admission: rules, signer, .. } = &self.credentials;
         let mut admission = Admission::new(rules.clone(), remote_ip);
-        admission.handle_opened(now, key, own_nonce, hello, signer);
+        admission.handle_opened(now, key, own_nonce, hello, signer, self.leader.is_some());
         self.links.open(link, key, admission);
         self.grant_wishes(now);
     }
@@ -477,8 +477,9 @@ impl<S: Signer> Supernode<S> {
 
     fn requests(&mut self) -> Requests<'_> {
         let (id, is_led) = (self.credentials.id, self.leader.is_some());
+        let is_cut_off = self.handover.is_alone();
         let Self { directory, links, judgement, proposals, rewires, reads, backbone, .. } = self;
-        Requests { id, directory, links, judgement, proposals, rewires, reads, backbone, is_led }
+        Requests { id, directory, links, judgement, proposals, rewires, reads, backbone, is_led, is_cut_off }
     }
 
     fn telling(&mut self) -> Telling<'_, S> {

@@ -31,6 +31,8 @@ pub(super) struct Requests<'a> {
     pub(super) backbone: &'a mut Backbone,
     /// Whether somebody leads the log
     pub(super) is_led: bool,
+    /// Whether nobody does, and too few others are heard to elect somebody
+    pub(super) is_cut_off: bool,
 }
 
 impl Requests<'_> {
@@ -50,7 +52,7 @@ impl Requests<'_> {
             self.links.tell(link, |admission| admission.handle_ended(&refusal));
             return;
         };
-        self.links.tell(link, |admission| admission.handle_renewed(standing.rewired));
+        self.links.tell(link, |admission| admission.handle_renewed(standing.rewired, self.is_cut_off));
         // One that was taken up here is its home's to judge, until that is this one.
         if standing.home == self.id {
             self.judgement.renew(now, session, self.proposals);

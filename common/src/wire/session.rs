@@ -73,6 +73,8 @@ pub struct Challenge {
     pub signature: Signature,
     /// Whether the network wants its secret proved
     pub secret_required: bool,
+    /// Whether the supernode hears somebody lead the log: else it can take a session up, and not for good
+    pub is_led: bool,
 }
 
 /// Peer → supernode: the wish to log in
@@ -138,6 +140,8 @@ pub struct Renewed {
     pub session: SessionId,
     /// The epoch of the last rewire that concerned the peer
     pub epoch: Epoch,
+    /// Whether the supernode hears nobody lead, and too few others to elect somebody: they may be well without it
+    pub is_cut_off: bool,
 }
 
 /// Peer → supernode: the session ends now

@@ -84,7 +84,7 @@ fn supernode_says_what_the_transcript_says() {
         _ => None,
     };
     let alice: Key = alice_pen().key();
-    admission.handle_opened(NOW, alice, SUPERNODE_NONCE, &hello(1), &pen);
+    admission.handle_opened(NOW, alice, SUPERNODE_NONCE, &hello(1), &pen, true);
     assert_eq!(sent(&mut admission), Some(said(3)));
     admission.handle_frame(NOW, said(4), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Propose(login)) if login.key == alice));
@@ -92,7 +92,7 @@ fn supernode_says_what_the_transcript_says() {
     assert_eq!(sent(&mut admission), Some(said(5)));
     admission.handle_frame(NOW, said(6), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::Renew { .. })));
-    admission.handle_renewed(BOB.rewire().epoch);
+    admission.handle_renewed(BOB.rewire().epoch, false);
     assert_eq!(sent(&mut admission), Some(said(7)));
     admission.handle_frame(NOW, said(8), &pen);
     assert!(matches!(admission.poll_output(), Some(AdmissionOutput::LookUp(_))));

@@ -315,6 +315,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         certificate: certificate(),
         signature: supernode_pen().sign(&handshake.challenge_bytes()),
         secret_required: true,
+        is_led: true,
     };
     let login = Login {
         name: name("alice"),
@@ -337,7 +338,10 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
         ("login 04 peer: Login", Frame::Login(login)),
         ("login 05 supernode: Granted", Frame::Granted(granted)),
         ("login 06 peer: Renew", Frame::Renew(Renew { session, epoch: Epoch::new(INCARNATION, 3) })),
-        ("login 07 supernode: Renewed", Frame::Renewed(Renewed { session, epoch: Epoch::new(INCARNATION, 3) })),
+        (
+            "login 07 supernode: Renewed",
+            Frame::Renewed(Renewed { session, epoch: Epoch::new(INCARNATION, 3), is_cut_off: false }),
+        ),
         ("login 08 peer: LookUp", Frame::LookUp(look_up)),
         ("login 09 supernode: Found", Frame::Found(found)),
         ("login 10 supernode: Probe", Frame::Probe(Probe { sequence: 1 })),

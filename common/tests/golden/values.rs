@@ -203,7 +203,7 @@ fn session_frames() -> Vec<Value> {
         frame("frame Bye", Frame::Bye(Bye { status: Status::Gone, reason: Reason::truncated("leaving") })),
         frame(
             "frame Challenge",
-            Frame::Challenge(Challenge { certificate: challenge, signature, secret_required: true }),
+            Frame::Challenge(Challenge { certificate: challenge, signature, secret_required: true, is_led: true }),
         ),
         frame("frame Login with everything", Frame::Login(login)),
         frame("frame Login with as little as can be", Frame::Login(bare)),
@@ -213,7 +213,10 @@ fn session_frames() -> Vec<Value> {
         ),
         frame("frame Refused", Frame::Refused(refused)),
         frame("frame Renew", Frame::Renew(Renew { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),
-        frame("frame Renewed", Frame::Renewed(Renewed { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42) })),
+        frame(
+            "frame Renewed",
+            Frame::Renewed(Renewed { session: SESSION, epoch: Epoch::new(0x1ca7_0b5e, 42), is_cut_off: true }),
+        ),
         frame("frame Logout", Frame::Logout(Logout { session: SESSION })),
         frame("frame LoggedOut", Frame::LoggedOut(LoggedOut { session: SESSION })),
     ]

@@ -1,5 +1,5 @@
-//! The shell around the product's own [`Membership`]: a link, and what is told of the session on it; small enough for
-//! thousands in one process.
+//! The shell around the product's own [`Membership`]: its links, and what is told of the session on them; small enough
+//! for thousands in one process.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ pub(crate) struct Shell {
     dialler: Dialler,
     clock: Clock,
     membership: Membership,
-    link: Link,
+    links: Links,
 }
 
 /// What has happened to the session
@@ -70,7 +70,10 @@ pub(crate) enum Event {
     Time,
 }
 
-/// The link with a supernode, by the number of its dial
+/// The links of a session: one that is home or shall be, and a scout's
+struct Links([Link; 2]);
+
+/// A link with a supernode, by the number of its dial
 enum Link {
     None,
     Dialling(u64, Dialling),
@@ -87,7 +90,7 @@ impl Shell {
         dialler: Dialler,
     ) -> Self {
         let membership = Membership::new(membership, seed, clock.now());
-        Self { identity, dialler, clock, membership, link: Link::None }
+        Self { identity, dialler, clock, membership, links: Links([Link::None, Link::None]) }
     }
 
     /// Does what is to be done by now, until there is something to tell or nothing to do; never to be given up halfway
@@ -96,11 +99,11 @@ impl Shell {
         while let Some(output) = self.membership.poll_output() {
             match output {
                 MembershipOutput::Dial { dial, locations } => {
-                    self.link = Link::Dialling(dial, (self.dialler)(locations));
+                    self.links.put(Link::Dialling(dial, (self.dialler)(locations)));
                     return Some(Told::Dialled);
                 }
                 MembershipOutput::Send { dial, frame } => self.send(dial, &frame).await,
-                MembershipOutput::Close { dial, status, reason } => self.link.close(dial, status, reason).await,
+                MembershipOutput::Close { dial, status, reason } => self.links.close(dial, status, reason).await,
                 MembershipOutput::LoggedIn { .. } => return Some(Told::LoggedIn),
                 MembershipOutput::Lost { .. } => return Some(Told::Lost),
                 MembershipOutput::Refused { .. } => return Some(Told::Refused),
@@ -116,7 +119,7 @@ impl Shell {
     pub(crate) async fn wait(&mut self) -> Event {
         let wait = self.membership.next_timeout().map_or(IDLE, |at| at.since(self.clock.now()));
         tokio::select! {
-            event = self.link.next() => event,
+            event = self.links.next() => event,
             () = sleep(wait) => Event::Time,
         }
     }
@@ -126,11 +129,11 @@ impl Shell {
         match event {
             Event::Opened(dial, dialled) => {
                 let Dialled { key, wire, greeting } = *dialled;
-                self.link = Link::Open(dial, Box::new(wire));
+                self.links.put(Link::Open(dial, Box::new(wire)));
                 self.membership.handle_opened(self.clock.now(), dial, key, greeting.own_nonce, &greeting.theirs);
             }
             Event::Failed(dial, error) => {
-                self.link = Link::None;
+                self.links.forget(dial);
                 self.membership.handle_dial_failed(self.clock.now(), dial, &error);
             }
             Event::Frames(dial, frames) => {
@@ -153,10 +156,9 @@ impl Shell {
         self.membership.handle_logout(self.clock.now());
     }
 
-    /// Sends a question on the link that is there, if there is one
+    /// Sends a question on the home link, if there is one
     pub(crate) async fn ask(&mut self, question: LookUp) {
-        if let Link::Open(dial, _) = &self.link {
-            let dial = *dial;
+        if let Some(dial) = self.membership.home() {
             self.send(dial, &Frame::LookUp(question)).await;
         }
     }
@@ -167,14 +169,14 @@ impl Shell {
     }
 
     async fn send(&mut self, dial: u64, frame: &Frame) {
-        if let Err(reason) = self.link.send(dial, frame).await {
+        if let Err(reason) = self.links.send(dial, frame).await {
             self.closed(dial, &reason);
         }
     }
 
     /// As the product's core is told of an end: the other side's word if there was one
     fn closed(&mut self, dial: u64, reason: &CloseReason) {
-        self.link = Link::None;
+        self.links.forget(dial);
         let now = self.clock.now();
         match reason {
             CloseReason::Bye { status, reason } => self.membership.handle_closed(now, dial, *status, reason),
@@ -183,7 +185,52 @@ impl Shell {
     }
 }
 
+impl Links {
+    /// This one, in the place of an earlier state of it, or in a free one
+    fn put(&mut self, link: Link) {
+        let [one, other] = &mut self.0;
+        let is_for = |place: &Link| place.dial() == link.dial();
+        let place = if is_for(other) || (!is_for(one) && other.dial().is_none()) { other } else { one };
+        *place = link;
+    }
+
+    fn forget(&mut self, dial: u64) {
+        for link in self.0.iter_mut().filter(|link| link.dial() == Some(dial)) {
+            *link = Link::None;
+        }
+    }
+
+    /// What comes next on any of them; a call that is given up has taken nothing
+    async fn next(&mut self) -> Event {
+        let [one, other] = &mut self.0;
+        tokio::select! {
+            event = one.next() => event,
+            event = other.next() => event,
+        }
+    }
+
+    async fn send(&mut self, dial: u64, frame: &Frame) -> Result<(), CloseReason> {
+        for link in &mut self.0 {
+            link.send(dial, frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, dial: u64, status: Status, reason: Reason) {
+        for link in self.0.iter_mut().filter(|link| link.dial() == Some(dial)) {
+            link.close(status, reason.clone()).await;
+        }
+    }
+}
+
 impl Link {
+    fn dial(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Dialling(dial, _) | Self::Open(dial, _) => Some(*dial),
+        }
+    }
+
     /// What comes next; a call that is given up has taken nothing
     async fn next(&mut self) -> Event {
         match self {
@@ -211,15 +258,11 @@ impl Link {
         }
     }
 
-    /// Ends the link that `dial` made, with a last word if it can be said at once
-    async fn close(&mut self, dial: u64, status: Status, reason: Reason) {
-        match self {
-            Self::Open(number, wire) if *number == dial => {
-                // Whoever does not take it learns it from the end of the connection.
-                let _ = timeout(Deadlines::default().bye, wire.send(&Frame::Bye(Bye { status, reason }))).await;
-            }
-            Self::Dialling(number, _) if *number == dial => {}
-            _ => return,
+    /// Ends it, with a last word if it can be said at once
+    async fn close(&mut self, status: Status, reason: Reason) {
+        if let Self::Open(_, wire) = self {
+            // Whoever does not take it learns it from the end of the connection.
+            let _ = timeout(Deadlines::default().bye, wire.send(&Frame::Bye(Bye { status, reason }))).await;
         }
         *self = Self::None;
     }

@@ -261,7 +261,10 @@ impl Story {
                 format!("Found {query:x}, {status}{}{old}", who.collect::<String>())
             }
             Frame::Renew(Renew { session, epoch }) => format!("Renew of {session}, with table {epoch}"),
-            Frame::Renewed(Renewed { session, epoch }) => format!("Renewed {session}, of table {epoch}"),
+            Frame::Renewed(Renewed { session, epoch, is_cut_off }) => {
+                let cut_off = if *is_cut_off { ", cut off" } else { "" };
+                format!("Renewed {session}, of table {epoch}{cut_off}")
+            }
             Frame::Report(Report::Isolated) => "Report: no neighbour is left".into(),
             Frame::List(list) => format!("List {}: {:?}", list.query, list.which),
             Frame::Listing(listing) => format!("Listing {}: {} names", listing.query, listing.listed.len()),

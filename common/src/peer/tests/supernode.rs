@@ -20,7 +20,7 @@ impl World {
         let handshake =
             Handshake { peer_nonce, supernode_nonce, peer, supernode, network: network(), version: VERSION };
         let signature = ed(SUPERNODE).sign(&handshake.challenge_bytes());
-        let challenge = Challenge { certificate: certificate(), signature, secret_required: false };
+        let challenge = Challenge { certificate: certificate(), signature, secret_required: false, is_led: true };
         self.queue.push_back(Delivery::Frame(link, Frame::Challenge(challenge)));
     }
 
@@ -32,7 +32,7 @@ impl World {
                 self.send_home(n, Frame::Granted(Granted { grant, lease_ms, rewire: Box::new(rewire) }));
             }
             Frame::Renew(renew) => {
-                let renewed = Renewed { session: renew.session, epoch: Epoch::new(0, self.epoch) };
+                let renewed = Renewed { session: renew.session, epoch: Epoch::new(0, self.epoch), is_cut_off: false };
                 self.send_home(n, Frame::Renewed(renewed));
             }
             Frame::Logout(logout) => self.send_home(n, Frame::LoggedOut(LoggedOut { session: logout.session })),

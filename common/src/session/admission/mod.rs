@@ -144,7 +144,17 @@ impl Admission {
     }
 
     /// Hellos are exchanged, and the transport proved `peer`; answered by the challenge
-    pub fn handle_opened(&mut self, now: Instant, peer: Key, own_nonce: [u8; 32], hello: &Hello, signer: &impl Signer) {
+    ///
+    /// `is_led` tells the peer whether this supernode hears somebody lead the log.
+    pub fn handle_opened(
+        &mut self,
+        now: Instant,
+        peer: Key,
+        own_nonce: [u8; 32],
+        hello: &Hello,
+        signer: &impl Signer,
+        is_led: bool,
+    ) {
         match self.state {
             State::Fresh => {}
             State::Closed { .. } => return,
@@ -170,6 +180,7 @@ impl Admission {
             certificate: self.config.certificate.clone(),
             signature: signer.sign(&handshake.challenge_bytes()),
             secret_required: self.config.secret.is_some(),
+            is_led,
         };
         self.send(Frame::Challenge(challenge));
         let peer = Peer { handshake, boot: hello.boot };
@@ -243,10 +254,11 @@ impl Admission {
         }
     }
 
-    /// The lease begins anew; `epoch` is of the last rewire that concerned the peer
-    pub fn handle_renewed(&mut self, epoch: Epoch) {
+    /// The lease begins anew; `epoch` is of the last rewire that concerned the peer, and `is_cut_off` tells it that other
+    /// supernodes may be well without this one
+    pub fn handle_renewed(&mut self, epoch: Epoch, is_cut_off: bool) {
         if let State::LoggedIn { session } = self.state {
-            self.send(Frame::Renewed(Renewed { session, epoch }));
+            self.send(Frame::Renewed(Renewed { session, epoch, is_cut_off }));
         }
     }
 

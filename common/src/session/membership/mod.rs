@@ -4,6 +4,7 @@ mod lease;
 mod output;
 mod proof;
 mod row;
+mod scout;
 mod search;
 mod state;
 
@@ -14,6 +15,7 @@ use self::lease::Lease;
 pub use self::output::{Home, MembershipOutput, Standing};
 use self::proof::Greeting;
 use self::row::Row;
+use self::scout::Scouting;
 use self::search::Target;
 use self::state::{Again, Setback, State};
 use super::retry::{Backoff, RETRIES_AT_FIRST};
@@ -25,7 +27,7 @@ use crate::link::reason::{DialError, DialStage};
 use crate::mutant::{self, Mutant};
 use crate::rate::Retries;
 use crate::status::Status;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use crate::wire::grant::Grant;
 use crate::wire::session::{
     Challenge, Granted, Hello, Listening, Locations, LoggedOut, Logout, Purpose, Reason, Refused, Renewed, Rewire,
@@ -66,7 +68,10 @@ pub struct Membership {
     retries: Retries,
     row: Row,
     state: State,
-    /// The number of the last dial: whatever names another is over
+    scouting: Scouting,
+    /// How many dials there have been: each has the number of its own
+    dials: u64,
+    /// The dial of the present state: whatever names another one is over, but for a scout's
     dial: u64,
     /// Dials since the last login
     tries: u64,
@@ -92,6 +97,8 @@ impl Membership {
             retries: Retries::new(RETRIES_AT_FIRST),
             row,
             state: State::LoggedOut,
+            scouting: Scouting::default(),
+            dials: 0,
             dial: 0,
             tries: 0,
             target: None,
@@ -112,7 +119,7 @@ impl Membership {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.state.next_timeout()
+        earliest(self.state.next_timeout(), self.scouting.next_timeout())
     }
 
     /// While logged in: the dial that made the link on which look-ups, reports and relayed packets go
@@ -158,6 +165,7 @@ impl Membership {
 
     /// Somebody wants to be logged out; [`MembershipOutput::LoggedOut`] follows within [`LOGOUT_WAIT`]
     pub fn handle_logout(&mut self, now: Instant) {
+        self.end_scouting("logged out");
         let until = now + LOGOUT_WAIT;
         match &mut self.state {
             State::LoggedOut => {}
@@ -184,6 +192,9 @@ impl Membership {
 
     /// The dial made a link: hellos are exchanged, and the transport proved `key`
     pub fn handle_opened(&mut self, now: Instant, dial: u64, key: Key, own_nonce: [u8; 32], hello: &Hello) {
+        if self.scouting.is_out(dial) {
+            return self.handle_scout_opened(now, key, own_nonce, hello);
+        }
         let current = dial == self.dial && self.state.has_link();
         if !current {
             let reason = Reason::truncated("given up meanwhile");
@@ -215,6 +226,9 @@ impl Membership {
 
     /// The link that `dial` made is gone; `status` is 503 unless the other side's good-bye said more
     pub fn handle_closed(&mut self, now: Instant, dial: u64, status: Status, reason: &str) {
+        if self.scouting.is_out(dial) {
+            return self.handle_scout_failed(now, reason);
+        }
         if dial != self.dial {
             return;
         }
@@ -241,6 +255,9 @@ impl Membership {
 
     /// A frame on the link that `dial` made
     pub fn handle_frame(&mut self, now: Instant, dial: u64, frame: Frame, signer: &impl Signer) {
+        if self.scouting.is_out(dial) {
+            return self.handle_scouts_frame(now, frame, signer);
+        }
         if dial != self.dial || !self.state.has_link() {
             return;
         }
@@ -265,11 +282,13 @@ impl Membership {
     /// This process stood still: whoever has to answer has the whole time anew, as the answer may be waiting here
     pub(crate) fn handle_held_up(&mut self, now: Instant) {
         self.state.handle_held_up(now);
+        self.scouting.handle_held_up(now);
     }
 
     /// Carries out what is due; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.next_timeout().is_none_or(|at| now < at) {
+        self.handle_scout_timeout(now);
+        if self.state.next_timeout().is_none_or(|at| now < at) {
             return;
         }
         match &self.state {
@@ -384,6 +403,11 @@ impl Membership {
         }
         if let Some(target) = &self.target {
             self.row.on_measured(target.place, took);
+        }
+        if renewed.is_cut_off {
+            self.begin_scouting(now);
+        } else {
+            self.end_scouting("home hears the others again");
         }
     }
 

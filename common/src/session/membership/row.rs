@@ -222,7 +222,12 @@ impl Row {
     /// Whom to try now: of those that do not want to be left alone, and were not tried in this round, who did not fail
     /// lately; then the cheapest
     pub(super) fn next(&self, now: Instant) -> Option<Place> {
-        self.places().min_by_key(|place| {
+        self.next_of(now, |_| true)
+    }
+
+    /// As [`Self::next`], of those that `may` be tried
+    pub(super) fn next_of(&self, now: Instant, may: impl Fn(Place) -> bool) -> Option<Place> {
+        self.places().filter(|place| may(*place)).min_by_key(|place| {
             let notes = self.notes(*place);
             let is_tried = notes.round == self.round;
             (notes.is_busy(now), is_tried, self.failure(now, *place), self.cost(*place), *place)

@@ -34,6 +34,13 @@ pub(super) struct Target {
     began: Instant,
 }
 
+impl Target {
+    /// A round trip of the dial that has made a link by now
+    pub(super) fn dial_round_trip(&self, now: Instant) -> Duration {
+        (now - self.began) / DIAL_ROUND_TRIPS
+    }
+}
+
 impl Membership {
     pub(super) fn begin(&mut self, now: Instant) {
         self.backoff.restart(now);
@@ -52,15 +59,21 @@ impl Membership {
             self.state = State::Searching { next_try: None };
             return;
         };
+        let reason = self.why(place);
+        self.row.on_tried(place);
+        self.tries += 1;
+        self.target = Some(self.dial_at(now, place, reason));
+        self.dial = self.dials;
+        self.state = State::Dialling { until: now + DIAL_MAX };
+    }
+
+    /// Dials this one, for `reason`; the dial has the number [`Self::dials`]
+    pub(super) fn dial_at(&mut self, now: Instant, place: Place, reason: Reason) -> Target {
         let locations = self.row.locations(place);
         let location = locations.first().cloned().unwrap_or_default();
-        let (id, reason) = (self.row.id(place), self.why(place));
-        self.row.on_tried(place);
-        self.dial += 1;
-        self.tries += 1;
-        self.target = Some(Target { place, id, location, reason, began: now });
-        self.state = State::Dialling { until: now + DIAL_MAX };
-        self.outputs.push_back(MembershipOutput::Dial { dial: self.dial, locations });
+        self.dials += 1;
+        self.outputs.push_back(MembershipOutput::Dial { dial: self.dials, locations });
+        Target { place, id: self.row.id(place), location, reason, began: now }
     }
 
     /// Why this one is the next, for people
@@ -78,7 +91,7 @@ impl Membership {
     /// The dial has made a link
     pub(super) fn on_dial_opened(&mut self, now: Instant) {
         if let Some(target) = &self.target {
-            self.row.on_measured(target.place, (now - target.began) / DIAL_ROUND_TRIPS);
+            self.row.on_measured(target.place, target.dial_round_trip(now));
         }
     }
 
@@ -127,6 +140,7 @@ impl Membership {
 
     /// The link with home is gone
     pub(super) fn lose_link(&mut self, now: Instant, setback: Setback, again: Again) {
+        self.end_scouting("home is lost");
         self.home_before = Some(self.supernode());
         self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
         self.row.begin(&mut self.backoff);

@@ -49,7 +49,7 @@ fn fresh(secret: Option<&[u8]>) -> Admission {
 fn challenged(secret: Option<&[u8]>) -> Admission {
     let mut admission = fresh(secret);
     let hello = hello(Role::Peer, None, PEER_NONCE);
-    admission.handle_opened(Instant::ZERO, ed(PEER).key(), [OWN_NONCE; 32], &hello, &ed(SUPERNODE));
+    admission.handle_opened(Instant::ZERO, ed(PEER).key(), [OWN_NONCE; 32], &hello, &ed(SUPERNODE), true);
     let outputs = drain(&mut admission);
     let [AdmissionOutput::Send(Frame::Challenge(challenge))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(challenge.secret_required, secret.is_some());
@@ -233,7 +233,7 @@ fn hello_of_another_network_or_role_is_closed_before_the_challenge() {
     ];
     for (hello, expected) in cases {
         let mut admission = fresh(None);
-        admission.handle_opened(Instant::ZERO, ed(PEER).key(), [OWN_NONCE; 32], &hello, &ed(SUPERNODE));
+        admission.handle_opened(Instant::ZERO, ed(PEER).key(), [OWN_NONCE; 32], &hello, &ed(SUPERNODE), true);
         assert_eq!(kinds(&mut admission), [expected]);
     }
 }
@@ -316,9 +316,9 @@ fn renewal_is_answered_with_the_epoch_that_concerns_the_peer() {
     let mut admission = logged_in();
     admission.handle_frame(at(9.0), Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 10) }), &Ed25519);
     assert_eq!(drain(&mut admission), [AdmissionOutput::Renew { session: session_id(7), epoch: Epoch::new(0, 10) }]);
-    admission.handle_renewed(Epoch::new(0, 12));
+    admission.handle_renewed(Epoch::new(0, 12), false);
     admission.handle_rewire(rewire(12));
-    let renewed = Renewed { session: session_id(7), epoch: Epoch::new(0, 12) };
+    let renewed = Renewed { session: session_id(7), epoch: Epoch::new(0, 12), is_cut_off: false };
     let expected = [AdmissionOutput::Send(Frame::Renewed(renewed)), AdmissionOutput::Send(Frame::Rewire(rewire(12)))];
     assert_eq!(drain(&mut admission), expected);
 }
@@ -358,7 +358,7 @@ fn durable_logout_is_confirmed_and_closed() {
 fn outcomes_without_a_question_change_nothing() {
     let mut admission = challenged(None);
     admission.handle_granted(&grant(session_id(7), 10), rewire(10), &ed(SUPERNODE));
-    admission.handle_renewed(Epoch::new(0, 3));
+    admission.handle_renewed(Epoch::new(0, 3), false);
     admission.handle_rewire(rewire(3));
     admission.handle_logged_out();
     admission.handle_ended(&Refusal::new(Status::NotLoggedIn, "over", Duration::ZERO));

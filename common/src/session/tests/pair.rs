@@ -234,7 +234,7 @@ impl Pair {
             Some(refusal) => link.admission.handle_refused(self.now, refusal),
             None => {
                 let nonce = of_supernode.nonce;
-                link.admission.handle_opened(self.now, ed(PEER).key(), nonce, &of_peer, &ed(SUPERNODE));
+                link.admission.handle_opened(self.now, ed(PEER).key(), nonce, &of_peer, &ed(SUPERNODE), true);
             }
         }
         self.peer.handle_opened(self.now, dial, ed(SUPERNODE).key(), of_peer.nonce, &of_supernode);
@@ -338,7 +338,7 @@ impl Pair {
         let renewed = self.directory.sessions.get_mut(&session).map(|(_, renewed)| *renewed = self.now);
         let Some(link) = self.links.get_mut(&dial) else { return };
         match renewed {
-            Some(()) => link.admission.handle_renewed(epoch),
+            Some(()) => link.admission.handle_renewed(epoch, false),
             None => link.admission.handle_ended(&Refusal::new(Status::NotLoggedIn, "no such session", Duration::ZERO)),
         }
     }

@@ -28,7 +28,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             4 => Frame::Granted(Granted { grant: signed.unwrap(), lease_ms: ms, rewire: Box::new(rewire(number)) }),
             5 => Frame::Refused(Refused { status, reason: Reason::truncated("random"), retry_after_ms: ms }),
             6 => Frame::Renew(Renew { session, epoch: Epoch::new(0, number) }),
-            7 => Frame::Renewed(Renewed { session, epoch: Epoch::new(0, number) }),
+            7 => Frame::Renewed(Renewed { session, epoch: Epoch::new(0, number), is_cut_off: byte % 2 == 1 }),
             8 => Frame::Logout(Logout { session }),
             9 => Frame::LoggedOut(LoggedOut { session }),
             10 => Frame::LookUp(LookUp {
@@ -69,6 +69,7 @@ fn challenge(byte: u8) -> Challenge {
         certificate: certificate_of(if byte == 1 { OTHER_NETWORK } else { NETWORK }, SUPERNODE),
         signature: ed(if byte == 2 { PEER } else { SUPERNODE }).sign(&handshake().challenge_bytes()),
         secret_required: byte == 3,
+        is_led: byte != 4,
     }
 }
 
@@ -135,7 +136,7 @@ fn feed_supernode(admission: &mut Admission, now: Instant, input: Input) {
         Input::Frame(frame) => admission.handle_frame(now, *frame, &Ed25519),
         Input::Opened => {
             let hello = hello(Role::Peer, None, NONCE);
-            admission.handle_opened(now, ed(PEER).key(), [NONCE; 32], &hello, &ed(SUPERNODE));
+            admission.handle_opened(now, ed(PEER).key(), [NONCE; 32], &hello, &ed(SUPERNODE), true);
         }
         Input::Closed(_) => admission.handle_closed("random"),
         Input::Granted(byte) => {
@@ -144,7 +145,7 @@ fn feed_supernode(admission: &mut Admission, now: Instant, input: Input) {
         Input::Refused => admission.handle_refused(now, refusal),
         Input::Ended => admission.handle_ended(&refusal),
         Input::Done => {
-            admission.handle_renewed(Epoch::new(0, 1));
+            admission.handle_renewed(Epoch::new(0, 1), false);
             admission.handle_logged_out();
         }
         _ => admission.handle_timeout(now),

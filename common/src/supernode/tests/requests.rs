@@ -55,7 +55,7 @@ fn renewal_begins_the_lease_anew() {
     let (session, epoch) = (bench.session(1), bench.core.directory().epoch());
     bench.wait(LEASE / 2);
     bench.frame(1, Frame::Renew(Renew { session, epoch }));
-    let renewed = Frame::Renewed(Renewed { session, epoch });
+    let renewed = Frame::Renewed(Renewed { session, epoch, is_cut_off: false });
     let outputs = bench.outputs();
     assert!(
         matches!(&outputs[..], [SupernodeOutput::Send { link: LinkId(1), frame }] if *frame == renewed),

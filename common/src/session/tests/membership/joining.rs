@@ -70,6 +70,7 @@ fn network_of_the_first_login_is_pinned_for_all_later_ones() {
         certificate: certificate_of(OTHER_NETWORK, SUPERNODE),
         signature: ed(SUPERNODE).sign(&other.challenge_bytes()),
         secret_required: false,
+        is_led: true,
     };
     peer.handle_frame(Instant::ZERO, 2, Frame::Challenge(other), &ed(PEER));
     assert!(searching(&peer).1.starts_with("the supernode is of network"));

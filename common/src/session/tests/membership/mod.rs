@@ -1,6 +1,7 @@
 //! The peer's half alone: one row per (state, input) → outputs and state.
 
 mod joining;
+mod scouting;
 mod staying;
 
 use super::*;
@@ -44,6 +45,7 @@ fn challenge(secret_required: bool) -> Challenge {
         certificate: certificate_of(NETWORK, SUPERNODE),
         signature: ed(SUPERNODE).sign(&handshake().challenge_bytes()),
         secret_required,
+        is_led: true,
     }
 }
 
@@ -165,7 +167,7 @@ fn samples() -> Vec<Frame> {
         Frame::Challenge(challenge(false)),
         Frame::Granted(granted(7, 10)),
         refused(Status::Conflict, 0),
-        Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 10) }),
+        Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 10), is_cut_off: false }),
         Frame::Rewire(rewire(11)),
         Frame::LoggedOut(LoggedOut { session: session_id(7) }),
         Frame::Found(Found { query: 1, status: Status::NotFound, record: None, index: 0, is_stale: false }),

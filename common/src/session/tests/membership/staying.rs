@@ -17,7 +17,11 @@ fn renewals_go_out_every_third_of_the_lease_with_the_epoch_of_the_table() {
         peer.handle_timeout(due);
         let frame = Frame::Renew(Renew { session: session_id(7), epoch: Epoch::new(0, 12) });
         assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 1, frame }]);
-        feed_at(&mut peer, due, Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 12) }));
+        feed_at(
+            &mut peer,
+            due,
+            Frame::Renewed(Renewed { session: session_id(7), epoch: Epoch::new(0, 12), is_cut_off: false }),
+        );
         assert_eq!(drain(&mut peer), []);
         sent = due;
     }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::id::{Epoch, SessionId};
+use crate::wire::session::Renew;
 
 /// The second one, at which peer 1 is at home on the link that is returned, hears nobody lead any more
 fn unled() -> (Several, LinkId) {
@@ -44,19 +46,32 @@ fn who_came_while_others_could_not_be_heard_is_sent_on_when_they_say_again_that_
     assert_eq!(several.take_said(), ["1: Close 503"]);
 }
 
+/// Whether the renewal on `link` is answered with the word that the supernode is cut off
+fn is_told_to_look(several: &mut Several, link: LinkId, session: SessionId) -> bool {
+    several.take_said();
+    several.frame(link, Frame::Renew(Renew { session, epoch: Epoch::default() }));
+    let said = several.take_all_said();
+    let is_told = said.contains(&"1: Renewed, cut off".to_owned());
+    assert!(is_told || said.contains(&"1: Renewed".to_owned()), "{said:?}");
+    is_told
+}
+
 #[test]
-fn who_hears_nobody_sends_its_peers_on_once_well_before_their_sessions_end() {
-    let (mut several, _) = unled();
+fn who_hears_nobody_keeps_its_peers_and_tells_them_to_look_until_it_hears_enough_again() {
+    let (mut several, link) = unled();
+    let session = several.session(1);
     several.cut(1, 0);
     several.cut(1, 2);
-    several.wait(LEASE * 2 / 3 - millis(100));
-    assert_eq!(several.take_said(), [""; 0]);
-    several.wait(millis(1_200));
-    assert_eq!(several.take_said(), ["1: Close 503"]);
-    several.ask(1, 1, Some(several.session(1)));
-    assert_eq!(several.take_said(), ["1: Granted"], "it has found nobody else");
+    assert!(!is_told_to_look(&mut several, link, session), "an election may be under way");
+    several.wait(millis(4_100));
+    assert!(is_told_to_look(&mut several, link, session));
     several.wait(LEASE);
+    assert!(is_told_to_look(&mut several, link, session));
     assert_eq!(several.take_said(), [""; 0]);
+    several.cut.clear();
+    several.nodes[1].is_deaf = false;
+    several.nodes[1].core.handle_log(several.now, LogEvent::LeaderChanged(Some(id_of(0))));
+    assert!(!is_told_to_look(&mut several, link, session));
 }
 
 #[test]

@@ -269,6 +269,7 @@ impl Several {
                 Some(End::Peer { peer, .. }) => {
                     let line = match &frame {
                         Frame::Found(found) if found.is_stale => format!("{} stale", frame_line(&frame)),
+                        Frame::Renewed(renewed) if renewed.is_cut_off => "Renewed, cut off".to_owned(),
                         frame => frame_line(frame),
                     };
                     self.said.push(format!("{peer}: {line}"));
@@ -368,10 +369,14 @@ impl Several {
 
     /// What peers were told, but for tables, renewals and lists of supernodes
     fn take_said(&mut self) -> Vec<String> {
-        let dull = ["Rewire", "Challenge", "Renewed", "Supernodes"];
-        let mut said = std::mem::take(&mut self.said);
+        let dull = ["Rewire", "Challenge", "Renewed", "Supernodes", "cut off"];
+        let mut said = self.take_all_said();
         said.retain(|said| !dull.iter().any(|dull| said.ends_with(dull)));
         said
+    }
+
+    fn take_all_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
     }
 
     /// The commands of this name in the log
