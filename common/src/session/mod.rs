@@ -80,6 +80,7 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// In whole milliseconds, rounded up: 0 says that there is no wait, and whoever is told that takes it for no word at all
 fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
