@@ -58,9 +58,15 @@ fn place_at(location: &Location) -> Option<(NodeId, u16)> {
 
 impl World {
     /// The port that the process on this machine listens on
-    pub(super) fn port_of(&self, node: NodeId) -> u16 {
+    pub fn port_of(&self, node: NodeId) -> u16 {
         let turn = self.node(node).life / STARTS_PER_PORT % PORTS;
         if self.config.is_supernode(node) { PORT } else { PORT + turn as u16 }
+    }
+
+    /// Whether a process listens at this location
+    pub fn is_listened_at(&self, location: &Location) -> bool {
+        let place = place_at(location).filter(|(node, _)| node.0 < self.config.machines());
+        place.is_some_and(|(node, port)| self.node(node).runs() && self.port_of(node) == port)
     }
 
     /// Carries out a process's wish for a link
@@ -81,7 +87,16 @@ impl World {
 
     /// A dial's SYN leaves
     pub fn handle_syn(&mut self, conn: ConnId, tries: u32) {
-        let Some(to) = self.net.conn(conn).map(|conn| conn.end(Side::Listener).node) else { return };
+        let Some([dialler, listener]) =
+            self.net.conn(conn).map(|conn| [Side::Dialler, Side::Listener].map(|side| *conn.end(side)))
+        else {
+            return;
+        };
+        // Who has given up sends no more of them, and nobody else has ever heard of this dial.
+        if dialler.state == EndState::Closed {
+            return self.net.close_end(conn, Side::Listener);
+        }
+        let to = listener.node;
         let node = self.node(to);
         let (is_up, runs, port) = (node.is_up, node.process.is_some(), self.port_of(to));
         let listens = runs && self.net.conn(conn).is_some_and(|conn| conn.port == port);

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
-use kith_common::id::{Name, SessionId, SupernodeId};
+use kith_common::id::{Address, Name, SessionId, SupernodeId};
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::fine::Fine;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
-use crate::mesh::node::NodeId;
+use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
@@ -30,12 +30,16 @@ pub(crate) struct Judgement {
     lease: Duration,
     supernodes: u32,
     fine: Fine,
-    sessions: BTreeMap<SessionId, (Name, SupernodeId)>,
+    /// Each with its name, its home and its place
+    sessions: BTreeMap<SessionId, (Name, SupernodeId, Address)>,
     nodes: BTreeMap<Name, NodeId>,
     /// When each name was given free or its key barred, or its peer logged out or wanted in anew
     left: BTreeMap<Name, Instant>,
     /// The peers whose processes hold what they were granted: others want a new session, and give the old one up
     holding: BTreeSet<NodeId>,
+    /// The places that peers were granted last: a session at another one is of a login of which its peer was not told, and
+    /// that it gives up with its next one
+    places: BTreeMap<NodeId, Address>,
     disturbed: Instant,
     /// Those whose disk with the log is full
     full: BTreeSet<NodeId>,
@@ -53,20 +57,23 @@ impl Judgement {
             nodes,
             left: BTreeMap::new(),
             holding: BTreeSet::new(),
+            places: BTreeMap::new(),
             disturbed: Instant::ZERO,
             full: BTreeSet::new(),
         }
     }
 
     fn look(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
-        let sessions = directory.sessions().map(|session| (session.id, (session.name.clone(), session.home)));
+        let sessions = directory.sessions();
+        let sessions = sessions.map(|session| (session.id, (session.name.clone(), session.home, session.address)));
         let before = std::mem::replace(&mut self.sessions, sessions.collect());
         if !self.full.is_empty() || now - self.disturbed < self.lease * 2 + SPARE {
             return Ok(());
         }
-        for (_, (name, home)) in before.into_iter().filter(|(session, _)| !self.sessions.contains_key(session)) {
+        for (_, (name, home, place)) in before.into_iter().filter(|(session, _)| !self.sessions.contains_key(session)) {
             let has_left = self.left.get(&name).is_some_and(|at| now - *at < self.lease + SPARE);
-            let holder = self.nodes.get(&name).filter(|node| self.holding.contains(*node));
+            let holds = |node: &&NodeId| self.holding.contains(*node) && self.places.get(*node) == Some(&place);
+            let holder = self.nodes.get(&name).filter(holds);
             let since = holder.and_then(|node| self.fine.since(*node));
             if let Some(since) = since.filter(|since| !has_left && now - *since > self.lease + SPARE) {
                 let well = now - since;
@@ -117,6 +124,8 @@ impl Oracle for Judgement {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.fine.step(world);
+        let place = |node: &Node| Some((node.id, node.peer()?.core.own()?.address));
+        self.places.extend(world.peers().filter_map(place));
         Ok(())
     }
 }

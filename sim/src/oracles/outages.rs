@@ -7,7 +7,8 @@
 //! whose neighbours have all left has none.
 //!
 //! Nobody is told of who moves to another place on the ring, or to another port as it starts again, but by a supernode. So
-//! whoever has moved is no receiver that counts, and those who have started again need not be linked with each other.
+//! whoever has moved is no receiver that counts, and those who have started again need not be linked with each other; who
+//! listens elsewhere than before, and whose last neighbours all do, has lost touch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::ring::Ring;
 use kith_common::status::Status;
 use kith_common::time::Instant;
+use kith_common::wire::session::Record;
 
 use super::truth::{is_alive, live_links};
 use crate::mesh::config::MeshConfig;
@@ -66,6 +68,10 @@ pub(crate) struct Outages {
     /// Where each was on the ring, and who has moved
     places: BTreeMap<NodeId, Address>,
     moved: BTreeSet<NodeId>,
+    /// The port at which each listened when a supernode was last told
+    ports: BTreeMap<NodeId, u16>,
+    /// Who has lost touch: it listens elsewhere than anybody was told, and so do all of whom it was told itself
+    strays: BTreeSet<NodeId>,
     /// Without a quorum: to which part of the mesh each belongs, by the links that there are
     parts: BTreeMap<NodeId, NodeId>,
     /// Messages between the living that have no fate yet
@@ -89,6 +95,8 @@ impl Outages {
             been: BTreeSet::new(),
             places: BTreeMap::new(),
             moved: BTreeSet::new(),
+            ports: BTreeMap::new(),
+            strays: BTreeSet::new(),
             parts: BTreeMap::new(),
             sends: BTreeMap::new(),
             arrived: 0,
@@ -113,7 +121,31 @@ impl Outages {
 
     /// Whether there are links from one to the other, if there need not be
     fn is_linked(&self, [one, other]: [NodeId; 2]) -> bool {
-        self.is_healing() || self.parts.get(&one).is_some_and(|part| self.parts.get(&other) == Some(part))
+        let are_in_touch = ![one, other].iter().any(|end| self.strays.contains(end));
+        (self.is_healing() && are_in_touch)
+            || self.parts.get(&one).is_some_and(|part| self.parts.get(&other) == Some(part))
+    }
+
+    /// Looks who has lost touch with the others
+    fn look_for_strays(&mut self, world: &World) {
+        self.strays.clear();
+        for node in world.peers() {
+            let Some(core) = node.peer().map(|peer| &peer.core) else { continue };
+            let port = world.port_of(node.id);
+            if core.home_link().is_some() {
+                self.ports.insert(node.id, port);
+            }
+            let neighbourhood = core.neighbourhood();
+            let told = neighbourhood.neighbours().into_iter().filter_map(|known| neighbourhood.find(&known.name)?.1);
+            let is_there = |record: &Record| record.locations.iter().any(|location| world.is_listened_at(location));
+            let has_moved = self.ports.get(&node.id).is_some_and(|told| *told != port);
+            if has_moved
+                && live_links(world, node).next().is_none()
+                && !told.into_iter().any(|record| is_there(&record))
+            {
+                self.strays.insert(node.id);
+            }
+        }
     }
 
     /// Looks which parts the mesh has
@@ -284,7 +316,8 @@ impl Oracle for Outages {
                 _ => {}
             }
         }
-        if self.unled.is_some() && !self.is_healing() {
+        self.look_for_strays(world);
+        if self.unled.is_some() {
             self.part(world);
             let mut sends = std::mem::take(&mut self.sends);
             sends.retain(|_, ends| self.is_linked(*ends));
