@@ -56,6 +56,10 @@ impl Oracle for Comebacks {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
+        if world.supernodes().any(|node| node.process.is_some() && !node.runs()) {
+            (self.away, self.back) = (None, None);
+            return Ok(());
+        }
         if !world.supernodes().any(Node::runs) {
             self.back = None;
             self.away.get_or_insert(now);

@@ -124,6 +124,11 @@ impl Oracle for Judgement {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.fine.step(world);
+        // Whoever has waited for them in vain waits for up to a minute until it asks again, and that is longer than a lease.
+        let still = world.supernodes().filter(|node| node.process.is_some() && !node.runs()).count();
+        if self.supernodes > 1 && 2 * still > self.supernodes as usize {
+            self.disturbed = world.now();
+        }
         let place = |node: &Node| Some((node.id, node.peer()?.core.own()?.address));
         self.places.extend(world.peers().filter_map(place));
         Ok(())

@@ -3,11 +3,11 @@
 //! Source: the lease's promise to peers (three tries to renew it) and to everybody else (who is gone is gone). A
 //! supernode that starts, or goes on after a stop of more than a tenth of a lease, gives every session one whole lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::directory::Directory;
-use kith_common::id::Name;
+use kith_common::id::{Name, SessionId};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 
@@ -38,6 +38,8 @@ pub(crate) struct Leases {
     asked: BTreeMap<Name, Instant>,
     /// Whoever wanted its session to end, or whose name was given free
     left: BTreeMap<Name, Instant>,
+    /// The sessions that their peers have ended at other supernodes, which may hear of it long after
+    logged_out: BTreeSet<SessionId>,
     /// When the supernode last started, last stood still or had a slow disk, and last had its clock moved
     started: Instant,
     held: Instant,
@@ -58,6 +60,7 @@ impl Leases {
             told: BTreeMap::new(),
             asked: BTreeMap::new(),
             left: BTreeMap::new(),
+            logged_out: BTreeSet::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
             full: None,
@@ -67,13 +70,14 @@ impl Leases {
     }
 
     fn apply(&mut self, now: Instant, directory: &Directory) -> Result<(), String> {
-        for (_, name) in self.register.apply(directory) {
+        for (session, name) in self.register.apply(directory) {
+            let has_logged_out = self.logged_out.remove(&session);
             if directory.account(&name).is_some_and(|account| account.session.is_some()) {
                 continue;
             }
             let told = self.told.get(&name).copied().unwrap_or_default();
             let renewed = told.max(self.started);
-            let has_left = self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
+            let has_left = has_logged_out || self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
             // What a full disk was told to have kept out of the log may be in it after all.
             let is_left_over = self.full.is_some_and(|at| now - at < LATE);
             // What follows a stop at once comes before the step that sees its end.
@@ -118,6 +122,9 @@ impl Oracle for Leases {
             self.left.insert(name_of(node.0), now);
         }
         if node != self.supernode {
+            if let Observation::Received { frame: Frame::Logout(logout), .. } = seen {
+                self.logged_out.insert(logout.session);
+            }
             return Ok(());
         }
         if let Observation::Applied(directory) = seen {

@@ -45,10 +45,13 @@ struct Tables {
 }
 
 impl Tables {
+    fn is_older(&self, epoch: Epoch) -> bool {
+        epoch.incarnation == self.epoch.incarnation && epoch < self.epoch
+    }
+
     fn want(&mut self, now: Instant, rewire: &Rewire) {
         // A supernode may be behind another one.
-        let is_older = rewire.epoch.incarnation == self.epoch.incarnation && rewire.epoch < self.epoch;
-        if is_older {
+        if self.is_older(rewire.epoch) {
             return;
         }
         self.epoch = rewire.epoch;
@@ -116,6 +119,10 @@ impl Oracle for MakeBeforeBreak {
                     self.tables.of(node).awaited.remove(address);
                     self.tables.of(node).up.insert(*address);
                     self.tables.of(node).places.insert(*link, *address);
+                }
+                // A peer that starts takes the table that it had before, of which a supernode may not have heard yet.
+                Event::Rewired { epoch, .. } if !self.tables.of(node).is_older(*epoch) => {
+                    self.tables.of(node).epoch = *epoch;
                 }
                 Event::LinkDown { address, .. } => _ = self.tables.of(node).up.remove(address),
                 Event::GaveUp { address, .. } => _ = self.tables.of(node).awaited.remove(address),

@@ -25,6 +25,9 @@ use crate::mesh::world::{WRITE, World};
 const SERVED: Duration = Duration::from_secs(10);
 /// A dial, a slow clock, and a step
 const SPARE: Duration = Duration::from_secs(2);
+/// How long whoever has waited in vain for an answer to its dials may wait for its next one (docs/protocol.md, "A session with
+/// a supernode"): supernodes that stand still take connections, and answer none
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A quorum that was away for less is what other oracles look at
 const AWAY: Duration = Duration::from_secs(5);
 /// Answers in a row that are marked where none need be: the log may be late to say how far it is, now and then
@@ -42,6 +45,8 @@ pub(crate) struct Quorums {
     back: Option<Instant>,
     /// When supernodes, their disks or their ways were last other than they should be
     disturbed: Instant,
+    /// When a supernode last stood still
+    stood_still: Option<Instant>,
     /// When each peer's process or user last began anew
     begun: BTreeMap<NodeId, Instant>,
     /// When each supernode was asked what, on which link, and whether only a sure answer would do
@@ -58,6 +63,7 @@ impl Quorums {
             lost: None,
             back: None,
             disturbed: Instant::ZERO,
+            stood_still: None,
             begun: BTreeMap::new(),
             asked: BTreeMap::new(),
             unsure: 0,
@@ -140,9 +146,12 @@ impl Oracle for Quorums {
         if world.net.is_cut() || world.supernodes().any(is_unwell) {
             self.disturbed = now;
         }
-        let Some(back) = self.back.filter(|back| now - (*back).max(self.disturbed) >= SERVED + SPARE) else {
-            return Ok(());
-        };
+        if world.supernodes().any(|node| node.process.is_some() && !node.runs()) {
+            self.stood_still = Some(now);
+        }
+        let is_late = |back: &Instant| now - (*back).max(self.disturbed) >= SERVED + SPARE;
+        let is_known = self.stood_still.is_none_or(|at| now - at >= SERVED + SPARE + PATIENCE);
+        let Some(back) = self.back.filter(|back| is_late(back) && is_known) else { return Ok(()) };
         self.back = None;
         let is_due = |node: &&Node| {
             let begun = self.begun.get(&node.id).copied().unwrap_or_default();
