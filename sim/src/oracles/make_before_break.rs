@@ -38,6 +38,8 @@ struct Tables {
     dropped: BTreeMap<(Key, Address), Instant>,
     /// Which place each link led to when it was up
     places: BTreeMap<LinkId, Address>,
+    /// To which place a link with this key led that gave way to another one: that other one is up there without a word
+    inherited: BTreeMap<Key, Address>,
     /// Links of guests: to where their peers were then, which no table of ours may ever have said
     guests: BTreeSet<LinkId>,
     /// Whoever logs out takes no table any more
@@ -71,7 +73,7 @@ impl Tables {
     /// When the other end of this link left the table at the place that the link led to; at the latest it may be that of
     /// the first of its places, if the link was never the one in use
     fn dropped(&mut self, link: LinkId, key: Key) -> Instant {
-        let place = self.places.remove(&link);
+        let place = self.places.remove(&link).or_else(|| self.inherited.remove(&key));
         let of_key = self.dropped.range((key, Address(0))..=(key, Address(u64::MAX)));
         let at = of_key.filter(|((_, at), _)| place.is_none_or(|place| *at == place)).map(|(_, at)| *at).min();
         at.unwrap_or_default()
@@ -127,6 +129,12 @@ impl Oracle for MakeBeforeBreak {
                 Event::LinkDown { address, .. } => _ = self.tables.of(node).up.remove(address),
                 Event::GaveUp { address, .. } => _ = self.tables.of(node).awaited.remove(address),
                 Event::GuestAccepted { link, .. } => drop(self.tables.of(node).guests.insert(*link)),
+                Event::LinkClosed { link, key, reason: CloseReason::Duplicate } => {
+                    let tables = self.tables.of(node);
+                    if let Some(place) = tables.places.remove(link) {
+                        tables.inherited.insert(*key, place);
+                    }
+                }
                 Event::LinkClosed { link, key, reason: CloseReason::Rewired } => {
                     let tables = self.tables.of(node);
                     if tables.guests.remove(link) {
