@@ -103,7 +103,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("apart, restarted", "mesh --peers 12 --degree 4 --minutes 10 --only partition,supernode-crash", 2),
     scenario("full logs", "mesh --peers 12 --degree 4 --minutes 10 --only full-log,crash", 2),
     scenario("stalls", "mesh --peers 12 --degree 4 --minutes 10 --only stall,crash", 2),
-    scenario("outages", "mesh --peers 16 --degree 4 --minutes 10 --deeds 2 --only outage,crash", 4),
+    scenario("outages", "mesh --peers 16 --degree 4 --minutes 10 --deeds 2 --only outage,crash", 12),
     scenario("outages, larger", "mesh --peers 24 --degree 8 --minutes 10 --deeds 2 --only outage,crash", 3),
     Scenario { first: 7, ..scenario("large", "mesh --peers 50 --degree 16 --minutes 10", 7) },
     scenario("wide", "mesh --peers 60 --degree 40 --minutes 3 --only partition", 1),
@@ -168,7 +168,17 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
     ("three, slow disks", &[Mutant::ReadNotAwaited, Mutant::ReadSharedTooLate]),
     ("outage of 2010", &[Mutant::HandshakesAtOnce]),
     ("three, no quorum", &[Mutant::UnledLeasesEnd, Mutant::LogoutToldAtOnce]),
-    ("three, cut", &[Mutant::OwnSightDecides, Mutant::CutOffKeepsPeers, Mutant::NobodyScouts]),
+    (
+        "three, cut",
+        &[
+            Mutant::OwnSightDecides,
+            Mutant::CutOffKeepsPeers,
+            Mutant::NobodyScouts,
+            Mutant::ScoutsMoveAnyway,
+            Mutant::FormerHomeJudges,
+            Mutant::RelayedToAndFro,
+        ],
+    ),
     ("outages", &[Mutant::NoHealing, Mutant::PartsForgotten, Mutant::StayForgotten, Mutant::GoneHeardAsHere]),
     ("outages, larger", &[Mutant::HealsBesideOnly]),
     (
@@ -186,8 +196,8 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
 /// Which of the handshakes that wait is computed first, who is dialled how often, what a budget counts, what a peer makes of
-/// a stale answer, whose certificate it is and that nothing is handed on twice are what unit tests of those cores state. No
-/// run has two processes with one key.
+/// a stale answer and whose certificate it is are what unit tests of those cores state. No run has two processes with one
+/// key.
 #[cfg(feature = "mutants")]
 pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::OldestHandshakeFirst,

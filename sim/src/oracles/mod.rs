@@ -32,6 +32,7 @@
 //! | [`guests`] | who is no neighbour does not stay while there is a supernode | each step |
 //! | [`conflicts`] | nobody is kept out of its session by its own older link | each event |
 //! | [`moves`] | a session has one home, where its peer's link is; who loses a home soon has another | each step |
+//! | [`scouts`] | nobody gives up its home for a supernode that is no better | each event |
 //! | [`judgement`] | whoever is well keeps its session, whatever befalls supernodes | each log entry |
 //! | [`reads`] | an answer that is not marked is not older than what was known when it was asked for | each event |
 //! | [`proposals`] | a supernode proposes what is its business, and nothing that is another's | each event |
@@ -113,6 +114,7 @@ pub(crate) mod resends;
 pub(crate) mod restarts;
 pub(crate) mod returns;
 pub(crate) mod rewires;
+pub(crate) mod scouts;
 mod sights;
 pub(crate) mod stale_links;
 pub(crate) mod storms;
@@ -169,6 +171,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(restarts::Restarts::default()),
         Box::new(judgement::Judgement::new(config)),
         Box::new(moves::Moves::default()),
+        Box::new(scouts::Scouts::default()),
         Box::new(reads::Reads::new(config)),
         Box::new(lists::Lists::default()),
         Box::new(proposals::Proposals::new(config)),

@@ -42,8 +42,8 @@ const WITHOUT_QUORUM: Duration = Duration::from_secs(5);
 /// So long after the last supernode has gone peers may not have asked yet who their neighbours' neighbours are: 3 s without a
 /// home, and a question. Whoever is lost by then takes along what it alone could say of two of its neighbours
 const ASKED: Duration = Duration::from_secs(6);
-/// Messages that tell a share
-const MESSAGES_MIN: u64 = 100;
+/// Messages that tell a share: of fewer, two that are lost would be too many
+const MESSAGES_MIN: u64 = 200;
 
 /// What is known of outages
 #[derive(Debug)]

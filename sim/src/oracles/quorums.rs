@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::status::Status;
+use kith_common::supernode::READ_WAIT;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Found, LookUp};
@@ -51,8 +52,10 @@ pub(crate) struct Quorums {
     begun: BTreeMap<NodeId, Instant>,
     /// When each supernode was asked what, on which link, and whether only a sure answer would do
     asked: BTreeMap<(NodeId, u64, u64), (Instant, bool)>,
-    /// Answers in a row that were marked, though all was well
+    /// Answers in a row that were marked, though all was well; those that waited for one word of the log are one
     unsure: u32,
+    /// When the question was asked that was counted last
+    unsure_at: Instant,
 }
 
 impl Quorums {
@@ -67,6 +70,7 @@ impl Quorums {
             begun: BTreeMap::new(),
             asked: BTreeMap::new(),
             unsure: 0,
+            unsure_at: Instant::ZERO,
         }
     }
 
@@ -88,7 +92,11 @@ impl Quorums {
             self.unsure = 0;
             return Ok(());
         }
+        if asked - self.unsure_at < READ_WAIT {
+            return Ok(());
+        }
         self.unsure += 1;
+        self.unsure_at = asked;
         if self.unsure >= UNSURE_MAX {
             let well = now - self.disturbed;
             return Err(format!("marks the {UNSURE_MAX}rd answer in a row, and all has been well for {well:?}"));

@@ -1,7 +1,7 @@
 //! What a supernode cannot hand over itself goes to the destination's home.
 //!
 //! Source: "Between supernodes" in docs/protocol.md: a packet for a peer that is at home elsewhere goes to that home, once,
-//! over the link of the two supernodes if there is one.
+//! over the link of the two supernodes if there is one; and what has come over such a link goes over none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +29,8 @@ struct Seat {
     homes: BTreeMap<Address, SupernodeId>,
     /// The packet that a peer has given last: if it is given back here, then before the next one comes
     given: Option<u64>,
+    /// The packet that another supernode has handed over last, and when
+    taken_over: Option<(u64, Instant)>,
 }
 
 /// What supernodes were given to relay
@@ -86,11 +88,21 @@ impl Oracle for Relays {
             Observation::Applied(directory) => {
                 seat.homes = directory.sessions().map(|session| (session.address, session.home)).collect();
             }
-            Observation::Received { link, frame: Frame::Relay(packet) } if !self.sights.is_open(node, *link) => {
-                seat.given = Some(packet.as_ref().header().id);
+            Observation::Received { link, frame: Frame::Relay(packet) } => {
+                let packet = packet.as_ref().header().id;
+                match self.sights.is_open(node, *link) {
+                    true => seat.taken_over = Some((packet, now)),
+                    false => seat.given = Some(packet),
+                }
             }
-            // Whatever comes back now, its home could not hand over either.
-            Observation::Sent { link, frame: Frame::Relay(_) } if self.sights.is_open(node, *link) => seat.given = None,
+            Observation::Sent { link, frame: Frame::Relay(packet) } if self.sights.is_open(node, *link) => {
+                let packet = packet.as_ref().header().id;
+                if seat.taken_over == Some((packet, now)) {
+                    return Err(format!("hands packet {packet:x} on to a third supernode, or back"));
+                }
+                // Whatever comes back now, its home could not hand over either.
+                seat.given = None;
+            }
             Observation::Sent { frame: Frame::Packet(packet), .. } => return self.check(now, node, packet),
             _ => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! Source: `kith_common::directory::LogIn::resumes`: of two homes that want one session the later would take it from the
 //! other. And "Between supernodes" in docs/protocol.md: whether a peer has gone to another home, its link says, and not the
-//! log.
+//! log. And `kith_common::directory::Command::Suspect`: a home that a session has left does not make its peer a suspect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,13 +41,17 @@ pub(crate) struct Takeovers {
     wanted: BTreeMap<SessionId, BTreeSet<(SupernodeId, SupernodeId)>>,
     /// To which home, wherever it was, as its peer had logged in there with it and that home had not heard of it yet
     offered: BTreeMap<SessionId, BTreeSet<SupernodeId>>,
+    /// The sessions whose peers are suspects, and the homes by whose word they were ever to be
+    suspects: BTreeSet<SessionId>,
+    suspected: BTreeMap<SessionId, BTreeSet<SupernodeId>>,
 }
 
 impl Takeovers {
     /// Nobody has a session
     pub(crate) fn new(config: &MeshConfig) -> Self {
         let (seats, homes, wanted, offered) = Default::default();
-        Self { supernodes: config.supernodes, seats, homes, wanted, offered }
+        let (suspects, suspected) = Default::default();
+        Self { supernodes: config.supernodes, seats, homes, wanted, offered, suspects, suspected }
     }
 
     fn look(&mut self, directory: &Directory) -> Result<(), String> {
@@ -56,6 +60,16 @@ impl Takeovers {
         let is_present = |session: &SessionId| self.homes.contains_key(session) || !before.contains_key(session);
         self.wanted.retain(|session, _| is_present(session));
         self.offered.retain(|session, _| is_present(session));
+        self.suspected.retain(|session, _| is_present(session));
+        let suspects = directory.sessions().filter(|session| session.suspect.is_some()).map(|session| session.id);
+        let suspected_before = std::mem::replace(&mut self.suspects, suspects.collect());
+        for session in self.suspects.difference(&suspected_before) {
+            let home = self.homes.get(session).filter(|home| before.get(session) == Some(home));
+            let by = self.suspected.get(session);
+            if let Some(home) = home.filter(|home| !by.is_some_and(|by| by.contains(home))) {
+                return Err(format!("the peer of session {session} is a suspect, and its home {home} has not said so"));
+            }
+        }
         for (session, home) in &self.homes {
             let Some(from) = before.get(session).filter(|from| *from != home) else { continue };
             if !self.is_way(*session, *from, *home) {
@@ -94,7 +108,10 @@ impl Oracle for Takeovers {
             return Ok(());
         }
         match seen {
-            Observation::LogWentBack => (self.homes, self.wanted, self.offered) = Default::default(),
+            Observation::LogWentBack => {
+                (self.homes, self.wanted, self.offered) = Default::default();
+                (self.suspects, self.suspected) = Default::default();
+            }
             Observation::Agreed(directory) => return self.look(directory),
             _ if node.0 >= self.supernodes => {}
             Observation::Started => *self.seats.of(node) = Seat::default(),
@@ -103,6 +120,9 @@ impl Oracle for Takeovers {
             }
             Observation::Proposed(group) => {
                 for command in group.iter().map(|one| &one.command) {
+                    if let Command::Suspect { session, home, .. } = command {
+                        self.suspected.entry(*session).or_default().insert(*home);
+                    }
                     if let Command::LogIn(login) = command {
                         let ways = self.wanted.entry(login.session).or_default();
                         ways.extend(login.resumes.map(|from| (from, login.home)));
