@@ -1,8 +1,8 @@
-//! A supernode that is cut off from the one that leads hands its peers over: it can do nothing for them that lasts, and one
+//! A supernode that does not hear the one that leads hands its peers over: it can do nothing for them that lasts, and one
 //! lease after the leader has seen it go their sessions end.
 //!
 //! Whether somebody leads whom this one does not hear, others say in their beats: then it takes nobody in, and sends its
-//! peers on. Who hears nobody who could know says so to its peers with each renewal, and they look for themselves whether
+//! peers on. Who hears nobody who could know tells its peers with each renewal that it is cut off, and they look for themselves whether
 //! another supernode is well (`session::membership`).
 
 use std::collections::VecDeque;
@@ -23,14 +23,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long others must say that somebody leads: some beats, as of an election one hears before others
 const SURE_AFTER: Duration = Duration::from_secs(3);
 
+/// For this part of a lease nobody must have led and too few others been heard, before peers are told: each of them costs the
+/// others a handshake then, and a short cut is none of their business
+const CUT_OFF_PARTS: u32 = 6;
+
 /// Since when this supernode hears nobody lead, and whom it sends on
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     unled: Option<Instant>,
     /// Since when others have said that somebody leads
     led_elsewhere: Option<Instant>,
-    /// Whether, by the last look, too few others are heard to elect somebody
-    is_alone: bool,
+    /// Whether, by the last look, too few others have been heard for a while to elect somebody
+    is_cut_off: bool,
     /// Since when others had said that somebody leads, when peers were sent on for that: those that have come since are sent on
     /// when others say so again
     done_for: Option<Instant>,
@@ -42,6 +46,7 @@ pub(super) struct Handover {
 /// What handing over may touch
 pub(super) struct HandingOver<'a> {
     pub(super) id: SupernodeId,
+    pub(super) lease: Duration,
     pub(super) members: &'a Members,
     pub(super) backbone: &'a Backbone,
     pub(super) links: &'a mut Links,
@@ -59,14 +64,14 @@ impl Handover {
     }
 
     /// Whether somebody leads whom this one does not hear: it takes nobody in
-    pub(super) fn is_cut_off(&self, now: Instant) -> bool {
+    pub(super) fn is_led_elsewhere(&self, now: Instant) -> bool {
         let is_sure = self.led_elsewhere.is_some_and(|since| now - since >= SURE_AFTER);
         is_sure && !mutant::is(Mutant::CutOffKeepsPeers)
     }
 
     /// Whether nobody leads as far as this one hears, and it hears too few others to elect somebody: they may be well
-    pub(super) fn is_alone(&self) -> bool {
-        self.is_alone && !mutant::is(Mutant::CutOffKeepsPeers)
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_cut_off && !mutant::is(Mutant::CutOffKeepsPeers)
     }
 
     /// When to call [`HandingOver::handle_timeout`]
@@ -90,17 +95,17 @@ impl HandingOver<'_> {
         } else {
             self.handover.led_elsewhere = None;
         }
-        let is_alone = now - unled >= SURE_AFTER && !self.sees_majority();
-        let was_alone = std::mem::replace(&mut self.handover.is_alone, is_alone);
-        if is_alone && !was_alone {
+        let is_cut_off = now - unled >= self.lease / CUT_OFF_PARTS && !self.sees_majority();
+        let was_cut_off = std::mem::replace(&mut self.handover.is_cut_off, is_cut_off);
+        if is_cut_off && !was_cut_off {
             let (peers, reason) =
                 (self.links.homes(), "this supernode hears too few others: they may be well without it");
             tracing::warn!(event = "peers_told_to_look", peers, reason);
         }
-        if self.handover.is_cut_off(now) && self.handover.done_for != self.handover.led_elsewhere {
+        if self.handover.is_led_elsewhere(now) && self.handover.done_for != self.handover.led_elsewhere {
             self.handover.done_for = self.handover.led_elsewhere;
             self.handover.round = self.links.homes_after(None).collect();
-            let (peers, reason) = (self.handover.round.len(), "this supernode is cut off from who leads");
+            let (peers, reason) = (self.handover.round.len(), "others hear somebody lead, and this supernode does not");
             tracing::warn!(event = "peers_sent_on", peers, reason);
         }
         self.send_some_on(now);
@@ -110,11 +115,7 @@ impl HandingOver<'_> {
         let slice = self.handover.round.len().min(SLICE);
         for (session, link) in self.handover.round.drain(..slice) {
             if self.links.home_of(session) == Some(link) {
-                self.links.end(
-                    link,
-                    Status::Unavailable,
-                    "this supernode is cut off from the others: go on to the next",
-                );
+                self.links.end(link, Status::Unavailable, "this supernode does not hear who leads: go on to the next");
             }
         }
         if !self.handover.round.is_empty() {

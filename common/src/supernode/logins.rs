@@ -112,7 +112,7 @@ impl<S: Signer> Logins<'_, S> {
 
     /// Somebody leads whom this supernode does not hear: whoever logs in is better off elsewhere
     pub(super) fn send_on(&mut self, now: Instant, link: LinkId, request: &LoginRequest) {
-        let reason = "this supernode is cut off from the one that leads: go on to the next";
+        let reason = "this supernode does not hear who leads: go on to the next";
         tracing::info!(event = "login_sent_on", name = %request.name, reason);
         self.refuse(now, link, Refusal::new(Status::Unavailable, reason, RETRY));
     }

@@ -435,7 +435,7 @@ impl<S: Signer> Supernode<S> {
             match wish {
                 // Sent already: links carry these out themselves.
                 AdmissionOutput::Send(_) | AdmissionOutput::Close { .. } => {}
-                AdmissionOutput::Propose(request) if self.handover.is_cut_off(now) => {
+                AdmissionOutput::Propose(request) if self.handover.is_led_elsewhere(now) => {
                     self.logins().send_on(now, link, &request);
                 }
                 AdmissionOutput::Propose(request) => self.logins().begin(now, link, request),
@@ -476,8 +476,7 @@ impl<S: Signer> Supernode<S> {
     }
 
     fn requests(&mut self) -> Requests<'_> {
-        let (id, is_led) = (self.credentials.id, self.leader.is_some());
-        let is_cut_off = self.handover.is_alone();
+        let (id, is_led, is_cut_off) = (self.credentials.id, self.leader.is_some(), self.handover.is_cut_off());
         let Self { directory, links, judgement, proposals, rewires, reads, backbone, .. } = self;
         Requests { id, directory, links, judgement, proposals, rewires, reads, backbone, is_led, is_cut_off }
     }

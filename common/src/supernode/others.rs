@@ -119,7 +119,7 @@ impl<S: Signer> Supernode<S> {
         members.tell(now, links, backbone, credentials.id, own.load);
         let (id, lease) = (credentials.id, credentials.admission.lease);
         Looking { id, lease, directory, members, backbone, proposals, homes }.handle_timeout(now);
-        HandingOver { id, members, backbone, links, handover }.handle_timeout(now);
+        HandingOver { id, lease, members, backbone, links, handover }.handle_timeout(now);
         // Links that were ended are closed by the shell, which says so.
         self.grant_wishes(now);
     }

@@ -32,7 +32,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Look-ups of one session at most
 const LOOK_UPS: usize = 40;
 /// What a supernode says that has lost the others
-const CUT_OFF: &str = "this supernode is cut off from";
+const CUT_OFF: &str = "this supernode does not hear who leads";
 /// What a supernode says to whoever asks for somebody else's name
 const TAKEN: &str = "belongs to another key";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kith_common::time::Instant;
 
-use super::truth::{home, is_logged_in};
+use super::truth::{PATIENCE, home, is_logged_in, is_waiting, stands_still};
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
@@ -25,6 +25,7 @@ pub(crate) struct Comebacks {
     away: Option<Instant>,
     back: Option<Instant>,
     disturbed: Instant,
+    stood_still: Option<Instant>,
 }
 
 impl Comebacks {
@@ -56,11 +57,10 @@ impl Oracle for Comebacks {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        if world.supernodes().any(|node| node.process.is_some() && !node.runs()) {
-            (self.away, self.back) = (None, None);
-            return Ok(());
+        if world.supernodes().any(stands_still) {
+            self.stood_still = Some(now);
         }
-        if !world.supernodes().any(Node::runs) {
+        if world.supernodes().all(|node| node.process.is_none()) {
             self.back = None;
             self.away.get_or_insert(now);
             return Ok(());
@@ -77,7 +77,9 @@ impl Oracle for Comebacks {
         }
         let Some(back) = self.back.filter(|back| now - (*back).max(self.disturbed) > AGREED) else { return Ok(()) };
         self.back = None;
-        let mut peers = world.peers().filter(|node| node.runs() && node.wants_session);
+        let have_stood_still = self.stood_still.is_some_and(|at| now - at < AGREED + PATIENCE);
+        let is_due = |node: &&Node| !(have_stood_still && is_waiting(world, node));
+        let mut peers = world.peers().filter(|node| node.runs() && node.wants_session).filter(is_due);
         match peers.find(|node| !Self::is_placed(world, node)) {
             Some(node) => Err(format!(
                 "{} is not where the directory says, {:?} after the supernodes were back",

@@ -13,6 +13,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::fine::Fine;
+use super::truth::{PATIENCE, is_waiting, stands_still};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -41,6 +42,8 @@ pub(crate) struct Judgement {
     /// that it gives up with its next one
     places: BTreeMap<NodeId, Address>,
     disturbed: Instant,
+    /// When a supernode last stood still
+    stood_still: Option<Instant>,
     /// Those whose disk with the log is full
     full: BTreeSet<NodeId>,
 }
@@ -59,6 +62,7 @@ impl Judgement {
             holding: BTreeSet::new(),
             places: BTreeMap::new(),
             disturbed: Instant::ZERO,
+            stood_still: None,
             full: BTreeSet::new(),
         }
     }
@@ -124,10 +128,12 @@ impl Oracle for Judgement {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.fine.step(world);
-        // Whoever has waited for them in vain waits for up to a minute until it asks again, and that is longer than a lease.
-        let still = world.supernodes().filter(|node| node.process.is_some() && !node.runs()).count();
-        if self.supernodes > 1 && 2 * still > self.supernodes as usize {
-            self.disturbed = world.now();
+        if world.supernodes().any(stands_still) {
+            self.stood_still = Some(world.now());
+        }
+        if self.stood_still.is_some_and(|at| world.now() - at < PATIENCE + SPARE) {
+            let waiting = world.peers().filter(|node| is_waiting(world, node));
+            waiting.for_each(|node| self.fine.disturb(node.id));
         }
         let place = |node: &Node| Some((node.id, node.peer()?.core.own()?.address));
         self.places.extend(world.peers().filter_map(place));

@@ -118,9 +118,11 @@ impl Oracle for MakeBeforeBreak {
             }
             Observation::Peer(PeerOutput::Event(event)) => match event {
                 Event::LinkUp { link, address, .. } => {
-                    self.tables.of(node).awaited.remove(address);
-                    self.tables.of(node).up.insert(*address);
-                    self.tables.of(node).places.insert(*link, *address);
+                    let tables = self.tables.of(node);
+                    tables.awaited.remove(address);
+                    tables.up.insert(*address);
+                    tables.places.insert(*link, *address);
+                    tables.inherited.retain(|_, place| place != address);
                 }
                 // A peer that starts takes the table that it had before, of which a supernode may not have heard yet.
                 Event::Rewired { epoch, .. } if !self.tables.of(node).is_older(*epoch) => {

@@ -42,8 +42,10 @@ const WITHOUT_QUORUM: Duration = Duration::from_secs(5);
 /// So long after the last supernode has gone peers may not have asked yet who their neighbours' neighbours are: 3 s without a
 /// home, and a question. Whoever is lost by then takes along what it alone could say of two of its neighbours
 const ASKED: Duration = Duration::from_secs(6);
-/// Messages that tell a share: of fewer, two that are lost would be too many
-const MESSAGES_MIN: u64 = 200;
+/// Messages that tell a share
+const MESSAGES_MIN: u64 = 100;
+/// So many may be lost of any number: two of 150 are no share
+const LOST_MAX: u64 = 2;
 
 /// What is known of outages
 #[derive(Debug)]
@@ -168,7 +170,7 @@ impl Outages {
     /// Whether nearly all messages between the living have arrived
     fn judge_messages(&self) -> Result<(), String> {
         let (lost, arrived) = (self.lost.len() as u64, self.arrived);
-        if lost + arrived >= MESSAGES_MIN && lost * 100 > lost + arrived {
+        if lost > LOST_MAX && lost + arrived >= MESSAGES_MIN && lost * 100 > lost + arrived {
             let all = lost + arrived;
             return Err(format!(
                 "of {all} messages between the living {lost} did not arrive: {}",
@@ -317,7 +319,7 @@ impl Oracle for Outages {
             }
         }
         self.look_for_strays(world);
-        if self.unled.is_some() {
+        if self.unled.is_some() || self.is_healing() {
             self.part(world);
             let mut sends = std::mem::take(&mut self.sends);
             sends.retain(|_, ends| self.is_linked(*ends));

@@ -13,7 +13,7 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Found, LookUp};
 
-use super::truth::{home, is_logged_in};
+use super::truth::{PATIENCE, home, is_logged_in, is_waiting, stands_still};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -26,9 +26,6 @@ use crate::mesh::world::{WRITE, World};
 const SERVED: Duration = Duration::from_secs(10);
 /// A dial, a slow clock, and a step
 const SPARE: Duration = Duration::from_secs(2);
-/// How long whoever has waited in vain for an answer to its dials may wait for its next one (docs/protocol.md, "A session with
-/// a supernode"): supernodes that stand still take connections, and answer none
-const PATIENCE: Duration = Duration::from_secs(60);
 /// A quorum that was away for less is what other oracles look at
 const AWAY: Duration = Duration::from_secs(5);
 /// Answers in a row that are marked where none need be: the log may be late to say how far it is, now and then
@@ -154,14 +151,18 @@ impl Oracle for Quorums {
         if world.net.is_cut() || world.supernodes().any(is_unwell) {
             self.disturbed = now;
         }
-        if world.supernodes().any(|node| node.process.is_some() && !node.runs()) {
+        if world.supernodes().any(stands_still) {
             self.stood_still = Some(now);
         }
-        let is_late = |back: &Instant| now - (*back).max(self.disturbed) >= SERVED + SPARE;
-        let is_known = self.stood_still.is_none_or(|at| now - at >= SERVED + SPARE + PATIENCE);
-        let Some(back) = self.back.filter(|back| is_late(back) && is_known) else { return Ok(()) };
+        let Some(back) = self.back.filter(|back| now - (*back).max(self.disturbed) >= SERVED + SPARE) else {
+            return Ok(());
+        };
         self.back = None;
+        let have_stood_still = self.stood_still.is_some_and(|at| now - at < SERVED + SPARE + PATIENCE);
         let is_due = |node: &&Node| {
+            if have_stood_still && is_waiting(world, node) {
+                return false;
+            }
             let begun = self.begun.get(&node.id).copied().unwrap_or_default();
             node.runs() && node.wants_session && now - begun >= SERVED + SPARE
         };

@@ -21,8 +21,8 @@ struct Told {
     granted: BTreeSet<u64>,
     /// Whether whoever is at the other end hears somebody lead
     led: BTreeMap<u64, bool>,
-    /// When it last wanted its session on a link whose other end hears nobody lead
-    asked: Option<Instant>,
+    /// When it was last granted its session on a link whose other end hears nobody lead
+    unled: Option<Instant>,
 }
 
 /// What each peer was told
@@ -43,14 +43,17 @@ impl Oracle for Scouts {
             Observation::Received { link, frame: Frame::Challenge(challenge) } => {
                 peer.led.insert(*link, challenge.is_led);
             }
-            Observation::Received { link, frame: Frame::Granted(_) } => _ = peer.granted.insert(*link),
-            Observation::Sent { link, frame: Frame::Login(_) } if peer.led.get(link) == Some(&false) => {
-                peer.asked = Some(now);
+            Observation::Received { link, frame: Frame::Granted(_) } => {
+                if peer.led.get(link) == Some(&false) {
+                    peer.unled = Some(now);
+                }
+                peer.granted.insert(*link);
             }
-            Observation::Closed { link, .. } => {
+            Observation::Closed { link, reason } => {
                 peer.led.remove(link);
-                // Whoever has lost its home has to dial first, which takes a round trip: this one had a link already.
-                if peer.granted.remove(link) && peer.asked == Some(now) {
+                // That is said by whoever has another home already.
+                let is_left = reason.to_string().contains("is cut off from the others");
+                if peer.granted.remove(link) && is_left && peer.unled == Some(now) {
                     return Err("leaves its home for a supernode that hears nobody lead either".to_owned());
                 }
             }

@@ -143,9 +143,7 @@ impl Admission {
         self.dropped
     }
 
-    /// Hellos are exchanged, and the transport proved `peer`; answered by the challenge
-    ///
-    /// `is_led` tells the peer whether this supernode hears somebody lead the log.
+    /// Hellos are exchanged, and the transport proved `peer`; answered by the challenge, which says whether somebody leads
     pub fn handle_opened(
         &mut self,
         now: Instant,

@@ -36,7 +36,7 @@ use crate::wire::session::{
 use crate::wire::{Bye, Frame, FrameKind};
 
 /// Outputs that one input makes at most
-pub const OUTPUTS_PER_INPUT_MAX: usize = 4;
+pub const OUTPUTS_PER_INPUT_MAX: usize = 5;
 
 /// What a peer is told before it starts
 #[derive(Clone, Debug)]
@@ -165,7 +165,7 @@ impl Membership {
 
     /// Somebody wants to be logged out; [`MembershipOutput::LoggedOut`] follows within [`LOGOUT_WAIT`]
     pub fn handle_logout(&mut self, now: Instant) {
-        self.end_scouting("logged out");
+        self.end_scouting(Status::Gone, "logged out");
         let until = now + LOGOUT_WAIT;
         match &mut self.state {
             State::LoggedOut => {}
@@ -282,7 +282,7 @@ impl Membership {
     /// This process stood still: whoever has to answer has the whole time anew, as the answer may be waiting here
     pub(crate) fn handle_held_up(&mut self, now: Instant) {
         self.state.handle_held_up(now);
-        self.scouting.handle_held_up(now);
+        self.handle_scout_held_up(now);
     }
 
     /// Carries out what is due; early is harmless
@@ -406,8 +406,8 @@ impl Membership {
         }
         if renewed.is_cut_off {
             self.begin_scouting(now);
-        } else {
-            self.end_scouting("home hears the others again");
+        } else if !self.scouting.has_asked() {
+            self.end_scouting(Status::Gone, "home hears the others again");
         }
     }
 

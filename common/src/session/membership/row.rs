@@ -234,6 +234,11 @@ impl Row {
         })
     }
 
+    /// Whether it wants to be left alone
+    pub(super) fn is_busy(&self, now: Instant, place: Place) -> bool {
+        self.notes(place).is_busy(now)
+    }
+
     fn notes(&self, place: Place) -> Notes {
         self.notes.get(&place).copied().unwrap_or_default()
     }

@@ -2,35 +2,44 @@
 //!
 //! A supernode that hears nobody cannot say whether the others are well. If they are, whoever leads them ends the sessions
 //! of this one a lease later, though their peers are here. The peers can often reach what their home cannot: each has a
-//! link with another supernode opened, and reads from its [`Challenge`] whether it is led. The home link stays meanwhile,
-//! and is given up only for one that is led: while nobody is, everybody stays where it is.
+//! link with another supernode opened, and reads from its [`Challenge`] whether it is led. If so it goes on with its session
+//! there, and gives up its home once that is granted. While nobody leads anywhere, everybody stays where it is.
 //!
-//! One scout is out at a time. With each renewal that says that the home is cut off all others are asked once, so that what
-//! it costs them is a handshake for each of their neighbours' peers in a third of a lease.
+//! One scout is out at a time, for a part of the lease. With a renewal that says that the home is cut off all others are
+//! asked once, but for those that want to be left alone: what that costs them is a handshake for each peer of the
+//! supernodes that are cut off from them, in a third of a lease.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Membership;
 use super::output::MembershipOutput;
 use super::proof::{self, Greeting};
 use super::row::Place;
 use super::search::Target;
-use super::state::{Again, Setback, State};
+use super::state::{Setback, State};
 use crate::crypto::Signer;
-use crate::id::Key;
-use crate::link::limits::DIAL_MAX;
+use crate::id::{Key, NetworkId};
 use crate::mutant::{self, Mutant};
-use crate::session::CHALLENGE_WAIT;
+use crate::session::ANSWER_WAIT;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::Frame;
-use crate::wire::session::{Challenge, Hello, Purpose, Reason, Role};
+use crate::wire::session::{Challenge, Granted, Hello, Purpose, Reason, Refused, Role, SUPERNODES_MAX};
+
+/// A scout has this part of a lease to reach a supernode and hear whether it is led: so that two that are out of its reach,
+/// asked before the one that is led, do not cost the session
+const LEASE_PARTS: u32 = 6;
+/// Rounds do not follow each other faster, however short the lease: a home that lies shall not have its peers dial others
+/// all the time
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 
 /// Who is asked, and who was in this round
 #[derive(Debug, Default)]
 pub(super) struct Scouting {
-    /// As many as the row has
+    /// [`SUPERNODES_MAX`] at most: a home may tell of new ones meanwhile
     asked: BTreeSet<Place>,
+    began: Option<Instant>,
     scout: Option<Scout>,
 }
 
@@ -38,9 +47,17 @@ pub(super) struct Scouting {
 struct Scout {
     dial: u64,
     target: Target,
-    /// Once the hellos are exchanged
-    greeting: Option<Greeting>,
+    step: Step,
     until: Instant,
+}
+
+/// How far a scout has come
+#[derive(Debug)]
+enum Step {
+    Dialling,
+    Greeted(Greeting),
+    /// That one is led, and the login is sent
+    Asked(NetworkId),
 }
 
 impl Scouting {
@@ -49,32 +66,45 @@ impl Scouting {
         self.scout.as_ref().is_some_and(|scout| scout.dial == dial)
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.scout.as_ref().map(|scout| scout.until)
+    /// Whether a supernode may be moving the session by now: it says what became of that
+    pub(super) fn has_asked(&self) -> bool {
+        self.scout.as_ref().is_some_and(|scout| matches!(scout.step, Step::Asked(_)))
     }
 
-    /// Whoever has to answer has the whole time anew
-    pub(super) fn handle_held_up(&mut self, now: Instant) {
-        if let Some(scout) = &mut self.scout {
-            scout.until = now + if scout.greeting.is_some() { CHALLENGE_WAIT } else { DIAL_MAX };
-        }
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.scout.as_ref().map(|scout| scout.until)
     }
 }
 
 impl Membership {
     /// The home is cut off: asks all others, one after the other, unless that is under way
     pub(super) fn begin_scouting(&mut self, now: Instant) {
-        if self.scouting.scout.is_none() && !mutant::is(Mutant::NobodyScouts) {
-            self.scouting.asked.clear();
-            self.scout_next(now);
+        let is_early = self.scouting.began.is_some_and(|began| now - began < ROUND_EVERY);
+        if self.scouting.scout.is_some() || is_early || mutant::is(Mutant::NobodyScouts) {
+            return;
+        }
+        self.scouting.began = Some(now);
+        self.scouting.asked.clear();
+        if self.scout_next(now) {
+            let reason = "home is cut off from the others: is another one led?";
+            tracing::info!(event = "scouts_sent", home = self.supernode(), known = self.row.len(), reason);
         }
     }
 
     /// Nobody need be asked any more
-    pub(super) fn end_scouting(&mut self, reason: &str) {
-        if let Some(scout) = self.scouting.scout.take() {
+    pub(super) fn end_scouting(&mut self, status: Status, reason: &str) {
+        if let Some(Scout { dial, target, .. }) = self.scouting.scout.take() {
+            tracing::debug!(event = "scout_ended", supernode = target.location, %status, reason);
             let reason = Reason::truncated(reason);
-            self.outputs.push_back(MembershipOutput::Close { dial: scout.dial, status: Status::Gone, reason });
+            self.outputs.push_back(MembershipOutput::Close { dial, status, reason });
+        }
+    }
+
+    /// Whoever has to answer the scout has the whole time anew, as the answer may be waiting here
+    pub(super) fn handle_scout_held_up(&mut self, now: Instant) {
+        let wait = if self.scouting.has_asked() { ANSWER_WAIT } else { self.scout_wait() };
+        if let Some(scout) = &mut self.scouting.scout {
+            scout.until = now + wait;
         }
     }
 
@@ -83,74 +113,141 @@ impl Membership {
         let Some(scout) = &mut self.scouting.scout else { return };
         self.row.on_measured(scout.target.place, scout.target.dial_round_trip(now));
         if hello.role != Role::Supernode || hello.purpose != Purpose::Home {
-            return self.scout_on(now, "not a supernode");
+            return self.scout_on(now, Status::Malformed, "not a supernode");
         }
         let greeting =
             Greeting { supernode: key, network: hello.network, supernode_nonce: hello.nonce, peer_nonce: own_nonce };
-        (scout.greeting, scout.until) = (Some(greeting), now + CHALLENGE_WAIT);
+        scout.step = Step::Greeted(greeting);
     }
 
     /// A scout's dial made no link, or its link is gone
     pub(super) fn handle_scout_failed(&mut self, now: Instant, reason: &str) {
         let Some(Scout { target, .. }) = self.scouting.scout.take() else { return };
-        tracing::debug!(event = "scout_failed", supernode = target.location, reason);
+        tracing::debug!(event = "scout_ended", supernode = target.location, reason);
         self.row.on_failed(now, target.place);
         self.scout_next(now);
     }
 
     /// A frame on a scout's link
     pub(super) fn handle_scouts_frame(&mut self, now: Instant, frame: Frame, signer: &impl Signer) {
-        match frame {
-            Frame::Challenge(challenge) if challenge.is_led || mutant::is(Mutant::ScoutsMoveAnyway) => {
-                self.move_to_scout(now, &challenge, signer);
+        let Some(Scout { step, .. }) = &self.scouting.scout else { return };
+        match (frame, step) {
+            (Frame::Challenge(challenge), Step::Greeted(greeting)) => {
+                let greeting = greeting.clone();
+                self.handle_scouts_challenge(now, &greeting, &challenge, signer);
             }
-            Frame::Challenge(_) => self.scout_on(now, "it hears nobody lead either"),
-            Frame::Bye(bye) => self.scout_on(now, &bye.reason),
-            Frame::Refused(refused) => self.scout_on(now, &refused.reason),
-            Frame::Probe(_) | Frame::ProbeReply(_) => {}
-            _ => self.scout_on(now, "it sends what nobody asked for"),
+            (Frame::Granted(granted), Step::Asked(network)) => {
+                let network = *network;
+                self.handle_scouts_grant(now, network, granted, signer);
+            }
+            (Frame::Bye(bye), _) => self.scout_on(now, bye.status, &bye.reason),
+            (Frame::Refused(refused), _) => self.handle_scout_refused(now, &refused),
+            (Frame::Probe(_) | Frame::ProbeReply(_), _) => {}
+            _ => self.scout_on(now, Status::Malformed, "it sends what nobody asked for"),
         }
     }
 
     /// Gives up a scout that is out for too long
     pub(super) fn handle_scout_timeout(&mut self, now: Instant) {
         if self.scouting.next_timeout().is_some_and(|until| until <= now) {
-            self.scout_on(now, "it does not answer");
+            self.scout_on(now, Status::TimedOut, "it does not answer");
         }
     }
 
+    /// Asks one that is led to go on with the session
+    fn handle_scouts_challenge(
+        &mut self,
+        now: Instant,
+        greeting: &Greeting,
+        challenge: &Challenge,
+        signer: &impl Signer,
+    ) {
+        let checked = proof::check_challenge(greeting, self.network, challenge, signer).and_then(|(handshake, id)| {
+            let required = challenge.secret_required;
+            let secret = proof::prove_secret(&handshake, self.config.secret.as_ref(), required)?;
+            Ok((handshake, id, secret))
+        });
+        let (handshake, id, secret) = match checked {
+            Ok(checked) => checked,
+            Err(Setback { status, reason }) => {
+                tracing::info!(event = "scout_ended", %status, %reason);
+                return self.scout_on(now, status, &reason);
+            }
+        };
+        let is_home = self.target.as_ref().is_some_and(|home| home.id == Some(id));
+        let Some(scout) = &mut self.scouting.scout else { return };
+        scout.target.place = self.row.identify(scout.target.place, id);
+        scout.target.id = Some(id);
+        if is_home || !(challenge.is_led || mutant::is(Mutant::ScoutsMoveAnyway)) {
+            let reason = if is_home { "it is home" } else { "it hears nobody lead either" };
+            self.scouting.asked.insert(scout.target.place);
+            self.end_scouting(Status::Gone, reason);
+            self.scout_next(now);
+            return;
+        }
+        (scout.step, scout.until) = (Step::Asked(handshake.network), now + ANSWER_WAIT);
+        let dial = scout.dial;
+        let login = proof::login(&self.config, &handshake, secret, self.resume, signer);
+        self.outputs.push_back(MembershipOutput::Send { dial, frame: Frame::Login(login) });
+    }
+
+    /// That one may be busy, and home is still there
+    fn handle_scout_refused(&mut self, now: Instant, refused: &Refused) {
+        let wait = Duration::from_millis(refused.retry_after_ms.into());
+        if let Some(scout) = &self.scouting.scout
+            && !wait.is_zero()
+        {
+            self.row.on_busy(scout.target.place, now + self.backoff.after(wait));
+        }
+        self.scout_on(now, refused.status, &refused.reason);
+    }
+
+    /// The session goes on there: leaves home
+    fn handle_scouts_grant(&mut self, now: Instant, network: NetworkId, granted: Granted, signer: &impl Signer) {
+        let grant = match proof::check_grant(&self.config.name, &network, &granted.grant, signer) {
+            Ok(grant) => grant,
+            Err(Setback { status, reason }) => return self.scout_on(now, status, &reason),
+        };
+        let Some(Scout { dial, target, .. }) = self.scouting.scout.take() else { return };
+        let reason = format!("{} is cut off from the others", self.supernode());
+        self.close(Status::Unavailable, &reason);
+        self.home_before = Some(self.supernode());
+        if let Some(home) = &self.target {
+            self.row.on_failed(now, home.place);
+        }
+        self.setback = Setback::new(Status::Unavailable, reason);
+        // What the old home was told may never have got farther: the new one is told anew.
+        self.outputs.push_back(MembershipOutput::Lost { reason: self.setback.reason.clone() });
+        (self.dial, self.target) = (dial, Some(target));
+        self.enter(now, network, grant, granted);
+    }
+
     /// This one is no better than home
-    fn scout_on(&mut self, now: Instant, reason: &str) {
-        self.end_scouting(reason);
+    fn scout_on(&mut self, now: Instant, status: Status, reason: &str) {
+        if let Some(scout) = &self.scouting.scout {
+            self.row.on_failed(now, scout.target.place);
+        }
+        self.end_scouting(status, reason);
         self.scout_next(now);
     }
 
-    /// Asks the next one of the round; at its end nobody
-    fn scout_next(&mut self, now: Instant) {
+    /// Asks the next one of the round, if there is one
+    fn scout_next(&mut self, now: Instant) -> bool {
+        let Scouting { asked, .. } = &self.scouting;
         let home = self.target.as_ref().map(|target| target.place);
-        let may = |place| Some(place) != home && !self.scouting.asked.contains(&place);
-        let Some(place) = self.row.next_of(now, may) else { return };
+        let may = |place| Some(place) != home && !asked.contains(&place) && !self.row.is_busy(now, place);
+        let next = self.row.next_of(now, may).filter(|_| asked.len() < SUPERNODES_MAX);
+        let Some(place) = next else { return false };
         self.scouting.asked.insert(place);
         let target = self.dial_at(now, place, Reason::truncated("it hears who leads, and the home before does not"));
-        self.scouting.scout = Some(Scout { dial: self.dials, target, greeting: None, until: now + DIAL_MAX });
+        let until = now + self.scout_wait();
+        self.scouting.scout = Some(Scout { dial: self.dials, target, step: Step::Dialling, until });
+        true
     }
 
-    /// Leaves home for one that is led, on the link that is there
-    fn move_to_scout(&mut self, now: Instant, challenge: &Challenge, signer: &impl Signer) {
-        let Some(Scout { dial, target, greeting: Some(greeting), .. }) = self.scouting.scout.take() else { return };
-        let setback = match proof::check_challenge(&greeting, self.network, challenge, signer) {
-            Ok(_) => Setback::new(Status::Unavailable, format!("{} is cut off from the others", self.supernode())),
-            Err(setback) => {
-                let reason = setback.reason;
-                self.outputs.push_back(MembershipOutput::Close { dial, status: setback.status, reason });
-                return self.scout_next(now);
-            }
-        };
-        self.lose(now, setback, Again::Quickly);
-        self.row.on_tried(target.place);
-        self.tries += 1;
-        (self.dial, self.target) = (dial, Some(target));
-        self.state = State::Greeted { greeting, until: now + CHALLENGE_WAIT };
-        self.handle_challenge(now, challenge, signer);
+    /// How long a scout may be out until it hears whether somebody leads
+    fn scout_wait(&self) -> Duration {
+        let State::LoggedIn(lease) = &self.state else { return Duration::ZERO };
+        lease.length() / LEASE_PARTS
     }
 }

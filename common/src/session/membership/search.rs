@@ -140,7 +140,7 @@ impl Membership {
 
     /// The link with home is gone
     pub(super) fn lose_link(&mut self, now: Instant, setback: Setback, again: Again) {
-        self.end_scouting("home is lost");
+        self.end_scouting(Status::Gone, "home is lost");
         self.home_before = Some(self.supernode());
         self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
         self.row.begin(&mut self.backoff);

@@ -1,7 +1,6 @@
 //! What a peer does whose home is cut off from the other supernodes.
 
 use super::*;
-use crate::link::limits::DIAL_MAX;
 
 /// Another supernode's key
 const OTHER: u8 = 5;
@@ -46,7 +45,7 @@ fn challenge_scout(peer: &mut Membership, now: Instant, dial: u64, is_led: bool)
     assert_eq!(drain(peer), []);
     let handshake = handshake_of(NETWORK, [PEER, OTHER], [OWN_NONCE, THEIR_NONCE]);
     let challenge = Challenge {
-        certificate: certificate_of(NETWORK, OTHER),
+        certificate: certificate_with(NETWORK, OTHER, 2),
         signature: ed(OTHER).sign(&handshake.challenge_bytes()),
         secret_required: false,
         is_led,
@@ -68,17 +67,51 @@ fn peer_whose_home_is_cut_off_moves_to_one_that_hears_who_leads_with_its_session
     assert_eq!(outputs.iter().map(kind).collect::<Vec<_>>(), ["dial"]);
     assert_eq!((word(&peer), peer.home()), ("in", Some(1)), "home stays meanwhile");
     let outputs = challenge_scout(&mut peer, now, 2, true);
-    assert_eq!(outputs.iter().map(kind).collect::<Vec<_>>(), ["close", "lost", "send"]);
-    assert!(matches!(&outputs[0], MembershipOutput::Close { dial: 1, status: Status::Unavailable, .. }));
     let resumes = |login: &Login| login.resume == Some(session_id(7));
     assert!(
-        matches!(&outputs[2], MembershipOutput::Send { dial: 2, frame: Frame::Login(login) } if resumes(login)),
+        matches!(&outputs[..], [MembershipOutput::Send { dial: 2, frame: Frame::Login(login) }] if resumes(login)),
         "{outputs:?}"
     );
-    assert!(outputs.len() <= crate::session::membership::OUTPUTS_PER_INPUT_MAX);
-    let moved = SignedGrant::sign(&grant(session_id(7), 10), &ed(OTHER), certificate_of(NETWORK, OTHER)).unwrap();
+    assert_eq!((word(&peer), peer.home()), ("in", Some(1)), "that one may be busy");
+    let moved = SignedGrant::sign(&grant(session_id(7), 10), &ed(OTHER), certificate_with(NETWORK, OTHER, 2)).unwrap();
     peer.handle_frame(now, 2, Frame::Granted(Granted { grant: moved, ..granted(7, 10) }), &ed(PEER));
+    let outputs = drain(&mut peer);
+    assert_eq!(outputs.iter().map(kind).collect::<Vec<_>>(), ["close", "lost", "logged in"]);
+    assert!(matches!(&outputs[0], MembershipOutput::Close { dial: 1, status: Status::Unavailable, .. }));
     assert_eq!((word(&peer), peer.home()), ("in", Some(2)));
+}
+
+#[test]
+fn one_that_is_led_and_busy_is_left_alone_for_as_long_as_it_asks() {
+    let mut peer = at_home(&["one", "two"]);
+    let (now, _) = renew(&mut peer, true);
+    challenge_scout(&mut peer, now, 2, true);
+    peer.handle_frame(now, 2, refused(Status::SlowDown, 12_000), &ed(PEER));
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
+    assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
+    assert_eq!(renew(&mut peer, true).1, [], "it has asked for twelve seconds");
+    assert_eq!(dialled(&renew(&mut peer, true).1).len(), 1);
+}
+
+#[test]
+fn scout_whose_login_is_sent_waits_for_the_answer_though_home_is_well_again() {
+    let mut peer = at_home(&["one", "two"]);
+    let (now, _) = renew(&mut peer, true);
+    challenge_scout(&mut peer, now, 2, true);
+    assert_eq!(renew(&mut peer, false).1, []);
+    let moved = SignedGrant::sign(&grant(session_id(7), 10), &ed(OTHER), certificate_with(NETWORK, OTHER, 2)).unwrap();
+    peer.handle_frame(now, 2, Frame::Granted(Granted { grant: moved, ..granted(7, 10) }), &ed(PEER));
+    assert_eq!(peer.home(), Some(2));
+}
+
+#[test]
+fn scout_that_has_come_to_its_own_home_goes_on() {
+    let mut peer = at_home(&["one", "alias"]);
+    let (now, _) = renew(&mut peer, true);
+    open(&mut peer, 2);
+    peer.handle_frame(now, 2, Frame::Challenge(challenge(false)), &ed(PEER));
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
+    assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
 }
 
 #[test]
@@ -105,17 +138,13 @@ fn scout_that_is_not_answered_is_given_up_and_home_is_still_renewed() {
     let mut peer = at_home(&["one", "two", "three"]);
     let (now, outputs) = renew(&mut peer, true);
     assert_eq!(dialled(&outputs).len(), 1);
-    peer.handle_timeout(now + DIAL_MAX);
-    assert_eq!(
-        drain(&mut peer).iter().map(kind).collect::<Vec<_>>(),
-        ["close", "dial", "send"],
-        "a renewal is due too"
-    );
-    peer.handle_dial_failed(now + DIAL_MAX, 3, &nobody_listens());
+    let late = now + LEASE / 6;
+    assert_eq!(peer.next_timeout(), Some(late));
+    peer.handle_timeout(late);
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close", "dial"]);
+    peer.handle_dial_failed(late, 3, &nobody_listens());
     assert_eq!(drain(&mut peer), []);
-    let renewed = Renewed { session: session_id(7), epoch: Epoch::new(0, 10), is_cut_off: true };
-    feed_at(&mut peer, now + DIAL_MAX, Frame::Renewed(renewed));
-    assert_eq!(dialled(&drain(&mut peer)).len(), 1);
+    assert_eq!(dialled(&renew(&mut peer, true).1).len(), 1);
 }
 
 #[test]
@@ -129,28 +158,36 @@ fn whoever_says_that_it_is_led_and_proves_nothing_is_not_believed() {
     assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
 }
 
+/// The scout of this dial is given up, and what it brings counts for nothing
+fn assert_given_up(peer: &mut Membership, dial: u64, outputs: &[MembershipOutput]) {
+    let is_end = |output: &&MembershipOutput| matches!(output, MembershipOutput::Close { dial: of, .. } if *of == dial);
+    assert_eq!(outputs.iter().filter(is_end).count(), 1, "{outputs:?}");
+    open(peer, dial);
+    let outputs = drain(peer);
+    assert!(matches!(&outputs[..], [MembershipOutput::Close { .. }]), "{outputs:?}");
+}
+
 #[test]
-fn scout_comes_home_as_home_hears_the_others_again_or_is_lost_or_left() {
-    let ends: [fn(&mut Membership, Instant) -> Vec<MembershipOutput>; 3] = [
-        |peer, _| renew(peer, false).1,
-        |peer, now| {
-            peer.handle_closed(now, 1, Status::Unavailable, "reset");
-            drain(peer)
-        },
-        |peer, now| {
-            peer.handle_logout(now);
-            drain(peer)
-        },
-    ];
+fn scout_comes_home_as_home_hears_the_others_again() {
+    let mut peer = at_home(&["one", "two", "three"]);
+    let (now, _) = renew(&mut peer, true);
+    peer.handle_timeout(now + LEASE / 6);
+    assert_eq!(dialled(&drain(&mut peer)).len(), 1);
+    let (_, outputs) = renew(&mut peer, false);
+    assert_given_up(&mut peer, 3, &outputs);
+    assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
+}
+
+#[test]
+fn scout_is_given_up_as_home_is_lost_or_left() {
+    let ends: [fn(&mut Membership, Instant); 2] =
+        [|peer, now| peer.handle_closed(now, 1, Status::Unavailable, "reset"), Membership::handle_logout];
     for end in ends {
         let mut peer = at_home(&["one", "two"]);
         let (now, _) = renew(&mut peer, true);
-        let outputs = end(&mut peer, now);
-        let is_end = |output: &&MembershipOutput| matches!(output, MembershipOutput::Close { dial: 2, .. });
-        assert_eq!(outputs.iter().filter(is_end).count(), 1, "{outputs:?}");
-        open(&mut peer, 2);
+        end(&mut peer, now);
         let outputs = drain(&mut peer);
-        assert!(matches!(&outputs[..], [MembershipOutput::Close { dial: 2, .. }]), "{outputs:?}");
+        assert_given_up(&mut peer, 2, &outputs);
     }
 }
 
@@ -160,7 +197,9 @@ fn peer_that_was_held_up_gives_its_scout_the_whole_time_anew() {
     let (now, _) = renew(&mut peer, true);
     let later = now + Duration::from_secs(300);
     peer.handle_held_up(later);
-    assert_eq!(peer.next_timeout().map(|at| at.min(later + DIAL_MAX)), peer.next_timeout());
+    peer.handle_timeout(later);
+    let given_up = |output: &MembershipOutput| matches!(output, MembershipOutput::Close { dial: 2, .. });
+    assert!(!drain(&mut peer).iter().any(given_up));
     peer.handle_opened(later, 2, ed(OTHER).key(), [OWN_NONCE; 32], &hello(Role::Peer, None, THEIR_NONCE));
     assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"], "that is no supernode");
 }

@@ -63,7 +63,7 @@ fn who_hears_nobody_keeps_its_peers_and_tells_them_to_look_until_it_hears_enough
     several.cut(1, 0);
     several.cut(1, 2);
     assert!(!is_told_to_look(&mut several, link, session), "an election may be under way");
-    several.wait(millis(4_100));
+    several.wait(LEASE / 6 + millis(1_100));
     assert!(is_told_to_look(&mut several, link, session));
     several.wait(LEASE);
     assert!(is_told_to_look(&mut several, link, session));
