@@ -47,13 +47,14 @@ struct Tables {
 }
 
 impl Tables {
-    fn is_older(&self, epoch: Epoch) -> bool {
+    /// Whether a table of this epoch is older than the one that there is, and so changes nothing
+    fn is_old(&self, epoch: Epoch) -> bool {
         epoch.incarnation == self.epoch.incarnation && epoch < self.epoch
     }
 
     fn want(&mut self, now: Instant, rewire: &Rewire) {
         // A supernode may be behind another one.
-        if self.is_older(rewire.epoch) {
+        if self.is_old(rewire.epoch) {
             return;
         }
         self.epoch = rewire.epoch;
@@ -108,7 +109,10 @@ impl Oracle for MakeBeforeBreak {
                 self.tables.of(node).want(now, &granted.rewire);
             }
             Observation::Sent { frame: Frame::Logout(_), .. } => self.tables.of(node).is_leaving = true,
-            Observation::Received { frame: Frame::Rewire(rewire), .. } if !self.tables.of(node).is_leaving => {
+            // The same one again, from a supernode that is behind, says nothing that a peer does not know from its disk.
+            Observation::Received { frame: Frame::Rewire(rewire), .. }
+                if !self.tables.of(node).is_leaving && rewire.epoch != self.tables.of(node).epoch =>
+            {
                 self.tables.of(node).want(now, rewire);
             }
             // Nobody waits for whoever was removed.
@@ -125,7 +129,7 @@ impl Oracle for MakeBeforeBreak {
                     tables.inherited.retain(|_, place| place != address);
                 }
                 // A peer that starts takes the table that it had before, of which a supernode may not have heard yet.
-                Event::Rewired { epoch, .. } if !self.tables.of(node).is_older(*epoch) => {
+                Event::Rewired { epoch, .. } if !self.tables.of(node).is_old(*epoch) => {
                     self.tables.of(node).epoch = *epoch;
                 }
                 Event::LinkDown { address, .. } => _ = self.tables.of(node).up.remove(address),

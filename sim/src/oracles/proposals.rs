@@ -20,6 +20,7 @@ use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::processes::replica;
+use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -41,6 +42,10 @@ struct Seat {
     keys: BTreeMap<Key, SessionId>,
     /// When each peer last asked here for a session without one to go on with
     newcomers: BTreeMap<Name, Instant>,
+    /// Who is at the other end of each link, and on which link each has its session here, wherever that is at home: then that
+    /// link is asked, and nobody else
+    others: BTreeMap<u64, Name>,
+    here: BTreeMap<Name, u64>,
     /// When a home has last said whether a peer answers
     claimed: Option<Instant>,
     /// When each home was last there, by its own links or by what it must have heard
@@ -144,10 +149,24 @@ impl Proposals {
                 seat.keys = sessions().map(|one| (one.key, one.id)).collect();
             }
             Observation::Received { frame: Frame::Login(login), .. } => match login.resume {
-                None => drop(seat.newcomers.insert(login.name.clone(), now)),
-                Some(_) => drop(seat.newcomers.remove(&login.name)),
+                None if !seat.here.contains_key(&login.name) => {
+                    seat.newcomers.insert(login.name.clone(), now);
+                }
+                _ => drop(seat.newcomers.remove(&login.name)),
             },
             Observation::Received { frame: Frame::Claimed(_), .. } => seat.claimed = Some(now),
+            Observation::Opened { opened, other, .. } => {
+                seat.others.insert(opened.link.0, name_of(other.0));
+            }
+            Observation::Sent { link, frame: Frame::Granted(_) } => {
+                if let Some(name) = seat.others.get(link) {
+                    seat.here.insert(name.clone(), *link);
+                }
+            }
+            Observation::Closed { link, .. } => {
+                seat.others.remove(link);
+                seat.here.retain(|_, here| here != link);
+            }
             _ => {}
         }
     }

@@ -24,10 +24,13 @@ pub(super) fn home(world: &World, node: &Node) -> Option<NodeId> {
 /// session with a supernode"): supernodes that stand still are of that kind, and the wait is longer than a lease
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether the peer on this machine waits until it asks a supernode again
+/// Whether the peer on this machine waits until it asks a supernode again, or for the answer of one
 pub(super) fn is_waiting(world: &World, node: &Node) -> bool {
-    let standing = node.peer().map(|peer| peer.core.standing());
-    matches!(standing, Some(Standing::Searching { next_try: Some(at), .. }) if at > world.local(node.id))
+    match node.peer().map(|peer| peer.core.standing()) {
+        Some(Standing::Searching { next_try: Some(at), .. }) => at > world.local(node.id),
+        Some(Standing::Joining { .. }) => true,
+        _ => false,
+    }
 }
 
 /// Whether a process is there and does not run

@@ -73,9 +73,9 @@ pub struct Membership {
     dials: u64,
     /// The dial of the present state: whatever names another one is over, but for a scout's
     dial: u64,
-    /// Dials since the last login
+    /// Dials since the last login, scouts aside
     tries: u64,
-    /// Whom the last dial was for; none before the first
+    /// Whom [`Self::dial`] was for; none before the first
     target: Option<Target>,
     /// Where the last session was, until there is one again
     home_before: Option<String>,
@@ -165,6 +165,11 @@ impl Membership {
 
     /// Somebody wants to be logged out; [`MembershipOutput::LoggedOut`] follows within [`LOGOUT_WAIT`]
     pub fn handle_logout(&mut self, now: Instant) {
+        if self.scouting.has_asked() {
+            // The session may be moving by now: whoever grants it is the one that can end it.
+            self.close(Status::Gone, "logged out");
+            self.adopt_scout();
+        }
         self.end_scouting(Status::Gone, "logged out");
         let until = now + LOGOUT_WAIT;
         match &mut self.state {
@@ -406,8 +411,8 @@ impl Membership {
         }
         if renewed.is_cut_off {
             self.begin_scouting(now);
-        } else if !self.scouting.has_asked() {
-            self.end_scouting(Status::Gone, "home hears the others again");
+        } else {
+            self.handle_home_well();
         }
     }
 

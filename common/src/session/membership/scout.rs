@@ -6,8 +6,9 @@
 //! there, and gives up its home once that is granted. While nobody leads anywhere, everybody stays where it is.
 //!
 //! One scout is out at a time, for a part of the lease. With a renewal that says that the home is cut off all others are
-//! asked once, but for those that want to be left alone: what that costs them is a handshake for each peer of the
-//! supernodes that are cut off from them, in a third of a lease.
+//! asked once, but for those that want to be left alone; if each of them has answered that it hears nobody lead, the next
+//! renewal is left out, as nobody was out of the home's reach alone. So while there is no quorum, each supernode that runs
+//! does a handshake for each peer of the others in two thirds of a lease.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,9 +38,13 @@ const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Who is asked, and who was in this round
 #[derive(Debug, Default)]
 pub(super) struct Scouting {
-    /// [`SUPERNODES_MAX`] at most: a home may tell of new ones meanwhile
+    /// Until there are [`SUPERNODES_MAX`]: a home may tell of new ones meanwhile
     asked: BTreeSet<Place>,
     began: Option<Instant>,
+    /// The last renewal said that the home is cut off
+    is_needed: bool,
+    /// All that were asked in the last round have answered, and none of them is led
+    is_vain: bool,
     scout: Option<Scout>,
 }
 
@@ -79,22 +84,39 @@ impl Scouting {
 impl Membership {
     /// The home is cut off: asks all others, one after the other, unless that is under way
     pub(super) fn begin_scouting(&mut self, now: Instant) {
+        let is_first = !std::mem::replace(&mut self.scouting.is_needed, true);
         let is_early = self.scouting.began.is_some_and(|began| now - began < ROUND_EVERY);
         if self.scouting.scout.is_some() || is_early || mutant::is(Mutant::NobodyScouts) {
             return;
         }
+        if std::mem::take(&mut self.scouting.is_vain) && !is_first {
+            return;
+        }
         self.scouting.began = Some(now);
         self.scouting.asked.clear();
-        if self.scout_next(now) {
+        self.scouting.is_vain = self.scout_next(now);
+        if is_first {
             let reason = "home is cut off from the others: is another one led?";
             tracing::info!(event = "scouts_sent", home = self.supernode(), known = self.row.len(), reason);
         }
     }
 
+    /// The home hears the others: who is out comes back, unless it may be granted the session by now
+    pub(super) fn handle_home_well(&mut self) {
+        self.scouting.is_needed = false;
+        if !self.scouting.has_asked() {
+            self.end_scouting(Status::Gone, "home hears the others again");
+        }
+    }
+
     /// Nobody need be asked any more
     pub(super) fn end_scouting(&mut self, status: Status, reason: &str) {
-        if let Some(Scout { dial, target, .. }) = self.scouting.scout.take() {
-            tracing::debug!(event = "scout_ended", supernode = target.location, %status, reason);
+        if let Some(Scout { dial, target, step, .. }) = self.scouting.scout.take() {
+            match step {
+                // That is what a person asks who wonders why it has not moved.
+                Step::Asked(_) => tracing::info!(event = "scout_refused", supernode = target.location, %status, reason),
+                _ => tracing::debug!(event = "scout_ended", supernode = target.location, %status, reason),
+            }
             let reason = Reason::truncated(reason);
             self.outputs.push_back(MembershipOutput::Close { dial, status, reason });
         }
@@ -110,7 +132,9 @@ impl Membership {
 
     /// A scout's dial has made a link
     pub(super) fn handle_scout_opened(&mut self, now: Instant, key: Key, own_nonce: [u8; 32], hello: &Hello) {
-        let Some(scout) = &mut self.scouting.scout else { return };
+        let Some(scout) = self.scouting.scout.as_mut().filter(|scout| matches!(scout.step, Step::Dialling)) else {
+            return;
+        };
         self.row.on_measured(scout.target.place, scout.target.dial_round_trip(now));
         if hello.role != Role::Supernode || hello.purpose != Purpose::Home {
             return self.scout_on(now, Status::Malformed, "not a supernode");
@@ -124,6 +148,7 @@ impl Membership {
     pub(super) fn handle_scout_failed(&mut self, now: Instant, reason: &str) {
         let Some(Scout { target, .. }) = self.scouting.scout.take() else { return };
         tracing::debug!(event = "scout_ended", supernode = target.location, reason);
+        self.scouting.is_vain = false;
         self.row.on_failed(now, target.place);
         self.scout_next(now);
     }
@@ -143,14 +168,20 @@ impl Membership {
             (Frame::Bye(bye), _) => self.scout_on(now, bye.status, &bye.reason),
             (Frame::Refused(refused), _) => self.handle_scout_refused(now, &refused),
             (Frame::Probe(_) | Frame::ProbeReply(_), _) => {}
-            _ => self.scout_on(now, Status::Malformed, "it sends what nobody asked for"),
+            _ => {
+                self.violations += 1;
+                self.scout_on(now, Status::Malformed, "it sends what nobody asked for");
+            }
         }
     }
 
     /// Gives up a scout that is out for too long
     pub(super) fn handle_scout_timeout(&mut self, now: Instant) {
         if self.scouting.next_timeout().is_some_and(|until| until <= now) {
-            self.scout_on(now, Status::TimedOut, "it does not answer");
+            match self.scouting.has_asked() {
+                true => self.scout_retry(now, Status::TimedOut, "it does not answer the login"),
+                false => self.scout_on(now, Status::TimedOut, "it does not answer"),
+            }
         }
     }
 
@@ -169,18 +200,15 @@ impl Membership {
         });
         let (handshake, id, secret) = match checked {
             Ok(checked) => checked,
-            Err(Setback { status, reason }) => {
-                tracing::info!(event = "scout_ended", %status, %reason);
-                return self.scout_on(now, status, &reason);
-            }
+            Err(Setback { status, reason }) => return self.scout_on(now, status, &reason),
         };
         let is_home = self.target.as_ref().is_some_and(|home| home.id == Some(id));
         let Some(scout) = &mut self.scouting.scout else { return };
         scout.target.place = self.row.identify(scout.target.place, id);
         scout.target.id = Some(id);
+        self.scouting.asked.insert(scout.target.place);
         if is_home || !(challenge.is_led || mutant::is(Mutant::ScoutsMoveAnyway)) {
             let reason = if is_home { "it is home" } else { "it hears nobody lead either" };
-            self.scouting.asked.insert(scout.target.place);
             self.end_scouting(Status::Gone, reason);
             self.scout_next(now);
             return;
@@ -191,15 +219,33 @@ impl Membership {
         self.outputs.push_back(MembershipOutput::Send { dial, frame: Frame::Login(login) });
     }
 
-    /// That one may be busy, and home is still there
+    /// That one may be busy, and home is still there: the next one is asked at once only if there is a retry left
     fn handle_scout_refused(&mut self, now: Instant, refused: &Refused) {
         let wait = Duration::from_millis(refused.retry_after_ms.into());
-        if let Some(scout) = &self.scouting.scout
-            && !wait.is_zero()
-        {
+        if let Some(scout) = self.scouting.scout.as_ref().filter(|_| !wait.is_zero()) {
             self.row.on_busy(scout.target.place, now + self.backoff.after(wait));
         }
-        self.scout_on(now, refused.status, &refused.reason);
+        self.scout_retry(now, refused.status, &refused.reason);
+    }
+
+    fn scout_retry(&mut self, now: Instant, status: Status, reason: &str) {
+        if self.retries.spend() {
+            return self.scout_on(now, status, reason);
+        }
+        self.scouting.is_vain = false;
+        self.end_scouting(status, reason);
+    }
+
+    /// Home is lost: whoever is asked already to go on with the session is waited for
+    pub(super) fn adopt_scout(&mut self) -> bool {
+        let Some(Scout { dial, target, step: Step::Asked(network), until }) =
+            self.scouting.scout.take_if(|scout| matches!(scout.step, Step::Asked(_)))
+        else {
+            return false;
+        };
+        (self.dial, self.target) = (dial, Some(target));
+        self.state = State::Asked { network, until };
+        true
     }
 
     /// The session goes on there: leaves home
@@ -227,6 +273,7 @@ impl Membership {
         if let Some(scout) = &self.scouting.scout {
             self.row.on_failed(now, scout.target.place);
         }
+        self.scouting.is_vain = false;
         self.end_scouting(status, reason);
         self.scout_next(now);
     }
@@ -236,7 +283,7 @@ impl Membership {
         let Scouting { asked, .. } = &self.scouting;
         let home = self.target.as_ref().map(|target| target.place);
         let may = |place| Some(place) != home && !asked.contains(&place) && !self.row.is_busy(now, place);
-        let next = self.row.next_of(now, may).filter(|_| asked.len() < SUPERNODES_MAX);
+        let next = self.row.next_of(now, may).filter(|_| asked.len() < SUPERNODES_MAX && self.scouting.is_needed);
         let Some(place) = next else { return false };
         self.scouting.asked.insert(place);
         let target = self.dial_at(now, place, Reason::truncated("it hears who leads, and the home before does not"));

@@ -140,10 +140,16 @@ impl Membership {
 
     /// The link with home is gone
     pub(super) fn lose_link(&mut self, now: Instant, setback: Setback, again: Again) {
-        self.end_scouting(Status::Gone, "home is lost");
         self.home_before = Some(self.supernode());
         self.outputs.push_back(MembershipOutput::Lost { reason: setback.reason.clone() });
         self.row.begin(&mut self.backoff);
+        let home = self.target.as_ref().map(|home| home.place);
+        if self.adopt_scout() {
+            home.into_iter().for_each(|home| self.row.on_failed(now, home));
+            self.setback = setback;
+            return;
+        }
+        self.end_scouting(Status::Gone, "home is lost");
         self.search(now, setback, again);
     }
 

@@ -65,7 +65,7 @@ impl State {
         *until = now + wait;
     }
 
-    /// Whether the last dial made a link, or may still make one
+    /// Whether the dial of this state made a link, or may still make one
     pub(super) const fn has_link(&self) -> bool {
         !matches!(self, Self::LoggedOut | Self::Searching { .. })
     }

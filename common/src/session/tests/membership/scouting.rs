@@ -115,7 +115,7 @@ fn scout_that_has_come_to_its_own_home_goes_on() {
 }
 
 #[test]
-fn peer_stays_while_nobody_leads_and_asks_all_others_once_a_renewal() {
+fn peer_stays_while_nobody_leads_and_asks_all_others_once_in_two_renewals() {
     let mut peer = at_home(&["one", "two", "three"]);
     for turn in 0..3 {
         let (now, outputs) = renew(&mut peer, true);
@@ -130,7 +130,52 @@ fn peer_stays_while_nobody_leads_and_asks_all_others_once_a_renewal() {
         let outputs = challenge_scout(&mut peer, now, dial, false);
         assert_eq!(outputs.iter().map(kind).collect::<Vec<_>>(), ["close"]);
         assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
+        assert_eq!(renew(&mut peer, true).1, [], "all have answered, and nobody leads");
     }
+}
+
+/// A peer whose scout has sent its login
+fn asked_elsewhere() -> (Membership, Instant) {
+    let mut peer = at_home(&["one", "two", "three"]);
+    let (now, _) = renew(&mut peer, true);
+    let outputs = challenge_scout(&mut peer, now, 2, true);
+    assert!(matches!(&outputs[..], [MembershipOutput::Send { dial: 2, frame: Frame::Login(_) }]), "{outputs:?}");
+    (peer, now)
+}
+
+fn grant_elsewhere(peer: &mut Membership, now: Instant) {
+    let moved = SignedGrant::sign(&grant(session_id(7), 10), &ed(OTHER), certificate_with(NETWORK, OTHER, 2)).unwrap();
+    peer.handle_frame(now, 2, Frame::Granted(Granted { grant: moved, ..granted(7, 10) }), &ed(PEER));
+}
+
+#[test]
+fn scout_that_is_refused_asks_nobody_else_once_home_is_well() {
+    let (mut peer, now) = asked_elsewhere();
+    assert_eq!(renew(&mut peer, false).1, []);
+    peer.handle_frame(now, 2, refused(Status::SlowDown, 1_000), &ed(PEER));
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
+    assert_eq!((word(&peer), peer.home()), ("in", Some(1)));
+}
+
+#[test]
+fn scout_whose_login_is_sent_is_waited_for_as_home_is_lost() {
+    let (mut peer, now) = asked_elsewhere();
+    peer.handle_closed(now, 1, Status::Unavailable, "reset");
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["lost"]);
+    assert_eq!(word(&peer), "joining");
+    grant_elsewhere(&mut peer, now);
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["logged in"]);
+    assert_eq!(peer.home(), Some(2));
+}
+
+#[test]
+fn whoever_logs_out_as_a_scout_has_asked_ends_the_session_where_it_is_granted() {
+    let (mut peer, now) = asked_elsewhere();
+    peer.handle_logout(now);
+    assert_eq!(drain(&mut peer).iter().map(kind).collect::<Vec<_>>(), ["close"]);
+    grant_elsewhere(&mut peer, now);
+    let logout = Frame::Logout(Logout { session: session_id(7) });
+    assert_eq!(drain(&mut peer), [MembershipOutput::Send { dial: 2, frame: logout }]);
 }
 
 #[test]
