@@ -267,6 +267,10 @@ impl Driver {
         {
             (status, reason) = (Status::Unavailable, Some(trouble));
         }
+        // Messages go on; it is for an operator to mend, and `kith-supernode status` says how.
+        if state == State::LoggedIn && reason.is_none() && self.peer.chosen_home().is_some_and(|home| home.is_cut_off) {
+            reason = Some("home hears too few other supernodes: what it says of others may be old".to_owned());
+        }
         if matches!(state, State::Searching | State::Joining) && self.peer.own().is_some() {
             let how = if self.peer.is_guest() { "back by its last grant" } else { "by its session" };
             let meanwhile = format!("it is in the mesh {how}, with {links_up} of {links} links up");
@@ -377,7 +381,7 @@ fn link_counts(neighbours: &[NeighbourStatus]) -> (u64, u64) {
 fn trouble(home_silent_s: Option<u64>, links_up: u64, links: u64) -> Option<String> {
     let is_alone = links > 0 && links_up == 0;
     let alone = is_alone.then(|| format!("none of its {links} links is up"));
-    let silent = home_silent_s.map(|seconds| format!("home silent since {seconds} s"));
+    let silent = home_silent_s.map(|seconds| format!("home silent for {seconds} s"));
     let troubles: Vec<String> = silent.into_iter().chain(alone).collect();
     (!troubles.is_empty()).then(|| troubles.join("; "))
 }
@@ -459,7 +463,7 @@ mod tests {
         assert_eq!(trouble(None, 1, 4), None);
         assert_eq!(trouble(None, 0, 0), None, "the only member has nobody to be linked to");
         assert_eq!(trouble(None, 0, 4).as_deref(), Some("none of its 4 links is up"));
-        assert_eq!(trouble(Some(3), 2, 4).as_deref(), Some("home silent since 3 s"));
-        assert_eq!(trouble(Some(3), 0, 4).as_deref(), Some("home silent since 3 s; none of its 4 links is up"));
+        assert_eq!(trouble(Some(3), 2, 4).as_deref(), Some("home silent for 3 s"));
+        assert_eq!(trouble(Some(3), 0, 4).as_deref(), Some("home silent for 3 s; none of its 4 links is up"));
     }
 }

@@ -36,7 +36,11 @@ fn readable(answer: &LookupAnswer) -> String {
         Source::Neighbours => "peers near by",
         Source::Memory => "memory",
     };
-    let stale = if answer.stale { ", stale: no supernode answers" } else { "" };
+    let stale = match answer.source {
+        _ if !answer.stale => "",
+        Source::Supernode => ", stale: the supernodes cannot agree at present, so it may be old",
+        Source::Neighbours | Source::Memory => ", stale: no supernode answers",
+    };
     let address = answer.address.as_deref().map_or("none: it is logged out", short);
     let locations = if answer.locations.is_empty() { "none".into() } else { answer.locations.join(", ") };
     let LookupAnswer { name, peer_id, .. } = answer;

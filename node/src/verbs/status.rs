@@ -168,11 +168,11 @@ alice is logged in at /dns/s/tcp/7400
             headline(Code::Unavailable, &searching, &home),
             "alice is looking for a supernode: connection refused by /dns/s/tcp/7400, next try in 2.5 s"
         );
-        let reason = Some("home silent since 3 s; none of its 4 links is up".into());
+        let reason = Some("home silent for 3 s; none of its 4 links is up".into());
         let cut_off = StatusAnswer { reason, ..answer() };
         assert_eq!(
             headline(Code::Unavailable, &cut_off, &home),
-            "alice is logged in at /dns/s/tcp/7400: home silent since 3 s; none of its 4 links is up"
+            "alice is logged in at /dns/s/tcp/7400: home silent for 3 s; none of its 4 links is up"
         );
         let out = StatusAnswer { state: State::LoggedOut, ..answer() };
         assert_eq!(

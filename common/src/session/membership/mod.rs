@@ -359,6 +359,7 @@ impl Membership {
             "logged in"
         );
         self.on_home_chosen();
+        self.scouting.begin_anew();
         let before = self.resume.filter(|_| mutant::is(Mutant::RenewsOldSession));
         let session = before.unwrap_or(grant.session);
         let length = Duration::from_millis(granted.lease_ms.into());

@@ -87,6 +87,8 @@ pub struct Home {
     pub load: Option<u16>,
     /// Why this one
     pub reason: Reason,
+    /// It has said last that it hears nobody lead, and too few others
+    pub is_cut_off: bool,
 }
 
 impl Membership {
@@ -95,7 +97,7 @@ impl Membership {
         let target = self.target.as_ref().filter(|_| matches!(self.state, State::LoggedIn(_)))?;
         let (rtt, load) = (self.row.rtt(target.place), self.row.load(target.place));
         let (id, location, reason) = (target.id, target.location.clone(), target.reason.clone());
-        Some(Home { id, location, rtt, load, reason })
+        Some(Home { id, location, rtt, load, reason, is_cut_off: self.scouting.is_needed() })
     }
 
     /// How many supernodes can be tried

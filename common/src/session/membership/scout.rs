@@ -66,6 +66,16 @@ enum Step {
 }
 
 impl Scouting {
+    /// Whether the home is cut off, as far as it has said
+    pub(super) const fn is_needed(&self) -> bool {
+        self.is_needed
+    }
+
+    /// There is another home, of which nothing is known
+    pub(super) const fn begin_anew(&mut self) {
+        self.is_needed = false;
+    }
+
     /// Whether this is a scout's dial
     pub(super) fn is_out(&self, dial: u64) -> bool {
         self.scout.as_ref().is_some_and(|scout| scout.dial == dial)
