@@ -2,8 +2,8 @@
 //! lease after the leader has seen it go their sessions end.
 //!
 //! Whether somebody leads whom this one does not hear, others say in their beats: then it takes nobody in, and sends its
-//! peers on. Who hears nobody who could know tells its peers with each renewal that it is cut off, and they look for themselves whether
-//! another supernode is well (`session::membership`).
+//! peers on. Who hears too few others to elect somebody tells its peers with each renewal that it is cut off, and they look
+//! for themselves whether another supernode is led (`session::membership`).
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use super::output::MembershipOutput;
 use super::proof::{self, Greeting};
 use super::row::Place;
 use super::search::Target;
-use super::state::{Setback, State};
+use super::state::{Again, Setback, State};
 use crate::crypto::Signer;
 use crate::id::{Key, NetworkId};
 use crate::mutant::{self, Mutant};
@@ -264,17 +264,9 @@ impl Membership {
             Ok(grant) => grant,
             Err(Setback { status, reason }) => return self.scout_on(now, status, &reason),
         };
-        let Some(Scout { dial, target, .. }) = self.scouting.scout.take() else { return };
         let reason = format!("{} is cut off from the others", self.supernode());
-        self.close(Status::Unavailable, &reason);
-        self.home_before = Some(self.supernode());
-        if let Some(home) = &self.target {
-            self.row.on_failed(now, home.place);
-        }
-        self.setback = Setback::new(Status::Unavailable, reason);
-        // What the old home was told may never have got farther: the new one is told anew.
-        self.outputs.push_back(MembershipOutput::Lost { reason: self.setback.reason.clone() });
-        (self.dial, self.target) = (dial, Some(target));
+        // What the old home was told may never have got farther, so it is lost: the new one is told anew.
+        self.lose(now, Setback::new(Status::Unavailable, reason), Again::Quickly);
         self.enter(now, network, grant, granted);
     }
 
