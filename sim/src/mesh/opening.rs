@@ -87,19 +87,14 @@ impl World {
 
     /// A dial's SYN leaves
     pub fn handle_syn(&mut self, conn: ConnId, tries: u32) {
-        let Some([dialler, listener]) =
-            self.net.conn(conn).map(|conn| [Side::Dialler, Side::Listener].map(|side| *conn.end(side)))
-        else {
-            return;
-        };
+        let Some(dialled) = self.net.conn(conn) else { return };
+        let (dialler, to, port) = (dialled.end(Side::Dialler).state, dialled.end(Side::Listener).node, dialled.port);
         // Who has given up sends no more of them, and nobody else has ever heard of this dial.
-        if dialler.state == EndState::Closed {
+        if dialler == EndState::Closed {
             return self.net.close_end(conn, Side::Listener);
         }
-        let to = listener.node;
         let node = self.node(to);
-        let (is_up, runs, port) = (node.is_up, node.process.is_some(), self.port_of(to));
-        let listens = runs && self.net.conn(conn).is_some_and(|conn| conn.port == port);
+        let (is_up, listens) = (node.is_up, node.process.is_some() && self.port_of(to) == port);
         self.net.handle_syn(&mut self.queue, conn, tries, is_up, listens);
     }
 

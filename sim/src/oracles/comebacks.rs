@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kith_common::time::Instant;
 
-use super::truth::{PATIENCE, home, is_logged_in, is_waiting, stands_still};
+use super::patience::Patience;
+use super::truth::{home, is_logged_in};
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
 use crate::mesh::oracle::Oracle;
@@ -25,7 +26,7 @@ pub(crate) struct Comebacks {
     away: Option<Instant>,
     back: Option<Instant>,
     disturbed: Instant,
-    stood_still: Option<Instant>,
+    patience: Patience,
 }
 
 impl Comebacks {
@@ -57,9 +58,7 @@ impl Oracle for Comebacks {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
-        if world.supernodes().any(stands_still) {
-            self.stood_still = Some(now);
-        }
+        self.patience.step(world);
         if world.supernodes().all(|node| node.process.is_none()) {
             self.back = None;
             self.away.get_or_insert(now);
@@ -77,8 +76,7 @@ impl Oracle for Comebacks {
         }
         let Some(back) = self.back.filter(|back| now - (*back).max(self.disturbed) > AGREED) else { return Ok(()) };
         self.back = None;
-        let have_stood_still = self.stood_still.is_some_and(|at| now - at < AGREED + PATIENCE);
-        let is_due = |node: &&Node| !(have_stood_still && is_waiting(world, node));
+        let is_due = |node: &&Node| !self.patience.excuses(world, node, AGREED);
         let mut peers = world.peers().filter(|node| node.runs() && node.wants_session).filter(is_due);
         match peers.find(|node| !Self::is_placed(world, node)) {
             Some(node) => Err(format!(

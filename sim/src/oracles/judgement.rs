@@ -13,7 +13,7 @@ use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 
 use super::fine::Fine;
-use super::truth::{PATIENCE, is_waiting, stands_still};
+use super::patience::Patience;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -42,8 +42,7 @@ pub(crate) struct Judgement {
     /// that it gives up with its next one
     places: BTreeMap<NodeId, Address>,
     disturbed: Instant,
-    /// When a supernode last stood still
-    stood_still: Option<Instant>,
+    patience: Patience,
     /// Those whose disk with the log is full
     full: BTreeSet<NodeId>,
 }
@@ -62,7 +61,7 @@ impl Judgement {
             holding: BTreeSet::new(),
             places: BTreeMap::new(),
             disturbed: Instant::ZERO,
-            stood_still: None,
+            patience: Patience::default(),
             full: BTreeSet::new(),
         }
     }
@@ -128,13 +127,9 @@ impl Oracle for Judgement {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         self.fine.step(world);
-        if world.supernodes().any(stands_still) {
-            self.stood_still = Some(world.now());
-        }
-        if self.stood_still.is_some_and(|at| world.now() - at < PATIENCE + SPARE) {
-            let waiting = world.peers().filter(|node| is_waiting(world, node));
-            waiting.for_each(|node| self.fine.disturb(node.id));
-        }
+        self.patience.step(world);
+        let excused = world.peers().filter(|node| self.patience.excuses(world, node, SPARE));
+        excused.for_each(|node| self.fine.disturb(node.id));
         let place = |node: &Node| Some((node.id, node.peer()?.core.own()?.address));
         self.places.extend(world.peers().filter_map(place));
         Ok(())
@@ -144,21 +139,18 @@ impl Oracle for Judgement {
 #[cfg(test)]
 #[cfg(feature = "mutants")]
 mod tests {
-    use kith_common::mutant::{self, Mutant};
+    use kith_common::mutant::Mutant;
 
     use super::*;
-    use crate::mesh;
     use crate::mesh::faults::Effect;
+    use crate::oracles;
 
     /// What this oracle alone says of a run in which supernodes die that lead
     fn judged(mutant: Option<Mutant>) -> Option<String> {
         let kinds = [Effect::LeaderCrash].into();
         let (faults, fault_every) = (Duration::from_secs(300), Duration::from_secs(60));
         let config = MeshConfig { supernodes: 3, degree: 4, faults, fault_every, kinds, ..MeshConfig::new(1, 12) };
-        mutant::set(mutant);
-        let report = mesh::run(&config, vec![Box::new(Judgement::new(&config))]);
-        mutant::set(None);
-        report.violation.map(|violation| violation.what)
+        oracles::judged(&config, Judgement::new(&config), mutant)
     }
 
     #[test]

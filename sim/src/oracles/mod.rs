@@ -99,6 +99,7 @@ pub(crate) mod moves;
 pub(crate) mod openings;
 pub(crate) mod outages;
 pub(crate) mod pairs;
+mod patience;
 mod per_node;
 pub(crate) mod permits;
 pub(crate) mod probing;
@@ -126,6 +127,19 @@ mod under_way;
 use crate::mesh::config::MeshConfig;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
+
+/// What one oracle alone says of a run with this mistake
+#[cfg(all(test, feature = "mutants"))]
+fn judged(
+    config: &MeshConfig,
+    oracle: impl Oracle + 'static,
+    mutant: Option<kith_common::mutant::Mutant>,
+) -> Option<String> {
+    kith_common::mutant::set(mutant);
+    let report = crate::mesh::run(config, vec![Box::new(oracle)]);
+    kith_common::mutant::set(None);
+    report.violation.map(|violation| violation.what)
+}
 
 /// All oracles, for a run like this
 pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {

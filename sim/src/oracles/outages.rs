@@ -137,14 +137,15 @@ impl Outages {
             if core.home_link().is_some() {
                 self.ports.insert(node.id, port);
             }
-            let neighbourhood = core.neighbourhood();
-            let told = neighbourhood.neighbours().into_iter().filter_map(|known| neighbourhood.find(&known.name)?.1);
-            let is_there = |record: &Record| record.locations.iter().any(|location| world.is_listened_at(location));
             let has_moved = self.ports.get(&node.id).is_some_and(|told| *told != port);
-            if has_moved
-                && live_links(world, node).next().is_none()
-                && !told.into_iter().any(|record| is_there(&record))
-            {
+            if !has_moved || live_links(world, node).next().is_some() {
+                continue;
+            }
+            let neighbourhood = core.neighbourhood();
+            let neighbours = neighbourhood.neighbours().into_iter();
+            let mut told = neighbours.filter_map(|known| neighbourhood.find(&known.name)?.1);
+            let is_there = |record: Record| record.locations.iter().any(|location| world.is_listened_at(location));
+            if !told.any(is_there) {
                 self.strays.insert(node.id);
             }
         }

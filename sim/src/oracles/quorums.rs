@@ -13,7 +13,8 @@ use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Found, LookUp};
 
-use super::truth::{PATIENCE, home, is_logged_in, is_waiting, stands_still};
+use super::patience::Patience;
+use super::truth::{home, is_logged_in};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::{Node, NodeId};
@@ -43,8 +44,7 @@ pub(crate) struct Quorums {
     back: Option<Instant>,
     /// When supernodes, their disks or their ways were last other than they should be
     disturbed: Instant,
-    /// When a supernode last stood still
-    stood_still: Option<Instant>,
+    patience: Patience,
     /// When each peer's process or user last began anew
     begun: BTreeMap<NodeId, Instant>,
     /// When each supernode was asked what, on which link, and whether only a sure answer would do
@@ -63,7 +63,7 @@ impl Quorums {
             lost: None,
             back: None,
             disturbed: Instant::ZERO,
-            stood_still: None,
+            patience: Patience::default(),
             begun: BTreeMap::new(),
             asked: BTreeMap::new(),
             unsure: 0,
@@ -151,16 +151,13 @@ impl Oracle for Quorums {
         if world.net.is_cut() || world.supernodes().any(is_unwell) {
             self.disturbed = now;
         }
-        if world.supernodes().any(stands_still) {
-            self.stood_still = Some(now);
-        }
+        self.patience.step(world);
         let Some(back) = self.back.filter(|back| now - (*back).max(self.disturbed) >= SERVED + SPARE) else {
             return Ok(());
         };
         self.back = None;
-        let have_stood_still = self.stood_still.is_some_and(|at| now - at < SERVED + SPARE + PATIENCE);
         let is_due = |node: &&Node| {
-            if have_stood_still && is_waiting(world, node) {
+            if self.patience.excuses(world, node, SERVED + SPARE) {
                 return false;
             }
             let begun = self.begun.get(&node.id).copied().unwrap_or_default();

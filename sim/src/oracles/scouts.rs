@@ -68,22 +68,19 @@ impl Oracle for Scouts {
 mod tests {
     use std::time::Duration;
 
-    use kith_common::mutant::{self, Mutant};
+    use kith_common::mutant::Mutant;
 
     use super::*;
-    use crate::mesh;
     use crate::mesh::config::MeshConfig;
     use crate::mesh::faults::Effect;
+    use crate::oracles;
 
     /// What this oracle alone says of a run in which supernodes are cut off from each other
     fn judged(mutant: Option<Mutant>) -> Option<String> {
         let kinds = [Effect::SupernodeCut].into();
         let (faults, fault_every) = (Duration::from_secs(300), Duration::from_secs(5));
         let config = MeshConfig { supernodes: 3, degree: 4, faults, fault_every, kinds, ..MeshConfig::new(1, 12) };
-        mutant::set(mutant);
-        let report = mesh::run(&config, vec![Box::new(Scouts::default())]);
-        mutant::set(None);
-        report.violation.map(|violation| violation.what)
+        oracles::judged(&config, Scouts::default(), mutant)
     }
 
     #[test]

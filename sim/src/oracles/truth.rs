@@ -1,7 +1,5 @@
 //! What is really so, as only somebody who sees all machines can know.
 
-use std::time::Duration;
-
 use kith_common::session::membership::Standing;
 
 use crate::mesh::net::{EndState, Side};
@@ -18,24 +16,6 @@ pub(super) fn is_logged_in(node: &Node) -> bool {
 pub(super) fn home(world: &World, node: &Node) -> Option<NodeId> {
     let end = node.ends.get(&node.peer()?.core.home_link()?.0)?;
     Some(world.net.conn(end.conn)?.end(end.side.other()).node)
-}
-
-/// How long a peer may wait until it asks a supernode again that took its connection and did not answer (docs/protocol.md, "A
-/// session with a supernode"): supernodes that stand still are of that kind, and the wait is longer than a lease
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whether the peer on this machine waits until it asks a supernode again, or for the answer of one
-pub(super) fn is_waiting(world: &World, node: &Node) -> bool {
-    match node.peer().map(|peer| peer.core.standing()) {
-        Some(Standing::Searching { next_try: Some(at), .. }) => at > world.local(node.id),
-        Some(Standing::Joining { .. }) => true,
-        _ => false,
-    }
-}
-
-/// Whether a process is there and does not run
-pub(super) fn stands_still(node: &Node) -> bool {
-    node.process.is_some() && !node.runs()
 }
 
 /// Whether a supernode that runs on this machine waits for its disk
