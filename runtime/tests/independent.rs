@@ -274,6 +274,7 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
     assert_eq!(sha256(&[b"kith/network/1\0", &certificate.network_key]), network);
     verify(&certificate.supernode, &tagged("kith/challenge/1", &parts), challenge.take(64));
     assert_eq!(challenge.u8(), 1, "the secret is required");
+    assert_eq!(challenge.u8(), 1, "the supernode is led");
     challenge.end();
 
     let mut login = golden.body("login 04 peer: Login", 4);
@@ -301,6 +302,9 @@ fn login_in_the_transcript_is_one_that_both_sides_accept() {
     for (frame, kind) in [("login 06 peer: Renew", 7), ("login 07 supernode: Renewed", 8)] {
         let mut body = golden.body(frame, kind);
         assert_eq!((body.array(), body.epoch()), (grant.session, (7, 3)), "{frame}");
+        if frame.contains("Renewed") {
+            assert_eq!(body.u8(), 0, "the supernode is not cut off from the others");
+        }
         body.end();
     }
     let mut look_up = golden.body("login 08 peer: LookUp", 11);
