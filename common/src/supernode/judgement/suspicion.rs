@@ -98,8 +98,8 @@ enum State {
     Home { reported: Option<Instant> },
     /// A neighbour reported it and it has been asked; silence until then is enough
     Asked { reported: Instant, until: Instant },
-    /// No home link; after `until`, if it is set, that is enough
-    Lost { until: Option<Instant> },
+    /// No home link; after `until` that is enough
+    Lost { until: Instant },
     /// That is enough, and its turn has not come
     Waiting { reported: Option<Instant>, reason: SuspectReason },
     /// The directory has been told; it was heard again, if `back` is set, and comes back from then on
@@ -111,9 +111,7 @@ enum State {
 impl State {
     const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Asked { until, .. } => Some(until),
-            Self::Lost { until } => until,
-            Self::Returning { until } => Some(until),
+            Self::Asked { until, .. } | Self::Lost { until } | Self::Returning { until } => Some(until),
             Self::Home { .. } | Self::Waiting { .. } | Self::Suspect { .. } => None,
         }
     }
@@ -141,13 +139,24 @@ pub(crate) struct Suspicion {
 impl Suspicion {
     /// At a start: nobody has a home link yet, `present` (each session, and whether it is a suspect) have one `lease` to
     /// make one, and until then only neighbours' reports count
+    ///
+    /// Then they end, but for those whose leases have begun anew meanwhile.
     pub(crate) fn new(now: Instant, lease: Duration, present: impl IntoIterator<Item = (SessionId, bool)>) -> Self {
-        let state = |suspect| if suspect { State::Suspect { back: None } } else { State::Lost { until: None } };
+        let grace = now + lease;
+        let lost = State::Lost { until: grace + HOME_LOST_MAX };
+        let state = |suspect| if suspect { State::Suspect { back: None } } else { lost };
+        let states: BTreeMap<_, _> = present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect();
+        let mut deadlines = Timers::default();
+        for (session, state) in &states {
+            if let Some(deadline) = state.deadline() {
+                deadlines.set(deadline, *session);
+            }
+        }
         Self {
-            grace: now + lease,
-            states: present.into_iter().map(|(session, suspect)| (session, state(suspect))).collect(),
+            grace,
+            states,
             flaps: BTreeMap::new(),
-            deadlines: Timers::default(),
+            deadlines,
             third: lease / 3,
             budget: Bucket::new(0, Duration::ZERO),
             crowd: Timers::default(),
@@ -223,7 +232,7 @@ impl Suspicion {
         if reported.is_some_and(|at| now.since(at) <= REPORT_MEMORY) {
             self.suspect(now, session, SuspectReason::Reported);
         } else {
-            self.set(session, State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) });
+            self.set(session, State::Lost { until: (now + HOME_LOST_MAX).max(self.grace) });
         }
     }
 
@@ -252,9 +261,9 @@ impl Suspicion {
                     State::Asked { reported: *reported, until: now + ANSWER_MAX }
                 }
                 Some(State::Waiting { reported: None, .. }) => {
-                    State::Lost { until: Some((now + HOME_LOST_MAX).max(self.grace)) }
+                    State::Lost { until: (now + HOME_LOST_MAX).max(self.grace) }
                 }
-                Some(State::Lost { until: Some(until) }) => State::Lost { until: Some((*until + by).max(self.grace)) },
+                Some(State::Lost { until }) => State::Lost { until: (*until + by).max(self.grace) },
                 _ => continue,
             };
             self.set(session, state);

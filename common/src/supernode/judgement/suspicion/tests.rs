@@ -108,7 +108,7 @@ fn suspect_is_cleared_by_its_next_frame_once() {
 #[test]
 fn in_the_first_lease_after_a_start_only_reports_count() {
     let mut suspicion = Suspicion::new(at(0), LEASE, [(A, false), (B, false)]);
-    assert_eq!(suspicion.next_timeout(), None);
+    assert_eq!(suspicion.next_timeout(), Some(at(32_000)));
     suspicion.handle_report(at(1000), A);
     assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: A, reason: Reported }]);
 
@@ -116,6 +116,16 @@ fn in_the_first_lease_after_a_start_only_reports_count() {
     suspicion.handle_home_lost(at(2000), B);
     assert_eq!(suspicion.next_timeout(), Some(at(30_000)));
     suspicion.handle_timeout(at(30_000));
+    assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: HomeLost }]);
+}
+
+#[test]
+fn peer_that_has_not_come_within_a_lease_of_a_start_is_suspected_if_its_session_still_lasts() {
+    let mut suspicion = Suspicion::new(at(0), LEASE, [(A, false), (B, false)]);
+    suspicion.handle_ended(A);
+    suspicion.handle_timeout(at(31_999));
+    assert_eq!(drain(&mut suspicion), []);
+    suspicion.handle_timeout(at(32_000));
     assert_eq!(drain(&mut suspicion), [SuspicionOutput::Suspect { session: B, reason: HomeLost }]);
 }
 
