@@ -279,14 +279,16 @@ impl Lab {
         self.wait_until(what, limit, || self.settled())
     }
 
-    /// Whether the supernodes agree, every running peer is logged in, all its links are up, and no link leads to anybody
-    /// else
+    /// Whether the supernodes agree, every running peer that has not logged out is logged in, all its links are up, and no
+    /// link leads to a process of the lab that is away; peers that somebody else has started are nobody's business here
     ///
     /// # Errors
     /// `NAME: what it lacks`, for the first that lacks something.
     pub fn settled(&self) -> Result<(), String> {
         self.agreed()?;
-        graph::settled(&self.running(Role::Peer).map_err(|error| error.to_string())?)
+        let state = self.state().map_err(|error| error.to_string())?;
+        let peers = self.running(Role::Peer).map_err(|error| error.to_string())?;
+        graph::settled(&peers, |name| !state.processes.iter().any(|process| process.name == name))
     }
 
     /// The links that are up, as each running peer tells its own

@@ -308,6 +308,7 @@ mod tests {
                 locations: Vec::new(),
                 home: true,
                 since_epoch: Some(1),
+                stale: false,
             };
             View { peers: Some(vec![carol]), ..View::default() }
         };

@@ -379,7 +379,7 @@ impl<S: Signer> Logins<'_, S> {
         if let Some(login) = login.filter(|login| self.members.are_several() && resumes(login)) {
             return self.take_up(now, link, login);
         }
-        let reason = "the supernodes could not agree on the login in time, try again";
+        let reason = "the supernodes could not agree on the login in time, and may have it all the same; try again";
         self.refuse(now, link, Refusal::new(Status::Unavailable, reason, RETRY));
     }
 

@@ -226,4 +226,9 @@ pub enum LogReply {
     Failed(Reason),
     /// The asker is no supernode of the network, or was taken out: nothing was done
     Stranger,
+    /// The asked one's log is another one than the question is about, as one of the two was put back from a backup: nothing
+    /// was done
+    OtherLog,
+    /// It must not be done, which does not change by itself: nothing was done
+    Refused(Reason),
 }

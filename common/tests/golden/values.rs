@@ -334,6 +334,8 @@ fn replies() -> Vec<(&'static str, LogReply)> {
         ("frame LogAnswer with the leader", LogReply::Leader(Some(SupernodeId(9)))),
         ("frame LogAnswer of a failure", LogReply::Failed(Reason::truncated("busy"))),
         ("frame LogAnswer to a stranger", LogReply::Stranger),
+        ("frame LogAnswer to one with another log", LogReply::OtherLog),
+        ("frame LogAnswer of a refusal", LogReply::Refused(Reason::truncated("it is the only one"))),
     ]
 }
 

@@ -111,7 +111,7 @@ fn variants_and_statuses_beyond_the_last_are_refused() {
         ("payload Datagram", 0, 4),
         ("frame LogAsk to read", 20, 7),
         ("frame LogAsk to take a supernode out", 24, 2),
-        ("frame LogAnswer of a conflict", 12, 13),
+        ("frame LogAnswer of a conflict", 12, 15),
         ("causes", 16, 5),
         ("choices", 20, 5),
         ("statuses", 0, 201),

@@ -215,7 +215,7 @@ impl<'a> Mesh<'a> {
     }
 
     fn is_whole(&self) -> bool {
-        self.supernodes_have_all() && graph::settled(&self.peers).is_ok()
+        self.supernodes_have_all() && graph::settled(&self.peers, |_| false).is_ok()
     }
 
     /// Whether all sessions have a link with one of the supernodes, and each of these knows of all of them

@@ -134,7 +134,7 @@ impl Driver {
     pub(super) fn on_listed(&mut self, query: u64, answer: Result<Listing, Status>) {
         let Some(reply) = self.waiting.take_list(query) else { return };
         match answer {
-            Ok(listing) => reply.finish(Status::Delivered, &peers_answer(&listing)),
+            Ok(listing) => reply.finish(Status::Delivered, &peers_answer(&listing, self.is_home_cut_off())),
             Err(Status::SlowDown) => {
                 reply.refuse(Status::SlowDown, "too many lists of names at once", Some("try again in a second".into()));
             }
@@ -156,7 +156,7 @@ impl Driver {
             ),
             Status::SlowDown => ("too many look-ups at once".into(), "try again in a second".into()),
             _ if self.peer.own().is_none() => ("this peer is not logged in".into(), self.next("status")),
-            _ => (format!("no supernode answers, and nobody near knows {name}"), self.next("status")),
+            _ => (format!("no supernode can say for sure, and nobody near knows {name}"), self.next("status")),
         };
         reply.refuse(status, error, Some(hint));
     }
@@ -268,7 +268,7 @@ impl Driver {
             (status, reason) = (Status::Unavailable, Some(trouble));
         }
         // Messages go on; it is for an operator to mend, and `kith-supernode status` says how.
-        if state == State::LoggedIn && reason.is_none() && self.peer.chosen_home().is_some_and(|home| home.is_cut_off) {
+        if state == State::LoggedIn && reason.is_none() && self.is_home_cut_off() {
             reason = Some("home hears too few other supernodes: what it says of others may be old".to_owned());
         }
         if matches!(state, State::Searching | State::Joining) && self.peer.own().is_some() {
@@ -302,6 +302,11 @@ impl Driver {
             listen: self.listen.texts(),
         };
         (status, answer)
+    }
+
+    /// Whether the home has said that it hears too few other supernodes
+    fn is_home_cut_off(&self) -> bool {
+        self.peer.chosen_home().is_some_and(|home| home.is_cut_off)
     }
 
     /// The home, with where its link leads, which may be another location than the first that was dialled
@@ -404,7 +409,7 @@ fn lookup_answer(answer: &Answer) -> LookupAnswer {
     }
 }
 
-fn peers_answer(listing: &Listing) -> PeersAnswer {
+fn peers_answer(listing: &Listing, stale: bool) -> PeersAnswer {
     let peer = |listed: &Listed| {
         let (state, address) = match listed.presence {
             Presence::Here(address) => (MemberState::LoggedIn, Some(control::address(address))),
@@ -414,7 +419,7 @@ fn peers_answer(listing: &Listing) -> PeersAnswer {
         peer::Peer { name: listed.name.clone(), state, address }
     };
     let peers: Vec<_> = listing.listed.iter().map(peer).collect();
-    PeersAnswer { names: listing.names, members: listing.members, more: peers.len() == LISTED_MAX, peers }
+    PeersAnswer { names: listing.names, members: listing.members, more: peers.len() == LISTED_MAX, stale, peers }
 }
 
 fn call_answer(fate: Fate, function: String) -> CallAnswer {

@@ -67,7 +67,8 @@ fn page(home: &Home, after: Option<Name>) -> Result<Answer<PeersAnswer>, Stop> {
 fn readable(answer: &PeersAnswer, is_last: bool) -> String {
     let heading = ["NAME", "ADDRESS", "STATE"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(answer.peers.iter().map(row)).collect();
-    let summary = format!("{}, {} in the ring", count(answer.names, "name"), answer.members);
+    let stale = if answer.stale { "; stale: the supernodes cannot agree at present, so it may be old" } else { "" };
+    let summary = format!("{}, {} in the ring{stale}", count(answer.names, "name"), answer.members);
     match (answer.peers.is_empty(), is_last) {
         (true, _) => summary,
         (false, true) => format!("{}{summary}", table(&rows)),
@@ -113,13 +114,16 @@ mod tests {
             peer("alice", MemberState::LoggedIn, Some("0123456789abcdef")),
             peer("bob", MemberState::LoggedOut, None),
         ];
-        let answer = PeersAnswer { names: 2, members: 1, more: false, peers };
+        let answer = PeersAnswer { names: 2, members: 1, more: false, stale: false, peers };
         let expected = "\
 NAME   ADDRESS   STATE
 alice  01234567  logged in
 bob    -         logged out
 2 names, 1 in the ring";
         assert_eq!(readable(&answer, true), expected);
-        assert_eq!(readable(&PeersAnswer { peers: vec![], ..answer }, true), "2 names, 1 in the ring");
+        let none = PeersAnswer { peers: vec![], ..answer };
+        assert_eq!(readable(&none, true), "2 names, 1 in the ring");
+        let stale = readable(&PeersAnswer { stale: true, ..none }, true);
+        assert_eq!(stale, "2 names, 1 in the ring; stale: the supernodes cannot agree at present, so it may be old");
     }
 }

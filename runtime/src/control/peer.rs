@@ -339,6 +339,8 @@ pub struct PeersAnswer {
     pub members: u64,
     /// Whether more names follow behind the last of these
     pub more: bool,
+    /// Whether it may have changed since: the home hears too few other supernodes
+    pub stale: bool,
     /// Sorted by name
     pub peers: Vec<Peer>,
 }

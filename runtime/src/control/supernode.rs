@@ -169,6 +169,8 @@ pub struct PeersAnswer {
     pub names: u64,
     /// Of these, those whose owners are in the ring
     pub members: u64,
+    /// Whether it may have changed since: the supernodes cannot agree at present
+    pub stale: bool,
 }
 
 /// A name and its owner
@@ -191,6 +193,8 @@ pub struct Member {
     pub home: bool,
     /// The epoch at which its session began
     pub since_epoch: Option<u64>,
+    /// Whether it may have changed since: the supernodes cannot agree at present
+    pub stale: bool,
 }
 
 /// How a member is
@@ -334,6 +338,6 @@ pub struct RemoveSupernodeAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupAnswer {
     pub path: PathBuf,
-    /// Of the directory in it
+    /// How large it is
     pub bytes: u64,
 }

@@ -26,6 +26,7 @@ impl Driver {
         self.core.handle_closed(now, link, reason);
         if let Some(supernode) = supernode.filter(|supernode| self.core.backbone_to(*supernode).is_none()) {
             self.log.lose(supernode);
+            self.other_logs.remove(&supernode);
         }
     }
 
@@ -74,6 +75,13 @@ impl Driver {
             }
             // Without a link, whoever asked has lost it as well.
             News::Answer { whom, answer } => drop(self.tell(whom, Frame::LogAnswer(*answer))),
+            News::OtherLog(id) => {
+                if self.core.backbone_to(id).is_some() && self.other_logs.insert(id) {
+                    let reason = "one of the two was put back from a backup: whichever is not wanted must join anew, in an \
+                                  empty home";
+                    tracing::error!(event = "other_log", %id, reason);
+                }
+            }
             News::Disk(fault) => {
                 self.log.set_full(fault.is_some());
                 self.log_fault = fault;

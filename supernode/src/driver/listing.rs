@@ -55,11 +55,11 @@ impl Listing {
         self.wanted.recv().await
     }
 
-    /// Tells every name and how its owner is
-    pub(super) fn list_peers(&self, reply: Reply) {
+    /// Tells every name and how its owner is, which may be old if it is `stale`
+    pub(super) fn list_peers(&self, stale: bool, reply: Reply) {
         let wanting = self.wanting.clone();
         sync::spawn(async move {
-            let mut answer = PeersAnswer { names: 0, members: 0 };
+            let mut answer = PeersAnswer { names: 0, members: 0, stale };
             let count = |member: &Member| {
                 answer.names += 1;
                 answer.members += u64::from(member.state == MemberState::LoggedIn);
@@ -187,7 +187,7 @@ mod tests {
         let Some(Wanted::Ring { page, .. }) = listing.wanted().await else { panic!("a page is wanted") };
         page.send(vec![place(1)]).unwrap();
         let (reply, mut lines) = Reply::channel();
-        listing.list_peers(reply);
+        listing.list_peers(false, reply);
         let wanted = listing.wanted().await;
         assert!(matches!(wanted, Some(Wanted::Peers { after: None, .. })), "nobody wants a second page of the first");
         drop((wanted, listing));

@@ -64,12 +64,11 @@ impl Driver {
                 Ok(Err(reason)) => return reply.refuse(Status::Unavailable, reason, None),
                 Err(_) => return reply.refuse(Status::Unavailable, "the daemon is ending", None),
             };
-            let bytes = snapshot.len() as u64;
             let file = path.clone();
             // The disk may take its time, and the loop must not wait for it.
             let written = tokio::task::spawn_blocking(move || backup::write(&file, &network, &snapshot)).await;
             match written {
-                Ok(Ok(())) => reply.finish(Status::Delivered, &BackupAnswer { path, bytes }),
+                Ok(Ok(bytes)) => reply.finish(Status::Delivered, &BackupAnswer { path, bytes }),
                 Ok(Err(error)) => reply.refuse(Status::Failed, error.to_string(), None),
                 Err(error) => reply.refuse(Status::Failed, error.to_string(), None),
             }

@@ -6,7 +6,7 @@ mod members;
 mod membership;
 mod requests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,6 +90,8 @@ pub(crate) struct Driver {
     hold_until: Option<Instant>,
     /// Why the log cannot be written at present
     log_fault: Option<String>,
+    /// Supernodes that are linked and have another log
+    other_logs: BTreeSet<SupernodeId>,
     /// Why it must stop
     fatal: Option<DriverError>,
 }
@@ -139,6 +141,7 @@ impl Driver {
             commands: VecDeque::new(),
             hold_until: incarnation.map(|_| now + HOLD),
             log_fault: None,
+            other_logs: BTreeSet::new(),
             fatal: None,
         }
     }

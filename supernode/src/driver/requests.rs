@@ -49,7 +49,7 @@ impl Driver {
     pub(super) fn handle_request(&mut self, ControlRequest { request, reply }: ControlRequest<Request>) {
         match request {
             Request::Status => self.tell_status(reply),
-            Request::Peers => self.listing.list_peers(reply),
+            Request::Peers => self.listing.list_peers(self.is_stale(), reply),
             Request::Lookup { name } => self.look_up(&name, reply),
             Request::Ring => self.listing.list_ring(self.core.directory().epoch().index, reply),
             Request::Remove { name } => {
@@ -85,6 +85,15 @@ impl Driver {
         if self.core.leader().is_some() {
             return None;
         }
+        if !self.other_logs.is_empty() {
+            let those: Vec<String> = self.other_logs.iter().map(ToString::to_string).collect();
+            let those = those.join(" and ");
+            return Some(format!(
+                "logins wait, as supernode {those} has another log than this one: one of the two was put back from a backup. If \
+                 that is the one to go on from, stop this one, and start another one in an empty home: kith-supernode run \
+                 --join ADDRESS"
+            ));
+        }
         let voters = self.voters();
         if voters.is_empty() {
             return Some(
@@ -97,10 +106,15 @@ impl Driver {
         if reached >= needed {
             return Some("logins wait, as nobody leads the log; a leader is being sought".to_owned());
         }
-        let (of, missing) = (voters.len(), missing.join(" and "));
+        let (of, lacking) = (voters.len(), needed - reached);
+        let start = match (lacking == missing.len(), missing.as_slice()) {
+            (true, [one]) => format!("start supernode {one}, or mend the way to it"),
+            (true, all) => format!("start supernodes {}, or mend the ways to them", all.join(" and ")),
+            (false, some) => format!("start {lacking} of the supernodes {}, or mend a way to them", some.join(", ")),
+        };
         Some(format!(
             "logins wait, as too few supernodes agree: {reached} of {of} that vote are reached from here, and {needed} must be; \
-             start supernode {missing}, or mend the way to it. The mesh and its messages go on"
+             {start}. The mesh and its messages go on"
         ))
     }
 
@@ -166,7 +180,13 @@ impl Driver {
             locations: session.iter().flat_map(|s| &s.locations).map(|location| location.to_string()).collect(),
             home: session.is_some_and(|session| self.core.home_of(session.id).is_some()),
             since_epoch: session.map(|session| session.epoch.index),
+            stale: self.is_stale(),
         }
+    }
+
+    /// Whether others may have agreed on what this supernode has not heard of, or nobody can
+    pub(super) fn is_stale(&self) -> bool {
+        self.core.leader().is_none()
     }
 
     fn look_up(&self, name: &Name, reply: Reply) {

@@ -45,14 +45,16 @@ pub(crate) enum BackupError {
     Store(#[from] StoreError),
 }
 
-/// Writes a snapshot of the log of `network` into a file, in place of what is there
+/// Writes a snapshot of the log of `network` into a file, in place of what is there; returns how many bytes it has
 ///
 /// # Errors
 /// [`BackupError::Io`].
-pub(crate) fn write(path: &Path, network: &NetworkId, snapshot: &[u8]) -> Result<(), BackupError> {
+pub(crate) fn write(path: &Path, network: &NetworkId, snapshot: &[u8]) -> Result<u64, BackupError> {
     let check = crypto::sha256(&[&network.0, snapshot]);
     let bytes = [MAGIC.as_slice(), &network.0, &check, snapshot].concat();
-    files::replace(path, &bytes).map_err(|error| BackupError::Io { action: "write", path: path.to_owned(), error })
+    let written = files::replace(path, &bytes);
+    written.map_err(|error| BackupError::Io { action: "write", path: path.to_owned(), error })?;
+    Ok(bytes.len() as u64)
 }
 
 /// Makes the log of `home` of a backup: `me` is the only supernode of it, and all others must join anew

@@ -85,6 +85,8 @@ pub(crate) enum News {
     Ask { whom: SupernodeId, ask: Box<LogAsk> },
     /// Answer another supernode
     Answer { whom: SupernodeId, answer: Box<LogAnswer> },
+    /// This supernode's log is another one than ours, as one of the two asked the other
+    OtherLog(SupernodeId),
     /// Why the log cannot be written at present; `None`: it can
     Disk(Option<String>),
     /// The disk has failed, and this supernode must stop

@@ -5,7 +5,7 @@ use kith_runtime::cli::{Screen, Stop, ask};
 use kith_runtime::control::supernode::{Member, Request};
 use kith_runtime::home::Home;
 
-use super::peers::state;
+use super::peers::{OLD, state};
 
 /// Show who owns a name and where the owner is
 ///
@@ -25,7 +25,8 @@ impl Lookup {
 }
 
 fn readable(member: &Member) -> String {
-    let mut lines = vec![format!("{} is {}", member.name, state(member))];
+    let stale = if member.stale { OLD } else { "" };
+    let mut lines = vec![format!("{} is {}{stale}", member.name, state(member))];
     let mut line = |key: &str, value: &str| lines.push(format!("  {key:<10} {value}"));
     if let Some(address) = &member.address {
         line("address", address);

@@ -16,6 +16,9 @@ impl Peers {
     }
 }
 
+/// What stands behind an answer that may have changed since
+pub(super) const OLD: &str = "; stale: the supernodes cannot agree at present, so it may be old";
+
 fn rows(peers: &[Member]) -> String {
     let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(peers.iter().map(row)).collect();
@@ -23,7 +26,8 @@ fn rows(peers: &[Member]) -> String {
 }
 
 fn summary(answer: &PeersAnswer) -> String {
-    format!("{}, {} in the ring", count(answer.names, "name"), answer.members)
+    let stale = if answer.stale { OLD } else { "" };
+    format!("{}, {} in the ring{stale}", count(answer.names, "name"), answer.members)
 }
 
 pub(super) fn state(member: &Member) -> String {

@@ -61,7 +61,9 @@ impl Fate {
             (Reason::LookUp, Status::NotFound) => "nobody has that name".to_owned(),
             // A supernode cannot tell a peer that was killed from one that has no network.
             (Reason::LookUp, Status::Gone) => "its owner has logged out, or is not heard any more".to_owned(),
-            (Reason::LookUp, Status::Unavailable) => "no supernode answers, and nobody near knows that name".to_owned(),
+            (Reason::LookUp, Status::Unavailable) => {
+                "no supernode can say for sure, and nobody near knows that name".to_owned()
+            }
             (reason, _) => reason.to_string(),
         }
     }

@@ -1,4 +1,5 @@
-//! Whom this supernode dials: of two supernodes the one with the larger id, and whoever knows nobody yet its contacts.
+//! Whom this supernode dials: those with smaller ids at once, those with larger ones when they have not come by themselves,
+//! and its contacts as long as it knows nobody.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::wire::session::{Location, Purpose};
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(250);
 /// … and the longest of all, as it doubles with each failure: a supernode that starts is linked within seconds
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
+/// So long a supernode with a larger id may take to dial this one: two of its longest waits. It may not be able to, or not
+/// want to, as it has heard that this one is a supernode no more, of which this one must hear
+pub(super) const TURN: Duration = Duration::from_secs(10);
 
 /// Who is to be dialled
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +44,20 @@ enum State {
 #[derive(Debug)]
 struct Slot {
     locations: Vec<Location>,
+    /// How long the other side is waited for before each dial
+    turn: Duration,
     state: State,
     /// Since it last said anything
     failures: u32,
+}
+
+/// Who is to be dialled, and where
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) target: Target,
+    pub(super) locations: Vec<Location>,
+    /// How long the other side is waited for before each dial
+    pub(super) turn: Duration,
 }
 
 /// All that are to be dialled, [`SUPERNODES_MAX`](crate::wire::session::SUPERNODES_MAX) supernodes and as many contacts at
@@ -55,12 +70,12 @@ pub(super) struct Dials {
 
 impl Dials {
     /// These are to be dialled from now on, and nobody else
-    pub(super) fn plan(&mut self, now: Instant, wanted: impl IntoIterator<Item = (Target, Vec<Location>)>) {
+    pub(super) fn plan(&mut self, now: Instant, wanted: impl IntoIterator<Item = Wanted>) {
         let mut before = std::mem::take(&mut self.slots);
-        for (target, locations) in wanted {
+        for Wanted { target, locations, turn } in wanted {
             let slot = match before.remove(&target) {
-                Some(slot) => Slot { locations, ..slot },
-                None => Slot { locations, state: State::Waiting { at: now }, failures: 0 },
+                Some(slot) => Slot { locations, turn, ..slot },
+                None => Slot { locations, turn, state: State::Waiting { at: now + turn }, failures: 0 },
             };
             self.slots.insert(target, slot);
         }
@@ -78,7 +93,7 @@ impl Dials {
             match slot.state {
                 State::Dialling { until, .. } if until <= now => slot.fail(now, rng),
                 State::Waiting { at } if at <= now && is_linked(*target) => {
-                    slot.state = State::Waiting { at: now + RETRY_MAX };
+                    slot.state = State::Waiting { at: now + RETRY_MAX.max(slot.turn) };
                     slot.failures = 0;
                 }
                 State::Waiting { at } if at <= now => {
@@ -152,7 +167,7 @@ impl Slot {
         let longest = doubled(RETRY_MIN, self.failures, RETRY_MAX).as_micros() as u64;
         self.failures = self.failures.saturating_add(1);
         let wait = Duration::from_micros((u64::from(rng.next_u32()) * longest) >> 32);
-        let at = if mutant::is(Mutant::BackboneNotRedialled) { now + DIAL_MAX * 9 } else { now + wait };
+        let at = now + self.turn + if mutant::is(Mutant::BackboneNotRedialled) { DIAL_MAX * 9 } else { wait };
         self.state = State::Waiting { at };
     }
 }

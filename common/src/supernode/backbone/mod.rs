@@ -1,8 +1,9 @@
 //! The links between supernodes: who is linked to whom, who is there, and what each says of itself.
 //!
-//! Of two supernodes the one with the larger id dials the other, for as long as the log names it. Both show their
-//! certificates ([`Present`]), and say once a second how they are and whom they see ([`Beat`]). A newer link of a supernode
-//! takes the place of an older one. A link on which nobody has shown a good certificate within [`PRESENT_WAIT`] ends.
+//! Of two supernodes the one with the larger id dials the other, for as long as the log names it; the other one dials as well
+//! if nobody has come for some seconds. Both show their certificates ([`Present`]), and say once a second how they are and
+//! whom they see ([`Beat`]). A newer link of a supernode takes the place of an older one. A link on which nobody has shown a
+//! good certificate within [`PRESENT_WAIT`] ends.
 //!
 //! Whoever has a good certificate may say who leads and whom it sees; what it wants done counts only if the log names it,
 //! as a certificate outlives its supernode's removal.
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
-use self::dials::{Dials, Target};
+use self::dials::{Dials, TURN, Target, Wanted};
 use super::SupernodeOutput;
 use super::logins::Credentials;
 use super::members::Members;
@@ -127,11 +128,19 @@ impl Backbone {
     /// The log has said who the supernodes are
     pub(super) fn plan(&mut self, now: Instant, members: &Members) {
         let is_alone = !members.iter().any(|entry| entry.id != self.id);
-        let smaller = members.iter().filter(|entry| entry.id < self.id && !entry.locations.is_empty());
-        let smaller = smaller.map(|entry| (Target::Member(entry.id), entry.locations.to_vec()));
+        let others = members.iter().filter(|entry| entry.id != self.id && !entry.locations.is_empty());
+        let others = others.map(|entry| Wanted {
+            target: Target::Member(entry.id),
+            locations: entry.locations.to_vec(),
+            turn: if entry.id < self.id { Duration::ZERO } else { TURN },
+        });
         let contacts = self.contacts.iter().enumerate().filter(|_| is_alone);
-        let contacts = contacts.map(|(number, location)| (Target::Contact(number), vec![location.clone()]));
-        self.dials.plan(now, smaller.chain(contacts).collect::<Vec<_>>());
+        let contacts = contacts.map(|(number, location)| Wanted {
+            target: Target::Contact(number),
+            locations: vec![location.clone()],
+            turn: Duration::ZERO,
+        });
+        self.dials.plan(now, others.chain(contacts).collect::<Vec<_>>());
     }
 
     /// A link for this purpose has opened

@@ -23,12 +23,7 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 pub(super) async fn answer(shared: &Shared, from: SupernodeId, lineage: u64, question: LogQuestion) -> LogReply {
     match shared.lineage.check(lineage, &question, &shared.disk).await {
         Ok(()) => {}
-        Err(Mismatch::OtherLog) => {
-            let reason = "its log is another one than this: was one of the two put back from a backup? Whichever is wrong must \
-                          join anew, with an empty home";
-            tracing::error!(event = "other_log", id = %from, lineage, own = shared.lineage.get(), reason);
-            return refused(reason);
-        }
+        Err(Mismatch::OtherLog) => return LogReply::OtherLog,
         Err(Mismatch::Unwritable(reason)) => return refused(&reason),
     }
     match question {
@@ -142,6 +137,7 @@ fn failed(error: &impl ToString) -> LogReply {
     refused(&error.to_string())
 }
 
+/// It was not done, and may be another time
 pub(super) fn refused(reason: &str) -> LogReply {
     LogReply::Failed(Reason::truncated(reason))
 }

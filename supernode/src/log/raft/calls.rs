@@ -118,7 +118,13 @@ impl Calls {
             ask.await.map_err(|_| NoAnswer::Unreachable)?;
         }
         match timeout_at(until, is_answered).await {
-            Ok(Ok(reply)) => Ok(reply),
+            Ok(Ok(reply)) => {
+                if reply == LogReply::OtherLog {
+                    // A driver that is gone tells nobody.
+                    let _ = self.news.send(News::OtherLog(whom)).await;
+                }
+                Ok(reply)
+            }
             Ok(Err(_)) => Err(NoAnswer::Unreachable),
             Err(_) => Err(NoAnswer::TimedOut),
         }

@@ -203,6 +203,9 @@ impl Recovered {
             let entry = wire::decode(&bytes).map_err(|_| store.meaningless("the entry that it lacks has no number"))?;
             return Err(store.went_back(entry));
         }
+        if store.word(Word::TakenOut)?.is_some() {
+            return Err(store.taken_out());
+        }
         let book = Book::read(store, me)?;
         let (mut state, mut directory, bytes) = match store.snapshot()? {
             None => (State::default(), Directory::new(0), 0),

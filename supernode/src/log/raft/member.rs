@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kith_common::id::SupernodeId;
-use kith_common::wire::agreement::{LogAnswer, LogAsk};
+use kith_common::wire;
+use kith_common::wire::agreement::{LogAnswer, LogAsk, LogReply};
 use kith_common::wire::session::Locations;
 use kith_runtime::turning;
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
@@ -25,6 +26,7 @@ use super::pulse::{self, Pulse, Verdict, View, voters_wanted};
 use super::shared::{MayStand, Shared, change_somewhere, read};
 use super::{Commands, Located, Raft, configured, words};
 use crate::log::disk::Disk;
+use crate::log::store::{TAKEN_OUT, Word, Write};
 use crate::log::{Job, News};
 
 /// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
@@ -80,9 +82,6 @@ pub(in crate::log) struct Member {
     voting: Option<tokio::task::JoinHandle<()>>,
     next_look_at_voters: Instant,
 }
-
-/// What an operator reads who starts a supernode that is none any more
-const REMOVED: &str = "this supernode was taken out of its network: start another one in a new home, with --join";
 
 /// What an operator reads whose supernode has an older copy of its log
 const GONE_BACK: &str = "it is an older copy of itself, and lacks what was acknowledged with it: start another one in an \
@@ -292,6 +291,10 @@ impl Member {
                 Ok(_held) => answer(&shared, from, lineage, question).await,
                 Err(_) => refused("too many questions at once"),
             };
+            // A driver that is gone tells nobody.
+            if reply == LogReply::OtherLog {
+                let _ = news.send(News::OtherLog(from)).await;
+            }
             let _ = news.send(News::Answer { whom: from, answer: Box::new(LogAnswer { number, reply }) }).await;
         });
     }
@@ -301,7 +304,7 @@ impl Member {
         let metrics = self.shared.raft.metrics().borrow().clone();
         metrics.running_state.as_ref().map_err(ToString::to_string)?;
         if self.shared.applied.borrow().gone.contains(&self.shared.me.0) {
-            return Err(REMOVED.to_owned());
+            return Err(self.note_taken_out().await);
         }
         if self.shared.has_gone_back.load(Ordering::Relaxed) {
             return Err(GONE_BACK.to_owned());
@@ -329,12 +332,27 @@ impl Member {
         Ok(())
     }
 
+    /// This supernode is none any more, and says so at once if it is started again: by then it may reach nobody who would tell
+    /// it. Returns what its operator reads.
+    async fn note_taken_out(&self) -> String {
+        let noted = wire::encode(&self.shared.me).map_err(|error| error.to_string());
+        let noted = match noted {
+            Ok(bytes) => self.disk.written(Write::Say(Word::TakenOut, bytes)).await,
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = noted {
+            // The next start is told by the others.
+            tracing::warn!(event = "removal_not_noted", %reason);
+        }
+        TAKEN_OUT.to_owned()
+    }
+
     /// Asks the others, and stands if they agree
     async fn stand(&mut self, now: Instant, verdict: &Verdict, groups: Vec<BTreeSet<u64>>) -> Result<(), String> {
         if let Some(standing) = self.standing.take_if(|standing| standing.is_finished()) {
             let may_stand = standing.await.unwrap_or(MayStand::No);
             if may_stand == MayStand::Removed {
-                return Err(REMOVED.to_owned());
+                return Err(self.note_taken_out().await);
             }
             // Somebody may have been elected since it asked.
             let is_leaderless = verdict.leader.is_none();

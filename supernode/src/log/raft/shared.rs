@@ -8,7 +8,7 @@ use std::time::Duration;
 use kith_common::id::SupernodeId;
 use kith_common::wire;
 use kith_common::wire::agreement::{Change, Configuration, Configured, GONE_MAX, LogQuestion, LogReply};
-use kith_common::wire::session::SUPERNODES_MAX;
+use kith_common::wire::session::{Reason, SUPERNODES_MAX};
 use kith_runtime::sync::Mutex;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
 use tokio::sync::watch;
@@ -139,12 +139,12 @@ impl Shared {
                         self.raft.change_membership(moved, true).await.map(drop)
                     }
                     None if self.applied.borrow().gone.contains(&id) => {
-                        return refused(
+                        return never(
                             "it was taken out of the network for good: give it a new home, and a new certificate",
                         );
                     }
                     None if membership.nodes().count() >= SUPERNODES_MAX => {
-                        return refused(&format!("the network has {SUPERNODES_MAX} supernodes already"));
+                        return never(&format!("the network has {SUPERNODES_MAX} supernodes already"));
                     }
                     None => self.raft.add_learner(id, node, false).await.map(drop),
                 }
@@ -154,17 +154,17 @@ impl Shared {
                     return self.changed();
                 }
                 if membership.nodes().count() == 1 {
-                    return refused("it is the only supernode of its network");
+                    return never("it is the only supernode of its network");
                 }
                 if self.applied.borrow().gone.len() >= GONE_MAX {
-                    return refused(&format!("the network has taken out {GONE_MAX} supernodes already"));
+                    return never(&format!("the network has taken out {GONE_MAX} supernodes already"));
                 }
                 let voters: BTreeSet<u64> = membership.voter_ids().collect();
                 if voters.contains(&id) {
                     let able = self.able_to_vote(&metrics).await;
                     let wanted = voters_wanted(self.me.0, &voters, &able, Some(id));
                     if wanted.len() == 1 && voters.len() > 1 && !leaves_one {
-                        return refused(
+                        return never(
                             "one supernode would be left that decides alone: start another one first, with --join in an empty \
                              home, and wait until it has kept up; or say --leave-one",
                         );
@@ -272,6 +272,11 @@ impl Shared {
     }
 }
 
+/// It must not be done, as long as nothing else is changed
+fn never(reason: &str) -> LogReply {
+    LogReply::Refused(Reason::truncated(reason))
+}
+
 /// What came of the question whom the others hear
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MayStand {
@@ -310,8 +315,10 @@ pub(super) async fn change_somewhere(
         };
         let reason = match reply {
             LogReply::Changed(configuration) => return Ok(configuration),
+            LogReply::Refused(reason) => return Err(reason.to_string()),
             LogReply::Failed(reason) => reason.to_string(),
             LogReply::Stranger => "this supernode is not in the network's configuration".to_owned(),
+            LogReply::OtherLog => "its log is another one than this".to_owned(),
             _ => "nobody leads the log".to_owned(),
         };
         if Instant::now() > until {

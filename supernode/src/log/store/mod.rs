@@ -53,6 +53,8 @@ pub(crate) enum Word {
     Lineage,
     /// The entry that this supernode has acknowledged and was found to be without
     WentBack,
+    /// This supernode is none any more; its serial
+    TakenOut,
 }
 
 impl Word {
@@ -63,6 +65,7 @@ impl Word {
             Self::Purged => "purged",
             Self::Lineage => "lineage",
             Self::WentBack => "went back",
+            Self::TakenOut => "taken out",
         }
     }
 }
@@ -97,6 +100,11 @@ impl StoreError {
     }
 }
 
+/// What an operator reads whose supernode is none any more, when it ends and at each start after that
+pub(crate) const TAKEN_OUT: &str = "this supernode was taken out of its network for good, and nothing is lost with it: stop \
+     starting it, and throw its home away. To have another one in its place: kith-supernode run --join ADDRESS, with an empty \
+     home";
+
 /// What went wrong with the log
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
@@ -126,6 +134,9 @@ pub(crate) enum Fault {
          lag, say there kith-supernode remove --supernode SERIAL, with this one's"
     )]
     WentBack(u64),
+    /// Its supernode is none any more; nothing was changed
+    #[error("{TAKEN_OUT}")]
+    TakenOut,
     /// The disk or the system refused; the last batch may or may not be in the log, and was not acknowledged
     #[error("{0}; the supernode cannot go on without its log")]
     Io(Box<redb::Error>),
@@ -275,6 +286,11 @@ impl Store {
     /// What a file is refused with that lacks an entry which was said to be in it
     pub(crate) fn went_back(&self, entry: u64) -> StoreError {
         StoreError { path: self.path.clone(), fault: Fault::WentBack(entry) }
+    }
+
+    /// What the file of a supernode is refused with that was taken out of its network
+    pub(crate) fn taken_out(&self) -> StoreError {
+        StoreError { path: self.path.clone(), fault: Fault::TakenOut }
     }
 
     fn guard<T>(&mut self, call: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {

@@ -287,6 +287,7 @@ fn drive(me: SupernodeId, mut news: mpsc::Receiver<News>, log: &Weak<Log>, told:
         let other = other.filter(|_| !is_cut);
         let mut told = told.lock().unwrap();
         match news {
+            News::OtherLog(_) => {}
             News::Events(events) => events.into_iter().for_each(|event| told.hear(event, log)),
             News::Replaced(directory) => {
                 told.directory = Some(*directory);
