@@ -1,0 +1,405 @@
+//! All connections of one peer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kith_common::crypto::Signer;
+use kith_common::id::{Address, Key};
+use kith_common::time::Instant;
+use quinn_proto::{
+    ClientConfig, ConnectionEvent, ConnectionHandle, ConnectionIdGenerator, DatagramEvent, EcnCodepoint,
+    EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rustls::crypto::CryptoProvider;
+
+use crate::clock::Origin;
+use crate::connection::Connection;
+use crate::events::tell;
+use crate::identity::{Identity, IdentityError, Told, server_name};
+use crate::output::{ConnectionId, Datagram, End, Output};
+use crate::settings::{DATAGRAM_BYTES, transport};
+use crate::way::Way;
+
+/// Connections at once: some 60 KiB each while they are used. One more takes the place of the one that was heard last the
+/// longest ago, those first that have proved no key yet.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Connections that are over stay until late packets have had their answer, some round trips; as many of these, and nobody
+/// else is let in until some are gone
+const ENDED_MAX: usize = CONNECTIONS_MAX;
+
+/// Bytes that may wait for a connection that is not taken up yet; each is taken up at once
+const INCOMING_BYTES: u64 = 64 * 1024;
+
+/// Bytes of this end's names for connections: with eight, nobody guesses one
+const CONNECTION_ID_BYTES: usize = 8;
+
+/// Why a connection makes room for another
+pub const CODE_ROOM: u64 = 429;
+
+/// QUIC sees all packets of a connection come from one place: where the other end is by now is the directory's to say, and
+/// its grant's, and no business of QUIC's path validation
+const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 1);
+
+/// What an endpoint is made of
+pub struct EndpointParts<S> {
+    pub signer: Arc<S>,
+    /// Agrees on keys and seals packets; its random numbers are the handshake's
+    pub provider: Arc<CryptoProvider>,
+    /// Nobody else may know it; the same after a restart, so that others hear at once that their connections are forgotten
+    pub reset_secret: [u8; 32],
+    /// For what is drawn here: labels of ways and names of connections
+    pub rng: ChaCha20Rng,
+}
+
+/// All connections of a peer, as a core: see the [crate]
+pub struct Endpoint {
+    quic: quinn_proto::Endpoint,
+    identity: Identity,
+    transport: Arc<TransportConfig>,
+    clock: Arc<Told>,
+    origin: Origin,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    by_handle: BTreeMap<ConnectionHandle, ConnectionId>,
+    due: BTreeSet<(Instant, ConnectionId)>,
+    last_id: u64,
+    ended: usize,
+    rng: ChaCha20Rng,
+    outputs: VecDeque<Output>,
+}
+
+impl Endpoint {
+    /// No connection yet
+    ///
+    /// # Errors
+    /// [`IdentityError`]: the provider lacks what QUIC needs.
+    pub fn new<S: Signer + Send + Sync + 'static>(parts: EndpointParts<S>) -> Result<Self, IdentityError> {
+        let EndpointParts { signer, provider, reset_secret, mut rng } = parts;
+        let clock = Arc::new(Told::default());
+        let identity = Identity::new(&signer, &provider, &clock)?;
+        let transport = transport();
+        let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &reset_secret)));
+        let names = Names(Arc::new(Mutex::new(ChaCha20Rng::from_rng(&mut rng))));
+        config.cid_generator(move || Box::new(names.clone())).rng_seed(Some(drawn(&mut rng)));
+        // A size that QUIC allows; the default is that of a packet of UDP.
+        let _: Result<_, _> = config.max_udp_payload_size(DATAGRAM_BYTES);
+        let token_key = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&drawn::<32>(&mut rng));
+        let mut server = ServerConfig::new(identity.listener.clone(), Arc::new(token_key));
+        server
+            .transport_config(Arc::clone(&transport))
+            .migration(false)
+            .max_incoming(CONNECTIONS_MAX)
+            .incoming_buffer_size(INCOMING_BYTES)
+            .incoming_buffer_size_total(INCOMING_BYTES);
+        let quic = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
+        Ok(Self {
+            quic,
+            identity,
+            transport,
+            clock,
+            origin: Origin::arbitrary(),
+            connections: BTreeMap::new(),
+            by_handle: BTreeMap::new(),
+            due: BTreeSet::new(),
+            last_id: 0,
+            ended: 0,
+            rng,
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// Dials whoever holds `key` at `address`; [`Output::Connected`] or [`Output::Ended`] says what came of it
+    ///
+    /// # Errors
+    /// In words, if QUIC refuses to try.
+    pub fn connect(&mut self, now: Instant, key: Key, address: Address) -> Result<ConnectionId, String> {
+        self.clock.tell(now);
+        self.make_room(now);
+        let mut config = ClientConfig::new(self.identity.dialler.clone());
+        let first = quinn_proto::ConnectionId::new(&drawn::<16>(&mut self.rng));
+        config.transport_config(Arc::clone(&self.transport)).initial_dst_cid_provider(Arc::new(move || first));
+        let at = self.origin.quic(now);
+        let dialled = self.quic.connect(at, config, ELSEWHERE, &server_name(&key));
+        let (handle, quic) = dialled.map_err(|error| error.to_string())?;
+        Ok(self.insert(now, handle, quic, address, Some(key)))
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        address: Address,
+        key: Option<Key>,
+    ) -> ConnectionId {
+        self.last_id += 1;
+        let id = ConnectionId(self.last_id);
+        let connection = Connection {
+            quic,
+            handle,
+            address,
+            key,
+            is_theirs: key.is_none(),
+            is_connected: false,
+            is_ended: false,
+            way: Way::new(self.rng.next_u32()),
+            heard: now,
+            last: Vec::new(),
+            due: None,
+        };
+        self.connections.insert(id, connection);
+        self.by_handle.insert(handle, id);
+        self.drive(now, id);
+        id
+    }
+
+    /// A packet's payload has come from `source`; whether a queue on its way was more than half full
+    pub fn handle_datagram(&mut self, now: Instant, source: Address, is_congested: bool, bytes: &[u8]) {
+        self.clock.tell(now);
+        let ecn = if is_congested { EcnCodepoint::Ce } else { EcnCodepoint::Ect0 };
+        let mut answer = Vec::new();
+        let at = self.origin.quic(now);
+        let event = self.quic.handle(at, ELSEWHERE, None, Some(ecn), BytesMut::from(bytes), &mut answer);
+        match event {
+            None => {}
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => self.handle_event(now, handle, event),
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, source, incoming),
+            Some(DatagramEvent::Response(_)) => self.answer(source, answer),
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
+        let Some(id) = self.by_handle.get(&handle).copied() else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let before = connection.acknowledgements();
+        connection.quic.handle_event(event);
+        connection.heard = now;
+        if connection.acknowledgements() > before {
+            connection.way.handle_acknowledged();
+        }
+        self.drive(now, id);
+    }
+
+    fn accept(&mut self, now: Instant, source: Address, incoming: Incoming) {
+        self.make_room(now);
+        if self.connections.len() >= CONNECTIONS_MAX + ENDED_MAX {
+            tracing::debug!(event = "connection_ignored", %source, reason = "too many have ended just now");
+            return self.quic.ignore(incoming);
+        }
+        let mut answer = Vec::new();
+        match self.quic.accept(incoming, self.origin.quic(now), &mut answer, None) {
+            Ok((handle, quic)) => drop(self.insert(now, handle, quic, source, None)),
+            Err(error) => {
+                tracing::debug!(event = "connection_refused", %source, reason = %error.cause);
+                if error.response.is_some() {
+                    self.answer(source, answer);
+                }
+            }
+        }
+    }
+
+    /// To somebody without a connection
+    fn answer(&mut self, to: Address, bytes: Vec<u8>) {
+        let label = self.rng.next_u32();
+        self.outputs.push_back(Output::Send(Datagram { connection: None, to, label, is_relayed: false, bytes }));
+    }
+
+    /// Where the other end is by now, as its grant or the directory says
+    pub fn set_address(&mut self, now: Instant, id: ConnectionId, address: Address) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.address != address) else {
+            return;
+        };
+        connection.address = address;
+        if connection.way.change_at(Duration::ZERO).is_some() {
+            self.change_way(now, id);
+        }
+    }
+
+    /// The mesh says that what went to the other end by the way of this label did not arrive; an older way's end is no news
+    pub fn handle_undeliverable(&mut self, now: Instant, id: ConnectionId, label: u32) {
+        let is_present = self.connections.get(&id).is_some_and(|connection| connection.way.label() == label);
+        if is_present {
+            self.change_way(now, id);
+        }
+    }
+
+    /// Time has passed
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock.tell(now);
+        while let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.pop_first();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.due = None;
+            let at = self.origin.quic(now);
+            if connection.quic.poll_timeout().is_some_and(|due| due <= at) {
+                connection.quic.handle_timeout(at);
+            }
+            if connection.change_at().is_some_and(|at| at <= now) {
+                self.change_way(now, id);
+            } else {
+                self.drive(now, id);
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do, or that has happened
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Connections that are not over
+    pub fn len(&self) -> usize {
+        self.connections.len() - self.ended
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The other end's key, as it was dialled or has been proved
+    pub fn key_of(&self, id: ConnectionId) -> Option<Key> {
+        self.connections.get(&id)?.key
+    }
+
+    /// Ends a connection; the other end hears `code`
+    pub fn close(&mut self, now: Instant, id: ConnectionId, code: u64) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.is_ended) else { return };
+        connection.quic.close(self.origin.quic(now), varint(code), Bytes::new());
+        self.ended += 1;
+        self.outputs.extend(connection.end(id, End::ClosedHere { code }));
+        self.drive(now, id);
+    }
+
+    /// As many as there may be: the one goes that was heard longest ago, those without a proved key first
+    fn make_room(&mut self, now: Instant) {
+        if self.len() < CONNECTIONS_MAX {
+            return;
+        }
+        let present = self.connections.iter().filter(|(_, connection)| !connection.is_ended);
+        let idlest = present.min_by_key(|(_, connection)| (connection.is_connected, connection.heard));
+        if let Some(id) = idlest.map(|(id, _)| *id) {
+            tracing::info!(
+                event = "connection_makes_room",
+                id = id.0,
+                max = CONNECTIONS_MAX,
+                reason = "it was heard longest ago"
+            );
+            self.close(now, id, CODE_ROOM);
+        }
+    }
+
+    /// Another way, by which the last that is owed goes at once: its acknowledgement shows QUIC what else is lost
+    fn change_way(&mut self, now: Instant, id: ConnectionId) {
+        let label = self.rng.next_u32();
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.is_ended) else { return };
+        connection.way.change(now, label);
+        let Connection { address: to, way, last, .. } = connection;
+        let changes = way.changes();
+        tracing::debug!(event = "way_changed", id = id.0, changes, reason = "nothing is acknowledged");
+        self.outputs.push_back(Output::WayChanged { connection: id, changes });
+        if !last.is_empty() {
+            let (to, bytes, is_relayed) = (*to, last.clone(), way.is_relayed());
+            self.outputs.push_back(Output::Send(Datagram { connection: Some(id), to, label, is_relayed, bytes }));
+        }
+        self.drive(now, id);
+    }
+
+    /// Carries out what QUIC wants after an input
+    pub(crate) fn drive(&mut self, now: Instant, id: ConnectionId) {
+        let at = self.origin.quic(now);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let handle = connection.handle;
+        loop {
+            let mut owed = connection.owed();
+            let mut bytes = Vec::new();
+            while connection.quic.poll_transmit(at, 1, &mut bytes).is_some() {
+                let bytes = std::mem::take(&mut bytes);
+                let by_now = connection.owed();
+                if by_now > owed {
+                    owed = by_now;
+                    connection.way.handle_sent(now);
+                    connection.last.clone_from(&bytes);
+                }
+                let (to, label, is_relayed) = (connection.address, connection.way.label(), connection.way.is_relayed());
+                self.outputs.push_back(Output::Send(Datagram { connection: Some(id), to, label, is_relayed, bytes }));
+            }
+            while let Some(event) = connection.quic.poll() {
+                let end = tell(id, connection, event, &mut self.outputs);
+                if let Some(end) = end.filter(|_| !connection.is_ended) {
+                    self.ended += 1;
+                    self.outputs.extend(connection.end(id, end));
+                }
+            }
+            let mut is_answered = false;
+            while let Some(event) = connection.quic.poll_endpoint_events() {
+                if event.is_drained() {
+                    self.quic.handle_event(handle, event);
+                    return self.forget(id);
+                }
+                if let Some(event) = self.quic.handle_event(handle, event) {
+                    connection.quic.handle_event(event);
+                    is_answered = true;
+                }
+            }
+            if !is_answered {
+                break;
+            }
+        }
+        let next = connection.next_timeout(self.origin);
+        if next != connection.due {
+            self.due.extend(next.map(|at| (at, id)));
+            if let Some(before) = std::mem::replace(&mut connection.due, next) {
+                self.due.remove(&(before, id));
+            }
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        self.by_handle.remove(&connection.handle);
+        if let Some(due) = connection.due {
+            self.due.remove(&(due, id));
+        }
+        self.ended -= usize::from(connection.is_ended);
+    }
+}
+
+/// A code that QUIC can carry; ours are three digits
+pub(crate) fn varint(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+}
+
+fn drawn<const N: usize>(rng: &mut ChaCha20Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Draws this end's names for connections
+#[derive(Clone)]
+struct Names(Arc<Mutex<ChaCha20Rng>>);
+
+impl ConnectionIdGenerator for Names {
+    fn generate_cid(&mut self) -> quinn_proto::ConnectionId {
+        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        quinn_proto::ConnectionId::new(&drawn::<CONNECTION_ID_BYTES>(&mut rng))
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}

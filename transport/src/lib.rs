@@ -1,0 +1,30 @@
+//! End-to-end connections between two peers: QUIC, whose datagrams are the overlay's packets.
+//!
+//! Forwarders can neither read nor forge what passes; loss, reordering and congestion are QUIC's business (quinn-proto). What
+//! is decided here is whom a connection is with ([`identity`]: both ends prove their own keys), by which way its packets go
+//! (`way`: another one when nothing comes back), and how many connections there are.
+//!
+//! As every core it waits for nothing: time, chance and packets come in as arguments.
+//!
+//! ```text
+//! handle_datagram ─► ┌──────────┐ ─► Output::Send, into a packet
+//! handle_timeout  ─► │ Endpoint │ ─► Output::Connected, Opened, Readable, Writable, Finished, Ended …
+//! connect, write … ─►└──────────┘
+//! ```
+
+mod clock;
+mod connection;
+mod endpoint;
+mod events;
+mod identity;
+mod output;
+pub mod settings;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod way;
+
+pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts};
+pub use identity::IdentityError;
+pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
+pub use streams::{Gone, Read, StreamError};

@@ -1,0 +1,118 @@
+//! What an endpoint wants done, and what it tells.
+
+use kith_common::id::{Address, Key};
+
+/// A connection of an endpoint, by a number that is not given twice
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A stream of a connection, by its number there
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub(crate) quinn_proto::StreamId);
+
+/// Whether one end writes on a stream, or both do
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Only whoever opens it writes
+    One,
+    Both,
+}
+
+impl From<Direction> for quinn_proto::Dir {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::One => Self::Uni,
+            Direction::Both => Self::Bi,
+        }
+    }
+}
+
+impl From<quinn_proto::Dir> for Direction {
+    fn from(direction: quinn_proto::Dir) -> Self {
+        match direction {
+            quinn_proto::Dir::Uni => Self::One,
+            quinn_proto::Dir::Bi => Self::Both,
+        }
+    }
+}
+
+/// A packet's payload, on its way to the other end
+#[derive(Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// Whose it is; `None`: an answer to somebody without one
+    pub connection: Option<ConnectionId>,
+    pub to: Address,
+    /// Decides among equal ways
+    pub label: u32,
+    /// Whether a supernode is to relay a copy, as no way of the mesh has led there
+    pub is_relayed: bool,
+    /// [`DATAGRAM_BYTES`](crate::settings::DATAGRAM_BYTES) at most
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { connection, to, label, is_relayed, bytes } = self;
+        write!(f, "Datagram({connection:?} to {to} by {label:08x}, relayed {is_relayed}, {} bytes)", bytes.len())
+    }
+}
+
+/// Why a connection is over
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// Somebody else than was dialled holds the other end
+    #[error("another key than the one that was dialled")]
+    AnotherKey,
+    /// Nothing was heard for [`IDLE`](crate::settings::IDLE), or by whichever end wants to wait less
+    #[error("nothing was heard for too long")]
+    Silent,
+    /// The other end knows nothing of it: it has started anew
+    #[error("the other end has started anew")]
+    Forgotten,
+    /// The other end has ended it, and says why
+    #[error("the other end has closed it: {code}")]
+    Closed { code: u64 },
+    /// This end has, or it has made room for another one
+    #[error("closed here: {code}")]
+    ClosedHere { code: u64 },
+    /// One of the two does not keep to QUIC
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What is to be done, and what has happened; drain [`poll_output`](crate::Endpoint::poll_output) after every input
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Put it into a packet
+    Send(Datagram),
+    /// Both ends have proved their keys
+    Connected {
+        connection: ConnectionId,
+        /// Of the other end
+        key: Key,
+        /// Whether that has dialled
+        is_theirs: bool,
+    },
+    /// It is over, and so are its streams
+    Ended { connection: ConnectionId, end: End },
+    /// Nothing was acknowledged in time, or the mesh has said that it leads nowhere: another way is taken
+    WayChanged {
+        connection: ConnectionId,
+        /// How often since something was last acknowledged
+        changes: u32,
+    },
+    /// The other end has opened a stream
+    Opened { connection: ConnectionId, stream: StreamId, direction: Direction },
+    /// There is something to read, or its end
+    Readable { connection: ConnectionId, stream: StreamId },
+    /// There is room again for what could not be written
+    Writable { connection: ConnectionId, stream: StreamId },
+    /// All that was written, and its end, is acknowledged
+    Finished { connection: ConnectionId, stream: StreamId },
+    /// The other end wants no more of it
+    Stopped { connection: ConnectionId, stream: StreamId, code: u64 },
+    /// There is room again for a stream that could not be opened
+    Room { connection: ConnectionId, direction: Direction },
+    /// There are datagrams to take
+    Heard { connection: ConnectionId },
+}

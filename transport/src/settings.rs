@@ -1,0 +1,58 @@
+//! How QUIC is set for an overlay: its packets are ours, so their size is chosen and not found out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn_proto::congestion::CubicConfig;
+use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+
+/// Bytes of one QUIC datagram, which is one packet's payload, at most: half of what a packet of 1,200 bytes costs a byte, and
+/// four of them still fit into a frame's class
+pub const DATAGRAM_BYTES: u16 = 6_000;
+
+/// Bytes that one stream may have under way
+///
+/// quinn-proto ends a whole connection when one stream has more than 1,024 pieces out of order, and an overlay reorders:
+/// a window holds no more packets than that.
+pub const STREAM_WINDOW: u32 = 1 << 20;
+
+const _: () = assert!(STREAM_WINDOW < 1024 * (DATAGRAM_BYTES as u32));
+
+/// Bytes that all streams of one connection may have under way: four full ones
+pub const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+
+/// Streams of each direction that the other end may have open; one more waits at its end
+pub const STREAMS_MAX: u32 = 256;
+
+/// Bytes of datagrams that wait to be sent, or to be read; the oldest go first, as the latest is wanted
+pub const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection on which nothing has been heard for so long ends: both ends keep what it costs until then, and a new one
+/// costs two round trips
+pub const IDLE: Duration = Duration::from_secs(60);
+
+/// What a round trip is taken for before one was measured: some hops at the other end of a continent. A first packet that
+/// vanishes is sent again after three of it.
+pub const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
+
+pub(crate) fn transport() -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(STREAMS_MAX.into())
+        .max_concurrent_uni_streams(STREAMS_MAX.into())
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))))
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(CONNECTION_WINDOW.into())
+        .initial_rtt(FIRST_ROUND_TRIP)
+        .initial_mtu(DATAGRAM_BYTES)
+        .min_mtu(DATAGRAM_BYTES)
+        .mtu_discovery_config(None)
+        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
+        .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX)
+        .congestion_controller_factory(Arc::new(CubicConfig::default()))
+        .enable_segmentation_offload(false)
+        // Whoever looks on learns nothing from it that a forwarder should know.
+        .allow_spin(false);
+    Arc::new(config)
+}

@@ -1,0 +1,184 @@
+//! What is written and read on the streams of a connection, and said without one.
+
+use bytes::Bytes;
+use kith_common::time::Instant;
+
+use crate::Endpoint;
+use crate::connection::Connection;
+use crate::endpoint::varint;
+use crate::output::{ConnectionId, Direction, StreamId};
+
+/// There is no such connection or stream, or it is over
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such connection or stream any more")]
+pub struct Gone;
+
+/// What could not be written, or read
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The other end wants no more of it, or writes no more of it
+    #[error("the other end has given it up: {0}")]
+    GivenUp(u64),
+}
+
+/// What was read
+#[derive(Clone, PartialEq, Eq)]
+pub enum Read {
+    Bytes(Bytes),
+    /// Nothing by now; [`Output::Readable`] tells of more
+    Nothing,
+    /// All was read
+    End,
+}
+
+impl std::fmt::Debug for Read {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Nothing => f.write_str("Nothing"),
+            Self::End => f.write_str("End"),
+        }
+    }
+}
+
+impl Endpoint {
+    fn present(&mut self, id: ConnectionId) -> Result<&mut Connection, Gone> {
+        self.connections.get_mut(&id).filter(|connection| !connection.is_ended).ok_or(Gone)
+    }
+
+    /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`] says when
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn open(&mut self, id: ConnectionId, direction: Direction) -> Result<Option<StreamId>, Gone> {
+        let connection = self.present(id)?;
+        Ok(connection.quic.streams().open(direction.into()).map(StreamId))
+    }
+
+    /// Writes as much of `bytes` as there is room for; [`Output::Writable`] tells of room for the rest
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was written.
+    pub fn write(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        stream: StreamId,
+        bytes: &[u8],
+    ) -> Result<usize, StreamError> {
+        let connection = self.present(id)?;
+        if !writes_on(connection, stream) {
+            return Err(Gone.into());
+        }
+        let written = match connection.quic.send_stream(stream.0).write(bytes) {
+            Ok(count) => count,
+            Err(quinn_proto::WriteError::Blocked) => 0,
+            Err(quinn_proto::WriteError::Stopped(code)) => return Err(StreamError::GivenUp(code.into_inner())),
+            Err(quinn_proto::WriteError::ClosedStream) => return Err(Gone.into()),
+        };
+        self.drive(now, id);
+        Ok(written)
+    }
+
+    /// Nothing more is written on the stream; [`Output::Finished`] says when the other end has all
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn finish(&mut self, now: Instant, id: ConnectionId, stream: StreamId) -> Result<(), StreamError> {
+        let connection = self.present(id)?;
+        if !writes_on(connection, stream) {
+            return Err(Gone.into());
+        }
+        match connection.quic.send_stream(stream.0).finish() {
+            Ok(()) => {}
+            Err(quinn_proto::FinishError::Stopped(code)) => return Err(StreamError::GivenUp(code.into_inner())),
+            Err(quinn_proto::FinishError::ClosedStream) => return Err(Gone.into()),
+        }
+        self.drive(now, id);
+        Ok(())
+    }
+
+    /// Gives up what was written and is not there yet; the other end hears `code`
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn reset(&mut self, now: Instant, id: ConnectionId, stream: StreamId, code: u64) -> Result<(), Gone> {
+        let connection = self.present(id)?;
+        if !writes_on(connection, stream) {
+            return Err(Gone);
+        }
+        connection.quic.send_stream(stream.0).reset(varint(code)).map_err(|_| Gone)?;
+        self.drive(now, id);
+        Ok(())
+    }
+
+    /// Wants no more of what the other end writes; it hears `code`
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn stop(&mut self, now: Instant, id: ConnectionId, stream: StreamId, code: u64) -> Result<(), Gone> {
+        let connection = self.present(id)?;
+        if !reads_on(connection, stream) {
+            return Err(Gone);
+        }
+        connection.quic.recv_stream(stream.0).stop(varint(code)).map_err(|_| Gone)?;
+        self.drive(now, id);
+        Ok(())
+    }
+
+    /// Reads what is next on the stream, `max` bytes at most
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn read(&mut self, now: Instant, id: ConnectionId, stream: StreamId, max: usize) -> Result<Read, StreamError> {
+        let connection = self.present(id)?;
+        if !reads_on(connection, stream) {
+            return Err(Gone.into());
+        }
+        let mut receiving = connection.quic.recv_stream(stream.0);
+        let mut chunks = receiving.read(true).map_err(|_| Gone)?;
+        let read = match chunks.next(max) {
+            Ok(Some(chunk)) => Ok(Read::Bytes(chunk.bytes)),
+            Ok(None) => Ok(Read::End),
+            Err(quinn_proto::ReadError::Blocked) => Ok(Read::Nothing),
+            Err(quinn_proto::ReadError::Reset(code)) => Err(StreamError::GivenUp(code.into_inner())),
+        };
+        // It says whether there is room to tell the other end of, which is looked at below.
+        let _ = chunks.finalize();
+        self.drive(now, id);
+        read
+    }
+
+    /// Sends bytes that may be lost; older ones that still wait make way for them
+    ///
+    /// # Errors
+    /// [`Gone`], also if they are more than fit into a packet ([`Self::fitting`]).
+    pub fn say(&mut self, now: Instant, id: ConnectionId, bytes: Bytes) -> Result<(), Gone> {
+        let connection = self.present(id)?;
+        connection.quic.datagrams().send(bytes, true).map_err(|_| Gone)?;
+        self.drive(now, id);
+        Ok(())
+    }
+
+    /// Bytes that fit into [`Self::say`]; `None` until the connection stands
+    pub fn fitting(&mut self, id: ConnectionId) -> Option<usize> {
+        self.present(id).ok()?.quic.datagrams().max_size()
+    }
+
+    /// The next bytes that the other end has said, if any are left
+    pub fn take_said(&mut self, id: ConnectionId) -> Option<Bytes> {
+        self.present(id).ok()?.quic.datagrams().recv()
+    }
+}
+
+/// Whether this end may write on the stream: quinn-proto panics where it may not
+fn writes_on(connection: &Connection, StreamId(stream): StreamId) -> bool {
+    stream.dir() == quinn_proto::Dir::Bi || stream.initiator() == connection.quic.side()
+}
+
+/// Whether this end may read from the stream
+fn reads_on(connection: &Connection, StreamId(stream): StreamId) -> bool {
+    stream.dir() == quinn_proto::Dir::Bi || stream.initiator() != connection.quic.side()
+}
