@@ -115,10 +115,10 @@ fn names_of_a_large_network_are_listed_to_the_last() {
         let key = "ab".repeat(32);
         format!(
             "{{\"name\":\"n{n:05}\",\"key\":\"{key}\",\"peer_id\":\"12D3\",\"state\":\"logged_out\",\"reason\":null,\
-             \"address\":null,\"locations\":[],\"home\":false,\"since_epoch\":null}}\n"
+             \"address\":null,\"locations\":[],\"home\":false,\"since_epoch\":null,\"stale\":false}}\n"
         )
     };
-    let last = format!("{{\"done\":true,\"status\":200,\"names\":{NAMES},\"members\":0}}\n");
+    let last = format!("{{\"done\":true,\"status\":200,\"names\":{NAMES},\"members\":0,\"stale\":false}}\n");
     let answer: String = (0..NAMES).map(member).chain([last]).collect();
     assert!(answer.len() > 1024 * 1024, "no line of an answer may be so long");
     for json in [false, true] {

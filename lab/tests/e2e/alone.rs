@@ -150,6 +150,17 @@ fn network_of_three_goes_on_from_a_backup_and_takes_in_two_new_ones() {
     let after = sessions(&lab).expect("sessions");
     assert!(before.keys().eq(after.keys()), "every name has its owner again: {after:?}");
     delivered(&lab, &super::peers(&lab)).unwrap_or_else(|error| panic!("{error}"));
+    // One of those from before comes with its old log, and agrees with nobody; both sides say so.
+    lab.start("supernode-2").expect("started");
+    let says = |name: &str, text: &str| {
+        let output = verb(&lab, name, &[Path::new("status")]);
+        if said(&output).contains(text) { Ok(()) } else { Err(said(&output)) }
+    };
+    lab.wait_until("the old log to be told", PATIENCE, || says("supernode-2", "supernode 1 has another log"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let log = std::fs::read_to_string(lab.node("supernode-1").expect("a node").log()).expect("a log");
+    assert!(log.contains("other_log"), "{log}");
+    lab.kill("supernode-2").expect("killed");
     // All three have all of it: one of them may go, and somebody else comes.
     lab.kill("leader").expect("killed");
     lab.add_peer("late").expect("started");

@@ -187,12 +187,7 @@ fn supernode_that_made_the_network_is_replaced_while_peers_stay() {
     lab.add_supernode("supernode-4").unwrap_or_else(|error| panic!("{error}"));
     lab.remove_supernode("supernode-1").unwrap_or_else(|error| panic!("{error}"));
     // Its peers go elsewhere when it ends, which it does of itself.
-    let ended = || {
-        let state = lab.state().map_err(|error| error.to_string())?;
-        let is = state.process("supernode-1").map(|process| process.condition());
-        if is == Some(Condition::Ended) { Ok(()) } else { Err(format!("it is {is:?}")) }
-    };
-    lab.wait_until("who was taken out to end", PATIENCE, ended).unwrap_or_else(|error| panic!("{error}"));
+    wait_ended(&lab, "supernode-1");
     wait_homes_without(&lab, gone);
     lab.wait_agreed().unwrap_or_else(|error| panic!("{error}"));
     let known = lab.directory().expect("a supernode").members.supernodes;
@@ -204,6 +199,36 @@ fn supernode_that_made_the_network_is_replaced_while_peers_stay() {
     lab.kill("leader").expect("killed");
     lab.add_peer("newcomer").expect("started");
     lab.wait_logged_in("newcomer").unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Waits until a process has ended, which nobody here has told it to do
+fn wait_ended(lab: &Lab, name: &str) {
+    let ended = || {
+        let state = lab.state().map_err(|error| error.to_string())?;
+        let is = state.process(name).map(|process| process.condition());
+        if is == Some(Condition::Ended) { Ok(()) } else { Err(format!("it is {is:?}")) }
+    };
+    lab.wait_until("it to end of itself", PATIENCE, ended).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+#[test]
+fn supernode_that_was_taken_out_while_it_was_away_hears_of_it_and_says_so_at_each_start() {
+    let lab = mesh_of(2, super::seed());
+    // It has the smallest serial of all: the others, whose business it was to dial it, have forgotten it.
+    lab.kill("supernode-1").expect("killed");
+    lab.add_supernode("supernode-4").unwrap_or_else(|error| panic!("{error}"));
+    lab.remove_supernode("supernode-1").unwrap_or_else(|error| panic!("{error}"));
+    lab.wait_agreed().unwrap_or_else(|error| panic!("{error}"));
+    let log = lab.node("supernode-1").expect("a node").log();
+    let mut before = 0;
+    for _ in 0..2 {
+        lab.start("supernode-1").expect("started");
+        wait_ended(&lab, "supernode-1");
+        let text = std::fs::read_to_string(&log).expect("a log");
+        let said = text.matches("taken out of its network for good").count();
+        assert!(said > before, "{text}");
+        before = said;
+    }
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn wait_begins_before_the_daemon_runs() {
 fn name_that_nobody_has_is_answered_with_those_that_may_be_meant() {
     let similar = r#"{"verb":"similar","name":"heidi"}"#;
     let names = |peers: &str| {
-        format!("{{\"done\":true,\"status\":200,\"names\":9,\"members\":8,\"more\":false,\"peers\":[{peers}]}}\n")
+        format!(
+            "{{\"done\":true,\"status\":200,\"names\":9,\"members\":8,\"more\":false,\"stale\":false,\"peers\":[{peers}]}}\n"
+        )
     };
     let peer = |name: &str, state: &str| format!("{{\"name\":\"{name}\",\"state\":\"{state}\",\"address\":null}}");
     let table = [
@@ -82,7 +84,7 @@ fn name_that_nobody_has_is_answered_with_those_that_may_be_meant() {
 fn peers_are_listed_page_by_page() {
     let page = |name: &str, more: bool| {
         format!(
-            "{{\"done\":true,\"status\":200,\"names\":2,\"members\":2,\"more\":{more},\"peers\":\
+            "{{\"done\":true,\"status\":200,\"names\":2,\"members\":2,\"more\":{more},\"stale\":false,\"peers\":\
              [{{\"name\":\"{name}\",\"state\":\"logged_in\",\"address\":\"0123456789abcdef\"}}]}}\n"
         )
     };

@@ -335,11 +335,10 @@ pub struct LookupAnswer {
 pub struct PeersAnswer {
     /// Names that have an owner, in the whole network
     pub names: u64,
-    /// Peers in the ring
     pub members: u64,
     /// Whether more names follow behind the last of these
     pub more: bool,
-    /// Whether it may have changed since: the home hears too few other supernodes
+    /// Whether it may have changed since: the home hears too few others
     pub stale: bool,
     /// Sorted by name
     pub peers: Vec<Peer>,
