@@ -8,7 +8,8 @@
 //!
 //! Nobody is told of who moves to another place on the ring, or to another port as it starts again, but by a supernode. So
 //! whoever has moved is no receiver that counts, and those who have started again need not be linked with each other; who
-//! listens elsewhere than before, and whose last neighbours all do, has lost touch.
+//! listens elsewhere than before, and whose last neighbours all do, has lost touch. Ways that are cut must be free again for as
+//! long as healing takes; whom a supernode has parted stays so, as only a supernode brings them together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub(crate) struct Outages {
     unled: Option<Instant>,
     /// When a peer last came or went, or was told to
     changed: Instant,
+    /// When a way between two of them was last cut
+    cut: Option<Instant>,
     /// Since when each peer lives: it runs, and takes itself for a member
     living: BTreeMap<NodeId, Instant>,
     /// When each was started, if it had been in the network before, and has not been in it since
@@ -90,6 +93,7 @@ impl Outages {
             since: None,
             unled: None,
             changed: Instant::ZERO,
+            cut: None,
             living: BTreeMap::new(),
             started: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -122,8 +126,9 @@ impl Outages {
     }
 
     /// Whether there are links from one to the other, if there need not be
-    fn is_linked(&self, [one, other]: [NodeId; 2]) -> bool {
-        let are_in_touch = ![one, other].iter().any(|end| self.strays.contains(end));
+    fn is_linked(&self, now: Instant, [one, other]: [NodeId; 2]) -> bool {
+        let was_cut = self.cut.is_some_and(|at| now - at < HEALED);
+        let are_in_touch = !was_cut && ![one, other].iter().any(|end| self.strays.contains(end));
         (self.is_healing() && are_in_touch)
             || self.parts.get(&one).is_some_and(|part| self.parts.get(&other) == Some(part))
     }
@@ -207,9 +212,15 @@ impl Outages {
         let peers = || self.living.keys().filter_map(|id| Some((world.node(*id), world.node(*id).peer()?.core.own()?)));
         let places: BTreeMap<Address, &Node> = peers().map(|(node, own)| (own.address, node)).collect();
         let ring: Ring = places.keys().copied().collect();
-        let none: BTreeSet<(Address, Address)> = BTreeSet::new();
-        let graph = lift::graph(&ring, &Maps::of_degree(world.config.degree), &none);
-        for (place, table) in graph {
+        let told = peers().filter_map(|(node, own)| Some((own.address, &node.peer()?.core)));
+        let parted = told.flat_map(|(own, core)| core.neighbourhood().parted_from().map(move |other| (own, other)));
+        let parted: BTreeSet<_> = parted.flat_map(|(own, other)| [(own, other), (other, own)]).collect();
+        let maps = Maps::of_degree(world.config.degree);
+        // Perhaps only one end has heard that they are parted, and the other one is right to have its link: who is to be
+        // linked either way must be.
+        let whole = lift::graph(&ring, &maps, &BTreeSet::new());
+        for (place, mut table) in lift::graph(&ring, &maps, &parted) {
+            table.retain(|other| whole.get(&place).is_some_and(|table| table.contains(other)));
             let Some(node) = places.get(&place) else { continue };
             let live: BTreeSet<Address> = node
                 .peer()
@@ -277,7 +288,7 @@ impl Oracle for Outages {
                 if let Some(other) = machine_of(to).filter(counts)
                     && self.is_settled(now, node)
                     && self.is_settled(now, other)
-                    && self.is_linked([node, other])
+                    && self.is_linked(now, [node, other])
                 {
                     self.sends.insert(*id, [node, other]);
                 }
@@ -319,11 +330,14 @@ impl Oracle for Outages {
                 _ => {}
             }
         }
+        if world.net.is_cut() {
+            (self.cut, self.changed) = (Some(now), now);
+        }
         self.look_for_strays(world);
         if self.unled.is_some() || self.is_healing() {
             self.part(world);
             let mut sends = std::mem::take(&mut self.sends);
-            sends.retain(|_, ends| self.is_linked(*ends));
+            sends.retain(|_, ends| self.is_linked(now, *ends));
             self.sends = sends;
         }
         if self.is_early(now) && self.tables.is_empty() {
@@ -334,7 +348,7 @@ impl Oracle for Outages {
         if let Some((node, at)) = self.started.iter().find(|(_, at)| now - **at > RETURNED && now - since > RETURNED) {
             return Err(format!("{} has started {:?} ago, and is not back", name_of(node.0), now - *at));
         }
-        let is_whole = !world.net.is_cut() && now - since >= HEALED && now - self.changed >= HEALED;
+        let is_whole = now - since >= HEALED && now - self.changed >= HEALED;
         if is_whole { self.check_links(world) } else { Ok(()) }
     }
 

@@ -70,6 +70,11 @@ impl Neighbourhood {
         self.table.unseen.as_slice().into()
     }
 
+    /// From whom the last rewire has parted this peer
+    pub fn parted_from(&self) -> impl Iterator<Item = Address> + '_ {
+        self.apart.iter().copied()
+    }
+
     /// The link in use of each neighbour that has one, in the order of addresses
     pub fn live_links(&self) -> impl Iterator<Item = (Address, LinkId)> + '_ {
         self.live.iter().map(|(address, link)| (*address, *link))
