@@ -18,6 +18,8 @@ mod endpoint;
 mod events;
 mod identity;
 mod output;
+#[cfg(any(test, feature = "seeded"))]
+pub mod seeded;
 pub mod settings;
 mod streams;
 #[cfg(test)]
