@@ -5,7 +5,7 @@ use kith_common::time::{Instant, earliest};
 use quinn_proto::{ConnectionHandle, ConnectionStats, FrameStats};
 
 use crate::clock::Origin;
-use crate::output::{ConnectionId, End, Output};
+use crate::output::{ConnectionId, Datagram, End, Output};
 use crate::way::Way;
 
 pub(crate) struct Connection {
@@ -33,6 +33,12 @@ impl Connection {
     pub(crate) fn end(&mut self, id: ConnectionId, end: End) -> Option<Output> {
         self.is_ended = true;
         (self.is_connected || !self.is_theirs).then_some(Output::Ended { connection: id, end })
+    }
+
+    /// A datagram goes to the other end by the present way
+    pub(crate) fn send(&self, id: ConnectionId, avoid: Vec<Address>, bytes: Vec<u8>) -> Output {
+        let (to, label, is_relayed) = (self.address, self.way.label(), self.way.is_relayed());
+        Output::Send(Datagram { connection: Some(id), to, label, avoid, is_relayed, bytes })
     }
 
     /// When QUIC wants to be looked at, or the way is to be changed

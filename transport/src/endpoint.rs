@@ -20,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use crate::clock::Origin;
 use crate::connection::Connection;
 use crate::events::tell;
+use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
 use crate::output::{ConnectionId, Datagram, End, Output};
 use crate::settings::{DATAGRAM_BYTES, transport};
@@ -67,6 +68,7 @@ pub struct Endpoint {
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     by_handle: BTreeMap<ConnectionHandle, ConnectionId>,
     due: BTreeSet<(Instant, ConnectionId)>,
+    hops: FirstHops,
     last_id: u64,
     ended: usize,
     rng: ChaCha20Rng,
@@ -106,6 +108,7 @@ impl Endpoint {
             connections: BTreeMap::new(),
             by_handle: BTreeMap::new(),
             due: BTreeSet::new(),
+            hops: FirstHops::default(),
             last_id: 0,
             ended: 0,
             rng,
@@ -180,7 +183,8 @@ impl Endpoint {
         connection.quic.handle_event(event);
         connection.heard = now;
         if connection.acknowledgements() > before {
-            connection.way.handle_acknowledged();
+            let carried = connection.way.handle_acknowledged();
+            carried.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
         }
         self.drive(now, id);
     }
@@ -206,7 +210,8 @@ impl Endpoint {
     /// To somebody without a connection
     fn answer(&mut self, to: Address, bytes: Vec<u8>) {
         let label = self.rng.next_u32();
-        self.outputs.push_back(Output::Send(Datagram { connection: None, to, label, is_relayed: false, bytes }));
+        let (connection, avoid, is_relayed) = (None, Vec::new(), false);
+        self.outputs.push_back(Output::Send(Datagram { connection, to, label, avoid, is_relayed, bytes }));
     }
 
     /// Where the other end is by now, as its grant or the directory says
@@ -217,6 +222,13 @@ impl Endpoint {
         connection.address = address;
         if connection.way.change_at(Duration::ZERO).is_some() {
             self.change_way(now, id);
+        }
+    }
+
+    /// A neighbour has taken what a connection has sent by the way of this label
+    pub fn handle_sent(&mut self, id: ConnectionId, label: u32, first_hop: Address) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.way.handle_carried(label, first_hop);
         }
     }
 
@@ -302,14 +314,14 @@ impl Endpoint {
     fn change_way(&mut self, now: Instant, id: ConnectionId) {
         let label = self.rng.next_u32();
         let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.is_ended) else { return };
-        connection.way.change(now, label);
-        let Connection { address: to, way, last, .. } = connection;
-        let changes = way.changes();
-        tracing::debug!(event = "way_changed", id = id.0, changes, reason = "nothing is acknowledged");
+        let left = connection.way.change(now, label);
+        left.into_iter().for_each(|hop| self.hops.handle_silent(now, hop));
+        let changes = connection.way.changes();
+        tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = "nothing is acknowledged");
         self.outputs.push_back(Output::WayChanged { connection: id, changes });
-        if !last.is_empty() {
-            let (to, bytes, is_relayed) = (*to, last.clone(), way.is_relayed());
-            self.outputs.push_back(Output::Send(Datagram { connection: Some(id), to, label, is_relayed, bytes }));
+        if !connection.last.is_empty() {
+            let (avoid, bytes) = (avoided(&self.hops, now, &connection.way), connection.last.clone());
+            self.outputs.push_back(connection.send(id, avoid, bytes));
         }
         self.drive(now, id);
     }
@@ -330,8 +342,7 @@ impl Endpoint {
                     connection.way.handle_sent(now);
                     connection.last.clone_from(&bytes);
                 }
-                let (to, label, is_relayed) = (connection.address, connection.way.label(), connection.way.is_relayed());
-                self.outputs.push_back(Output::Send(Datagram { connection: Some(id), to, label, is_relayed, bytes }));
+                self.outputs.push_back(connection.send(id, avoided(&self.hops, now, &connection.way), bytes));
             }
             while let Some(event) = connection.quic.poll() {
                 let end = tell(id, connection, event, &mut self.outputs);
@@ -372,6 +383,12 @@ impl Endpoint {
         }
         self.ended -= usize::from(connection.is_ended);
     }
+}
+
+/// Whom a way is not to begin with, if others lead there
+fn avoided(hops: &FirstHops, now: Instant, way: &Way) -> Vec<Address> {
+    let others = hops.avoided(now).filter(|hop| !way.tried().contains(hop));
+    way.tried().iter().copied().chain(others).collect()
 }
 
 /// A code that QUIC can carry; ours are three digits

@@ -2,7 +2,7 @@
 //!
 //! Forwarders can neither read nor forge what passes; loss, reordering and congestion are QUIC's business (quinn-proto). What
 //! is decided here is whom a connection is with ([`identity`]: both ends prove their own keys), by which way its packets go
-//! (`way`: another one when nothing comes back), and how many connections there are.
+//! (`way`: another one when nothing comes back; `hops`: who has not carried anything), and how many connections there are.
 //!
 //! As every core it waits for nothing: time, chance and packets come in as arguments.
 //!
@@ -16,6 +16,7 @@ mod clock;
 mod connection;
 mod endpoint;
 mod events;
+mod hops;
 mod identity;
 mod output;
 #[cfg(any(test, feature = "seeded"))]

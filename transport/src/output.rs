@@ -44,6 +44,9 @@ pub struct Datagram {
     pub to: Address,
     /// Decides among equal ways
     pub label: u32,
+    /// First hops that others are preferred to: nothing came of what they had carried. Whoever carries it is to be told
+    /// ([`Endpoint::handle_sent`](crate::Endpoint::handle_sent)).
+    pub avoid: Vec<Address>,
     /// Whether a supernode is to relay a copy, as no way of the mesh has led there
     pub is_relayed: bool,
     /// [`DATAGRAM_BYTES`](crate::settings::DATAGRAM_BYTES) at most
@@ -52,8 +55,9 @@ pub struct Datagram {
 
 impl std::fmt::Debug for Datagram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { connection, to, label, is_relayed, bytes } = self;
-        write!(f, "Datagram({connection:?} to {to} by {label:08x}, relayed {is_relayed}, {} bytes)", bytes.len())
+        let Self { connection, to, label, avoid, is_relayed, bytes } = self;
+        let bytes = bytes.len();
+        write!(f, "Datagram({connection:?} to {to} by {label:08x} not {avoid:?}, relayed {is_relayed}, {bytes} bytes)")
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! QUIC sends again what is not acknowledged, but by the same way. So an end that has sent what must be acknowledged, and
 //! hears of none of it for two probe timeouts, draws another label, and with it another first hop. Both ends do so for their
-//! own direction, as only the sender knows what is owed.
+//! own direction, as only the sender knows what is owed. The first hops of the ways that were left are not taken again before
+//! something is acknowledged, if others lead there.
 
 use std::time::Duration;
 
+use kith_common::id::Address;
 use kith_common::time::Instant;
 
 /// The other end may wait so long with an acknowledgement (RFC 9000's default for `max_ack_delay`)
@@ -23,19 +25,26 @@ const WAIT_MAX: Duration = Duration::from_millis(750);
 /// After so many changes in a row the supernode is to relay a copy: no way of the mesh may be left
 const RELAY_FROM: u32 = 2;
 
+/// First hops that are not taken again; then all are tried anew, as a peer has hardly more neighbours
+const TRIED_MAX: usize = 16;
+
 /// The way of one direction
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Way {
     label: u32,
     /// When the oldest packet was sent that must be acknowledged and, as far as is known, was not
     owed_since: Option<Instant>,
     /// How often it was changed since the other end was last heard to acknowledge anything
     changes: u32,
+    /// Who has carried what was sent last
+    first_hop: Option<Address>,
+    /// Who has carried what was sent by the ways that were left since; [`TRIED_MAX`] of them
+    tried: Vec<Address>,
 }
 
 impl Way {
     pub(crate) const fn new(label: u32) -> Self {
-        Self { label, owed_since: None, changes: 0 }
+        Self { label, owed_since: None, changes: 0, first_hop: None, tried: Vec::new() }
     }
 
     /// What decides among equal ways
@@ -53,10 +62,22 @@ impl Way {
         self.owed_since.get_or_insert(now);
     }
 
-    /// The other end has acknowledged something: what is still owed begins to count with what is sent next
-    pub(crate) fn handle_acknowledged(&mut self) {
+    /// `first_hop` has taken what was sent by the way of `label`, if that is still this one
+    pub(crate) fn handle_carried(&mut self, label: u32, first_hop: Address) {
+        if label == self.label {
+            self.first_hop = Some(first_hop);
+        }
+    }
+
+    /// The other end has acknowledged something: what is still owed begins to count with what is sent next. Returns who has
+    /// carried it, as far as is known: only who carried all that has gone by this way so far.
+    pub(crate) fn handle_acknowledged(&mut self) -> Option<Address> {
         self.owed_since = None;
+        self.tried.clear();
+        // Just after a change it may be for what went by another way.
+        let carried = self.first_hop.filter(|_| self.changes == 0);
         self.changes = 0;
+        carried
     }
 
     /// When the way is to be changed, if nothing is acknowledged until then
@@ -65,11 +86,23 @@ impl Way {
         self.owed_since.map(|since| since + probe.saturating_mul(PROBES).min(WAIT_MAX))
     }
 
-    /// The way leads nowhere, as time or the mesh has told: another one, on which what is owed has all its time again
-    pub(crate) fn change(&mut self, now: Instant, label: u32) {
+    /// The way leads nowhere, as time or the mesh has told: another one, on which what is owed has all its time again.
+    /// Returns the first hop of the one that is left.
+    pub(crate) fn change(&mut self, now: Instant, label: u32) -> Option<Address> {
+        let left = self.first_hop.take();
+        if self.tried.len() >= TRIED_MAX {
+            self.tried.clear();
+        }
+        self.tried.extend(left.filter(|hop| !self.tried.contains(hop)));
         self.label = label;
         self.changes = self.changes.saturating_add(1);
         self.owed_since = self.owed_since.map(|_| now);
+        left
+    }
+
+    /// First hops that were tried in vain
+    pub(crate) fn tried(&self) -> &[Address] {
+        &self.tried
     }
 
     /// How often it was changed since anything was acknowledged
@@ -110,5 +143,25 @@ mod tests {
         assert!(way.is_relayed());
         way.handle_acknowledged();
         assert_eq!((way.is_relayed(), way.changes(), way.change_at(RTT), way.label()), (false, 0, None, 3));
+    }
+
+    #[test]
+    fn first_hops_of_ways_that_were_left_are_tried_ones_until_something_is_acknowledged() {
+        let mut way = Way::new(1);
+        way.handle_carried(1, Address(7));
+        assert_eq!(way.change(at(1), 2), Some(Address(7)));
+        way.handle_carried(1, Address(8));
+        assert_eq!(way.change(at(2), 3), None, "that was late");
+        way.handle_carried(3, Address(9));
+        assert_eq!(way.change(at(3), 4), Some(Address(9)));
+        assert_eq!(way.tried(), [Address(7), Address(9)]);
+        way.handle_carried(4, Address(5));
+        assert_eq!((way.handle_acknowledged(), way.tried()), (None, [].as_slice()), "it may be for an older way's");
+        assert_eq!(way.handle_acknowledged(), Some(Address(5)));
+        for hop in 0..=TRIED_MAX as u64 {
+            way.handle_carried(way.label(), Address(hop));
+            way.change(at(hop), hop as u32 + 10);
+        }
+        assert_eq!(way.tried(), [Address(TRIED_MAX as u64)], "then all are tried anew");
     }
 }
