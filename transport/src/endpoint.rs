@@ -1,5 +1,6 @@
 //! All connections of one peer.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,8 @@ pub struct Endpoint {
     origin: Origin,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     by_handle: BTreeMap<ConnectionHandle, ConnectionId>,
+    /// By the labels of their ways
+    by_label: BTreeMap<u32, ConnectionId>,
     due: BTreeSet<(Instant, ConnectionId)>,
     hops: FirstHops,
     last_id: u64,
@@ -107,6 +110,7 @@ impl Endpoint {
             origin: Origin::arbitrary(),
             connections: BTreeMap::new(),
             by_handle: BTreeMap::new(),
+            by_label: BTreeMap::new(),
             due: BTreeSet::new(),
             hops: FirstHops::default(),
             last_id: 0,
@@ -150,7 +154,7 @@ impl Endpoint {
             is_theirs: key.is_none(),
             is_connected: false,
             is_ended: false,
-            way: Way::new(self.rng.next_u32()),
+            way: Way::new(self.new_label(id)),
             heard: now,
             last: Vec::new(),
             due: None,
@@ -225,17 +229,27 @@ impl Endpoint {
         }
     }
 
-    /// A neighbour has taken what a connection has sent by the way of this label
-    pub fn handle_sent(&mut self, id: ConnectionId, label: u32, first_hop: Address) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.way.handle_carried(label, first_hop);
+    /// A label that no other connection's way has
+    fn new_label(&mut self, id: ConnectionId) -> u32 {
+        loop {
+            let label = self.rng.next_u32();
+            if let Entry::Vacant(entry) = self.by_label.entry(label) {
+                entry.insert(id);
+                return label;
+            }
         }
     }
 
-    /// The mesh says that what went to the other end by the way of this label did not arrive; an older way's end is no news
-    pub fn handle_undeliverable(&mut self, now: Instant, id: ConnectionId, label: u32) {
-        let is_present = self.connections.get(&id).is_some_and(|connection| connection.way.label() == label);
-        if is_present {
+    /// A neighbour has taken what was sent by the way of this label; an older way's is no news
+    pub fn handle_sent(&mut self, label: u32, first_hop: Address) {
+        if let Some(connection) = self.by_label.get(&label).and_then(|id| self.connections.get_mut(id)) {
+            connection.way.handle_carried(first_hop);
+        }
+    }
+
+    /// The mesh says that what went by the way of this label did not arrive; an older way's end is no news
+    pub fn handle_undeliverable(&mut self, now: Instant, label: u32) {
+        if let Some(id) = self.by_label.get(&label).copied() {
             self.change_way(now, id);
         }
     }
@@ -312,8 +326,12 @@ impl Endpoint {
 
     /// Another way, by which the last that is owed goes at once: its acknowledgement shows QUIC what else is lost
     fn change_way(&mut self, now: Instant, id: ConnectionId) {
-        let label = self.rng.next_u32();
-        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.is_ended) else { return };
+        if self.present(id).is_err() {
+            return;
+        }
+        let label = self.new_label(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        self.by_label.remove(&connection.way.label());
         let left = connection.way.change(now, label);
         left.into_iter().for_each(|hop| self.hops.handle_silent(now, hop));
         let changes = connection.way.changes();
@@ -378,6 +396,7 @@ impl Endpoint {
     fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.by_handle.remove(&connection.handle);
+        self.by_label.remove(&connection.way.label());
         if let Some(due) = connection.due {
             self.due.remove(&(due, id));
         }

@@ -7,7 +7,7 @@
 //! As every core it waits for nothing: time, chance and packets come in as arguments.
 //!
 //! ```text
-//! handle_datagram ─► ┌──────────┐ ─► Output::Send, into a packet
+//! handle_datagram ─► ┌──────────┐ ─► Output::Send, into a packet (`packets`)
 //! handle_timeout  ─► │ Endpoint │ ─► Output::Connected, Opened, Readable, Writable, Finished, Ended …
 //! connect, write … ─►└──────────┘
 //! ```
@@ -19,6 +19,7 @@ mod events;
 mod hops;
 mod identity;
 mod output;
+mod packets;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
 pub mod settings;
@@ -30,4 +31,5 @@ mod way;
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts};
 pub use identity::IdentityError;
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
+pub use packets::{datagram_of, label_of};
 pub use streams::{Gone, Read, StreamError};

@@ -44,7 +44,7 @@ impl std::fmt::Debug for Read {
 }
 
 impl Endpoint {
-    fn present(&mut self, id: ConnectionId) -> Result<&mut Connection, Gone> {
+    pub(crate) fn present(&mut self, id: ConnectionId) -> Result<&mut Connection, Gone> {
         self.connections.get_mut(&id).filter(|connection| !connection.is_ended).ok_or(Gone)
     }
 

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
-use crate::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, Read, StreamError, seeded};
+use crate::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, Read, StreamError, datagram_of, label_of, seeded};
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -120,11 +120,12 @@ impl Net {
     }
 
     fn send(&mut self, from: usize, datagram: Datagram) {
-        let Datagram { connection, to, label, avoid, is_relayed, mut bytes } = datagram;
-        let way = way_of(label, &avoid);
-        if let Some(connection) = connection {
-            self.endpoints[from].handle_sent(connection, label, hop_of(way));
-        }
+        let packet = datagram.packet(address_of(from), self.rng.next_u32()).unwrap();
+        let packet = packet.as_ref();
+        let (to, label) = (packet.header().destination, label_of(packet.header().id));
+        let (is_relayed, mut bytes) = (datagram.is_relayed, datagram_of(&packet).unwrap().to_vec());
+        let way = way_of(label, &datagram.avoid);
+        self.endpoints[from].handle_sent(label, hop_of(way));
         assert!(bytes.len() <= usize::from(crate::settings::DATAGRAM_BYTES), "{}", bytes.len());
         let to = (0..self.endpoints.len()).find(|number| address_of(*number) == to);
         let Some(to) = to else { return };
@@ -378,9 +379,9 @@ fn what_the_mesh_says_changes_the_way_at_once_and_an_old_ways_end_does_not() {
         _ => None,
     };
     let label = net.endpoints[ALICE].poll_output().as_ref().and_then(label_of).unwrap();
-    net.endpoints[ALICE].handle_undeliverable(net.now, id, label.wrapping_add(1));
+    net.endpoints[ALICE].handle_undeliverable(net.now, label.wrapping_add(1));
     assert_eq!(net.endpoints[ALICE].poll_output(), None, "that is not its way");
-    net.endpoints[ALICE].handle_undeliverable(net.now, id, label);
+    net.endpoints[ALICE].handle_undeliverable(net.now, label);
     assert_eq!(net.endpoints[ALICE].poll_output(), Some(Output::WayChanged { connection: id, changes: 1 }));
     let again = net.endpoints[ALICE].poll_output().as_ref().and_then(label_of).unwrap();
     assert_ne!(again, label, "what is owed goes by another way");
