@@ -1,7 +1,7 @@
 //! End-to-end connections between two peers: QUIC, whose datagrams are the overlay's packets.
 //!
 //! Forwarders can neither read nor forge what passes; loss, reordering and congestion are QUIC's business (quinn-proto). What
-//! is decided here is whom a connection is with ([`identity`]: both ends prove their own keys), by which way its packets go
+//! is decided here is whom a connection is with (`identity`: both ends prove their own keys), by which way its packets go
 //! (`way`: another one when nothing comes back; `hops`: who has not carried anything), and how many connections there are.
 //!
 //! As every core it waits for nothing: time, chance and packets come in as arguments.

@@ -27,7 +27,7 @@ pub enum StreamError {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Read {
     Bytes(Bytes),
-    /// Nothing by now; [`Output::Readable`] tells of more
+    /// Nothing by now; [`Output::Readable`](crate::Output::Readable) tells of more
     Nothing,
     /// All was read
     End,
@@ -48,7 +48,7 @@ impl Endpoint {
         self.connections.get_mut(&id).filter(|connection| !connection.is_ended).ok_or(Gone)
     }
 
-    /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`] says when
+    /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`](crate::Output::Room) says when
     ///
     /// # Errors
     /// [`Gone`].
@@ -57,7 +57,7 @@ impl Endpoint {
         Ok(connection.quic.streams().open(direction.into()).map(StreamId))
     }
 
-    /// Writes as much of `bytes` as there is room for; [`Output::Writable`] tells of room for the rest
+    /// Writes as much of `bytes` as there is room for; [`Output::Writable`](crate::Output::Writable) tells of room for the rest
     ///
     /// # Errors
     /// [`StreamError`]: nothing was written.
@@ -82,7 +82,7 @@ impl Endpoint {
         Ok(written)
     }
 
-    /// Nothing more is written on the stream; [`Output::Finished`] says when the other end has all
+    /// Nothing more is written on the stream; [`Output::Finished`](crate::Output::Finished) says when the other end has all
     ///
     /// # Errors
     /// [`StreamError`].
