@@ -4,6 +4,7 @@ use kith_common::id::{Address, Key};
 use kith_common::time::{Instant, earliest};
 use quinn_proto::{ConnectionHandle, ConnectionStats, FrameStats};
 
+use crate::acked::Acked;
 use crate::clock::Origin;
 use crate::output::{ConnectionId, Datagram, End, Output};
 use crate::way::Way;
@@ -20,6 +21,7 @@ pub(crate) struct Connection {
     /// It is over; what still comes is answered with its end
     pub(crate) is_ended: bool,
     pub(crate) way: Way,
+    pub(crate) acked: Acked,
     /// When something came last
     pub(crate) heard: Instant,
     /// The last datagram that must be acknowledged: it goes by the next way if it is not
@@ -36,8 +38,10 @@ impl Connection {
     }
 
     /// A datagram goes to the other end by the present way
-    pub(crate) fn send(&self, id: ConnectionId, avoid: Vec<Address>, bytes: Vec<u8>) -> Output {
-        let (to, label, is_relayed) = (self.address, self.way.label(), self.way.is_relayed());
+    pub(crate) fn send(&self, now: Instant, id: ConnectionId, avoid: Vec<Address>, bytes: Vec<u8>) -> Output {
+        // Who has proved no key may be somebody else's address: it costs that no more than QUIC allows.
+        let is_relayed = self.way.is_relayed(now) && !self.is_half_open();
+        let (to, label) = (self.address, self.way.label());
         Output::Send(Datagram { connection: Some(id), to, label, avoid, is_relayed, bytes })
     }
 
@@ -52,9 +56,15 @@ impl Connection {
         if self.is_ended { None } else { self.way.change_at(self.quic.rtt()) }
     }
 
-    /// Frames of acknowledgements that have come
-    pub(crate) fn acknowledgements(&self) -> u64 {
-        self.quic.stats().frame_rx.acks
+    /// Whether somebody has come who has proved no key
+    pub(crate) const fn is_half_open(&self) -> bool {
+        self.is_theirs && !self.is_connected
+    }
+
+    /// Frames that have come: of what has passed QUIC's checks, and of these, what somebody wants to hear of
+    pub(crate) fn frames(&self) -> (u64, u64) {
+        let FrameStats { acks, crypto, ping, datagram, stream, .. } = self.quic.stats().frame_rx;
+        (acks + crypto + ping + datagram + stream, datagram + stream)
     }
 
     /// Frames that were sent and must be acknowledged: all but acknowledgements and the last word

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,15 +11,17 @@ use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key};
 use kith_common::time::Instant;
 use quinn_proto::{
-    ClientConfig, ConnectionEvent, ConnectionHandle, ConnectionIdGenerator, DatagramEvent, EcnCodepoint,
-    EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt,
+    ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, EndpointConfig, Incoming,
+    ServerConfig, ValidationTokenConfig, VarInt,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rustls::crypto::CryptoProvider;
 
+use crate::acked::Acked;
 use crate::clock::Origin;
 use crate::connection::Connection;
+use crate::draws::{Names, drawn};
 use crate::events::tell;
 use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
@@ -27,8 +29,9 @@ use crate::output::{ConnectionId, Datagram, End, Output};
 use crate::settings::{DATAGRAM_BYTES, transport};
 use crate::way::Way;
 
-/// Connections at once: some 60 KiB each while they are used. One more takes the place of the one that was heard last the
-/// longest ago, those first that have proved no key yet.
+/// Connections at once: some 60 KiB each while they are used, and [`CONNECTION_WINDOW`](crate::settings::CONNECTION_WINDOW)
+/// more at worst. One more takes the place of the one that was heard last the longest ago, strangers first that have proved no
+/// key yet.
 pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Connections that are over stay until late packets have had their answer, some round trips; as many of these, and nobody
@@ -38,15 +41,18 @@ const ENDED_MAX: usize = CONNECTIONS_MAX;
 /// Bytes that may wait for a connection that is not taken up yet; each is taken up at once
 const INCOMING_BYTES: u64 = 64 * 1024;
 
-/// Bytes of this end's names for connections: with eight, nobody guesses one
-const CONNECTION_ID_BYTES: usize = 8;
-
 /// Why a connection makes room for another
 pub const CODE_ROOM: u64 = 429;
 
 /// QUIC sees all packets of a connection come from one place: where the other end is by now is the directory's to say, and
 /// its grant's, and no business of QUIC's path validation
 const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 1);
+
+/// Of these, such as have come and have proved no key: a handshake takes two round trips
+pub const HALF_OPEN_MAX: usize = 128;
+
+/// Who hears something and has sent nothing for so long by which its own way could be judged asks for an acknowledgement
+const UNTRIED_MAX: Duration = Duration::from_millis(250);
 
 /// What an endpoint is made of
 pub struct EndpointParts<S> {
@@ -63,7 +69,8 @@ pub struct EndpointParts<S> {
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     identity: Identity,
-    transport: Arc<TransportConfig>,
+    /// Of those that come
+    server: ServerConfig,
     clock: Arc<Told>,
     origin: Origin,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
@@ -78,6 +85,33 @@ pub struct Endpoint {
     outputs: VecDeque<Output>,
 }
 
+/// A connection that was just begun
+struct New {
+    handle: ConnectionHandle,
+    quic: quinn_proto::Connection,
+    acked: Acked,
+    address: Address,
+    key: Option<Key>,
+}
+
+/// Why a way is changed
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Silent,
+    Told,
+    Moved,
+}
+
+impl Cause {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Silent => "nothing is acknowledged",
+            Self::Told => "the mesh says that it leads nowhere",
+            Self::Moved => "the other end is elsewhere",
+        }
+    }
+}
+
 impl Endpoint {
     /// No connection yet
     ///
@@ -87,25 +121,30 @@ impl Endpoint {
         let EndpointParts { signer, provider, reset_secret, mut rng } = parts;
         let clock = Arc::new(Told::default());
         let identity = Identity::new(&signer, &provider, &clock)?;
-        let transport = transport();
         let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &reset_secret)));
-        let names = Names(Arc::new(Mutex::new(ChaCha20Rng::from_rng(&mut rng))));
+        let names = Names::new(ChaCha20Rng::from_rng(&mut rng));
         config.cid_generator(move || Box::new(names.clone())).rng_seed(Some(drawn(&mut rng)));
+        // An answer is smaller than what it answers; with a pause between them rubbish would keep it from who needs it.
+        config.min_reset_interval(Duration::ZERO);
         // A size that QUIC allows; the default is that of a packet of UDP.
         let _: Result<_, _> = config.max_udp_payload_size(DATAGRAM_BYTES);
         let token_key = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&drawn::<32>(&mut rng));
         let mut server = ServerConfig::new(identity.listener.clone(), Arc::new(token_key));
         server
-            .transport_config(Arc::clone(&transport))
             .migration(false)
+            .time_source(Arc::<Told>::clone(&clock))
             .max_incoming(CONNECTIONS_MAX)
             .incoming_buffer_size(INCOMING_BYTES)
             .incoming_buffer_size_total(INCOMING_BYTES);
-        let quic = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None);
+        // Tokens would be good for everybody, as all come from one place.
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(0);
+        server.validation_token_config(tokens);
+        let quic = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server.clone())), false, None);
         Ok(Self {
             quic,
             identity,
-            transport,
+            server,
             clock,
             origin: Origin::arbitrary(),
             connections: BTreeMap::new(),
@@ -129,21 +168,16 @@ impl Endpoint {
         self.make_room(now);
         let mut config = ClientConfig::new(self.identity.dialler.clone());
         let first = quinn_proto::ConnectionId::new(&drawn::<16>(&mut self.rng));
-        config.transport_config(Arc::clone(&self.transport)).initial_dst_cid_provider(Arc::new(move || first));
+        let acked = Acked::new(self.origin);
+        config.transport_config(transport(acked.clone())).initial_dst_cid_provider(Arc::new(move || first));
         let at = self.origin.quic(now);
         let dialled = self.quic.connect(at, config, ELSEWHERE, &server_name(&key));
         let (handle, quic) = dialled.map_err(|error| error.to_string())?;
-        Ok(self.insert(now, handle, quic, address, Some(key)))
+        Ok(self.insert(now, New { handle, quic, acked, address, key: Some(key) }))
     }
 
-    fn insert(
-        &mut self,
-        now: Instant,
-        handle: ConnectionHandle,
-        quic: quinn_proto::Connection,
-        address: Address,
-        key: Option<Key>,
-    ) -> ConnectionId {
+    fn insert(&mut self, now: Instant, new: New) -> ConnectionId {
+        let New { handle, quic, acked, address, key } = new;
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let connection = Connection {
@@ -154,7 +188,8 @@ impl Endpoint {
             is_theirs: key.is_none(),
             is_connected: false,
             is_ended: false,
-            way: Way::new(self.new_label(id)),
+            way: Way::new(now, self.new_label(id)),
+            acked,
             heard: now,
             last: Vec::new(),
             due: None,
@@ -183,25 +218,34 @@ impl Endpoint {
     fn handle_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
         let Some(id) = self.by_handle.get(&handle).copied() else { return };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let before = connection.acknowledgements();
+        let (before, (frames, wanted)) = (connection.acked.sent_at(), connection.frames());
         connection.quic.handle_event(event);
-        connection.heard = now;
-        if connection.acknowledgements() > before {
-            let carried = connection.way.handle_acknowledged();
-            carried.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
+        let by_now = connection.frames();
+        if by_now.0 > frames {
+            connection.heard = now;
+        }
+        let sent = connection.acked.sent_at().filter(|sent| Some(*sent) != before);
+        let carried = sent.and_then(|sent| connection.way.handle_acknowledged(now, sent));
+        carried.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
+        // Who only listens owes nothing, and would never learn that what it acknowledges gets lost on its way.
+        if by_now.1 > wanted && connection.way.is_untried(now, UNTRIED_MAX) {
+            connection.quic.ping();
         }
         self.drive(now, id);
     }
 
     fn accept(&mut self, now: Instant, source: Address, incoming: Incoming) {
         self.make_room(now);
+        self.bound_half_open(now);
         if self.connections.len() >= CONNECTIONS_MAX + ENDED_MAX {
             tracing::debug!(event = "connection_ignored", %source, reason = "too many have ended just now");
             return self.quic.ignore(incoming);
         }
         let mut answer = Vec::new();
-        match self.quic.accept(incoming, self.origin.quic(now), &mut answer, None) {
-            Ok((handle, quic)) => drop(self.insert(now, handle, quic, source, None)),
+        let (acked, mut server) = (Acked::new(self.origin), self.server.clone());
+        server.transport_config(transport(acked.clone()));
+        match self.quic.accept(incoming, self.origin.quic(now), &mut answer, Some(Arc::new(server))) {
+            Ok((handle, quic)) => drop(self.insert(now, New { handle, quic, acked, address: source, key: None })),
             Err(error) => {
                 tracing::debug!(event = "connection_refused", %source, reason = %error.cause);
                 if error.response.is_some() {
@@ -225,7 +269,7 @@ impl Endpoint {
         };
         connection.address = address;
         if connection.way.change_at(Duration::ZERO).is_some() {
-            self.change_way(now, id);
+            self.change_way(now, id, Cause::Moved);
         }
     }
 
@@ -249,8 +293,10 @@ impl Endpoint {
 
     /// The mesh says that what went by the way of this label did not arrive; an older way's end is no news
     pub fn handle_undeliverable(&mut self, now: Instant, label: u32) {
-        if let Some(id) = self.by_label.get(&label).copied() {
-            self.change_way(now, id);
+        let Some(id) = self.by_label.get(&label).copied() else { return };
+        let Some(connection) = self.connections.get(&id) else { return };
+        if connection.way.is_worth_changing(now, connection.quic.rtt()) {
+            self.change_way(now, id, Cause::Told);
         }
     }
 
@@ -266,7 +312,7 @@ impl Endpoint {
                 connection.quic.handle_timeout(at);
             }
             if connection.change_at().is_some_and(|at| at <= now) {
-                self.change_way(now, id);
+                self.change_way(now, id, Cause::Silent);
             } else {
                 self.drive(now, id);
             }
@@ -312,7 +358,7 @@ impl Endpoint {
             return;
         }
         let present = self.connections.iter().filter(|(_, connection)| !connection.is_ended);
-        let idlest = present.min_by_key(|(_, connection)| (connection.is_connected, connection.heard));
+        let idlest = present.min_by_key(|(_, connection)| (!connection.is_half_open(), connection.heard));
         if let Some(id) = idlest.map(|(id, _)| *id) {
             tracing::info!(
                 event = "connection_makes_room",
@@ -324,8 +370,20 @@ impl Endpoint {
         }
     }
 
+    /// Strangers that have proved nothing: the oldest goes
+    fn bound_half_open(&mut self, now: Instant) {
+        let half_open =
+            self.connections.iter().filter(|(_, connection)| connection.is_half_open() && !connection.is_ended);
+        let oldest = half_open.clone().next().map(|(id, _)| *id);
+        if half_open.count() >= HALF_OPEN_MAX
+            && let Some(oldest) = oldest
+        {
+            self.close(now, oldest, CODE_ROOM);
+        }
+    }
+
     /// Another way, by which the last that is owed goes at once: its acknowledgement shows QUIC what else is lost
-    fn change_way(&mut self, now: Instant, id: ConnectionId) {
+    fn change_way(&mut self, now: Instant, id: ConnectionId, cause: Cause) {
         if self.present(id).is_err() {
             return;
         }
@@ -333,13 +391,17 @@ impl Endpoint {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         self.by_label.remove(&connection.way.label());
         let left = connection.way.change(now, label);
-        left.into_iter().for_each(|hop| self.hops.handle_silent(now, hop));
+        // What anybody may say of a way is not to the debit of who has carried it.
+        if cause == Cause::Silent {
+            left.into_iter().for_each(|hop| self.hops.handle_silent(now, hop));
+        }
         let changes = connection.way.changes();
-        tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = "nothing is acknowledged");
+        tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = cause.text());
         self.outputs.push_back(Output::WayChanged { connection: id, changes });
-        if !connection.last.is_empty() {
+        // A stranger's address may be somebody else's: that gets no more than QUIC allows.
+        if !connection.last.is_empty() && !connection.is_half_open() {
             let (avoid, bytes) = (avoided(&self.hops, now, &connection.way), connection.last.clone());
-            self.outputs.push_back(connection.send(id, avoid, bytes));
+            self.outputs.push_back(connection.send(now, id, avoid, bytes));
         }
         self.drive(now, id);
     }
@@ -360,7 +422,7 @@ impl Endpoint {
                     connection.way.handle_sent(now);
                     connection.last.clone_from(&bytes);
                 }
-                self.outputs.push_back(connection.send(id, avoided(&self.hops, now, &connection.way), bytes));
+                self.outputs.push_back(connection.send(now, id, avoided(&self.hops, now, &connection.way), bytes));
             }
             while let Some(event) = connection.quic.poll() {
                 let end = tell(id, connection, event, &mut self.outputs);
@@ -413,29 +475,4 @@ fn avoided(hops: &FirstHops, now: Instant, way: &Way) -> Vec<Address> {
 /// A code that QUIC can carry; ours are three digits
 pub(crate) fn varint(code: u64) -> VarInt {
     VarInt::from_u64(code).unwrap_or(VarInt::MAX)
-}
-
-fn drawn<const N: usize>(rng: &mut ChaCha20Rng) -> [u8; N] {
-    let mut bytes = [0; N];
-    rng.fill_bytes(&mut bytes);
-    bytes
-}
-
-/// Draws this end's names for connections
-#[derive(Clone)]
-struct Names(Arc<Mutex<ChaCha20Rng>>);
-
-impl ConnectionIdGenerator for Names {
-    fn generate_cid(&mut self) -> quinn_proto::ConnectionId {
-        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        quinn_proto::ConnectionId::new(&drawn::<CONNECTION_ID_BYTES>(&mut rng))
-    }
-
-    fn cid_len(&self) -> usize {
-        CONNECTION_ID_BYTES
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
 }

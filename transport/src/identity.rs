@@ -6,10 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+#[expect(clippy::disallowed_types, reason = "quinn-proto's own type for a date, which it is told")]
+use std::time::SystemTime;
 
 use kith_common::crypto::Signer;
 use kith_common::id::Key;
 use kith_common::time::Instant;
+use quinn_proto::TimeSource;
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -204,6 +207,13 @@ pub(crate) struct Told(AtomicU64);
 impl Told {
     pub(crate) fn tell(&self, now: Instant) {
         self.0.store(now.as_micros(), Ordering::Relaxed);
+    }
+}
+
+/// QUIC's tokens, which nobody is given, would be dated by it
+impl TimeSource for Told {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 

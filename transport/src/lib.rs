@@ -12,8 +12,10 @@
 //! connect, write … ─►└──────────┘
 //! ```
 
+mod acked;
 mod clock;
 mod connection;
+mod draws;
 mod endpoint;
 mod events;
 mod hops;
@@ -28,7 +30,7 @@ mod streams;
 mod tests;
 mod way;
 
-pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts};
+pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use identity::IdentityError;
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+
+use crate::acked::Acked;
 
 /// Bytes of one QUIC datagram, which is one packet's payload, at most: half of what a packet of 1,200 bytes costs a byte, and
 /// four of them still fit into a frame's class
@@ -18,8 +19,9 @@ pub const STREAM_WINDOW: u32 = 1 << 20;
 
 const _: () = assert!(STREAM_WINDOW < 1024 * (DATAGRAM_BYTES as u32));
 
-/// Bytes that all streams of one connection may have under way: four full ones
-pub const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Bytes that all streams of one connection may have under way: as many as one, so that a thousand connections that nobody
+/// reads hold no more than a gigabyte
+pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW;
 
 /// Streams of each direction that the other end may have open; one more waits at its end
 pub const STREAMS_MAX: u32 = 256;
@@ -35,7 +37,8 @@ pub const IDLE: Duration = Duration::from_secs(60);
 /// vanishes is sent again after three of it.
 pub const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
 
-pub(crate) fn transport() -> Arc<TransportConfig> {
+/// For one connection, of which `acked` is told
+pub(crate) fn transport(acked: Acked) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
@@ -50,7 +53,7 @@ pub(crate) fn transport() -> Arc<TransportConfig> {
         .mtu_discovery_config(None)
         .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
         .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX)
-        .congestion_controller_factory(Arc::new(CubicConfig::default()))
+        .congestion_controller_factory(Arc::new(acked))
         .enable_segmentation_offload(false)
         // Whoever looks on learns nothing from it that a forwarder should know.
         .allow_spin(false);

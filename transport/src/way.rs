@@ -3,7 +3,10 @@
 //! QUIC sends again what is not acknowledged, but by the same way. So an end that has sent what must be acknowledged, and
 //! hears of none of it for two probe timeouts, draws another label, and with it another first hop. Both ends do so for their
 //! own direction, as only the sender knows what is owed. The first hops of the ways that were left are not taken again before
-//! something is acknowledged, if others lead there.
+//! something is acknowledged that was sent after them, if others lead there.
+//!
+//! After two changes in vain a supernode relays copies, as no way of the mesh may be left. Which of the two copies arrived
+//! nobody can tell; so after a while the mesh is tried alone again, more seldom each time that fails.
 
 use std::time::Duration;
 
@@ -16,14 +19,19 @@ const ACK_DELAY: Duration = Duration::from_millis(25);
 /// A machine that is busy answers so much later: no way is given up for less
 const SLACK: Duration = Duration::from_millis(25);
 
-/// Probe timeouts until a way is changed, of which the second is twice as long as the first
+/// Probe timeouts until a way is changed: two, of which the second is twice as long as the first
 const PROBES: u32 = 3;
 
 /// The longest wait until a way is changed: a round trip that was measured while a queue was full says little
 const WAIT_MAX: Duration = Duration::from_millis(750);
 
-/// After so many changes in a row the supernode is to relay a copy: no way of the mesh may be left
+/// After so many changes in a row a supernode is to relay
 const RELAY_FROM: u32 = 2;
+
+/// So long it relays before the mesh is tried alone: a relay passes few packets, and a trial costs one wait
+const RELAY_MIN: Duration = Duration::from_secs(5);
+/// … and at most, as it doubles with each trial that fails
+const RELAY_MAX: Duration = Duration::from_secs(80);
 
 /// First hops that are not taken again; then all are tried anew, as a peer has hardly more neighbours
 const TRIED_MAX: usize = 16;
@@ -32,19 +40,37 @@ const TRIED_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Way {
     label: u32,
-    /// When the oldest packet was sent that must be acknowledged and, as far as is known, was not
+    /// Since when it is this one
+    since: Instant,
+    /// Since when something is owed that was sent by now and, as far as is known, was not acknowledged
     owed_since: Option<Instant>,
-    /// How often it was changed since the other end was last heard to acknowledge anything
+    /// When something was last sent that must be acknowledged
+    last_sent: Option<Instant>,
+    /// How often it was changed since anything was acknowledged that was sent after the last change
     changes: u32,
+    /// Until when a supernode relays; past: the mesh is tried alone
+    relayed_until: Option<Instant>,
+    /// Trials of the mesh alone that have failed
+    trials: u32,
     /// Who has carried what was sent last
     first_hop: Option<Address>,
-    /// Who has carried what was sent by the ways that were left since; [`TRIED_MAX`] of them
+    /// Who has carried what was sent by the ways that were left; [`TRIED_MAX`] of them
     tried: Vec<Address>,
 }
 
 impl Way {
-    pub(crate) const fn new(label: u32) -> Self {
-        Self { label, owed_since: None, changes: 0, first_hop: None, tried: Vec::new() }
+    pub(crate) const fn new(now: Instant, label: u32) -> Self {
+        Self {
+            label,
+            since: now,
+            owed_since: None,
+            last_sent: None,
+            changes: 0,
+            relayed_until: None,
+            trials: 0,
+            first_hop: None,
+            tried: Vec::new(),
+        }
     }
 
     /// What decides among equal ways
@@ -53,13 +79,19 @@ impl Way {
     }
 
     /// Whether a supernode is to relay a copy of what goes out
-    pub(crate) const fn is_relayed(&self) -> bool {
-        self.changes >= RELAY_FROM
+    pub(crate) fn is_relayed(&self, now: Instant) -> bool {
+        self.relayed_until.is_some_and(|until| now < until)
     }
 
     /// Something was sent that must be acknowledged
     pub(crate) fn handle_sent(&mut self, now: Instant) {
         self.owed_since.get_or_insert(now);
+        self.last_sent = Some(now);
+    }
+
+    /// Whether nothing is owed, and nothing was sent for `quiet` by which the way could be judged
+    pub(crate) fn is_untried(&self, now: Instant, quiet: Duration) -> bool {
+        self.owed_since.is_none() && self.last_sent.is_none_or(|at| now - at >= quiet)
     }
 
     /// `first_hop` has taken what was sent by this way
@@ -67,15 +99,21 @@ impl Way {
         self.first_hop = Some(first_hop);
     }
 
-    /// The other end has acknowledged something: what is still owed begins to count with what is sent next. Returns who has
-    /// carried it, as far as is known: only who carried all that has gone by this way so far.
-    pub(crate) fn handle_acknowledged(&mut self) -> Option<Address> {
-        self.owed_since = None;
-        self.tried.clear();
-        // Just after a change it may be for what went by another way.
-        let carried = self.first_hop.filter(|_| self.changes == 0);
+    /// The other end has acknowledged a packet that was sent at `sent`, and of later ones nothing is known. Returns who has
+    /// carried it, if that is known.
+    pub(crate) fn handle_acknowledged(&mut self, now: Instant, sent: Instant) -> Option<Address> {
+        self.owed_since = self.last_sent.filter(|last| *last > sent).map(|_| now);
+        // What an older way has brought says nothing of this one.
+        if sent < self.since {
+            return None;
+        }
         self.changes = 0;
-        carried
+        self.tried.clear();
+        if self.relayed_until.is_some_and(|until| sent >= until) {
+            (self.relayed_until, self.trials) = (None, 0);
+        }
+        // The relay's copy may have been the one that arrived.
+        self.first_hop.filter(|_| self.relayed_until.is_none())
     }
 
     /// When the way is to be changed, if nothing is acknowledged until then
@@ -84,28 +122,39 @@ impl Way {
         self.owed_since.map(|since| since + probe.saturating_mul(PROBES).min(WAIT_MAX))
     }
 
-    /// The way leads nowhere, as time or the mesh has told: another one, on which what is owed has all its time again.
-    /// Returns the first hop of the one that is left.
+    /// Whether what the mesh says of this way is worth another one: something is owed, it has had a round trip's time, and a
+    /// supernode is not about to relay
+    pub(crate) fn is_worth_changing(&self, now: Instant, round_trip: Duration) -> bool {
+        self.owed_since.is_some() && self.changes < RELAY_FROM && (self.changes == 0 || now - self.since >= round_trip)
+    }
+
+    /// Another way, on which what is owed has all its time again. Returns the first hop of the one that is left.
     pub(crate) fn change(&mut self, now: Instant, label: u32) -> Option<Address> {
         let left = self.first_hop.take();
         if self.tried.len() >= TRIED_MAX {
             self.tried.clear();
         }
         self.tried.extend(left.filter(|hop| !self.tried.contains(hop)));
-        self.label = label;
+        (self.label, self.since) = (label, now);
         self.changes = self.changes.saturating_add(1);
         self.owed_since = self.owed_since.map(|_| now);
+        let has_trial_failed = self.relayed_until.is_some_and(|until| now >= until);
+        if has_trial_failed || (self.relayed_until.is_none() && self.changes >= RELAY_FROM) {
+            let wait = RELAY_MIN.saturating_mul(2_u32.saturating_pow(self.trials)).min(RELAY_MAX);
+            self.relayed_until = Some(now + wait);
+            self.trials = self.trials.saturating_add(1);
+        }
         left
-    }
-
-    /// First hops that were tried in vain
-    pub(crate) fn tried(&self) -> &[Address] {
-        &self.tried
     }
 
     /// How often it was changed since anything was acknowledged
     pub(crate) const fn changes(&self) -> u32 {
         self.changes
+    }
+
+    /// First hops that were tried in vain
+    pub(crate) fn tried(&self) -> &[Address] {
+        &self.tried
     }
 }
 
@@ -121,7 +170,7 @@ mod tests {
 
     #[test]
     fn way_is_changed_when_what_is_owed_stays_out_for_two_probe_timeouts() {
-        let mut way = Way::new(1);
+        let mut way = Way::new(at(0), 1);
         assert_eq!(way.change_at(RTT), None, "nothing is owed");
         way.handle_sent(at(5));
         way.handle_sent(at(90));
@@ -132,33 +181,79 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgement_ends_what_is_owed_and_what_was_tried() {
-        let mut way = Way::new(1);
-        way.handle_sent(at(0));
-        way.change(at(1), 2);
-        assert!(!way.is_relayed(), "another way of the mesh is tried first");
-        way.change(at(2), 3);
-        assert!(way.is_relayed());
-        way.handle_acknowledged();
-        assert_eq!((way.is_relayed(), way.changes(), way.change_at(RTT), way.label()), (false, 0, None, 3));
+    fn acknowledgement_ends_what_was_owed_by_then_and_nothing_else() {
+        let mut way = Way::new(at(0), 1);
+        way.handle_sent(at(1));
+        way.handle_sent(at(2));
+        way.handle_acknowledged(at(11), at(1));
+        assert_eq!(way.change_at(RTT), Some(at(11 + 180)), "what was sent after it");
+        way.handle_acknowledged(at(12), at(2));
+        assert_eq!(way.change_at(RTT), None);
+        assert!(
+            way.is_untried(at(252), Duration::from_millis(250)) && !way.is_untried(at(251), Duration::from_millis(250))
+        );
     }
 
     #[test]
-    fn first_hops_of_ways_that_were_left_are_tried_ones_until_something_is_acknowledged() {
-        let mut way = Way::new(1);
+    fn what_an_older_way_has_brought_is_not_to_the_credit_of_the_present_one() {
+        let mut way = Way::new(at(0), 1);
+        way.handle_sent(at(1));
         way.handle_carried(Address(7));
-        assert_eq!(way.change(at(1), 2), Some(Address(7)));
-        assert_eq!(way.change(at(2), 3), None, "nobody has carried anything by it");
-        way.handle_carried(Address(9));
-        assert_eq!(way.change(at(3), 4), Some(Address(9)));
-        assert_eq!(way.tried(), [Address(7), Address(9)]);
-        way.handle_carried(Address(5));
-        assert_eq!((way.handle_acknowledged(), way.tried()), (None, [].as_slice()), "it may be for an older way's");
-        assert_eq!(way.handle_acknowledged(), Some(Address(5)));
-        for hop in 0..=TRIED_MAX as u64 {
+        way.change(at(200), 2);
+        way.handle_carried(Address(8));
+        assert_eq!(way.handle_acknowledged(at(210), at(1)), None);
+        assert_eq!((way.changes(), way.tried()), (1, [Address(7)].as_slice()));
+        way.handle_sent(at(220));
+        assert_eq!(way.handle_acknowledged(at(230), at(220)), Some(Address(8)));
+        assert_eq!((way.changes(), way.tried()), (0, [].as_slice()));
+    }
+
+    #[test]
+    fn supernode_relays_after_two_changes_until_the_mesh_alone_has_brought_something() {
+        let mut way = Way::new(at(0), 1);
+        way.handle_sent(at(0));
+        way.change(at(100), 2);
+        assert!(!way.is_relayed(at(100)), "another way of the mesh is tried first");
+        way.change(at(200), 3);
+        assert!(way.is_relayed(at(200)));
+        way.handle_carried(Address(7));
+        way.handle_sent(at(300));
+        assert_eq!(way.handle_acknowledged(at(310), at(300)), None, "by the relay, perhaps");
+        assert!(way.is_relayed(at(5_199)) && !way.is_relayed(at(5_200)), "it is tried alone");
+        way.handle_sent(at(5_300));
+        way.change(at(5_500), 4);
+        assert!(way.is_relayed(at(15_499)) && !way.is_relayed(at(15_500)), "in vain: for twice as long");
+        way.handle_sent(at(15_600));
+        way.handle_acknowledged(at(15_610), at(15_600));
+        way.change(at(15_700), 5);
+        assert!(!way.is_relayed(at(15_700)), "it has brought something by itself");
+    }
+
+    #[test]
+    fn word_of_the_mesh_is_worth_a_change_once_a_round_trip_and_not_while_nothing_is_owed() {
+        let mut way = Way::new(at(0), 1);
+        assert!(!way.is_worth_changing(at(5), RTT), "nothing is owed");
+        way.handle_sent(at(5));
+        assert!(way.is_worth_changing(at(6), RTT));
+        way.change(at(6), 2);
+        assert!(!way.is_worth_changing(at(15), RTT) && way.is_worth_changing(at(16), RTT));
+        way.change(at(16), 3);
+        assert!(!way.is_worth_changing(at(99), RTT), "the relay has its time");
+    }
+
+    #[test]
+    fn first_hops_of_ways_that_were_left_are_not_taken_again() {
+        let mut way = Way::new(at(0), 1);
+        for (hop, left) in [(7, Some(Address(7))), (9, Some(Address(9)))] {
             way.handle_carried(Address(hop));
-            way.change(at(hop), hop as u32 + 10);
+            assert_eq!(way.change(at(hop), hop as u32), left);
         }
-        assert_eq!(way.tried(), [Address(TRIED_MAX as u64)], "then all are tried anew");
+        assert_eq!(way.change(at(10), 3), None, "nobody has carried anything by it");
+        assert_eq!(way.tried(), [Address(7), Address(9)]);
+        for hop in 0..TRIED_MAX as u64 - 1 {
+            way.handle_carried(Address(100 + hop));
+            way.change(at(11 + hop), 4);
+        }
+        assert_eq!(way.tried(), [Address(100 + TRIED_MAX as u64 - 2)], "then all are tried anew");
     }
 }
