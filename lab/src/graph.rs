@@ -24,11 +24,11 @@ pub fn graph(peers: &[Node]) -> Result<Graph, LabError> {
 }
 
 /// Whether each of `peers` that has not logged out is logged in, every link it wants is up at both ends, and none leads to
-/// anybody else but those who are `outside`
+/// anybody else but those of whom `is_outside` says that somebody else has started them
 ///
 /// # Errors
 /// `NAME: what it lacks`, for the first that lacks something.
-pub fn settled(peers: &[Node], outside: impl Fn(&str) -> bool) -> Result<(), String> {
+pub fn settled(peers: &[Node], is_outside: impl Fn(&str) -> bool) -> Result<(), String> {
     let mut here = Vec::new();
     for peer in peers {
         let status = peer.status().map_err(|error| error.to_string())?;
@@ -42,20 +42,24 @@ pub fn settled(peers: &[Node], outside: impl Fn(&str) -> bool) -> Result<(), Str
     let names: BTreeSet<&str> = here.iter().map(|peer| peer.name.as_str()).collect();
     let mut graph = Graph::new();
     for peer in here {
-        let mut links = settled_links(peer, |name| names.contains(name) || outside(name))?;
+        // Nobody here can say what the other end of a link with somebody outside is like.
+        let links = settled_links(peer, &names, &is_outside)?;
         if links.is_empty() && names.len() > 1 {
             return Err(format!("{}: it has no link yet", peer.name));
         }
-        // Nobody here can say what the other end of a link with somebody outside is like.
-        links.retain(|name| names.contains(name.as_str()));
         graph.insert(peer.name.clone(), links);
     }
     one_way_link(&graph).map_or(Ok(()), |(from, to)| Err(format!("{to}: its link to {from} is not up")))
 }
 
-fn settled_links(peer: &Node, is_expected: impl Fn(&str) -> bool) -> Result<BTreeSet<String>, String> {
+fn settled_links(
+    peer: &Node,
+    names: &BTreeSet<&str>,
+    is_outside: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<String>, String> {
     let links = peer.neighbours().map_err(|error| error.to_string())?.neighbours;
-    let stranger = links.iter().find(|link| !is_expected(link.name.as_str()));
+    let links = links.into_iter().filter(|link| !is_outside(link.name.as_str())).collect::<Vec<_>>();
+    let stranger = links.iter().find(|link| !names.contains(link.name.as_str()));
     if let Some(link) = stranger {
         return Err(format!("{}: it still has a link to {} ({})", peer.name, link.name, link.state));
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates, each with its sources in `src`
-const CRATES: [&str; 6] = ["common", "runtime", "node", "supernode", "lab", "sim"];
+const CRATES: [&str; 7] = ["common", "transport", "runtime", "node", "supernode", "lab", "sim"];
 /// A file is read in one sitting
 const LINES_MAX: usize = 500;
 

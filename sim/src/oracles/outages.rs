@@ -133,6 +133,14 @@ impl Outages {
             || self.parts.get(&one).is_some_and(|part| self.parts.get(&other) == Some(part))
     }
 
+    /// Whether any two of those who live cannot reach each other
+    fn are_any_apart(&self, world: &World) -> bool {
+        let is_cut = |one, other| world.net.is_blocked(one, other) || world.net.is_blocked(other, one);
+        let living: Vec<NodeId> = self.living.keys().copied().collect();
+        let mut rests = (1..=living.len()).zip(&living);
+        rests.any(|(next, one)| living.iter().skip(next).any(|other| is_cut(*one, *other)))
+    }
+
     /// Looks who has lost touch with the others
     fn look_for_strays(&mut self, world: &World) {
         self.strays.clear();
@@ -330,7 +338,7 @@ impl Oracle for Outages {
                 _ => {}
             }
         }
-        if world.net.is_cut() {
+        if world.net.is_cut() && self.are_any_apart(world) {
             (self.cut, self.changed) = (Some(now), now);
         }
         self.look_for_strays(world);

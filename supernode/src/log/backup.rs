@@ -41,6 +41,13 @@ pub(crate) enum BackupError {
     /// There is something that it would take the place of
     #[error("this home has a directory, {}; move it away first, if the backup shall take its place", .0.display())]
     Present(PathBuf),
+    /// Whoever was taken out never comes back, also by a backup
+    #[error(
+        "{} says that supernode {me}, whose certificate this home has, was taken out of the network for good: restore it into \
+         an empty home, with a certificate of its own (`kith-supernode certify`)",
+        path.display()
+    )]
+    TakenOut { path: PathBuf, me: SupernodeId },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -78,7 +85,10 @@ pub(crate) fn restore(
     let (lineage, incarnation) = drawn;
     let restored = raft::restore(&snapshot, me, incarnation);
     let meaningless = |fault| BackupError::Meaningless { path: path.to_owned(), fault };
-    let Restored { last, snapshot, vote, purged, names } = restored.map_err(meaningless)?;
+    let Restored { last, snapshot, vote, purged, names, is_gone } = restored.map_err(meaningless)?;
+    if is_gone {
+        return Err(BackupError::TakenOut { path: path.to_owned(), me });
+    }
     let lineage = kith_common::wire::encode(&lineage.max(1)).map_err(|error| meaningless(error.to_string()))?;
     let mut store = Store::open(home)?;
     store.write(&[

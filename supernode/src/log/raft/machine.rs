@@ -253,6 +253,8 @@ pub(in crate::log) struct Restored {
     pub(in crate::log) purged: Vec<u8>,
     /// How many names there are
     pub(in crate::log) names: u64,
+    /// Whether this supernode had been taken out by then, so that it is none for good
+    pub(in crate::log) is_gone: bool,
 }
 
 /// How far indices and entries go on behind those of a backup: nobody has seen as many since it was made
@@ -264,6 +266,7 @@ const JUMP: u64 = 1 << 32;
 /// In words, if the bytes are no snapshot.
 pub(in crate::log) fn restore(snapshot: &[u8], me: SupernodeId, incarnation: u32) -> Result<Restored, String> {
     let (mut state, mut directory) = read_snapshot(snapshot).map_err(|fault| fault.to_string())?;
+    let is_gone = state.gone.contains(&me.0);
     let before = state.last.unwrap_or_default();
     let term = before.leader_id.term + 1;
     let last = LogId::new(CommittedLeaderId::new(term, me.0), before.index + JUMP);
@@ -292,6 +295,7 @@ pub(in crate::log) fn restore(snapshot: &[u8], me: SupernodeId, incarnation: u32
         vote: wire::encode(&words::ballot(&Vote::new(term, me.0))).map_err(encoded)?,
         purged: wire::encode(&words::position(&last)).map_err(encoded)?,
         names: directory.accounts().len() as u64,
+        is_gone,
     })
 }
 

@@ -14,7 +14,7 @@ use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::answers::{answer, refused};
 use super::calls::Calls;
@@ -82,6 +82,9 @@ pub(in crate::log) struct Member {
     voting: Option<tokio::task::JoinHandle<()>>,
     next_look_at_voters: Instant,
 }
+
+/// So long a supernode that was taken out tries to note it before it ends
+const NOTING: Duration = Duration::from_secs(2);
 
 /// What an operator reads whose supernode has an older copy of its log
 const GONE_BACK: &str = "it is an older copy of itself, and lacks what was acknowledged with it: start another one in an \
@@ -337,7 +340,11 @@ impl Member {
     async fn note_taken_out(&self) -> String {
         let noted = wire::encode(&self.shared.me).map_err(|error| error.to_string());
         let noted = match noted {
-            Ok(bytes) => self.disk.written(Write::Say(Word::TakenOut, bytes)).await,
+            Ok(bytes) => {
+                let written = self.disk.written(Write::Say(Word::TakenOut, bytes));
+                // A full disk may take nothing for days.
+                timeout(NOTING, written).await.unwrap_or_else(|_| Err("the disk takes nothing in time".to_owned()))
+            }
             Err(reason) => Err(reason),
         };
         if let Err(reason) = noted {

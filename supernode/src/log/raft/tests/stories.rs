@@ -306,6 +306,13 @@ fn network_goes_on_from_a_backup_and_supernodes_of_the_log_before_are_not_heard(
     let directory = cluster.told(one).directory.clone().unwrap();
     assert_eq!((directory.accounts().len(), directory.epoch().incarnation), (31, 9));
     assert!(directory.epoch().index > before.index + (1 << 31) && directory.epoch().partial_cmp(&before).is_none());
+    // For good the others are none of its supernodes, also by a backup of it.
+    let later = cluster.log(one).backup().blocking_recv().unwrap().unwrap();
+    backup::write(&file, &network, &later).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let refusal = backup::restore(empty.path(), &file, &network, other, (9, 9)).unwrap_err().to_string();
+    assert!(refusal.contains("was taken out of the network for good"), "{refusal}");
+    assert!(!empty.path().join(FILE_NAME).exists());
     // The one that has the log from before would lead it again with a third, and must not be led by this one.
     cluster.start(id(3));
     cluster.await_leader(&[2, 3]);
