@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-#[expect(clippy::disallowed_types, reason = "quinn-proto's own type for a date, which it is told")]
-use std::time::SystemTime;
 
 use kith_common::crypto::Signer;
 use kith_common::id::Key;
@@ -211,9 +209,10 @@ impl Told {
 }
 
 /// QUIC's tokens, which nobody is given, would be dated by it
+#[expect(clippy::disallowed_types, reason = "quinn-proto's own type for a date, which it is told")]
 impl TimeSource for Told {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_micros(self.0.load(Ordering::Relaxed))
+    fn now(&self) -> std::time::SystemTime {
+        std::time::SystemTime::UNIX_EPOCH + Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 
