@@ -1,7 +1,8 @@
 //! End-to-end connections between two peers: QUIC, whose datagrams are the overlay's packets.
 //!
 //! Forwarders can neither read nor forge what passes; loss, reordering and congestion are QUIC's business (quinn-proto). What
-//! is decided here is whom a connection is with (`identity`: both ends prove their own keys), by which way its packets go
+//! is decided here is whom a connection is with (`identity`: both ends prove their own keys; `introductions`: and show their
+//! grants), by which way its packets go
 //! (`way`: another one when nothing comes back; `hops`: who has not carried anything), and how many connections there are.
 //!
 //! As every core it waits for nothing: time, chance and packets come in as arguments.
@@ -20,6 +21,7 @@ mod endpoint;
 mod events;
 mod hops;
 mod identity;
+mod introductions;
 mod output;
 mod packets;
 #[cfg(any(test, feature = "seeded"))]
@@ -32,6 +34,7 @@ mod way;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use identity::IdentityError;
+pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use streams::{Gone, Read, StreamError};

@@ -40,7 +40,12 @@ impl Sights {
     /// Something was seen at one of so many supernodes: when it has lost a link with another, the next step says what is left
     pub(super) fn see(&mut self, node: NodeId, seen: &Observation<'_>, supernodes: u32) {
         match seen {
-            Observation::Started => self.open.retain(|(at, _)| *at != node),
+            // It may have been away for less than a step.
+            Observation::Started => {
+                self.open.retain(|(at, _)| *at != node);
+                self.links.retain(|(at, _), _| *at != node);
+                self.leaders.remove(&node);
+            }
             Observation::Opened { opened, other, .. } if other.0 < supernodes => {
                 self.open.insert((node, opened.link.0));
             }
