@@ -19,6 +19,7 @@ mod connection;
 mod draws;
 mod endpoint;
 mod events;
+mod exchanges;
 mod hops;
 mod identity;
 mod introductions;
@@ -33,6 +34,9 @@ mod tests;
 mod way;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
+pub use exchanges::{
+    CALL_BYTES_MAX, Exchanges, Fate, Full, Heard, Kind, MESSAGE_BYTES_MAX, Question, READING_BYTES_MAX, WAITING_MAX,
+};
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};

@@ -57,7 +57,8 @@ impl Endpoint {
         Ok(connection.quic.streams().open(direction.into()).map(StreamId))
     }
 
-    /// Writes as much of `bytes` as there is room for; [`Output::Writable`](crate::Output::Writable) tells of room for the rest
+    /// Writes as much of `bytes` as there is room for; once that is nothing, [`Output::Writable`](crate::Output::Writable) tells
+    /// of room
     ///
     /// # Errors
     /// [`StreamError`]: nothing was written.

@@ -1,6 +1,7 @@
 //! Endpoints and a mesh between them that delays, loses, reorders, damages, and has ways that lead nowhere.
 
 mod connections;
+mod exchanges;
 mod introductions;
 mod ways;
 

@@ -1,0 +1,218 @@
+//! Questions and their answers over a mesh that is not always well.
+
+use kith_common::id::MessageId;
+
+use super::*;
+use crate::{CALL_BYTES_MAX, Exchanges, Fate, Full, Heard, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
+
+/// Alice and bob on one connection, and what each has heard; bob answers at once with what he was asked, if he does
+struct Two {
+    net: Net,
+    id: ConnectionId,
+    other: ConnectionId,
+    exchanges: [Exchanges; 2],
+    heard: [Vec<Heard>; 2],
+    answers: bool,
+}
+
+impl Two {
+    fn of(seed: u64) -> Self {
+        let mut net = Net::of(2, seed);
+        let (id, other) = net.connected();
+        net.told.iter_mut().for_each(Vec::clear);
+        Self { net, id, other, exchanges: Default::default(), heard: Default::default(), answers: true }
+    }
+
+    fn ask(&mut self, number: u8, kind: Kind, body: Vec<u8>) -> u64 {
+        let (question, until) = (question(number, kind, body), self.net.now + Duration::from_secs(30));
+        let Self { net, id, exchanges, .. } = self;
+        exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, question, until).unwrap()
+    }
+
+    fn run(&mut self, span: Duration) {
+        let until = self.net.now + span;
+        while self.net.now < until {
+            self.net.run(Duration::from_millis(5));
+            for who in [ALICE, BOB] {
+                let Self { net, exchanges, heard, answers, .. } = self;
+                let (endpoint, exchanges) = (&mut net.endpoints[who], &mut exchanges[who]);
+                for (_, output) in std::mem::take(&mut net.told[who]) {
+                    exchanges.handle_output(net.now, endpoint, &output);
+                }
+                exchanges.handle_timeout(net.now, endpoint);
+                while let Some(news) = exchanges.poll() {
+                    if let Heard::Asked { connection, stream, question } = &news
+                        && *answers
+                    {
+                        exchanges.answer(net.now, endpoint, (*connection, *stream), 200, &question.body);
+                    }
+                    heard[who].push(news);
+                }
+            }
+        }
+    }
+
+    /// Writes a stream's beginning, and no end; with which code bob has given it up, if he has
+    fn begin(&mut self, bytes: &[u8]) -> Option<u64> {
+        let stream = self.net.endpoints[ALICE].open(self.id, Direction::Both).unwrap().unwrap();
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.net.endpoints[ALICE].write(self.net.now, self.id, stream, &bytes[written..]) {
+                Ok(count) => written += count,
+                Err(StreamError::GivenUp(code)) => return Some(code),
+                Err(error) => panic!("{error}"),
+            }
+            self.run(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn fate(&self, ticket: u64) -> Option<Fate> {
+        self.heard[ALICE].iter().find_map(|heard| match heard {
+            Heard::Done { ticket: of, fate } if *of == ticket => Some(fate.clone()),
+            _ => None,
+        })
+    }
+}
+
+fn question(number: u8, kind: Kind, body: Vec<u8>) -> Question {
+    Question { kind, id: MessageId([number; 16]), body }
+}
+
+fn status(status: u16) -> Option<Fate> {
+    Some(Fate::Answered { status, body: Vec::new() })
+}
+
+#[test]
+fn each_question_is_heard_once_and_has_its_own_answer_whatever_the_weather() {
+    for seed in 0..5 {
+        let mut two = Two::of(seed);
+        two.net.weather = Weather { jitter: Duration::from_millis(15), lost: 100, doubled: 50, ..FAIR };
+        let calls: Vec<_> = (0..100).map(|number| (two.ask(number, Kind::Call, vec![number; 1_000]), number)).collect();
+        two.run(Duration::from_secs(20));
+        for (ticket, number) in calls {
+            assert_eq!(
+                two.fate(ticket),
+                Some(Fate::Answered { status: 200, body: vec![number; 1_000] }),
+                "seed {seed}"
+            );
+        }
+        let mut asked: Vec<u8> = two.heard[BOB].iter().filter_map(first_of_id).collect();
+        asked.sort_unstable();
+        assert_eq!(asked, (0..100).collect::<Vec<_>>(), "seed {seed}");
+        assert!(two.exchanges[BOB].next_timeout().is_none() && two.exchanges[ALICE].next_timeout().is_none());
+    }
+}
+
+fn first_of_id(heard: &Heard) -> Option<u8> {
+    if let Heard::Asked { question, .. } = heard { Some(question.id.0[0]) } else { None }
+}
+
+#[test]
+fn longest_message_arrives_and_one_byte_more_does_not() {
+    let mut two = Two::of(1);
+    two.answers = false;
+    let ticket = two.ask(1, Kind::Message, vec![7; MESSAGE_BYTES_MAX]);
+    two.run(Duration::from_secs(10));
+    let [Heard::Asked { connection, stream, question }] = &two.heard[BOB][..] else { panic!("{:?}", two.heard[BOB]) };
+    assert!(question.body == vec![7; MESSAGE_BYTES_MAX] && question.kind == Kind::Message);
+    let place = (*connection, *stream);
+    assert!(two.exchanges[BOB].is_awaited(place));
+    let Two { net, exchanges, .. } = &mut two;
+    exchanges[BOB].answer(net.now, &mut net.endpoints[BOB], place, 429, b"full");
+    two.run(Duration::from_millis(100));
+    assert_eq!(two.fate(ticket), Some(Fate::Answered { status: 429, body: b"full".to_vec() }));
+    for (kind, bytes) in [(Kind::Message, MESSAGE_BYTES_MAX + 1), (Kind::Call, CALL_BYTES_MAX + 1)] {
+        let ticket = two.ask(2, kind, vec![7; bytes]);
+        two.run(Duration::from_secs(2));
+        assert_eq!(two.fate(ticket), status(413));
+    }
+    assert_eq!(two.heard[BOB].len(), 1);
+}
+
+#[test]
+fn question_without_an_answer_ends_at_its_deadline_and_one_that_is_cancelled_is_not_told() {
+    let mut two = Two::of(2);
+    two.answers = false;
+    let (late, cancelled) = (two.ask(1, Kind::Call, vec![1]), two.ask(2, Kind::Call, vec![2]));
+    two.run(Duration::from_secs(1));
+    let Two { net, exchanges, .. } = &mut two;
+    exchanges[ALICE].cancel(net.now, &mut net.endpoints[ALICE], cancelled);
+    two.run(Duration::from_secs(1));
+    let places = two.heard[BOB].iter().map(|heard| match heard {
+        Heard::Asked { connection, stream, .. } => (*connection, *stream),
+        Heard::Done { .. } => panic!("bob has asked nothing"),
+    });
+    let places: Vec<_> = places.collect();
+    assert_eq!(places.iter().map(|place| two.exchanges[BOB].is_awaited(*place)).collect::<Vec<_>>(), [true, false]);
+    two.run(Duration::from_secs(40));
+    assert_eq!((two.fate(late), two.fate(cancelled)), (Some(Fate::TimedOut), None));
+    assert!(!two.exchanges[BOB].is_awaited(places[0]), "bob hears that nobody waits");
+}
+
+#[test]
+fn end_of_the_connection_is_the_fate_of_all_that_was_asked_on_it() {
+    let mut two = Two::of(3);
+    two.answers = false;
+    let tickets: Vec<u64> = (0..=255).map(|number| two.ask(number, Kind::Call, vec![1])).collect();
+    let more = two.ask(9, Kind::Call, vec![1]);
+    two.run(Duration::from_millis(100));
+    assert_eq!(two.heard[BOB].len(), 256, "as many as there may be streams");
+    let Two { net, id, .. } = &mut two;
+    net.endpoints[ALICE].close(net.now, *id, 410);
+    two.run(Duration::from_millis(100));
+    let lost = Some(Fate::Lost(End::ClosedHere { code: 410 }));
+    assert!(tickets.iter().chain([&more]).all(|ticket| two.fate(*ticket) == lost));
+}
+
+#[test]
+fn who_asks_too_much_waits_and_then_is_refused_and_room_is_used_as_it_comes() {
+    let mut two = Two::of(4);
+    let tickets: Vec<u64> = (0..256 + WAITING_MAX).map(|_| two.ask(7, Kind::Call, vec![1])).collect();
+    let Two { net, id, exchanges, .. } = &mut two;
+    let one_more = question(1, Kind::Call, Vec::new());
+    let refused = exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, one_more, net.now);
+    assert_eq!(refused, Err(Full));
+    two.run(Duration::from_secs(5));
+    assert!(tickets.iter().all(|ticket| two.fate(*ticket) == Some(Fate::Answered { status: 200, body: vec![1] })));
+}
+
+#[test]
+fn rubbish_in_place_of_a_question_is_refused_and_nothing_else_happens() {
+    for bytes in [vec![], vec![9], vec![3; 20], vec![3; 21], [&[3; 17][..], &[1, 0, 0, 0], b"more"].concat()] {
+        let mut two = Two::of(5);
+        let Two { net, id, .. } = &mut two;
+        let stream = net.endpoints[ALICE].open(*id, Direction::Both).unwrap().unwrap();
+        if !bytes.is_empty() {
+            net.endpoints[ALICE].write(net.now, *id, stream, &bytes).unwrap();
+        }
+        net.endpoints[ALICE].finish(net.now, *id, stream).unwrap();
+        two.run(Duration::from_millis(100));
+        let Two { net, id, .. } = &mut two;
+        let read = net.endpoints[ALICE].read(net.now, *id, stream, 9);
+        assert!(matches!(read, Err(StreamError::GivenUp(400 | 413))), "{bytes:?}: {read:?}");
+        assert!(two.heard[BOB].is_empty() && two.net.end_of(BOB, two.other).is_none());
+        let ticket = two.ask(1, Kind::Call, vec![4]);
+        two.run(Duration::from_millis(100));
+        assert_eq!(two.fate(ticket), Some(Fate::Answered { status: 200, body: vec![4] }), "others go on");
+    }
+}
+
+#[test]
+fn what_was_read_makes_room_for_what_comes_and_what_comes_at_once_is_bounded() {
+    let mut two = Two::of(6);
+    let tickets: Vec<u64> = (0..5)
+        .map(|number| {
+            let ticket = two.ask(number, Kind::Message, vec![number; MESSAGE_BYTES_MAX]);
+            two.run(Duration::from_secs(5));
+            ticket
+        })
+        .collect();
+    // A receipt is no echo: it is longer than any may be.
+    assert!(tickets.iter().all(|ticket| two.fate(*ticket) == status(413)) && two.heard[BOB].len() == 5);
+    // Five that never end: together they are more than may be read at once.
+    let head = [&[2; 17][..], &(MESSAGE_BYTES_MAX as u32).to_le_bytes()].concat();
+    let long = [head, vec![1; MESSAGE_BYTES_MAX - 1]].concat();
+    let codes: Vec<Option<u64>> = (0..5).map(|_| two.begin(&long)).collect();
+    assert_eq!(codes, [None, None, None, None, Some(429)]);
+}
