@@ -35,7 +35,7 @@ pub const CALL_BYTES_MAX: usize = 1 << 20;
 const RECEIPT_BYTES_MAX: usize = 4096;
 
 /// Bytes of questions that are being read, of all connections: four messages of the longest kind; more are told to slow down
-pub const READING_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+pub const READING_BYTES_MAX: usize = 4 * (QUESTION_HEAD + MESSAGE_BYTES_MAX);
 
 /// Questions that wait for a stream, of all connections; one more is refused
 pub const WAITING_MAX: usize = 1024;
