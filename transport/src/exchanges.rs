@@ -261,7 +261,9 @@ impl Exchanges {
                     self.incoming.remove(&(connection, stream));
                 }
             }
-            Output::Room { connection, direction: Direction::Both } => self.begin(now, endpoint, connection),
+            Output::Connected { connection, .. } | Output::Room { connection, direction: Direction::Both } => {
+                self.begin(now, endpoint, connection);
+            }
             Output::Ended { connection, ref end } => self.lose(connection, end),
             _ => {}
         }

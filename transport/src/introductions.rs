@@ -2,7 +2,8 @@
 //!
 //! TLS has proved the keys. A grant is a supernode's word for the name and the address of a key; it holds no time, so whoever
 //! is new here is held against the directory as well, which is the shell's to ask. Until that is done nothing else that the
-//! other end sends is looked at: its streams wait, within the bounds that QUIC sets them.
+//! other end sends is looked at: its streams wait, within the bounds that QUIC sets them. Whom this peer has dialled it has had
+//! from the directory, key and all, so that nothing is left to be asked.
 //!
 //! Whoever gets another address shows its new grant on the connections that it has, and the packets of the other ends follow.
 
@@ -56,6 +57,8 @@ pub enum Told {
     /// The other end has shown a good grant, which is its first here, or is of another session than the one before: whether
     /// that lasts is to be asked ([`Introductions::admit`], [`Introductions::refuse`])
     Met { connection: ConnectionId, grant: Grant },
+    /// Whom this peer has dialled has shown its first grant
+    Shown { connection: ConnectionId },
 }
 
 /// Shows the own grant on all connections of an endpoint, and looks at those of others
@@ -103,13 +106,13 @@ impl<V: Verifier> Introductions<V> {
     pub fn handle_output(&mut self, now: Instant, endpoint: &mut Endpoint, output: Output) -> Option<Told> {
         match output {
             Output::Send(_) | Output::WayChanged { .. } => Some(Told::Output(output)),
-            Output::Connected { connection, .. } => {
+            Output::Connected { connection, is_theirs, .. } => {
                 let until = now + INTRODUCTION_WAIT;
-                let (reading, waiting) = (BTreeMap::new(), vec![output]);
-                self.known
-                    .insert(connection, Acquaintance { until, reading, grant: None, is_admitted: false, waiting });
+                let (reading, is_admitted) = (BTreeMap::new(), !is_theirs);
+                let known = Acquaintance { until, reading, grant: None, is_admitted, waiting: Vec::new() };
+                self.known.insert(connection, known);
                 self.show(now, endpoint, connection);
-                None
+                self.pass(connection, output)
             }
             Output::Ended { connection, .. } => {
                 // Who was never told of a connection need not hear of its end, unless it has asked for it.
@@ -119,15 +122,10 @@ impl<V: Verifier> Introductions<V> {
             Output::Readable { connection, stream } if self.is_reading(connection, stream) => {
                 self.read(now, endpoint, connection, stream)
             }
+            // Whatever else there is has streams on which both write.
             Output::Opened { connection, stream, direction: Direction::One } => {
-                match endpoint.read(now, connection, stream, 1) {
-                    Ok(Read::Bytes(first)) if *first == [GRANT] => {
-                        let known = self.known.get_mut(&connection)?;
-                        known.reading.insert(stream, Vec::new());
-                        self.read(now, endpoint, connection, stream)
-                    }
-                    _ => self.pass(connection, output),
-                }
+                self.known.get_mut(&connection)?.reading.insert(stream, Vec::new());
+                self.read(now, endpoint, connection, stream)
             }
             Output::Opened { connection, .. }
             | Output::Readable { connection, .. }
@@ -178,7 +176,11 @@ impl<V: Verifier> Introductions<V> {
             }
         }
         let bytes = known.reading.remove(&stream)?;
-        match self.judge(endpoint, connection, &bytes) {
+        let Some(bytes) = bytes.strip_prefix(&[GRANT]) else {
+            self.close(now, endpoint, connection, CODE_NOT_ALLOWED, "it has opened a stream of an unknown kind");
+            return None;
+        };
+        match self.judge(endpoint, connection, bytes) {
             Ok(grant) => self.meet(now, endpoint, connection, grant),
             Err(reason) => {
                 self.close(now, endpoint, connection, CODE_NOT_ALLOWED, &reason);
@@ -202,10 +204,14 @@ impl<V: Verifier> Introductions<V> {
         if known.grant.as_ref().is_some_and(|newer| grant.epoch < newer.epoch) {
             return None;
         }
-        let is_new = known.grant.as_ref().is_none_or(|before| before.session != grant.session);
-        known.grant = Some(grant.clone());
+        let before = known.grant.replace(grant.clone()).map(|before| before.session);
         endpoint.set_address(now, connection, grant.address);
-        is_new.then_some(Told::Met { connection, grant })
+        match before {
+            // The directory has named it just now.
+            None if known.is_admitted => Some(Told::Shown { connection }),
+            Some(session) if session == grant.session => None,
+            _ => Some(Told::Met { connection, grant }),
+        }
     }
 
     /// The directory knows the session of the grant that was shown: what has waited is told

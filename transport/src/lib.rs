@@ -8,9 +8,15 @@
 //! As every core it waits for nothing: time, chance and packets come in as arguments.
 //!
 //! ```text
-//! handle_datagram ─► ┌──────────┐ ─► Output::Send, into a packet (`packets`)
-//! handle_timeout  ─► │ Endpoint │ ─► Output::Connected, Opened, Readable, Writable, Finished, Ended …
-//! connect, write … ─►└──────────┘
+//! handle_datagram ─► ┌───────────┐ ─► Effect::Transmit, into a packet (`packets`)
+//! handle_timeout  ─► │ Transport │ ─► Effect::Check, of the directory
+//! ask, answer …   ─► └───────────┘ ─► Effect::Asked, Done, Said, Ended
+//! ```
+//!
+//! It is made of these, each of which knows only those before it:
+//!
+//! ```text
+//! Endpoint (connections and their streams) ◄── Introductions (grants) ◄── Exchanges (questions and answers) ◄── Transport
 //! ```
 
 mod acked;
@@ -31,6 +37,7 @@ pub mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod way;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
@@ -42,3 +49,4 @@ pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Int
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use streams::{Gone, Read, StreamError};
+pub use transport::{Effect, Transport};

@@ -62,7 +62,7 @@ impl Two {
     fn met(&self, who: usize) -> Vec<(ConnectionId, Grant)> {
         let met = self.told[who].iter().filter_map(|told| match told {
             Told::Met { connection, grant } => Some((*connection, grant.clone())),
-            Told::Output(_) => None,
+            Told::Output(_) | Told::Shown { .. } => None,
         });
         met.collect()
     }
@@ -81,7 +81,10 @@ fn ends_meet_and_what_came_before_is_told_when_they_are_admitted() {
     let mut two = Two::new();
     let id = two.net.connect(ALICE, BOB);
     two.run(Duration::from_millis(100));
-    assert_eq!(two.met(ALICE), [(id, grant(BOB, 1, address_of(BOB)))]);
+    assert_eq!(
+        (two.met(ALICE), two.introductions[ALICE].grant_of(id)),
+        (vec![], Some(&grant(BOB, 1, address_of(BOB))))
+    );
     let (theirs, shown) = two.met(BOB)[0].clone();
     assert_eq!(shown, grant(ALICE, 1, address_of(ALICE)));
     let stream = two.net.endpoints[ALICE].open(id, Direction::Both).unwrap().unwrap();
@@ -99,9 +102,16 @@ fn ends_meet_and_what_came_before_is_told_when_they_are_admitted() {
         "{:?}",
         two.told[BOB]
     );
-    // Alice has admitted nobody, which takes no longer than it may.
+    assert_eq!((two.ends(ALICE), two.ends(BOB)), (vec![], vec![]));
+}
+
+#[test]
+fn who_is_neither_admitted_nor_refused_is_put_out() {
+    let mut two = Two::new();
+    two.net.connect(ALICE, BOB);
+    two.run(INTRODUCTION_WAIT + Duration::from_secs(1));
     let code = CODE_NOT_SHOWN;
-    assert_eq!((two.ends(ALICE), two.ends(BOB)), (vec![End::ClosedHere { code }], vec![End::Closed { code }]));
+    assert_eq!((two.ends(ALICE), two.ends(BOB)), (vec![End::Closed { code }], vec![End::ClosedHere { code }]));
 }
 
 #[test]

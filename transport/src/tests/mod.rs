@@ -3,6 +3,7 @@
 mod connections;
 mod exchanges;
 mod introductions;
+mod transport;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};

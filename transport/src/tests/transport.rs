@@ -1,0 +1,190 @@
+//! Whole peers that ask each other by key.
+
+use kith_common::crypto::Ed25519;
+use kith_common::id::{Epoch, MessageId, SessionId};
+use kith_common::testing::{certificate_of, ed, name, network_of};
+use kith_common::wire::grant::{Grant, SignedGrant};
+
+use super::*;
+use crate::{Effect, Fate, Kind, Question, Transport};
+
+const NETWORK: u8 = 99;
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+
+fn grant(of: usize, session: u8) -> Grant {
+    let (network, session, epoch) = (network_of(NETWORK), SessionId([session; 16]), Epoch::new(1, u64::from(session)));
+    Grant { network, name: name(NAMES[of]), key: key_of(of), address: address_of(of), session, epoch }
+}
+
+fn signed(grant: &Grant) -> SignedGrant {
+    SignedGrant::sign(grant, &ed(98), certificate_of(NETWORK, 98)).unwrap()
+}
+
+/// Three peers, of which each admits whom `knows` says, and answers with what it was asked
+struct Mesh {
+    now: Instant,
+    peers: Vec<Transport<Ed25519>>,
+    under_way: BTreeMap<(Instant, u64), (usize, Address, Vec<u8>)>,
+    sent: u64,
+    lost: u32,
+    rng: ChaCha20Rng,
+    knows: fn(&Grant) -> bool,
+    asked: Vec<(usize, String, Question)>,
+    done: Vec<(usize, u64, Fate)>,
+    ended: usize,
+}
+
+impl Mesh {
+    fn of(seed: u64) -> Self {
+        seeded::seed(seed);
+        let peer = |of: usize| {
+            let parts = EndpointParts {
+                signer: Arc::new(holder(of)),
+                provider: Arc::new(seeded::provider()),
+                reset_secret: [of as u8; 32],
+                rng: ChaCha20Rng::seed_from_u64(seed << 8 | of as u64),
+            };
+            Transport::new(parts, network_of(NETWORK), Ed25519, signed(&grant(of, 1))).unwrap()
+        };
+        Self {
+            now: Instant::ZERO,
+            peers: (0..3).map(peer).collect(),
+            under_way: BTreeMap::new(),
+            sent: 0,
+            lost: 0,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            knows: |_| true,
+            asked: Vec::new(),
+            done: Vec::new(),
+            ended: 0,
+        }
+    }
+
+    fn ask(&mut self, from: usize, to: usize, number: u8) -> u64 {
+        let question = Question { kind: Kind::Call, id: MessageId([number; 16]), body: vec![number] };
+        let until = self.now + Duration::from_secs(20);
+        self.peers[from].ask(self.now, (key_of(to), address_of(to)), question, until).unwrap()
+    }
+
+    fn settle(&mut self) {
+        for who in 0..self.peers.len() {
+            while let Some(effect) = self.peers[who].poll_effect() {
+                match effect {
+                    Effect::Transmit(datagram) => {
+                        let to = (0..3).find(|number| address_of(*number) == datagram.to);
+                        if let Some(to) = to.filter(|_| self.rng.next_u32() % 1000 >= self.lost) {
+                            self.sent += 1;
+                            let at = (self.now + Duration::from_millis(5), self.sent);
+                            self.under_way.insert(at, (to, address_of(who), datagram.bytes));
+                        }
+                    }
+                    Effect::Check { connection, grant } if (self.knows)(&grant) => {
+                        self.peers[who].admit(self.now, connection);
+                    }
+                    Effect::Check { connection, .. } => self.peers[who].refuse(self.now, connection, 410),
+                    Effect::Asked { connection, stream, from, question } => {
+                        self.peers[who].answer(self.now, (connection, stream), 200, &question.body);
+                        self.asked.push((who, from.name.to_string(), question));
+                    }
+                    Effect::Done { ticket, fate } => self.done.push((who, ticket, fate)),
+                    Effect::Ended { .. } => self.ended += 1,
+                    Effect::Said { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.settle();
+            let packet = self.under_way.first_key_value().map(|((at, _), _)| *at);
+            let timers = self.peers.iter().map(Transport::next_timeout).fold(None, earliest);
+            let Some(at) = earliest(packet, timers).filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let (to, from, bytes) = entry.remove();
+                self.peers[to].handle_datagram(self.now, from, false, &bytes);
+            }
+            self.peers.iter_mut().for_each(|peer| peer.handle_timeout(self.now));
+        }
+        self.now = end;
+    }
+
+    fn fate(&self, who: usize, ticket: u64) -> Option<&Fate> {
+        self.done.iter().find(|(of, done, _)| (*of, *done) == (who, ticket)).map(|(_, _, fate)| fate)
+    }
+}
+
+#[test]
+fn peers_ask_each_other_over_one_connection_and_know_who_asks() {
+    for seed in 0..5 {
+        let mut mesh = Mesh::of(seed);
+        mesh.lost = 100;
+        let first = mesh.ask(ALICE, BOB, 1);
+        mesh.run(Duration::from_secs(5));
+        // Bob asks back by the connection that is there, and knows who is at its other end.
+        assert!(mesh.peers[BOB].is_connected(&key_of(ALICE)), "seed {seed}");
+        let (second, third) = (mesh.ask(BOB, ALICE, 2), mesh.ask(2, BOB, 3));
+        mesh.run(Duration::from_secs(5));
+        for (who, ticket, number) in [(ALICE, first, 1), (BOB, second, 2), (2, third, 3)] {
+            assert_eq!(
+                mesh.fate(who, ticket),
+                Some(&Fate::Answered { status: 200, body: vec![number] }),
+                "seed {seed}"
+            );
+        }
+        let asked: Vec<_> = mesh.asked.iter().map(|(who, from, _)| (*who, from.as_str())).collect();
+        assert_eq!(asked, [(BOB, "alice"), (ALICE, "bob"), (BOB, "carol")], "seed {seed}");
+        mesh.run(3 * crate::settings::IDLE);
+        assert_eq!(
+            (mesh.ended, mesh.peers[BOB].is_connected(&key_of(ALICE))),
+            (4, false),
+            "seed {seed}: both ends of two"
+        );
+    }
+}
+
+#[test]
+fn two_who_ask_each_other_at_once_are_both_answered() {
+    for seed in 0..5 {
+        let mut mesh = Mesh::of(seed);
+        mesh.lost = 100;
+        let tickets: Vec<_> = (0..20)
+            .flat_map(|number| [(ALICE, mesh.ask(ALICE, BOB, number)), (BOB, mesh.ask(BOB, ALICE, number))])
+            .collect();
+        mesh.run(Duration::from_secs(10));
+        for (who, ticket) in tickets {
+            assert!(matches!(mesh.fate(who, ticket), Some(Fate::Answered { status: 200, .. })), "seed {seed}");
+        }
+        assert_eq!(mesh.asked.len(), 40, "seed {seed}: each is heard once");
+    }
+}
+
+#[test]
+fn who_is_not_known_to_the_directory_is_not_heard() {
+    let mut mesh = Mesh::of(1);
+    mesh.knows = |grant| grant.name.as_str() != "alice";
+    let ticket = mesh.ask(ALICE, BOB, 1);
+    mesh.run(Duration::from_secs(5));
+    assert_eq!(mesh.fate(ALICE, ticket), Some(&Fate::Lost(End::Closed { code: 410 })));
+    let other = mesh.ask(2, BOB, 2);
+    mesh.run(Duration::from_secs(5));
+    assert!(matches!(mesh.fate(2, other), Some(Fate::Answered { status: 200, .. })));
+    assert_eq!(mesh.asked.len(), 1, "alice's was never told");
+}
+
+#[test]
+fn question_for_nobody_has_its_fate_and_the_next_one_dials_anew() {
+    let mut mesh = Mesh::of(1);
+    mesh.lost = 1000;
+    let ticket = mesh.ask(ALICE, BOB, 1);
+    mesh.run(Duration::from_secs(30));
+    assert_eq!(mesh.fate(ALICE, ticket), Some(&Fate::TimedOut));
+    mesh.run(2 * crate::settings::IDLE);
+    assert!(!mesh.peers[ALICE].is_connected(&key_of(BOB)));
+    mesh.lost = 0;
+    let ticket = mesh.ask(ALICE, BOB, 2);
+    mesh.run(Duration::from_secs(5));
+    assert!(matches!(mesh.fate(ALICE, ticket), Some(Fate::Answered { status: 200, .. })));
+}

@@ -1,0 +1,257 @@
+//! A peer's end-to-end connections as one core: asked for by key, dialled when they are first used, and shared by all that
+//! uses them.
+//!
+//! Where somebody is, and whether a session that was shown still lasts, the shell asks the directory. A connection is the
+//! same whoever has dialled it; where two peers dial each other at once there are two, of which each end uses the one that it
+//! had first, and the other falls silent.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kith_common::crypto::{Signer, Verifier};
+use kith_common::id::{Address, Key, NetworkId};
+use kith_common::time::{Instant, earliest};
+use kith_common::wire::grant::{Grant, SignedGrant};
+
+use crate::exchanges::{Exchanges, Fate, Full, Heard, Question};
+use crate::identity::IdentityError;
+use crate::introductions::{Introductions, Told};
+use crate::output::{ConnectionId, Datagram, End, Output, StreamId};
+use crate::{Endpoint, EndpointParts};
+
+/// What is to be done, and what has happened
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Put it into a packet
+    Transmit(Datagram),
+    /// Ask the directory whether the session of this grant lasts, for [`Transport::admit`] or [`Transport::refuse`]
+    Check { connection: ConnectionId, grant: Grant },
+    /// Somebody asks; answered by [`Transport::answer`]
+    Asked {
+        connection: ConnectionId,
+        stream: StreamId,
+        /// Who asks, by the newest grant
+        from: Grant,
+        question: Question,
+    },
+    /// The own question of this ticket has its fate
+    Done { ticket: u64, fate: Fate },
+    /// The other end has said something that could have got lost ([`Transport::take_said`])
+    Said { connection: ConnectionId },
+    /// A connection is over
+    Ended { connection: ConnectionId, key: Option<Key>, end: End },
+}
+
+/// A peer's connections, and what passes on them
+pub struct Transport<V> {
+    endpoint: Endpoint,
+    introductions: Introductions<V>,
+    exchanges: Exchanges,
+    /// The connection that is used with each key
+    by_key: BTreeMap<Key, ConnectionId>,
+    keys: BTreeMap<ConnectionId, Key>,
+    /// What was asked by those who were dialled and have shown no grant yet; QUIC bounds how much that is
+    early: BTreeMap<ConnectionId, Vec<(StreamId, Question)>>,
+    effects: VecDeque<Effect>,
+}
+
+impl<V: Verifier> Transport<V> {
+    /// Without a connection, in the session of `own`
+    ///
+    /// # Errors
+    /// [`IdentityError`]: the provider lacks what QUIC needs.
+    pub fn new<S: Signer + Send + Sync + 'static>(
+        parts: EndpointParts<S>,
+        network: NetworkId,
+        verifier: V,
+        own: SignedGrant,
+    ) -> Result<Self, IdentityError> {
+        Ok(Self {
+            endpoint: Endpoint::new(parts)?,
+            introductions: Introductions::new(network, verifier, own),
+            exchanges: Exchanges::default(),
+            by_key: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            early: BTreeMap::new(),
+            effects: VecDeque::new(),
+        })
+    }
+
+    /// The peer has another session: the other ends are shown its grant
+    pub fn set_own(&mut self, now: Instant, own: SignedGrant) {
+        self.introductions.set_own(now, &mut self.endpoint, own);
+    }
+
+    /// Asks whoever holds `key`, who is at `address`, until a deadline
+    ///
+    /// # Errors
+    /// [`Full`]: it is not asked.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        (key, address): (Key, Address),
+        question: Question,
+        until: Instant,
+    ) -> Result<u64, Full> {
+        let connection = match self.by_key.get(&key) {
+            Some(connection) => *connection,
+            None => {
+                let dialled = self.endpoint.connect(now, key, address);
+                let connection = dialled.map_err(|reason| {
+                    tracing::warn!(event = "not_dialled", %address, %reason);
+                    Full
+                })?;
+                self.by_key.insert(key, connection);
+                self.keys.insert(connection, key);
+                connection
+            }
+        };
+        let asked = self.exchanges.ask(now, &mut self.endpoint, connection, question, until);
+        self.settle(now);
+        asked
+    }
+
+    /// Whether a connection with this key is there, or is being made
+    pub fn is_connected(&self, key: &Key) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Gives a question up: its fate is not told any more
+    pub fn cancel(&mut self, now: Instant, ticket: u64) {
+        self.exchanges.cancel(now, &mut self.endpoint, ticket);
+        self.settle(now);
+    }
+
+    /// Answers somebody's question; one that was given up needs no answer
+    pub fn answer(&mut self, now: Instant, place: (ConnectionId, StreamId), status: u16, body: &[u8]) {
+        self.exchanges.answer(now, &mut self.endpoint, place, status, body);
+        self.settle(now);
+    }
+
+    /// The directory knows the session that was shown on a connection
+    pub fn admit(&mut self, now: Instant, connection: ConnectionId) {
+        for output in self.introductions.admit(connection) {
+            self.handle_told(now, Told::Output(output));
+        }
+        self.settle(now);
+    }
+
+    /// It does not, or knows its name as another's: the connection ends with this status
+    pub fn refuse(&mut self, now: Instant, connection: ConnectionId, status: u16) {
+        self.introductions.refuse(now, &mut self.endpoint, connection, status.into());
+        self.settle(now);
+    }
+
+    /// The directory says where the holder of a key is by now
+    pub fn set_address(&mut self, now: Instant, key: &Key, address: Address) {
+        if let Some(connection) = self.by_key.get(key) {
+            self.endpoint.set_address(now, *connection, address);
+            self.settle(now);
+        }
+    }
+
+    /// A packet's payload has come; whether a queue on its way was more than half full
+    pub fn handle_datagram(&mut self, now: Instant, source: Address, is_congested: bool, bytes: &[u8]) {
+        self.endpoint.handle_datagram(now, source, is_congested, bytes);
+        self.settle(now);
+    }
+
+    /// A neighbour has taken a packet with this label
+    pub fn handle_sent(&mut self, label: u32, first_hop: Address) {
+        self.endpoint.handle_sent(label, first_hop);
+    }
+
+    /// The mesh says that a packet with this label did not arrive
+    pub fn handle_undeliverable(&mut self, now: Instant, label: u32) {
+        self.endpoint.handle_undeliverable(now, label);
+        self.settle(now);
+    }
+
+    /// Time has passed
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.introductions.handle_timeout(now, &mut self.endpoint);
+        self.exchanges.handle_timeout(now, &mut self.endpoint);
+        self.settle(now);
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let known = earliest(self.introductions.next_timeout(), self.exchanges.next_timeout());
+        earliest(self.endpoint.next_timeout(), known)
+    }
+
+    /// The next thing to do, or that has happened
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Says something that may get lost to whoever holds `key`; nothing, without a connection
+    pub fn say(&mut self, now: Instant, key: &Key, bytes: bytes::Bytes) {
+        if let Some(connection) = self.by_key.get(key) {
+            // What does not fit, or has nobody to go to, is lost as what was sent may be.
+            let _: Result<(), _> = self.endpoint.say(now, *connection, bytes);
+            self.settle(now);
+        }
+    }
+
+    /// The next of what was said on a connection
+    pub fn take_said(&mut self, connection: ConnectionId) -> Option<bytes::Bytes> {
+        self.endpoint.take_said(connection)
+    }
+
+    /// Hands on what each part says until none says anything more
+    fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(output) = self.endpoint.poll_output() {
+                if let Some(told) = self.introductions.handle_output(now, &mut self.endpoint, output) {
+                    self.handle_told(now, told);
+                }
+            }
+            let Some(heard) = self.exchanges.poll() else { return };
+            self.handle_heard(heard);
+        }
+    }
+
+    fn handle_told(&mut self, now: Instant, told: Told) {
+        let output = match told {
+            Told::Met { connection, grant } => return self.effects.push_back(Effect::Check { connection, grant }),
+            Told::Shown { connection } => {
+                let early = self.early.remove(&connection).unwrap_or_default();
+                return early.into_iter().for_each(|(stream, question)| self.tell_asked(connection, stream, question));
+            }
+            Told::Output(output) => output,
+        };
+        match output {
+            Output::Send(datagram) => return self.effects.push_back(Effect::Transmit(datagram)),
+            Output::Heard { connection } => return self.effects.push_back(Effect::Said { connection }),
+            Output::Connected { connection, key, .. } => {
+                self.by_key.entry(key).or_insert(connection);
+                self.keys.insert(connection, key);
+            }
+            _ => {}
+        }
+        self.exchanges.handle_output(now, &mut self.endpoint, &output);
+        if let Output::Ended { connection, end } = output {
+            self.early.remove(&connection);
+            let key = self.keys.remove(&connection);
+            if let Some(key) = key.filter(|key| self.by_key.get(key) == Some(&connection)) {
+                self.by_key.remove(&key);
+            }
+            self.effects.push_back(Effect::Ended { connection, key, end });
+        }
+    }
+
+    fn handle_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Done { ticket, fate } => self.effects.push_back(Effect::Done { ticket, fate }),
+            Heard::Asked { connection, stream, question } => self.tell_asked(connection, stream, question),
+        }
+    }
+
+    fn tell_asked(&mut self, connection: ConnectionId, stream: StreamId, question: Question) {
+        match self.introductions.grant_of(connection).cloned() {
+            Some(from) => self.effects.push_back(Effect::Asked { connection, stream, from, question }),
+            None => self.early.entry(connection).or_default().push((stream, question)),
+        }
+    }
+}
