@@ -21,6 +21,7 @@ use kith_common::time::{Instant, earliest};
 use crate::Endpoint;
 use crate::output::{ConnectionId, Direction, End, Output, StreamId};
 use crate::streams::{Read, StreamError};
+use crate::writing::{Place, Writing};
 
 /// Bytes before the body of a question
 const QUESTION_HEAD: usize = 1 + 16 + 4;
@@ -128,42 +129,12 @@ pub enum Heard {
 #[error("too many questions wait")]
 pub struct Full;
 
-/// Bytes that go out as there is room for them
-#[derive(Debug, Default)]
-struct Writing {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Writing {
-    /// Writes on; whether all is written, and its end
-    fn write(
-        &mut self,
-        now: Instant,
-        endpoint: &mut Endpoint,
-        connection: ConnectionId,
-        stream: StreamId,
-    ) -> Result<bool, StreamError> {
-        // Until there is no room: only then QUIC says when there is some again.
-        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match endpoint.write(now, connection, stream, rest)? {
-                0 => return Ok(false),
-                written => self.written += written,
-            }
-        }
-        endpoint.finish(now, connection, stream)?;
-        self.bytes = Vec::new();
-        self.written = 0;
-        Ok(true)
-    }
-}
-
 /// A question of this end
 #[derive(Debug)]
 struct Asked {
     ticket: u64,
     kind: Kind,
-    question: Option<Writing>,
+    question: Writing,
     answer: Vec<u8>,
     until: Instant,
 }
@@ -176,8 +147,6 @@ enum Incoming {
     Heard,
     Answering(Writing),
 }
-
-type Place = (ConnectionId, StreamId);
 
 /// Questions and answers on the connections of an endpoint
 #[derive(Debug, Default)]
@@ -214,7 +183,7 @@ impl Exchanges {
         bytes.extend_from_slice(&id.0);
         bytes.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(&body);
-        let question = Some(Writing { bytes, written: 0 });
+        let question = Writing::new(bytes);
         let asked = Asked { ticket: self.last_ticket, kind, question, answer: Vec::new(), until };
         self.waiting.push_back((connection, asked));
         self.begin(now, endpoint, connection);
@@ -251,10 +220,12 @@ impl Exchanges {
                 self.write_question(now, endpoint, (connection, stream));
                 self.write_answer(now, endpoint, (connection, stream));
             }
-            // By its reset, if it has one, the other end says what became of it.
             Output::Stopped { connection, stream, code } => {
-                self.incoming.remove(&(connection, stream));
-                self.conclude((connection, stream), answered(code));
+                let place = (connection, stream);
+                if self.incoming.contains_key(&place) || self.asked.contains_key(&place) {
+                    self.forget(place);
+                    self.break_off(now, endpoint, place, code);
+                }
             }
             Output::Finished { connection, stream } => {
                 if let Some(Incoming::Answering(_)) = self.incoming.get(&(connection, stream)) {
@@ -301,13 +272,17 @@ impl Exchanges {
 
     fn write_question(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
         let Some(asked) = self.asked.get_mut(&place) else { return };
-        let Some(question) = &mut asked.question else { return };
-        match question.write(now, endpoint, place.0, place.1) {
-            Ok(true) => asked.question = None,
-            Ok(false) => {}
-            Err(StreamError::GivenUp(code)) => self.conclude(place, answered(code)),
+        match asked.question.write(now, endpoint, place) {
+            Ok(_) => {}
+            Err(StreamError::GivenUp(code)) => self.break_off(now, endpoint, place, code),
             Err(StreamError::Gone(_)) => self.conclude(place, Fate::Lost(End::Silent)),
         }
+    }
+
+    /// A question of this end has its fate before both have said all: neither half of its stream is left open, as they count
+    fn break_off(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, code: u64) {
+        self.conclude(place, answered(code));
+        give_up(now, endpoint, place, code);
     }
 
     fn read_answer(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
@@ -318,14 +293,10 @@ impl Exchanges {
                 Ok(Read::Bytes(more)) if asked.answer.len() + more.len() <= most => {
                     asked.answer.extend_from_slice(&more)
                 }
-                Ok(Read::Bytes(_)) => {
-                    // Nobody waits for the rest.
-                    let _: Result<(), _> = endpoint.stop(now, place.0, place.1, TOO_LARGE);
-                    return self.conclude(place, answered(TOO_LARGE));
-                }
+                Ok(Read::Bytes(_)) => return self.break_off(now, endpoint, place, TOO_LARGE),
                 Ok(Read::Nothing) => return,
                 Ok(Read::End) => break,
-                Err(StreamError::GivenUp(code)) => return self.conclude(place, answered(code)),
+                Err(StreamError::GivenUp(code)) => return self.break_off(now, endpoint, place, code),
                 Err(StreamError::Gone(_)) => return,
             }
         }
@@ -352,7 +323,10 @@ impl Exchanges {
                 }
                 Ok(Read::Nothing) => return,
                 Ok(Read::End) => break None,
-                Err(_) => return self.forget(place),
+                Err(_) => {
+                    self.forget(place);
+                    return give_up(now, endpoint, place, TIMED_OUT);
+                }
             }
         };
         let question = match refusal {
@@ -368,9 +342,7 @@ impl Exchanges {
             }
             Err(code) => {
                 tracing::info!(event = "question_refused", connection = place.0.0, code);
-                // It may have been given up meanwhile.
-                let _: Result<(), _> = endpoint.stop(now, place.0, place.1, code);
-                let _: Result<(), _> = endpoint.reset(now, place.0, place.1, code);
+                give_up(now, endpoint, place, code);
             }
         }
     }
@@ -385,14 +357,15 @@ impl Exchanges {
         bytes.extend_from_slice(&status.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(body);
-        *incoming = Incoming::Answering(Writing { bytes, written: 0 });
+        *incoming = Incoming::Answering(Writing::new(bytes));
         self.write_answer(now, endpoint, place);
     }
 
     fn write_answer(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
         let Some(Incoming::Answering(answer)) = self.incoming.get_mut(&place) else { return };
-        if !answer.bytes.is_empty() && answer.write(now, endpoint, place.0, place.1).is_err() {
+        if answer.write(now, endpoint, place).is_err() {
             self.incoming.remove(&place);
+            give_up(now, endpoint, place, TIMED_OUT);
         }
     }
 
@@ -407,7 +380,7 @@ impl Exchanges {
         let place = self.asked.iter().find(|(_, asked)| asked.ticket == ticket).map(|(place, _)| *place);
         if let Some(place) = place {
             self.asked.remove(&place);
-            give_up(now, endpoint, place);
+            give_up(now, endpoint, place, TIMED_OUT);
         }
     }
 
@@ -416,7 +389,7 @@ impl Exchanges {
         let late: Vec<Place> =
             self.asked.iter().filter(|(_, asked)| asked.until <= now).map(|(place, _)| *place).collect();
         for place in late {
-            give_up(now, endpoint, place);
+            give_up(now, endpoint, place, TIMED_OUT);
             self.conclude(place, Fate::TimedOut);
         }
         let (late, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, asked)| asked.until <= now);
@@ -438,10 +411,10 @@ impl Exchanges {
     }
 }
 
-/// Neither end goes on with it; it may be over already
-fn give_up(now: Instant, endpoint: &mut Endpoint, (connection, stream): Place) {
-    let _: Result<(), _> = endpoint.reset(now, connection, stream, TIMED_OUT);
-    let _: Result<(), _> = endpoint.stop(now, connection, stream, TIMED_OUT);
+/// Neither half of the stream goes on, as QUIC counts it until both have ended; they may have ended already
+fn give_up(now: Instant, endpoint: &mut Endpoint, (connection, stream): Place, code: u64) {
+    let _: Result<(), _> = endpoint.reset(now, connection, stream, code);
+    let _: Result<(), _> = endpoint.stop(now, connection, stream, code);
 }
 
 /// A stream that was given up with a code that is no status of three digits is one that is not understood

@@ -2,8 +2,8 @@
 //!
 //! TLS has proved the keys. A grant is a supernode's word for the name and the address of a key; it holds no time, so whoever
 //! is new here is held against the directory as well, which is the shell's to ask. Until that is done nothing else that the
-//! other end sends is looked at: its streams wait, within the bounds that QUIC sets them. Whom this peer has dialled it has had
-//! from the directory, key and all, so that nothing is left to be asked.
+//! other end sends is looked at: its streams wait, within the bounds that QUIC sets them. Whom this peer has dialled the directory
+//! has named by its key, so that it may be asked at once; what it asks itself waits as well.
 //!
 //! Whoever gets another address shows its new grant on the connections that it has, and the packets of the other ends follow.
 
@@ -11,14 +11,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kith_common::crypto::Verifier;
-use kith_common::id::NetworkId;
+use kith_common::id::{NetworkId, SessionId};
 use kith_common::time::{Instant, earliest};
 use kith_common::wire;
 use kith_common::wire::grant::{Grant, SignedGrant};
 
 use crate::Endpoint;
 use crate::output::{ConnectionId, Direction, Output, StreamId};
-use crate::streams::{Read, StreamError};
+use crate::streams::Read;
+use crate::writing::Writing;
 
 /// What a stream begins with, if a grant is to follow
 const GRANT: u8 = 1;
@@ -35,18 +36,37 @@ pub const CODE_NOT_ALLOWED: u64 = 403;
 /// It has shown none in time
 pub const CODE_NOT_SHOWN: u64 = 401;
 
+/// Grants that one connection may show: as many sessions in a minute nobody has
+const GRANTS_MAX: u32 = 64;
+
 /// How far the other end is known
 #[derive(Debug)]
 struct Acquaintance {
     /// Until when it must be known
     until: Instant,
+    /// Whether it may be asked before it is known
+    is_dialled: bool,
     /// Its streams with a grant that has not come as a whole
     reading: BTreeMap<StreamId, Vec<u8>>,
-    /// The newest grant that it has shown
+    /// How many grants it has shown
+    shown: u32,
+    /// The newest that it has shown, while the directory is asked for it
+    pending: Option<Grant>,
+    /// The one with which it was admitted
     grant: Option<Grant>,
-    is_admitted: bool,
     /// What was told of it before it was admitted
     waiting: Vec<Output>,
+    /// The own grant on its way
+    showing: Option<(StreamId, Writing)>,
+    /// Whether the own grant waits for a stream
+    is_to_show: bool,
+}
+
+impl Acquaintance {
+    /// Whether the directory is asked for it, or it has shown nothing yet
+    const fn is_awaited(&self) -> bool {
+        self.grant.is_none() || self.pending.is_some()
+    }
 }
 
 /// What is told of a connection, once its other end is known
@@ -54,11 +74,9 @@ struct Acquaintance {
 pub enum Told {
     /// As the endpoint has said it
     Output(Output),
-    /// The other end has shown a good grant, which is its first here, or is of another session than the one before: whether
-    /// that lasts is to be asked ([`Introductions::admit`], [`Introductions::refuse`])
+    /// The other end has shown a good grant, of another session than any before: whether that lasts is to be asked
+    /// ([`Introductions::admit`], [`Introductions::refuse`])
     Met { connection: ConnectionId, grant: Grant },
-    /// Whom this peer has dialled has shown its first grant
-    Shown { connection: ConnectionId },
 }
 
 /// Shows the own grant on all connections of an endpoint, and looks at those of others
@@ -86,47 +104,69 @@ impl<V: Verifier> Introductions<V> {
         }
     }
 
-    /// A connection that takes no stream, or no byte of it, by now is one that is over, or as good as that: it ends by silence
-    fn show(&self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId) {
+    /// Shows the own grant on a stream of its own, or as soon as there is one
+    fn show(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId) {
+        let Some(known) = self.known.get_mut(&connection) else { return };
         let Ok(mut bytes) = wire::encode(&self.own) else { return };
         bytes.insert(0, GRANT);
-        let Ok(Some(stream)) = endpoint.open(connection, Direction::One) else {
-            return tracing::debug!(event = "grant_not_shown", connection = connection.0, reason = "no stream is left");
-        };
-        let written = endpoint.write(now, connection, stream, &bytes);
-        if written.is_ok_and(|written| written == bytes.len()) {
-            // What was written goes out with its end.
-            let _: Result<(), StreamError> = endpoint.finish(now, connection, stream);
-        } else {
-            let _: Result<(), _> = endpoint.reset(now, connection, stream, CODE_NOT_SHOWN);
+        known.is_to_show = true;
+        let Ok(Some(stream)) = endpoint.open(connection, Direction::One) else { return };
+        (known.showing, known.is_to_show) = (Some((stream, Writing::new(bytes))), false);
+        self.write(now, endpoint, connection);
+    }
+
+    fn write(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId) {
+        let Some(known) = self.known.get_mut(&connection) else { return };
+        let Some((stream, writing)) = &mut known.showing else { return };
+        // Whoever wants none of it has ended the connection, or will.
+        if writing.write(now, endpoint, (connection, *stream)).unwrap_or(true) {
+            known.showing = None;
         }
     }
 
     /// The endpoint tells something that is not for the mesh: what follows for those who use its connections
     pub fn handle_output(&mut self, now: Instant, endpoint: &mut Endpoint, output: Output) -> Option<Told> {
         match output {
-            Output::Send(_) | Output::WayChanged { .. } => Some(Told::Output(output)),
             Output::Connected { connection, is_theirs, .. } => {
-                let until = now + INTRODUCTION_WAIT;
-                let (reading, is_admitted) = (BTreeMap::new(), !is_theirs);
-                let known = Acquaintance { until, reading, grant: None, is_admitted, waiting: Vec::new() };
+                let known = Acquaintance {
+                    until: now + INTRODUCTION_WAIT,
+                    is_dialled: !is_theirs,
+                    reading: BTreeMap::new(),
+                    shown: 0,
+                    pending: None,
+                    grant: None,
+                    waiting: Vec::new(),
+                    showing: None,
+                    is_to_show: false,
+                };
                 self.known.insert(connection, known);
                 self.show(now, endpoint, connection);
                 self.pass(connection, output)
             }
             Output::Ended { connection, .. } => {
-                // Who was never told of a connection need not hear of its end, unless it has asked for it.
                 self.known.remove(&connection);
                 Some(Told::Output(output))
-            }
-            Output::Readable { connection, stream } if self.is_reading(connection, stream) => {
-                self.read(now, endpoint, connection, stream)
             }
             // Whatever else there is has streams on which both write.
             Output::Opened { connection, stream, direction: Direction::One } => {
                 self.known.get_mut(&connection)?.reading.insert(stream, Vec::new());
                 self.read(now, endpoint, connection, stream)
             }
+            Output::Readable { connection, stream } if stream.is_one_way() => {
+                self.read(now, endpoint, connection, stream)
+            }
+            Output::Writable { connection, stream } if stream.is_one_way() => {
+                self.write(now, endpoint, connection);
+                None
+            }
+            Output::Finished { stream, .. } | Output::Stopped { stream, .. } if stream.is_one_way() => None,
+            Output::Room { connection, direction: Direction::One } => {
+                if self.known.get(&connection).is_some_and(|known| known.is_to_show) {
+                    self.show(now, endpoint, connection);
+                }
+                None
+            }
+            Output::Send(_) | Output::WayChanged { .. } => Some(Told::Output(output)),
             Output::Opened { connection, .. }
             | Output::Readable { connection, .. }
             | Output::Writable { connection, .. }
@@ -137,18 +177,18 @@ impl<V: Verifier> Introductions<V> {
         }
     }
 
-    fn is_reading(&self, connection: ConnectionId, stream: StreamId) -> bool {
-        self.known.get(&connection).is_some_and(|known| known.reading.contains_key(&stream))
-    }
-
     /// Tells it, or keeps it until the other end is admitted
     fn pass(&mut self, connection: ConnectionId, output: Output) -> Option<Told> {
         let known = self.known.get_mut(&connection)?;
-        if known.is_admitted {
+        let is_theirs = matches!(output, Output::Opened { .. } | Output::Heard { .. });
+        if known.grant.is_some() || (known.is_dialled && !is_theirs) {
             return Some(Told::Output(output));
         }
-        // Each kind once for each stream: QUIC bounds these, and what is told again is the same.
-        if !known.waiting.contains(&output) {
+        // What is there to be read on a stream is looked at when that is told; and that there are datagrams is told once.
+        let is_heard = |output: &Output| matches!(output, Output::Heard { .. });
+        let is_needless =
+            matches!(output, Output::Readable { .. }) || (is_heard(&output) && known.waiting.iter().any(is_heard));
+        if !is_needless {
             known.waiting.push(output);
         }
         None
@@ -169,19 +209,29 @@ impl<V: Verifier> Introductions<V> {
                 Ok(Read::Bytes(more)) if bytes.len() + more.len() <= GRANT_BYTES_MAX => bytes.extend_from_slice(&more),
                 Ok(Read::Nothing) => return None,
                 Ok(Read::End) => break,
-                Ok(Read::Bytes(_)) | Err(_) => {
-                    self.close(now, endpoint, connection, CODE_NOT_ALLOWED, "its grant is too long, or was given up");
+                Ok(Read::Bytes(_)) => {
+                    self.close(now, endpoint, connection, CODE_NOT_ALLOWED, "its grant is too long");
+                    return None;
+                }
+                // Another one may come, and must in time.
+                Err(_) => {
+                    known.reading.remove(&stream);
                     return None;
                 }
             }
         }
         let bytes = known.reading.remove(&stream)?;
+        known.shown += 1;
+        if known.shown > GRANTS_MAX {
+            self.close(now, endpoint, connection, CODE_NOT_ALLOWED, "it has shown more grants than anybody has");
+            return None;
+        }
         let Some(bytes) = bytes.strip_prefix(&[GRANT]) else {
             self.close(now, endpoint, connection, CODE_NOT_ALLOWED, "it has opened a stream of an unknown kind");
             return None;
         };
         match self.judge(endpoint, connection, bytes) {
-            Ok(grant) => self.meet(now, endpoint, connection, grant),
+            Ok(grant) => self.meet(now, connection, grant),
             Err(reason) => {
                 self.close(now, endpoint, connection, CODE_NOT_ALLOWED, &reason);
                 None
@@ -198,26 +248,31 @@ impl<V: Verifier> Introductions<V> {
         }
     }
 
-    fn meet(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId, grant: Grant) -> Option<Told> {
+    fn meet(&mut self, now: Instant, connection: ConnectionId, grant: Grant) -> Option<Told> {
         let known = self.known.get_mut(&connection)?;
         // An older session's grant, which came late, takes back nothing.
-        if known.grant.as_ref().is_some_and(|newer| grant.epoch < newer.epoch) {
+        let is_old = |before: &Grant| grant.epoch < before.epoch || grant.session == before.session;
+        if known.grant.as_ref().is_some_and(is_old) || known.pending.as_ref().is_some_and(is_old) {
             return None;
         }
-        let before = known.grant.replace(grant.clone()).map(|before| before.session);
-        endpoint.set_address(now, connection, grant.address);
-        match before {
-            // The directory has named it just now.
-            None if known.is_admitted => Some(Told::Shown { connection }),
-            Some(session) if session == grant.session => None,
-            _ => Some(Told::Met { connection, grant }),
-        }
+        known.pending = Some(grant.clone());
+        known.until = now + INTRODUCTION_WAIT;
+        Some(Told::Met { connection, grant })
     }
 
-    /// The directory knows the session of the grant that was shown: what has waited is told
-    pub fn admit(&mut self, connection: ConnectionId) -> Vec<Output> {
+    /// The directory knows this session: packets go to its address, and what has waited is told. Another session that was shown
+    /// meanwhile is asked for by itself.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        connection: ConnectionId,
+        session: SessionId,
+    ) -> Vec<Output> {
         let Some(known) = self.known.get_mut(&connection) else { return Vec::new() };
-        known.is_admitted = true;
+        let Some(grant) = known.pending.take_if(|pending| pending.session == session) else { return Vec::new() };
+        endpoint.set_address(now, connection, grant.address);
+        known.grant = Some(grant);
         std::mem::take(&mut known.waiting)
     }
 
@@ -232,14 +287,14 @@ impl<V: Verifier> Introductions<V> {
         endpoint.close(now, connection, code);
     }
 
-    /// The other end's newest grant
+    /// The grant with which the other end was admitted
     pub fn grant_of(&self, connection: ConnectionId) -> Option<&Grant> {
         self.known.get(&connection)?.grant.as_ref()
     }
 
     /// Ends connections whose other ends are not known in time
     pub fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        let late = self.known.iter().filter(|(_, known)| !known.is_admitted && known.until <= now);
+        let late = self.known.iter().filter(|(_, known)| known.is_awaited() && known.until <= now);
         for connection in late.map(|(connection, _)| *connection).collect::<Vec<_>>() {
             self.close(now, endpoint, connection, CODE_NOT_SHOWN, "it is not known in time who is there");
         }
@@ -247,7 +302,7 @@ impl<V: Verifier> Introductions<V> {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let waiting = self.known.values().filter(|known| !known.is_admitted);
+        let waiting = self.known.values().filter(|known| known.is_awaited());
         waiting.map(|known| Some(known.until)).fold(None, earliest)
     }
 }

@@ -39,6 +39,7 @@ mod streams;
 mod tests;
 mod transport;
 mod way;
+mod writing;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use exchanges::{

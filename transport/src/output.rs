@@ -10,6 +10,13 @@ pub struct ConnectionId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub(crate) quinn_proto::StreamId);
 
+impl StreamId {
+    /// Whether only whoever has opened it writes
+    pub(crate) fn is_one_way(self) -> bool {
+        self.0.dir() == quinn_proto::Dir::Uni
+    }
+}
+
 /// Whether one end writes on a stream, or both do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kith_common::crypto::{Signer, Verifier};
-use kith_common::id::{Address, Key, NetworkId};
+use kith_common::id::{Address, Key, NetworkId, SessionId};
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::grant::{Grant, SignedGrant};
 
@@ -29,7 +29,7 @@ pub enum Effect {
     Asked {
         connection: ConnectionId,
         stream: StreamId,
-        /// Who asks, by the newest grant
+        /// Who asks, by the grant with which it was admitted
         from: Grant,
         question: Question,
     },
@@ -49,8 +49,6 @@ pub struct Transport<V> {
     /// The connection that is used with each key
     by_key: BTreeMap<Key, ConnectionId>,
     keys: BTreeMap<ConnectionId, Key>,
-    /// What was asked by those who were dialled and have shown no grant yet; QUIC bounds how much that is
-    early: BTreeMap<ConnectionId, Vec<(StreamId, Question)>>,
     effects: VecDeque<Effect>,
 }
 
@@ -71,7 +69,6 @@ impl<V: Verifier> Transport<V> {
             exchanges: Exchanges::default(),
             by_key: BTreeMap::new(),
             keys: BTreeMap::new(),
-            early: BTreeMap::new(),
             effects: VecDeque::new(),
         })
     }
@@ -79,6 +76,7 @@ impl<V: Verifier> Transport<V> {
     /// The peer has another session: the other ends are shown its grant
     pub fn set_own(&mut self, now: Instant, own: SignedGrant) {
         self.introductions.set_own(now, &mut self.endpoint, own);
+        self.settle(now);
     }
 
     /// Asks whoever holds `key`, who is at `address`, until a deadline
@@ -127,9 +125,9 @@ impl<V: Verifier> Transport<V> {
         self.settle(now);
     }
 
-    /// The directory knows the session that was shown on a connection
-    pub fn admit(&mut self, now: Instant, connection: ConnectionId) {
-        for output in self.introductions.admit(connection) {
+    /// The directory knows this session, which was shown on a connection
+    pub fn admit(&mut self, now: Instant, connection: ConnectionId, session: SessionId) {
+        for output in self.introductions.admit(now, &mut self.endpoint, connection, session) {
             self.handle_told(now, Told::Output(output));
         }
         self.settle(now);
@@ -215,10 +213,6 @@ impl<V: Verifier> Transport<V> {
     fn handle_told(&mut self, now: Instant, told: Told) {
         let output = match told {
             Told::Met { connection, grant } => return self.effects.push_back(Effect::Check { connection, grant }),
-            Told::Shown { connection } => {
-                let early = self.early.remove(&connection).unwrap_or_default();
-                return early.into_iter().for_each(|(stream, question)| self.tell_asked(connection, stream, question));
-            }
             Told::Output(output) => output,
         };
         match output {
@@ -232,10 +226,13 @@ impl<V: Verifier> Transport<V> {
         }
         self.exchanges.handle_output(now, &mut self.endpoint, &output);
         if let Output::Ended { connection, end } = output {
-            self.early.remove(&connection);
             let key = self.keys.remove(&connection);
             if let Some(key) = key.filter(|key| self.by_key.get(key) == Some(&connection)) {
-                self.by_key.remove(&key);
+                // Where both have dialled at once there may be another one.
+                match self.keys.iter().find(|(_, of)| **of == key).map(|(other, _)| *other) {
+                    Some(other) => _ = self.by_key.insert(key, other),
+                    None => _ = self.by_key.remove(&key),
+                }
             }
             self.effects.push_back(Effect::Ended { connection, key, end });
         }
@@ -244,14 +241,12 @@ impl<V: Verifier> Transport<V> {
     fn handle_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Done { ticket, fate } => self.effects.push_back(Effect::Done { ticket, fate }),
-            Heard::Asked { connection, stream, question } => self.tell_asked(connection, stream, question),
-        }
-    }
-
-    fn tell_asked(&mut self, connection: ConnectionId, stream: StreamId, question: Question) {
-        match self.introductions.grant_of(connection).cloned() {
-            Some(from) => self.effects.push_back(Effect::Asked { connection, stream, from, question }),
-            None => self.early.entry(connection).or_default().push((stream, question)),
+            Heard::Asked { connection, stream, question } => {
+                // Without a grant it is over: its streams were told after it was admitted.
+                if let Some(from) = self.introductions.grant_of(connection).cloned() {
+                    self.effects.push_back(Effect::Asked { connection, stream, from, question });
+                }
+            }
         }
     }
 }

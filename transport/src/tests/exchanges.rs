@@ -216,3 +216,41 @@ fn what_was_read_makes_room_for_what_comes_and_what_comes_at_once_is_bounded() {
     let codes: Vec<Option<u64>> = (0..5).map(|_| two.begin(&long)).collect();
     assert_eq!(codes, [None, None, None, None, Some(429)]);
 }
+
+#[test]
+fn streams_of_questions_that_came_to_nothing_are_free_again() {
+    let mut two = Two::of(7);
+    two.answers = false;
+    for round in 0..3 {
+        // More than there may be streams at once: cancelled, refused as too large, and given up by who was asked.
+        let cancelled: Vec<u64> = (0..100).map(|number| two.ask(number, Kind::Call, vec![1])).collect();
+        let refused: Vec<u64> =
+            (0..20).map(|number| two.ask(number, Kind::Call, vec![1; CALL_BYTES_MAX + 1])).collect();
+        two.run(Duration::from_secs(2));
+        let Two { net, exchanges, .. } = &mut two;
+        cancelled.iter().for_each(|ticket| exchanges[ALICE].cancel(net.now, &mut net.endpoints[ALICE], *ticket));
+        two.run(Duration::from_secs(1));
+        assert!(refused.iter().all(|ticket| two.fate(*ticket) == status(413)), "round {round}");
+    }
+    two.answers = true;
+    let tickets: Vec<u64> = (0..=255).map(|number| two.ask(number, Kind::Call, vec![1])).collect();
+    two.run(Duration::from_secs(1));
+    let fate = Some(Fate::Answered { status: 200, body: vec![1] });
+    assert!(tickets.iter().all(|ticket| two.fate(*ticket) == fate), "all streams are there");
+}
+
+#[test]
+fn message_that_its_sender_gives_up_half_way_leaves_room_for_others() {
+    let mut two = Two::of(8);
+    for number in 0..8 {
+        let ticket = two.ask(number, Kind::Message, vec![number; MESSAGE_BYTES_MAX]);
+        two.run(Duration::from_millis(150));
+        let Two { net, exchanges, .. } = &mut two;
+        exchanges[ALICE].cancel(net.now, &mut net.endpoints[ALICE], ticket);
+        two.run(Duration::from_millis(100));
+    }
+    assert!(two.heard[BOB].is_empty(), "none has come as a whole");
+    let ticket = two.ask(9, Kind::Message, vec![1; MESSAGE_BYTES_MAX]);
+    two.run(Duration::from_secs(10));
+    assert_eq!((two.fate(ticket), two.heard[BOB].len()), (status(413), 1));
+}

@@ -79,7 +79,7 @@ impl Mesh {
                         }
                     }
                     Effect::Check { connection, grant } if (self.knows)(&grant) => {
-                        self.peers[who].admit(self.now, connection);
+                        self.peers[who].admit(self.now, connection, grant.session);
                     }
                     Effect::Check { connection, .. } => self.peers[who].refuse(self.now, connection, 410),
                     Effect::Asked { connection, stream, from, question } => {
