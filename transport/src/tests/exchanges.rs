@@ -53,18 +53,18 @@ impl Two {
     }
 
     /// Writes a stream's beginning, and no end; with which code bob has given it up, if he has
-    fn begin(&mut self, bytes: &[u8]) -> Option<u64> {
+    fn begin(&mut self, bytes: &[u8]) -> (StreamId, Option<u64>) {
         let stream = self.net.endpoints[ALICE].open(self.id, Direction::Both).unwrap().unwrap();
         let mut written = 0;
         while written < bytes.len() {
             match self.net.endpoints[ALICE].write(self.net.now, self.id, stream, &bytes[written..]) {
                 Ok(count) => written += count,
-                Err(StreamError::GivenUp(code)) => return Some(code),
+                Err(StreamError::GivenUp(code)) => return (stream, Some(code)),
                 Err(error) => panic!("{error}"),
             }
             self.run(Duration::from_millis(10));
         }
-        None
+        (stream, None)
     }
 
     fn fate(&self, ticket: u64) -> Option<Fate> {
@@ -77,6 +77,12 @@ impl Two {
 
 fn question(number: u8, kind: Kind, body: Vec<u8>) -> Question {
     Question { kind, id: MessageId([number; 16]), body }
+}
+
+/// All but the last byte of the longest message
+fn unfinished() -> Vec<u8> {
+    let head = [&[2; 17][..], &(MESSAGE_BYTES_MAX as u32).to_le_bytes()].concat();
+    [head, vec![1; MESSAGE_BYTES_MAX - 1]].concat()
 }
 
 fn status(status: u16) -> Option<Fate> {
@@ -211,9 +217,8 @@ fn what_was_read_makes_room_for_what_comes_and_what_comes_at_once_is_bounded() {
     // A receipt is no echo: it is longer than any may be.
     assert!(tickets.iter().all(|ticket| two.fate(*ticket) == status(413)) && two.heard[BOB].len() == 5);
     // Five that never end: together they are more than may be read at once.
-    let head = [&[2; 17][..], &(MESSAGE_BYTES_MAX as u32).to_le_bytes()].concat();
-    let long = [head, vec![1; MESSAGE_BYTES_MAX - 1]].concat();
-    let codes: Vec<Option<u64>> = (0..5).map(|_| two.begin(&long)).collect();
+    let long = unfinished();
+    let codes: Vec<Option<u64>> = (0..5).map(|_| two.begin(&long).1).collect();
     assert_eq!(codes, [None, None, None, None, Some(429)]);
 }
 
@@ -253,4 +258,17 @@ fn message_that_its_sender_gives_up_half_way_leaves_room_for_others() {
     let ticket = two.ask(9, Kind::Message, vec![1; MESSAGE_BYTES_MAX]);
     two.run(Duration::from_secs(10));
     assert_eq!((two.fate(ticket), two.heard[BOB].len()), (status(413), 1));
+}
+
+#[test]
+fn message_whose_receipt_nobody_wants_any_more_leaves_room_for_others() {
+    let mut two = Two::of(9);
+    let long = unfinished();
+    for _ in 0..6 {
+        let (stream, code) = two.begin(&long);
+        assert_eq!(code, None);
+        let Two { net, id, .. } = &mut two;
+        net.endpoints[ALICE].stop(net.now, *id, stream, 408).unwrap();
+        two.run(Duration::from_millis(100));
+    }
 }
