@@ -20,6 +20,8 @@
 //! ```
 
 mod acked;
+mod answering;
+mod asking;
 mod clock;
 mod connection;
 mod draws;
@@ -43,7 +45,7 @@ mod writing;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use exchanges::{
-    CALL_BYTES_MAX, Exchanges, Fate, Full, Heard, Kind, MESSAGE_BYTES_MAX, Question, READING_BYTES_MAX, WAITING_MAX,
+    CALL_BYTES_MAX, Exchanges, Fate, Full, HELD_BYTES_MAX, Heard, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX,
 };
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};

@@ -1,6 +1,9 @@
 //! What an endpoint wants done, and what it tells.
 
+use std::ops::RangeInclusive;
+
 use kith_common::id::{Address, Key};
+use quinn_proto::VarInt;
 
 /// A connection of an endpoint, by a number that is not given twice
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +14,12 @@ pub struct ConnectionId(pub u64);
 pub struct StreamId(pub(crate) quinn_proto::StreamId);
 
 impl StreamId {
+    /// From before all streams of a connection to behind them
+    pub(crate) fn all_of(connection: ConnectionId) -> RangeInclusive<(ConnectionId, Self)> {
+        let [first, last] = [VarInt::from_u32(0), VarInt::MAX].map(|id| Self(id.into()));
+        (connection, first)..=(connection, last)
+    }
+
     /// Whether only whoever has opened it writes
     pub(crate) fn is_one_way(self) -> bool {
         self.0.dir() == quinn_proto::Dir::Uni

@@ -103,7 +103,7 @@ impl<V: Verifier> Transport<V> {
                 connection
             }
         };
-        let asked = self.exchanges.ask(now, &mut self.endpoint, connection, question, until);
+        let asked = self.exchanges.ask(now, &mut self.endpoint, connection, &question, until);
         self.settle(now);
         asked
     }

@@ -26,7 +26,7 @@ impl Two {
     fn ask(&mut self, number: u8, kind: Kind, body: Vec<u8>) -> u64 {
         let (question, until) = (question(number, kind, body), self.net.now + Duration::from_secs(30));
         let Self { net, id, exchanges, .. } = self;
-        exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, question, until).unwrap()
+        exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, &question, until).unwrap()
     }
 
     fn run(&mut self, span: Duration) {
@@ -177,7 +177,7 @@ fn who_asks_too_much_waits_and_then_is_refused_and_room_is_used_as_it_comes() {
     let tickets: Vec<u64> = (0..256 + WAITING_MAX).map(|_| two.ask(7, Kind::Call, vec![1])).collect();
     let Two { net, id, exchanges, .. } = &mut two;
     let one_more = question(1, Kind::Call, Vec::new());
-    let refused = exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, one_more, net.now);
+    let refused = exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, &one_more, net.now);
     assert_eq!(refused, Err(Full));
     two.run(Duration::from_secs(5));
     assert!(tickets.iter().all(|ticket| two.fate(*ticket) == Some(Fate::Answered { status: 200, body: vec![1] })));
@@ -216,10 +216,17 @@ fn what_was_read_makes_room_for_what_comes_and_what_comes_at_once_is_bounded() {
         .collect();
     // A receipt is no echo: it is longer than any may be.
     assert!(tickets.iter().all(|ticket| two.fate(*ticket) == status(413)) && two.heard[BOB].len() == 5);
-    // Five that never end: together they are more than may be read at once.
+    // Of what may be held, one connection has half: two that never end. Who writes no more of them gives them up.
     let long = unfinished();
-    let codes: Vec<Option<u64>> = (0..5).map(|_| two.begin(&long).1).collect();
-    assert_eq!(codes, [None, None, None, None, Some(429)]);
+    let begun: Vec<_> = (0..4).map(|_| two.begin(&long)).collect();
+    let codes: Vec<_> = begun.iter().map(|(_, code)| *code).collect();
+    assert_eq!(codes, [None, None, Some(429), Some(429)]);
+    two.run(Duration::from_secs(20));
+    for (stream, _) in &begun[..2] {
+        let Two { net, id, .. } = &mut two;
+        assert_eq!(net.endpoints[ALICE].write(net.now, *id, *stream, b"more"), Err(StreamError::GivenUp(408)));
+    }
+    assert_eq!(two.begin(&long).1, None, "there is room again");
 }
 
 #[test]

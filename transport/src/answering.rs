@@ -1,0 +1,196 @@
+//! What others ask: questions that are read, heard, and answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use kith_common::time::Instant;
+
+use crate::Endpoint;
+use crate::exchanges::{
+    HELD_BYTES_MAX, MALFORMED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, parsed_question,
+    refused_by_now,
+};
+use crate::output::{ConnectionId, StreamId};
+use crate::streams::Read;
+use crate::writing::{Place, Writing};
+
+/// Of [`HELD_BYTES_MAX`], what one connection may have: the others have as much
+const SHARE_BYTES_MAX: usize = HELD_BYTES_MAX / 2;
+
+/// Who writes no more of a question, or takes no more of its answer, for so long has given it up: many round trips, and less
+/// than a connection may be silent
+const STALL_MAX: Duration = Duration::from_secs(15);
+
+/// How far a question of the other end is
+#[derive(Debug)]
+enum State {
+    Reading(Vec<u8>),
+    /// Its answer is awaited; so many bytes are held for it
+    Heard(usize),
+    Answering(Writing),
+}
+
+#[derive(Debug)]
+struct Incoming {
+    state: State,
+    /// When it is given up, unless it gets on; an answer may be awaited for as long as whoever asks waits
+    until: Option<Instant>,
+}
+
+/// The questions of others
+#[derive(Debug, Default)]
+pub(crate) struct Answering {
+    incoming: BTreeMap<Place, Incoming>,
+    by_deadline: BTreeSet<(Instant, Place)>,
+    /// Bytes of questions that are read or heard, by connection
+    held: BTreeMap<ConnectionId, usize>,
+    held_by_all: usize,
+    heard: VecDeque<(Place, Question)>,
+}
+
+impl Answering {
+    /// The other end has opened a stream
+    pub(crate) fn open(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
+        self.set(place, State::Reading(Vec::new()), Some(now + STALL_MAX));
+        self.read(now, endpoint, place);
+    }
+
+    fn set(&mut self, place: Place, state: State, until: Option<Instant>) {
+        self.by_deadline.extend(until.map(|until| (until, place)));
+        let before = self.incoming.insert(place, Incoming { state, until });
+        if let Some(before) = before.and_then(|before| before.until).filter(|before| Some(*before) != until) {
+            self.by_deadline.remove(&(before, place));
+        }
+    }
+
+    /// It is over; what it held is free
+    fn forget(&mut self, place: Place) -> Option<State> {
+        let Incoming { state, until } = self.incoming.remove(&place)?;
+        if let Some(until) = until {
+            self.by_deadline.remove(&(until, place));
+        }
+        match &state {
+            State::Reading(bytes) => self.release(place.0, bytes.len()),
+            State::Heard(count) => self.release(place.0, *count),
+            State::Answering(_) => {}
+        }
+        Some(state)
+    }
+
+    fn release(&mut self, connection: ConnectionId, count: usize) {
+        self.held_by_all -= count;
+        if let Some(held) = self.held.get_mut(&connection) {
+            *held -= count;
+            if *held == 0 {
+                self.held.remove(&connection);
+            }
+        }
+    }
+
+    pub(crate) fn read(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
+        let Some(Incoming { state: State::Reading(bytes), .. }) = self.incoming.get_mut(&place) else { return };
+        let before = bytes.len();
+        let refusal = loop {
+            match endpoint.read(now, place.0, place.1, 64 * 1024) {
+                Ok(Read::Bytes(more)) => {
+                    let held = self.held.entry(place.0).or_default();
+                    *held += more.len();
+                    self.held_by_all += more.len();
+                    bytes.extend_from_slice(&more);
+                    if let Some(code) = refused_by_now(bytes) {
+                        break Some(code);
+                    }
+                    if *held > SHARE_BYTES_MAX || self.held_by_all > HELD_BYTES_MAX {
+                        break Some(SLOW_DOWN);
+                    }
+                }
+                Ok(Read::Nothing) => {
+                    if bytes.len() > before {
+                        let bytes = std::mem::take(bytes);
+                        self.set(place, State::Reading(bytes), Some(now + STALL_MAX));
+                    }
+                    return;
+                }
+                Ok(Read::End) => break None,
+                Err(_) => return self.break_off(now, endpoint, place, TIMED_OUT),
+            }
+        };
+        let question = match refusal {
+            Some(code) => Err(code),
+            None => parsed_question(bytes).ok_or(MALFORMED),
+        };
+        match question {
+            Ok(question) => {
+                let count = bytes.len();
+                self.set(place, State::Heard(count), None);
+                self.heard.push_back((place, question));
+            }
+            Err(code) => {
+                tracing::info!(event = "question_refused", connection = place.0.0, code);
+                self.break_off(now, endpoint, place, code);
+            }
+        }
+    }
+
+    /// Neither half of its stream goes on
+    pub(crate) fn break_off(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, code: u64) {
+        if self.forget(place).is_some() {
+            give_up(now, endpoint, place, code);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, status: u16, body: &[u8]) {
+        if self.is_awaited(place) {
+            self.forget(place);
+            let answer = Writing::new(bytes_of_answer(status, body));
+            self.set(place, State::Answering(answer), Some(now + STALL_MAX));
+            self.write(now, endpoint, place);
+        }
+    }
+
+    pub(crate) fn write(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
+        let Some(Incoming { state: State::Answering(answer), .. }) = self.incoming.get_mut(&place) else { return };
+        match answer.write(now, endpoint, place) {
+            // QUIC goes on with it, as long as there is a connection.
+            Ok(true) => _ = self.forget(place),
+            Ok(false) => {
+                if let Some(State::Answering(answer)) = self.forget(place) {
+                    self.set(place, State::Answering(answer), Some(now + STALL_MAX));
+                }
+            }
+            Err(_) => self.break_off(now, endpoint, place, TIMED_OUT),
+        }
+    }
+
+    pub(crate) fn is_awaited(&self, place: Place) -> bool {
+        matches!(self.incoming.get(&place), Some(Incoming { state: State::Heard(_), .. }))
+    }
+
+    /// The connection is over: what was asked on it needs no answer
+    pub(crate) fn lose(&mut self, connection: ConnectionId) {
+        let all = self.incoming.range(StreamId::all_of(connection));
+        for place in all.map(|(place, _)| *place).collect::<Vec<_>>() {
+            self.forget(place);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        while let Some((_, place)) = self.by_deadline.first().copied().filter(|(until, _)| *until <= now) {
+            self.break_off(now, endpoint, place, TIMED_OUT);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.by_deadline.first().map(|(until, _)| *until)
+    }
+
+    /// The next question whose answer is still awaited
+    pub(crate) fn poll(&mut self) -> Option<(Place, Question)> {
+        while let Some((place, question)) = self.heard.pop_front() {
+            if self.is_awaited(place) {
+                return Some((place, question));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,188 @@
+//! What this end asks: questions that wait for a stream, are out, and have their fates.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kith_common::time::Instant;
+
+use crate::Endpoint;
+use crate::exchanges::{
+    ANSWER_HEAD, Fate, Full, Kind, MALFORMED, Question, TIMED_OUT, TOO_LARGE, WAITING_MAX, answered, bytes_of, give_up,
+    parsed_answer,
+};
+use crate::output::{ConnectionId, Direction, End, StreamId};
+use crate::streams::{Read, StreamError};
+use crate::writing::{Place, Writing};
+
+/// A question of this end
+#[derive(Debug)]
+struct Asked {
+    ticket: u64,
+    kind: Kind,
+    question: Writing,
+    answer: Vec<u8>,
+    until: Instant,
+}
+
+/// Where a question is
+#[derive(Clone, Copy, Debug)]
+enum Where {
+    Waiting(ConnectionId),
+    Out(Place),
+}
+
+/// The own questions; each is in all three books until it has its fate
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    last_ticket: u64,
+    by_ticket: BTreeMap<u64, Where>,
+    by_deadline: BTreeSet<(Instant, u64)>,
+    out: BTreeMap<Place, Asked>,
+    waiting: BTreeMap<ConnectionId, VecDeque<Asked>>,
+    waiting_count: usize,
+    done: VecDeque<(u64, Fate)>,
+}
+
+impl Asking {
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        connection: ConnectionId,
+        question: &Question,
+        until: Instant,
+    ) -> Result<u64, Full> {
+        if self.waiting_count >= WAITING_MAX {
+            return Err(Full);
+        }
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        let (kind, writing) = (question.kind, Writing::new(bytes_of(question)));
+        let asked = Asked { ticket, kind, question: writing, answer: Vec::new(), until };
+        self.by_ticket.insert(ticket, Where::Waiting(connection));
+        self.by_deadline.insert((until, ticket));
+        self.waiting.entry(connection).or_default().push_back(asked);
+        self.waiting_count += 1;
+        self.begin(now, endpoint, connection);
+        Ok(ticket)
+    }
+
+    /// Begins what waits for a stream of this connection, in its order
+    pub(crate) fn begin(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId) {
+        while self.waiting.contains_key(&connection) {
+            let stream = match endpoint.open(connection, Direction::Both) {
+                Ok(Some(stream)) => stream,
+                Ok(None) => return,
+                Err(_) => return self.lose(connection, &End::Silent),
+            };
+            let place = (connection, stream);
+            let Some(asked) = self.take_waiting(connection, None) else { return };
+            self.by_ticket.insert(asked.ticket, Where::Out(place));
+            self.out.insert(place, asked);
+            self.write(now, endpoint, place);
+        }
+    }
+
+    /// The first that waits for a stream of this connection, or the one of this ticket
+    fn take_waiting(&mut self, connection: ConnectionId, ticket: Option<u64>) -> Option<Asked> {
+        let queue = self.waiting.get_mut(&connection)?;
+        let at = match ticket {
+            Some(ticket) => queue.iter().position(|asked| asked.ticket == ticket)?,
+            None => 0,
+        };
+        let asked = queue.remove(at)?;
+        if queue.is_empty() {
+            self.waiting.remove(&connection);
+        }
+        self.waiting_count -= 1;
+        Some(asked)
+    }
+
+    /// Takes a question out of all books
+    fn take(&mut self, ticket: u64) -> Option<(Asked, Where)> {
+        let at = self.by_ticket.remove(&ticket)?;
+        let asked = match at {
+            Where::Waiting(connection) => self.take_waiting(connection, Some(ticket)),
+            Where::Out(place) => self.out.remove(&place),
+        }?;
+        self.by_deadline.remove(&(asked.until, ticket));
+        Some((asked, at))
+    }
+
+    fn conclude(&mut self, place: Place, fate: Fate) {
+        if let Some(ticket) = self.out.get(&place).map(|asked| asked.ticket) {
+            self.take(ticket);
+            self.done.push_back((ticket, fate));
+        }
+    }
+
+    /// A question has its fate before both have said all: neither half of its stream is left open, as they count
+    pub(crate) fn break_off(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, code: u64) {
+        if self.out.contains_key(&place) {
+            self.conclude(place, answered(code));
+            give_up(now, endpoint, place, code);
+        }
+    }
+
+    /// The connection is over: so is what was asked on it
+    pub(crate) fn lose(&mut self, connection: ConnectionId, end: &End) {
+        let out = self.out.range(StreamId::all_of(connection));
+        let waiting = self.waiting.get(&connection).into_iter().flatten();
+        let lost = out.map(|(_, asked)| asked.ticket).chain(waiting.map(|asked| asked.ticket));
+        for ticket in lost.collect::<Vec<_>>() {
+            self.take(ticket);
+            self.done.push_back((ticket, Fate::Lost(end.clone())));
+        }
+    }
+
+    pub(crate) fn write(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
+        let Some(asked) = self.out.get_mut(&place) else { return };
+        match asked.question.write(now, endpoint, place) {
+            Ok(_) => {}
+            Err(StreamError::GivenUp(code)) => self.break_off(now, endpoint, place, code),
+            Err(StreamError::Gone(_)) => self.conclude(place, Fate::Lost(End::Silent)),
+        }
+    }
+
+    pub(crate) fn read(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
+        let Some(asked) = self.out.get_mut(&place) else { return };
+        let most = ANSWER_HEAD + asked.kind.answer_bytes_max();
+        loop {
+            match endpoint.read(now, place.0, place.1, 64 * 1024) {
+                Ok(Read::Bytes(more)) if asked.answer.len() + more.len() <= most => {
+                    asked.answer.extend_from_slice(&more);
+                }
+                Ok(Read::Bytes(_)) => return self.break_off(now, endpoint, place, TOO_LARGE),
+                Ok(Read::Nothing) => return,
+                Ok(Read::End) => break,
+                Err(StreamError::GivenUp(code)) => return self.break_off(now, endpoint, place, code),
+                Err(StreamError::Gone(_)) => return,
+            }
+        }
+        let fate = match parsed_answer(&asked.answer) {
+            Some((status, body)) => Fate::Answered { status, body: body.to_vec() },
+            None => answered(MALFORMED),
+        };
+        self.conclude(place, fate);
+    }
+
+    pub(crate) fn cancel(&mut self, now: Instant, endpoint: &mut Endpoint, ticket: u64) {
+        if let Some((_, Where::Out(place))) = self.take(ticket) {
+            give_up(now, endpoint, place, TIMED_OUT);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        while let Some((_, ticket)) = self.by_deadline.first().copied().filter(|(until, _)| *until <= now) {
+            self.cancel(now, endpoint, ticket);
+            self.done.push_back((ticket, Fate::TimedOut));
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.by_deadline.first().map(|(until, _)| *until)
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<(u64, Fate)> {
+        self.done.pop_front()
+    }
+}
