@@ -22,6 +22,10 @@ pub(super) const HEARTBEAT: Duration = Duration::from_millis(250);
 /// give nobody else their vote.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
+/// What a leader has said before its link was lost may be noted so much later. It must not make it a leader again: who then
+/// says that it hears it keeps the first in rank from standing, until another one's window has come.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// The time that each voter has for itself to stand in: its question, the votes, and their way to the disk
 const WINDOW: Duration = Duration::from_millis(300);
 
@@ -67,17 +71,20 @@ pub(super) struct Pulse {
     delay: Option<Duration>,
     /// How often it has asked since it heard a leader
     tries: u32,
+    /// When the link to the leader was last lost
+    lost_at: Option<Instant>,
     last_beat: Instant,
 }
 
 impl Pulse {
     pub(super) fn new(now: Instant, rng: ChaCha20Rng) -> Self {
-        Self { rng, heard: now, waiting: now, delay: None, tries: 0, last_beat: now }
+        Self { rng, heard: now, waiting: now, delay: None, tries: 0, lost_at: None, last_beat: now }
     }
 
     /// The leader was heard at `at`
     pub(super) fn hear(&mut self, at: Instant) {
-        if at > self.heard {
+        let is_of_before = self.lost_at.is_some_and(|lost| at <= lost + LAST_WORDS);
+        if at > self.heard && !is_of_before {
             (self.heard, self.waiting) = (at, at);
             self.delay = None;
             self.tries = 0;
@@ -87,6 +94,7 @@ impl Pulse {
     /// The link to the leader is gone: nobody is known to lead until it, or another one, is heard. When to stand for election
     /// does not change, as the others give nobody their votes before that.
     pub(super) fn lose_leader(&mut self, now: Instant) {
+        self.lost_at = Some(now);
         self.heard = self.heard.min(now.checked_sub(SILENCE).unwrap_or(self.heard));
     }
 
@@ -204,6 +212,22 @@ mod tests {
     fn learner_asks_whether_it_is_one_and_whoever_is_alone_stands_at_once() {
         assert_eq!(stands_at(4, Some(1), &[1, 2, 3], 1), Some(3_000));
         assert_eq!(stands_at(4, None, &[4], 1), Some(0));
+    }
+
+    #[test]
+    fn last_words_of_a_leader_whose_link_is_lost_do_not_make_it_one_again() {
+        let begin = Instant::now();
+        let (mut pulse, voters) = (pulse(begin, 1), ids(&[1, 2, 3]));
+        let view = View { me: 3, leader: Some(1), acknowledged: None, voters: &voters };
+        let at = |millis| begin + Duration::from_millis(millis);
+        pulse.hear(at(490));
+        pulse.lose_leader(at(500));
+        for heard in [495, 510, 600] {
+            pulse.hear(at(heard));
+            assert_eq!(pulse.beat(at(heard), &view).leader, None, "{heard}");
+        }
+        pulse.hear(at(750));
+        assert_eq!(pulse.beat(at(750), &view).leader, Some(1), "it has a link again");
     }
 
     #[test]
