@@ -22,6 +22,10 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
 /// want to, as it has heard that this one is a supernode no more, of which this one must hear
 pub(super) const TURN: Duration = Duration::from_secs(10);
 
+/// … but only so long when this one has just started: the others may wait to dial it again, and without a link to whoever
+/// leads it can let nobody in
+pub(super) const FIRST_TURN: Duration = Duration::from_millis(500);
+
 /// Who is to be dialled
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
@@ -65,6 +69,8 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Dials {
     slots: BTreeMap<Target, Slot>,
+    /// Whether this process has been told who the others are
+    has_known: bool,
     last_number: u64,
 }
 
@@ -72,10 +78,12 @@ impl Dials {
     /// These are to be dialled from now on, and nobody else
     pub(super) fn plan(&mut self, now: Instant, wanted: impl IntoIterator<Item = Wanted>) {
         let mut before = std::mem::take(&mut self.slots);
+        let first = if self.has_known { Duration::MAX } else { FIRST_TURN };
         for Wanted { target, locations, turn } in wanted {
+            self.has_known |= matches!(target, Target::Member(_));
             let slot = match before.remove(&target) {
                 Some(slot) => Slot { locations, turn, ..slot },
-                None => Slot { locations, turn, state: State::Waiting { at: now + turn }, failures: 0 },
+                None => Slot { locations, turn, state: State::Waiting { at: now + turn.min(first) }, failures: 0 },
             };
             self.slots.insert(target, slot);
         }

@@ -36,15 +36,20 @@ fn supernode_that_was_lost_is_dialled_until_it_is_back() {
 
 #[test]
 fn who_is_not_dialled_by_the_one_with_the_larger_id_dials_it_after_a_while() {
-    let mut several = Several::unlinked(2);
+    let mut several = Several::unlinked(3);
     // Only the first one's log names both: the second one has been told of nobody, and dials nobody.
     several.nodes[0].core.handle_log(several.now, LogEvent::Supernodes(vec![entry(0), entry(1)]));
-    several.wait(millis(9_900));
+    several.wait(millis(400));
     assert_eq!(sees(&several, 0), [0; 0], "it is the other one's turn");
     several.wait(millis(200));
-    assert_eq!(sees(&several, 0), [2]);
+    assert_eq!(sees(&several, 0), [2], "who has just started does not wait for long");
     several.wait(millis(60_000));
     assert_eq!((sees(&several, 0), several.links.len()), (vec![2], 2), "it is dialled once, and a link has two ends");
+    several.nodes[0].core.handle_log(several.now, LogEvent::Supernodes(vec![entry(0), entry(1), entry(2)]));
+    several.wait(millis(9_900));
+    assert_eq!(sees(&several, 0), [2], "who is heard of later has its turn");
+    several.wait(millis(200));
+    assert_eq!(sees(&several, 0), [2, 3]);
 }
 
 #[test]
