@@ -6,11 +6,11 @@ use std::time::Duration;
 use kith_common::time::Instant;
 
 use crate::Endpoint;
-use crate::exchanges::{
+use crate::output::{ConnectionId, StreamId};
+use crate::questions::{
     HELD_BYTES_MAX, MALFORMED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, parsed_question,
     refused_by_now,
 };
-use crate::output::{ConnectionId, StreamId};
 use crate::streams::Read;
 use crate::writing::{Place, Writing};
 

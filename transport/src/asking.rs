@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use kith_common::time::Instant;
 
 use crate::Endpoint;
-use crate::exchanges::{
+use crate::output::{ConnectionId, Direction, End, StreamId};
+use crate::questions::{
     ANSWER_HEAD, Fate, Full, Kind, MALFORMED, Question, TIMED_OUT, TOO_LARGE, WAITING_MAX, answered, bytes_of, give_up,
     parsed_answer,
 };
-use crate::output::{ConnectionId, Direction, End, StreamId};
 use crate::streams::{Read, StreamError};
 use crate::writing::{Place, Writing};
 

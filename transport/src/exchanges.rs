@@ -1,119 +1,13 @@
-//! A question and its answer, on a stream of their own: messages with their receipts, and calls with their results.
-//!
-//! | who | what | bytes |
-//! |---|---|---|
-//! | asks | kind | 1 |
-//! | | id, the same when it is asked again | 16 |
-//! | | length of the body, little endian | 4 |
-//! | | body, and the end | |
-//! | answers | status, little endian | 2 |
-//! | | length of the body, little endian | 4 |
-//! | | body, and the end | |
-//!
-//! A stream that is given up says why by its code, which is a status. What is asked twice, as the first answer was lost, is
-//! known by its id; that is the business of whoever answers.
+//! What both ends of a connection ask and answer: the own questions, and those of others.
 
-use kith_common::id::MessageId;
 use kith_common::time::{Instant, earliest};
 
 use crate::Endpoint;
 use crate::answering::Answering;
 use crate::asking::Asking;
-use crate::output::{ConnectionId, Direction, End, Output, StreamId};
+use crate::output::{ConnectionId, Direction, Output, StreamId};
+use crate::questions::{Fate, Full, Question};
 use crate::writing::Place;
-
-/// Bytes before the body of a question
-const QUESTION_HEAD: usize = 1 + 16 + 4;
-/// Bytes before the body of an answer
-pub(crate) const ANSWER_HEAD: usize = 2 + 4;
-
-/// Bytes of a message: files beyond are copied in pieces
-pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// Bytes of a call's arguments, and of its result
-pub const CALL_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a receipt: a reason
-const RECEIPT_BYTES_MAX: usize = 4096;
-
-/// Bytes of questions that are being read or wait for their answers, of all connections: four messages of the longest kind. More
-/// are told to slow down; one connection may have half of it.
-pub const HELD_BYTES_MAX: usize = 4 * (QUESTION_HEAD + MESSAGE_BYTES_MAX);
-
-/// Questions that wait for a stream, of all connections; one more is refused
-pub const WAITING_MAX: usize = 1024;
-
-pub(crate) const MALFORMED: u64 = 400;
-pub(crate) const TIMED_OUT: u64 = 408;
-pub(crate) const TOO_LARGE: u64 = 413;
-pub(crate) const SLOW_DOWN: u64 = 429;
-
-/// What is asked
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// To be kept; the answer is its receipt
-    Message = 2,
-    /// To be evaluated
-    Call = 3,
-}
-
-impl Kind {
-    const fn of(byte: u8) -> Option<Self> {
-        match byte {
-            2 => Some(Self::Message),
-            3 => Some(Self::Call),
-            _ => None,
-        }
-    }
-
-    const fn question_bytes_max(self) -> usize {
-        match self {
-            Self::Message => MESSAGE_BYTES_MAX,
-            Self::Call => CALL_BYTES_MAX,
-        }
-    }
-
-    pub(crate) const fn answer_bytes_max(self) -> usize {
-        match self {
-            Self::Message => RECEIPT_BYTES_MAX,
-            Self::Call => CALL_BYTES_MAX,
-        }
-    }
-}
-
-/// A question for the other end of a connection
-#[derive(Clone, PartialEq, Eq)]
-pub struct Question {
-    pub kind: Kind,
-    pub id: MessageId,
-    pub body: Vec<u8>,
-}
-
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {} of {} bytes", self.kind, self.id, self.body.len())
-    }
-}
-
-/// What came of a question
-#[derive(Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// The other end has answered, or has given it up with this status
-    Answered { status: u16, body: Vec<u8> },
-    /// No answer came in time: it may have been heard
-    TimedOut,
-    /// The connection is over: it may have been heard
-    Lost(End),
-}
-
-impl std::fmt::Debug for Fate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Answered { status, body } => write!(f, "{status} with {} bytes", body.len()),
-            Self::TimedOut => f.write_str("TimedOut"),
-            Self::Lost(end) => write!(f, "Lost({end})"),
-        }
-    }
-}
 
 /// What is told of questions
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,11 +17,6 @@ pub enum Heard {
     /// The own question of this ticket has its fate
     Done { ticket: u64, fate: Fate },
 }
-
-/// Neither is there room for another question, nor will there be soon
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many questions wait")]
-pub struct Full;
 
 /// Questions and answers on the connections of an endpoint
 #[derive(Debug, Default)]
@@ -215,56 +104,4 @@ impl Exchanges {
         let ((connection, stream), question) = self.answering.poll()?;
         Some(Heard::Asked { connection, stream, question })
     }
-}
-
-/// Neither half of the stream goes on, as QUIC counts it until both have ended; they may have ended already
-pub(crate) fn give_up(now: Instant, endpoint: &mut Endpoint, (connection, stream): Place, code: u64) {
-    let _: Result<(), _> = endpoint.reset(now, connection, stream, code);
-    let _: Result<(), _> = endpoint.stop(now, connection, stream, code);
-}
-
-/// A stream that was given up with a code that is no status of three digits is one that is not understood
-pub(crate) fn answered(code: u64) -> Fate {
-    let status = u16::try_from(code).ok().filter(|code| (200..1000).contains(code));
-    Fate::Answered { status: status.unwrap_or(MALFORMED as u16), body: Vec::new() }
-}
-
-/// Whether what has come of a question is refused already, and with which code
-pub(crate) fn refused_by_now(bytes: &[u8]) -> Option<u64> {
-    let kind = match Kind::of(*bytes.first()?) {
-        Some(kind) => kind,
-        None => return Some(MALFORMED),
-    };
-    let length = bytes.get(17..QUESTION_HEAD)?.first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    match () {
-        () if length > kind.question_bytes_max() => Some(TOO_LARGE),
-        () if bytes.len() > QUESTION_HEAD + length => Some(MALFORMED),
-        () => None,
-    }
-}
-
-pub(crate) fn parsed_question(bytes: &[u8]) -> Option<Question> {
-    let kind = Kind::of(*bytes.first()?)?;
-    let id = MessageId(*bytes.get(1..17)?.first_chunk()?);
-    let length = u32::from_le_bytes(*bytes.get(17..QUESTION_HEAD)?.first_chunk()?) as usize;
-    let body = bytes.get(QUESTION_HEAD..).filter(|body| body.len() == length)?;
-    Some(Question { kind, id, body: body.to_vec() })
-}
-
-pub(crate) fn parsed_answer(bytes: &[u8]) -> Option<(u16, &[u8])> {
-    let (head, body) = bytes.split_first_chunk::<ANSWER_HEAD>()?;
-    let [low, high, length @ ..] = *head;
-    let is_whole = u32::from_le_bytes(length) as usize == body.len();
-    is_whole.then(|| (u16::from_le_bytes([low, high]), body))
-}
-
-pub(crate) fn bytes_of(Question { kind, id, body }: &Question) -> Vec<u8> {
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-    [&[*kind as u8], id.0.as_slice(), &length, body].concat()
-}
-
-pub(crate) fn bytes_of_answer(status: u16, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-    [&status.to_le_bytes()[..], &length, body].concat()
 }

@@ -33,6 +33,7 @@ mod identity;
 mod introductions;
 mod output;
 mod packets;
+mod questions;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
 pub mod settings;
@@ -44,12 +45,11 @@ mod way;
 mod writing;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
-pub use exchanges::{
-    CALL_BYTES_MAX, Exchanges, Fate, Full, HELD_BYTES_MAX, Heard, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX,
-};
+pub use exchanges::{Exchanges, Heard};
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
+pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
 pub use streams::{Gone, Read, StreamError};
 pub use transport::{Effect, Transport};

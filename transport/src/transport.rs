@@ -12,10 +12,11 @@ use kith_common::id::{Address, Key, NetworkId, SessionId};
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::grant::{Grant, SignedGrant};
 
-use crate::exchanges::{Exchanges, Fate, Full, Heard, Question};
+use crate::exchanges::{Exchanges, Heard};
 use crate::identity::IdentityError;
 use crate::introductions::{Introductions, Told};
 use crate::output::{ConnectionId, Datagram, End, Output, StreamId};
+use crate::questions::{Fate, Full, Question};
 use crate::{Endpoint, EndpointParts};
 
 /// What is to be done, and what has happened
