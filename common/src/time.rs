@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-pub(crate) use timers::Timers;
+pub use timers::Timers;
 
 /// A moment: microseconds since an origin that the shell chooses (its start; the simulator's zero)
 ///
@@ -67,7 +67,7 @@ pub fn held_up(now: Instant, due: Option<Instant>) -> Option<Duration> {
 }
 
 /// `least`, doubled so many times, but at most `most`: how waits grow here
-pub(crate) fn doubled(least: Duration, times: u32, most: Duration) -> Duration {
+pub fn doubled(least: Duration, times: u32, most: Duration) -> Duration {
     least.saturating_mul(2_u32.saturating_pow(times)).min(most)
 }
 

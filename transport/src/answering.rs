@@ -1,9 +1,9 @@
 //! What others ask: questions that are read, heard, and answered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_common::time::Instant;
+use kith_common::time::{Instant, Timers};
 
 use crate::Endpoint;
 use crate::output::{ConnectionId, StreamId};
@@ -30,18 +30,12 @@ enum State {
     Answering(Writing),
 }
 
-#[derive(Debug)]
-struct Incoming {
-    state: State,
-    /// When it is given up, unless it gets on; an answer may be awaited for as long as whoever asks waits
-    until: Option<Instant>,
-}
-
 /// The questions of others
 #[derive(Debug, Default)]
 pub(crate) struct Answering {
-    incoming: BTreeMap<Place, Incoming>,
-    by_deadline: BTreeSet<(Instant, Place)>,
+    incoming: BTreeMap<Place, State>,
+    /// When each is given up, unless it gets on; an answer may be awaited for as long as whoever asks waits
+    deadlines: Timers<Place>,
     /// Bytes of questions that are read or heard, by connection
     held: BTreeMap<ConnectionId, usize>,
     held_by_all: usize,
@@ -51,24 +45,15 @@ pub(crate) struct Answering {
 impl Answering {
     /// The other end has opened a stream
     pub(crate) fn open(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
-        self.set(place, State::Reading(Vec::new()), Some(now + STALL_MAX));
+        self.incoming.insert(place, State::Reading(Vec::new()));
+        self.deadlines.set(now + STALL_MAX, place);
         self.read(now, endpoint, place);
-    }
-
-    fn set(&mut self, place: Place, state: State, until: Option<Instant>) {
-        self.by_deadline.extend(until.map(|until| (until, place)));
-        let before = self.incoming.insert(place, Incoming { state, until });
-        if let Some(before) = before.and_then(|before| before.until).filter(|before| Some(*before) != until) {
-            self.by_deadline.remove(&(before, place));
-        }
     }
 
     /// It is over; what it held is free
     fn forget(&mut self, place: Place) -> Option<State> {
-        let Incoming { state, until } = self.incoming.remove(&place)?;
-        if let Some(until) = until {
-            self.by_deadline.remove(&(until, place));
-        }
+        let state = self.incoming.remove(&place)?;
+        self.deadlines.stop(&place);
         match &state {
             State::Reading(bytes) => self.release(place.0, bytes.len()),
             State::Heard(count) => self.release(place.0, *count),
@@ -88,7 +73,7 @@ impl Answering {
     }
 
     pub(crate) fn read(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
-        let Some(Incoming { state: State::Reading(bytes), .. }) = self.incoming.get_mut(&place) else { return };
+        let Some(State::Reading(bytes)) = self.incoming.get_mut(&place) else { return };
         let before = bytes.len();
         let refusal = loop {
             match endpoint.read(now, place.0, place.1, 64 * 1024) {
@@ -106,8 +91,7 @@ impl Answering {
                 }
                 Ok(Read::Nothing) => {
                     if bytes.len() > before {
-                        let bytes = std::mem::take(bytes);
-                        self.set(place, State::Reading(bytes), Some(now + STALL_MAX));
+                        self.deadlines.set(now + STALL_MAX, place);
                     }
                     return;
                 }
@@ -122,7 +106,8 @@ impl Answering {
         match question {
             Ok(question) => {
                 let count = bytes.len();
-                self.set(place, State::Heard(count), None);
+                self.incoming.insert(place, State::Heard(count));
+                self.deadlines.stop(&place);
                 self.heard.push_back((place, question));
             }
             Err(code) => {
@@ -143,27 +128,24 @@ impl Answering {
         if self.is_awaited(place) {
             self.forget(place);
             let answer = Writing::new(bytes_of_answer(status, body));
-            self.set(place, State::Answering(answer), Some(now + STALL_MAX));
+            self.incoming.insert(place, State::Answering(answer));
+            self.deadlines.set(now + STALL_MAX, place);
             self.write(now, endpoint, place);
         }
     }
 
     pub(crate) fn write(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place) {
-        let Some(Incoming { state: State::Answering(answer), .. }) = self.incoming.get_mut(&place) else { return };
+        let Some(State::Answering(answer)) = self.incoming.get_mut(&place) else { return };
         match answer.write(now, endpoint, place) {
             // QUIC goes on with it, as long as there is a connection.
             Ok(true) => _ = self.forget(place),
-            Ok(false) => {
-                if let Some(State::Answering(answer)) = self.forget(place) {
-                    self.set(place, State::Answering(answer), Some(now + STALL_MAX));
-                }
-            }
+            Ok(false) => self.deadlines.set(now + STALL_MAX, place),
             Err(_) => self.break_off(now, endpoint, place, TIMED_OUT),
         }
     }
 
     pub(crate) fn is_awaited(&self, place: Place) -> bool {
-        matches!(self.incoming.get(&place), Some(Incoming { state: State::Heard(_), .. }))
+        matches!(self.incoming.get(&place), Some(State::Heard(_)))
     }
 
     /// The connection is over: what was asked on it needs no answer
@@ -175,13 +157,13 @@ impl Answering {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        while let Some((_, place)) = self.by_deadline.first().copied().filter(|(until, _)| *until <= now) {
+        while let Some(place) = self.deadlines.take_due(now) {
             self.break_off(now, endpoint, place, TIMED_OUT);
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.by_deadline.first().map(|(until, _)| *until)
+        self.deadlines.next_timeout()
     }
 
     /// The next question whose answer is still awaited

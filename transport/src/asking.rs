@@ -1,8 +1,8 @@
 //! What this end asks: questions that wait for a stream, are out, and have their fates.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use kith_common::time::Instant;
+use kith_common::time::{Instant, Timers};
 
 use crate::Endpoint;
 use crate::output::{ConnectionId, Direction, End, StreamId};
@@ -20,7 +20,6 @@ struct Asked {
     kind: Kind,
     question: Writing,
     answer: Vec<u8>,
-    until: Instant,
 }
 
 /// Where a question is
@@ -35,7 +34,7 @@ enum Where {
 pub(crate) struct Asking {
     last_ticket: u64,
     by_ticket: BTreeMap<u64, Where>,
-    by_deadline: BTreeSet<(Instant, u64)>,
+    deadlines: Timers<u64>,
     out: BTreeMap<Place, Asked>,
     waiting: BTreeMap<ConnectionId, VecDeque<Asked>>,
     waiting_count: usize,
@@ -57,9 +56,9 @@ impl Asking {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
         let (kind, writing) = (question.kind, Writing::new(bytes_of(question)));
-        let asked = Asked { ticket, kind, question: writing, answer: Vec::new(), until };
+        let asked = Asked { ticket, kind, question: writing, answer: Vec::new() };
         self.by_ticket.insert(ticket, Where::Waiting(connection));
-        self.by_deadline.insert((until, ticket));
+        self.deadlines.set(until, ticket);
         self.waiting.entry(connection).or_default().push_back(asked);
         self.waiting_count += 1;
         self.begin(now, endpoint, connection);
@@ -100,11 +99,11 @@ impl Asking {
     /// Takes a question out of all books
     fn take(&mut self, ticket: u64) -> Option<(Asked, Where)> {
         let at = self.by_ticket.remove(&ticket)?;
+        self.deadlines.stop(&ticket);
         let asked = match at {
             Where::Waiting(connection) => self.take_waiting(connection, Some(ticket)),
             Where::Out(place) => self.out.remove(&place),
         }?;
-        self.by_deadline.remove(&(asked.until, ticket));
         Some((asked, at))
     }
 
@@ -172,14 +171,14 @@ impl Asking {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        while let Some((_, ticket)) = self.by_deadline.first().copied().filter(|(until, _)| *until <= now) {
+        while let Some(ticket) = self.deadlines.take_due(now) {
             self.cancel(now, endpoint, ticket);
             self.done.push_back((ticket, Fate::TimedOut));
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.by_deadline.first().map(|(until, _)| *until)
+        self.deadlines.next_timeout()
     }
 
     pub(crate) fn poll(&mut self) -> Option<(u64, Fate)> {

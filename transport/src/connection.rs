@@ -16,7 +16,6 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     /// The other end's, as it was dialled or was proved
     pub(crate) key: Option<Key>,
-    pub(crate) is_theirs: bool,
     pub(crate) is_connected: bool,
     /// It is over; what still comes is answered with its end
     pub(crate) is_ended: bool,
@@ -26,15 +25,13 @@ pub(crate) struct Connection {
     pub(crate) heard: Instant,
     /// The last datagram that must be acknowledged: it goes by the next way if it is not
     pub(crate) last: Vec<u8>,
-    /// When it is looked at next
-    pub(crate) due: Option<Instant>,
 }
 
 impl Connection {
     /// It is over; what is to be told of that. Who has come and proved no key was never told of.
     pub(crate) fn end(&mut self, id: ConnectionId, end: End) -> Option<Output> {
         self.is_ended = true;
-        (self.is_connected || !self.is_theirs).then_some(Output::Ended { connection: id, end })
+        (self.is_connected || !self.is_theirs()).then_some(Output::Ended { connection: id, end })
     }
 
     /// A datagram goes to the other end by the present way
@@ -56,9 +53,14 @@ impl Connection {
         if self.is_ended { None } else { self.way.change_at(self.quic.rtt()) }
     }
 
+    /// Whether the other end has dialled
+    pub(crate) fn is_theirs(&self) -> bool {
+        self.quic.side().is_server()
+    }
+
     /// Whether somebody has come who has proved no key
-    pub(crate) const fn is_half_open(&self) -> bool {
-        self.is_theirs && !self.is_connected
+    pub(crate) fn is_half_open(&self) -> bool {
+        self.is_theirs() && !self.is_connected
     }
 
     /// Frames that have come: of what has passed QUIC's checks, and of these, what somebody wants to hear of

@@ -1,7 +1,7 @@
 //! All connections of one peer.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key};
-use kith_common::time::Instant;
+use kith_common::time::{Instant, Timers};
 use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, EndpointConfig, Incoming,
     ServerConfig, ValidationTokenConfig, VarInt,
@@ -77,7 +77,7 @@ pub struct Endpoint {
     by_handle: BTreeMap<ConnectionHandle, ConnectionId>,
     /// By the labels of their ways
     by_label: BTreeMap<u32, ConnectionId>,
-    due: BTreeSet<(Instant, ConnectionId)>,
+    due: Timers<ConnectionId>,
     hops: FirstHops,
     last_id: u64,
     ended: usize,
@@ -150,7 +150,7 @@ impl Endpoint {
             connections: BTreeMap::new(),
             by_handle: BTreeMap::new(),
             by_label: BTreeMap::new(),
-            due: BTreeSet::new(),
+            due: Timers::default(),
             hops: FirstHops::default(),
             last_id: 0,
             ended: 0,
@@ -185,14 +185,12 @@ impl Endpoint {
             handle,
             address,
             key,
-            is_theirs: key.is_none(),
             is_connected: false,
             is_ended: false,
             way: Way::new(now, self.new_label(id)),
             acked,
             heard: now,
             last: Vec::new(),
-            due: None,
         };
         self.connections.insert(id, connection);
         self.by_handle.insert(handle, id);
@@ -303,10 +301,8 @@ impl Endpoint {
     /// Time has passed
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock.tell(now);
-        while let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
-            self.due.pop_first();
+        while let Some(id) = self.due.take_due(now) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            connection.due = None;
             let at = self.origin.quic(now);
             if connection.quic.poll_timeout().is_some_and(|due| due <= at) {
                 connection.quic.handle_timeout(at);
@@ -321,7 +317,7 @@ impl Endpoint {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.next_timeout()
     }
 
     /// The next thing to do, or that has happened
@@ -410,7 +406,7 @@ impl Endpoint {
     pub(crate) fn drive(&mut self, now: Instant, id: ConnectionId) {
         let at = self.origin.quic(now);
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let handle = connection.handle;
+        let (handle, avoid) = (connection.handle, avoided(&self.hops, now, &connection.way));
         loop {
             let mut owed = connection.owed();
             let mut bytes = Vec::new();
@@ -422,7 +418,7 @@ impl Endpoint {
                     connection.way.handle_sent(now);
                     connection.last.clone_from(&bytes);
                 }
-                self.outputs.push_back(connection.send(now, id, avoided(&self.hops, now, &connection.way), bytes));
+                self.outputs.push_back(connection.send(now, id, avoid.clone(), bytes));
             }
             while let Some(event) = connection.quic.poll() {
                 let end = tell(id, connection, event, &mut self.outputs);
@@ -447,11 +443,10 @@ impl Endpoint {
             }
         }
         let next = connection.next_timeout(self.origin);
-        if next != connection.due {
-            self.due.extend(next.map(|at| (at, id)));
-            if let Some(before) = std::mem::replace(&mut connection.due, next) {
-                self.due.remove(&(before, id));
-            }
+        match next {
+            Some(at) if self.due.moment(&id) != next => self.due.set(at, id),
+            Some(_) => {}
+            None => self.due.stop(&id),
         }
     }
 
@@ -459,9 +454,7 @@ impl Endpoint {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.by_handle.remove(&connection.handle);
         self.by_label.remove(&connection.way.label());
-        if let Some(due) = connection.due {
-            self.due.remove(&(due, id));
-        }
+        self.due.stop(&id);
         self.ended -= usize::from(connection.is_ended);
     }
 }

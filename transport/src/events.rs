@@ -21,7 +21,7 @@ pub(crate) fn tell(
             let key = proved_key(connection.quic.crypto_session().peer_identity());
             let Some(key) = key else { return Some(End::AnotherKey) };
             (connection.is_connected, connection.key) = (true, Some(key));
-            Output::Connected { connection: id, key, is_theirs: connection.is_theirs }
+            Output::Connected { connection: id, key, is_theirs: connection.is_theirs() }
         }
         Event::ConnectionLost { reason } => return Some(end_of(&reason)),
         Event::DatagramReceived => Output::Heard { connection: id },

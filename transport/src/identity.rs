@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kith_common::crypto::Signer;
+use kith_common::hex;
 use kith_common::id::Key;
 use kith_common::time::Instant;
 use quinn_proto::TimeSource;
@@ -48,7 +49,7 @@ pub(crate) fn proved_key(identity: Option<Box<dyn std::any::Any>>) -> Option<Key
 
 /// What TLS calls the peer with this key: it names the tickets that are kept for it, and is never sent
 pub(crate) fn server_name(key: &Key) -> String {
-    let digits: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(&key.0);
     let (front, back) = digits.split_at(32);
     format!("{front}.{back}.kith")
 }
@@ -93,17 +94,6 @@ impl<S: Signer + Send + Sync + 'static> rustls::sign::Signer for Own<S> {
 #[derive(Debug)]
 struct RawKeys(WebPkiSupportedAlgorithms);
 
-impl RawKeys {
-    fn verify(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key.as_ref()), signature, &self.0)
-    }
-}
-
 /// Somebody else has answered, or nobody that has a key of ours
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("another key than the one that was dialled")]
@@ -113,8 +103,36 @@ fn refused() -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(AnotherKey))))
 }
 
-fn no_tls12() -> Error {
-    Error::General("TLS 1.3 alone is spoken".into())
+/// The part that rustls asks for in two traits, for the one side and the other
+macro_rules! check_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(Error::General("TLS 1.3 alone is spoken".into()))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            key: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let key = SubjectPublicKeyInfoDer::from(key.as_ref());
+            verify_tls13_signature_with_raw_key(message, &key, signature, &self.0)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            true
+        }
+    };
 }
 
 impl ServerCertVerifier for RawKeys {
@@ -130,31 +148,7 @@ impl ServerCertVerifier for RawKeys {
         if is_wanted { Ok(ServerCertVerified::assertion()) } else { Err(refused()) }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, key, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    check_signatures!();
 }
 
 impl ClientCertVerifier for RawKeys {
@@ -171,31 +165,7 @@ impl ClientCertVerifier for RawKeys {
         if key_of(end_entity).is_some() { Ok(ClientCertVerified::assertion()) } else { Err(refused()) }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, key, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    check_signatures!();
 }
 
 /// TLS is told the time as everybody here; it compares ages of tickets with it, and nothing else

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kith_common::crypto::Verifier;
 use kith_common::id::{NetworkId, SessionId};
-use kith_common::time::{Instant, earliest};
+use kith_common::time::{Instant, Timers};
 use kith_common::wire;
 use kith_common::wire::grant::{Grant, SignedGrant};
 
@@ -42,8 +42,6 @@ const GRANTS_MAX: u32 = 64;
 /// How far the other end is known
 #[derive(Debug)]
 struct Acquaintance {
-    /// Until when it must be known
-    until: Instant,
     /// Whether it may be asked before it is known
     is_dialled: bool,
     /// Its streams with a grant that has not come as a whole
@@ -62,13 +60,6 @@ struct Acquaintance {
     is_to_show: bool,
 }
 
-impl Acquaintance {
-    /// Whether the directory is asked for it, or it has shown nothing yet
-    const fn is_awaited(&self) -> bool {
-        self.grant.is_none() || self.pending.is_some()
-    }
-}
-
 /// What is told of a connection, once its other end is known
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -85,12 +76,14 @@ pub struct Introductions<V> {
     verifier: V,
     own: SignedGrant,
     known: BTreeMap<ConnectionId, Acquaintance>,
+    /// Until when those must be known that have shown nothing yet, or for which the directory is asked
+    deadlines: Timers<ConnectionId>,
 }
 
 impl<V: Verifier> Introductions<V> {
     /// Nobody is known yet; `own` is the grant of the present session
-    pub const fn new(network: NetworkId, verifier: V, own: SignedGrant) -> Self {
-        Self { network, verifier, own, known: BTreeMap::new() }
+    pub fn new(network: NetworkId, verifier: V, own: SignedGrant) -> Self {
+        Self { network, verifier, own, known: BTreeMap::new(), deadlines: Timers::default() }
     }
 
     /// The peer has another session: all other ends are shown its grant
@@ -129,7 +122,6 @@ impl<V: Verifier> Introductions<V> {
         match output {
             Output::Connected { connection, is_theirs, .. } => {
                 let known = Acquaintance {
-                    until: now + INTRODUCTION_WAIT,
                     is_dialled: !is_theirs,
                     reading: BTreeMap::new(),
                     shown: 0,
@@ -140,11 +132,12 @@ impl<V: Verifier> Introductions<V> {
                     is_to_show: false,
                 };
                 self.known.insert(connection, known);
+                self.deadlines.set(now + INTRODUCTION_WAIT, connection);
                 self.show(now, endpoint, connection);
                 self.pass(connection, output)
             }
             Output::Ended { connection, .. } => {
-                self.known.remove(&connection);
+                self.forget(connection);
                 Some(Told::Output(output))
             }
             // Whatever else there is has streams on which both write.
@@ -256,7 +249,7 @@ impl<V: Verifier> Introductions<V> {
             return None;
         }
         known.pending = Some(grant.clone());
-        known.until = now + INTRODUCTION_WAIT;
+        self.deadlines.set(now + INTRODUCTION_WAIT, connection);
         Some(Told::Met { connection, grant })
     }
 
@@ -273,6 +266,7 @@ impl<V: Verifier> Introductions<V> {
         let Some(grant) = known.pending.take_if(|pending| pending.session == session) else { return Vec::new() };
         endpoint.set_address(now, connection, grant.address);
         known.grant = Some(grant);
+        self.deadlines.stop(&connection);
         std::mem::take(&mut known.waiting)
     }
 
@@ -283,8 +277,13 @@ impl<V: Verifier> Introductions<V> {
 
     fn close(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId, code: u64, reason: &str) {
         tracing::info!(event = "end_refused", connection = connection.0, code, reason);
-        self.known.remove(&connection);
+        self.forget(connection);
         endpoint.close(now, connection, code);
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        self.known.remove(&connection);
+        self.deadlines.stop(&connection);
     }
 
     /// The grant with which the other end was admitted
@@ -294,15 +293,13 @@ impl<V: Verifier> Introductions<V> {
 
     /// Ends connections whose other ends are not known in time
     pub fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        let late = self.known.iter().filter(|(_, known)| known.is_awaited() && known.until <= now);
-        for connection in late.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+        while let Some(connection) = self.deadlines.take_due(now) {
             self.close(now, endpoint, connection, CODE_NOT_SHOWN, "it is not known in time who is there");
         }
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let waiting = self.known.values().filter(|known| known.is_awaited());
-        waiting.map(|known| Some(known.until)).fold(None, earliest)
+        self.deadlines.next_timeout()
     }
 }

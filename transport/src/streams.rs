@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kith_common::time::Instant;
+use quinn_proto::{Dir, RecvStream, SendStream};
 
 use crate::Endpoint;
 use crate::connection::Connection;
@@ -48,6 +49,20 @@ impl Endpoint {
         self.connections.get_mut(&id).filter(|connection| !connection.is_ended).ok_or(Gone)
     }
 
+    /// The half of a stream on which this end may write: quinn-proto panics where it may not
+    fn sending(&mut self, id: ConnectionId, StreamId(stream): StreamId) -> Result<SendStream<'_>, Gone> {
+        let connection = self.present(id)?;
+        let is_own = stream.dir() == Dir::Bi || stream.initiator() == connection.quic.side();
+        if is_own { Ok(connection.quic.send_stream(stream)) } else { Err(Gone) }
+    }
+
+    /// The half of a stream from which this end may read
+    fn receiving(&mut self, id: ConnectionId, StreamId(stream): StreamId) -> Result<RecvStream<'_>, Gone> {
+        let connection = self.present(id)?;
+        let is_theirs = stream.dir() == Dir::Bi || stream.initiator() != connection.quic.side();
+        if is_theirs { Ok(connection.quic.recv_stream(stream)) } else { Err(Gone) }
+    }
+
     /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`](crate::Output::Room) says when
     ///
     /// # Errors
@@ -69,11 +84,7 @@ impl Endpoint {
         stream: StreamId,
         bytes: &[u8],
     ) -> Result<usize, StreamError> {
-        let connection = self.present(id)?;
-        if !writes_on(connection, stream) {
-            return Err(Gone.into());
-        }
-        let written = match connection.quic.send_stream(stream.0).write(bytes) {
+        let written = match self.sending(id, stream)?.write(bytes) {
             Ok(count) => count,
             Err(quinn_proto::WriteError::Blocked) => 0,
             Err(quinn_proto::WriteError::Stopped(code)) => return Err(StreamError::GivenUp(code.into_inner())),
@@ -88,11 +99,7 @@ impl Endpoint {
     /// # Errors
     /// [`StreamError`].
     pub fn finish(&mut self, now: Instant, id: ConnectionId, stream: StreamId) -> Result<(), StreamError> {
-        let connection = self.present(id)?;
-        if !writes_on(connection, stream) {
-            return Err(Gone.into());
-        }
-        match connection.quic.send_stream(stream.0).finish() {
+        match self.sending(id, stream)?.finish() {
             Ok(()) => {}
             Err(quinn_proto::FinishError::Stopped(code)) => return Err(StreamError::GivenUp(code.into_inner())),
             Err(quinn_proto::FinishError::ClosedStream) => return Err(Gone.into()),
@@ -106,11 +113,7 @@ impl Endpoint {
     /// # Errors
     /// [`Gone`].
     pub fn reset(&mut self, now: Instant, id: ConnectionId, stream: StreamId, code: u64) -> Result<(), Gone> {
-        let connection = self.present(id)?;
-        if !writes_on(connection, stream) {
-            return Err(Gone);
-        }
-        connection.quic.send_stream(stream.0).reset(varint(code)).map_err(|_| Gone)?;
+        self.sending(id, stream)?.reset(varint(code)).map_err(|_| Gone)?;
         self.drive(now, id);
         Ok(())
     }
@@ -120,11 +123,7 @@ impl Endpoint {
     /// # Errors
     /// [`Gone`].
     pub fn stop(&mut self, now: Instant, id: ConnectionId, stream: StreamId, code: u64) -> Result<(), Gone> {
-        let connection = self.present(id)?;
-        if !reads_on(connection, stream) {
-            return Err(Gone);
-        }
-        connection.quic.recv_stream(stream.0).stop(varint(code)).map_err(|_| Gone)?;
+        self.receiving(id, stream)?.stop(varint(code)).map_err(|_| Gone)?;
         self.drive(now, id);
         Ok(())
     }
@@ -134,11 +133,7 @@ impl Endpoint {
     /// # Errors
     /// [`StreamError`].
     pub fn read(&mut self, now: Instant, id: ConnectionId, stream: StreamId, max: usize) -> Result<Read, StreamError> {
-        let connection = self.present(id)?;
-        if !reads_on(connection, stream) {
-            return Err(Gone.into());
-        }
-        let mut receiving = connection.quic.recv_stream(stream.0);
+        let mut receiving = self.receiving(id, stream)?;
         let mut chunks = receiving.read(true).map_err(|_| Gone)?;
         let read = match chunks.next(max) {
             Ok(Some(chunk)) => Ok(Read::Bytes(chunk.bytes)),
@@ -172,14 +167,4 @@ impl Endpoint {
     pub fn take_said(&mut self, id: ConnectionId) -> Option<Bytes> {
         self.present(id).ok()?.quic.datagrams().recv()
     }
-}
-
-/// Whether this end may write on the stream: quinn-proto panics where it may not
-fn writes_on(connection: &Connection, StreamId(stream): StreamId) -> bool {
-    stream.dir() == quinn_proto::Dir::Bi || stream.initiator() == connection.quic.side()
-}
-
-/// Whether this end may read from the stream
-fn reads_on(connection: &Connection, StreamId(stream): StreamId) -> bool {
-    stream.dir() == quinn_proto::Dir::Bi || stream.initiator() != connection.quic.side()
 }

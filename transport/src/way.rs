@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use kith_common::id::Address;
-use kith_common::time::Instant;
+use kith_common::time::{Instant, doubled};
 
 /// The other end may wait so long with an acknowledgement (RFC 9000's default for `max_ack_delay`)
 const ACK_DELAY: Duration = Duration::from_millis(25);
@@ -140,8 +140,7 @@ impl Way {
         self.owed_since = self.owed_since.map(|_| now);
         let has_trial_failed = self.relayed_until.is_some_and(|until| now >= until);
         if has_trial_failed || (self.relayed_until.is_none() && self.changes >= RELAY_FROM) {
-            let wait = RELAY_MIN.saturating_mul(2_u32.saturating_pow(self.trials)).min(RELAY_MAX);
-            self.relayed_until = Some(now + wait);
+            self.relayed_until = Some(now + doubled(RELAY_MIN, self.trials, RELAY_MAX));
             self.trials = self.trials.saturating_add(1);
         }
         left

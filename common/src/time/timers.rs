@@ -10,7 +10,7 @@ use super::Instant;
 /// It is as large as its owner lets it grow: a thing stays until it is stopped or taken when it is due. Moments are those
 /// of a process's clock, or of another one that its owner counts by.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<T, M = Instant> {
+pub struct Timers<T, M = Instant> {
     moments: BTreeMap<T, M>,
     order: BTreeSet<(M, T)>,
 }
@@ -23,20 +23,20 @@ impl<T, M> Default for Timers<T, M> {
 
 impl<T: Clone + Ord, M: Copy + Ord> Timers<T, M> {
     /// Makes `item` due at `moment`, instead of when it was due before
-    pub(crate) fn set(&mut self, moment: M, item: T) {
+    pub fn set(&mut self, moment: M, item: T) {
         self.stop(&item);
         self.moments.insert(item.clone(), moment);
         self.order.insert((moment, item));
     }
 
-    pub(crate) fn stop(&mut self, item: &T) {
+    pub fn stop(&mut self, item: &T) {
         if let Some((item, moment)) = self.moments.remove_entry(item) {
             self.order.remove(&(moment, item));
         }
     }
 
     /// Takes out the earliest that is due, so that a caller who sets it anew must do so later than `now`
-    pub(crate) fn take_due(&mut self, now: M) -> Option<T> {
+    pub fn take_due(&mut self, now: M) -> Option<T> {
         self.order.first().filter(|(moment, _)| *moment <= now)?;
         let (_, item) = self.order.pop_first()?;
         self.moments.remove(&item);
@@ -49,12 +49,12 @@ impl<T: Clone + Ord, M: Copy + Ord> Timers<T, M> {
     }
 
     /// When [`Self::take_due`] has something to take
-    pub(crate) fn next_timeout(&self) -> Option<M> {
+    pub fn next_timeout(&self) -> Option<M> {
         self.first().map(|(moment, _)| moment)
     }
 
     /// When `item` is due, if it is to be
-    pub(crate) fn moment(&self, item: &T) -> Option<M> {
+    pub fn moment(&self, item: &T) -> Option<M> {
         self.moments.get(item).copied()
     }
 

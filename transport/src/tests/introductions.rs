@@ -43,6 +43,17 @@ impl Two {
         Self::showing([ALICE, BOB].map(|who| signed(&grant(who, 1, address_of(who)))))
     }
 
+    /// On a connection that alice has made, and both have admitted; its names at both ends
+    fn admitted() -> (Self, ConnectionId, ConnectionId) {
+        let mut two = Self::new();
+        let id = two.net.connect(ALICE, BOB);
+        two.run(Duration::from_millis(100));
+        let (theirs, _) = two.met(BOB)[0];
+        two.admit(ALICE, id, 1);
+        two.admit(BOB, theirs, 1);
+        (two, id, theirs)
+    }
+
     fn run(&mut self, span: Duration) {
         let until = self.net.now + span;
         while self.net.now < until {
@@ -167,12 +178,7 @@ fn who_shows_nothing_is_put_out() {
 
 #[test]
 fn packets_follow_to_the_address_of_a_newer_session_and_an_older_one_takes_back_nothing() {
-    let mut two = Two::new();
-    let id = two.net.connect(ALICE, BOB);
-    two.run(Duration::from_millis(100));
-    let (theirs, _) = two.met(BOB)[0];
-    two.admit(ALICE, id, 1);
-    two.admit(BOB, theirs, 1);
+    let (mut two, _, theirs) = Two::admitted();
     // Whoever sits at the third place hears what is for alice there.
     let elsewhere = address_of(2);
     for (session, address) in [(3, elsewhere), (2, address_of(ALICE))] {
@@ -194,12 +200,7 @@ fn packets_follow_to_the_address_of_a_newer_session_and_an_older_one_takes_back_
 
 #[test]
 fn new_session_is_shown_also_while_the_connection_is_full_of_something_else() {
-    let mut two = Two::new();
-    let id = two.net.connect(ALICE, BOB);
-    two.run(Duration::from_millis(100));
-    let (theirs, _) = two.met(BOB)[0];
-    two.admit(ALICE, id, 1);
-    two.admit(BOB, theirs, 1);
+    let (mut two, id, theirs) = Two::admitted();
     let stream = two.net.endpoints[ALICE].open(id, Direction::Both).unwrap().unwrap();
     while two.net.endpoints[ALICE].write(two.net.now, id, stream, &[7; 65_536]).unwrap() > 0 {}
     let Two { net, introductions, .. } = &mut two;
