@@ -23,7 +23,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use answer::{Answer, ask};
 pub use environment::VARIABLES;
-pub use screen::{Failure, Screen, Stop, count, escaped, short, size, span, table, time};
+pub use screen::{Failure, Screen, Stop, count, escaped, if_stale, short, size, span, table, time};
 
 use self::completions::Completions;
 use self::environment::deafened;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kith_common::id::Name;
 use kith_common::session::admission::LIST_INTERVAL;
 use kith_common::status::Status;
-use kith_runtime::cli::{self, Answer, Screen, Stop, count, short, table};
+use kith_runtime::cli::{self, Answer, Screen, Stop, count, if_stale, short, table};
 use kith_runtime::control::client;
 use kith_runtime::control::peer::{MemberState, Peer, PeersAnswer, Request};
 use kith_runtime::home::Home;
@@ -67,8 +67,7 @@ fn page(home: &Home, after: Option<Name>) -> Result<Answer<PeersAnswer>, Stop> {
 fn readable(answer: &PeersAnswer, is_last: bool) -> String {
     let heading = ["NAME", "ADDRESS", "STATE"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(answer.peers.iter().map(row)).collect();
-    let stale = if answer.stale { "; stale: the supernodes cannot agree at present, so it may be old" } else { "" };
-    let summary = format!("{}, {} in the ring{stale}", count(answer.names, "name"), answer.members);
+    let summary = format!("{}, {} in the ring{}", count(answer.names, "name"), answer.members, if_stale(answer.stale));
     match (answer.peers.is_empty(), is_last) {
         (true, _) => summary,
         (false, true) => format!("{}{summary}", table(&rows)),

@@ -292,6 +292,11 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// What stands behind an answer that may have changed since, if it `is_stale`
+pub const fn if_stale(is_stale: bool) -> &'static str {
+    if is_stale { "; stale: the supernodes cannot agree at present, so it may be old" } else { "" }
+}
+
 /// `1 hop`, `3 hops`
 pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }

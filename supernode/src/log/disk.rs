@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use kith_common::wire::WireError;
 use kith_runtime::sync::blocking::{self, RecvTimeoutError};
 use kith_runtime::sync::{self, Mistake, thread};
 use tokio::sync::{mpsc, oneshot};
 
 use super::News;
-use super::store::{Store, StoreError, Write};
+use super::store::{Store, StoreError, Word, Write};
 
 /// After this long it is found out again whether a full disk takes anything: soon enough that no session ends long after
 /// the reason for it, and seldom enough for opening the file anew, which takes about a second for each gigabyte
@@ -75,6 +76,11 @@ impl Disk {
         // Whoever waits may have been dropped.
         self.write(write, move |result| drop(done.send(result)));
         is_done.await.unwrap_or_else(|_| Err(ENDED.into()))
+    }
+
+    /// As [`Self::written`], of something small that the log must not forget
+    pub(super) async fn say(&self, word: Word, encoded: Result<Vec<u8>, WireError>) -> Result<(), String> {
+        self.written(Write::Say(word, encoded.map_err(|error| error.to_string())?)).await
     }
 
     /// Entries of these numbers, as far as they are on the disk

@@ -1,11 +1,11 @@
 //! `kith-supernode lookup`
 
 use kith_common::id::Name;
-use kith_runtime::cli::{Screen, Stop, ask};
+use kith_runtime::cli::{Screen, Stop, ask, if_stale};
 use kith_runtime::control::supernode::{Member, Request};
 use kith_runtime::home::Home;
 
-use super::peers::{OLD, state};
+use super::peers::state;
 
 /// Show who owns a name and where the owner is
 ///
@@ -25,8 +25,7 @@ impl Lookup {
 }
 
 fn readable(member: &Member) -> String {
-    let stale = if member.stale { OLD } else { "" };
-    let mut lines = vec![format!("{} is {}{stale}", member.name, state(member))];
+    let mut lines = vec![format!("{} is {}{}", member.name, state(member), if_stale(member.stale))];
     let mut line = |key: &str, value: &str| lines.push(format!("  {key:<10} {value}"));
     if let Some(address) = &member.address {
         line("address", address);

@@ -1,6 +1,6 @@
 //! `kith-supernode peers`
 
-use kith_runtime::cli::{Screen, Stop, count, short, table};
+use kith_runtime::cli::{Screen, Stop, count, if_stale, short, table};
 use kith_runtime::control::supernode::{Member, MemberState, PeersAnswer, Request};
 use kith_runtime::home::Home;
 
@@ -16,9 +16,6 @@ impl Peers {
     }
 }
 
-/// What stands behind an answer that may have changed since
-pub(super) const OLD: &str = "; stale: the supernodes cannot agree at present, so it may be old";
-
 fn rows(peers: &[Member]) -> String {
     let heading = ["NAME", "STATE", "ADDRESS", "HOME", "LOCATIONS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(peers.iter().map(row)).collect();
@@ -26,8 +23,7 @@ fn rows(peers: &[Member]) -> String {
 }
 
 fn summary(answer: &PeersAnswer) -> String {
-    let stale = if answer.stale { OLD } else { "" };
-    format!("{}, {} in the ring{stale}", count(answer.names, "name"), answer.members)
+    format!("{}, {} in the ring{}", count(answer.names, "name"), answer.members, if_stale(answer.stale))
 }
 
 pub(super) fn state(member: &Member) -> String {

@@ -254,8 +254,7 @@ impl RaftLogStorage<Types> for Entries {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
-        let bytes = wire::encode(&words::ballot(vote)).map_err(unwritable)?;
-        self.disk.written(Write::Say(Word::Vote, bytes)).await.map_err(unwritable)?;
+        self.disk.say(Word::Vote, wire::encode(&words::ballot(vote))).await.map_err(unwritable)?;
         self.book().vote = Some(*vote);
         Ok(())
     }

@@ -11,7 +11,7 @@ use kith_common::wire;
 use kith_common::wire::agreement::LogQuestion;
 
 use crate::log::disk::Disk;
-use crate::log::store::{Word, Write};
+use crate::log::store::Word;
 
 /// The number of this supernode's log; clones are the same one
 #[derive(Clone, Debug)]
@@ -41,8 +41,7 @@ impl Lineage {
     /// # Errors
     /// In words, if the disk has failed.
     pub(super) async fn set(&self, number: u64, disk: &Disk) -> Result<(), String> {
-        let bytes = wire::encode(&number).map_err(|error| error.to_string())?;
-        disk.written(Write::Say(Word::Lineage, bytes)).await?;
+        disk.say(Word::Lineage, wire::encode(&number)).await?;
         self.0.store(number, Ordering::Relaxed);
         Ok(())
     }

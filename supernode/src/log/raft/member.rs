@@ -26,7 +26,7 @@ use super::pulse::{self, Pulse, Verdict, View, voters_wanted};
 use super::shared::{MayStand, Shared, change_somewhere, read};
 use super::{Commands, Located, Raft, configured, words};
 use crate::log::disk::Disk;
-use crate::log::store::{TAKEN_OUT, Word, Write};
+use crate::log::store::{TAKEN_OUT, Word};
 use crate::log::{Job, News};
 
 /// Commands after which a snapshot is taken: a second's work of a login storm, and read again in milliseconds
@@ -338,16 +338,10 @@ impl Member {
     /// This supernode is none any more, and says so at once if it is started again: by then it may reach nobody who would tell
     /// it. Returns what its operator reads.
     async fn note_taken_out(&self) -> String {
-        let noted = wire::encode(&self.shared.me).map_err(|error| error.to_string());
-        let noted = match noted {
-            Ok(bytes) => {
-                let written = self.disk.written(Write::Say(Word::TakenOut, bytes));
-                // A full disk may take nothing for days.
-                timeout(NOTING, written).await.unwrap_or_else(|_| Err("the disk takes nothing in time".to_owned()))
-            }
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = noted {
+        let noted = self.disk.say(Word::TakenOut, wire::encode(&self.shared.me));
+        // A full disk may take nothing for days.
+        let noted = timeout(NOTING, noted).await;
+        if let Err(reason) = noted.unwrap_or_else(|_| Err("the disk takes nothing in time".to_owned())) {
             // The next start is told by the others.
             tracing::warn!(event = "removal_not_noted", %reason);
         }

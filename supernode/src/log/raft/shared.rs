@@ -23,7 +23,7 @@ use super::proposing::Batcher;
 use super::pulse::{HEARTBEAT, voters_wanted};
 use super::{Located, Raft, words};
 use crate::log::disk::Disk;
-use crate::log::store::{Word, Write};
+use crate::log::store::Word;
 
 /// A learner that lacks no more entries than these has kept up
 const LAG_MAX: u64 = 64;
@@ -93,11 +93,7 @@ impl Shared {
         let reason = "this log is an older copy of itself: it lacks what was acknowledged with it";
         tracing::error!(event = "log_gone_back", %leader, acknowledged = entry, last, reason);
         self.has_gone_back.store(true, Ordering::Relaxed);
-        let noted = wire::encode(&entry).map_err(|error| error.to_string());
-        let noted = match noted {
-            Ok(bytes) => self.disk.written(Write::Say(Word::WentBack, bytes)).await,
-            Err(reason) => Err(reason),
-        };
+        let noted = self.disk.say(Word::WentBack, wire::encode(&entry)).await;
         // It ends in any case, and is told the same after the next start.
         refused(&noted.err().unwrap_or_else(|| reason.to_owned()))
     }
