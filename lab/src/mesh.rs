@@ -279,16 +279,28 @@ impl Lab {
         self.wait_until(what, limit, || self.settled())
     }
 
+    /// As [`Self::settle`], but links with peers that somebody else has started are nobody's business
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub(crate) fn settle_beside_others(&self, what: &str, limit: Duration) -> Result<Duration, LabError> {
+        let state = self.state()?;
+        let is_outside = |name: &str| !state.processes.iter().any(|process| process.name == name);
+        self.wait_until(what, limit, || self.settled_but(is_outside))
+    }
+
     /// Whether the supernodes agree, every running peer that has not logged out is logged in, all its links are up, and no
-    /// link leads to a process of the lab that is away; peers that somebody else has started are nobody's business here
+    /// link leads to anybody else
     ///
     /// # Errors
     /// `NAME: what it lacks`, for the first that lacks something.
     pub fn settled(&self) -> Result<(), String> {
+        self.settled_but(|_| false)
+    }
+
+    fn settled_but(&self, is_outside: impl Fn(&str) -> bool) -> Result<(), String> {
         self.agreed()?;
-        let state = self.state().map_err(|error| error.to_string())?;
-        let peers = self.running(Role::Peer).map_err(|error| error.to_string())?;
-        graph::settled(&peers, |name| !state.processes.iter().any(|process| process.name == name))
+        graph::settled(&self.running(Role::Peer).map_err(|error| error.to_string())?, is_outside)
     }
 
     /// The links that are up, as each running peer tells its own

@@ -113,7 +113,7 @@ pub(super) fn heal(lab: &Lab) -> Result<ExitCode, LabError> {
 
 /// Whoever comes back is in the mesh only when all links are there: what is tried next would tell of the way to it
 fn tell_settled(lab: &Lab) -> Result<ExitCode, LabError> {
-    let settled = lab.settle("everybody to hold their links", SETTLED_LIMIT)?;
+    let settled = lab.settle_beside_others("everybody to hold their links", SETTLED_LIMIT)?;
     lab.progress().say(&format!("everybody holds their links {} ms later", settled.as_millis()));
     Ok(ExitCode::SUCCESS)
 }
