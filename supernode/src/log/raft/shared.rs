@@ -160,10 +160,11 @@ impl Shared {
                     let able = self.able_to_vote(&metrics).await;
                     let wanted = voters_wanted(self.me.0, &voters, &able, Some(id));
                     if wanted.len() == 1 && voters.len() > 1 && !leaves_one {
-                        return never(
-                            "one supernode would be left that decides alone: start another one first, with --join in an empty \
-                             home, and wait until it has kept up; or say --leave-one",
-                        );
+                        let reason = "one supernode would be left that decides alone: start another one first, with --join \
+                                      in an empty home, and wait until it has kept up; or say --leave-one";
+                        // A learner may keep up any moment.
+                        let has_learner = membership.nodes().count() > voters.len();
+                        return if has_learner { refused(reason) } else { never(reason) };
                     }
                     if let Err(error) = self.raft.change_membership(wanted, true).await {
                         return refused(&error.to_string());
