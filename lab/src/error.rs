@@ -32,6 +32,9 @@ pub enum LabError {
     /// There is none that could be asked
     #[error("the lab's supernodes: {0}; next: kith-lab status")]
     NoSupernode(String),
+    /// No two peers were found whose connection leads over a third
+    #[error("no two peers call each other over a third one: start more peers, or with a smaller degree")]
+    NoForwarder,
     /// The process is not in the condition that this needs. Nothing was changed.
     #[error("{name} is {is}; {hint}")]
     WrongCondition {

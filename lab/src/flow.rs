@@ -1,4 +1,4 @@
-//! A steady flow of messages from one peer to another, and what became of each.
+//! A steady flow of messages or calls from one peer to another, and what became of each.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 
 use kith_runtime::stall;
 
+use crate::error::LabError;
 use crate::fate::Fate;
 use crate::node::Node;
 
 /// Messages without a fate at one time: 30 s of one every 20 ms. Beyond it a message is not sent, and counted so.
 const IN_FLIGHT_MAX: usize = 1_500;
+
+/// Asks a peer's daemon for the n-th message or call to somebody
+type Ask = fn(&Node, &str, u32) -> Result<Fate, LabError>;
 
 /// One message of a flow
 #[derive(Clone, Debug)]
@@ -56,14 +60,23 @@ pub struct Summary {
 }
 
 impl Flow {
-    /// Starts sending a message from `from` to `to` every `every`, each on a connection and in a thread of its own
+    /// Starts sending a message from `from` to `to` every `every`, each on a socket and in a thread of its own
     pub fn start(from: Node, to: String, every: Duration) -> Self {
+        Self::of(from, to, every, |from, to, number| from.send(to, &format!("message {number}")))
+    }
+
+    /// Starts calling `echo` at `to` every `every`, likewise
+    pub fn of_calls(from: Node, to: String, every: Duration) -> Self {
+        Self::of(from, to, every, |from, to, number| from.echo(to, &format!("call {number}")).map(Fate::bare))
+    }
+
+    fn of(from: Node, to: String, every: Duration, ask: Ask) -> Self {
         let (fates, sent) = mpsc::channel();
         let running = Arc::new(AtomicBool::new(true));
         let latest = Arc::new(Mutex::new(None));
         let sender = {
             let (running, latest) = (Arc::clone(&running), Arc::clone(&latest));
-            thread::spawn(move || send_all(&from, &to, every, &running, &latest, &fates))
+            thread::spawn(move || send_all((&from, &to, ask), every, &running, &latest, &fates))
         };
         Self { running, latest, sender, sent, every }
     }
@@ -88,8 +101,7 @@ impl Flow {
 }
 
 fn send_all(
-    from: &Node,
-    to: &str,
+    (from, to, ask): (&Node, &str, Ask),
     every: Duration,
     running: &AtomicBool,
     latest: &Arc<Mutex<Option<Fate>>>,
@@ -104,7 +116,7 @@ fn send_all(
         threads.retain(|thread| !thread.is_finished());
         if threads.len() < IN_FLIGHT_MAX {
             let (from, to, fates, latest) = (from.clone(), to.to_owned(), fates.clone(), Arc::clone(latest));
-            threads.push(thread::spawn(move || send_one(&from, &to, number, &latest, &fates)));
+            threads.push(thread::spawn(move || send_one((&from, &to, ask), number, &latest, &fates)));
         } else {
             let now = Instant::now();
             let full = Err(format!("{IN_FLIGHT_MAX} messages are without a fate; this one was not sent"));
@@ -117,9 +129,9 @@ fn send_all(
     threads
 }
 
-fn send_one(from: &Node, to: &str, number: u32, latest: &Mutex<Option<Fate>>, fates: &Sender<Sent>) {
+fn send_one((from, to, ask): (&Node, &str, Ask), number: u32, latest: &Mutex<Option<Fate>>, fates: &Sender<Sent>) {
     let sent = Instant::now();
-    let fate = from.send(to, &format!("message {number}")).map_err(|error| error.to_string());
+    let fate = ask(from, to, number).map_err(|error| error.to_string());
     let done = Instant::now();
     if let Ok(answer) = &fate
         && answer.is_delivered()

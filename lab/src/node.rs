@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kith_common::id::Name;
+use kith_common::status::Status;
 use kith_runtime::control::client::{self, ClientError};
 use kith_runtime::control::peer::{
-    Body, InboxLine, LookupAnswer, NeighboursAnswer, READ_MAX, ReadAnswer, Request, StatusAnswer, TraceAnswer,
+    Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, READ_MAX, ReadAnswer, Request, StatusAnswer,
+    TraceAnswer,
 };
 use kith_runtime::control::{Done, supernode};
 use kith_runtime::home::{Home, PEER, SUPERNODE};
@@ -97,6 +99,18 @@ impl Node {
         let request = Request::Send { name: name(to)?, body: Body::Text(text.to_owned()) };
         let line = client::ask(&self.home, &request, SEND_LIMIT);
         line.and_then(|line| Fate::of(&line)).map_err(|error| self.failed(error))
+    }
+
+    /// Calls `echo` at another peer and waits for the end of it; what came back is not the same as `text`: that is an error
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; then nothing is known of it.
+    pub fn echo(&self, to: &str, text: &str) -> Result<Status, LabError> {
+        let arguments = vec![Content(text.to_owned())];
+        let request = Request::Call { name: name(to)?, function: "echo".to_owned(), arguments, timeout_ms: None };
+        let Done { status, answer, .. } = self.ask::<CallAnswer>(&request, SEND_LIMIT)?;
+        let is_same = answer.result.is_none_or(|Content(result)| result == text);
+        if is_same { Ok(status) } else { Ok(Status::Conflict) }
     }
 
     /// The unread messages, oldest first; they stay in the in-box

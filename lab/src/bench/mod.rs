@@ -2,6 +2,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod directory;
+pub(crate) mod heal;
 pub(crate) mod home;
 pub(crate) mod idle;
 pub(crate) mod light;

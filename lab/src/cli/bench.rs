@@ -9,6 +9,7 @@ use clap::Subcommand;
 use super::{Mesh, binary, seconds, verdict};
 use crate::bench::chain::{self, ChainOptions};
 use crate::bench::directory::{self, DirectoryOptions};
+use crate::bench::heal::{self, Fault, HealOptions};
 use crate::bench::home::{self, HomeOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::bench::light::{self, LightOptions};
@@ -106,6 +107,22 @@ pub(super) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// A forwarder on the way of a running connection fails, again and again: how long nothing comes back over it
+    ///
+    /// In networks of their own, which take root.
+    Heal {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// What befalls it, separated by commas
+        #[arg(long, value_enum, value_delimiter = ',', default_values = ["silent", "stopped", "one-way", "killed"], value_name = "FAULTS")]
+        faults: Vec<Fault>,
+        /// How often, of each
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// A home is killed under messages and look-ups of its peers, and started again: what is lost, and how soon look-ups are
     /// sure again
     Home {
@@ -145,6 +162,10 @@ impl Bench {
             Self::Light { lights, supernodes, measured, json } => {
                 let lab = Options { supernodes, ..Options::new(dir, binary()?) };
                 Ok(verdict(light::run(&LightOptions { lab, lights: lights.into(), measured, json })?))
+            }
+            Self::Heal { mesh, faults, rounds, json } => {
+                let lab = Options { netns: true, ..mesh.options(dir, true)? };
+                Ok(verdict(heal::run(&HealOptions { lab, faults, rounds: rounds.into(), json })?))
             }
             Self::Home { mesh, rounds, json } => {
                 let options = HomeOptions { lab: mesh.options(dir, true)?, rounds: rounds.into(), json };

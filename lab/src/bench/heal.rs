@@ -1,0 +1,216 @@
+//! `kith-lab bench heal`: a forwarder on the way of a running connection falls silent, stands still, is deaf one way, or is
+//! killed, again and again: how long nothing comes back over the connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use kith_runtime::control::peer::{CallAnswer, Content, Request};
+use serde_json::json;
+
+use crate::draw::Draw;
+use crate::error::LabError;
+use crate::flow::{Flow, Summary};
+use crate::goals::{self, Figure, rank};
+use crate::mesh::Lab;
+use crate::node::{LOOK_LIMIT, Node, name};
+use crate::options::{Options, Progress};
+use crate::output;
+use crate::role::Role;
+
+/// From one call to the next
+const CALL_EVERY: Duration = Duration::from_millis(50);
+/// So long calls flow before the fault: what gaps there are then are the machine's own
+const BEFORE: Duration = Duration::from_secs(2);
+/// … and after it: longer than the mesh takes to heal without connections
+const AFTER: Duration = Duration::from_secs(6);
+/// Until all is as before, from one round to the next
+const SETTLE_LIMIT: Duration = Duration::from_secs(90);
+/// Of a forwarder on the way of a flow: it has forwarded at least so many packets while that ran, a quarter of what it must
+const FORWARDED_MIN: u64 = 20;
+/// How often another pair is tried whose way has no forwarder
+const PAIRS_MAX: usize = 50;
+
+/// The longest time without an answer, less the time between two calls, in seconds
+const HALF_GOAL: f64 = 0.3;
+/// … in 99 of a hundred rounds
+const MOST_GOAL: f64 = 1.0;
+/// … where the forwarder is killed, and its neighbours are told so by the system
+const KILLED_GOAL: f64 = 0.1;
+
+/// What befalls the forwarder
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Fault {
+    /// Nothing that it sends arrives anywhere, nor anything that it is sent
+    Silent,
+    /// It stands still (SIGSTOP)
+    Stopped,
+    /// Nothing that it sends arrives anywhere
+    OneWay,
+    /// It ends at once (SIGKILL)
+    Killed,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "silent",
+            Self::Stopped => "stopped",
+            Self::OneWay => "deaf one way",
+            Self::Killed => "killed",
+        })
+    }
+}
+
+/// How the bench is run
+#[derive(Clone, Debug)]
+pub(crate) struct HealOptions {
+    pub(crate) lab: Options,
+    pub(crate) faults: Vec<Fault>,
+    /// Of each fault
+    pub(crate) rounds: usize,
+    pub(crate) json: bool,
+}
+
+/// What came of the rounds with one fault, in seconds
+#[derive(Clone, Debug, Default)]
+struct Book {
+    gaps: Vec<f64>,
+    calm_gaps: Vec<f64>,
+    calls: usize,
+    failed: usize,
+}
+
+/// Lets forwarders fail for so many rounds, and says what came of it; whether every goal was reached
+///
+/// # Errors
+/// The lab did not come up, or was not whole again after a fault. All processes have ended then.
+pub(crate) fn run(options: &HealOptions) -> Result<bool, LabError> {
+    let lab = Lab::up(options.lab.clone(), Progress::Lines)?;
+    let mut draw = Draw::new(lab.state()?.seed, "forwarders");
+    let mut books: BTreeMap<Fault, Book> = BTreeMap::new();
+    for number in 1..=options.rounds {
+        for fault in &options.faults {
+            let gap = round(&lab, *fault, &mut draw, books.entry(*fault).or_default())?;
+            lab.progress().say(&format!("{number:>3} of {}: {gap}", options.rounds));
+        }
+    }
+    lab.down()?;
+    let figures: Vec<Figure> = books.iter().flat_map(|(fault, book)| book.figures(*fault)).collect();
+    if options.json {
+        output::line(&json!({ "rounds": options.rounds, "figures": figures }).to_string());
+    } else {
+        output::line(&goals::text(&figures));
+    }
+    Ok(goals::all_held(&figures))
+}
+
+/// Two peers call each other over a forwarder, which fails; in a few words what came of it
+fn round(lab: &Lab, fault: Fault, draw: &mut Draw, book: &mut Book) -> Result<String, LabError> {
+    for _ in 0..PAIRS_MAX {
+        let mut peers = lab.running(Role::Peer)?;
+        draw.shuffle(&mut peers);
+        let [from, to, others @ ..] = &peers[..] else { return Err(LabError::NoForwarder) };
+        let before = forwarded(others)?;
+        let flow = Flow::of_calls(from.clone(), to.name.clone(), CALL_EVERY);
+        thread::sleep(BEFORE);
+        let after = forwarded(others)?;
+        let most = others.iter().max_by_key(|node| gained(&before, &after, &node.name));
+        let Some(forwarder) = most.filter(|node| gained(&before, &after, &node.name) >= FORWARDED_MIN) else {
+            // They are neighbours.
+            drop(flow.stop());
+            continue;
+        };
+        let struck = Instant::now();
+        strike(lab, fault, &forwarder.name)?;
+        thread::sleep(AFTER);
+        let sent = flow.stop();
+        mend(lab, fault, &forwarder.name)?;
+        lab.settle("everybody to hold their links", SETTLE_LIMIT)?;
+        let (calm, after): (Vec<_>, Vec<_>) = sent.into_iter().partition(|call| call.done < struck);
+        let gap = book.note(&Summary::of(&calm, CALL_EVERY), &Summary::of(&after, CALL_EVERY));
+        let (from, to, forwarder) = (&from.name, &to.name, &forwarder.name);
+        return Ok(format!("{from} to {to} by {forwarder}, {fault}: {gap:.2} s without an answer"));
+    }
+    Err(LabError::NoForwarder)
+}
+
+fn strike(lab: &Lab, fault: Fault, victim: &str) -> Result<(), LabError> {
+    let victims = [victim.to_owned()];
+    let others = || -> Result<Vec<String>, LabError> {
+        Ok(lab.state()?.processes.into_iter().map(|process| process.name).filter(|name| name != victim).collect())
+    };
+    match fault {
+        Fault::Silent => lab.cut(&victims, &others()?, false),
+        Fault::OneWay => lab.cut(&victims, &others()?, true),
+        Fault::Stopped => lab.pause(victim),
+        Fault::Killed => lab.kill(victim),
+    }
+}
+
+fn mend(lab: &Lab, fault: Fault, victim: &str) -> Result<(), LabError> {
+    match fault {
+        Fault::Silent | Fault::OneWay => lab.heal(),
+        Fault::Stopped => lab.resume(victim),
+        Fault::Killed => lab.start_and_wait(victim).map(drop),
+    }
+}
+
+/// How many packets each of these has forwarded so far, as it says itself
+fn forwarded(nodes: &[Node]) -> Result<BTreeMap<String, u64>, LabError> {
+    nodes.iter().map(|node| Ok((node.name.clone(), packets(node)?))).collect()
+}
+
+fn packets(node: &Node) -> Result<u64, LabError> {
+    let (to, function) = (name(&node.name)?, "status".to_owned());
+    let request = Request::Call { name: to, function, arguments: Vec::new(), timeout_ms: None };
+    let answer = node.ask::<CallAnswer>(&request, LOOK_LIMIT)?.answer;
+    let Content(text) = answer.result.unwrap_or(Content(String::new()));
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(status.get("packets_forwarded").and_then(serde_json::Value::as_u64).unwrap_or_default())
+}
+
+fn gained(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>, name: &str) -> u64 {
+    let of = |counts: &BTreeMap<String, u64>| counts.get(name).copied().unwrap_or_default();
+    of(after).saturating_sub(of(before))
+}
+
+impl Book {
+    fn note(&mut self, calm: &Summary, after: &Summary) -> f64 {
+        let gap = after.outage.as_secs_f64();
+        self.calm_gaps.push(calm.outage.as_secs_f64());
+        self.gaps.push(gap);
+        self.calls += after.messages;
+        self.failed += after.failed + after.unknown;
+        gap
+    }
+
+    fn figures(&self, fault: Fault) -> Vec<Figure> {
+        let (half, most) = (rank(&self.gaps, 50), rank(&self.gaps, 99));
+        let is_killed = fault == Fault::Killed;
+        let goals = if is_killed { (KILLED_GOAL, KILLED_GOAL) } else { (HALF_GOAL, MOST_GOAL) };
+        vec![
+            Figure::told(format!("{fault}: calls"), self.calls as f64, ""),
+            Figure::at_most("… that were not answered", Some(self.failed as f64), 0.0, ""),
+            Figure::at_most("… longest time without an answer, half of the rounds", Some(half), goals.0, "s"),
+            Figure::at_most("… 99 of a hundred", Some(most), goals.1, "s"),
+            Figure::told("… before the fault, the worst", self.calm_gaps.iter().copied().fold(0.0, f64::max), "s"),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_killed_has_another_goal_than_what_is_silent() {
+        let book = Book { gaps: vec![0.2; 10], calm_gaps: vec![0.01], calls: 9, failed: 0 };
+        let missed = |fault| book.figures(fault).iter().filter(|figure| !figure.held).count();
+        assert_eq!((missed(Fault::Silent), missed(Fault::Killed)), (0, 2));
+        let lost = Book { failed: 1, ..book };
+        assert_eq!(lost.figures(Fault::Stopped).iter().filter(|figure| !figure.held).count(), 1);
+    }
+}
