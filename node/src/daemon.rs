@@ -12,7 +12,10 @@ use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkHandle};
-use rand_chacha::rand_core::Rng;
+use kith_transport::Stack;
+use kith_transport::stack::PAYLOADS;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
@@ -85,11 +88,14 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         external: Locations::truncated(config.external.clone()),
         listening: listening(listen.addresses()),
     };
-    let Start { clock, identity, boot, rng } = start;
+    let Start { clock, identity, boot, mut rng } = start;
     let peer =
         PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered, stay };
+    let connections = ChaCha20Rng::from_rng(&mut rng);
+    let peer = Peer::new(clock.now(), peer, identity.clone(), rng, remembered);
+    let stack = Stack::new(peer, identity, kith_transport::provider(), connections);
     let driver = Driver::new(Parts {
-        peer: Peer::new(clock.now(), peer, identity, rng, remembered),
+        stack,
         functions: functions(&config, clock, links.clone()),
         clock,
         home: config.host.home,
@@ -113,6 +119,7 @@ fn network(config: &DaemonConfig, inbox: &mut InboxFile) -> Result<Option<Networ
 
 fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: u64) -> LinkConfig {
     let mut link = LinkConfig::of_peer(hello, clock, seed);
+    link.payloads = PAYLOADS.to_vec();
     link.listen = config.listen.clone();
     link.limits = link.limits.with_links_max(config.links_max);
     link.deadlines.dial = config.dial_timeout;

@@ -286,10 +286,10 @@ fn state(world: &World, at_s: f64) -> State {
 fn is_whole(node: &Node) -> bool {
     let Some(peer) = node.peer().filter(|_| node.runs()) else { return false };
     let is_up = || {
-        let neighbours = peer.core.neighbourhood().neighbours();
+        let neighbours = peer.core().neighbourhood().neighbours();
         neighbours.iter().filter(|neighbour| neighbour.is_wanted).all(|neighbour| neighbour.state == LinkStatus::Up)
     };
-    matches!(peer.core.standing(), Standing::LoggedIn { .. }) && is_up()
+    matches!(peer.core().standing(), Standing::LoggedIn { .. }) && is_up()
 }
 
 fn print(outcome: &Outcome) {

@@ -46,7 +46,7 @@ impl Crowd {
 
 /// Whether a peer runs, and is logged in with a home link
 pub(crate) fn is_in(world: &World, node: NodeId) -> bool {
-    let is_linked = world.node(node).peer().is_some_and(|peer| peer.core.home_link().is_some());
+    let is_linked = world.node(node).peer().is_some_and(|peer| peer.core().home_link().is_some());
     world.node(node).runs() && is_linked && place(world, node).is_some()
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn places(world: &World, peers: &[NodeId]) -> BTreeMap<NodeId, Addres
 }
 
 fn place(world: &World, node: NodeId) -> Option<Address> {
-    world.node(node).peer().and_then(|peer| peer.core.own()).map(|own| own.address)
+    world.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address)
 }
 
 /// What is asked in a session, and has an answer

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments::{self, Mistake};
 use crate::mesh::config::MeshConfig;
 use crate::mesh::faults::Effect;
+use crate::mesh::lies::Lie;
 use crate::mesh::oracle::Operations;
 use crate::mesh::shape::Shape;
 use crate::mesh::watch::Violation;
@@ -48,6 +49,12 @@ pub struct Options {
     /// Ways between so many of the peers stay cut for ever, and the others must be served all the same
     #[arg(long, value_name = "SHARE", value_parser = arguments::share, default_value = "0")]
     outside: f64,
+    /// So many more peers look alive and do not forward what they should
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["outside", "shape"])]
+    liars: u32,
+    /// What they do not forward: all, half or large (packets)
+    #[arg(long, value_name = "LIE", default_value_t)]
+    lie: Lie,
     /// Who can dial whom, from the beginning and for ever: line, ring, star, tree or cliques; whoever has a way must be
     /// reached by it
     #[arg(long, value_name = "SHAPE", conflicts_with = "outside")]
@@ -92,7 +99,7 @@ impl Options {
             Some("none") => Default::default(),
             Some(list) => list.split(',').map(|kind| kind.trim().parse()).collect::<Result<_, _>>()?,
         };
-        let usual = MeshConfig::new(seed, self.peers as u32);
+        let usual = MeshConfig::new(seed, self.peers as u32 + self.liars);
         // While nobody can log in, a peer that crashes costs the others more: some are to be left.
         let is_long = kinds.contains(&Effect::Outage) || kinds.contains(&Effect::NoQuorum);
         let rest = if is_long { OUTAGE_REST } else { 1 };
@@ -105,6 +112,8 @@ impl Options {
             deed_every: Duration::from_secs_f64(self.deeds),
             burst: self.burst,
             outside: self.outside,
+            liars: self.liars,
+            lie: self.lie,
             shape: self.shape,
             story: self.trace.clone(),
             ..usual
@@ -134,6 +143,9 @@ impl Options {
         }
         if self.outside > 0.0 {
             command += &format!(" --outside {}", self.outside);
+        }
+        if self.liars > 0 {
+            command += &format!(" --liars {} --lie {}", self.liars, self.lie);
         }
         if let Some(shape) = self.shape {
             command += &format!(" --shape {shape}");
@@ -176,6 +188,10 @@ struct Summary {
     effects: BTreeMap<String, u64>,
     /// What senders were told of their messages
     messages: BTreeMap<String, u64>,
+    /// Of calls that were answered: how many, and the seconds that half, 99 of a hundred, and all of them took at most
+    calls: Waits,
+    /// Packets that liars have dropped
+    lies: u64,
     /// What people did with the directory, and the oracles have judged
     operations: Operations,
     /// What became of packets at forwarders
@@ -184,6 +200,28 @@ struct Summary {
     queue_longest: usize,
     conns_most: usize,
     hash: String,
+    #[serde(skip)]
+    call_waits: Vec<Duration>,
+}
+
+/// How long people waited, in seconds
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+struct Waits {
+    count: usize,
+    half_s: f64,
+    most_s: f64,
+    all_s: f64,
+}
+
+impl Waits {
+    fn of(mut waits: Vec<Duration>) -> Self {
+        waits.sort_unstable();
+        let at = |hundredths: usize| {
+            let index = (waits.len() * hundredths).div_ceil(100).saturating_sub(1);
+            waits.get(index).map_or(0.0, Duration::as_secs_f64)
+        };
+        Self { count: waits.len(), half_s: at(50), most_s: at(99), all_s: at(100) }
+    }
 }
 
 impl Summary {
@@ -202,6 +240,8 @@ impl Summary {
         for (status, number) in &report.fates {
             *self.messages.entry(status.to_string()).or_default() += number;
         }
+        self.call_waits.extend(&report.call_waits);
+        self.lies += report.lies;
         self.operations += report.operations;
         for (count, number) in &report.counts {
             *self.packets.entry(format!("{count:?}")).or_default() += number;
@@ -256,6 +296,7 @@ fn summary(options: &Options) -> Result<Summary, String> {
         busy += took;
     }
     summary.hash = format!("{hash:016x}");
+    summary.calls = Waits::of(std::mem::take(&mut summary.call_waits));
     summary.wall_s = began.elapsed().as_secs_f64();
     summary.speed = summary.simulated_s / busy.as_secs_f64().max(1e-6);
     Ok(summary)
@@ -265,7 +306,8 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
     let idle = idle_faults(options, summary);
     // A violation ends a run before its ways are counted.
     let is_whole = options.outside > 0.0 && summary.permanent_cuts == 0 && summary.violations.is_empty();
-    let is_good = summary.violations.is_empty() && idle.is_empty() && !is_whole;
+    let is_honest = options.liars > 0 && summary.lies == 0;
+    let is_good = summary.violations.is_empty() && idle.is_empty() && !is_whole && !is_honest;
     if options.json {
         output::json(summary);
     } else {
@@ -273,6 +315,9 @@ fn print(options: &Options, summary: &Summary) -> ExitCode {
         idle.iter().for_each(|effect| line(&format!("fault without any effect: {effect}")));
         if is_whole {
             line("no way stayed cut: there are too few peers outside");
+        }
+        if is_honest {
+            line("no liar had anything to drop: nothing was tried");
         }
     }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -309,6 +354,13 @@ fn say(options: &Options, summary: &Summary) {
         if !counts.is_empty() {
             line(&format!("{what}: {}", list(counts)));
         }
+    }
+    let Waits { count, half_s, most_s, all_s } = summary.calls;
+    line(&format!(
+        "calls that were answered: {count}, half of them after {half_s:.3} s, 99 of a hundred after {most_s:.3} s, all after {all_s:.3} s"
+    ));
+    if options.liars > 0 {
+        line(&format!("packets that liars dropped: {}", summary.lies));
     }
     line(&summary.operations.to_string());
     line(&format!("at most {queue_longest} events waited, and {conns_most} dials and links were there"));

@@ -99,6 +99,13 @@ fn who_found_no_supernode_for_long_has_a_minute_to_come_back() {
     clean(&MeshConfig { kinds, deed_every: Duration::from_secs(3), ..config(16, 4, 20, 30) });
 }
 
+/// A message waited for the directory's word on its sender's name, the sender was removed meanwhile, and the message was kept.
+#[test]
+fn message_of_who_is_removed_while_it_waits_is_not_kept() {
+    let kinds = [Effect::Removal, Effect::OneWay, Effect::Partition, Effect::SupernodeCrash].into();
+    clean(&MeshConfig { kinds, ..config(12, 4, 10, 1) });
+}
+
 #[test]
 fn one_seed_is_one_run() {
     let config = config(20, 6, 3, 4);

@@ -99,6 +99,7 @@ struct New {
 enum Cause {
     Silent,
     Told,
+    HopLost,
     Moved,
 }
 
@@ -107,6 +108,7 @@ impl Cause {
         match self {
             Self::Silent => "nothing is acknowledged",
             Self::Told => "the mesh says that it leads nowhere",
+            Self::HopLost => "the link to its first hop is lost",
             Self::Moved => "the other end is elsewhere",
         }
     }
@@ -296,6 +298,19 @@ impl Endpoint {
         if connection.way.is_worth_changing(now, connection.quic.rtt()) {
             self.change_way(now, id, Cause::Told);
         }
+    }
+
+    /// The link to this neighbour is lost, and with it whatever it had not passed on: what is owed goes by another at once
+    pub fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
+        let lost = self.connections.iter().filter(|(_, connection)| connection.way.is_owed_by(neighbour));
+        for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.change_way(now, id, Cause::HopLost);
+        }
+    }
+
+    /// The connection whose present way has this label
+    pub fn by_label(&self, label: u32) -> Option<ConnectionId> {
+        self.by_label.get(&label).copied()
     }
 
     /// Time has passed

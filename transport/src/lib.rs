@@ -18,6 +18,8 @@
 //! ```text
 //! Endpoint (connections and their streams) ◄── Introductions (grants) ◄── Exchanges (questions and answers) ◄── Transport
 //! ```
+//!
+//! [`stack`] puts it together with a [`Peer`](kith_common::peer::Peer), which knows where names are and has a way to them.
 
 mod acked;
 mod answering;
@@ -37,12 +39,15 @@ mod questions;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
 pub mod settings;
+pub mod stack;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod transport;
 mod way;
 mod writing;
+
+pub use rustls::crypto::CryptoProvider;
 
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use exchanges::{Exchanges, Heard};
@@ -51,5 +56,11 @@ pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Int
 pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
+pub use stack::{Called, Stack, StackOutput};
 pub use streams::{Gone, Read, StreamError};
 pub use transport::{Effect, Transport};
+
+/// What agrees on keys and seals packets in a product: *ring*, which draws from the system
+pub fn provider() -> std::sync::Arc<CryptoProvider> {
+    std::sync::Arc::new(rustls::crypto::ring::default_provider())
+}

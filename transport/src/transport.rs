@@ -91,27 +91,49 @@ impl<V: Verifier> Transport<V> {
         question: Question,
         until: Instant,
     ) -> Result<u64, Full> {
-        let connection = match self.by_key.get(&key) {
-            Some(connection) => *connection,
-            None => {
-                let dialled = self.endpoint.connect(now, key, address);
-                let connection = dialled.map_err(|reason| {
-                    tracing::warn!(event = "not_dialled", %address, %reason);
-                    Full
-                })?;
-                self.by_key.insert(key, connection);
-                self.keys.insert(connection, key);
-                connection
-            }
-        };
+        let connection = self.connection(now, key, address)?;
         let asked = self.exchanges.ask(now, &mut self.endpoint, connection, &question, until);
         self.settle(now);
         asked
     }
 
+    /// Makes a connection with whoever holds `key`, who is at `address`, if there is none
+    ///
+    /// # Errors
+    /// [`Full`]: there is none.
+    pub fn dial(&mut self, now: Instant, key: Key, address: Address) -> Result<(), Full> {
+        let dialled = self.connection(now, key, address);
+        self.settle(now);
+        dialled.map(|_| ())
+    }
+
+    fn connection(&mut self, now: Instant, key: Key, address: Address) -> Result<ConnectionId, Full> {
+        if let Some(connection) = self.by_key.get(&key) {
+            return Ok(*connection);
+        }
+        let dialled = self.endpoint.connect(now, key, address);
+        let connection = dialled.map_err(|reason| {
+            tracing::warn!(event = "not_dialled", %address, %reason);
+            Full
+        })?;
+        self.by_key.insert(key, connection);
+        self.keys.insert(connection, key);
+        Ok(connection)
+    }
+
     /// Whether a connection with this key is there, or is being made
     pub fn is_connected(&self, key: &Key) -> bool {
         self.by_key.contains_key(key)
+    }
+
+    /// Connections that are not over, those that are being made among them
+    pub fn connections(&self) -> usize {
+        self.endpoint.len()
+    }
+
+    /// Who is at the other end of the connection with this key, once it was admitted
+    pub fn grant_of(&self, key: &Key) -> Option<&Grant> {
+        self.introductions.grant_of(*self.by_key.get(key)?)
     }
 
     /// Gives a question up: its fate is not told any more
@@ -140,6 +162,23 @@ impl<V: Verifier> Transport<V> {
         self.settle(now);
     }
 
+    /// Ends all connections with this key; the other ends hear `code`
+    pub fn close(&mut self, now: Instant, key: &Key, code: u64) {
+        let with_key = self.keys.iter().filter(|(_, of)| *of == key);
+        for connection in with_key.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+            self.endpoint.close(now, connection, code);
+        }
+        self.settle(now);
+    }
+
+    /// Ends all connections; the other ends hear `code`
+    pub fn close_all(&mut self, now: Instant, code: u64) {
+        for connection in self.endpoint.connections.keys().copied().collect::<Vec<_>>() {
+            self.endpoint.close(now, connection, code);
+        }
+        self.settle(now);
+    }
+
     /// The directory says where the holder of a key is by now
     pub fn set_address(&mut self, now: Instant, key: &Key, address: Address) {
         if let Some(connection) = self.by_key.get(key) {
@@ -163,6 +202,22 @@ impl<V: Verifier> Transport<V> {
     pub fn handle_undeliverable(&mut self, now: Instant, label: u32) {
         self.endpoint.handle_undeliverable(now, label);
         self.settle(now);
+    }
+
+    /// The link to this neighbour is lost, and with it whatever it had not passed on
+    pub fn handle_first_hop_lost(&mut self, now: Instant, neighbour: Address) {
+        self.endpoint.handle_first_hop_lost(now, neighbour);
+        self.settle(now);
+    }
+
+    /// Whether a connection's present way has this label
+    pub fn has_label(&self, label: u32) -> bool {
+        self.endpoint.by_label(label).is_some()
+    }
+
+    /// With whom the connection is whose present way has this label
+    pub fn key_by_label(&self, label: u32) -> Option<Key> {
+        self.endpoint.key_of(self.endpoint.by_label(label)?)
     }
 
     /// Time has passed

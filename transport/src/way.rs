@@ -94,6 +94,11 @@ impl Way {
         self.owed_since.is_none() && self.last_sent.is_none_or(|at| now - at >= quiet)
     }
 
+    /// Whether something is owed that this neighbour has carried
+    pub(crate) fn is_owed_by(&self, neighbour: Address) -> bool {
+        self.owed_since.is_some() && self.first_hop == Some(neighbour)
+    }
+
     /// `first_hop` has taken what was sent by this way
     pub(crate) fn handle_carried(&mut self, first_hop: Address) {
         self.first_hop = Some(first_hop);

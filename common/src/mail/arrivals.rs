@@ -1,4 +1,4 @@
-//! Messages that have arrived and wait for the disk or for a function, until the sender can be told.
+//! Messages that have arrived and wait for the disk, until the sender can be told.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,6 @@ use crate::wire::grant::Grant;
 
 /// Messages that wait for the disk at most; more are answered with 429. At the largest size they hold 14 MiB
 pub const STORING_MAX: usize = 256;
-/// Calls that wait for their functions at most; more are answered with 429. A shell evaluates at once, so they are no
-/// more than came together
-pub const EVALUATING_MAX: usize = 4_096;
 
 /// A verified message that arrived, and how
 #[derive(Debug)]
@@ -34,7 +31,6 @@ impl Arrived {
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     storing: BTreeMap<u64, Arrived>,
-    evaluating: BTreeMap<u64, Arrived>,
     last_ticket: u64,
 }
 
@@ -49,28 +45,13 @@ impl Arrivals {
         Ok(self.last_ticket)
     }
 
-    /// A call for a function; it is given back if [`EVALUATING_MAX`] wait
-    pub(super) fn evaluate(&mut self, arrived: Arrived) -> Result<u64, Box<Arrived>> {
-        if self.evaluating.len() >= EVALUATING_MAX {
-            return Err(Box::new(arrived));
-        }
-        self.last_ticket += 1;
-        self.evaluating.insert(self.last_ticket, arrived);
-        Ok(self.last_ticket)
-    }
-
     /// The disk is done with it; a ticket is good once
     pub(super) fn take_stored(&mut self, ticket: u64) -> Option<Arrived> {
         self.storing.remove(&ticket)
     }
 
-    /// Its function is done; a ticket is good once
-    pub(super) fn take_evaluated(&mut self, ticket: u64) -> Option<Arrived> {
-        self.evaluating.remove(&ticket)
-    }
-
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.storing.is_empty() && self.evaluating.is_empty()
+        self.storing.is_empty()
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! users ──────► sends ────────────┐          ┌─► outbox ───► transmit, relay, send again ─► fates
-//! packets ────► those that end here ─► Mail ─┼─► arrivals ─► keep, evaluate ─► receipts, results
-//! disk, functions ► what is done ─┤          ├─► replies, traces, paths: who was handed what, and was met
+//! packets ────► those that end here ─► Mail ─┼─► arrivals ─► keep ─► receipts
+//! disk ────────► what is done ────┤          ├─► replies, traces, paths: who was handed what, and was met
 //! clock ──────► timeouts ─────────┘          └─► MailOutput
 //! ```
 //!
@@ -15,11 +15,10 @@
 //!   which are kept: it tells a message from its duplicate, and is asked where the disk is written.
 //!
 //! Whoever drives this core lends it the signer and the neighbourhood ([`Lent`]), carries packets to where first hops are
-//! decided, questions to [`names`](crate::names), messages to the disk and calls to functions, and brings the answers.
-//! Only the disk and functions must answer each request once; everything else may be lost, late, or come twice.
+//! decided, questions to [`names`](crate::names), and messages to the disk, and brings the answers.
+//! Only the disk must answer each request once; everything else may be lost, late, or come twice.
 //!
-//! Bounds: sends under way ([`IN_FLIGHT_MAX`]), messages that wait for the disk ([`STORING_MAX`]) or for a function
-//! ([`EVALUATING_MAX`]); one more is answered with 429. Fates that wait for names; one more is told without. Grants that
+//! Bounds: sends under way ([`IN_FLIGHT_MAX`]), messages that wait for the disk ([`STORING_MAX`]); one more is answered with 429. Fates that wait for names; one more is told without. Grants that
 //! were verified, and first hops of replies, are forgotten at their bounds. Whether a
 //! sender still has its name is asked once a lease, and how many messages wait for the answer has a bound, too.
 
@@ -44,7 +43,7 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-pub use self::arrivals::{EVALUATING_MAX, STORING_MAX};
+pub use self::arrivals::STORING_MAX;
 pub use self::bindings::{BINDINGS_MAX, CONFIRM_WAIT, CONFIRMED_FOR};
 pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
 pub use self::lent::{Lent, Origin};
@@ -59,6 +58,7 @@ use self::grants::Grants;
 use self::outbox::{Outbox, Target};
 use self::packets::{Refusal, pack};
 use self::paths::{Paths, is_unnamed};
+use self::receiving::REMOVED;
 use self::replies::Replies;
 use self::traces::Traces;
 use crate::crypto::{Signer, Verifier};
@@ -168,7 +168,7 @@ impl Mail {
         self.grants.verify(network, signed, verifier)
     }
 
-    /// Begins a send: data, a signal or a call; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
+    /// Begins a send: data or a signal; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
     /// takes to name those on its path; a traced one a second later at most
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said; it waits a moment for reports that
@@ -286,20 +286,6 @@ impl Mail {
         self.reply(now, lent, &arrived, status, reason);
     }
 
-    /// The answer to [`MailOutput::Evaluate`]: with 200 the result, else the reason
-    pub fn handle_evaluated<S: Signer>(
-        &mut self,
-        now: Instant,
-        lent: &Lent<'_, S>,
-        ticket: u64,
-        status: Status,
-        body: Bytes<DATA_BYTES_MAX>,
-    ) {
-        if let Some(arrived) = self.arrivals.take_evaluated(ticket) {
-            self.reply_with(now, lent, &arrived, status, body);
-        }
-    }
-
     /// Sends again whatever was waited for long enough, and ends what has had its time; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now, self.is_home_up);
@@ -403,8 +389,7 @@ impl Mail {
             return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
         }
         if lent.removed.contains(&from.key) && !mutant::is(Mutant::RemovedMailKept) {
-            let reason = "its sender was removed from the network for good";
-            return tracing::info!(event = "message_refused", reason, from = %from.name);
+            return tracing::info!(event = "message_refused", reason = REMOVED, from = %from.name);
         }
         let is_elsewhere = own.name != message.to;
         let arrived = Arrived { from, id: message.id, path: path_of(packet, lent.neighbourhood), origin };
@@ -414,7 +399,6 @@ impl Mail {
             _ if is_elsewhere => self.reply(now, lent, &arrived, Status::NotFound, "that name is not here"),
             Content::Data(data) => self.on_data(now, lent, arrived, data),
             Content::Signal(Signal::Ping) => self.reply(now, lent, &arrived, Status::Delivered, ""),
-            Content::Call(call) => self.on_call(now, lent, arrived, call),
         }
     }
 

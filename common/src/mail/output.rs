@@ -4,7 +4,7 @@ use super::{Fate, Fingerprint, Offer, Trace};
 use crate::id::{Address, Key, MessageId, Name};
 use crate::wire::PacketBytes;
 use crate::wire::bounded::Bytes;
-use crate::wire::content::{Call, DATA_BYTES_MAX};
+use crate::wire::content::DATA_BYTES_MAX;
 use crate::wire::session::Subject;
 
 /// Something to do or to tell, in this order
@@ -38,13 +38,6 @@ pub enum MailOutput {
         ticket: u64,
         /// As it came: whether it is a duplicate is the in-box's to say
         message: Arrival,
-    },
-    /// Evaluate a function; answered, once, by [`Mail::handle_evaluated`](super::Mail::handle_evaluated)
-    Evaluate {
-        /// Repeated in the answer
-        ticket: u64,
-        /// Its name and arguments are whatever the sender chose
-        call: Call,
     },
     /// The end of a send; there is no other
     Done(Outcome),

@@ -33,10 +33,10 @@ pub(super) fn pack(
     bytes.ok_or((Status::TooLarge, "over 60 KiB with its signatures"))
 }
 
-/// Data and calls may be large; signals and replies are small, and overtake them
+/// Data may be large; signals and replies are small, and overtake it
 const fn class_of(content: &Content) -> Class {
     match content {
-        Content::Data(_) | Content::Call(_) => Class::Data,
+        Content::Data(_) => Class::Data,
         Content::Signal(_) | Content::Reply(_) => Class::Signal,
     }
 }

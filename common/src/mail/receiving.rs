@@ -1,4 +1,4 @@
-//! What comes for the in-box and for functions.
+//! What comes for the in-box.
 
 use super::Mail;
 use super::arrivals::Arrived;
@@ -10,9 +10,12 @@ use crate::mutant::{self, Mutant};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::bounded::Bytes;
-use crate::wire::content::{Call, DATA_BYTES_MAX};
+use crate::wire::content::DATA_BYTES_MAX;
 use crate::wire::grant::Grant;
 use crate::wire::session::Subject;
+
+/// Why nothing of a sender's is kept, or answered
+pub(super) const REMOVED: &str = "its sender was removed from the network for good";
 
 impl Mail {
     /// Data is kept once it is known whether the sender's name is its own
@@ -36,6 +39,11 @@ impl Mail {
     pub(super) fn keep_judged<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>) {
         while let Some(Judged { arrived, bytes, verdict }) = self.bindings.poll() {
             let (name, id) = (&arrived.from.name, arrived.id);
+            // It may have been removed while the message waited for its verdict.
+            if lent.removed.contains(&arrived.from.key) && !mutant::is(Mutant::RemovedMailKept) {
+                tracing::info!(event = "message_refused", reason = REMOVED, from = %name, %id);
+                continue;
+            }
             match verdict {
                 Verdict::Refused(reason) => {
                     tracing::info!(event = "message_refused", reason, from = %name, %id);
@@ -65,15 +73,6 @@ impl Mail {
         match self.arrivals.store(arrived) {
             Ok(ticket) => self.outputs.push_back(MailOutput::Keep { ticket, message }),
             Err(arrived) => self.reply(now, lent, &arrived, Status::SlowDown, "the receiver's disk is behind"),
-        }
-    }
-
-    pub(super) fn on_call<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: Arrived, call: Call) {
-        match self.arrivals.evaluate(arrived) {
-            Ok(ticket) => self.outputs.push_back(MailOutput::Evaluate { ticket, call }),
-            Err(arrived) => {
-                self.reply(now, lent, &arrived, Status::SlowDown, "too many calls wait at the receiver");
-            }
         }
     }
 }

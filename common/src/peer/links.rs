@@ -65,16 +65,22 @@ impl<S: Signer> Peer<S> {
 
     /// A packet that ends here, from the neighbour `from`; from `None` only the home link's is believed
     pub fn handle_packet(&mut self, now: Instant, link: LinkId, from: Option<Address>, packet: &PacketRef<'_>) {
-        let origin = match from {
-            _ if self.home_link() == Some(link) => Origin::Home,
-            Some(_) => Origin::Mesh,
-            None => {
-                let (link, reason) = (link.0, "neither a neighbour nor the supernode");
-                return tracing::debug!(event = "packet_dropped", link, reason);
-            }
-        };
+        let Some(origin) = self.origin(link, from) else { return };
         let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.handle_packet(now, &lent, origin, packet);
+    }
+
+    /// Where a packet comes from; `None` if that is neither a neighbour nor the supernode: then it is not believed
+    pub fn origin(&self, link: LinkId, from: Option<Address>) -> Option<Origin> {
+        match from {
+            _ if self.home_link() == Some(link) => Some(Origin::Home),
+            Some(_) => Some(Origin::Mesh),
+            None => {
+                let (link, reason) = (link.0, "neither a neighbour nor the supernode");
+                tracing::debug!(event = "packet_dropped", link, reason);
+                None
+            }
+        }
     }
 
     /// A link is gone, not by an [`PeerOutput::Close`], or by one: then this changes nothing

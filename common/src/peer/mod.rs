@@ -4,16 +4,15 @@
 //! links ────► opened, frames, closed ─┐          ┌─► session ──────► log in, renew, log out
 //! packets ──► those that end here ────┤          ├─► neighbourhood ► links to hold, tables to tell ─► routes
 //! users ────► send, look up, log in ──┼─► Peer ──┼─► mail ─────────► packets, receipts, fates
-//! in-box, functions ► their answers ──┤          ├─► names ────────► look-ups, floods
+//! in-box ────► its answers ───────────┤          ├─► names ────────► look-ups, floods
 //! clock ────► timeouts ───────────────┘          └─► PeerOutput
 //! ```
 //!
 //! Here is only the wiring: what each core wants is done here, handed to another core, or passed on to the shell. Cores
 //! know nothing of each other; what one may read of another is lent to it with the input.
 //!
-//! The shell dials and carries frames, keeps messages on disk, evaluates functions, and shows people what became of what
-//! they asked for. It has a forwarder, which decides by [`PeerOutput::Routes`] what becomes of others' packets and of
-//! those that [`PeerOutput::Transmit`] hands to it. It answers [`PeerOutput::Keep`] and [`PeerOutput::Evaluate`], each by
+//! The shell dials and carries frames, keeps messages on disk, and shows people what became of what they asked for. It has a forwarder, which decides by [`PeerOutput::Routes`] what becomes of others' packets and of
+//! those that [`PeerOutput::Transmit`] hands to it. It answers each [`PeerOutput::Keep`] by
 //! its ticket and once; the reply to the sender leaves then.
 //!
 //! Every core inside has bounds of its own; the wiring holds nothing that grows.
@@ -54,12 +53,11 @@ use crate::routing::Routes;
 use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
 use crate::session::membership::{Home, Membership, MembershipConfig, Standing};
-use crate::status::Status;
 use crate::time::{Instant, earliest, held_up};
-use crate::wire::PacketBytes;
-use crate::wire::bounded::Bytes;
-use crate::wire::content::{Content, DATA_BYTES_MAX, PayloadKind, Undeliverable};
-use crate::wire::session::{Listening, Record, Which};
+use crate::wire::content::{Content, PayloadKind, Undeliverable};
+use crate::wire::grant::Grant;
+use crate::wire::session::{Listening, Record, Subject, Which};
+use crate::wire::{Frame, PacketBytes};
 
 /// What a peer takes of what arrives: the forwarder is to deliver packets of these kinds
 pub const PAYLOADS: [PayloadKind; 3] = [PayloadKind::Message, PayloadKind::Undeliverable, PayloadKind::Hop];
@@ -135,7 +133,7 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    /// Begins a send: data, a signal or a call; [`PeerOutput::Done`] follows, within
+    /// Begins a send: data or a signal; [`PeerOutput::Done`] follows, within
     /// [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it takes to name those on its path; a
     /// traced one a second later at most
     ///
@@ -151,6 +149,24 @@ impl<S: Signer> Peer<S> {
     pub fn look_up(&mut self, now: Instant, name: Name) {
         let local = self.local(&name);
         self.names.look_up(now, name, local);
+    }
+
+    /// Asks where the holder of `name` is, and for its key; answered by one [`PeerOutput::Resolved`] for all who have asked by
+    /// then. Memory and the own table will not do if it is to be `fresh`: then the supernode is asked, or, without one, whoever
+    /// is near.
+    pub fn resolve(&mut self, now: Instant, name: Name, fresh: bool) {
+        // A neighbour's table has no keys.
+        let local = self.local(&name).filter(|local| local.record.is_some());
+        self.names.handle_ask(now, Subject::Name(name), fresh, local);
+    }
+
+    /// Hands a packet of this peer's own to the supernode, which relays it; whether there is one
+    pub fn relay(&mut self, packet: PacketBytes) -> bool {
+        let home = self.home_link();
+        if let Some(home) = home {
+            self.send_frame(home, Frame::Relay(packet));
+        }
+        home.is_some()
     }
 
     /// The peer listens there from now on; the next login tells it
@@ -197,12 +213,6 @@ impl<S: Signer> Peer<S> {
     pub fn handle_kept(&mut self, now: Instant, ticket: u64, kept: Result<Kept, NotStored>) {
         let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
         self.mail.handle_kept(now, &lent, ticket, kept);
-    }
-
-    /// The answer to [`PeerOutput::Evaluate`]: with 200 the result, else the reason
-    pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Bytes<DATA_BYTES_MAX>) {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
-        self.mail.handle_evaluated(now, &lent, ticket, status, body);
     }
 
     /// Every input of links or of the clock begins so: if this process stood still, nobody else is to blame for it
@@ -300,6 +310,12 @@ impl<S: Signer> Peer<S> {
 
     pub const fn mail(&self) -> &Mail {
         &self.mail
+    }
+
+    /// Whether a table of the directory's says that the session of this grant lasts: the own one, or, while no supernode can
+    /// be asked, a neighbour's
+    pub fn confirms(&self, Grant { name, key, address, .. }: &Grant) -> bool {
+        self.neighbourhood.confirms(name, key, *address, self.home_link().is_none())
     }
 
     pub const fn names(&self) -> &Resolver {

@@ -10,7 +10,6 @@ use crate::names::Answer;
 use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
-use crate::wire::content::Call;
 use crate::wire::session::{Listing, Reason, Record, Supernodes};
 use crate::wire::{Frame, PacketBytes};
 
@@ -55,12 +54,6 @@ pub enum PeerOutput {
         ticket: u64,
         message: Arrival,
     },
-    /// Evaluate a function; answered by `handle_evaluated`
-    Evaluate {
-        /// Repeated in the answer
-        ticket: u64,
-        call: Call,
-    },
     /// Keep this network's id: from now on no other is accepted
     PinNetwork(NetworkId),
     /// Keep this list of supernodes for the next start, in place of the one before
@@ -77,6 +70,15 @@ pub enum PeerOutput {
     LookedUp {
         /// What was asked for
         name: Name,
+        /// 404, 410, 429 or 503 if there is none
+        answer: Result<Answer, Status>,
+    },
+    /// The answer to [`Peer::resolve`](super::Peer::resolve), and to what was asked for messages
+    Resolved {
+        /// What was asked for
+        name: Name,
+        /// Whether memory alone did not do
+        fresh: bool,
         /// 404, 410, 429 or 503 if there is none
         answer: Result<Answer, Status>,
     },

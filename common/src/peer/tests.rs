@@ -13,10 +13,11 @@ use self::world::World;
 use super::*;
 use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
-use crate::mail::{EVALUATING_MAX, Fate, KnownAddress, Outcome, Reason, STORING_MAX, Stop};
+use crate::mail::{Fate, KnownAddress, Outcome, Reason, STORING_MAX, Stop};
 use crate::names::Source;
+use crate::status::Status;
 use crate::wire::bounded::Bounded;
-use crate::wire::content::{Call, Choice, Message, PathHop, Payload, Reply, Signal};
+use crate::wire::content::{Choice, Message, PathHop, Payload, Reply, Signal};
 use crate::wire::packet::{Class, PacketRef};
 use crate::wire::session::{Listing, Report, Subject, Which};
 use crate::wire::{Frame, PacketBytes};
@@ -26,10 +27,6 @@ fn data(text: &str) -> Content {
 }
 
 const PING: Content = Content::Signal(Signal::Ping);
-
-fn call(function: &str) -> Content {
-    Content::Call(Call { function: function.to_owned().try_into().unwrap(), arguments: Default::default() })
-}
 
 fn hop(n: u8) -> PathHop {
     PathHop { short: address(n).short(), relay: false, name: Some(name(n)) }
@@ -91,18 +88,16 @@ fn message_is_kept_and_its_receipt_comes_back() {
 }
 
 #[test]
-fn ping_and_call_are_answered() {
+fn ping_is_answered() {
     let mut world = World::triangle();
     assert_eq!(world.send(A, B, PING).fate.status, Status::Delivered);
-    let fate = world.send(A, B, call("echo")).fate;
-    assert_eq!((fate.status, &*fate.body), (Status::Delivered, b"echo".as_slice()));
     assert!(world.core(B).mail().is_idle());
 }
 
 #[test]
 fn message_to_oneself_never_leaves() {
     let mut world = World::triangle();
-    for content in [data("note"), PING, call("echo")] {
+    for content in [data("note"), PING] {
         assert_eq!(world.send(A, A, content).fate.status, Status::Delivered);
     }
     assert_eq!(world.told(A).kept.len(), 1);
@@ -246,21 +241,6 @@ fn one_message_more_than_the_disk_may_owe_is_refused_with_429() {
     assert_eq!(told, [Status::Failed], "a ticket is good once");
     world.begin(A, B, data("x"), false);
     assert!(world.told(A).done.is_empty(), "there is room again");
-}
-
-#[test]
-fn one_call_more_than_functions_may_owe_is_refused_with_429() {
-    let mut world = World::new(&[A, B], &[(A, B)]);
-    let message = Message { id: MessageId([7; 16]), to: name(B), content: call("echo") };
-    let packet = message_packet(A, &header(A, B, Class::Data), &message);
-    let ((link, _), now) = (world.link_between(B, A), world.now);
-    for _ in 0..=EVALUATING_MAX {
-        world.core(B).handle_packet(now, link, Some(address(A)), &packet.as_ref());
-    }
-    let outputs: Vec<PeerOutput> = std::iter::from_fn(|| world.core(B).poll_output(now)).collect();
-    let evaluated = outputs.iter().filter(|output| matches!(output, PeerOutput::Evaluate { .. })).count();
-    assert_eq!((evaluated, outputs.len()), (EVALUATING_MAX, EVALUATING_MAX + 1));
-    assert!(matches!(outputs.last(), Some(PeerOutput::Transmit { .. })));
 }
 
 #[test]

@@ -117,7 +117,6 @@ impl<S: Signer> Peer<S> {
                 None => self.mail.handle_unsent(now, packet),
             },
             Wish::Keep { ticket, message } => self.outputs.push_back(PeerOutput::Keep { ticket, message }),
-            Wish::Evaluate { ticket, call } => self.outputs.push_back(PeerOutput::Evaluate { ticket, call }),
             Wish::Done(outcome) => self.outputs.push_back(PeerOutput::Done(outcome)),
         }
     }
@@ -127,6 +126,9 @@ impl<S: Signer> Peer<S> {
         match wish {
             Wish::Resolved { subject, fresh, answer } => {
                 self.mail.handle_resolved(now, &subject, fresh, answer.as_ref().map_err(|status| *status));
+                if let Subject::Name(name) = subject {
+                    self.outputs.push_back(PeerOutput::Resolved { name, fresh, answer });
+                }
             }
             Wish::LookedUp { name, answer } => self.outputs.push_back(PeerOutput::LookedUp { name, answer }),
             Wish::Ask(look_up) => {

@@ -77,8 +77,6 @@ pub enum Content {
     Data(Bytes<DATA_BYTES_MAX>),
     /// Something for the peer itself
     Signal(Signal),
-    /// The request to evaluate a function; answered by a [`Reply`] with its result
-    Call(Call),
     /// The fate of an earlier message
     Reply(Reply),
 }
@@ -90,14 +88,14 @@ pub enum Signal {
     Ping,
 }
 
-/// The request to evaluate a function
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// The request to evaluate a function, as it travels over an end-to-end connection
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Call {
     pub function: Text<64>,
     pub arguments: Bounded<Bytes<DATA_BYTES_MAX>, 64>,
 }
 
-/// The fate of an earlier message: the receipt of data, the answer to a ping, the result of a call
+/// The fate of an earlier message: the receipt of data, the answer to a ping
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Reply {
     /// The message that is answered
@@ -106,7 +104,7 @@ pub struct Reply {
     pub status: Status,
     /// The way it took, both ends left out
     pub path: Bounded<PathHop, ENTRIES_MAX>,
-    /// The result of a call; else empty, or a reason
+    /// Empty, or a reason
     pub body: Bytes<DATA_BYTES_MAX>,
 }
 

@@ -402,8 +402,8 @@ fn messages() -> Vec<Value> {
     vec![
         value("message with data", data()),
         value("message with a ping", message(Content::Signal(Signal::Ping))),
-        value("message with a call", message(Content::Call(call))),
         value("message with a reply", Message { to: name("alice"), ..message(Content::Reply(reply)) }),
+        value("call", call),
     ]
 }
 

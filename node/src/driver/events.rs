@@ -1,4 +1,4 @@
-//! What links tell, handed to the peer.
+//! What links tell, handed to the peer and its connections.
 
 use std::sync::Arc;
 
@@ -25,22 +25,22 @@ impl Driver {
             LinkEvent::Opened(opened) => {
                 let (gauges, location) = (Arc::clone(&opened.gauges), opened.location.clone());
                 self.open.insert(opened.link, Open { gauges, location });
-                self.peer.handle_opened(now, &opened);
+                self.stack.peer_mut().handle_opened(now, &opened);
             }
             LinkEvent::DialFailed { dial, reason } => {
-                self.peer.handle_dial_failed(now, dial, &reason);
+                self.stack.peer_mut().handle_dial_failed(now, dial, &reason);
             }
-            LinkEvent::Frame { link, frame } => self.peer.handle_frame(now, link, frame),
+            LinkEvent::Frame { link, frame } => self.stack.peer_mut().handle_frame(now, link, frame),
             LinkEvent::Deliver(delivery) => {
                 for packet in delivery.packets.iter() {
-                    self.peer.handle_packet(now, delivery.link, delivery.from, &packet);
+                    self.stack.handle_packet(now, delivery.link, delivery.from, &packet);
                 }
             }
             LinkEvent::Originated(originated) => self.on_originated(now, &originated),
-            LinkEvent::Undeliverable(report) => self.peer.handle_undeliverable(now, &report),
+            LinkEvent::Undeliverable(report) => self.stack.handle_undeliverable(now, &report),
             LinkEvent::Closed { link, reason } => {
                 self.open.remove(&link);
-                self.peer.handle_closed(now, link, &reason.link_end());
+                self.stack.peer_mut().handle_closed(now, link, &reason.link_end());
             }
             LinkEvent::Listening(address) => {
                 self.listen.add(address);
@@ -57,11 +57,11 @@ impl Driver {
     fn on_originated(&mut self, now: Instant, originated: &Originated) {
         for (packet, first_hop) in originated.iter() {
             match first_hop {
-                Some(first_hop) => self.peer.handle_sent(packet.header().id, &first_hop),
+                Some(first_hop) => self.stack.handle_sent(packet.header().id, &first_hop),
                 // Copied only now: of packets that are sent the peer needs no more than the id.
                 None => {
                     if let Ok(packet) = PacketBytes::new(packet.bytes().to_vec()) {
-                        self.peer.handle_unsent(now, packet);
+                        self.stack.handle_unsent(now, packet);
                     }
                 }
             }
@@ -78,6 +78,6 @@ impl Driver {
 
     /// The session is not told at once: it goes on by the address that it had, or ends, and then the next login tells
     fn tell_listening(&mut self) {
-        self.peer.set_listening(listening(self.listen.addresses()));
+        self.stack.peer_mut().set_listening(listening(self.listen.addresses()));
     }
 }

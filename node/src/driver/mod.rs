@@ -1,9 +1,10 @@
 //! The loop between a peer and the world.
 //!
-//! One task owns the peer. It waits for whatever comes first (an event of a link, a verb from the control socket, a
-//! message that is on disk, a timer), hands it to the peer, and drains that until it has nothing more to say. What the
-//! peer decides is in [`kith_common::peer`]; here are the clock, the disk, the askers and their answers.
+//! One task owns the peer with its connections. It waits for whatever comes first (an event of a link, a verb from the control socket, a
+//! message that is on disk, a timer), hands it to them, and drains them until they have nothing more to say. What is
+//! decided is in [`kith_common::peer`] and [`kith_transport::stack`]; here are the clock, the disk, the askers and their answers.
 
+mod calls;
 mod events;
 mod outputs;
 mod requests;
@@ -15,7 +16,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use kith_common::id::Name;
-use kith_common::peer::Peer;
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::wire::session::Location;
@@ -26,6 +26,7 @@ use kith_runtime::host::ListenAddresses;
 use kith_runtime::identity::Identity;
 use kith_runtime::kept_waiting::KeptWaiting;
 use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId};
+use kith_transport::Stack;
 use tokio::sync::mpsc;
 
 use self::waiting::Waiting;
@@ -39,7 +40,7 @@ pub(crate) struct Driver {
     clock: Clock,
     name: Name,
     home: kith_runtime::home::Home,
-    peer: Peer<Identity>,
+    stack: Stack<Identity>,
     links: LinkHandle,
     /// What is told of each link by whoever made it
     open: HashMap<LinkId, Open>,
@@ -63,7 +64,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) name: Name,
     pub(crate) home: kith_runtime::home::Home,
-    pub(crate) peer: Peer<Identity>,
+    pub(crate) stack: Stack<Identity>,
     pub(crate) links: LinkHandle,
     pub(crate) listen: ListenAddresses,
     pub(crate) inbox: InboxWorker,
@@ -83,10 +84,10 @@ pub(crate) enum DriverError {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, name, home, peer, links, listen, inbox, functions } = parts;
+        let Parts { clock, name, home, stack, links, listen, inbox, functions } = parts;
         let (open, waiting) = Default::default();
         let is_in_mesh_told = false;
-        Self { clock, name, home, peer, links, open, listen, inbox, functions, waiting, is_in_mesh_told }
+        Self { clock, name, home, stack, links, open, listen, inbox, functions, waiting, is_in_mesh_told }
     }
 
     /// Runs until `shutdown`, then logs out and ends
@@ -108,7 +109,7 @@ impl Driver {
             if is_leaving && self.has_left() {
                 break;
             }
-            let (clock, wake) = (self.clock, self.peer.next_timeout());
+            let (clock, wake) = (self.clock, self.stack.next_timeout());
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
@@ -132,11 +133,11 @@ impl Driver {
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
-                    self.peer.handle_timeout(self.clock.now());
+                    self.stack.handle_timeout(self.clock.now());
                 }
                 () = &mut shutdown, if !is_leaving => {
                     is_leaving = true;
-                    self.peer.log_out(self.clock.now());
+                    self.stack.log_out(self.clock.now());
                 }
             }
         }
@@ -149,12 +150,12 @@ impl Driver {
 
     /// While it dials, the peer hears how short of a processor this process is
     fn tell_kept_waiting(&mut self, kept_waiting: &mut KeptWaiting) {
-        if self.peer.is_dialling() {
-            self.peer.handle_kept_waiting(self.clock.now(), kept_waiting.since_last());
+        if self.stack.peer().is_dialling() {
+            self.stack.peer_mut().handle_kept_waiting(self.clock.now(), kept_waiting.since_last());
         }
     }
 
     fn has_left(&self) -> bool {
-        matches!(self.peer.standing(), Standing::LoggedOut { .. })
+        matches!(self.stack.peer().standing(), Standing::LoggedOut { .. })
     }
 }

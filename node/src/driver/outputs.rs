@@ -1,10 +1,11 @@
-//! What the peer wants done, and has to tell.
+//! What the peer and its connections want done, and have to tell.
 
 use std::time::SystemTime;
 
 use kith_common::peer::PeerOutput;
 use kith_common::time::Instant;
 use kith_runtime::link::{LinkCommand, Outgoing, Packets, Stopped};
+use kith_transport::StackOutput;
 
 use super::{Driver, DriverError};
 use crate::inbox::Incoming;
@@ -14,7 +15,7 @@ impl Driver {
     /// Drains the peer until it has no more to say
     pub(super) async fn drain(&mut self) -> Result<(), DriverError> {
         let now = self.clock.now();
-        while let Some(output) = self.peer.poll_output(now) {
+        while let Some(output) = self.stack.poll_output(now) {
             if let Some(command) = self.on_output(now, output) {
                 self.links.send(command).await.map_err(|Stopped| DriverError::LinksEnded)?;
             }
@@ -23,7 +24,19 @@ impl Driver {
     }
 
     /// Carries out what is to be done here, and returns what is to be done by the links
-    fn on_output(&mut self, now: Instant, output: PeerOutput) -> Option<LinkCommand> {
+    fn on_output(&mut self, now: Instant, output: StackOutput) -> Option<LinkCommand> {
+        match output {
+            StackOutput::Peer(output) => return self.on_peer(output),
+            StackOutput::Evaluate { ticket, call, .. } => {
+                let outcome = self.functions.evaluate(&call, SystemTime::now());
+                self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
+            }
+            StackOutput::Called(called) => self.on_called(called),
+        }
+        None
+    }
+
+    fn on_peer(&mut self, output: PeerOutput) -> Option<LinkCommand> {
         match output {
             PeerOutput::SetHello(hello) => return Some(LinkCommand::SetHello(hello)),
             PeerOutput::Dial(dial) => return Some(LinkCommand::Dial(dial)),
@@ -39,10 +52,6 @@ impl Driver {
             PeerOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }
-            PeerOutput::Evaluate { ticket, call } => {
-                let outcome = self.functions.evaluate(&call, SystemTime::now());
-                self.peer.handle_evaluated(now, ticket, outcome.status, outcome.body);
-            }
             PeerOutput::PinNetwork(network) => self.inbox.pin(network),
             PeerOutput::KeepSupernodes(list) => self.inbox.keep_supernodes(list),
             PeerOutput::KeepStay(stay) => self.inbox.keep_stay(stay),
@@ -54,8 +63,8 @@ impl Driver {
             }
             PeerOutput::Listed { query, answer } => self.on_listed(query, answer),
             PeerOutput::LoggedIn => self.tell_what_to_type(),
-            // The peer traces it with its reason.
-            PeerOutput::HomeLost { .. } => {}
+            // The peer traces it with its reason; its connections have heard of the other already.
+            PeerOutput::HomeLost { .. } | PeerOutput::Resolved { .. } => {}
             PeerOutput::LoggedOut { .. } => self.on_logged_out(),
             PeerOutput::Event(event) => super::trace::trace(&event),
         }
@@ -64,6 +73,6 @@ impl Driver {
 
     /// A message is on disk, or was refused, or could not be put there
     pub(super) fn handle_kept(&mut self, Outcome { ticket, kept }: Outcome) {
-        self.peer.handle_kept(self.clock.now(), ticket, kept);
+        self.stack.peer_mut().handle_kept(self.clock.now(), ticket, kept);
     }
 }

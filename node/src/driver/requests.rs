@@ -2,28 +2,28 @@
 
 use std::time::Duration;
 
-use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::link;
-use kith_common::mail::{Fate, KnownAddress, NotLoggedIn, Outcome, Reason, Stop, Trace};
+use kith_common::mail::{Fate, KnownAddress, NotLoggedIn, Outcome, Stop, Trace};
 use kith_common::names::{Answer, Source};
 use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::bounded::{Bounded, Bytes, Text};
-use kith_common::wire::content::{Call, Choice, Content, PathHop, Signal};
+use kith_common::wire::bounded::Bytes;
+use kith_common::wire::content::{Choice, Content, PathHop, Signal};
 use kith_common::wire::session::{LISTED_MAX, Listed, Listing, Presence, Which};
 use kith_runtime::cli::short;
 use kith_runtime::control;
 use kith_runtime::control::peer::{
-    self, CallAnswer, HomeSupernode, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer,
-    PeersAnswer, PingAnswer, Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+    self, HomeSupernode, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer,
+    PingAnswer, Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::identity::peer_id_of;
 
 use super::Driver;
+use super::calls::Wanted;
 use super::waiting::{Asked, Asker};
 
 /// What stands on a path for a supernode, which has no name
@@ -46,12 +46,14 @@ impl Driver {
             Request::Trace { name } => {
                 self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace, reply);
             }
-            Request::Call { name, function, arguments } => self.ask_call(now, name, function, arguments, reply),
+            Request::Call { name, function, arguments, timeout_ms } => {
+                self.ask_call(now, Wanted { name, function, arguments, timeout_ms }, reply);
+            }
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
             Request::Read { sequences } => self.inbox.read(sequences, reply),
             Request::Logout => self.ask_logout(now, reply),
             Request::Login => {
-                self.peer.log_in(now);
+                self.stack.peer_mut().log_in(now);
                 reply.finish(Status::Accepted, &self.session_answer());
             }
         }
@@ -68,29 +70,16 @@ impl Driver {
         }
     }
 
-    fn ask_call(&mut self, now: Instant, name: Name, function: String, arguments: Vec<peer::Content>, reply: Reply) {
-        let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
-        let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
-        match (Text::try_from(function.clone()), arguments) {
-            (Ok(text), Ok(arguments)) => {
-                let call = Content::Call(Call { function: text, arguments });
-                self.ask(now, name, call, Asked::Call { function }, reply);
-            }
-            (Err(error), _) => reply.refuse(Status::Malformed, format!("the function's name: {error}"), None),
-            (_, Err(error)) => reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
-        }
-    }
-
     /// Sends a message whose fate `reply` waits for
     fn ask(&mut self, now: Instant, to: Name, content: Content, asked: Asked, reply: Reply) {
         let is_traced = matches!(asked, Asked::Trace);
-        match self.peer.send(now, to, content, is_traced) {
+        match self.stack.peer_mut().send(now, to, content, is_traced) {
             Ok(id) => self.waiting.for_fate(id, Asker { reply, asked }),
             Err(NotLoggedIn) => self.refuse_to_send(now, reply),
         }
     }
 
-    fn refuse_to_send(&self, now: Instant, reply: Reply) {
+    pub(super) fn refuse_to_send(&self, now: Instant, reply: Reply) {
         let (status, answer) = self.status(now);
         let reason = answer.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let verb = match answer.state {
@@ -101,8 +90,8 @@ impl Driver {
     }
 
     fn ask_logout(&mut self, now: Instant, reply: Reply) {
-        self.peer.log_out(now);
-        if matches!(self.peer.standing(), Standing::LoggedOut { .. }) {
+        self.stack.log_out(now);
+        if matches!(self.stack.peer().standing(), Standing::LoggedOut { .. }) {
             reply.finish(Status::Delivered, &self.session_answer());
         } else {
             self.waiting.for_logout(reply);
@@ -117,7 +106,7 @@ impl Driver {
 
     fn look_up(&mut self, now: Instant, name: Name, reply: Reply) {
         self.waiting.for_look_up(name.clone(), reply);
-        self.peer.look_up(now, name);
+        self.stack.peer_mut().look_up(now, name);
     }
 
     pub(super) fn on_looked_up(&mut self, name: &Name, answer: Result<&Answer, Status>) {
@@ -127,7 +116,7 @@ impl Driver {
     }
 
     fn list(&mut self, now: Instant, which: Which, reply: Reply) {
-        let query = self.peer.list(now, which);
+        let query = self.stack.peer_mut().list(now, which);
         self.waiting.for_list(query, reply);
     }
 
@@ -138,7 +127,7 @@ impl Driver {
             Err(Status::SlowDown) => {
                 reply.refuse(Status::SlowDown, "too many lists of names at once", Some("try again in a second".into()));
             }
-            Err(_) if self.peer.own().is_none() => self.refuse_to_send(self.clock.now(), reply),
+            Err(_) if self.stack.peer().own().is_none() => self.refuse_to_send(self.clock.now(), reply),
             Err(status) => reply.refuse(status, "no supernode answers", Some(self.next("status"))),
         }
     }
@@ -155,7 +144,7 @@ impl Driver {
                 "its name stays its own: try again later".into(),
             ),
             Status::SlowDown => ("too many look-ups at once".into(), "try again in a second".into()),
-            _ if self.peer.own().is_none() => ("this peer is not logged in".into(), self.next("status")),
+            _ if self.stack.peer().own().is_none() => ("this peer is not logged in".into(), self.next("status")),
             _ => (format!("no supernode can say for sure, and nobody near knows {name}"), self.next("status")),
         };
         reply.refuse(status, error, Some(hint));
@@ -174,7 +163,6 @@ impl Driver {
             Asked::Send => reply.finish(status, &self.send_answer(fate)),
             Asked::Ping => reply.finish(status, &self.ping_answer(fate)),
             Asked::Trace => reply.finish(status, &self.trace_answer(&fate, trace.as_ref())),
-            Asked::Call { function } => reply.finish(status, &call_answer(fate, function)),
         }
     }
 
@@ -206,7 +194,7 @@ impl Driver {
         if !fate.status.is_success() || self.is_own(fate) {
             return Vec::new();
         }
-        let from = self.peer.own().into_iter().map(|own| own.name.to_string());
+        let from = self.stack.peer().own().into_iter().map(|own| own.name.to_string());
         let name = |hop: &PathHop| match (&hop.name, hop.relay) {
             (_, true) => SUPERNODE.to_owned(),
             (Some(name), false) => name.to_string(),
@@ -221,7 +209,7 @@ impl Driver {
     }
 
     fn is_own(&self, fate: &Fate) -> bool {
-        self.peer.own().is_some_and(|own| own.name == fate.to)
+        self.stack.peer().own().is_some_and(|own| own.name == fate.to)
     }
 
     fn trace_answer(&self, fate: &Fate, trace: Option<&Trace>) -> TraceAnswer {
@@ -238,7 +226,7 @@ impl Driver {
 
     /// Where the login stands: for people, as a code, and why
     fn standing(&self) -> (State, Status, Option<String>) {
-        match self.peer.standing() {
+        match self.stack.peer().standing() {
             Standing::LoggedIn { .. } => (State::LoggedIn, Status::Delivered, None),
             Standing::LoggedOut { reason } => {
                 // The state says as much.
@@ -254,11 +242,11 @@ impl Driver {
     /// How this peer is
     pub(super) fn status(&self, now: Instant) -> (Status, StatusAnswer) {
         let (state, mut status, mut reason) = self.standing();
-        let supernode = match self.peer.standing() {
+        let supernode = match self.stack.peer().standing() {
             Standing::LoggedIn { supernode, .. } | Standing::Joining { supernode, .. } => Some(supernode),
             _ => None,
         };
-        let neighbours = self.peer.neighbourhood().neighbours();
+        let neighbours = self.stack.peer().neighbourhood().neighbours();
         let (links_up, links) = link_counts(&neighbours);
         let home_silent_s = self.home_silence(now).map(|silence| silence.as_secs());
         // Logged in is not in the mesh: a home that misses its answers may be gone, and without a link nothing is forwarded.
@@ -271,26 +259,26 @@ impl Driver {
         if state == State::LoggedIn && reason.is_none() && self.is_home_cut_off() {
             reason = Some("home hears too few other supernodes: what it says of others may be old".to_owned());
         }
-        if matches!(state, State::Searching | State::Joining) && self.peer.own().is_some() {
-            let how = if self.peer.is_guest() { "back by its last grant" } else { "by its session" };
+        if matches!(state, State::Searching | State::Joining) && self.stack.peer().own().is_some() {
+            let how = if self.stack.peer().is_guest() { "back by its last grant" } else { "by its session" };
             let meanwhile = format!("it is in the mesh {how}, with {links_up} of {links} links up");
             reason = Some(reason.map_or(meanwhile.clone(), |reason| format!("{reason}; meanwhile {meanwhile}")));
         }
         let inbox = self.inbox.totals();
         let answer = StatusAnswer {
             name: self.name.clone(),
-            key: format!("{:?}", self.peer.key()),
-            peer_id: peer_id_of(&self.peer.key()).map(|id| id.to_string()).unwrap_or_default(),
-            address: self.peer.own().map(|own| control::address(own.address)),
+            key: format!("{:?}", self.stack.peer().key()),
+            peer_id: peer_id_of(&self.stack.peer().key()).map(|id| id.to_string()).unwrap_or_default(),
+            address: self.stack.peer().own().map(|own| control::address(own.address)),
             state,
             reason,
             supernode,
             home: self.home_supernode(),
-            supernodes: self.peer.known_supernodes() as u64,
-            network: self.peer.network().map(|network| format!("{network:?}")),
-            epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index,
-            members: self.peer.neighbourhood().members(),
-            degree: self.peer.neighbourhood().degree(),
+            supernodes: self.stack.peer().known_supernodes() as u64,
+            network: self.stack.peer().network().map(|network| format!("{network:?}")),
+            epoch: self.stack.peer().neighbourhood().epoch().unwrap_or_default().index,
+            members: self.stack.peer().neighbourhood().members(),
+            degree: self.stack.peer().neighbourhood().degree(),
             home_silent_s,
             links_up,
             links,
@@ -306,14 +294,14 @@ impl Driver {
 
     /// Whether the home has said that it hears too few other supernodes
     fn is_home_cut_off(&self) -> bool {
-        self.peer.chosen_home().is_some_and(|home| home.is_cut_off)
+        self.stack.peer().chosen_home().is_some_and(|home| home.is_cut_off)
     }
 
     /// The home, with where its link leads, which may be another location than the first that was dialled
     fn home_supernode(&self) -> Option<HomeSupernode> {
-        let home = self.peer.chosen_home()?;
+        let home = self.stack.peer().chosen_home()?;
         let dialled =
-            self.peer.home_link().and_then(|link| self.open.get(&link)).and_then(|open| open.location.as_ref());
+            self.stack.peer().home_link().and_then(|link| self.open.get(&link)).and_then(|open| open.location.as_ref());
         Some(HomeSupernode {
             serial: home.id.map(|id| id.0),
             location: dialled.map_or(home.location, |location| location.to_string()),
@@ -325,14 +313,14 @@ impl Driver {
 
     /// For how long home has owed an answer, if it has missed one
     fn home_silence(&self, now: Instant) -> Option<Duration> {
-        let home = self.peer.home_link().and_then(|link| self.open.get(&link))?;
+        let home = self.stack.peer().home_link().and_then(|link| self.open.get(&link))?;
         home.gauges.silent_since().map(|since| now.since(since))
     }
 
     fn neighbours(&self, now: Instant) -> NeighboursAnswer {
-        let neighbours = self.peer.neighbourhood().neighbours();
+        let neighbours = self.stack.peer().neighbourhood().neighbours();
         let neighbours = neighbours.into_iter().map(|neighbour| self.neighbour(now, neighbour)).collect();
-        NeighboursAnswer { epoch: self.peer.neighbourhood().epoch().unwrap_or_default().index, neighbours }
+        NeighboursAnswer { epoch: self.stack.peer().neighbourhood().epoch().unwrap_or_default().index, neighbours }
     }
 
     fn neighbour(&self, now: Instant, status: NeighbourStatus) -> Neighbour {
@@ -420,19 +408,6 @@ fn peers_answer(listing: &Listing, stale: bool) -> PeersAnswer {
     };
     let peers: Vec<_> = listing.listed.iter().map(peer).collect();
     PeersAnswer { names: listing.names, members: listing.members, more: peers.len() == LISTED_MAX, stale, peers }
-}
-
-fn call_answer(fate: Fate, function: String) -> CallAnswer {
-    let (answered, reason) = (fate.reason == Reason::Replied, reason(&fate));
-    let (mut result, mut result_data) = (None, None);
-    if fate.status.is_success() {
-        match String::from_utf8(fate.body.into_vec()) {
-            Ok(text) => result = Some(peer::Content(text)),
-            Err(error) => result_data = Some(hex::encode(error.as_bytes())),
-        }
-    }
-    let elapsed_us = fate.elapsed.as_micros() as u64;
-    CallAnswer { name: fate.to, function, answered, result, result_data, elapsed_us, reason }
 }
 
 fn trace_hop(index: u64, stop: &Stop, destination: &Name) -> TraceHop {

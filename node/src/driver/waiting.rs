@@ -11,7 +11,6 @@ pub(super) enum Asked {
     Send,
     Ping,
     Trace,
-    Call { function: String },
 }
 
 /// Somebody who waits for a fate
@@ -21,6 +20,13 @@ pub(super) struct Asker {
     pub(super) asked: Asked,
 }
 
+/// Somebody who waits for a result
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) reply: Reply,
+    pub(super) function: String,
+}
+
 /// All askers
 ///
 /// Those who have hung up are forgotten whenever another one comes, so there are never more than control connections and
@@ -28,6 +34,7 @@ pub(super) struct Asker {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     fates: BTreeMap<MessageId, Asker>,
+    calls: BTreeMap<MessageId, Caller>,
     look_ups: Vec<(Name, Reply)>,
     /// By the number of the question
     lists: BTreeMap<u64, Reply>,
@@ -38,6 +45,15 @@ impl Waiting {
     pub(super) fn for_fate(&mut self, id: MessageId, asker: Asker) {
         self.forget_gone();
         self.fates.insert(id, asker);
+    }
+
+    pub(super) fn for_call(&mut self, id: MessageId, caller: Caller) {
+        self.calls.insert(id, caller);
+    }
+
+    /// Calls whose askers have hung up, who are forgotten
+    pub(super) fn take_gone_calls(&mut self) -> Vec<MessageId> {
+        self.calls.extract_if(.., |_, caller| caller.reply.is_gone()).map(|(id, _)| id).collect()
     }
 
     pub(super) fn for_look_up(&mut self, name: Name, reply: Reply) {
@@ -64,6 +80,10 @@ impl Waiting {
 
     pub(super) fn take_fate(&mut self, id: &MessageId) -> Option<Asker> {
         self.fates.remove(id)
+    }
+
+    pub(super) fn take_call(&mut self, id: &MessageId) -> Option<Caller> {
+        self.calls.remove(id)
     }
 
     pub(super) fn take_look_ups(&mut self, name: &Name) -> Vec<Reply> {

@@ -1,11 +1,16 @@
 //! `kith call NAME FUNCTION`
 
+use std::time::Duration;
+
 use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
 use kith_runtime::control::peer::{CallAnswer, Content, Request};
 use kith_runtime::home::Home;
+
+/// Long enough for the mesh to heal on the way
+const TIMEOUT_DEFAULT: &str = "10";
 
 /// Evaluate a function at another peer and print its result
 ///
@@ -21,6 +26,10 @@ pub(crate) struct Call {
     /// Its arguments, at most 64; after -- they may begin with a hyphen
     arguments: Vec<String>,
 
+    /// How long to wait for the result; whoever evaluates hears it when nobody waits any more
+    #[arg(long, value_name = "SECONDS", default_value = TIMEOUT_DEFAULT, value_parser = super::seconds)]
+    timeout: Duration,
+
     /// Write the bytes of the result as they are, into a pipe or a file
     #[arg(long)]
     raw: bool,
@@ -32,7 +41,8 @@ impl Call {
             screen.may_be_raw()?;
         }
         let arguments = self.arguments.into_iter().map(Content).collect();
-        let request = Request::Call { name: self.name, function: self.function, arguments };
+        let timeout_ms = Some(self.timeout.as_millis() as u64);
+        let request = Request::Call { name: self.name, function: self.function, arguments, timeout_ms };
         let answer = cli::ask::<CallAnswer>(home, &request)?;
         if answer.status.is_success() && self.raw {
             screen.bytes(&bytes(&answer.answer)?)?;

@@ -12,7 +12,7 @@
 //! | `read` | `sequences` | | [`ReadAnswer`] |
 //! | `ping` | `name` | | [`PingAnswer`] |
 //! | `trace` | `name` | | [`TraceAnswer`] |
-//! | `call` | `name`, `function`, `arguments` | | [`CallAnswer`] |
+//! | `call` | `name`, `function`, `arguments`, `timeout_ms` | | [`CallAnswer`] |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
 use std::fmt;
@@ -84,6 +84,9 @@ pub enum Request {
         /// Its arguments, at most 64
         #[serde(default)]
         arguments: Vec<Content>,
+        /// How long to wait for the result; 10 s if nothing is said
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
     },
     /// Leave the mesh and stay out until [`Request::Login`]; the daemon goes on
     Logout,

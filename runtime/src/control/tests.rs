@@ -35,8 +35,13 @@ fn requests_are_as_documented() {
         (Request::Inbox { follow: true, from: None }, r#"{"verb":"inbox","follow":true,"from":null}"#),
         (Request::Read { sequences: vec![7] }, r#"{"verb":"read","sequences":[7]}"#),
         (
-            Request::Call { name: name("bob"), function: "echo".into(), arguments: vec![Content("a".into())] },
-            r#"{"verb":"call","name":"bob","function":"echo","arguments":["a"]}"#,
+            Request::Call {
+                name: name("bob"),
+                function: "echo".into(),
+                arguments: vec![Content("a".into())],
+                timeout_ms: Some(5_000),
+            },
+            r#"{"verb":"call","name":"bob","function":"echo","arguments":["a"],"timeout_ms":5000}"#,
         ),
         (Request::Peers { after: None }, r#"{"verb":"peers","after":null}"#),
         (Request::Similar { name: name("bob") }, r#"{"verb":"similar","name":"bob"}"#),
@@ -55,7 +60,8 @@ fn requests_are_as_documented() {
 #[test]
 fn content_of_messages_is_not_printed() {
     let send = Request::Send { name: name("bob"), body: Body::Text("sesame".into()) };
-    let call = Request::Call { name: name("bob"), function: "f".into(), arguments: vec![Content("sesame".into())] };
+    let arguments = vec![Content("sesame".into())];
+    let call = Request::Call { name: name("bob"), function: "f".into(), arguments, timeout_ms: None };
     assert!(!format!("{send:?} {call:?}").contains("sesame"));
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use kith_common::id::Address;
 use kith_common::mail::SEND_TIMEOUT;
+use kith_transport::stack::CALL_TIMEOUT;
 
 use super::faults::Effect;
 use super::node::NodeId;
 use super::queue::Event;
-use super::users::{Deed, Habits, stamp};
+use super::users::{Deed, Habits, call, stamp};
 use super::watch::Observation;
 use super::world::World;
 
@@ -46,17 +47,27 @@ impl World {
                 self.sends += 1;
                 let content = stamp(content, self.sends);
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
-                let sent = peer.core.send(local, to.clone(), content.clone(), traced);
+                let sent = peer.stack.peer_mut().send(local, to.clone(), content.clone(), traced);
                 if let Ok(id) = sent {
-                    let source = self.node(node).peer().and_then(|peer| peer.core.own()).map(|own| own.address);
+                    let source = self.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address);
                     let source = source.unwrap_or(Address(0));
                     let seen = Observation::Asked { id, to: &to, content: &content, source };
                     self.watch.see(self.queue.now(), node, &seen);
                 }
             }
+            Deed::Call(to) => {
+                self.sends += 1;
+                let call = call(self.sends);
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                if let Ok(id) = peer.stack.call(local, to.clone(), &call, local + CALL_TIMEOUT) {
+                    let source = self.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address);
+                    let source = source.unwrap_or(Address(0));
+                    self.watch.see(self.queue.now(), node, &Observation::Calling { id, to: &to, call: &call, source });
+                }
+            }
             Deed::LookUp(name) => {
                 if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.core.look_up(local, name);
+                    peer.stack.peer_mut().look_up(local, name);
                 }
             }
             Deed::Read => {
@@ -68,14 +79,14 @@ impl World {
                 self.node_mut(node).wants_session = false;
                 self.watch.see(self.queue.now(), node, &Observation::Wants(false));
                 if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.core.log_out(local);
+                    peer.stack.log_out(local);
                 }
                 self.queue.after(pause, Event::Deed(node, Box::new(Deed::LogIn)));
             }
             Deed::LogIn => {
                 self.watch.see(self.queue.now(), node, &Observation::Wants(true));
                 if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.core.log_in(local);
+                    peer.stack.peer_mut().log_in(local);
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kith_common::link::limits::Limits;
 
 use super::faults::Effect;
+use super::lies::Lie;
 use super::log::Replica;
 use super::node::NodeId;
 use super::shape::Shape;
@@ -42,6 +43,10 @@ pub struct MeshConfig {
     pub burst: u32,
     /// Share of peers outside a healthy core, between whom ways stay cut for ever
     pub outside: f64,
+    /// How many peers, the last ones, lie
+    pub liars: u32,
+    /// What they do not forward
+    pub lie: Lie,
     /// Who can dial whom, from the beginning and for ever; `None`: everybody everybody
     pub shape: Option<Shape>,
     /// Tell the story of everything that names this
@@ -72,6 +77,8 @@ impl MeshConfig {
             deed_every: Duration::from_secs(40),
             burst: 0,
             outside: 0.0,
+            liars: 0,
+            lie: Lie::default(),
             shape: None,
             story: None,
         }
@@ -116,7 +123,12 @@ impl MeshConfig {
         if self.shape.is_some() {
             return self.supernodes;
         }
-        self.machines() - (f64::from(self.peers) * self.outside) as u32
+        self.machines() - (f64::from(self.peers) * self.outside) as u32 - self.liars
+    }
+
+    /// Whether this machine's peer looks alive and does not forward what it should
+    pub const fn is_liar(&self, node: NodeId) -> bool {
+        node.0 >= self.machines() - self.liars
     }
 
     /// Within which everything must be whole again after the last fault: one lease and 15 s

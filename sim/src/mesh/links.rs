@@ -113,7 +113,7 @@ impl World {
         self.watch.see(self.queue.now(), node, &Observation::Received { link, frame: &frame });
         match (&mut self.node_mut(node).process, frame) {
             (Some(Process::Peer(_)), Frame::Packet(packet)) => self.forward(node, link, &packet),
-            (Some(Process::Peer(peer)), frame) => peer.core.handle_frame(now, LinkId(link), frame),
+            (Some(Process::Peer(peer)), frame) => peer.stack.peer_mut().handle_frame(now, LinkId(link), frame),
             (Some(Process::Supernode(supernode)), frame) => supernode.core.handle_frame(now, LinkId(link), frame),
             (None, _) => {}
         }
@@ -216,7 +216,7 @@ impl World {
         self.watch.see(self.queue.now(), node, &Observation::Closed { link, reason: &reason });
         let why = reason.link_end();
         match &mut self.node_mut(node).process {
-            Some(Process::Peer(peer)) => peer.core.handle_closed(now, LinkId(link), &why),
+            Some(Process::Peer(peer)) => peer.stack.peer_mut().handle_closed(now, LinkId(link), &why),
             Some(Process::Supernode(supernode)) => supernode.core.handle_closed(now, LinkId(link), &why.reason()),
             None => {}
         }

@@ -19,6 +19,7 @@ pub mod config;
 mod costs;
 pub mod faults;
 pub mod hellos;
+pub mod lies;
 mod links;
 pub mod log;
 pub mod net;

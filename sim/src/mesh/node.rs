@@ -1,8 +1,8 @@
 //! A machine: its clock, its disk, its process, and the links of that process.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::rc::Rc;
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -19,6 +19,7 @@ use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
 use kith_common::wire::session::{Record, SupernodeRecord};
+use kith_transport::Stack;
 
 use super::clock::Clock;
 use super::costs::{SIGN, VERIFY};
@@ -49,22 +50,23 @@ type Signatures = HashMap<(Key, Signature), Vec<u8>>;
 
 /// What was signed in this world: dozens check each signature, which would be a fifth of a run
 #[derive(Clone, Debug, Default)]
-pub struct Signed(Rc<Book>);
+pub struct Signed(Arc<Mutex<Book>>);
 
 #[derive(Debug, Default)]
 struct Book {
-    signatures: RefCell<Signatures>,
-    work: Cell<Duration>,
+    signatures: Signatures,
+    work: Duration,
 }
 
 impl Signed {
-    fn spend(&self, work: Duration) {
-        self.0.work.set(self.0.work.get() + work);
+    /// One thread runs a world: TLS alone, which keeps the key, wants it to be fit for many
+    fn book(&self) -> impl DerefMut<Target = Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What signatures have cost since the last call
     pub fn take_work(&self) -> Duration {
-        self.0.work.take()
+        std::mem::take(&mut self.book().work)
     }
 }
 
@@ -88,9 +90,9 @@ impl Identity {
 
 impl Verifier for Identity {
     fn verify(&self, key: &Key, bytes: &[u8], signature: &Signature) -> bool {
-        self.signed.spend(VERIFY);
-        let signed = self.signed.0.signatures.borrow();
-        let is_known = signed.get(&(*key, *signature)).is_some_and(|what| what == bytes);
+        let mut book = self.signed.book();
+        book.work += VERIFY;
+        let is_known = book.signatures.get(&(*key, *signature)).is_some_and(|what| what == bytes);
         is_known || crypto::verify(key, bytes, signature)
     }
 }
@@ -102,12 +104,12 @@ impl Signer for Identity {
 
     fn sign(&self, bytes: &[u8]) -> Signature {
         let signature = Signature(self.pair.sign(bytes).to_bytes());
-        self.signed.spend(SIGN);
-        let mut signed = self.signed.0.signatures.borrow_mut();
-        if signed.len() >= SIGNED_MAX {
-            signed.clear();
+        let mut book = self.signed.book();
+        book.work += SIGN;
+        if book.signatures.len() >= SIGNED_MAX {
+            book.signatures.clear();
         }
-        signed.insert((self.key, signature), bytes.to_vec());
+        book.signatures.insert((self.key, signature), bytes.to_vec());
         signature
     }
 }
@@ -237,11 +239,18 @@ pub struct End {
 /// A running peer
 pub struct PeerProcess {
     /// Its cores
-    pub core: Peer<Identity>,
+    pub stack: Stack<Identity>,
     /// What its hellos say
     pub hello: HelloTemplate,
     /// Decides its packets
     pub forwarder: Forwarder<Target>,
+}
+
+impl PeerProcess {
+    /// The peer without its connections
+    pub const fn core(&self) -> &Peer<Identity> {
+        self.stack.peer()
+    }
 }
 
 /// A running supernode

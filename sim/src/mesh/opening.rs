@@ -199,7 +199,7 @@ impl World {
     fn speaker(&self, node: NodeId, life: u32) -> Option<(Key, HelloTemplate)> {
         let node = self.node(node);
         match node.process.as_ref().filter(|_| node.life == life)? {
-            Process::Peer(peer) => Some((peer.core.key(), peer.hello.clone())),
+            Process::Peer(peer) => Some((peer.core().key(), peer.hello.clone())),
             Process::Supernode(supernode) => Some((supernode.core.key(), supernode.hello.clone())),
         }
     }
@@ -335,7 +335,7 @@ impl World {
         let wanted = (side == Side::Dialler).then_some(wanted);
         self.watch.see(self.queue.now(), end.node, &Observation::Opened { opened: &opened, other, wanted });
         match &mut self.node_mut(end.node).process {
-            Some(Process::Peer(peer)) => peer.core.handle_opened(now, &opened),
+            Some(Process::Peer(peer)) => peer.stack.peer_mut().handle_opened(now, &opened),
             Some(Process::Supernode(supernode)) => supernode.core.handle_opened(now, &opened),
             None => {}
         }
@@ -381,7 +381,7 @@ impl World {
     fn tell_dial_failed(&mut self, node: NodeId, dial: u64, error: &DialError) {
         let now = self.local(node);
         match &mut self.node_mut(node).process {
-            Some(Process::Peer(peer)) => peer.core.handle_dial_failed(now, dial, error),
+            Some(Process::Peer(peer)) => peer.stack.peer_mut().handle_dial_failed(now, dial, error),
             Some(Process::Supernode(supernode)) => {
                 supernode.core.handle_dial_failed(now, dial, error.status(), &error.to_string());
             }

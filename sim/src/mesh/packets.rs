@@ -101,6 +101,9 @@ impl World {
         let packet = packet.as_ref();
         self.processors.spend(FRAME);
         self.watch.see(self.queue.now(), id, &Observation::Arrived { packet: &packet });
+        if self.drops_as_liar(id, &packet) {
+            return;
+        }
         let now = self.local(id);
         self.drive_forwarder(id, LinkId(link), |forwarder, links| {
             let from = forwarder.neighbour_on(LinkId(link));
@@ -121,8 +124,8 @@ impl World {
         });
         let Some(peer) = self.node_mut(id).peer_mut() else { return };
         match first_hop {
-            Some(first_hop) => peer.core.handle_sent(packet.as_ref().header().id, &first_hop),
-            None => peer.core.handle_unsent(now, packet),
+            Some(first_hop) => peer.stack.handle_sent(packet.as_ref().header().id, &first_hop),
+            None => peer.stack.handle_unsent(now, packet),
         }
     }
 
@@ -158,12 +161,12 @@ impl World {
             let Ok(packet) = PacketRef::parse(&bytes) else { continue };
             self.watch.see(self.queue.now(), id, &Observation::Delivered { packet: &packet });
             if let Some(peer) = self.node_mut(id).peer_mut() {
-                peer.core.handle_packet(local, link, from, &packet);
+                peer.stack.handle_packet(local, link, from, &packet);
             }
         }
         for report in wishes.returned {
             if let Some(peer) = self.node_mut(id).peer_mut() {
-                peer.core.handle_undeliverable(local, &report);
+                peer.stack.handle_undeliverable(local, &report);
             }
         }
     }

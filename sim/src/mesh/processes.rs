@@ -9,7 +9,7 @@ use kith_common::link::HelloTemplate;
 use kith_common::link::permits::Permits;
 use kith_common::mail::{Kept, NotStored};
 use kith_common::names::REMEMBER;
-use kith_common::peer::{self, Peer, PeerConfig, PeerOutput, STAY_AGE_MAX};
+use kith_common::peer::{Peer, PeerConfig, PeerOutput, STAY_AGE_MAX};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::listening;
@@ -19,6 +19,7 @@ use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutp
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Locations, Role};
+use kith_transport::stack::{PAYLOADS, Stack, StackOutput};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -61,7 +62,7 @@ impl World {
         let node = self.node_mut(id);
         node.process = Some(process);
         if let (false, Some(peer)) = (node.wants_session, node.peer_mut()) {
-            peer.core.log_out(Instant::ZERO);
+            peer.stack.log_out(Instant::ZERO);
         }
         self.watch.see(now, id, &Observation::Started);
         if self.config.is_supernode(id) {
@@ -105,14 +106,15 @@ impl World {
         };
         let config =
             PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER, stay };
-        let core = Peer::new(local, config, identity, rng, remembered);
+        let core = Peer::new(local, config, identity.clone(), rng, remembered);
         self.owners.insert(core.key(), id);
+        let stack = Stack::new(core, identity, Arc::clone(&self.provider), self.random());
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
         let mut forwarder = Forwarder::new();
-        for kind in peer::PAYLOADS {
+        for kind in PAYLOADS {
             forwarder.register(kind);
         }
-        PeerProcess { core, hello, forwarder }
+        PeerProcess { stack, hello, forwarder }
     }
 
     fn start_supernode(&mut self, id: NodeId, seed: u64) -> SupernodeProcess {
@@ -186,7 +188,7 @@ impl World {
         let node = self.node_mut(id);
         node.armed = None;
         match &mut node.process {
-            Some(Process::Peer(peer)) => peer.core.handle_timeout(local),
+            Some(Process::Peer(peer)) => peer.stack.handle_timeout(local),
             Some(Process::Supernode(supernode)) => supernode.core.handle_timeout(local),
             None => {}
         }
@@ -202,9 +204,9 @@ impl World {
             }
             let local = self.local(id);
             let is_done = match &mut self.node_mut(id).process {
-                Some(Process::Peer(peer)) => match peer.core.poll_output(local) {
+                Some(Process::Peer(peer)) => match peer.stack.poll_output(local) {
                     Some(output) => {
-                        self.on_peer(id, output);
+                        self.on_stack(id, output);
                         false
                     }
                     None => true,
@@ -235,7 +237,7 @@ impl World {
         let now = self.now();
         let node = self.node_mut(id);
         let next = match &node.process {
-            Some(Process::Peer(peer)) => peer.core.next_timeout(),
+            Some(Process::Peer(peer)) => peer.stack.next_timeout(),
             Some(Process::Supernode(supernode)) => supernode.core.next_timeout(),
             None => None,
         };
@@ -244,6 +246,30 @@ impl World {
             node.armed = Some(at);
             let life = node.life;
             self.queue.at(at, Event::Wake { node: id, life });
+        }
+    }
+
+    fn on_stack(&mut self, id: NodeId, output: StackOutput) {
+        match output {
+            StackOutput::Peer(output) => self.on_peer(id, output),
+            StackOutput::Evaluate { ticket, from, call } => {
+                let seen = Observation::Evaluating { from: from.as_deref(), call: &call };
+                self.watch.see(self.queue.now(), id, &seen);
+                let local = self.local(id);
+                if let Some(peer) = self.node_mut(id).peer_mut() {
+                    peer.stack.handle_evaluated(local, ticket, Status::Delivered, users::echo(&call));
+                }
+            }
+            StackOutput::Called(called) => {
+                let is_honest = |id| !self.config.is_liar(id);
+                if called.status == Status::Delivered
+                    && is_honest(id)
+                    && users::machine_of(&called.to).is_some_and(is_honest)
+                {
+                    self.call_waits.push(called.elapsed);
+                }
+                self.watch.see(self.queue.now(), id, &Observation::Called(&called));
+            }
         }
     }
 
@@ -268,13 +294,6 @@ impl World {
             PeerOutput::Keep { ticket, message } => {
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };
                 self.write(id, DiskDone::Keep(Box::new(keeping)));
-            }
-            PeerOutput::Evaluate { ticket, call } => {
-                let local = self.local(id);
-                if let Some(peer) = self.node_mut(id).peer_mut() {
-                    let body = users::echo(&call).try_into().unwrap_or_default();
-                    peer.core.handle_evaluated(local, ticket, Status::Delivered, body);
-                }
             }
             PeerOutput::PinNetwork(network) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
@@ -305,6 +324,7 @@ impl World {
             }
             PeerOutput::Done(_)
             | PeerOutput::LookedUp { .. }
+            | PeerOutput::Resolved { .. }
             | PeerOutput::Listed { .. }
             | PeerOutput::LoggedIn
             | PeerOutput::HomeLost { .. }
@@ -388,7 +408,7 @@ impl World {
                 let is_new = matches!(kept, Ok(Kept::New { .. }));
                 self.watch.see(self.queue.now(), node, &Observation::Kept { id, status, is_new });
                 if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.core.handle_kept(local, ticket, kept);
+                    peer.stack.peer_mut().handle_kept(local, ticket, kept);
                 }
             }
         }

@@ -362,7 +362,7 @@ impl World {
             Thread::Links => machine.waiting.handshakes.handle_kept_waiting(now, kept),
             Thread::Loop => {
                 if let Some(peer) = machine.peer_mut() {
-                    peer.core.handle_kept_waiting(local, kept);
+                    peer.stack.peer_mut().handle_kept_waiting(local, kept);
                 }
             }
         }

@@ -47,6 +47,10 @@ pub struct Report {
     pub effects: BTreeMap<Effect, u64>,
     /// What senders were told of their messages
     pub fates: BTreeMap<Status, u64>,
+    /// How long calls took that were answered, but for those of liars, and at them
+    pub call_waits: Vec<Duration>,
+    /// Packets that liars have dropped
+    pub lies: u64,
     /// What people did with the directory, as far as the oracles have judged it
     pub operations: Operations,
     /// What became of packets
@@ -93,6 +97,8 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
         simulated: world.now().since(Instant::ZERO),
         effects: world.net.effects().clone(),
         fates: world.watch.fates().clone(),
+        call_waits: std::mem::take(&mut world.call_waits),
+        lies: world.lies,
         operations: world.watch.judged(),
         counts: world.watch.counts().clone(),
         permanent_cuts: world.net.permanent_cuts(),
@@ -103,7 +109,7 @@ fn run_world(config: &MeshConfig, oracles: Vec<Box<dyn Oracle>>) -> Report {
 
 /// Whoever found nobody who answered for long tries again within a minute only, and has everything to do after that
 fn wait_for_tries(world: &mut World) {
-    let next_try = |node: &Node| match node.peer().map(|peer| peer.core.standing())? {
+    let next_try = |node: &Node| match node.peer().map(|peer| peer.core().standing())? {
         Standing::Searching { next_try, .. } => next_try.map(|at| node.clock.truly(at)),
         _ => None,
     };
@@ -170,6 +176,12 @@ fn say_last_words(world: &mut World) {
         let content = users::data(&mut world.user_chance);
         let deed = users::Deed::Send { to: users::name_of(to), content, traced: false };
         world.handle_deed(NodeId(number), deed);
+        // Among liars each way is to be tried, elsewhere one.
+        let all = (first..core).filter(|other| *other != number);
+        let called: Vec<u32> = if world.config.liars > 0 { all.collect() } else { vec![to] };
+        for other in called {
+            world.handle_deed(NodeId(number), users::Deed::Call(users::name_of(other)));
+        }
     }
 }
 
@@ -195,6 +207,8 @@ impl Report {
             simulated: Duration::ZERO,
             effects: BTreeMap::new(),
             fates: BTreeMap::new(),
+            call_waits: Vec::new(),
+            lies: 0,
             operations: Operations::default(),
             counts: BTreeMap::new(),
             permanent_cuts: 0,

@@ -182,6 +182,14 @@ impl Story {
                 format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
             }
             Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
+            Observation::Calling { id, to, .. } => format!("calls {to}, which is {id}"),
+            Observation::Evaluating { from, .. } => {
+                let from = from.map_or_else(|| "itself".into(), |grant| grant.name.to_string());
+                format!("evaluates a function for {from}")
+            }
+            Observation::Called(called) => {
+                format!("call {} has its end: {}, {}", called.id, called.status, called.why())
+            }
             Observation::Proposed(group) => {
                 let commands: Vec<&Command> = group.iter().map(|one| &one.command).collect();
                 format!("proposes {commands:?}")

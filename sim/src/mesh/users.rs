@@ -19,6 +19,8 @@ pub enum Deed {
         /// Whether to trace its way
         traced: bool,
     },
+    /// Calls a function at somebody
+    Call(Name),
     /// Asks where somebody is
     LookUp(Name),
     /// Reads all that is in the in-box
@@ -64,7 +66,7 @@ impl Habits {
             1 => Deed::Read,
             2 => Deed::Send { to: nobody(chance), content: ping(), traced: false },
             3..=4 => Deed::Send { to: somebody(chance), content: ping(), traced: true },
-            5 => Deed::Send { to: somebody(chance), content: call(), traced: false },
+            5 => Deed::Call(somebody(chance)),
             6 => Deed::Send { to: somebody(chance), content: ping(), traced: false },
             _ => Deed::Send { to: somebody(chance), content: data(chance), traced: false },
         }
@@ -80,9 +82,10 @@ const fn ping() -> Content {
     Content::Signal(Signal::Ping)
 }
 
-fn call() -> Content {
-    let function = Text::truncated("echo");
-    Content::Call(Call { function, arguments: Bounded::default() })
+/// The `number`-th call of a run, whose result is like no other's
+pub(super) fn call(number: u64) -> Call {
+    let argument = Bytes::try_from(number.to_le_bytes().to_vec()).unwrap_or_default();
+    Call { function: Text::truncated("echo"), arguments: Bounded::truncated([argument]) }
 }
 
 /// Makes the `number`-th content of a run differ from all others, its length unchanged if it is data
@@ -93,10 +96,6 @@ pub(super) fn stamp(content: Content, number: u64) -> Content {
             let rest = bytes.iter().skip(number.len());
             let stamped: Vec<u8> = number.iter().chain(rest).copied().collect();
             Content::Data(Bytes::try_from(stamped).unwrap_or_default())
-        }
-        Content::Call(call) => {
-            let argument = Bytes::try_from(number.to_vec()).unwrap_or_default();
-            Content::Call(Call { arguments: Bounded::try_from(vec![argument]).unwrap_or_default(), ..call })
         }
         other => other,
     }

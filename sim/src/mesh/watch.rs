@@ -14,9 +14,11 @@ use kith_common::status::Status;
 use kith_common::supernode::Proposal;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
-use kith_common::wire::content::Content;
+use kith_common::wire::content::{Call, Content};
+use kith_common::wire::grant::Grant;
 use kith_common::wire::packet::{Edit, PacketRef};
 use kith_common::wire::session::Purpose;
+use kith_transport::Called;
 
 use super::config::MeshConfig;
 use super::faults::Fault;
@@ -111,6 +113,20 @@ pub enum Observation<'a> {
         content: &'a Content,
         source: Address,
     },
+    /// A user has called a function
+    Calling {
+        id: MessageId,
+        to: &'a Name,
+        call: &'a Call,
+        source: Address,
+    },
+    /// A peer's function is asked for, by itself or by whoever was let in with this grant
+    Evaluating {
+        from: Option<&'a Grant>,
+        call: &'a Call,
+    },
+    /// A call has its end
+    Called(&'a Called),
     /// A supernode gives its log commands
     Proposed(&'a [Proposal]),
     /// Something is committed: this is what all supernodes will know in the end
@@ -208,7 +224,7 @@ impl Watch {
         &self.counts
     }
 
-    /// What senders were told of their messages
+    /// What people were told of their messages and calls
     pub const fn fates(&self) -> &BTreeMap<Status, u64> {
         &self.fates
     }
@@ -244,8 +260,13 @@ impl Watch {
         if self.is_over() {
             return;
         }
-        if let Observation::Peer(PeerOutput::Done(outcome)) = seen {
-            *self.fates.entry(outcome.fate.status).or_default() += 1;
+        let status = match seen {
+            Observation::Peer(PeerOutput::Done(outcome)) => Some(outcome.fate.status),
+            Observation::Called(called) => Some(called.status),
+            _ => None,
+        };
+        if let Some(status) = status {
+            *self.fates.entry(status).or_default() += 1;
         }
         if let Some(story) = &mut self.story {
             story.tell(now, node, seen);

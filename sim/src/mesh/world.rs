@@ -1,6 +1,7 @@
 //! The world: machines, the network between them, and what happens next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kith_common::directory::Directory;
@@ -8,6 +9,7 @@ use kith_common::id::{Key, Name};
 use kith_common::link::chunks::Chunks;
 use kith_common::link::permits::Permits;
 use kith_common::time::Instant;
+use kith_transport::{CryptoProvider, seeded};
 
 use super::agreement::Agreement;
 use super::clock::Clock;
@@ -56,6 +58,8 @@ pub struct World {
     pub watch: Watch,
     /// What was signed in it
     pub signed: Signed,
+    /// What all peers' connections agree on keys and seal packets with
+    pub provider: Arc<CryptoProvider>,
     /// By key, whose machine it is
     pub owners: BTreeMap<Key, NodeId>,
     /// Names that the operator was asked to release, each with the number of its machine's disk, and whether the
@@ -65,6 +69,10 @@ pub struct World {
     pub removing: BTreeSet<NodeId>,
     /// What users have sent so far
     pub sends: u64,
+    /// Packets that liars have dropped
+    pub lies: u64,
+    /// How long calls took that were answered, but for those of liars, and at them
+    pub call_waits: Vec<Duration>,
     /// Whether faults may happen
     pub is_fault_phase: bool,
     /// What is wrong with the hellos that are said next, and until when
@@ -83,6 +91,8 @@ impl World {
         let seed = config.seed;
         let machines = config.machines();
         let signed = Signed::default();
+        // What TLS draws is drawn by thread, and one thread runs a world from its beginning to its end.
+        seeded::seed(seed);
         let now = Instant::ZERO;
         let mut clocks = Chance::new(seed, Draws::Clocks);
         let nodes = (0..machines).map(|number| new_node(&config, number, now, &signed, &mut clocks)).collect();
@@ -97,10 +107,13 @@ impl World {
             chunks: Chunks::default(),
             watch: Watch::new(&config, oracles),
             signed,
+            provider: Arc::new(seeded::provider()),
             owners: BTreeMap::new(),
             releasing: BTreeMap::new(),
             removing: BTreeSet::new(),
             sends: 0,
+            lies: 0,
+            call_waits: Vec::new(),
             odd_hellos: VecDeque::new(),
             is_fault_phase: false,
             settled: None,

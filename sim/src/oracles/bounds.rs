@@ -42,12 +42,12 @@ impl Oracle for Bounds {
         for node in world.peers() {
             let Some(peer) = node.peer() else { continue };
             let measures = [
-                ("links in its neighbourhood", peer.core.neighbourhood().links_open(), LINKS_MAX),
+                ("links in its neighbourhood", peer.core().neighbourhood().links_open(), LINKS_MAX),
                 ("links", node.ends.len(), LINKS_MAX + SPARE),
                 // The home link's is the one more, and of one that the session has given up the stream may still open.
                 ("dials", node.dials.len(), DIALS_MAX + 2),
-                ("sends under way", peer.core.mail().in_flight(), IN_FLIGHT_MAX),
-                ("names remembered", peer.core.names().len(), RECORDS_MAX),
+                ("sends under way", peer.core().mail().in_flight(), IN_FLIGHT_MAX),
+                ("names remembered", peer.core().names().len(), RECORDS_MAX),
             ];
             for (what, is, most) in measures {
                 if is > most {

@@ -84,14 +84,14 @@ impl Oracle for Choices {
             let Some(routes) = peer.forwarder.routes() else { continue };
             let mut links: Vec<_> = peer.forwarder.links().collect();
             links.sort_unstable();
-            if !peer.core.neighbourhood().live_links().eq(links) {
+            if !peer.core().neighbourhood().live_links().eq(links) {
                 return Err(format!("{} forwards over other links than those that are up", node.name));
             }
-            if peer.core.neighbourhood().views() != routes.views() {
+            if peer.core().neighbourhood().views() != routes.views() {
                 return Err(format!("{} forwards by other tables than those that its neighbours told last", node.name));
             }
         }
-        let places: Vec<Address> = present().filter_map(|node| Some(node.peer()?.core.own()?.address)).collect();
+        let places: Vec<Address> = present().filter_map(|node| Some(node.peer()?.core().own()?.address)).collect();
         let has_gap = |routes: &NewRoutes| routes.routes.views().iter().any(|view| !view.up);
         let all = self.routes.iter().filter_map(|(node, routes)| Some((node, routes.as_ref()?)));
         let with_gaps = all.filter(|(_, routes)| has_gap(routes));

@@ -1,15 +1,15 @@
-//! What arrives is what was sent, to the byte, and the result of a call is that call's.
+//! What arrives is what was sent, to the byte and by whom, and the result of a call is that call's.
 //!
 //! Source: a message's id stands for one content (docs/protocol.md, "Messages and their fates"). All contents of a run
 //! differ (`stamp` in `mesh::users`), so bytes of another message are seen as such.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kith_common::id::{MessageId, Name};
 use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::content::Content;
+use kith_common::wire::content::{Call, Content};
 
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -20,6 +20,9 @@ use crate::mesh::watch::Observation;
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     sent: BTreeMap<MessageId, (Name, Content)>,
+    calls: BTreeMap<MessageId, Call>,
+    /// By whom, and at whom, each was made that differs from all others
+    callers: HashMap<Call, (Name, Name)>,
 }
 
 impl Oracle for Contents {
@@ -40,12 +43,24 @@ impl Oracle for Contents {
                 Some((_, Content::Data(bytes))) if *bytes == message.bytes => {}
                 Some((from, _)) => return Err(format!("message {} of {from} arrived with other bytes", message.id)),
             },
-            Observation::Peer(PeerOutput::Done(outcome)) if outcome.fate.status == Status::Delivered => {
-                let fate = &outcome.fate;
-                if let Some((_, Content::Call(call))) = self.sent.get(&fate.id)
-                    && echo(call) != *fate.body
-                {
-                    return Err(format!("the result of call {} is another one's", fate.id));
+            Observation::Calling { id, to, call, .. } => {
+                self.calls.insert(*id, (*call).clone());
+                self.callers.insert((*call).clone(), (name_of(node.0), (*to).clone()));
+            }
+            Observation::Evaluating { from, call } => {
+                let here = name_of(node.0);
+                let from = from.map_or(&here, |grant| &grant.name);
+                match self.callers.get(*call) {
+                    Some((caller, to)) if caller == from && *to == here => {}
+                    Some((caller, to)) => {
+                        return Err(format!("a call of {caller} at {to} is evaluated here as one of {from}"));
+                    }
+                    None => return Err(format!("a call is evaluated for {from} that nobody has made")),
+                }
+            }
+            Observation::Called(called) if called.status == Status::Delivered => {
+                if self.calls.get(&called.id).map(echo).as_ref() != Some(&called.body) {
+                    return Err(format!("the result of call {} is another one's", called.id));
                 }
             }
             _ => {}

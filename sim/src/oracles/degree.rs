@@ -19,7 +19,7 @@ impl Oracle for Degree {
     fn step(&mut self, world: &World) -> Result<(), String> {
         for node in world.peers().filter(|node| is_logged_in(node)) {
             let Some(peer) = node.peer() else { continue };
-            let table = peer.core.neighbourhood().wanted();
+            let table = peer.core().neighbourhood().wanted();
             if table > NEIGHBOURS_MAX {
                 return Err(format!("{} has {table} neighbours", node.name));
             }

@@ -56,7 +56,7 @@ pub(super) fn peers(world: &World) -> BTreeMap<Address, (&Peer<Identity>, bool)>
 pub(super) fn by_place(world: &World, holds: impl Fn(&Node) -> bool) -> BTreeMap<Address, (&Peer<Identity>, bool)> {
     let core = world.config.core();
     let peers = world.peers().filter(|node| holds(node)).filter_map(|node| {
-        let peer = &node.peer()?.core;
+        let peer = node.peer()?.core();
         Some((peer.own()?.address, (peer, node.id.0 < core)))
     });
     peers.collect()

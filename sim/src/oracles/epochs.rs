@@ -68,7 +68,7 @@ impl Oracle for Epochs {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         for node in world.peers() {
-            let Some(epoch) = node.peer().and_then(|peer| peer.core.neighbourhood().epoch()) else { continue };
+            let Some(epoch) = node.peer().and_then(|peer| peer.core().neighbourhood().epoch()) else { continue };
             if is_other(epoch, self.directory) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Every send has exactly one fate, in time, and the fate is true.
+//! Every send and every call has exactly one fate, in time, and the fate is true.
 //!
 //! Source: the out-box's table of fates, and what each status means to people:
 //!
@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::mail::{Fate, IN_FLIGHT_MAX, SEND_TIMEOUT};
+use kith_common::mail::{Fate, IN_FLIGHT_MAX, Outcome, SEND_TIMEOUT};
 use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::content::Content;
+use kith_transport::Called;
 
 use super::under_way::UnderWay;
 use crate::mesh::config::MeshConfig;
@@ -49,11 +50,40 @@ struct Send {
     /// When its process was last seen not to run, or to be paused
     held: Instant,
     fate: Option<Status>,
+    /// What people were told of it
+    reason: String,
     is_kept: bool,
     /// A packet of it was doubled on the way, which nobody can know: one copy may come back and the other arrive
     is_doubled: bool,
     /// The out-box was full when it was asked for, or the in-box when it came: 429 is true
     is_too_many: bool,
+}
+
+impl Send {
+    fn new(node: NodeId, to: &Name, source: Address) -> Self {
+        Self {
+            node,
+            to: to.clone(),
+            is_data: false,
+            source,
+            asked: Instant::ZERO,
+            held: Instant::ZERO,
+            fate: None,
+            reason: String::new(),
+            is_kept: false,
+            is_doubled: false,
+            is_too_many: false,
+        }
+    }
+}
+
+/// A fate, as people are told of it
+#[derive(Debug)]
+struct Told<'a> {
+    id: &'a MessageId,
+    to: &'a Name,
+    status: Status,
+    reason: String,
 }
 
 /// What is known of every send, and of every name
@@ -77,33 +107,43 @@ impl Fates {
         Self { core: config.core(), ..Self::default() }
     }
 
-    fn judge(&mut self, now: Instant, node: NodeId, fate: &Fate) -> Result<(), String> {
-        let is_excused = self.is_excused(now, &fate.id);
-        let Some(send) = self.sends.get_mut(&fate.id) else {
-            return Err(format!("a fate for a message that nobody sent: {fate:?}"));
+    fn begin(&mut self, now: Instant, id: MessageId, send: Send) -> Result<(), String> {
+        let send = Send { asked: now, held: now, ..send };
+        if self.sends.insert(id, send).is_some() {
+            return Err("two messages with one id".into());
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, now: Instant, node: NodeId, told: &Told<'_>) -> Result<(), String> {
+        let Told { id, to, status, reason } = told;
+        let is_excused = self.is_excused(now, id);
+        let Some(send) = self.sends.get_mut(id) else {
+            return Err(format!("a fate for a message that nobody sent: {told:?}"));
         };
-        if send.node != node || send.to != fate.to {
-            return Err(format!("a fate for somebody else's message: {fate:?}"));
+        if send.node != node || send.to != **to {
+            return Err(format!("a fate for somebody else's message: {told:?}"));
         }
-        if let Some(before) = send.fate.replace(fate.status) {
-            return Err(format!("two fates of one message to {}: {before}, then {}", fate.to, fate.status));
+        if let Some(before) = send.fate.replace(*status) {
+            return Err(format!("two fates of one message to {to}: {before}, then {status}"));
         }
+        send.reason.clone_from(reason);
         let since = Instant::from_micros(send.asked.as_micros().saturating_sub(OLD_NEWS.as_micros() as u64));
         let was = |when: &BTreeMap<Name, Instant>, is_so_now: bool| {
-            is_so_now || when.get(&fate.to).is_some_and(|last| *last >= since)
+            is_so_now || when.get(*to).is_some_and(|last| *last >= since)
         };
-        match fate.status {
+        match status {
             Status::Delivered if send.is_data && !send.is_kept => {
-                Err(format!("{} was told that {} has a message which is in no in-box", name_of(node.0), fate.to))
+                Err(format!("{} was told that {to} has a message which is in no in-box", name_of(node.0)))
             }
-            Status::NotFound if !was(&self.unknown, !self.known.contains(&fate.to)) => {
-                Err(format!("404 for {}, which the directory has known since before the send", fate.to))
+            Status::NotFound if !was(&self.unknown, !self.known.contains(*to)) => {
+                Err(format!("404 for {to}, which the directory has known since before the send"))
             }
-            Status::Gone if !was(&self.absent, !self.present.contains(&fate.to)) => {
-                Err(format!("410 for {}, which has been logged in since before the send", fate.to))
+            Status::Gone if !was(&self.absent, !self.present.contains(*to)) => {
+                Err(format!("410 for {to}, which has been logged in since before the send"))
             }
             Status::NotFound | Status::Gone | Status::Unavailable if send.is_kept && !is_excused => {
-                Err(format!("{} for a message to {} which is in its in-box: {fate:?}", fate.status, fate.to))
+                Err(format!("{status} for a message to {to} which is in its in-box: {told:?}"))
             }
             _ => Ok(()),
         }
@@ -153,25 +193,21 @@ impl Oracle for Fates {
         self.under_way.see(node, seen);
         match seen {
             Observation::Asked { id, to, content, source } => {
+                let is_too_many = self.under_way.of(node) > IN_FLIGHT_MAX;
                 let is_data = matches!(content, Content::Data(_));
-                let (to, source) = ((*to).clone(), *source);
-                let send = Send {
-                    node,
-                    to,
-                    is_data,
-                    source,
-                    asked: now,
-                    held: now,
-                    fate: None,
-                    is_kept: false,
-                    is_doubled: false,
-                    is_too_many: self.under_way.of(node) > IN_FLIGHT_MAX,
-                };
-                if self.sends.insert(*id, send).is_some() {
-                    return Err("two messages with one id".into());
-                }
+                return self.begin(now, *id, Send { is_data, is_too_many, ..Send::new(node, to, *source) });
             }
-            Observation::Peer(PeerOutput::Done(outcome)) => return self.judge(now, node, &outcome.fate),
+            Observation::Calling { id, to, source, .. } => {
+                return self.begin(now, *id, Send::new(node, to, *source));
+            }
+            Observation::Peer(PeerOutput::Done(Outcome { fate, .. })) => {
+                let Fate { id, to, status, .. } = fate;
+                return self.judge(now, node, &Told { id, to, status: *status, reason: fate.why() });
+            }
+            Observation::Called(called) => {
+                let Called { id, to, status, .. } = called;
+                return self.judge(now, node, &Told { id, to, status: *status, reason: called.why() });
+            }
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
                 let source = packet.header().source;
@@ -226,7 +262,8 @@ impl Oracle for Fates {
             let is_true = |status| status == Status::Delivered || status == Status::SlowDown && send.is_too_many;
             if let Some(status) = send.fate.filter(|status| !is_true(*status)) {
                 let from = name_of(send.node.0);
-                return Err(format!("{from} sent to {} in a whole mesh, and was told {status}", send.to));
+                let reason = &send.reason;
+                return Err(format!("{from} sent to {} in a whole mesh, and was told {status}: {reason}", send.to));
             }
         }
         Ok(())

@@ -182,7 +182,7 @@ impl Oracle for Flaps {
             let Some(peer) = node.peer() else { continue };
             let seen = self.nodes.of(node.id);
             if !seen.is_unsure {
-                seen.judge(world.now(), node, &peer.core.neighbourhood().neighbours())?;
+                seen.judge(world.now(), node, &peer.core().neighbourhood().neighbours())?;
             }
         }
         Ok(())

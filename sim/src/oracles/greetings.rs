@@ -75,7 +75,7 @@ impl Oracle for Greetings {
             if now - open.since <= TOLD {
                 continue;
             }
-            let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
+            let neighbours = node.peer().map(|peer| peer.core().neighbourhood().neighbours()).unwrap_or_default();
             let is_here = |state: &LinkStatus| matches!(state, LinkStatus::Up | LinkStatus::Dialling);
             let wanted = neighbours.iter().find(|one| one.key == open.key && one.is_wanted && is_here(&one.state));
             if let Some(neighbour) = wanted {

@@ -39,7 +39,7 @@ impl Oracle for Guests {
         let is_here = world.supernodes().all(Node::runs);
         let could_have = |node: &&Node| is_here && is_logged_in(node) && !is_settled(node) && !is_cut(node.id);
         for node in world.peers().filter(could_have) {
-            let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
+            let neighbours = node.peer().map(|peer| peer.core().neighbourhood().neighbours()).unwrap_or_default();
             for guest in neighbours.iter().filter(|n| !n.is_wanted && n.state == LinkStatus::Up) {
                 let key = (node.id, guest.address);
                 let since = *before.get(&key).unwrap_or(&now);

@@ -66,7 +66,7 @@ impl Oracle for Holders {
         }
         let mut holders = BTreeMap::new();
         for node in world.peers().filter(|node| is_logged_in(node)) {
-            let Some(own) = node.peer().and_then(|peer| peer.core.own()) else { continue };
+            let Some(own) = node.peer().and_then(|peer| peer.core().own()) else { continue };
             if let Some(other) = holders.insert(own.address, &node.name) {
                 return Err(format!("{} and {other} are both at {}", node.name, own.address));
             }

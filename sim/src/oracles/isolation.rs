@@ -45,7 +45,7 @@ pub(crate) struct Isolation {
 impl Isolation {
     fn tells(&mut self, world: &World, node: &Node) -> Result<(), String> {
         let (id, now) = (node.id, world.now());
-        let neighbourhood = node.peer().map(|peer| peer.core.neighbourhood());
+        let neighbourhood = node.peer().map(|peer| peer.core().neighbourhood());
         let has_link = neighbourhood.is_some_and(|neighbourhood| neighbourhood.live_links().next().is_some());
         let is_alone = neighbourhood.is_some_and(|neighbourhood| neighbourhood.wanted() == 0);
         if !is_logged_in(node) || has_link || is_alone || !self.linked.contains(&id) {

@@ -145,7 +145,7 @@ impl Outages {
     fn look_for_strays(&mut self, world: &World) {
         self.strays.clear();
         for node in world.peers() {
-            let Some(core) = node.peer().map(|peer| &peer.core) else { continue };
+            let Some(core) = node.peer().map(|peer| peer.core()) else { continue };
             let port = world.port_of(node.id);
             if core.home_link().is_some() {
                 self.ports.insert(node.id, port);
@@ -217,10 +217,11 @@ impl Outages {
 
     /// Whether the links between the living are those of the definition
     fn check_links(&self, world: &World) -> Result<(), String> {
-        let peers = || self.living.keys().filter_map(|id| Some((world.node(*id), world.node(*id).peer()?.core.own()?)));
+        let peers =
+            || self.living.keys().filter_map(|id| Some((world.node(*id), world.node(*id).peer()?.core().own()?)));
         let places: BTreeMap<Address, &Node> = peers().map(|(node, own)| (own.address, node)).collect();
         let ring: Ring = places.keys().copied().collect();
-        let told = peers().filter_map(|(node, own)| Some((own.address, &node.peer()?.core)));
+        let told = peers().filter_map(|(node, own)| Some((own.address, node.peer()?.core())));
         let parted = told.flat_map(|(own, core)| core.neighbourhood().parted_from().map(move |other| (own, other)));
         let parted: BTreeSet<_> = parted.flat_map(|(own, other)| [(own, other), (other, own)]).collect();
         let maps = Maps::of_degree(world.config.degree);
@@ -233,7 +234,7 @@ impl Outages {
             let live: BTreeSet<Address> = node
                 .peer()
                 .into_iter()
-                .flat_map(|peer| peer.core.neighbourhood().live_links())
+                .flat_map(|peer| peer.core().neighbourhood().live_links())
                 .map(|(address, _)| address)
                 .collect();
             let missing = table.iter().filter(|other| !live.contains(other)).filter_map(|other| places.get(other));
@@ -321,12 +322,12 @@ impl Oracle for Outages {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
         for node in world.peers() {
-            let Some(place) = node.peer().and_then(|peer| peer.core.own()).map(|own| own.address) else { continue };
+            let Some(place) = node.peer().and_then(|peer| peer.core().own()).map(|own| own.address) else { continue };
             if self.places.insert(node.id, place).is_some_and(|before| before != place) {
                 self.moved.insert(node.id);
             }
         }
-        let lives = |node: &Node| node.runs() && node.peer().is_some_and(|peer| peer.core.own().is_some());
+        let lives = |node: &Node| node.runs() && node.peer().is_some_and(|peer| peer.core().own().is_some());
         for node in world.peers() {
             match (lives(node), self.living.contains_key(&node.id)) {
                 (true, false) => {

@@ -34,7 +34,7 @@ impl Patience {
 
 /// Whether the peer on this machine waits until it asks a supernode again, or for the answer of one
 fn is_waiting(world: &World, node: &Node) -> bool {
-    match node.peer().map(|peer| peer.core.standing()) {
+    match node.peer().map(|peer| peer.core().standing()) {
         Some(Standing::Searching { next_try: Some(at), .. }) => at > world.local(node.id),
         Some(Standing::Joining { .. }) => true,
         _ => false,

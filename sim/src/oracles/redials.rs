@@ -51,7 +51,7 @@ impl Oracle for Redials {
         let before = std::mem::take(&mut self.down);
         let unplanned = std::mem::take(&mut self.unplanned);
         for node in world.peers().filter(|node| is_logged_in(node) && !is_settled(node)) {
-            let neighbours = node.peer().map(|peer| peer.core.neighbourhood().neighbours()).unwrap_or_default();
+            let neighbours = node.peer().map(|peer| peer.core().neighbourhood().neighbours()).unwrap_or_default();
             let is_down = |state: &LinkStatus| matches!(state, LinkStatus::Down { .. });
             for neighbour in neighbours.iter().filter(|neighbour| neighbour.is_wanted && is_down(&neighbour.state)) {
                 let key = (node.id, neighbour.key);

@@ -33,25 +33,25 @@ pub(crate) struct Removals {
 
 /// The keys that this machine's peer knows to be removed
 fn known(node: &Node) -> Option<&RemovedKeys> {
-    node.peer().map(|peer| peer.core.removed())
+    node.peer().map(|peer| peer.core().removed())
 }
 
 /// How many keys somebody within reach would tell this peer: its home, or all its neighbours
 fn told_by_others(world: &World, node: &Node) -> Option<usize> {
     let (peer, leader) = (node.peer()?, world.node(home(world, node).unwrap_or(world.config.leader())));
     let is_cut = world.net.is_blocked(node.id, leader.id) || world.net.is_blocked(leader.id, node.id);
-    if peer.core.home_link().is_some() {
+    if peer.core().home_link().is_some() {
         let is_there = leader.runs() && !is_cut && world.hears_log(leader.id);
         return world.directory().filter(|_| is_there).map(|directory| directory.removed().len());
     }
-    peer.core.own()?;
+    peer.core().own()?;
     let mut links = live_links(world, node).peekable();
     links.peek()?;
     let of = |(_, end, other): (u64, _, NodeId)| {
         let other = world.node(other);
         let ahead = known(other).filter(|_| other.runs() && is_alive(world, end) && world.directory().is_some());
         // A neighbour that has another list cannot help.
-        ahead.filter(|ahead| ahead.was_at(&peer.core.removed().mark())).map_or(0, RemovedKeys::len)
+        ahead.filter(|ahead| ahead.was_at(&peer.core().removed().mark())).map_or(0, RemovedKeys::len)
     };
     links.map(of).min()
 }
@@ -76,6 +76,11 @@ impl Oracle for Removals {
             {
                 return Err(format!("keeps a message of {}, who was removed, as it knows", message.from));
             }
+            Observation::Evaluating { from: Some(grant), .. }
+                if self.known.get(&node).is_some_and(|known| known.contains(&grant.key)) =>
+            {
+                return Err(format!("evaluates a function for {}, who was removed, as it knows", grant.name));
+            }
             _ => {}
         }
         Ok(())
@@ -92,13 +97,13 @@ impl Oracle for Removals {
             }
             for (_, _, other) in live_links(world, node) {
                 let other = world.node(other);
-                if other.peer().is_some_and(|peer| known.contains(&peer.core.key())) {
+                if other.peer().is_some_and(|peer| known.contains(&peer.core().key())) {
                     return Err(format!("{} has a link with {}, who was removed, as it knows", node.name, other.name));
                 }
             }
             let could = told_by_others(world, node).filter(|count| *count > known.len());
             let Some(could) = could else { continue };
-            let has_home = node.peer().is_some_and(|peer| peer.core.home_link().is_some());
+            let has_home = node.peer().is_some_and(|peer| peer.core().home_link().is_some());
             let (since, of) = before.get(&node.id).copied().unwrap_or((now, known.len()));
             // Whoever learns something is not the one who is never told.
             let since = if of == known.len() { since } else { now };

@@ -32,7 +32,7 @@ pub(crate) struct StaleLinks {
 
 /// Whether this is a home link, of its peer or at its supernode
 fn is_home(node: &Node, link: u64) -> bool {
-    node.peer().is_none_or(|peer| peer.core.home_link() == Some(LinkId(link)))
+    node.peer().is_none_or(|peer| peer.core().home_link() == Some(LinkId(link)))
 }
 
 impl Oracle for StaleLinks {

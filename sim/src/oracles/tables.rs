@@ -29,10 +29,10 @@ impl Oracle for Tables {
         let ring: Ring = directory.ring().collect();
         for (name, node) in &wanted {
             if !is_logged_in(node) {
-                let standing = node.peer().map(|peer| peer.core.standing());
+                let standing = node.peer().map(|peer| peer.core().standing());
                 return Err(format!("{name} is not logged in: {standing:?}"));
             }
-            let place = node.peer().and_then(|peer| peer.core.own()).map_or(Address(0), |own| own.address);
+            let place = node.peer().and_then(|peer| peer.core().own()).map_or(Address(0), |own| own.address);
             if !ring.contains(place) {
                 let session = directory.by_address(place);
                 return Err(format!(
@@ -57,8 +57,8 @@ impl Oracle for Tables {
         let graph = lift::graph(&ring, &Maps::of_degree(directory.degree()), &pairs);
         for (name, node) in wanted {
             let Some(peer) = node.peer() else { continue };
-            let own = peer.core.own().map_or(Address(0), |own| own.address);
-            let neighbours = peer.core.neighbourhood().neighbours();
+            let own = peer.core().own().map_or(Address(0), |own| own.address);
+            let neighbours = peer.core().neighbourhood().neighbours();
             let table: BTreeSet<Address> = neighbours.iter().filter(|n| n.is_wanted).map(|n| n.address).collect();
             let defined = graph.get(&own).cloned().unwrap_or_default();
             if table != defined {
@@ -74,7 +74,7 @@ impl Oracle for Tables {
                     return Err(format!("{name}'s link to {} is {:?}", neighbour.name, neighbour.state));
                 }
             }
-            let views = peer.core.neighbourhood().views();
+            let views = peer.core().neighbourhood().views();
             for view in &views {
                 let says: BTreeSet<Address> = view.table.iter().filter(|(_, up)| *up).map(|(a, _)| *a).collect();
                 if graph.get(&view.address).is_some_and(|defined| *defined != says) {

@@ -8,13 +8,13 @@ use crate::mesh::world::World;
 
 /// Whether the peer on this machine runs, is not paused, and takes itself for logged in
 pub(super) fn is_logged_in(node: &Node) -> bool {
-    let standing = |node: &Node| node.peer().map(|peer| peer.core.standing());
+    let standing = |node: &Node| node.peer().map(|peer| peer.core().standing());
     node.runs() && matches!(standing(node), Some(Standing::LoggedIn { .. }))
 }
 
 /// The machine that a peer has its home link with
 pub(super) fn home(world: &World, node: &Node) -> Option<NodeId> {
-    let end = node.ends.get(&node.peer()?.core.home_link()?.0)?;
+    let end = node.ends.get(&node.peer()?.core().home_link()?.0)?;
     Some(world.net.conn(end.conn)?.end(end.side.other()).node)
 }
 
@@ -29,7 +29,7 @@ pub(super) fn is_settled(node: &Node) -> bool {
         return false;
     };
     let views = routes.views();
-    views.len() == peer.core.neighbourhood().wanted() && views.iter().all(|view| view.up)
+    views.len() == peer.core().neighbourhood().wanted() && views.iter().all(|view| view.up)
 }
 
 /// Whether anybody may be silent at the other end of this link without being gone: it is paused
@@ -60,7 +60,7 @@ pub(super) fn is_heard(world: &World, end: &End) -> bool {
 /// The links that a peer takes for live, each with the machine at its other end
 pub(super) fn live_links<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = (u64, &'a End, NodeId)> {
     let peer = node.peer();
-    let links = peer.into_iter().flat_map(|peer| peer.core.neighbourhood().live_links());
+    let links = peer.into_iter().flat_map(|peer| peer.core().neighbourhood().live_links());
     links.filter_map(|(_, link)| {
         let end = node.ends.get(&link.0)?;
         let conn = world.net.conn(end.conn)?;

@@ -5,6 +5,7 @@ use super::members::*;
 use super::world::{Delivery, End, World, far};
 use crate::crypto::Handshake;
 use crate::id::Epoch;
+use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::packet::{self, Edit};
 use crate::wire::removed::{AskRemoved, EndMark, Mark, Removed, SignedMark};

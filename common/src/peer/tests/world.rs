@@ -17,6 +17,7 @@ use crate::names::{Answer, REMEMBER};
 use crate::removed::RemovedKeys;
 use crate::routing::forward::{Allowance, Forwarder};
 use crate::session::listening;
+use crate::status::Status;
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Message, PathHop, Reply};
 use crate::wire::packet::{self, Class, Edit, PacketRef};
@@ -285,10 +286,6 @@ impl World {
                     node.core.handle_kept(now, ticket, Ok(Kept::New { sequence: ticket }));
                 }
             }
-            PeerOutput::Evaluate { ticket, call } => {
-                let body = call.function.as_bytes().to_vec().try_into().unwrap();
-                node.core.handle_evaluated(now, ticket, Status::Delivered, body);
-            }
             PeerOutput::PinNetwork(network) => assert_eq!(network, self::network()),
             PeerOutput::Done(outcome) => node.told.done.push(outcome),
             PeerOutput::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
@@ -297,7 +294,8 @@ impl World {
             PeerOutput::LoggedIn => node.told.words.push("logged in"),
             PeerOutput::HomeLost { .. } => node.told.words.push("home lost"),
             PeerOutput::LoggedOut { .. } => node.told.words.push("logged out"),
-            PeerOutput::SetPatience { .. }
+            PeerOutput::Resolved { .. }
+            | PeerOutput::SetPatience { .. }
             | PeerOutput::Save(_)
             | PeerOutput::Erase(_)
             | PeerOutput::KeepSupernodes(_)

@@ -1,0 +1,74 @@
+//! Calls at other peers, and their ends.
+
+use std::time::Duration;
+
+use kith_common::hex;
+use kith_common::id::Name;
+use kith_common::mail::NotLoggedIn;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::bounded::{Bounded, Bytes, Text};
+use kith_common::wire::content::Call;
+use kith_runtime::control::peer::{self, CallAnswer};
+use kith_runtime::control::server::Reply;
+use kith_transport::Called;
+use kith_transport::stack::CALL_TIMEOUT;
+
+use super::Driver;
+use super::waiting::Caller;
+
+/// What is to be called, and how long it may take
+pub(super) struct Wanted {
+    pub(super) name: Name,
+    pub(super) function: String,
+    pub(super) arguments: Vec<peer::Content>,
+    pub(super) timeout_ms: Option<u64>,
+}
+
+impl Driver {
+    pub(super) fn ask_call(&mut self, now: Instant, wanted: Wanted, reply: Reply) {
+        self.cancel_gone_calls(now);
+        let Wanted { name, function, arguments, timeout_ms } = wanted;
+        let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
+        let call = match (Text::try_from(function.clone()), arguments) {
+            (Ok(text), Ok(arguments)) => Call { function: text, arguments },
+            (Err(error), _) => {
+                return reply.refuse(Status::Malformed, format!("the function's name: {error}"), None);
+            }
+            (_, Err(error)) => return reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
+        };
+        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        match self.stack.call(now, name, &call, now + timeout) {
+            Ok(id) => self.waiting.for_call(id, Caller { reply, function }),
+            Err(NotLoggedIn) => self.refuse_to_send(now, reply),
+        }
+    }
+
+    /// Nobody waits for a result any more: whoever evaluates it hears so
+    pub(super) fn cancel_gone_calls(&mut self, now: Instant) {
+        for id in self.waiting.take_gone_calls() {
+            self.stack.cancel(now, &id);
+        }
+    }
+
+    /// A call has come to its end; who asked for it may have hung up
+    pub(super) fn on_called(&mut self, called: Called) {
+        if let Some(Caller { reply, function }) = self.waiting.take_call(&called.id) {
+            reply.finish(called.status, &answer(called, function));
+        }
+    }
+}
+
+fn answer(called: Called, function: String) -> CallAnswer {
+    let (answered, elapsed_us) = (called.is_answered(), called.elapsed.as_micros() as u64);
+    let reason = (!called.status.is_success()).then(|| called.why());
+    let (mut result, mut result_data) = (None, None);
+    if called.status.is_success() {
+        match String::from_utf8(called.body) {
+            Ok(text) => result = Some(peer::Content(text)),
+            Err(error) => result_data = Some(hex::encode(error.as_bytes())),
+        }
+    }
+    CallAnswer { name: called.to, function, answered, result, result_data, elapsed_us, reason }
+}

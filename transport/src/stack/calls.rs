@@ -1,0 +1,450 @@
+//! Calls of this peer's own: each finds where its function is, is asked there, and has one end.
+//!
+//! | what happens to a call | what is done |
+//! |---|---|
+//! | it is new | the name is asked for, and memory will do |
+//! | the name is found, with a key that the directory vouches for | it is asked over the connection with that key |
+//! | … with a key that nobody vouches for | it waits until whoever holds the key has shown a grant with that name |
+//! | the mesh says that nothing arrives there | the name is asked for anew; elsewhere now: packets go there |
+//! | … and says so again, for the third time, and no supernode has relayed it | it ends with 503 |
+//! | the connection is lost | the name is asked for anew, and it is asked once more, under its id |
+//! | the directory says 404 or 410 | it ends with that |
+//! | it is answered | it ends with the answer |
+//! | its time is over | it ends with 408 |
+//!
+//! Only the other end's answer ends a call well. Whoever evaluates may hear of one twice, under one id.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use kith_common::id::{Address, Key, MessageId, Name};
+use kith_common::names::{Answer, Source};
+use kith_common::status::Status;
+use kith_common::time::{Instant, Timers, doubled};
+use kith_common::wire::bounded::Text;
+
+use crate::output::End;
+use crate::questions::{Fate, Kind, Question};
+
+/// Calls that have no end yet; the next one ends with 429 at once
+pub const CALLS_MAX: usize = 1_024;
+
+/// How long a call waits for its result, where nothing else is said
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a connection was lost for the second time in a row, and twice as long each time after that; the first time it is
+/// made anew at once, as the other end may just have started again
+const REST_MIN: Duration = Duration::from_millis(250);
+/// A peer that comes back is found so soon
+const REST_MAX: Duration = Duration::from_secs(2);
+
+/// How often a call may come back without help from a supernode: with [`RECHECK_MIN`] 1.5 s, in which the mesh heals around a
+/// crash
+const UNHELPED_MAX: u8 = 3;
+/// One word of the mesh's in so long counts: many packets may come back at once
+const RECHECK_MIN: Duration = Duration::from_millis(750);
+
+/// What became of a call
+#[derive(Clone, PartialEq, Eq)]
+pub struct Called {
+    pub id: MessageId,
+    pub to: Name,
+    /// 200 with a result, else why there is none
+    pub status: Status,
+    /// How this is known
+    pub reason: Why,
+    /// The result; else the other end's words, if it has said anything
+    pub body: Vec<u8>,
+    /// The time from the call to this
+    pub elapsed: Duration,
+}
+
+impl fmt::Debug for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, to, status, reason, body, .. } = self;
+        write!(f, "Called({id} at {to}: {status}, {reason:?}, {} bytes)", body.len())
+    }
+}
+
+impl Called {
+    /// Whether the other peer has said so itself
+    pub fn is_answered(&self) -> bool {
+        self.reason == Why::Answered
+    }
+
+    /// Why there is no result, for people: the other peer's words, or what is known without it
+    pub fn why(&self) -> String {
+        let words = Text::<200>::truncated(&String::from_utf8_lossy(&self.body));
+        match (&self.reason, self.status) {
+            _ if !words.is_empty() => words.to_string(),
+            (Why::LookUp, Status::NotFound) => "nobody has that name".to_owned(),
+            (Why::LookUp, Status::Gone) => "its owner has logged out, or is not heard any more".to_owned(),
+            (Why::LookUp, Status::SlowDown) => "too many names are asked for".to_owned(),
+            (Why::LookUp, _) => "no supernode can say for sure, and nobody near knows that name".to_owned(),
+            (reason, _) => reason.to_string(),
+        }
+    }
+}
+
+/// How the end of a call is known
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("the other peer has answered")]
+    Answered,
+    #[error("so says the look-up of the name")]
+    LookUp,
+    #[error("no answer in time")]
+    NoAnswer,
+    /// No answer in time, and this is how the last connection ended
+    #[error("no answer in time; the last connection is over: {0}")]
+    Lost(End),
+    /// Three times what was sent came back, and no supernode was there to relay it, or none had a link to the other peer
+    #[error("no way leads there, and no supernode could help")]
+    NoWay,
+    /// The holder of the key that somebody has named shows a grant for another name
+    #[error("whoever is found under that name has another")]
+    OtherName,
+    /// [`CALLS_MAX`], or as many questions wait for the connection
+    #[error("too many calls are under way")]
+    TooMany,
+    #[error("this peer has logged out")]
+    LoggedOut,
+    #[error("a call with this id is under way")]
+    IdInUse,
+    #[error("over {} bytes", crate::questions::CALL_BYTES_MAX)]
+    TooLarge,
+}
+
+/// What calls want, in this order
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Ask for the name; answered by [`Calls::handle_resolved`]
+    Resolve { name: Name, fresh: bool },
+    /// Ask the holder of this key; answered at once by [`Calls::handle_asked`]
+    Ask { id: MessageId, key: Key, address: Address, question: Question, until: Instant },
+    /// Make a connection, on which a grant will be shown
+    Dial { key: Key, address: Address },
+    /// The directory says that the holder of the key is there
+    Moved { key: Key, address: Address },
+    /// A question is given up
+    Cancel { ticket: u64 },
+    /// The end of a call
+    Done(Called),
+}
+
+/// How far a call is
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its name is asked for
+    Resolving { fresh: bool },
+    /// Whoever holds this key is to show a grant
+    Meeting { key: Key, address: Address },
+    /// It is asked, and its name is asked for anew, as nothing may arrive there
+    Asked { key: Key, ticket: u64, is_doubted: bool },
+    /// Until its timer it rests
+    Resting,
+}
+
+#[derive(Debug)]
+struct Call {
+    to: Name,
+    body: Vec<u8>,
+    begun: Instant,
+    until: Instant,
+    stage: Stage,
+    /// Connections that were lost under it
+    losses: u32,
+    last_end: Option<End>,
+    unhelped: u8,
+    /// A supernode that was to relay has said since the last doubt that it has no link to the other peer
+    is_relay_in_vain: bool,
+    doubted_at: Option<Instant>,
+}
+
+/// Every call from its beginning to its end
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: BTreeMap<MessageId, Call>,
+    by_ticket: BTreeMap<u64, MessageId>,
+    /// Those that wait for a name
+    waiting: BTreeSet<(Name, MessageId)>,
+    /// Each call's next moment: the end of its time, or of its rest
+    timers: Timers<MessageId>,
+    wishes: VecDeque<Wish>,
+}
+
+impl Calls {
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Begins a call
+    pub(super) fn begin(&mut self, now: Instant, id: MessageId, to: Name, body: Vec<u8>, until: Instant) {
+        let refused = match () {
+            () if self.calls.contains_key(&id) => Some((Status::Conflict, Why::IdInUse)),
+            () if self.calls.len() >= CALLS_MAX => Some((Status::SlowDown, Why::TooMany)),
+            () if body.len() > crate::questions::CALL_BYTES_MAX => Some((Status::TooLarge, Why::TooLarge)),
+            () => None,
+        };
+        if let Some((status, reason)) = refused {
+            let (body, elapsed) = (Vec::new(), Duration::ZERO);
+            return self.wishes.push_back(Wish::Done(Called { id, to, status, reason, body, elapsed }));
+        }
+        let call = Call {
+            to,
+            body,
+            begun: now,
+            until,
+            stage: Stage::Resting,
+            losses: 0,
+            last_end: None,
+            unhelped: 0,
+            is_relay_in_vain: false,
+            doubted_at: None,
+        };
+        self.calls.insert(id, call);
+        self.timers.set(until, id);
+        self.resolve(id, false);
+    }
+
+    fn resolve(&mut self, id: MessageId, fresh: bool) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.stage = Stage::Resolving { fresh };
+        self.timers.set(call.until, id);
+        self.waiting.insert((call.to.clone(), id));
+        self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh });
+    }
+
+    /// The answer to [`Wish::Resolve`]; `fresh` if it is good enough for those who asked for a fresh one
+    pub(super) fn handle_resolved(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        fresh: bool,
+        answer: Result<&Answer, Status>,
+        can_relay: bool,
+    ) {
+        let first = (name.clone(), MessageId([0; 16]));
+        let asking = self.waiting.range(first..).take_while(|(of, _)| of == name).map(|(_, id)| *id);
+        for id in asking.collect::<Vec<_>>() {
+            let Some(call) = self.calls.get(&id) else { continue };
+            match call.stage {
+                Stage::Resolving { fresh: wanted } if fresh || !wanted => {
+                    self.waiting.remove(&(name.clone(), id));
+                    self.on_found(now, id, fresh, answer);
+                }
+                Stage::Asked { key, ticket, is_doubted: true } if fresh => {
+                    self.waiting.remove(&(name.clone(), id));
+                    self.on_found_again(now, id, (key, ticket), answer, can_relay);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn on_found(&mut self, now: Instant, id: MessageId, fresh: bool, answer: Result<&Answer, Status>) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(status) => return self.finish(now, &id, status, Why::LookUp, Vec::new()),
+        };
+        match (answer.key(), &answer.record) {
+            (Some(key), _) => self.ask(now, id, key, answer.address),
+            (None, Some(record)) => self.meet(id, record.key, answer.address),
+            // Whoever is near may know its key.
+            (None, None) if !fresh => self.resolve(id, true),
+            (None, None) => self.finish(now, &id, Status::Unavailable, Why::LookUp, Vec::new()),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, id: MessageId, key: Key, address: Address) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if now >= call.until {
+            return self.finish(now, &id, Status::TimedOut, Why::NoAnswer, Vec::new());
+        }
+        let question = Question { kind: Kind::Call, id, body: call.body.clone() };
+        self.wishes.push_back(Wish::Ask { id, key, address, question, until: call.until });
+    }
+
+    fn meet(&mut self, id: MessageId, key: Key, address: Address) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.stage = Stage::Meeting { key, address };
+        self.wishes.push_back(Wish::Dial { key, address });
+    }
+
+    /// The answer to [`Wish::Ask`]: with the question's ticket
+    pub(super) fn handle_asked(&mut self, now: Instant, id: MessageId, key: Key, ticket: Option<u64>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(ticket) = ticket else {
+            return self.finish(now, &id, Status::SlowDown, Why::TooMany, Vec::new());
+        };
+        call.stage = Stage::Asked { key, ticket, is_doubted: false };
+        self.by_ticket.insert(ticket, id);
+    }
+
+    /// Whoever holds this key has shown that it has this name
+    pub(super) fn handle_met(&mut self, now: Instant, key: &Key, name: &Name) {
+        for (id, address) in self.meeting(key) {
+            match self.calls.get(&id) {
+                Some(call) if call.to == *name => self.ask(now, id, *key, address),
+                Some(_) => self.finish(now, &id, Status::NotFound, Why::OtherName, Vec::new()),
+                None => {}
+            }
+        }
+    }
+
+    fn meeting(&self, key: &Key) -> Vec<(MessageId, Address)> {
+        let meeting = self.calls.iter().filter_map(|(id, call)| match call.stage {
+            Stage::Meeting { key: of, address } if of == *key => Some((*id, address)),
+            _ => None,
+        });
+        meeting.collect()
+    }
+
+    /// A connection with this key is over
+    pub(super) fn handle_ended(&mut self, now: Instant, key: &Key, end: &End) {
+        for (id, _) in self.meeting(key) {
+            self.lose(now, id, end.clone());
+        }
+    }
+
+    /// What became of a question
+    pub(super) fn handle_fate(&mut self, now: Instant, ticket: u64, fate: Fate) {
+        let Some(id) = self.by_ticket.remove(&ticket) else { return };
+        match fate {
+            Fate::Answered { status, body } => {
+                let status = Status::from_code(status).unwrap_or(Status::Failed);
+                self.finish(now, &id, status, Why::Answered, body);
+            }
+            Fate::TimedOut => self.time_out(now, &id),
+            Fate::Lost(end) => self.lose(now, id, end),
+        }
+    }
+
+    /// The connection under a call is lost: it is asked again, soon
+    fn lose(&mut self, now: Instant, id: MessageId, end: End) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        self.waiting.remove(&(call.to.clone(), id));
+        (call.last_end, call.losses) = (Some(end), call.losses + 1);
+        if call.losses == 1 {
+            return self.resolve(id, true);
+        }
+        call.stage = Stage::Resting;
+        let rest = now + doubled(REST_MIN, call.losses - 2, REST_MAX);
+        self.timers.set(rest.min(call.until), id);
+    }
+
+    /// The mesh says that something does not arrive at the holder of this key; `of_relay`: a supernode that was to relay it says
+    /// so
+    pub(super) fn handle_undeliverable(&mut self, now: Instant, key: &Key, of_relay: bool) {
+        for (id, call) in &mut self.calls {
+            let Stage::Asked { key: of, ticket, is_doubted } = call.stage else { continue };
+            if of != *key {
+                continue;
+            }
+            call.is_relay_in_vain |= of_relay;
+            if is_doubted || call.doubted_at.is_some_and(|at| now - at < RECHECK_MIN) {
+                continue;
+            }
+            call.stage = Stage::Asked { key: of, ticket, is_doubted: true };
+            call.doubted_at = Some(now);
+            self.waiting.insert((call.to.clone(), *id));
+            self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh: true });
+        }
+    }
+
+    fn on_found_again(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        (key, ticket): (Key, u64),
+        answer: Result<&Answer, Status>,
+        can_relay: bool,
+    ) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.stage = Stage::Asked { key, ticket, is_doubted: false };
+        match answer {
+            Ok(answer) if answer.key().is_some_and(|found| found != key) => {
+                self.give_up(&id);
+                self.on_found(now, id, true, Ok(answer));
+            }
+            Err(status @ (Status::NotFound | Status::Gone)) => {
+                self.finish(now, &id, status, Why::LookUp, Vec::new());
+            }
+            answer => {
+                let is_helped = can_relay && !std::mem::take(&mut call.is_relay_in_vain);
+                call.unhelped += u8::from(!is_helped);
+                let unhelped = call.unhelped;
+                if let Ok(Answer { address, source: Source::Supernode, stale: false, .. }) = answer {
+                    self.wishes.push_back(Wish::Moved { key, address: *address });
+                }
+                if unhelped >= UNHELPED_MAX {
+                    self.finish(now, &id, Status::Unavailable, Why::NoWay, Vec::new());
+                }
+            }
+        }
+    }
+
+    /// Its question is nobody's any more
+    fn give_up(&mut self, id: &MessageId) {
+        if let Some(Call { stage: Stage::Asked { ticket, .. }, .. }) = self.calls.get(id) {
+            let ticket = *ticket;
+            if self.by_ticket.remove(&ticket).is_some() {
+                self.wishes.push_back(Wish::Cancel { ticket });
+            }
+        }
+    }
+
+    /// Gives a call up: its end is not told any more
+    pub(super) fn cancel(&mut self, id: &MessageId) {
+        self.give_up(id);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: &MessageId) -> Option<Call> {
+        let call = self.calls.remove(id)?;
+        self.timers.stop(id);
+        self.waiting.remove(&(call.to.clone(), *id));
+        Some(call)
+    }
+
+    fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Why, body: Vec<u8>) {
+        self.give_up(id);
+        let Some(Call { to, begun, .. }) = self.forget(id) else { return };
+        tracing::debug!(event = "call_ended", %id, %to, %status, %reason);
+        self.wishes.push_back(Wish::Done(Called { id: *id, to, status, reason, body, elapsed: now - begun }));
+    }
+
+    fn time_out(&mut self, now: Instant, id: &MessageId) {
+        let end = self.calls.get_mut(id).and_then(|call| call.last_end.take());
+        self.finish(now, id, Status::TimedOut, end.map_or(Why::NoAnswer, Why::Lost), Vec::new());
+    }
+
+    /// The session is over, and so are all calls
+    pub(super) fn handle_logout(&mut self, now: Instant) {
+        for id in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.finish(now, &id, Status::NotLoggedIn, Why::LoggedOut, Vec::new());
+        }
+    }
+
+    /// Ends calls whose time is over, and asks anew for those that have rested
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) = self.timers.take_due(now) {
+            match self.calls.get(&id) {
+                Some(call) if call.until <= now => self.time_out(now, &id),
+                Some(_) => self.resolve(id, true),
+                None => {}
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next_timeout()
+    }
+
+    /// The next thing to do
+    pub(super) fn poll(&mut self) -> Option<Wish> {
+        self.wishes.pop_front()
+    }
+}

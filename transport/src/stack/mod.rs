@@ -1,0 +1,523 @@
+//! A peer with its connections: the cores below put together, and what passes between them.
+//!
+//! ```text
+//!   calls of users, functions that others call
+//!             │
+//! ┌─ Stack ───▼────────────────────────────┐
+//! │ calls: where, and how often, to ask    │
+//! │ checks: whose session lasts            │
+//! │ ┌───────────┐  names, keys  ┌────────┐ │
+//! │ │ Transport │◄──────────────│  Peer  │ │
+//! │ │           │──────────────►│        │ │
+//! │ └───────────┘  datagrams    └────────┘ │
+//! └────────────────────────────────────────┘
+//! ```
+//!
+//! Here is only the wiring. What concerns the peer alone goes to it directly ([`Stack::peer_mut`]); whatever may be the
+//! connections' business as well comes by here: packets and what became of them, and the end of a session.
+
+mod calls;
+mod checks;
+mod evaluating;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kith_common::crypto::{self, Signer};
+use kith_common::id::{Address, Key, MessageId, Name};
+use kith_common::link::LinkId;
+use kith_common::mail::NotLoggedIn;
+use kith_common::names::Answer;
+use kith_common::peer::{self, Peer, PeerOutput};
+use kith_common::routing::forward::FirstHop;
+use kith_common::routing::neighbourhood::Event;
+use kith_common::status::Status;
+use kith_common::time::{Instant, earliest};
+use kith_common::wire::content::{Call, Cause, Payload, PayloadKind, Undeliverable};
+use kith_common::wire::grant::{Grant, SignedGrant};
+use kith_common::wire::packet::PacketRef;
+use kith_common::wire::{self, PacketBytes, WireError};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rustls::crypto::CryptoProvider;
+
+pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
+pub use self::checks::GOOD_FOR;
+pub use self::evaluating::EVALUATING_MAX;
+
+use self::calls::{Calls, Wish};
+use self::checks::{Checks, Verdict};
+use self::evaluating::{Caller, Evaluating};
+use crate::identity::IdentityError;
+use crate::output::{ConnectionId, Datagram, StreamId};
+use crate::questions::{Kind, Question};
+use crate::transport::{Effect, Transport};
+use crate::{EndpointParts, datagram_of, label_of};
+
+/// What a peer with connections takes of what arrives: the forwarder is to deliver packets of these kinds
+pub const PAYLOADS: [PayloadKind; 4] = {
+    let [first, second, third] = peer::PAYLOADS;
+    [first, second, third, PayloadKind::Datagram]
+};
+
+/// This peer has logged out: its connections end
+pub const CODE_LEFT: u64 = 410;
+
+/// Signed, and never sent, by whoever wants a secret of its own that is the same after a restart
+const RESET: &str = "kith/reset/1";
+
+/// Something for the shell to do or to tell, in this order
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StackOutput {
+    /// As the peer wants it
+    Peer(PeerOutput),
+    /// Evaluate a function; answered, once, by [`Stack::handle_evaluated`]
+    Evaluate {
+        /// Repeated in the answer
+        ticket: u64,
+        /// Who calls, by the grant with which it was let in; `None`: this peer itself
+        from: Option<Box<Grant>>,
+        /// Its name and arguments are whatever the caller chose
+        call: Call,
+    },
+    /// The end of a call; there is no other
+    Called(Called),
+}
+
+/// A peer with its connections
+pub struct Stack<S> {
+    peer: Peer<S>,
+    /// Since the first session; without one it has no connection
+    transport: Option<Transport<S>>,
+    signer: S,
+    provider: Arc<CryptoProvider>,
+    calls: Calls,
+    checks: Checks,
+    evaluating: Evaluating,
+    /// Of the present session
+    own: Option<SignedGrant>,
+    /// How many removed keys were looked at
+    removed: usize,
+    rng: ChaCha20Rng,
+    outputs: VecDeque<StackOutput>,
+}
+
+impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
+    /// A peer that has no connection yet; `signer` holds its key, and `provider` agrees on keys and seals packets
+    pub fn new(peer: Peer<S>, signer: S, provider: Arc<CryptoProvider>, rng: ChaCha20Rng) -> Self {
+        Self {
+            peer,
+            transport: None,
+            signer,
+            provider,
+            calls: Calls::default(),
+            checks: Checks::default(),
+            evaluating: Evaluating::default(),
+            own: None,
+            removed: 0,
+            rng,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub const fn peer(&self) -> &Peer<S> {
+        &self.peer
+    }
+
+    /// For what concerns the peer alone: everything that this type has no method for
+    pub const fn peer_mut(&mut self) -> &mut Peer<S> {
+        &mut self.peer
+    }
+
+    /// Calls that have no end yet, at most [`CALLS_MAX`]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Connections that are not over
+    pub fn connections(&self) -> usize {
+        self.transport.as_ref().map_or(0, Transport::connections)
+    }
+
+    /// Begins a call that may take until a moment; [`StackOutput::Called`] follows by then
+    ///
+    /// Who is asked may evaluate it more than once.
+    ///
+    /// # Errors
+    /// [`NotLoggedIn`]: there will be no end of it.
+    pub fn call(&mut self, now: Instant, to: Name, call: &Call, until: Instant) -> Result<MessageId, NotLoggedIn> {
+        let own = self.peer.own().ok_or(NotLoggedIn)?;
+        let is_own = own.name == to;
+        let mut id = MessageId([0; 16]);
+        self.rng.fill_bytes(&mut id.0);
+        // Arguments that cannot be encoded are as long as those that are too long.
+        let body = wire::encode(call).unwrap_or_else(|_| vec![0; crate::CALL_BYTES_MAX + 1]);
+        if is_own && body.len() <= crate::CALL_BYTES_MAX {
+            self.evaluate_own(id, to, call);
+        } else {
+            self.calls.begin(now, id, to, body, until);
+            self.settle(now);
+        }
+        Ok(id)
+    }
+
+    fn evaluate_own(&mut self, id: MessageId, to: Name, call: &Call) {
+        let called = |status, reason| Called { id, to, status, reason, body: Vec::new(), elapsed: Default::default() };
+        match self.evaluating.begin(Caller::Own(id)) {
+            Some(ticket) => {
+                let call = call.clone();
+                self.outputs.push_back(StackOutput::Evaluate { ticket, from: None, call });
+            }
+            None => self.outputs.push_back(StackOutput::Called(called(Status::SlowDown, Why::TooMany))),
+        }
+    }
+
+    /// Gives a call up: its end is not told any more, and whoever evaluates it hears that nobody waits
+    pub fn cancel(&mut self, now: Instant, id: &MessageId) {
+        self.calls.cancel(id);
+        self.settle(now);
+    }
+
+    /// The answer to [`StackOutput::Evaluate`]: with 200 the result, else the reason
+    pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Vec<u8>) {
+        match self.evaluating.end(ticket) {
+            Some(Caller::Other(connection, stream)) => self.answer(now, (connection, stream), status, &body),
+            Some(Caller::Own(id)) => {
+                let Some(to) = self.peer.own().map(|own| own.name.clone()) else { return };
+                let (reason, elapsed) = (Why::Answered, Default::default());
+                self.outputs.push_back(StackOutput::Called(Called { id, to, status, reason, body, elapsed }));
+            }
+            None => {}
+        }
+    }
+
+    fn answer(&mut self, now: Instant, place: (ConnectionId, StreamId), status: Status, body: &[u8]) {
+        if let Some(transport) = &mut self.transport {
+            transport.answer(now, place, status.code(), body);
+            self.settle(now);
+        }
+    }
+
+    /// Somebody wants to be logged out: whoever has a connection hears that it ends, and then the supernode
+    pub fn log_out(&mut self, now: Instant) {
+        self.close_all(now);
+        self.peer.log_out(now);
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        self.calls.handle_logout(now);
+        if let Some(transport) = &mut self.transport {
+            transport.close_all(now, CODE_LEFT);
+        }
+        self.settle(now);
+    }
+
+    /// A packet that ends here, from the neighbour `from`; from `None` only the home link's is believed
+    pub fn handle_packet(&mut self, now: Instant, link: LinkId, from: Option<Address>, packet: &PacketRef<'_>) {
+        let header = packet.header();
+        match PayloadKind::of(packet) {
+            Some(PayloadKind::Datagram) => {
+                let is_own = self.peer.own().is_some_and(|own| own.address == header.destination);
+                let transport = self.transport.as_mut().filter(|_| is_own);
+                let Some((transport, bytes)) = transport.zip(datagram_of(packet)) else {
+                    let source = header.source;
+                    return tracing::debug!(event = "packet_dropped", reason = "no datagram of this session", %source);
+                };
+                if self.peer.origin(link, from).is_some() {
+                    transport.handle_datagram(now, header.source, header.congested, bytes);
+                    self.settle(now);
+                }
+            }
+            Some(PayloadKind::Undeliverable) => match wire::decode::<Payload>(packet.payload()) {
+                Ok(Payload::Undeliverable(report)) if self.is_datagram(report.packet) => {
+                    if self.peer.origin(link, from).is_some() {
+                        self.handle_undeliverable(now, &report);
+                    }
+                }
+                _ => self.peer.handle_packet(now, link, from, packet),
+            },
+            _ => self.peer.handle_packet(now, link, from, packet),
+        }
+    }
+
+    /// Whether a packet of this peer's own with this id carries, by its present way, what a connection has sent
+    fn is_datagram(&self, packet: u64) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.has_label(label_of(packet)))
+    }
+
+    /// The answer to [`PeerOutput::Transmit`]: the packet with this id was handed to a neighbour
+    pub fn handle_sent(&mut self, packet: u64, first_hop: &FirstHop) {
+        match &mut self.transport {
+            Some(transport) if transport.has_label(label_of(packet)) => {
+                transport.handle_sent(label_of(packet), first_hop.to);
+            }
+            _ => self.peer.handle_sent(packet, first_hop),
+        }
+    }
+
+    /// The answer to [`PeerOutput::Transmit`]: there was nobody to hand this packet to
+    pub fn handle_unsent(&mut self, now: Instant, packet: PacketBytes) {
+        let is_datagram = PayloadKind::of(&packet.as_ref()) == Some(PayloadKind::Datagram);
+        if !is_datagram {
+            return self.peer.handle_unsent(now, packet);
+        }
+        let id = packet.as_ref().header().id;
+        if !self.peer.relay(packet) {
+            self.doubt(now, id, false);
+        }
+    }
+
+    /// A packet of this peer's own is with somebody who cannot pass it on, or came back with nobody left to try
+    pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
+        if self.is_datagram(report.packet) {
+            self.doubt(now, report.packet, report.cause == Cause::NoSession);
+        } else {
+            self.peer.handle_undeliverable(now, report);
+        }
+    }
+
+    /// The mesh says that a datagram did not arrive
+    fn doubt(&mut self, now: Instant, packet: u64, of_relay: bool) {
+        let Some(transport) = &mut self.transport else { return };
+        let label = label_of(packet);
+        let key = transport.key_by_label(label);
+        transport.handle_undeliverable(now, label);
+        if let Some(key) = key {
+            self.calls.handle_undeliverable(now, &key, of_relay);
+        }
+        self.settle(now);
+    }
+
+    /// Carries out what is due; early is harmless
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.peer.handle_timeout(now);
+        self.calls.handle_timeout(now);
+        if let Some(transport) = self.transport.as_mut().filter(|transport| transport.next_timeout() <= Some(now)) {
+            transport.handle_timeout(now);
+        }
+        self.settle(now);
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let transport = self.transport.as_ref().and_then(Transport::next_timeout);
+        earliest(self.peer.next_timeout(), earliest(self.calls.next_timeout(), transport))
+    }
+
+    /// The next thing to do; drain until `None` after every input, or after a few that came together
+    pub fn poll_output(&mut self, now: Instant) -> Option<StackOutput> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let output = self.peer.poll_output(now)?;
+            self.watch(now, &output);
+            self.outputs.push_back(StackOutput::Peer(output));
+        }
+    }
+
+    /// What of the peer's concerns its connections
+    fn watch(&mut self, now: Instant, output: &PeerOutput) {
+        match output {
+            PeerOutput::SetHello(hello) => self.set_own(now, hello.grant.as_ref()),
+            PeerOutput::Resolved { name, fresh, answer } => {
+                self.on_resolved(now, name, *fresh, answer.as_ref().map_err(|status| *status));
+            }
+            PeerOutput::Event(Event::LinkDown { address, .. }) => {
+                if let Some(transport) = &mut self.transport {
+                    transport.handle_first_hop_lost(now, *address);
+                    self.settle(now);
+                }
+            }
+            _ => self.close_removed(now),
+        }
+    }
+
+    /// There is another session, or none any more
+    fn set_own(&mut self, now: Instant, own: Option<&SignedGrant>) {
+        if self.own.as_ref() == own {
+            return;
+        }
+        self.own = own.cloned();
+        match (own, &mut self.transport) {
+            (None, _) => self.close_all(now),
+            (Some(own), Some(transport)) => {
+                transport.set_own(now, own.clone());
+                self.settle(now);
+            }
+            (Some(own), None) => match self.new_transport(own) {
+                Ok(transport) => self.transport = transport,
+                Err(reason) => tracing::error!(event = "no_connections", %reason),
+            },
+        }
+    }
+
+    fn new_transport(&mut self, own: &SignedGrant) -> Result<Option<Transport<S>>, IdentityError> {
+        let Some(network) = self.peer.network() else { return Ok(None) };
+        let reset = self.signer.sign(&crypto::tagged(RESET, &[])).0;
+        let parts = EndpointParts {
+            signer: Arc::new(self.signer.clone()),
+            provider: Arc::clone(&self.provider),
+            reset_secret: crypto::sha256(&[&reset]),
+            rng: ChaCha20Rng::from_rng(&mut self.rng),
+        };
+        Transport::new(parts, network, self.signer.clone(), own.clone()).map(Some)
+    }
+
+    fn on_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<&Answer, Status>) {
+        if fresh {
+            for (connection, grant, verdict) in self.checks.handle_resolved(now, name, answer) {
+                let Some(transport) = &mut self.transport else { break };
+                match verdict {
+                    Verdict::Admitted => transport.admit(now, connection, grant.session),
+                    Verdict::Refused(status, reason) => {
+                        tracing::info!(event = "session_refused", name = %grant.name, %status, reason);
+                        transport.refuse(now, connection, status.code());
+                    }
+                }
+            }
+        }
+        let can_relay = self.peer.home_link().is_some();
+        self.calls.handle_resolved(now, name, fresh, answer, can_relay);
+        self.settle(now);
+    }
+
+    /// Whoever was removed from the network for good loses its connections
+    fn close_removed(&mut self, now: Instant) {
+        let removed = self.peer.removed();
+        if removed.len() == self.removed {
+            return;
+        }
+        self.removed = removed.len();
+        let of_removed = self.checks.of_keys(|key| removed.contains(key));
+        if let Some(transport) = &mut self.transport {
+            for connection in of_removed {
+                transport.refuse(now, connection, Status::NotAllowed.code());
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Hands on what each part wants until none wants anything more
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(wish) = self.calls.poll() {
+                self.on_wish(now, wish);
+            } else if let Some(effect) = self.transport.as_mut().and_then(Transport::poll_effect) {
+                self.on_effect(now, effect);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_wish(&mut self, now: Instant, wish: Wish) {
+        match wish {
+            Wish::Resolve { name, fresh } => self.peer.resolve(now, name, fresh),
+            Wish::Ask { id, key, address, question, until } => {
+                let transport = self.transport.as_mut();
+                let asked = transport.map(|transport| transport.ask(now, (key, address), question, until));
+                self.calls.handle_asked(now, id, key, asked.and_then(Result::ok));
+            }
+            Wish::Dial { key, address } => self.dial(now, key, address),
+            Wish::Moved { key, address } => {
+                if let Some(transport) = &mut self.transport {
+                    transport.set_address(now, &key, address);
+                }
+            }
+            Wish::Cancel { ticket } => {
+                if let Some(transport) = &mut self.transport {
+                    transport.cancel(now, ticket);
+                }
+            }
+            Wish::Done(called) => self.outputs.push_back(StackOutput::Called(called)),
+        }
+    }
+
+    fn dial(&mut self, now: Instant, key: Key, address: Address) {
+        let Some(transport) = &mut self.transport else { return };
+        if let Some(grant) = transport.grant_of(&key) {
+            let name = grant.name.clone();
+            return self.calls.handle_met(now, &key, &name);
+        }
+        if transport.dial(now, key, address).is_err() {
+            self.calls.handle_ended(now, &key, &crate::End::Silent);
+        }
+    }
+
+    fn on_effect(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Transmit(datagram) => self.transmit(&datagram),
+            Effect::Check { connection, grant } => {
+                self.calls.handle_met(now, &grant.key, &grant.name);
+                let is_removed = self.peer.removed().contains(&grant.key);
+                let confirms = !is_removed && self.peer.confirms(&grant);
+                let session = grant.session;
+                let to_ask = self.checks.begin(now, connection, grant, confirms);
+                let Some(transport) = &mut self.transport else { return };
+                match to_ask {
+                    _ if is_removed => transport.refuse(now, connection, Status::NotAllowed.code()),
+                    None => transport.admit(now, connection, session),
+                    Some(name) => self.peer.resolve(now, name, true),
+                }
+            }
+            Effect::Asked { connection, stream, from, question } => {
+                self.on_asked(now, (connection, stream), from, &question);
+            }
+            Effect::Done { ticket, fate } => self.calls.handle_fate(now, ticket, fate),
+            // Nobody says anything so far that may get lost.
+            Effect::Said { connection } => {
+                while self.transport.as_mut().and_then(|transport| transport.take_said(connection)).is_some() {}
+            }
+            Effect::Ended { connection, key, end } => {
+                let with = self.checks.grant(connection).map(|grant| grant.name.to_string());
+                tracing::debug!(event = "connection_ended", id = connection.0, with, reason = %end);
+                self.checks.forget(connection);
+                if let Some(key) = key {
+                    self.calls.handle_ended(now, &key, &end);
+                }
+            }
+        }
+    }
+
+    fn on_asked(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, question: &Question) {
+        let (connection, stream) = place;
+        let confirms = self.peer.confirms(&from);
+        if let Some(name) = self.checks.renew(now, connection, confirms) {
+            self.peer.resolve(now, name, true);
+        }
+        let call = match question.kind {
+            Kind::Call => wire::decode::<Call>(&question.body),
+            // Messages travel in packets of their own.
+            Kind::Message => Err(WireError::Malformed),
+        };
+        match call.map(|call| (call, self.evaluating.begin(Caller::Other(connection, stream)))) {
+            Ok((call, Some(ticket))) => {
+                let from = Some(Box::new(from));
+                self.outputs.push_back(StackOutput::Evaluate { ticket, from, call });
+            }
+            Ok((_, None)) => {
+                self.answer(now, place, Status::SlowDown, b"too many calls wait at the receiver");
+            }
+            Err(_) => self.answer(now, place, Status::Malformed, b"that is no call"),
+        }
+    }
+
+    /// Puts a datagram into a packet, and a copy into another that the supernode relays
+    fn transmit(&mut self, datagram: &Datagram) {
+        // Without a session there is nobody whom it could come from.
+        let Some(source) = self.peer.own().map(|own| own.address) else { return };
+        // A packet's id says which one it is wherever it is met, and the copy takes another way.
+        let mut packet = || datagram.packet(source, self.rng.next_u32()).ok();
+        let relayed = datagram.is_relayed.then(&mut packet).flatten();
+        if let Some(packet) = packet() {
+            let avoid = datagram.avoid.clone();
+            self.outputs.push_back(StackOutput::Peer(PeerOutput::Transmit { packet, avoid }));
+        }
+        if let Some(relayed) = relayed {
+            self.peer.relay(relayed);
+        }
+    }
+}

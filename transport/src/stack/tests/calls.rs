@@ -1,0 +1,264 @@
+use std::time::Duration;
+
+use kith_common::id::MessageId;
+use kith_common::status::Status;
+use kith_common::testing::at_ms;
+use kith_common::time::Instant;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::*;
+use crate::output::End;
+use crate::questions::Fate;
+use crate::stack::calls::{CALLS_MAX, Called, Calls, Why, Wish};
+
+const ID: MessageId = MessageId([1; 16]);
+
+fn begin(calls: &mut Calls, id: MessageId) {
+    calls.begin(at_ms(0), id, peer_name(2), vec![7], at_ms(10_000));
+}
+
+fn wishes(calls: &mut Calls) -> Vec<Wish> {
+    std::iter::from_fn(|| calls.poll()).collect()
+}
+
+fn resolve(fresh: bool) -> Wish {
+    Wish::Resolve { name: peer_name(2), fresh }
+}
+
+/// What the directory says of peer 2, to those who want a fresh answer and to others
+fn tell(calls: &mut Calls, now: u64, answer: Result<&Answer, Status>, can_relay: bool) -> Vec<Wish> {
+    calls.handle_resolved(at_ms(now), &peer_name(2), true, answer, can_relay);
+    wishes(calls)
+}
+
+/// A call that is asked, under this ticket
+fn asked(ticket: u64) -> Calls {
+    let mut calls = Calls::default();
+    begin(&mut calls, ID);
+    assert_eq!(wishes(&mut calls), [resolve(false)]);
+    let wishes = tell(&mut calls, 0, Ok(&answer(2, 2, 2, Source::Supernode)), true);
+    let [Wish::Ask { id: ID, key: of, address: Address(2), question, .. }] = &wishes[..] else { panic!("{wishes:?}") };
+    assert_eq!((*of, question.id, &question.body), (key(2), ID, &vec![7]));
+    calls.handle_asked(at_ms(0), ID, key(2), Some(ticket));
+    calls
+}
+
+fn end(wishes: &[Wish]) -> (Status, Why) {
+    let [Wish::Done(Called { status, reason, .. })] = wishes else { panic!("{wishes:?}") };
+    (*status, reason.clone())
+}
+
+#[test]
+fn call_ends_with_what_the_other_peer_says() {
+    for (status, expected) in [(200, Status::Delivered), (404, Status::NotFound), (777, Status::Failed)] {
+        let mut calls = asked(5);
+        calls.handle_fate(at_ms(3), 5, Fate::Answered { status, body: b"yes".to_vec() });
+        let wishes = wishes(&mut calls);
+        assert_eq!(end(&wishes), (expected, Why::Answered));
+        let [Wish::Done(called)] = &wishes[..] else { panic!() };
+        assert_eq!(
+            (&*called.body, called.elapsed, called.why()),
+            (&b"yes"[..], Duration::from_millis(3), "yes".into())
+        );
+        assert!(calls.len() == 0 && calls.next_timeout().is_none());
+    }
+}
+
+#[test]
+fn name_that_nobody_vouches_for_is_met_before_it_is_asked() {
+    for (shown, expected) in [(2, None), (3, Some((Status::NotFound, Why::OtherName)))] {
+        let mut calls = Calls::default();
+        begin(&mut calls, ID);
+        wishes(&mut calls);
+        let hearsay = answer(2, 2, 2, Source::Neighbours);
+        assert_eq!(tell(&mut calls, 0, Ok(&hearsay), false), [Wish::Dial { key: key(2), address: Address(2) }]);
+        calls.handle_met(at_ms(1), &key(9), &peer_name(2));
+        assert_eq!(wishes(&mut calls), [], "another key is nobody's that was asked for");
+        calls.handle_met(at_ms(1), &key(2), &peer_name(shown));
+        match expected {
+            Some(expected) => assert_eq!(end(&wishes(&mut calls)), expected),
+            None => assert!(matches!(wishes(&mut calls)[..], [Wish::Ask { .. }])),
+        }
+    }
+}
+
+#[test]
+fn table_without_a_key_is_no_answer_and_whoever_is_near_is_asked() {
+    let mut calls = Calls::default();
+    begin(&mut calls, ID);
+    wishes(&mut calls);
+    let table = Answer { record: None, ..answer(2, 2, 2, Source::Tables) };
+    calls.handle_resolved(at_ms(0), &peer_name(2), false, Ok(&table), true);
+    assert_eq!(wishes(&mut calls), [resolve(true)]);
+    assert_eq!(end(&tell(&mut calls, 1, Ok(&table), true)), (Status::Unavailable, Why::LookUp));
+}
+
+#[test]
+fn lost_connection_is_made_again_at_once_and_then_after_rests() {
+    let mut calls = asked(5);
+    calls.handle_fate(at_ms(100), 5, Fate::Lost(End::Forgotten));
+    assert_eq!(wishes(&mut calls), [resolve(true)], "at once");
+    let (mut now, here) = (100, answer(2, 2, 2, Source::Supernode));
+    for (ticket, rest) in [(6, 250), (7, 500), (8, 1_000), (9, 2_000), (10, 2_000)] {
+        assert!(matches!(tell(&mut calls, now, Ok(&here), true)[..], [Wish::Ask { id: ID, .. }]), "under its id");
+        calls.handle_asked(at_ms(now), ID, key(2), Some(ticket));
+        calls.handle_fate(at_ms(now), ticket, Fate::Lost(End::Silent));
+        assert_eq!(wishes(&mut calls), []);
+        assert_eq!(calls.next_timeout(), Some(at_ms(now + rest)));
+        now += rest;
+        calls.handle_timeout(at_ms(now));
+        assert_eq!(wishes(&mut calls), [resolve(true)]);
+    }
+    calls.handle_timeout(at_ms(10_000));
+    assert_eq!(end(&wishes(&mut calls)), (Status::TimedOut, Why::Lost(End::Silent)));
+}
+
+#[test]
+fn what_comes_back_is_asked_for_anew() {
+    let here = answer(2, 2, 2, Source::Supernode);
+    let mut calls = asked(5);
+    calls.handle_undeliverable(at_ms(0), &key(9), false);
+    assert_eq!(wishes(&mut calls), [], "somebody else's");
+    calls.handle_undeliverable(at_ms(0), &key(2), false);
+    calls.handle_undeliverable(at_ms(1), &key(2), false);
+    assert_eq!(wishes(&mut calls), [resolve(true)], "once");
+    let elsewhere = answer(2, 2, 9, Source::Supernode);
+    let moved = Wish::Moved { key: key(2), address: Address(9) };
+    assert_eq!(tell(&mut calls, 2, Ok(&elsewhere), true), [moved]);
+    calls.handle_undeliverable(at_ms(749), &key(2), false);
+    assert_eq!(wishes(&mut calls), [], "many packets come back at once");
+    calls.handle_undeliverable(at_ms(750), &key(2), false);
+    assert_eq!(wishes(&mut calls), [resolve(true)]);
+    // Another key has the name by now.
+    let [Wish::Cancel { ticket: 5 }, Wish::Ask { key: other, .. }] =
+        &tell(&mut calls, 751, Ok(&answer(2, 3, 3, Source::Supernode)), true)[..]
+    else {
+        panic!()
+    };
+    assert_eq!(*other, key(3));
+    for status in [Status::NotFound, Status::Gone] {
+        let mut calls = asked(5);
+        calls.handle_undeliverable(at_ms(0), &key(2), false);
+        wishes(&mut calls);
+        let wishes = tell(&mut calls, 1, Err(status), true);
+        assert_eq!((&wishes[0], end(&wishes[1..])), (&Wish::Cancel { ticket: 5 }, (status, Why::LookUp)));
+    }
+}
+
+#[test]
+fn what_comes_back_three_times_and_is_not_relayed_ends_with_503() {
+    let here = answer(2, 2, 2, Source::Supernode);
+    for (can_relay, of_relay, is_end) in
+        [(false, false, true), (true, false, false), (true, true, true), (false, true, true)]
+    {
+        let mut calls = asked(5);
+        for round in 0..3 {
+            assert_eq!(calls.len(), 1, "round {round}");
+            calls.handle_undeliverable(at_ms(round * 750), &key(2), false);
+            calls.handle_undeliverable(at_ms(round * 750), &key(2), of_relay);
+            wishes(&mut calls);
+            let wishes = tell(&mut calls, round * 750, Ok(&here), can_relay);
+            assert_eq!(wishes[0], Wish::Moved { key: key(2), address: Address(2) });
+            if round == 2 && is_end {
+                assert_eq!(end(&wishes[2..]), (Status::Unavailable, Why::NoWay));
+            } else {
+                assert_eq!(wishes.len(), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_call_more_than_there_may_be_is_refused_and_a_logout_ends_all() {
+    let mut calls = Calls::default();
+    for n in 0..CALLS_MAX {
+        begin(&mut calls, MessageId((n as u128).to_le_bytes()));
+    }
+    begin(&mut calls, MessageId([0; 16]));
+    begin(&mut calls, MessageId([0xff; 16]));
+    let refused: Vec<_> = wishes(&mut calls).into_iter().filter(|wish| *wish != resolve(false)).collect();
+    assert_eq!(end(&refused[..1]), (Status::Conflict, Why::IdInUse));
+    assert_eq!(end(&refused[1..]), (Status::SlowDown, Why::TooMany));
+    calls.handle_logout(at_ms(1));
+    let ended = wishes(&mut calls);
+    assert_eq!((ended.len(), calls.len(), calls.next_timeout()), (CALLS_MAX, 0, None));
+    assert_eq!(end(&ended[..1]), (Status::NotLoggedIn, Why::LoggedOut));
+    calls.begin(at_ms(2), ID, peer_name(2), vec![0; crate::CALL_BYTES_MAX + 1], at_ms(9));
+    assert_eq!(end(&wishes(&mut calls)), (Status::TooLarge, Why::TooLarge));
+}
+
+#[test]
+fn cancelled_call_has_no_end() {
+    let mut calls = asked(5);
+    calls.cancel(&ID);
+    assert_eq!((wishes(&mut calls), calls.len()), (vec![Wish::Cancel { ticket: 5 }], 0));
+    calls.handle_fate(at_ms(1), 5, Fate::TimedOut);
+    assert_eq!(wishes(&mut calls), []);
+}
+
+#[test]
+fn every_call_has_one_end_whatever_happens_and_in_time() {
+    for seed in 0..300 {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let (mut calls, mut now, mut ticket) = (Calls::default(), Instant::ZERO, 0);
+        let (mut tickets, mut begun, mut ends) = (Vec::new(), 0_u128, std::collections::BTreeMap::new());
+        for step in 0..400 {
+            now = now + Duration::from_millis(u64::from(rng.next_u32() % 200));
+            let n = (rng.next_u32() % 3) as u8 + 2;
+            let answers = [
+                Ok(answer(n, n, n.into(), Source::Supernode)),
+                Ok(answer(n, n + 1, 1, Source::Supernode)),
+                Ok(answer(n, n, 8, Source::Neighbours)),
+                Ok(Answer { record: None, ..answer(n, n, 8, Source::Tables) }),
+                Err(Status::Unavailable),
+                Err(Status::Gone),
+            ];
+            let said = &answers[rng.next_u32() as usize % answers.len()];
+            match rng.next_u32() % 8 {
+                0 if step < 300 => {
+                    begun += 1;
+                    let until = now + Duration::from_millis(u64::from(rng.next_u32() % 9_000));
+                    calls.begin(now, MessageId(begun.to_le_bytes()), peer_name(n), vec![1], until);
+                }
+                1..=3 => {
+                    let said = said.as_ref().map_err(|status| *status);
+                    calls.handle_resolved(now, &peer_name(n), rng.next_u32() % 2 == 0, said, rng.next_u32() % 2 == 0);
+                }
+                4 => calls.handle_undeliverable(now, &key(n), rng.next_u32() % 4 == 0),
+                5 => calls.handle_met(now, &key(n), &peer_name(n)),
+                6 => calls.handle_ended(now, &key(n), &End::Silent),
+                _ if !tickets.is_empty() => {
+                    let ticket = tickets.swap_remove(rng.next_u32() as usize % tickets.len());
+                    let fate = match rng.next_u32() % 3 {
+                        0 => Fate::Answered { status: 200, body: Vec::new() },
+                        1 => Fate::Lost(End::Silent),
+                        _ => Fate::TimedOut,
+                    };
+                    calls.handle_fate(now, ticket, fate);
+                }
+                _ => {}
+            }
+            calls.handle_timeout(now);
+            while let Some(wish) = calls.poll() {
+                match wish {
+                    Wish::Ask { id, key, .. } => {
+                        ticket += 1;
+                        tickets.push(ticket);
+                        calls.handle_asked(now, id, key, (rng.next_u32() % 20 != 0).then_some(ticket));
+                    }
+                    Wish::Done(called) => assert!(ends.insert(called.id, now).is_none(), "seed {seed}: two ends"),
+                    _ => {}
+                }
+            }
+            assert!(calls.next_timeout().is_none_or(|at| at > now), "seed {seed}: nothing is left that was due");
+        }
+        calls.handle_timeout(now + Duration::from_secs(10));
+        while let Some(wish) = calls.poll() {
+            if let Wish::Done(called) = wish {
+                assert!(ends.insert(called.id, now).is_none(), "seed {seed}: two ends");
+            }
+        }
+        assert_eq!((ends.len() as u128, calls.len()), (begun, 0), "seed {seed}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Calls and checks by themselves; whole peers with their connections are the simulator's.
+
+mod calls;
+mod checks;
+
+use kith_common::id::{Address, Epoch, Key, SessionId};
+use kith_common::names::{Answer, Source};
+use kith_common::testing::{network_of, peer_name};
+use kith_common::wire::grant::Grant;
+use kith_common::wire::session::Record;
+
+/// Nobody signs anything here
+fn key(n: u8) -> Key {
+    Key([n; 32])
+}
+
+/// Peer `n`'s session, at the place with the same number
+fn grant(n: u8) -> Grant {
+    let (network, session) = (network_of(99), SessionId([n; 16]));
+    let (name, key, address, epoch) = (peer_name(n), key(n), Address(n.into()), Epoch::new(0, 1));
+    Grant { network, name, key, address, session, epoch }
+}
+
+/// `n`'s name is held by the key `by`, at `place`
+fn answer(n: u8, by: u8, place: u64, source: Source) -> Answer {
+    let (name, address) = (peer_name(n), Address(place));
+    let record =
+        Record { name: name.clone(), key: key(by), address, epoch: Epoch::new(0, 1), locations: Default::default() };
+    Answer { name, address, record: Some(record), source, stale: source != Source::Supernode }
+}
