@@ -1,11 +1,10 @@
-//! What the other end has acknowledged: QUIC tells its congestion controller, and nobody else.
+//! What the other end has acknowledged, and what is lost: QUIC tells its congestion controller, and nobody else.
 //!
-//! An acknowledgement that comes proves little: QUIC repeats what it has acknowledged before. So the moment is kept at which
-//! the latest of all acknowledged packets was sent.
+//! An acknowledgement that comes proves little: QUIC repeats what it has acknowledged before. So each packet is told once, with
+//! the moment at which it was sent.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_common::time::Instant;
 use quinn_proto::RttEstimator;
@@ -13,26 +12,44 @@ use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, 
 
 use crate::clock::{Origin, QuicInstant};
 
-/// When the latest packet that was acknowledged had been sent; clones are the same one
+/// What became of something that was sent
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Became {
+    /// One packet
+    Acknowledged,
+    /// Some packets at once, of which the last was sent then
+    Lost,
+}
+
+/// When it was sent, how many bytes it had, and what became of it
+pub(crate) type News = (Instant, u64, Became);
+
+/// What became of what was sent, since it was asked for last; clones are the same one
+///
+/// One thread drives a connection: there is a lock only because QUIC wants its controllers to be fit for many.
 #[derive(Clone, Debug)]
 pub(crate) struct Acked {
     origin: Origin,
-    /// In microseconds, and one more; 0: nothing was
-    sent_at: Arc<AtomicU64>,
+    news: Arc<Mutex<Vec<News>>>,
 }
 
 impl Acked {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self { origin, sent_at: Arc::default() }
+        Self { origin, news: Arc::default() }
     }
 
-    /// `None`: nothing was acknowledged
-    pub(crate) fn sent_at(&self) -> Option<Instant> {
-        self.sent_at.load(Ordering::Relaxed).checked_sub(1).map(Instant::from_micros)
+    /// In the order in which it came
+    pub(crate) fn take(&self) -> Vec<News> {
+        std::mem::take(&mut *self.news())
     }
 
-    fn note(&self, sent: QuicInstant) {
-        self.sent_at.fetch_max(self.origin.ours(sent).as_micros() + 1, Ordering::Relaxed);
+    fn news(&self) -> MutexGuard<'_, Vec<News>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, sent: QuicInstant, bytes: u64, became: Became) {
+        let sent = self.origin.ours(sent);
+        self.news().push((sent, bytes, became));
     }
 }
 
@@ -54,7 +71,7 @@ impl Controller for Watched {
     }
 
     fn on_ack(&mut self, now: QuicInstant, sent: QuicInstant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
-        self.acked.note(sent);
+        self.acked.note(sent, bytes, Became::Acknowledged);
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -63,6 +80,10 @@ impl Controller for Watched {
     }
 
     fn on_congestion_event(&mut self, now: QuicInstant, sent: QuicInstant, is_persistent: bool, lost_bytes: u64) {
+        // A full queue on the way is told likewise, without a loss.
+        if lost_bytes > 0 {
+            self.acked.note(sent, lost_bytes, Became::Lost);
+        }
         self.cubic.on_congestion_event(now, sent, is_persistent, lost_bytes);
     }
 

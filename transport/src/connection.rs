@@ -1,13 +1,44 @@
 //! One connection: QUIC's state, where its packets go, and by which way.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use kith_common::id::{Address, Key};
 use kith_common::time::{Instant, earliest};
-use quinn_proto::{ConnectionHandle, ConnectionStats, FrameStats};
+use quinn_proto::{ConnectionEvent, ConnectionHandle, ConnectionStats, FrameStats};
 
-use crate::acked::Acked;
+use crate::acked::{Acked, Became};
 use crate::clock::Origin;
-use crate::output::{ConnectionId, Datagram, End, Output};
-use crate::way::Way;
+use crate::output::{Arrival, ConnectionId, Datagram, End, Output};
+use crate::way::{Cause, Way};
+
+/// A side of a handshake is no more datagrams, and QUIC sends them again later each time; of what follows one shows QUIC what
+/// else is lost
+const OWED_MAX: usize = 4;
+
+/// Packets of older ways that come late are known by their labels: of so many ways, as many as are tried in a second
+const LABELS_MAX: usize = 8;
+
+/// Who hears something and has sent nothing for so long by which its own way could be judged asks for an acknowledgement …
+const UNTRIED_MAX: Duration = Duration::from_millis(250);
+/// … and after so long if a supernode has relayed it, as the other end seems to hear nothing
+const UNTRIED_MIN: Duration = Duration::from_millis(50);
+
+/// What follows from something that has come
+pub(crate) struct Heard {
+    /// The first hop that has carried what is acknowledged by it
+    pub(crate) thanks_to: Option<Address>,
+    pub(crate) wants: Option<Wanted>,
+}
+
+/// What a connection wants done
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Another way
+    Way(Cause),
+    /// What is owed is to be sent again
+    Again,
+}
 
 pub(crate) struct Connection {
     pub(crate) quic: quinn_proto::Connection,
@@ -21,10 +52,17 @@ pub(crate) struct Connection {
     pub(crate) is_ended: bool,
     pub(crate) way: Way,
     pub(crate) acked: Acked,
+    /// Until when what was sent is acknowledged, in part at least
+    pub(crate) acked_until: Option<Instant>,
+    /// The labels of the other end's last ways, the newest last
+    pub(crate) their_labels: VecDeque<u32>,
+    /// Whether anything has come by a supernode, which has checked that it is the other end's
+    pub(crate) is_heard_by_relay: bool,
     /// When something came last
     pub(crate) heard: Instant,
-    /// The last datagram that must be acknowledged: it goes by the next way if it is not
-    pub(crate) last: Vec<u8>,
+    /// The last datagrams that must be acknowledged, each with the moment at which it was sent: they go by the next way if they
+    /// are not
+    pub(crate) owed: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl Connection {
@@ -36,10 +74,88 @@ impl Connection {
 
     /// A datagram goes to the other end by the present way
     pub(crate) fn send(&self, now: Instant, id: ConnectionId, avoid: Vec<Address>, bytes: Vec<u8>) -> Output {
-        // Who has proved no key may be somebody else's address: it costs that no more than QUIC allows.
-        let is_relayed = self.way.is_relayed(now) && !self.is_half_open();
+        // Who has proved no key may be somebody else's address: it costs that no more than QUIC allows, and a supernode is asked
+        // for no more than the other end has asked it for.
+        let is_relayed = if self.is_half_open() { self.is_heard_by_relay } else { self.way.is_relayed(now) };
         let (to, label) = (self.address, self.way.label());
         Output::Send(Datagram { connection: Some(id), to, label, avoid, is_relayed, bytes })
+    }
+
+    /// Something has come for it
+    pub(crate) fn handle_event(&mut self, now: Instant, arrival: &Arrival, event: ConnectionEvent) -> Heard {
+        let (frames, wanted) = self.frames();
+        self.quic.handle_event(event);
+        let by_now = self.frames();
+        let mut has_moved = false;
+        // What has not passed QUIC's checks may be anybody's.
+        if by_now.0 > frames {
+            self.heard = now;
+            has_moved = self.handle_label(arrival.label);
+        }
+        // The first of two copies comes by the mesh, if it does: that there is one by a supernode says that nothing comes back.
+        let is_relayed = arrival.is_relayed && arrival.source == self.address;
+        let is_first_relayed = is_relayed && !self.is_heard_by_relay;
+        if is_relayed {
+            self.is_heard_by_relay = true;
+            self.way.handle_relayed(now);
+        }
+        let is_settled = self.way.is_settled(now);
+        let thanks_to = self.handle_news(now);
+        // Who only listens owes nothing, and would never learn that what it acknowledges gets lost on its way.
+        let is_doubted = is_relayed && !self.way.is_relayed(now);
+        let quiet = if is_doubted { UNTRIED_MIN } else { UNTRIED_MAX };
+        if (is_doubted || by_now.1 > wanted) && self.way.is_untried(now, quiet) {
+            self.quic.ping();
+        }
+        let wants = match () {
+            () if self.way.is_lossy() => Some(Wanted::Way(Cause::Lossy)),
+            () if has_moved && is_settled => Some(Wanted::Way(Cause::Followed)),
+            // What was said to a stranger before a supernode had vouched for its address has gone by the mesh alone.
+            () if is_first_relayed && self.is_half_open() => Some(Wanted::Again),
+            () => None,
+        };
+        Heard { thanks_to, wants }
+    }
+
+    /// Something has come by a way with this label; whether the other end has taken another one since it was heard last
+    fn handle_label(&mut self, label: u32) -> bool {
+        if self.their_labels.contains(&label) {
+            return false;
+        }
+        let is_first = self.their_labels.is_empty();
+        if self.their_labels.len() >= LABELS_MAX {
+            self.their_labels.pop_front();
+        }
+        self.their_labels.push_back(label);
+        !is_first
+    }
+
+    /// What became of what was sent; who has carried it, if somebody is to be thanked
+    pub(crate) fn handle_news(&mut self, now: Instant) -> Option<Address> {
+        let mut latest = None;
+        for (sent, bytes, became) in self.acked.take() {
+            match became {
+                Became::Lost => self.way.handle_lost(sent, bytes),
+                Became::Acknowledged => {
+                    self.way.handle_arrived(sent, bytes);
+                    if self.acked_until < Some(sent) {
+                        (self.acked_until, latest) = (Some(sent), Some(sent));
+                    }
+                }
+            }
+        }
+        let latest = latest?;
+        self.owed.retain(|(sent, _)| *sent > latest);
+        self.way.handle_acknowledged(now, latest)
+    }
+
+    /// Something that must be acknowledged has gone out
+    pub(crate) fn handle_sent(&mut self, now: Instant, bytes: &[u8]) {
+        self.way.handle_sent(now);
+        if self.owed.len() >= OWED_MAX {
+            self.owed.pop_front();
+        }
+        self.owed.push_back((now, bytes.to_vec()));
     }
 
     /// When QUIC wants to be looked at, or the way is to be changed

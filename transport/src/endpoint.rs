@@ -20,14 +20,14 @@ use rustls::crypto::CryptoProvider;
 
 use crate::acked::Acked;
 use crate::clock::Origin;
-use crate::connection::Connection;
+use crate::connection::{Connection, Wanted};
 use crate::draws::{Names, drawn};
 use crate::events::tell;
 use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
-use crate::output::{ConnectionId, Datagram, End, Output};
+use crate::output::{Arrival, ConnectionId, Datagram, End, Output};
 use crate::settings::{DATAGRAM_BYTES, transport};
-use crate::way::Way;
+use crate::way::{Cause, Way};
 
 /// Connections at once: some 60 KiB each while they are used, and [`CONNECTION_WINDOW`](crate::settings::CONNECTION_WINDOW)
 /// more at worst. One more takes the place of the one that was heard last the longest ago, strangers first that have proved no
@@ -51,8 +51,9 @@ const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOC
 /// Of these, such as have come and have proved no key: a handshake takes two round trips
 pub const HALF_OPEN_MAX: usize = 128;
 
-/// Who hears something and has sent nothing for so long by which its own way could be judged asks for an acknowledgement
-const UNTRIED_MAX: Duration = Duration::from_millis(250);
+/// How often a stranger is sent again what it has not answered, over ways of the mesh and a supernode: for two seconds, and four
+/// datagrams each time at most
+const HALF_OPEN_TRIES: u32 = 4;
 
 /// What an endpoint is made of
 pub struct EndpointParts<S> {
@@ -92,26 +93,8 @@ struct New {
     acked: Acked,
     address: Address,
     key: Option<Key>,
-}
-
-/// Why a way is changed
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Silent,
-    Told,
-    HopLost,
-    Moved,
-}
-
-impl Cause {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Silent => "nothing is acknowledged",
-            Self::Told => "the mesh says that it leads nowhere",
-            Self::HopLost => "the link to its first hop is lost",
-            Self::Moved => "the other end is elsewhere",
-        }
-    }
+    /// What it began with, if the other end has dialled
+    arrival: Option<Arrival>,
 }
 
 impl Endpoint {
@@ -175,11 +158,11 @@ impl Endpoint {
         let at = self.origin.quic(now);
         let dialled = self.quic.connect(at, config, ELSEWHERE, &server_name(&key));
         let (handle, quic) = dialled.map_err(|error| error.to_string())?;
-        Ok(self.insert(now, New { handle, quic, acked, address, key: Some(key) }))
+        Ok(self.insert(now, New { handle, quic, acked, address, key: Some(key), arrival: None }))
     }
 
     fn insert(&mut self, now: Instant, new: New) -> ConnectionId {
-        let New { handle, quic, acked, address, key } = new;
+        let New { handle, quic, acked, address, key, arrival } = new;
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let connection = Connection {
@@ -191,8 +174,11 @@ impl Endpoint {
             is_ended: false,
             way: Way::new(now, self.new_label(id)),
             acked,
+            acked_until: None,
+            their_labels: arrival.iter().map(|arrival| arrival.label).collect(),
+            is_heard_by_relay: arrival.is_some_and(|arrival| arrival.is_relayed),
             heard: now,
-            last: Vec::new(),
+            owed: VecDeque::new(),
         };
         self.connections.insert(id, connection);
         self.by_handle.insert(handle, id);
@@ -200,41 +186,38 @@ impl Endpoint {
         id
     }
 
-    /// A packet's payload has come from `source`; whether a queue on its way was more than half full
-    pub fn handle_datagram(&mut self, now: Instant, source: Address, is_congested: bool, bytes: &[u8]) {
+    /// A packet's payload has come
+    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) {
         self.clock.tell(now);
-        let ecn = if is_congested { EcnCodepoint::Ce } else { EcnCodepoint::Ect0 };
+        let ecn = if arrival.is_congested { EcnCodepoint::Ce } else { EcnCodepoint::Ect0 };
         let mut answer = Vec::new();
         let at = self.origin.quic(now);
         let event = self.quic.handle(at, ELSEWHERE, None, Some(ecn), BytesMut::from(bytes), &mut answer);
         match event {
             None => {}
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => self.handle_event(now, handle, event),
-            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, source, incoming),
-            Some(DatagramEvent::Response(_)) => self.answer(source, answer),
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => self.handle_event(now, arrival, handle, event),
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, arrival, incoming),
+            Some(DatagramEvent::Response(_)) => self.answer(arrival, answer),
         }
     }
 
-    fn handle_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
+    fn handle_event(&mut self, now: Instant, arrival: &Arrival, handle: ConnectionHandle, event: ConnectionEvent) {
         let Some(id) = self.by_handle.get(&handle).copied() else { return };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (before, (frames, wanted)) = (connection.acked.sent_at(), connection.frames());
-        connection.quic.handle_event(event);
-        let by_now = connection.frames();
-        if by_now.0 > frames {
-            connection.heard = now;
+        let heard = connection.handle_event(now, arrival, event);
+        heard.thanks_to.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
+        match heard.wants {
+            Some(Wanted::Way(cause)) => self.change_way(now, id, cause),
+            Some(Wanted::Again) => {
+                self.send_again(now, id);
+                self.drive(now, id);
+            }
+            None => self.drive(now, id),
         }
-        let sent = connection.acked.sent_at().filter(|sent| Some(*sent) != before);
-        let carried = sent.and_then(|sent| connection.way.handle_acknowledged(now, sent));
-        carried.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
-        // Who only listens owes nothing, and would never learn that what it acknowledges gets lost on its way.
-        if by_now.1 > wanted && connection.way.is_untried(now, UNTRIED_MAX) {
-            connection.quic.ping();
-        }
-        self.drive(now, id);
     }
 
-    fn accept(&mut self, now: Instant, source: Address, incoming: Incoming) {
+    fn accept(&mut self, now: Instant, arrival: &Arrival, incoming: Incoming) {
+        let source = arrival.source;
         self.make_room(now);
         self.bound_half_open(now);
         if self.connections.len() >= CONNECTIONS_MAX + ENDED_MAX {
@@ -245,20 +228,23 @@ impl Endpoint {
         let (acked, mut server) = (Acked::new(self.origin), self.server.clone());
         server.transport_config(transport(acked.clone()));
         match self.quic.accept(incoming, self.origin.quic(now), &mut answer, Some(Arc::new(server))) {
-            Ok((handle, quic)) => drop(self.insert(now, New { handle, quic, acked, address: source, key: None })),
+            Ok((handle, quic)) => {
+                let new = New { handle, quic, acked, address: source, key: None, arrival: Some(*arrival) };
+                self.insert(now, new);
+            }
             Err(error) => {
                 tracing::debug!(event = "connection_refused", %source, reason = %error.cause);
                 if error.response.is_some() {
-                    self.answer(source, answer);
+                    self.answer(arrival, answer);
                 }
             }
         }
     }
 
     /// To somebody without a connection
-    fn answer(&mut self, to: Address, bytes: Vec<u8>) {
-        let label = self.rng.next_u32();
-        let (connection, avoid, is_relayed) = (None, Vec::new(), false);
+    fn answer(&mut self, Arrival { source: to, is_relayed, .. }: &Arrival, bytes: Vec<u8>) {
+        let (to, is_relayed, label) = (*to, *is_relayed, self.rng.next_u32());
+        let (connection, avoid) = (None, Vec::new());
         self.outputs.push_back(Output::Send(Datagram { connection, to, label, avoid, is_relayed, bytes }));
     }
 
@@ -321,6 +307,11 @@ impl Endpoint {
             let at = self.origin.quic(now);
             if connection.quic.poll_timeout().is_some_and(|due| due <= at) {
                 connection.quic.handle_timeout(at);
+                connection.handle_news(now);
+            }
+            if connection.way.is_lossy() {
+                self.change_way(now, id, Cause::Lossy);
+                continue;
             }
             if connection.change_at().is_some_and(|at| at <= now) {
                 self.change_way(now, id, Cause::Silent);
@@ -393,7 +384,7 @@ impl Endpoint {
         }
     }
 
-    /// Another way, by which the last that is owed goes at once: its acknowledgement shows QUIC what else is lost
+    /// Another way, by which what is owed goes at once: its acknowledgement shows QUIC what else is lost
     fn change_way(&mut self, now: Instant, id: ConnectionId, cause: Cause) {
         if self.present(id).is_err() {
             return;
@@ -403,18 +394,32 @@ impl Endpoint {
         self.by_label.remove(&connection.way.label());
         let left = connection.way.change(now, label);
         // What anybody may say of a way is not to the debit of who has carried it.
-        if cause == Cause::Silent {
-            left.into_iter().for_each(|hop| self.hops.handle_silent(now, hop));
+        match (cause, left) {
+            (Cause::Silent, Some(hop)) => self.hops.handle_silent(now, hop),
+            (Cause::Lossy, Some(hop)) => self.hops.handle_lossy(now, hop),
+            _ => {}
         }
         let changes = connection.way.changes();
         tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = cause.text());
         self.outputs.push_back(Output::WayChanged { connection: id, changes });
-        // A stranger's address may be somebody else's: that gets no more than QUIC allows.
-        if !connection.last.is_empty() && !connection.is_half_open() {
-            let (avoid, bytes) = (avoided(&self.hops, now, &connection.way), connection.last.clone());
-            self.outputs.push_back(connection.send(now, id, avoid, bytes));
+        let is_half_open = connection.is_half_open();
+        // A stranger's address may be somebody else's: that gets no more than QUIC allows, unless a supernode vouches for it.
+        if !is_half_open || (connection.is_heard_by_relay && changes <= HALF_OPEN_TRIES) {
+            // What has come is not acknowledged twice: something new shows whether it has.
+            if connection.is_connected {
+                connection.quic.ping();
+            }
+            self.send_again(now, id);
         }
         self.drive(now, id);
+    }
+
+    /// What is owed goes by the present way
+    fn send_again(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let avoid = avoided(&self.hops, now, &connection.way);
+        let again = connection.owed.iter().map(|(_, bytes)| connection.send(now, id, avoid.clone(), bytes.clone()));
+        self.outputs.extend(again);
     }
 
     /// Carries out what QUIC wants after an input
@@ -430,13 +435,12 @@ impl Endpoint {
                 let by_now = connection.owed();
                 if by_now > owed {
                     owed = by_now;
-                    connection.way.handle_sent(now);
-                    connection.last.clone_from(&bytes);
+                    connection.handle_sent(now, &bytes);
                 }
                 self.outputs.push_back(connection.send(now, id, avoid.clone(), bytes));
             }
             while let Some(event) = connection.quic.poll() {
-                let end = tell(id, connection, event, &mut self.outputs);
+                let end = tell(now, id, connection, event, &mut self.outputs);
                 if let Some(end) = end.filter(|_| !connection.is_ended) {
                     self.ended += 1;
                     self.outputs.extend(connection.end(id, end));

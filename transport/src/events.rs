@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use kith_common::time::Instant;
 use quinn_proto::{ConnectionError, Event, StreamEvent, TransportErrorCode};
 
 use crate::connection::Connection;
@@ -10,6 +11,7 @@ use crate::output::{ConnectionId, End, Output, StreamId};
 
 /// What of QUIC's events is told; the connection's end, if that is one
 pub(crate) fn tell(
+    now: Instant,
     id: ConnectionId,
     connection: &mut Connection,
     event: Event,
@@ -21,6 +23,10 @@ pub(crate) fn tell(
             let key = proved_key(connection.quic.crypto_session().peer_identity());
             let Some(key) = key else { return Some(End::AnotherKey) };
             (connection.is_connected, connection.key) = (true, Some(key));
+            // It has answered by the supernode so far, as no way of the mesh is known to lead there.
+            if connection.is_heard_by_relay {
+                connection.way.relay(now);
+            }
             Output::Connected { connection: id, key, is_theirs: connection.is_theirs() }
         }
         Event::ConnectionLost { reason } => return Some(end_of(&reason)),

@@ -52,8 +52,17 @@ impl FirstHops {
 
     /// Nothing was acknowledged in time of what `hop` has carried
     pub(crate) fn handle_silent(&mut self, now: Instant, hop: Address) {
+        self.debit(now, hop, 0.5);
+    }
+
+    /// Much is lost of what `hop` has carried: it is passed over at once, as the rest would soon speak for it again
+    pub(crate) fn handle_lossy(&mut self, now: Instant, hop: Address) {
+        self.debit(now, hop, 0.25);
+    }
+
+    fn debit(&mut self, now: Instant, hop: Address, left: f64) {
         let share = self.scores.get(&hop).map_or(1.0, |score| score.faded(now));
-        self.scores.insert(hop, Score { share: share / 2.0, at: now });
+        self.scores.insert(hop, Score { share: share * left, at: now });
         if self.scores.len() > HOPS_MAX {
             let best = self.scores.iter().max_by(|(_, a), (_, b)| a.faded(now).total_cmp(&b.faded(now)));
             if let Some(best) = best.map(|(hop, _)| *hop) {

@@ -53,7 +53,7 @@ pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPE
 pub use exchanges::{Exchanges, Heard};
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
-pub use output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
+pub use output::{Arrival, ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
 pub use stack::{Called, Stack, StackOutput};

@@ -52,6 +52,19 @@ impl From<quinn_proto::Dir> for Direction {
     }
 }
 
+/// How a packet's payload has come
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// As the packet says
+    pub source: Address,
+    /// Of the way that it has taken
+    pub label: u32,
+    /// Whether a queue on its way was more than half full
+    pub is_congested: bool,
+    /// Whether a supernode has relayed it, which has checked the source
+    pub is_relayed: bool,
+}
+
 /// A packet's payload, on its way to the other end
 #[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {

@@ -15,7 +15,7 @@ use kith_common::wire::grant::{Grant, SignedGrant};
 use crate::exchanges::{Exchanges, Heard};
 use crate::identity::IdentityError;
 use crate::introductions::{Introductions, Told};
-use crate::output::{ConnectionId, Datagram, End, Output, StreamId};
+use crate::output::{Arrival, ConnectionId, Datagram, End, Output, StreamId};
 use crate::questions::{Fate, Full, Question};
 use crate::{Endpoint, EndpointParts};
 
@@ -187,9 +187,9 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
-    /// A packet's payload has come; whether a queue on its way was more than half full
-    pub fn handle_datagram(&mut self, now: Instant, source: Address, is_congested: bool, bytes: &[u8]) {
-        self.endpoint.handle_datagram(now, source, is_congested, bytes);
+    /// A packet's payload has come
+    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) {
+        self.endpoint.handle_datagram(now, arrival, bytes);
         self.settle(now);
     }
 

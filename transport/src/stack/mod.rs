@@ -28,7 +28,7 @@ use std::sync::Arc;
 use kith_common::crypto::{self, Signer};
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::link::LinkId;
-use kith_common::mail::NotLoggedIn;
+use kith_common::mail::{NotLoggedIn, Origin};
 use kith_common::names::Answer;
 use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
@@ -51,7 +51,7 @@ use self::calls::{Calls, Wish};
 use self::checks::{Checks, Verdict};
 use self::evaluating::{Caller, Evaluating};
 use crate::identity::IdentityError;
-use crate::output::{ConnectionId, Datagram, StreamId};
+use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
 use crate::questions::{Kind, Question};
 use crate::transport::{Effect, Transport};
 use crate::{EndpointParts, datagram_of, label_of};
@@ -225,8 +225,10 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                     let source = header.source;
                     return tracing::debug!(event = "packet_dropped", reason = "no datagram of this session", %source);
                 };
-                if self.peer.origin(link, from).is_some() {
-                    transport.handle_datagram(now, header.source, header.congested, bytes);
+                if let Some(origin) = self.peer.origin(link, from) {
+                    let (source, label, is_congested) = (header.source, label_of(header.id), header.congested);
+                    let arrival = Arrival { source, label, is_congested, is_relayed: origin == Origin::Home };
+                    transport.handle_datagram(now, &arrival, bytes);
                     self.settle(now);
                 }
             }

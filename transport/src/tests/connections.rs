@@ -87,8 +87,8 @@ fn replayed_packets_have_no_effect() {
         let mut order: Vec<usize> = (0..record.len()).collect();
         (1..order.len()).rev().for_each(|at| order.swap(at, net.rng.next_u32() as usize % (at + 1)));
         for at in order {
-            let (to, from, bytes) = &record[at];
-            net.endpoints[*to].handle_datagram(net.now, *from, false, bytes);
+            let (to, arrival, bytes) = &record[at];
+            net.endpoints[*to].handle_datagram(net.now, arrival, bytes);
         }
         net.run(Duration::from_millis(200));
     }

@@ -18,7 +18,7 @@ use kith_common::time::{Instant, earliest};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::output::{ConnectionId, Datagram, Direction, End, Output, StreamId};
+use crate::output::{Arrival, ConnectionId, Datagram, Direction, End, Output, StreamId};
 use crate::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, Read, StreamError, datagram_of, label_of, seeded};
 
 const ALICE: usize = 0;
@@ -94,13 +94,13 @@ struct Net {
     /// Ways that swallow all, by direction
     silent: BTreeSet<(usize, u32)>,
     /// On their way: when they come, to whom, from where
-    under_way: BTreeMap<(Instant, u64), (usize, Address, Vec<u8>)>,
+    under_way: BTreeMap<(Instant, u64), (usize, Arrival, Vec<u8>)>,
     sent: u64,
     rng: ChaCha20Rng,
     /// What each has been told
     told: Vec<Vec<(Instant, Output)>>,
     /// All that was ever sent, if it is kept
-    record: Option<Vec<(usize, Address, Vec<u8>)>>,
+    record: Option<Vec<(usize, Arrival, Vec<u8>)>>,
     relayed: u64,
 }
 
@@ -135,11 +135,14 @@ impl Net {
         assert!(bytes.len() <= usize::from(crate::settings::DATAGRAM_BYTES), "{}", bytes.len());
         let to = (0..self.endpoints.len()).find(|number| address_of(*number) == to);
         let Some(to) = to else { return };
+        let is_silent = self.silent.contains(&(from, way));
+        let source = address_of(from);
+        let arrival = Arrival { source, label, is_congested: false, is_relayed: is_relayed && is_silent };
         if let Some(record) = &mut self.record {
-            record.push((to, address_of(from), bytes.clone()));
+            record.push((to, arrival, bytes.clone()));
         }
         self.relayed += u64::from(is_relayed);
-        if self.silent.contains(&(from, way)) && !is_relayed || self.happens(self.weather.lost) {
+        if is_silent && !is_relayed || self.happens(self.weather.lost) {
             return;
         }
         for _ in 0..1 + usize::from(self.happens(self.weather.doubled)) {
@@ -150,8 +153,7 @@ impl Net {
             let jitter = self.weather.jitter.as_micros() as u64;
             let late = Duration::from_micros(u64::from(self.rng.next_u32()) % (jitter + 1));
             self.sent += 1;
-            self.under_way
-                .insert((self.now + self.weather.delay + late, self.sent), (to, address_of(from), bytes.clone()));
+            self.under_way.insert((self.now + self.weather.delay + late, self.sent), (to, arrival, bytes.clone()));
         }
     }
 
@@ -180,8 +182,8 @@ impl Net {
             };
             self.now = self.now.max(at);
             while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
-                let (to, from, bytes) = entry.remove();
-                self.endpoints[to].handle_datagram(self.now, from, false, &bytes);
+                let (to, arrival, bytes) = entry.remove();
+                self.endpoints[to].handle_datagram(self.now, &arrival, &bytes);
             }
             for endpoint in &mut self.endpoints {
                 endpoint.handle_timeout(self.now);

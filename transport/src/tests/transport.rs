@@ -24,7 +24,7 @@ fn signed(grant: &Grant) -> SignedGrant {
 struct Mesh {
     now: Instant,
     peers: Vec<Transport<Ed25519>>,
-    under_way: BTreeMap<(Instant, u64), (usize, Address, Vec<u8>)>,
+    under_way: BTreeMap<(Instant, u64), (usize, Arrival, Vec<u8>)>,
     sent: u64,
     lost: u32,
     rng: ChaCha20Rng,
@@ -75,7 +75,9 @@ impl Mesh {
                         if let Some(to) = to.filter(|_| self.rng.next_u32() % 1000 >= self.lost) {
                             self.sent += 1;
                             let at = (self.now + Duration::from_millis(5), self.sent);
-                            self.under_way.insert(at, (to, address_of(who), datagram.bytes));
+                            let (source, label) = (address_of(who), datagram.label);
+                            let arrival = Arrival { source, label, is_congested: false, is_relayed: false };
+                            self.under_way.insert(at, (to, arrival, datagram.bytes));
                         }
                     }
                     Effect::Check { connection, grant } if (self.knows)(&grant) => {
@@ -103,8 +105,8 @@ impl Mesh {
             let Some(at) = earliest(packet, timers).filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= self.now) {
-                let (to, from, bytes) = entry.remove();
-                self.peers[to].handle_datagram(self.now, from, false, &bytes);
+                let (to, arrival, bytes) = entry.remove();
+                self.peers[to].handle_datagram(self.now, &arrival, &bytes);
             }
             self.peers.iter_mut().for_each(|peer| peer.handle_timeout(self.now));
         }

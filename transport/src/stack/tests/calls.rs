@@ -116,7 +116,6 @@ fn lost_connection_is_made_again_at_once_and_then_after_rests() {
 
 #[test]
 fn what_comes_back_is_asked_for_anew() {
-    let here = answer(2, 2, 2, Source::Supernode);
     let mut calls = asked(5);
     calls.handle_undeliverable(at_ms(0), &key(9), false);
     assert_eq!(wishes(&mut calls), [], "somebody else's");
