@@ -215,6 +215,18 @@ mutants! {
     OldAnswerIsFresh "old-answer-is-fresh" = "a remembered answer of any age is given as if it were new",
     StaleIsFresh "stale-is-fresh" = "what a supernode says that could not ask the others counts as what they all say",
     FloodPassesTwice "flood-passes-twice" = "a neighbour's question is passed on each time that it comes",
+
+    // Connections, and calls over them.
+    WayNeverChanged "way-never-changed" = "a connection keeps to a way from which nothing comes back",
+    CopiesNotRelayed "copies-not-relayed" = "no supernode relays copies of what a connection has sent in vain",
+    StrangersNotRelayed "strangers-not-relayed" = "whoever is dialled by way of a supernode answers by the mesh alone",
+    OwedNotSentAgain "owed-not-sent-again" = "what is owed waits for its own time when the way is changed",
+    CallEndsTwice "call-ends-twice" = "the end of a call is reported twice",
+    CallDeadlineForgotten "call-deadline-forgotten" = "a call whose time is over waits on",
+    CallNotAskedAgain "call-not-asked-again" = "a call whose connection is lost is not asked again",
+    ResultLost "result-lost" = "a call ends well without its result",
+    RemovedCallsEvaluated "removed-calls-evaluated" = "a removed peer keeps the connections that it has",
+    NewPlaceIgnored "new-place-ignored" = "datagrams go to where the other end was when it was dialled",
 }
 
 impl fmt::Display for Mutant {

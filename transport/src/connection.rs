@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kith_common::id::{Address, Key};
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::{Instant, earliest};
 use quinn_proto::{ConnectionEvent, ConnectionHandle, ConnectionStats, FrameStats};
 
@@ -48,6 +49,12 @@ pub(crate) struct Connection {
     /// The other end's, as it was dialled or was proved
     pub(crate) key: Option<Key>,
     pub(crate) is_connected: bool,
+    /// Its grant was shown, and the directory does not object
+    pub(crate) is_admitted: bool,
+    /// Datagrams that may be sent again while it has proved no key
+    pub(crate) again_left: u8,
+    /// When something new was last acknowledged
+    pub(crate) acked_at: Option<Instant>,
     /// It is over; what still comes is answered with its end
     pub(crate) is_ended: bool,
     pub(crate) way: Way,
@@ -76,7 +83,10 @@ impl Connection {
     pub(crate) fn send(&self, now: Instant, id: ConnectionId, avoid: Vec<Address>, bytes: Vec<u8>) -> Output {
         // Who has proved no key may be somebody else's address: it costs that no more than QUIC allows, and a supernode is asked
         // for no more than the other end has asked it for.
-        let is_relayed = if self.is_half_open() { self.is_heard_by_relay } else { self.way.is_relayed(now) };
+        let is_relayed = match self.is_half_open() {
+            true => self.is_heard_by_relay && !mutant::is(Mutant::StrangersNotRelayed),
+            false => self.way.is_relayed(now),
+        };
         let (to, label) = (self.address, self.way.label());
         Output::Send(Datagram { connection: Some(id), to, label, avoid, is_relayed, bytes })
     }
@@ -99,10 +109,11 @@ impl Connection {
             self.is_heard_by_relay = true;
             self.way.handle_relayed(now);
         }
-        let is_settled = self.way.is_settled(now);
+        let is_settled = self.way.is_settled(now, self.quic.rtt());
         let thanks_to = self.handle_news(now);
         // Who only listens owes nothing, and would never learn that what it acknowledges gets lost on its way.
-        let is_doubted = is_relayed && !self.way.is_relayed(now);
+        let is_proven = self.acked_at.is_some_and(|at| now - at < UNTRIED_MAX);
+        let is_doubted = is_relayed && !is_proven && !self.way.is_relayed(now);
         let quiet = if is_doubted { UNTRIED_MIN } else { UNTRIED_MAX };
         if (is_doubted || by_now.1 > wanted) && self.way.is_untried(now, quiet) {
             self.quic.ping();
@@ -145,8 +156,14 @@ impl Connection {
             }
         }
         let latest = latest?;
+        self.acked_at = Some(now);
         self.owed.retain(|(sent, _)| *sent > latest);
-        self.way.handle_acknowledged(now, latest)
+        let thanks_to = self.way.handle_acknowledged(now, latest);
+        // Of a handshake the other end's side may get lost, of which it knows no more than this end.
+        if !self.is_theirs() && !self.is_connected {
+            self.way.handle_awaited(now);
+        }
+        thanks_to
     }
 
     /// Something that must be acknowledged has gone out
@@ -172,6 +189,15 @@ impl Connection {
     /// Whether the other end has dialled
     pub(crate) fn is_theirs(&self) -> bool {
         self.quic.side().is_server()
+    }
+
+    /// Who goes first where room must be made: those who have proved no key, then those of whom nobody knows who they are
+    pub(crate) fn standing(&self) -> u8 {
+        match () {
+            () if self.is_half_open() => 0,
+            () if self.is_theirs() && !self.is_admitted => 1,
+            () => 2,
+        }
     }
 
     /// Whether somebody has come who has proved no key

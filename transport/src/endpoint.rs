@@ -1,5 +1,7 @@
 //! All connections of one peer.
 
+mod room;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -9,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key};
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::{Instant, Timers};
 use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, EndpointConfig, Incoming,
@@ -51,9 +54,9 @@ const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOC
 /// Of these, such as have come and have proved no key: a handshake takes two round trips
 pub const HALF_OPEN_MAX: usize = 128;
 
-/// How often a stranger is sent again what it has not answered, over ways of the mesh and a supernode: for two seconds, and four
-/// datagrams each time at most
-const HALF_OPEN_TRIES: u32 = 4;
+/// Datagrams that a stranger is sent again which it has not acknowledged, over ways of the mesh and a supernode: a side of a
+/// handshake is two or three, over three ways
+const AGAIN_MAX: u8 = 8;
 
 /// What an endpoint is made of
 pub struct EndpointParts<S> {
@@ -171,6 +174,9 @@ impl Endpoint {
             address,
             key,
             is_connected: false,
+            is_admitted: false,
+            again_left: AGAIN_MAX,
+            acked_at: None,
             is_ended: false,
             way: Way::new(now, self.new_label(id)),
             acked,
@@ -250,6 +256,9 @@ impl Endpoint {
 
     /// Where the other end is by now, as its grant or the directory says
     pub fn set_address(&mut self, now: Instant, id: ConnectionId, address: Address) {
+        if mutant::is(Mutant::NewPlaceIgnored) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.address != address) else {
             return;
         };
@@ -297,6 +306,19 @@ impl Endpoint {
     /// The connection whose present way has this label
     pub fn by_label(&self, label: u32) -> Option<ConnectionId> {
         self.by_label.get(&label).copied()
+    }
+
+    /// Whether a supernode is to relay copies of what goes by the way with this label
+    pub fn is_relayed(&self, now: Instant, label: u32) -> bool {
+        let connection = self.by_label(label).and_then(|id| self.connections.get(&id));
+        connection.is_some_and(|connection| connection.way.is_relayed(now))
+    }
+
+    /// Who is at the other end is known: it goes after strangers where room must be made
+    pub(crate) fn set_admitted(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_admitted = true;
+        }
     }
 
     /// Time has passed
@@ -354,40 +376,10 @@ impl Endpoint {
         self.drive(now, id);
     }
 
-    /// As many as there may be: the one goes that was heard longest ago, those without a proved key first
-    fn make_room(&mut self, now: Instant) {
-        if self.len() < CONNECTIONS_MAX {
-            return;
-        }
-        let present = self.connections.iter().filter(|(_, connection)| !connection.is_ended);
-        let idlest = present.min_by_key(|(_, connection)| (!connection.is_half_open(), connection.heard));
-        if let Some(id) = idlest.map(|(id, _)| *id) {
-            tracing::info!(
-                event = "connection_makes_room",
-                id = id.0,
-                max = CONNECTIONS_MAX,
-                reason = "it was heard longest ago"
-            );
-            self.close(now, id, CODE_ROOM);
-        }
-    }
-
-    /// Strangers that have proved nothing: the oldest goes
-    fn bound_half_open(&mut self, now: Instant) {
-        let half_open =
-            self.connections.iter().filter(|(_, connection)| connection.is_half_open() && !connection.is_ended);
-        let oldest = half_open.clone().next().map(|(id, _)| *id);
-        if half_open.count() >= HALF_OPEN_MAX
-            && let Some(oldest) = oldest
-        {
-            self.close(now, oldest, CODE_ROOM);
-        }
-    }
-
     /// Another way, by which what is owed goes at once: its acknowledgement shows QUIC what else is lost
     fn change_way(&mut self, now: Instant, id: ConnectionId, cause: Cause) {
         if self.present(id).is_err() {
-            return;
+            return self.drive(now, id);
         }
         let label = self.new_label(id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -404,9 +396,10 @@ impl Endpoint {
         self.outputs.push_back(Output::WayChanged { connection: id, changes });
         let is_half_open = connection.is_half_open();
         // A stranger's address may be somebody else's: that gets no more than QUIC allows, unless a supernode vouches for it.
-        if !is_half_open || (connection.is_heard_by_relay && changes <= HALF_OPEN_TRIES) {
-            // What has come is not acknowledged twice: something new shows whether it has.
-            if connection.is_connected {
+        if !is_half_open || connection.is_heard_by_relay {
+            // What has come is not acknowledged twice: something new shows whether it has. Who follows another may owe nothing.
+            let is_owed = cause != Cause::Followed || !connection.owed.is_empty();
+            if !is_half_open && is_owed {
                 connection.quic.ping();
             }
             self.send_again(now, id);
@@ -416,9 +409,16 @@ impl Endpoint {
 
     /// What is owed goes by the present way
     fn send_again(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         let avoid = avoided(&self.hops, now, &connection.way);
-        let again = connection.owed.iter().map(|(_, bytes)| connection.send(now, id, avoid.clone(), bytes.clone()));
+        if mutant::is(Mutant::OwedNotSentAgain) {
+            return;
+        }
+        let most = if connection.is_half_open() { usize::from(connection.again_left) } else { usize::MAX };
+        let again = connection.owed.iter().rev().take(most);
+        let again: Vec<Output> =
+            again.map(|(_, bytes)| connection.send(now, id, avoid.clone(), bytes.clone())).collect();
+        connection.again_left = connection.again_left.saturating_sub(again.len().try_into().unwrap_or(u8::MAX));
         self.outputs.extend(again);
     }
 

@@ -265,6 +265,7 @@ impl<V: Verifier> Introductions<V> {
         let Some(known) = self.known.get_mut(&connection) else { return Vec::new() };
         let Some(grant) = known.pending.take_if(|pending| pending.session == session) else { return Vec::new() };
         endpoint.set_address(now, connection, grant.address);
+        endpoint.set_admitted(connection);
         known.grant = Some(grant);
         self.deadlines.stop(&connection);
         std::mem::take(&mut known.waiting)

@@ -126,6 +126,16 @@ impl<V: Verifier> Transport<V> {
         self.by_key.contains_key(key)
     }
 
+    /// With whom there are connections, or are being made; one key may be there twice
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.values()
+    }
+
+    /// Whether a supernode is to relay copies of what goes by the way with this label
+    pub fn is_relayed(&self, now: Instant, label: u32) -> bool {
+        self.endpoint.is_relayed(now, label)
+    }
+
     /// Connections that are not over, those that are being made among them
     pub fn connections(&self) -> usize {
         self.endpoint.len()

@@ -8,12 +8,14 @@
 //! A way by which much is lost is left as well, and as soon as the other end has changed its way this one does: what it sends may
 //! get lost where the other's did.
 //!
-//! After two changes in vain a supernode relays copies, as no way of the mesh may be left. Which of the two copies arrived
+//! After two changes in vain a supernode relays copies, as no way of the mesh may be left; sooner where two ends know of no way
+//! yet. Which of the two copies arrived
 //! nobody can tell; so after a while the mesh is tried alone again, more seldom each time that fails.
 
 use std::time::Duration;
 
 use kith_common::id::Address;
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::{Instant, doubled};
 
 /// The other end may wait so long with an acknowledgement (RFC 9000's default for `max_ack_delay`)
@@ -25,8 +27,8 @@ const SLACK: Duration = Duration::from_millis(25);
 /// Probe timeouts until a way is changed: two, of which the second is twice as long as the first
 const PROBES: u32 = 3;
 
-/// … and where nothing was ever acknowledged: how long a round trip takes is not known, and a copy too many is soon told
-const PROBES_UNPROVEN: u32 = 2;
+/// … and where the way before was silent, or nothing was ever acknowledged: a copy too many is soon told
+const PROBES_NEXT: u32 = 2;
 
 /// The longest wait until a way is changed: a round trip that was measured while a queue was full says little
 const WAIT_MAX: Duration = Duration::from_millis(750);
@@ -45,7 +47,8 @@ const LOSSES_MIN: u32 = 3;
 /// A way is good by which so many packets have arrived before the first was lost
 const GOOD_AFTER: u32 = 30;
 
-/// Who has changed its way so lately does not do so again because the other end has: both would go on for ever
+/// Who has changed its way so lately, or within three round trips, does not do so again because the other end has: both would go on
+/// for ever
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// So long it relays before the mesh is tried alone: a relay passes few packets, and a trial costs one wait
@@ -143,7 +146,7 @@ impl Way {
 
     /// Whether a supernode is to relay a copy of what goes out
     pub(crate) fn is_relayed(&self, now: Instant) -> bool {
-        self.relayed_until.is_some_and(|until| now < until)
+        self.relayed_until.is_some_and(|until| now < until) && !mutant::is(Mutant::CopiesNotRelayed)
     }
 
     /// Something was sent that must be acknowledged
@@ -185,6 +188,11 @@ impl Way {
         self.first_hop.filter(|_| self.relayed_until.is_none())
     }
 
+    /// The other end is to say more, and nothing may be owed by now: until it has, this way is judged as if something were
+    pub(crate) fn handle_awaited(&mut self, now: Instant) {
+        self.owed_since.get_or_insert(now);
+    }
+
     /// A packet that was sent at `sent` has arrived
     pub(crate) fn handle_arrived(&mut self, sent: Instant, bytes: u64) {
         if sent >= self.since {
@@ -210,8 +218,8 @@ impl Way {
     }
 
     /// Whether it is as old as a change of the other end's way is news: whoever has just changed knows already
-    pub(crate) fn is_settled(&self, now: Instant) -> bool {
-        now - self.since >= SETTLED
+    pub(crate) fn is_settled(&self, now: Instant, round_trip: Duration) -> bool {
+        now - self.since >= SETTLED.max(round_trip.saturating_mul(3))
     }
 
     /// The other end has a supernode relay copies: it hears nothing, or is not heard
@@ -221,8 +229,11 @@ impl Way {
 
     /// When the way is to be changed, if nothing is acknowledged until then
     pub(crate) fn change_at(&self, round_trip: Duration) -> Option<Instant> {
+        if mutant::is(Mutant::WayNeverChanged) {
+            return None;
+        }
         let probe = round_trip.saturating_mul(2).max(round_trip + SLACK) + ACK_DELAY;
-        let probes = if self.is_proven { PROBES } else { PROBES_UNPROVEN };
+        let probes = if self.is_proven && self.changes == 0 { PROBES } else { PROBES_NEXT };
         self.owed_since.map(|since| since + probe.saturating_mul(probes).min(WAIT_MAX))
     }
 
@@ -296,7 +307,7 @@ mod tests {
         assert_eq!(way.change_at(RTT), Some(at(5 + 180)), "the oldest counts");
         assert_eq!(way.change_at(Duration::from_secs(9)), Some(at(5 + 750)));
         way.change(at(185), 2);
-        assert_eq!((way.label(), way.change_at(RTT)), (2, Some(at(365))));
+        assert_eq!((way.label(), way.change_at(RTT)), (2, Some(at(185 + 120))), "the next one is given up sooner");
     }
 
     #[test]

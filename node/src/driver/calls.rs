@@ -17,6 +17,12 @@ use kith_transport::stack::CALL_TIMEOUT;
 use super::Driver;
 use super::waiting::Caller;
 
+/// Nobody waits longer for a result
+const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Bytes of a result that an answer at the control socket holds, in hexadecimal digits if it must be
+const RESULT_BYTES_MAX: usize = 480 * 1024;
+
 /// What is to be called, and how long it may take
 pub(super) struct Wanted {
     pub(super) name: Name,
@@ -38,7 +44,7 @@ impl Driver {
             }
             (_, Err(error)) => return reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
         };
-        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis).min(TIMEOUT_MAX);
         match self.stack.call(now, name, &call, now + timeout) {
             Ok(id) => self.waiting.for_call(id, Caller { reply, function }),
             Err(NotLoggedIn) => self.refuse_to_send(now, reply),
@@ -55,6 +61,11 @@ impl Driver {
     /// A call has come to its end; who asked for it may have hung up
     pub(super) fn on_called(&mut self, called: Called) {
         if let Some(Caller { reply, function }) = self.waiting.take_call(&called.id) {
+            let is_long = called.body.len() > RESULT_BYTES_MAX;
+            if is_long {
+                let error = format!("the result has {} bytes, and {RESULT_BYTES_MAX} can be shown", called.body.len());
+                return reply.refuse(Status::TooLarge, error, None);
+            }
             reply.finish(called.status, &answer(called, function));
         }
     }

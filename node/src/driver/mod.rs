@@ -133,6 +133,7 @@ impl Driver {
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
+                    self.cancel_gone_calls(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }
                 () = &mut shutdown, if !is_leaving => {

@@ -64,7 +64,7 @@ impl World {
         }
         let drops = match self.config.lie {
             Lie::All => true,
-            Lie::Half => self.net.random() % 2 == 0,
+            Lie::Half => self.net.random().is_multiple_of(2),
             Lie::Large => packet.payload().len() > LARGE,
         };
         self.lies += u64::from(drops);

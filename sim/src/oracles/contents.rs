@@ -58,10 +58,11 @@ impl Oracle for Contents {
                     None => return Err(format!("a call is evaluated for {from} that nobody has made")),
                 }
             }
-            Observation::Called(called) if called.status == Status::Delivered => {
-                if self.calls.get(&called.id).map(echo).as_ref() != Some(&called.body) {
-                    return Err(format!("the result of call {} is another one's", called.id));
-                }
+            Observation::Called(called)
+                if called.status == Status::Delivered
+                    && self.calls.get(&called.id).map(echo).as_ref() != Some(&called.body) =>
+            {
+                return Err(format!("the result of call {} is another one's", called.id));
             }
             _ => {}
         }

@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kith_common::id::{Address, Key, MessageId, Name};
+use kith_common::mutant::{self, Mutant};
 use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::{Instant, Timers, doubled};
@@ -108,6 +109,8 @@ pub enum Why {
     /// [`CALLS_MAX`], or as many questions wait for the connection
     #[error("too many calls are under way")]
     TooMany,
+    #[error("whoever has that name was removed from the network for good")]
+    Removed,
     #[error("this peer has logged out")]
     LoggedOut,
     #[error("a call with this id is under way")]
@@ -140,6 +143,8 @@ enum Stage {
     Resolving { fresh: bool },
     /// Whoever holds this key is to show a grant
     Meeting { key: Key, address: Address },
+    /// What is to be asked is on its way to the connection
+    Asking,
     /// It is asked, and its name is asked for anew, as nothing may arrive there
     Asked { key: Key, ticket: u64, is_doubted: bool },
     /// Until its timer it rests
@@ -262,6 +267,8 @@ impl Calls {
         if now >= call.until {
             return self.finish(now, &id, Status::TimedOut, Why::NoAnswer, Vec::new());
         }
+        // Whoever is met twice is asked once.
+        call.stage = Stage::Asking;
         let question = Question { kind: Kind::Call, id, body: call.body.clone() };
         self.wishes.push_back(Wish::Ask { id, key, address, question, until: call.until });
     }
@@ -280,6 +287,18 @@ impl Calls {
         };
         call.stage = Stage::Asked { key, ticket, is_doubted: false };
         self.by_ticket.insert(ticket, id);
+    }
+
+    /// Whoever was to be asked was removed from the network
+    pub(super) fn handle_removed(&mut self, now: Instant, id: &MessageId) {
+        self.finish(now, id, Status::NotAllowed, Why::Removed, Vec::new());
+    }
+
+    /// … and was to be met, by its key
+    pub(super) fn handle_removed_key(&mut self, now: Instant, key: &Key) {
+        for (id, _) in self.meeting(key) {
+            self.handle_removed(now, &id);
+        }
     }
 
     /// Whoever holds this key has shown that it has this name
@@ -314,8 +333,10 @@ impl Calls {
         match fate {
             Fate::Answered { status, body } => {
                 let status = Status::from_code(status).unwrap_or(Status::Failed);
+                let body = if mutant::is(Mutant::ResultLost) { Vec::new() } else { body };
                 self.finish(now, &id, status, Why::Answered, body);
             }
+            Fate::TimedOut if mutant::is(Mutant::CallDeadlineForgotten) => {}
             Fate::TimedOut => self.time_out(now, &id),
             Fate::Lost(end) => self.lose(now, id, end),
         }
@@ -326,6 +347,9 @@ impl Calls {
         let Some(call) = self.calls.get_mut(&id) else { return };
         self.waiting.remove(&(call.to.clone(), id));
         (call.last_end, call.losses) = (Some(end), call.losses + 1);
+        if mutant::is(Mutant::CallNotAskedAgain) {
+            return self.time_out(now, &id);
+        }
         if call.losses == 1 {
             return self.resolve(id, true);
         }
@@ -412,7 +436,11 @@ impl Calls {
         self.give_up(id);
         let Some(Call { to, begun, .. }) = self.forget(id) else { return };
         tracing::debug!(event = "call_ended", %id, %to, %status, %reason);
-        self.wishes.push_back(Wish::Done(Called { id: *id, to, status, reason, body, elapsed: now - begun }));
+        let called = Called { id: *id, to, status, reason, body, elapsed: now - begun };
+        if mutant::is(Mutant::CallEndsTwice) {
+            self.wishes.push_back(Wish::Done(called.clone()));
+        }
+        self.wishes.push_back(Wish::Done(called));
     }
 
     fn time_out(&mut self, now: Instant, id: &MessageId) {
@@ -431,6 +459,7 @@ impl Calls {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.timers.take_due(now) {
             match self.calls.get(&id) {
+                Some(call) if call.until <= now && mutant::is(Mutant::CallDeadlineForgotten) => {}
                 Some(call) if call.until <= now => self.time_out(now, &id),
                 Some(_) => self.resolve(id, true),
                 None => {}

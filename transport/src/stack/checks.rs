@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_common::id::{Key, Name, SessionId};
+use kith_common::id::{Name, SessionId};
 use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::Instant;
@@ -124,12 +124,6 @@ impl Checks {
                 verdict
             }
         }
-    }
-
-    /// These connections are with keys that were removed from the network for good
-    pub(super) fn of_keys(&self, mut is_removed: impl FnMut(&Key) -> bool) -> Vec<ConnectionId> {
-        let of = self.checks.iter().filter(|(_, check)| is_removed(&check.grant.key));
-        of.map(|(connection, _)| *connection).collect()
     }
 
     /// Whose grant was shown last on a connection

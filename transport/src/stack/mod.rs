@@ -19,42 +19,40 @@
 mod calls;
 mod checks;
 mod evaluating;
+mod session;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kith_common::crypto::{self, Signer};
-use kith_common::id::{Address, Key, MessageId, Name};
+use kith_common::crypto::Signer;
+use kith_common::id::{Address, MessageId, Name};
 use kith_common::link::LinkId;
 use kith_common::mail::{NotLoggedIn, Origin};
-use kith_common::names::Answer;
 use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
-use kith_common::routing::neighbourhood::Event;
 use kith_common::status::Status;
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::content::{Call, Cause, Payload, PayloadKind, Undeliverable};
 use kith_common::wire::grant::{Grant, SignedGrant};
 use kith_common::wire::packet::PacketRef;
-use kith_common::wire::{self, PacketBytes, WireError};
+use kith_common::wire::{self, PacketBytes};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use rustls::crypto::CryptoProvider;
 
 pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 
-use self::calls::{Calls, Wish};
-use self::checks::{Checks, Verdict};
+use self::calls::Calls;
+use self::checks::Checks;
 use self::evaluating::{Caller, Evaluating};
-use crate::identity::IdentityError;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
-use crate::questions::{Kind, Question};
-use crate::transport::{Effect, Transport};
-use crate::{EndpointParts, datagram_of, label_of};
+use crate::transport::Transport;
+use crate::{datagram_of, label_of};
 
 /// What a peer with connections takes of what arrives: the forwarder is to deliver packets of these kinds
 pub const PAYLOADS: [PayloadKind; 4] = {
@@ -64,9 +62,6 @@ pub const PAYLOADS: [PayloadKind; 4] = {
 
 /// This peer has logged out: its connections end
 pub const CODE_LEFT: u64 = 410;
-
-/// Signed, and never sent, by whoever wants a secret of its own that is the same after a restart
-const RESET: &str = "kith/reset/1";
 
 /// Something for the shell to do or to tell, in this order
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,8 +229,11 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             }
             Some(PayloadKind::Undeliverable) => match wire::decode::<Payload>(packet.payload()) {
                 Ok(Payload::Undeliverable(report)) if self.is_datagram(report.packet) => {
-                    if self.peer.origin(link, from).is_some() {
-                        self.handle_undeliverable(now, &report);
+                    match self.peer.origin(link, from) {
+                        // It is the copy that the supernode could not relay: that says nothing of the way through the mesh.
+                        Some(Origin::Home) => self.doubt_relay(now, &report),
+                        Some(_) => self.doubt(now, report.packet),
+                        None => {}
                     }
                 }
                 _ => self.peer.handle_packet(now, link, from, packet),
@@ -266,30 +264,41 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             return self.peer.handle_unsent(now, packet);
         }
         let id = packet.as_ref().header().id;
-        if !self.peer.relay(packet) {
-            self.doubt(now, id, false);
+        // Its copy has gone there already.
+        let has_copy = self.transport.as_ref().is_some_and(|transport| transport.is_relayed(now, label_of(id)));
+        if !has_copy && !self.peer.relay(packet) {
+            self.doubt(now, id);
         }
     }
 
     /// A packet of this peer's own is with somebody who cannot pass it on, or came back with nobody left to try
     pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
         if self.is_datagram(report.packet) {
-            self.doubt(now, report.packet, report.cause == Cause::NoSession);
+            self.doubt(now, report.packet);
         } else {
             self.peer.handle_undeliverable(now, report);
         }
     }
 
     /// The mesh says that a datagram did not arrive
-    fn doubt(&mut self, now: Instant, packet: u64, of_relay: bool) {
+    fn doubt(&mut self, now: Instant, packet: u64) {
         let Some(transport) = &mut self.transport else { return };
         let label = label_of(packet);
         let key = transport.key_by_label(label);
         transport.handle_undeliverable(now, label);
         if let Some(key) = key {
-            self.calls.handle_undeliverable(now, &key, of_relay);
+            self.calls.handle_undeliverable(now, &key, false);
         }
         self.settle(now);
+    }
+
+    /// The supernode says that it could not relay a datagram
+    fn doubt_relay(&mut self, now: Instant, report: &Undeliverable) {
+        let key = self.transport.as_ref().and_then(|transport| transport.key_by_label(label_of(report.packet)));
+        if let Some(key) = key.filter(|_| report.cause == Cause::NoSession) {
+            self.calls.handle_undeliverable(now, &key, true);
+            self.settle(now);
+        }
     }
 
     /// Carries out what is due; early is harmless
@@ -320,88 +329,6 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
     }
 
-    /// What of the peer's concerns its connections
-    fn watch(&mut self, now: Instant, output: &PeerOutput) {
-        match output {
-            PeerOutput::SetHello(hello) => self.set_own(now, hello.grant.as_ref()),
-            PeerOutput::Resolved { name, fresh, answer } => {
-                self.on_resolved(now, name, *fresh, answer.as_ref().map_err(|status| *status));
-            }
-            PeerOutput::Event(Event::LinkDown { address, .. }) => {
-                if let Some(transport) = &mut self.transport {
-                    transport.handle_first_hop_lost(now, *address);
-                    self.settle(now);
-                }
-            }
-            _ => self.close_removed(now),
-        }
-    }
-
-    /// There is another session, or none any more
-    fn set_own(&mut self, now: Instant, own: Option<&SignedGrant>) {
-        if self.own.as_ref() == own {
-            return;
-        }
-        self.own = own.cloned();
-        match (own, &mut self.transport) {
-            (None, _) => self.close_all(now),
-            (Some(own), Some(transport)) => {
-                transport.set_own(now, own.clone());
-                self.settle(now);
-            }
-            (Some(own), None) => match self.new_transport(own) {
-                Ok(transport) => self.transport = transport,
-                Err(reason) => tracing::error!(event = "no_connections", %reason),
-            },
-        }
-    }
-
-    fn new_transport(&mut self, own: &SignedGrant) -> Result<Option<Transport<S>>, IdentityError> {
-        let Some(network) = self.peer.network() else { return Ok(None) };
-        let reset = self.signer.sign(&crypto::tagged(RESET, &[])).0;
-        let parts = EndpointParts {
-            signer: Arc::new(self.signer.clone()),
-            provider: Arc::clone(&self.provider),
-            reset_secret: crypto::sha256(&[&reset]),
-            rng: ChaCha20Rng::from_rng(&mut self.rng),
-        };
-        Transport::new(parts, network, self.signer.clone(), own.clone()).map(Some)
-    }
-
-    fn on_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<&Answer, Status>) {
-        if fresh {
-            for (connection, grant, verdict) in self.checks.handle_resolved(now, name, answer) {
-                let Some(transport) = &mut self.transport else { break };
-                match verdict {
-                    Verdict::Admitted => transport.admit(now, connection, grant.session),
-                    Verdict::Refused(status, reason) => {
-                        tracing::info!(event = "session_refused", name = %grant.name, %status, reason);
-                        transport.refuse(now, connection, status.code());
-                    }
-                }
-            }
-        }
-        let can_relay = self.peer.home_link().is_some();
-        self.calls.handle_resolved(now, name, fresh, answer, can_relay);
-        self.settle(now);
-    }
-
-    /// Whoever was removed from the network for good loses its connections
-    fn close_removed(&mut self, now: Instant) {
-        let removed = self.peer.removed();
-        if removed.len() == self.removed {
-            return;
-        }
-        self.removed = removed.len();
-        let of_removed = self.checks.of_keys(|key| removed.contains(key));
-        if let Some(transport) = &mut self.transport {
-            for connection in of_removed {
-                transport.refuse(now, connection, Status::NotAllowed.code());
-            }
-        }
-        self.settle(now);
-    }
-
     /// Hands on what each part wants until none wants anything more
     fn settle(&mut self, now: Instant) {
         loop {
@@ -412,98 +339,6 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             } else {
                 return;
             }
-        }
-    }
-
-    fn on_wish(&mut self, now: Instant, wish: Wish) {
-        match wish {
-            Wish::Resolve { name, fresh } => self.peer.resolve(now, name, fresh),
-            Wish::Ask { id, key, address, question, until } => {
-                let transport = self.transport.as_mut();
-                let asked = transport.map(|transport| transport.ask(now, (key, address), question, until));
-                self.calls.handle_asked(now, id, key, asked.and_then(Result::ok));
-            }
-            Wish::Dial { key, address } => self.dial(now, key, address),
-            Wish::Moved { key, address } => {
-                if let Some(transport) = &mut self.transport {
-                    transport.set_address(now, &key, address);
-                }
-            }
-            Wish::Cancel { ticket } => {
-                if let Some(transport) = &mut self.transport {
-                    transport.cancel(now, ticket);
-                }
-            }
-            Wish::Done(called) => self.outputs.push_back(StackOutput::Called(called)),
-        }
-    }
-
-    fn dial(&mut self, now: Instant, key: Key, address: Address) {
-        let Some(transport) = &mut self.transport else { return };
-        if let Some(grant) = transport.grant_of(&key) {
-            let name = grant.name.clone();
-            return self.calls.handle_met(now, &key, &name);
-        }
-        if transport.dial(now, key, address).is_err() {
-            self.calls.handle_ended(now, &key, &crate::End::Silent);
-        }
-    }
-
-    fn on_effect(&mut self, now: Instant, effect: Effect) {
-        match effect {
-            Effect::Transmit(datagram) => self.transmit(&datagram),
-            Effect::Check { connection, grant } => {
-                self.calls.handle_met(now, &grant.key, &grant.name);
-                let is_removed = self.peer.removed().contains(&grant.key);
-                let confirms = !is_removed && self.peer.confirms(&grant);
-                let session = grant.session;
-                let to_ask = self.checks.begin(now, connection, grant, confirms);
-                let Some(transport) = &mut self.transport else { return };
-                match to_ask {
-                    _ if is_removed => transport.refuse(now, connection, Status::NotAllowed.code()),
-                    None => transport.admit(now, connection, session),
-                    Some(name) => self.peer.resolve(now, name, true),
-                }
-            }
-            Effect::Asked { connection, stream, from, question } => {
-                self.on_asked(now, (connection, stream), from, &question);
-            }
-            Effect::Done { ticket, fate } => self.calls.handle_fate(now, ticket, fate),
-            // Nobody says anything so far that may get lost.
-            Effect::Said { connection } => {
-                while self.transport.as_mut().and_then(|transport| transport.take_said(connection)).is_some() {}
-            }
-            Effect::Ended { connection, key, end } => {
-                let with = self.checks.grant(connection).map(|grant| grant.name.to_string());
-                tracing::debug!(event = "connection_ended", id = connection.0, with, reason = %end);
-                self.checks.forget(connection);
-                if let Some(key) = key {
-                    self.calls.handle_ended(now, &key, &end);
-                }
-            }
-        }
-    }
-
-    fn on_asked(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, question: &Question) {
-        let (connection, stream) = place;
-        let confirms = self.peer.confirms(&from);
-        if let Some(name) = self.checks.renew(now, connection, confirms) {
-            self.peer.resolve(now, name, true);
-        }
-        let call = match question.kind {
-            Kind::Call => wire::decode::<Call>(&question.body),
-            // Messages travel in packets of their own.
-            Kind::Message => Err(WireError::Malformed),
-        };
-        match call.map(|call| (call, self.evaluating.begin(Caller::Other(connection, stream)))) {
-            Ok((call, Some(ticket))) => {
-                let from = Some(Box::new(from));
-                self.outputs.push_back(StackOutput::Evaluate { ticket, from, call });
-            }
-            Ok((_, None)) => {
-                self.answer(now, place, Status::SlowDown, b"too many calls wait at the receiver");
-            }
-            Err(_) => self.answer(now, place, Status::Malformed, b"that is no call"),
         }
     }
 

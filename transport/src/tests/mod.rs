@@ -102,6 +102,8 @@ struct Net {
     /// All that was ever sent, if it is kept
     record: Option<Vec<(usize, Arrival, Vec<u8>)>>,
     relayed: u64,
+    /// The way that each has taken last
+    taken: BTreeMap<usize, u32>,
 }
 
 impl Net {
@@ -118,6 +120,7 @@ impl Net {
             told: vec![Vec::new(); count],
             record: None,
             relayed: 0,
+            taken: BTreeMap::new(),
         }
     }
 
@@ -132,6 +135,7 @@ impl Net {
         let (is_relayed, mut bytes) = (datagram.is_relayed, datagram_of(&packet).unwrap().to_vec());
         let way = way_of(label, &datagram.avoid);
         self.endpoints[from].handle_sent(label, hop_of(way));
+        self.taken.insert(from, way);
         assert!(bytes.len() <= usize::from(crate::settings::DATAGRAM_BYTES), "{}", bytes.len());
         let to = (0..self.endpoints.len()).find(|number| address_of(*number) == to);
         let Some(to) = to else { return };

@@ -137,6 +137,59 @@ fn traffic_both_ways_does_not_hide_that_one_direction_is_dead() {
     }
 }
 
+/// How long alice, who asks something every 50 ms, has no answer once the ways that both take by then swallow everything
+fn answers_gap(seed: u64) -> Duration {
+    let mut net = Net::of(2, seed);
+    let (id, other) = net.connected();
+    let (mut last, mut longest) = (net.now, Duration::ZERO);
+    let mut asked = Vec::new();
+    for round in 0..60 {
+        if round == 20 {
+            // The last labels that either has taken.
+            net.silent = net.taken.iter().map(|(who, way)| (*who, *way)).collect();
+        }
+        let stream = net.endpoints[ALICE].open(id, Direction::Both).unwrap().unwrap();
+        net.endpoints[ALICE].write(net.now, id, stream, b"are you there?").unwrap();
+        net.endpoints[ALICE].finish(net.now, id, stream).unwrap();
+        asked.push(stream);
+        let until = net.now + Duration::from_millis(50);
+        while net.now < until {
+            net.run(Duration::from_millis(1));
+            let opened: Vec<StreamId> = net.told[BOB]
+                .drain(..)
+                .filter_map(|(_, output)| match output {
+                    Output::Opened { stream, .. } => Some(stream),
+                    _ => None,
+                })
+                .collect();
+            for stream in opened {
+                net.endpoints[BOB].write(net.now, other, stream, b"yes").unwrap();
+                net.endpoints[BOB].finish(net.now, other, stream).unwrap();
+            }
+            let now = net.now;
+            let alice = &mut net.endpoints[ALICE];
+            let answered: Vec<bool> =
+                asked.iter().map(|stream| matches!(alice.read(now, id, *stream, 64), Ok(Read::Bytes(_)))).collect();
+            if answered.contains(&true) {
+                longest = longest.max(now - last);
+                last = now;
+                let mut answered = answered.into_iter();
+                asked.retain(|_| !answered.next().unwrap());
+            }
+        }
+    }
+    assert!(net.now - last < Duration::from_millis(100), "seed {seed}: nothing came at the end");
+    longest
+}
+
+#[test]
+fn both_directions_that_fall_silent_cost_what_one_does() {
+    for seed in 0..20 {
+        let gap = answers_gap(seed);
+        assert!(gap <= Duration::from_millis(50 + 250), "seed {seed}: {gap:?}");
+    }
+}
+
 #[test]
 fn word_that_nothing_arrives_makes_nobody_send_without_end() {
     let mut net = Net::of(2, 8);
