@@ -27,7 +27,8 @@ fn waits(liars: u32, lie: Lie) -> Vec<Duration> {
 }
 
 fn of_hundred(waits: &[Duration], hundredths: usize) -> Duration {
-    waits[(waits.len() * hundredths).div_ceil(100) - 1]
+    let at = (waits.len() * hundredths).div_ceil(100).saturating_sub(1);
+    waits.get(at).copied().unwrap_or(Duration::MAX)
 }
 
 #[test]

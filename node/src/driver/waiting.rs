@@ -53,7 +53,10 @@ impl Waiting {
 
     /// Calls whose askers have hung up, who are forgotten
     pub(super) fn take_gone_calls(&mut self) -> Vec<MessageId> {
-        self.calls.extract_if(.., |_, caller| caller.reply.is_gone()).map(|(id, _)| id).collect()
+        let gone = self.calls.iter().filter(|(_, caller)| caller.reply.is_gone());
+        let gone: Vec<MessageId> = gone.map(|(id, _)| *id).collect();
+        gone.iter().for_each(|id| _ = self.calls.remove(id));
+        gone
     }
 
     pub(super) fn for_look_up(&mut self, name: Name, reply: Reply) {
