@@ -15,7 +15,7 @@ pub enum Lie {
     All,
     /// One of two packets, by chance
     Half,
-    /// Whatever is longer than [`LARGE`], so that who tries a way with something small finds it good
+    /// Whatever has more than 700 bytes, so that who tries a way with something small finds it good
     Large,
 }
 
