@@ -365,7 +365,7 @@ no answer from heidi: 408 timed out
 
 #[test]
 fn result_of_a_call_goes_into_a_pipe_as_it_is() {
-    let asked = r#"{"verb":"call","name":"heidi","function":"echo","arguments":["-n","hello"]}"#;
+    let asked = r#"{"verb":"call","name":"heidi","function":"echo","arguments":["-n","hello"],"timeout_ms":10000}"#;
     let said = r#"{"done":true,"status":200,"name":"heidi","function":"echo","answered":true,"result":"-n hello","elapsed_us":900,"reason":null}"#;
     let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
     assert_eq!((ended.exit, ended.out.as_str()), (0, "-n hello\n"));

@@ -487,15 +487,12 @@ pub struct CallAnswer {
     pub result_data: Option<String>,
     /// The time from the request to the reply
     pub elapsed_us: u64,
-    /// Why there is no result
     pub reason: Option<String>,
 }
 
-/// Answers `logout` and `login`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionAnswer {
     pub name: Name,
-    /// Where the login stands now
     pub state: State,
     /// Why it is not what was asked for
     pub reason: Option<String>,
