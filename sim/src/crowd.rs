@@ -56,7 +56,7 @@ pub(crate) fn places(world: &World, peers: &[NodeId]) -> BTreeMap<NodeId, Addres
 }
 
 fn place(world: &World, node: NodeId) -> Option<Address> {
-    world.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address)
+    world.node(node).place()
 }
 
 /// What is asked in a session, and has an answer

@@ -169,10 +169,12 @@ impl Connection {
     /// Something that must be acknowledged has gone out
     pub(crate) fn handle_sent(&mut self, now: Instant, bytes: &[u8]) {
         self.way.handle_sent(now);
-        if self.owed.len() >= OWED_MAX {
-            self.owed.pop_front();
-        }
-        self.owed.push_back((now, bytes.to_vec()));
+        // Every datagram of a stream passes here: the oldest one's memory is taken for it.
+        let oldest = if self.owed.len() >= OWED_MAX { self.owed.pop_front() } else { None };
+        let mut kept = oldest.map(|(_, bytes)| bytes).unwrap_or_default();
+        kept.clear();
+        kept.extend_from_slice(bytes);
+        self.owed.push_back((now, kept));
     }
 
     /// When QUIC wants to be looked at, or the way is to be changed

@@ -49,8 +49,7 @@ impl World {
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
                 let sent = peer.stack.peer_mut().send(local, to.clone(), content.clone(), traced);
                 if let Ok(id) = sent {
-                    let source = self.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address);
-                    let source = source.unwrap_or(Address(0));
+                    let source = self.node(node).place().unwrap_or(Address(0));
                     let seen = Observation::Asked { id, to: &to, content: &content, source };
                     self.watch.see(self.queue.now(), node, &seen);
                 }
@@ -60,8 +59,7 @@ impl World {
                 let call = call(self.sends);
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
                 if let Ok(id) = peer.stack.call(local, to.clone(), &call, local + CALL_TIMEOUT) {
-                    let source = self.node(node).peer().and_then(|peer| peer.core().own()).map(|own| own.address);
-                    let source = source.unwrap_or(Address(0));
+                    let source = self.node(node).place().unwrap_or(Address(0));
                     self.watch.see(self.queue.now(), node, &Observation::Calling { id, to: &to, call: &call, source });
                 }
             }

@@ -58,8 +58,7 @@ impl World {
         if !self.config.is_liar(id) {
             return false;
         }
-        let own = self.node(id).peer().and_then(|peer| peer.core().own()).map(|own| own.address);
-        if own == Some(packet.header().destination) {
+        if self.node(id).place() == Some(packet.header().destination) {
             return false;
         }
         let drops = match self.config.lie {

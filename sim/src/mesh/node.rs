@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use kith_common::crypto::{self, Signature, Signer, Verifier};
-use kith_common::id::{Key, MessageId, Name, NetworkId};
+use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
 use kith_common::link::permits::{Permit, Permits};
@@ -339,6 +339,11 @@ impl Node {
             Some(Process::Peer(peer)) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Where the running peer is in the mesh, if it has a session
+    pub fn place(&self) -> Option<Address> {
+        Some(self.peer()?.core().own()?.address)
     }
 
     /// The running supernode

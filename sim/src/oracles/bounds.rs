@@ -6,6 +6,8 @@ use kith_common::mail::IN_FLIGHT_MAX;
 use kith_common::names::RECORDS_MAX;
 use kith_common::routing::neighbourhood::{DIALS_MAX, LINKS_MAX};
 use kith_common::time::Instant;
+use kith_transport::CONNECTIONS_MAX;
+use kith_transport::stack::CALLS_MAX;
 
 use super::under_way::UnderWay;
 use crate::mesh::node::NodeId;
@@ -47,6 +49,8 @@ impl Oracle for Bounds {
                 // The home link's is the one more, and of one that the session has given up the stream may still open.
                 ("dials", node.dials.len(), DIALS_MAX + 2),
                 ("sends under way", peer.core().mail().in_flight(), IN_FLIGHT_MAX),
+                ("calls under way", peer.stack.calls(), CALLS_MAX),
+                ("connections", peer.stack.connections(), CONNECTIONS_MAX),
                 ("names remembered", peer.core().names().len(), RECORDS_MAX),
             ];
             for (what, is, most) in measures {

@@ -91,7 +91,7 @@ impl Oracle for Choices {
                 return Err(format!("{} forwards by other tables than those that its neighbours told last", node.name));
             }
         }
-        let places: Vec<Address> = present().filter_map(|node| Some(node.peer()?.core().own()?.address)).collect();
+        let places: Vec<Address> = present().filter_map(|node| node.place()).collect();
         let has_gap = |routes: &NewRoutes| routes.routes.views().iter().any(|view| !view.up);
         let all = self.routes.iter().filter_map(|(node, routes)| Some((node, routes.as_ref()?)));
         let with_gaps = all.filter(|(_, routes)| has_gap(routes));

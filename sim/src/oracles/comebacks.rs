@@ -32,7 +32,7 @@ pub(crate) struct Comebacks {
 impl Comebacks {
     /// Whether a peer is where the directory says that it is
     fn is_placed(world: &World, node: &Node) -> bool {
-        let own = node.peer().and_then(|peer| peer.core().own()).map(|own| own.address);
+        let own = node.place();
         let place = own.filter(|_| is_logged_in(node) && home(world, node).is_some());
         place.zip(world.directory()).is_some_and(|(place, directory)| {
             directory.by_address(place).is_some_and(|session| session.name == node.name && session.suspect.is_none())

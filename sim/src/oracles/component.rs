@@ -39,7 +39,7 @@ fn kept_apart(world: &World) -> BTreeMap<NodeId, Vec<NodeId>> {
     let Some(directory) = world.directory() else { return BTreeMap::new() };
     let none: BTreeSet<(Address, Address)> = BTreeSet::new();
     let graph = lift::graph(&directory.ring().collect(), &Maps::of_degree(directory.degree()), &none);
-    let places = world.peers().filter_map(|node| Some((node.peer()?.core().own()?.address, node.id)));
+    let places = world.peers().filter_map(|node| Some((node.place()?, node.id)));
     let places: BTreeMap<Address, NodeId> = places.collect();
     let mut apart: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
     for Pair { low, high } in directory.pairs() {

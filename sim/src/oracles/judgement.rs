@@ -130,7 +130,7 @@ impl Oracle for Judgement {
         self.patience.step(world);
         let excused = world.peers().filter(|node| self.patience.excuses(world, node, SPARE));
         excused.for_each(|node| self.fine.disturb(node.id));
-        let place = |node: &Node| Some((node.id, node.peer()?.core().own()?.address));
+        let place = |node: &Node| Some((node.id, node.place()?));
         self.places.extend(world.peers().filter_map(place));
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Moves {
 
     fn check_links(&mut self, world: &World, node: &Node, before: Option<Instant>) -> Result<(), String> {
         let Some(linked) = home(world, node).filter(|_| is_logged_in(node)) else { return Ok(()) };
-        let own = node.peer().and_then(|peer| peer.core().own()).map(|own| own.address);
+        let own = node.place();
         let directory = world.directory();
         let session = directory.zip(own).and_then(|(directory, own)| directory.by_address(own));
         // Who has no session by now is told so, once it can be; others look at that.
@@ -63,7 +63,7 @@ impl Moves {
 
     fn check_dead(&self, world: &World, node: &Node) -> Result<(), String> {
         let now = world.now();
-        let own = node.peer().and_then(|peer| peer.core().own()).map(|own| own.address);
+        let own = node.place();
         let session = world.directory().zip(own).and_then(|(directory, own)| directory.by_address(own));
         let Some(session) = session.filter(|_| is_logged_in(node)) else { return Ok(()) };
         let dead = self.dead.iter().find(|(supernode, _)| replica(**supernode).id() == session.home);

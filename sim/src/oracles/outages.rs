@@ -322,7 +322,7 @@ impl Oracle for Outages {
     fn step(&mut self, world: &World) -> Result<(), String> {
         let now = world.now();
         for node in world.peers() {
-            let Some(place) = node.peer().and_then(|peer| peer.core().own()).map(|own| own.address) else { continue };
+            let Some(place) = node.place() else { continue };
             if self.places.insert(node.id, place).is_some_and(|before| before != place) {
                 self.moved.insert(node.id);
             }

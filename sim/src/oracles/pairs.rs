@@ -211,7 +211,7 @@ impl Oracle for Pairs {
     fn whole(&mut self, world: &World) -> Result<(), String> {
         let Some(directory) = world.directory() else { return Ok(()) };
         let outside = world.peers().filter(|node| node.id.0 >= world.config.core() && is_logged_in(node));
-        let places = outside.filter_map(|node| Some((node.id, node.peer()?.core().own()?.address)));
+        let places = outside.filter_map(|node| Some((node.id, node.place()?)));
         let places: Vec<(NodeId, Address)> = places.collect();
         for (one, place) in &places {
             let is_cut = |(id, other): &&(NodeId, Address)| {

@@ -159,13 +159,16 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     }
 
     fn evaluate_own(&mut self, id: MessageId, to: Name, call: &Call) {
-        let called = |status, reason| Called { id, to, status, reason, body: Vec::new(), elapsed: Default::default() };
         match self.evaluating.begin(Caller::Own(id)) {
             Some(ticket) => {
                 let call = call.clone();
                 self.outputs.push_back(StackOutput::Evaluate { ticket, from: None, call });
             }
-            None => self.outputs.push_back(StackOutput::Called(called(Status::SlowDown, Why::TooMany))),
+            None => {
+                let (status, reason) = (Status::SlowDown, Why::TooMany);
+                let called = Called { id, to, status, reason, body: Vec::new(), elapsed: Default::default() };
+                self.outputs.push_back(StackOutput::Called(called));
+            }
         }
     }
 
