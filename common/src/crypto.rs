@@ -19,7 +19,7 @@ pub const REMOVED: &str = "kith/removed/1";
 pub const CHALLENGE: &str = "kith/challenge/1";
 /// Signed by a peer: the wish to log in
 pub const LOGIN: &str = "kith/login/1";
-/// Signed by a peer: a message
+/// Signed by a peer: a ping, or the reply to one
 pub const MESSAGE: &str = "kith/message/1";
 /// Keyed with the network secret: the proof of knowing it
 pub const SECRET: &str = "kith/secret/1";

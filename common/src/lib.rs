@@ -8,11 +8,10 @@
 //! 3. sleep until `next_timeout()` (early is harmless, late is only slow), then call `handle_timeout(now)`.
 //!
 //! From the bottom up: [`time`], [`id`], [`status`], [`hex`], [`crypto`] and [`invite`] are the vocabulary; [`wire`] is the
-//! protocol;
-//! [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`] logs
-//! peers in; [`removed`] says who was put out for good; [`directory`] is what supernodes agree on; [`names`] finds out where a name is; [`mail`] gives every message
-//! a fate. [`peer`] and [`supernode`] are whole nodes made of them, and [`link`] has the words that such nodes share with
-//! their shells.
+//! protocol; [`ring`] and [`lift`] say who links to whom; [`routing`] forwards packets and looks after links; [`session`]
+//! logs peers in; [`removed`] says who was put out for good; [`directory`] is what supernodes agree on; [`names`] finds out
+//! where a name is; [`mail`] gives every ping a fate, and says what an in-box keeps. [`peer`] and [`supernode`] are whole
+//! nodes made of them, and [`link`] has the words that such nodes share with their shells.
 
 pub mod crypto;
 pub mod directory;

@@ -12,6 +12,7 @@
 //! | 409 | `Conflict` | the name or the session belongs to another | 49 |
 //! | 410 | `Gone` | the peer is known, and not here | 50 |
 //! | 413 | `TooLarge` | over a documented size | 53 |
+//! | 425 | `TooEarly` | others have to come first | 65 |
 //! | 426 | `VersionNotSupported` | another version of the protocol | 66 |
 //! | 429 | `SlowDown` | over a documented rate or quota | 69 |
 //! | 500 | `Failed` | the far end tried and failed | 90 |
@@ -64,6 +65,8 @@ statuses! {
     Gone = 410, "not here";
     /// Over a documented size
     TooLarge = 413, "too large";
+    /// Others have to come first
+    TooEarly = 425, "too early";
     /// Another version of the protocol
     VersionNotSupported = 426, "version not supported";
     /// Over a documented rate or quota
@@ -119,6 +122,7 @@ mod tests {
             (409, 49),
             (410, 50),
             (413, 53),
+            (425, 65),
             (426, 66),
             (429, 69),
             (500, 90),

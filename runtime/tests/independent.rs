@@ -228,8 +228,8 @@ fn everything_signed_is_signed_as_the_page_says() {
         ("end of the removed keys", "the supernode", tagged("kith/removed/1", &[bytes_of("end of the removed keys")])),
         ("challenge", "the supernode", tagged("kith/challenge/1", &handshake)),
         ("login", "alice", tagged("kith/login/1", &[handshake.as_slice(), &[b"alice"]].concat())),
-        ("message", "alice", tagged("kith/message/1", &[bytes_of("message")])),
-        ("receipt", "bob", tagged("kith/message/1", &[bytes_of("receipt")])),
+        ("ping", "alice", tagged("kith/message/1", &[bytes_of("ping")])),
+        ("reply", "bob", tagged("kith/message/1", &[bytes_of("reply")])),
     ];
     for (what, who, bytes) in cases {
         assert_eq!(bytes, golden.get(&format!("signed {what}, under the signature")), "{what}");
@@ -368,24 +368,24 @@ fn link_in_the_transcript_is_one_that_both_sides_accept() {
         assert_eq!((delta.u16(), delta.u64(), delta.u8()), (1, other.address, 1));
         delta.end();
     }
-    let message = message_in(golden.body("link 09 alice: Packet with the message", 32), &alice, &bob, 2, network);
-    let mut message = Reader(&message);
-    let id: [u8; 16] = message.array();
-    assert_eq!((message.text(), message.u32(), message.bytes()), ("bob", 0, b"hello".as_slice()));
-    message.end();
-    let reply = message_in(golden.body("link 10 bob: Packet with the receipt", 32), &bob, &alice, 1, network);
+    let ping = message_in(golden.body("link 09 alice: Packet with a ping", 32), &alice, &bob, network);
+    let mut ping = Reader(&ping);
+    let id: [u8; 16] = ping.array();
+    assert_eq!((ping.text(), ping.u32(), ping.u32()), ("bob", 0, 0));
+    ping.end();
+    let reply = message_in(golden.body("link 10 bob: Packet with the reply", 32), &bob, &alice, network);
     let mut reply = Reader(&reply);
     let _own_id: [u8; 16] = reply.array();
-    assert_eq!((reply.text(), reply.u32()), ("alice", 2));
+    assert_eq!((reply.text(), reply.u32()), ("alice", 1));
     assert_eq!((reply.array::<16>(), reply.u16(), reply.u16(), reply.bytes()), (id, 200, 0, [].as_slice()));
     reply.end();
 }
 
 /// The message in a packet that its source handed to the destination itself
-fn message_in(mut packet: Reader<'_>, from: &Grant, to: &Grant, class: u8, network: &[u8]) -> Vec<u8> {
+fn message_in(mut packet: Reader<'_>, from: &Grant, to: &Grant, network: &[u8]) -> Vec<u8> {
     assert_eq!((packet.u64(), packet.u64()), (to.address, from.address));
     let _id = packet.u64();
-    assert_eq!((packet.u8(), packet.u8(), packet.u8(), packet.u8()), (63, class, 0, 0));
+    assert_eq!((packet.u8(), packet.u8(), packet.u8(), packet.u8()), (63, 1, 0, 0), "a signal");
     let (len, reserved) = (packet.u16(), packet.u16());
     assert_eq!((usize::from(len), reserved), (packet.0.len(), 0));
     assert_eq!(packet.u32(), 0, "a message");

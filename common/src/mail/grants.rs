@@ -1,4 +1,4 @@
-//! Grants that were verified before, so that a conversation costs one signature a message and not three.
+//! Grants that were verified before, so that a message of a known sender costs one signature and not three.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

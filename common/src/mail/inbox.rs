@@ -4,22 +4,41 @@
 //! durable ([`Inbox::handle_stored`]): only then may receipts go. A plan whose messages could not be stored is dropped,
 //! and nothing has changed: they are new when they are sent again.
 //!
+//! A sender's messages are kept in its order. Each names the one before it that had no fate when it was sent; while that is not
+//! kept here, it comes too early ([`Kept::TooEarly`]), and its sender sends both again, in their order. What was kept is
+//! remembered for that only as long as the process runs: after a start senders begin anew with a message that names none.
+//!
 //! The policy stands where the disk is written and not where packets come in, as only there is it known in which order
 //! messages become durable, and what was read meanwhile.
 
 use std::collections::BTreeMap;
 
 use super::seen::{Check, Fingerprint, Seen, SenderTag};
+use crate::mutant::{self, Mutant};
 use crate::status::Status;
 
 /// What a message is counted as beyond its bytes: ids, name, time and its share of the index
 pub const OVERHEAD_BYTES: u64 = 256;
+
+/// Senders whose last message is remembered: as many as there may be connections. At the bound the one who sent the longest
+/// ago is forgotten, and sends again what it has under way
+const SENDERS_MAX: usize = 1_024;
+
+/// Where a message stands among those of its sender for this receiver
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Place {
+    /// A sender's later messages have larger ones, and it gives none twice; 0: in no order
+    pub sequence: u64,
+    /// The sequence of the one before it that had no fate when this was sent; 0: none
+    pub after: u64,
+}
 
 /// A message for the in-box, as far as the policy is concerned
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Of the sender's key and its id for the message
     pub fingerprint: Fingerprint,
+    pub place: Place,
     /// The length of what it says
     pub bytes: u64,
 }
@@ -44,6 +63,8 @@ pub enum Kept {
     Full,
     /// It would not even fit into an empty in-box
     TooLarge,
+    /// The one before it is not kept; send both again, in their order
+    TooEarly,
 }
 
 impl Kept {
@@ -53,6 +74,7 @@ impl Kept {
             Self::New { .. } | Self::Duplicate => Status::Delivered,
             Self::Full => Status::SlowDown,
             Self::TooLarge => Status::TooLarge,
+            Self::TooEarly => Status::TooEarly,
         }
     }
 
@@ -62,6 +84,7 @@ impl Kept {
             Self::New { .. } | Self::Duplicate => "",
             Self::Full => "the receiver's in-box has no more room for you: its owner has to read some messages first",
             Self::TooLarge => "larger than the receiver's whole in-box",
+            Self::TooEarly => "the message before it has not come yet",
         }
     }
 }
@@ -117,6 +140,8 @@ pub struct Plan {
     totals: Totals,
     /// What senders have with it, as far as that changes
     shares: BTreeMap<SenderTag, u64>,
+    /// Their last messages, as far as these change
+    last: BTreeMap<SenderTag, u64>,
 }
 
 impl Plan {
@@ -144,12 +169,42 @@ pub struct Inbox {
     bytes_max: u64,
     /// Sequences that the window has forgotten, and the disk may forget
     forgotten: Vec<u64>,
+    last: LastOf,
+}
+
+/// The largest [`Place::sequence`] that is kept of each sender, since the start of the process
+#[derive(Clone, Debug, Default)]
+struct LastOf {
+    /// Each with when it was told last, in the order of telling
+    senders: BTreeMap<SenderTag, (u64, u64)>,
+    order: BTreeMap<u64, SenderTag>,
+    told: u64,
+}
+
+impl LastOf {
+    fn get(&self, sender: SenderTag) -> u64 {
+        self.senders.get(&sender).map_or(0, |(sequence, _)| *sequence)
+    }
+
+    fn tell(&mut self, sender: SenderTag, sequence: u64) {
+        self.told += 1;
+        let entry = self.senders.entry(sender).or_default();
+        self.order.remove(&entry.1);
+        *entry = (sequence.max(entry.0), self.told);
+        self.order.insert(self.told, sender);
+        if self.senders.len() > SENDERS_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.senders.remove(&oldest);
+        }
+    }
 }
 
 impl Inbox {
     /// An empty in-box
     pub fn new(bytes_max: u64) -> Self {
-        Self { seen: Seen::new(), totals: Totals::default(), shares: BTreeMap::new(), bytes_max, forgotten: Vec::new() }
+        let (seen, totals, shares, forgotten, last) = Default::default();
+        Self { seen, totals, shares, bytes_max, forgotten, last }
     }
 
     /// What the disk holds: the sequences and fingerprints of messages that were kept, the oldest first, and the
@@ -182,7 +237,8 @@ impl Inbox {
 
     /// Decides on each message, as if those before it were kept already; nothing changes
     pub fn plan(&self, offers: impl IntoIterator<Item = Offer>) -> Plan {
-        let mut plan = Plan { kept: Vec::new(), new: Vec::new(), totals: self.totals, shares: BTreeMap::new() };
+        let (kept, new, shares, last) = Default::default();
+        let mut plan = Plan { kept, new, totals: self.totals, shares, last };
         for offer in offers {
             let kept = self.plan_one(&offer, &mut plan);
             plan.kept.push(kept);
@@ -198,11 +254,15 @@ impl Inbox {
     /// The new messages of a plan, made since the last change, are durable, and what was [`Inbox::forgotten`] is gone from
     /// the disk; returns what became of all in the plan
     pub fn handle_stored(&mut self, plan: Plan) -> Vec<Kept> {
-        let forgotten =
-            plan.new.into_iter().filter_map(|(sequence, fingerprint)| self.seen.insert(sequence, fingerprint));
-        self.forgotten = forgotten.collect();
+        // Without anything new nothing was written, and what is to go from the disk is there still.
+        if !plan.is_empty() {
+            let new = plan.new.into_iter();
+            self.forgotten =
+                new.filter_map(|(sequence, fingerprint)| self.seen.insert(sequence, fingerprint)).collect();
+        }
         self.totals = plan.totals;
         self.shares.extend(plan.shares);
+        plan.last.into_iter().for_each(|(sender, sequence)| self.last.tell(sender, sequence));
         plan.kept
     }
 
@@ -222,19 +282,25 @@ impl Inbox {
     }
 
     fn plan_one(&self, offer: &Offer, plan: &mut Plan) -> Kept {
+        let (sender, Place { sequence, after }) = (offer.fingerprint.sender(), offer.place);
         let is_planned = plan.new.iter().any(|(_, new)| *new == offer.fingerprint);
+        let last = plan.last.get(&sender).copied().unwrap_or_else(|| self.last.get(sender));
         if self.seen.check(&offer.fingerprint) == Check::Duplicate || is_planned {
+            plan.last.insert(sender, last.max(sequence));
             return Kept::Duplicate;
+        }
+        if after > last && !mutant::is(Mutant::OrderIgnored) {
+            return Kept::TooEarly;
         }
         if offer.cost() > self.bytes_max {
             return Kept::TooLarge;
         }
-        let sender = offer.fingerprint.sender();
         let held = plan.shares.get(&sender).or_else(|| self.shares.get(&sender)).copied().unwrap_or_default();
         if plan.totals.bytes + held + offer.cost() > self.bytes_max {
             return Kept::Full;
         }
         plan.shares.insert(sender, held + offer.cost());
+        plan.last.insert(sender, last.max(sequence));
         plan.totals.add(offer.bytes);
         plan.totals.last += 1;
         plan.new.push((plan.totals.last, offer.fingerprint));
@@ -249,7 +315,7 @@ mod tests {
     const ROOM: u64 = 10_000;
 
     fn offer(n: u8, bytes: u64) -> Offer {
-        Offer { fingerprint: Fingerprint([n; 16]), bytes }
+        Offer { fingerprint: Fingerprint([n; 16]), place: Place::default(), bytes }
     }
 
     fn empty() -> Inbox {
@@ -298,7 +364,7 @@ mod tests {
         let of = |sender: u8, n: u8| {
             let mut fingerprint = [sender; 16];
             fingerprint[15] = n;
-            Offer { fingerprint: Fingerprint(fingerprint), bytes: 744 }
+            Offer { fingerprint: Fingerprint(fingerprint), place: Place::default(), bytes: 744 }
         };
         let mut inbox = empty();
         let kept = keep(&mut inbox, &(0..10).map(|n| of(1, n)).collect::<Vec<_>>());
@@ -331,6 +397,45 @@ mod tests {
         let kept = keep(&mut empty(), &[offer(1, room + 1), offer(2, room)]);
         assert_eq!((kept[0], kept[0].status()), (Kept::TooLarge, Status::TooLarge));
         assert_eq!(kept[1], Kept::New { sequence: 1 });
+    }
+
+    /// Of one sender: the message with this number, behind that one
+    fn placed(sender: u8, sequence: u64, after: u64, bytes: u64) -> Offer {
+        let mut fingerprint = [sender; 16];
+        fingerprint[15] = sequence as u8;
+        Offer { fingerprint: Fingerprint(fingerprint), place: Place { sequence, after }, bytes }
+    }
+
+    #[test]
+    fn message_is_kept_only_behind_the_one_before_it() {
+        let mut inbox = empty();
+        let new = |sequence| Kept::New { sequence };
+        let kept = keep(&mut inbox, &[placed(1, 2, 1, 1), placed(1, 1, 0, 1), placed(1, 2, 1, 1), placed(2, 8, 7, 1)]);
+        assert_eq!(kept, [Kept::TooEarly, new(1), new(2), Kept::TooEarly], "each sender by itself");
+        assert_eq!(keep(&mut inbox, &[placed(1, 5, 2, 1)]), [new(3)], "what had its fate is not waited for");
+        // What finds no room holds up those behind it, however short they are.
+        let kept = keep(&mut inbox, &[placed(1, 6, 5, 9_000), placed(1, 7, 6, 1)]);
+        assert_eq!(kept, [Kept::Full, Kept::TooEarly]);
+    }
+
+    #[test]
+    fn duplicate_stands_for_the_message_that_was_kept_before_a_start() {
+        let seen = [(1, placed(1, 1, 0, 1).fingerprint)];
+        let mut inbox = Inbox::restore(ROOM, seen, []);
+        assert_eq!(keep(&mut inbox, &[placed(1, 2, 1, 1)]), [Kept::TooEarly], "the start has forgotten it");
+        let kept = keep(&mut inbox, &[placed(1, 1, 0, 1), placed(1, 2, 1, 1)]);
+        assert_eq!(kept, [Kept::Duplicate, Kept::New { sequence: 2 }]);
+    }
+
+    #[test]
+    fn sender_past_the_bound_sends_again_and_nothing_grows() {
+        let mut last = LastOf::default();
+        for sender in 0..=SENDERS_MAX as u64 {
+            last.tell(SenderTag(sender), 7);
+            last.tell(SenderTag(1), 9);
+        }
+        assert_eq!((last.senders.len(), last.order.len()), (SENDERS_MAX, SENDERS_MAX));
+        assert_eq!([0, 1, 2].map(|sender| last.get(SenderTag(sender))), [0, 9, 7], "the one who sent the longest ago");
     }
 
     #[test]

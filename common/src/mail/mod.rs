@@ -1,29 +1,30 @@
-//! The mail room: every message that is sent has a fate, and every message that comes is answered.
+//! The mail room: every ping has a fate, and every ping that comes is answered; and what an in-box keeps.
 //!
 //! ```text
-//! users ──────► sends ────────────┐          ┌─► outbox ───► transmit, relay, send again ─► fates
-//! packets ────► those that end here ─► Mail ─┼─► arrivals ─► keep ─► receipts
-//! disk ────────► what is done ────┤          ├─► replies, traces, paths: who was handed what, and was met
-//! clock ──────► timeouts ─────────┘          └─► MailOutput
+//! users ──────► pings, traces ──────────┐          ┌─► outbox ─► transmit, relay, send again ─► fates
+//! packets ────► those that end here ────┼─► Mail ──┼─► replies: by whom they left before
+//! look-ups ───► names and places ───────┤          ├─► traces, paths: whom packets met, by name
+//! clock ──────► timeouts ───────────────┘          └─► MailOutput
 //! ```
 //!
-//! A peer signs what it sends and checks what comes: a message counts if a member of the network signed it and it came
-//! from that member's address. What a forwarder or a stranger says unsigned is a hint at most.
+//! A ping and its reply are signed messages in packets of their own: what shows whether a peer is there must not need a
+//! connection with it. A peer signs what it sends and checks what comes: that counts if a member of the network signed it
+//! and it came from that member's address. What a forwarder or a stranger says unsigned is a hint at most.
+//! What people and programs say to each other travels over connections, and is none of this core's business, except that
+//! those on a receipt's path are named here as those on a reply's path are ([`Mail::name_path`]).
 //!
-//! * `outbox` sends and sends again until it knows what became of a message: exactly one [`Fate`] each.
-//! * A message that comes is answered each time that it comes, as the answer before may have been lost. [`Inbox`] says
-//!   which are kept: it tells a message from its duplicate, and is asked where the disk is written.
+//! * `outbox` sends and sends again until it knows what became of a ping: exactly one [`Fate`] each.
+//! * A ping that comes is answered each time that it comes, as the answer before may have been lost.
+//! * [`Inbox`] is a policy by itself, which [`Mail`] does not use: it tells a message that has come over a connection from
+//!   its duplicate, and says which are kept. It is asked where the disk is written.
 //!
 //! Whoever drives this core lends it the signer and the neighbourhood ([`Lent`]), carries packets to where first hops are
-//! decided, questions to [`names`](crate::names), and messages to the disk, and brings the answers.
-//! Only the disk must answer each request once; everything else may be lost, late, or come twice.
+//! decided, and questions to [`names`](crate::names), and brings the answers. Each of these may be lost, late, or come
+//! twice.
 //!
-//! Bounds: sends under way ([`IN_FLIGHT_MAX`]), messages that wait for the disk ([`STORING_MAX`]); one more is answered with 429. Fates that wait for names; one more is told without. Grants that
-//! were verified, and first hops of replies, are forgotten at their bounds. Whether a
-//! sender still has its name is asked once a lease, and how many messages wait for the answer has a bound, too.
+//! Bounds: sends under way ([`IN_FLIGHT_MAX`]). Paths that wait for names; one more is told without. Grants that were
+//! verified, and first hops of replies, are forgotten at their bounds.
 
-mod arrivals;
-mod bindings;
 mod grants;
 mod inbox;
 mod lent;
@@ -31,7 +32,6 @@ mod outbox;
 mod output;
 mod packets;
 mod paths;
-mod receiving;
 mod replies;
 mod seen;
 #[cfg(test)]
@@ -43,48 +43,40 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-pub use self::arrivals::STORING_MAX;
-pub use self::bindings::{BINDINGS_MAX, CONFIRM_WAIT, CONFIRMED_FOR};
-pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Plan, Totals};
+pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Place, Plan, Totals};
 pub use self::lent::{Lent, Origin};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
 pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
 pub use self::traces::{KnownAddress, Stop, Trace};
 
-use self::arrivals::{Arrivals, Arrived};
-use self::bindings::Bindings;
 use self::grants::Grants;
 use self::outbox::{Outbox, Target};
 use self::packets::{Refusal, pack};
-use self::paths::{Paths, is_unnamed};
-use self::receiving::REMOVED;
-use self::replies::Replies;
+use self::paths::{Pathed, Paths, is_unnamed};
+use self::replies::{Arrived, Replies};
 use self::traces::Traces;
 use crate::crypto::{Signer, Verifier};
 use crate::id::{Address, MessageId, Name, NetworkId, ShortId};
-use crate::mutant::{self, Mutant};
 use crate::names::Answer;
 use crate::routing::neighbourhood::Neighbourhood;
 use crate::status::Status;
 use crate::time::{Instant, earliest};
-use crate::wire::bounded::{Bounded, Bytes};
-use crate::wire::content::{
-    Choice, Content, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
-};
+use crate::wire::bounded::Bounded;
+use crate::wire::content::{Choice, Content, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable};
 use crate::wire::grant::{Grant, GrantError, SignedGrant};
 use crate::wire::packet::{Header, Mark, PacketRef};
-use crate::wire::session::Subject;
+use crate::wire::session::{Reason as Words, Subject};
 use crate::wire::{self, PacketBytes};
 
-/// Who a peer is in its session: whom its messages come from, and whose messages end here
+/// Who a peer is in its session: whom what it signs comes from, and whom what ends here is for
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
     /// Only what its members sign is believed
     pub network: NetworkId,
     /// Packets to any other place do not end here
     pub address: Address,
-    /// Messages to any other name are answered with 404
+    /// Pings of any other name are answered with 404
     pub name: Name,
     /// The supernode's word for all three
     pub signed: SignedGrant,
@@ -95,7 +87,7 @@ pub struct Own {
 #[error("not logged in")]
 pub struct NotLoggedIn;
 
-/// Everything that is under way from this peer, and to it
+/// The pings that are under way from this peer, and the paths that it has to name
 #[derive(Debug)]
 pub struct Mail {
     own: Option<Own>,
@@ -105,8 +97,6 @@ pub struct Mail {
     outbox: Outbox,
     traces: Traces,
     paths: Paths,
-    arrivals: Arrivals,
-    bindings: Bindings,
     replies: Replies,
     rng: ChaCha20Rng,
     outputs: VecDeque<MailOutput>,
@@ -122,8 +112,6 @@ impl Mail {
             outbox: Outbox::default(),
             traces: Traces::default(),
             paths: Paths::default(),
-            arrivals: Arrivals::default(),
-            bindings: Bindings::default(),
             replies: Replies::default(),
             rng,
             outputs: VecDeque::new(),
@@ -168,8 +156,13 @@ impl Mail {
         self.grants.verify(network, signed, verifier)
     }
 
-    /// Begins a send: data or a signal; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it
-    /// takes to name those on its path; a traced one a second later at most
+    /// Names those on a path; answered by one [`MailOutput::PathNamed`] with the ticket, once all are found or will not be
+    pub fn name_path(&mut self, near: &Neighbourhood, ticket: u64, path: Vec<PathHop>) {
+        self.name(near, Pathed::Path { ticket, path });
+    }
+
+    /// Begins a send; [`MailOutput::Done`] follows, within [`SEND_TIMEOUT`] and the time that it takes to name those on
+    /// its path; a traced one a second later at most
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said; it waits a moment for reports that
     /// the answer has overtaken.
@@ -193,13 +186,9 @@ impl Mail {
         match subject {
             Subject::ShortId(short) => {
                 let name = answer.ok().map(|answer| &answer.name);
-                self.outputs.extend(self.paths.handle_named(*short, name).map(MailOutput::Done));
+                self.outputs.extend(self.paths.handle_named(*short, name).map(MailOutput::from));
             }
             Subject::Name(name) => {
-                // An answer from memory, for somebody who sends, is not what a message waits for.
-                if fresh {
-                    self.bindings.handle_resolved(now, name, answer);
-                }
                 let target = answer.map(|answer| Target { address: answer.address, key: answer.key() });
                 self.outbox.handle_resolved(now, name, fresh, target);
             }
@@ -267,42 +256,21 @@ impl Mail {
         }
     }
 
-    /// The answer to [`MailOutput::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
-    pub fn handle_kept<S: Signer>(
-        &mut self,
-        now: Instant,
-        lent: &Lent<'_, S>,
-        ticket: u64,
-        kept: Result<Kept, NotStored>,
-    ) {
-        let Some(arrived) = self.arrivals.take_stored(ticket) else { return };
-        let (status, reason) = match kept {
-            Ok(kept) => (kept.status(), kept.reason()),
-            Err(error) => (error.status(), error.reason()),
-        };
-        if !status.is_success() {
-            tracing::warn!(event = "message_not_kept", id = %arrived.id, from = %arrived.from.name, %status, reason);
-        }
-        self.reply(now, lent, &arrived, status, reason);
-    }
-
     /// Sends again whatever was waited for long enough, and ends what has had its time; early is harmless
     pub fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now, self.is_home_up);
-        self.bindings.handle_timeout(now);
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        earliest(self.traces.next_timeout(), earliest(self.outbox.next_timeout(), self.bindings.next_timeout()))
+        earliest(self.traces.next_timeout(), self.outbox.next_timeout())
     }
 
     /// The next thing to do; drain until `None` after every input, or after a few that came together
     pub fn poll_output<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>) -> Option<MailOutput> {
         loop {
-            self.keep_judged(now, lent);
             while let Some(outcome) = self.traces.poll(now) {
-                self.name_path(lent.neighbourhood, outcome);
+                self.name(lent.neighbourhood, Pathed::Outcome(outcome));
             }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
@@ -352,21 +320,20 @@ impl Mail {
         pack(message, own, signer, destination, self.rng.next_u64(), self.traces.is_traced(id))
     }
 
-    /// A send has its end, and its path some names that are known near by; the others are asked for while somebody is
-    /// there who knows them all
-    fn name_path(&mut self, near: &Neighbourhood, mut outcome: Outcome) {
-        for hop in outcome.fate.path.iter_mut().filter(|hop| is_unnamed(hop)) {
+    /// Names those on a path that are known near by; the others are asked for while somebody is there who knows them all
+    fn name(&mut self, near: &Neighbourhood, mut pathed: Pathed) {
+        for hop in pathed.path_mut().iter_mut().filter(|hop| is_unnamed(hop)) {
             hop.name = near.name_of(hop.short);
         }
         if !self.is_home_up {
-            return self.outputs.push_back(MailOutput::Done(outcome));
+            return self.outputs.push_back(pathed.into());
         }
-        match self.paths.wait(outcome) {
+        match self.paths.wait(pathed) {
             Ok(missing) => {
                 let ask = |short| MailOutput::Resolve { subject: Subject::ShortId(short), fresh: false };
                 self.outputs.extend(missing.into_iter().map(ask));
             }
-            Err(outcome) => self.outputs.push_back(MailOutput::Done(*outcome)),
+            Err(pathed) => self.outputs.push_back((*pathed).into()),
         }
     }
 
@@ -388,8 +355,9 @@ impl Mail {
         if from.address != packet.header().source {
             return tracing::info!(event = "message_refused", reason = "sent from another's address", from = %from.name);
         }
-        if lent.removed.contains(&from.key) && !mutant::is(Mutant::RemovedMailKept) {
-            return tracing::info!(event = "message_refused", reason = REMOVED, from = %from.name);
+        if lent.removed.contains(&from.key) {
+            let reason = "its sender was removed from the network for good";
+            return tracing::info!(event = "message_refused", reason, from = %from.name);
         }
         let is_elsewhere = own.name != message.to;
         let arrived = Arrived { from, id: message.id, path: path_of(packet, lent.neighbourhood), origin };
@@ -397,25 +365,14 @@ impl Mail {
             // First of all, as nobody replies to a reply. Why it is ignored, if it is, is traced by the out-box.
             Content::Reply(reply) => _ = self.outbox.handle_reply(now, &arrived.from, &reply),
             _ if is_elsewhere => self.reply(now, lent, &arrived, Status::NotFound, "that name is not here"),
-            Content::Data(data) => self.on_data(now, lent, arrived, data),
             Content::Signal(Signal::Ping) => self.reply(now, lent, &arrived, Status::Delivered, ""),
         }
     }
 
+    /// Says what became of a ping; a lost reply is made good by the sender, who sends again
     fn reply<S: Signer>(&mut self, now: Instant, lent: &Lent<'_, S>, arrived: &Arrived, status: Status, reason: &str) {
-        self.reply_with(now, lent, arrived, status, reason.as_bytes().to_vec().try_into().unwrap_or_default());
-    }
-
-    /// Says what became of a message; a lost reply is made good by the sender, who sends again
-    fn reply_with<S: Signer>(
-        &mut self,
-        now: Instant,
-        lent: &Lent<'_, S>,
-        arrived: &Arrived,
-        status: Status,
-        body: Bytes<DATA_BYTES_MAX>,
-    ) {
-        let reply = Reply { to: arrived.id, status, path: Bounded::truncated(arrived.path.clone()), body };
+        let path = Bounded::truncated(arrived.path.clone());
+        let reply = Reply { to: arrived.id, status, path, reason: Words::truncated(reason) };
         let to = arrived.from.name.clone();
         let message = Message { id: self.random_id(), to, content: Content::Reply(reply) };
         let Some(own) = &self.own else { return };
@@ -429,7 +386,7 @@ impl Mail {
         }
     }
 
-    /// By another first hop than before, or by the supernode: where it relayed the message, where nobody else is left,
+    /// By another first hop than before, or by the supernode: where it relayed the ping, where nobody else is left,
     /// and where routing knows no way
     fn hand_reply_over(&mut self, near: &Neighbourhood, arrived: &Arrived, packet: PacketBytes) {
         let avoid = self.replies.tried(&arrived.id);
@@ -451,11 +408,7 @@ impl Mail {
     /// Whether nothing waits for anything
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.outbox.is_empty()
-            && self.arrivals.is_empty()
-            && self.bindings.is_empty()
-            && self.paths.is_empty()
-            && self.traces.is_empty()
+        self.outbox.is_empty() && self.paths.is_empty() && self.traces.is_empty()
     }
 }
 

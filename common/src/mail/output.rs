@@ -1,10 +1,11 @@
 //! What mail wants done, and has to tell.
 
-use super::{Fate, Fingerprint, Offer, Trace};
+use std::fmt;
+
+use super::{Fate, Fingerprint, Offer, Place, Trace};
 use crate::id::{Address, Key, MessageId, Name};
 use crate::wire::PacketBytes;
-use crate::wire::bounded::Bytes;
-use crate::wire::content::DATA_BYTES_MAX;
+use crate::wire::content::PathHop;
 use crate::wire::session::Subject;
 
 /// Something to do or to tell, in this order
@@ -32,35 +33,44 @@ pub enum MailOutput {
         /// Never to this peer itself
         packet: PacketBytes,
     },
-    /// Put a message into the in-box; answered, once, by [`Mail::handle_kept`](super::Mail::handle_kept)
-    Keep {
-        /// Repeated in the answer
-        ticket: u64,
-        /// As it came: whether it is a duplicate is the in-box's to say
-        message: Arrival,
-    },
     /// The end of a send; there is no other
     Done(Outcome),
+    /// The answer to [`Mail::name_path`](super::Mail::name_path)
+    PathNamed {
+        ticket: u64,
+        /// With the names of those on it as far as they could be found
+        path: Vec<PathHop>,
+    },
 }
 
-/// A verified message for the in-box
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message for the in-box, as it came over a connection
+#[derive(Clone, PartialEq, Eq)]
 pub struct Arrival {
     /// The sender's id for it
     pub id: MessageId,
     pub from: Name,
     pub key: Key,
-    /// The sender's place now
+    /// The sender's place when it came
     pub address: Address,
     /// Whether the directory has confirmed that name, key and place belong together
     pub confirmed: bool,
-    pub bytes: Bytes<DATA_BYTES_MAX>,
+    pub place: Place,
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, from, key, address, confirmed, place, bytes } = self;
+        let bytes = bytes.len();
+        write!(f, "Arrival({id} of {from}, {key}, at {address}, confirmed {confirmed}, {place:?}, {bytes} bytes)")
+    }
 }
 
 impl Arrival {
     /// What the in-box has to know of it
     pub fn offer(&self) -> Offer {
-        Offer { fingerprint: Fingerprint::of(&self.key, &self.id), bytes: self.bytes.len() as u64 }
+        let (fingerprint, bytes) = (Fingerprint::of(&self.key, &self.id), self.bytes.len() as u64);
+        Offer { fingerprint, place: self.place, bytes }
     }
 }
 

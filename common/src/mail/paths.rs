@@ -1,15 +1,51 @@
-//! Fates, once those on their paths have names.
+//! Paths whose hops are to be named: those of replies, with the outcomes that they belong to, and those of receipts.
 
 use std::collections::BTreeSet;
 
-use super::{IN_FLIGHT_MAX, Outcome};
+use super::{IN_FLIGHT_MAX, MailOutput, Outcome};
 use crate::id::{Name, ShortId};
 use crate::wire::content::PathHop;
 
-/// Fates that wait for names at most: as many as there may be sends under way. One more is told without
+/// Paths that wait for names at most: as many as there may be sends under way. One more is told without
 const UNNAMED_MAX: usize = IN_FLIGHT_MAX;
 
-/// Outcomes that are known but for the names of those on their paths
+/// What is known but for the names of those on its path
+#[derive(Debug)]
+pub(super) enum Pathed {
+    Outcome(Outcome),
+    /// Of a receipt; whoever asked knows of which by the ticket
+    Path {
+        ticket: u64,
+        path: Vec<PathHop>,
+    },
+}
+
+impl Pathed {
+    fn path(&self) -> &[PathHop] {
+        match self {
+            Self::Outcome(outcome) => &outcome.fate.path,
+            Self::Path { path, .. } => path,
+        }
+    }
+
+    pub(super) const fn path_mut(&mut self) -> &mut Vec<PathHop> {
+        match self {
+            Self::Outcome(outcome) => &mut outcome.fate.path,
+            Self::Path { path, .. } => path,
+        }
+    }
+}
+
+impl From<Pathed> for MailOutput {
+    fn from(pathed: Pathed) -> Self {
+        match pathed {
+            Pathed::Outcome(outcome) => Self::Done(outcome),
+            Pathed::Path { ticket, path } => Self::PathNamed { ticket, path },
+        }
+    }
+}
+
+/// Paths some of whose names are being asked for
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     unnamed: Vec<Unnamed>,
@@ -17,36 +53,36 @@ pub(super) struct Paths {
 
 #[derive(Debug)]
 struct Unnamed {
-    outcome: Outcome,
+    pathed: Pathed,
     missing: BTreeSet<ShortId>,
 }
 
 impl Paths {
-    /// Takes an outcome that waits for names, and says which are missing
+    /// Takes what waits for names, and says which are missing
     ///
     /// # Errors
-    /// The outcome is to be told as it is: no name is missing, or there is no room to wait.
-    pub(super) fn wait(&mut self, outcome: Outcome) -> Result<BTreeSet<ShortId>, Box<Outcome>> {
-        let unnamed = outcome.fate.path.iter().filter(|hop| is_unnamed(hop));
+    /// It is to be told as it is: no name is missing, or there is no room to wait.
+    pub(super) fn wait(&mut self, pathed: Pathed) -> Result<BTreeSet<ShortId>, Box<Pathed>> {
+        let unnamed = pathed.path().iter().filter(|hop| is_unnamed(hop));
         let missing: BTreeSet<ShortId> = unnamed.map(|hop| hop.short).collect();
         if missing.is_empty() || self.unnamed.len() >= UNNAMED_MAX {
-            return Err(Box::new(outcome));
+            return Err(Box::new(pathed));
         }
-        self.unnamed.push(Unnamed { outcome, missing: missing.clone() });
+        self.unnamed.push(Unnamed { pathed, missing: missing.clone() });
         Ok(missing)
     }
 
-    /// `short` is found, or will not be: returns the outcomes that wait for nothing else
-    pub(super) fn handle_named(&mut self, short: ShortId, name: Option<&Name>) -> impl Iterator<Item = Outcome> {
-        for Unnamed { outcome, missing } in &mut self.unnamed {
+    /// `short` is found, or will not be: returns what waits for nothing else
+    pub(super) fn handle_named(&mut self, short: ShortId, name: Option<&Name>) -> impl Iterator<Item = Pathed> {
+        for Unnamed { pathed, missing } in &mut self.unnamed {
             if !missing.remove(&short) {
                 continue;
             }
-            for hop in outcome.fate.path.iter_mut().filter(|hop| hop.short == short) {
+            for hop in pathed.path_mut().iter_mut().filter(|hop| hop.short == short && !hop.relay) {
                 hop.name = hop.name.take().or_else(|| name.cloned());
             }
         }
-        self.unnamed.extract_if(.., |unnamed| unnamed.missing.is_empty()).map(|unnamed| unnamed.outcome)
+        self.unnamed.extract_if(.., |unnamed| unnamed.missing.is_empty()).map(|unnamed| unnamed.pathed)
     }
 
     #[cfg(test)]
@@ -62,54 +98,51 @@ pub(super) fn is_unnamed(hop: &PathHop) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::id::MessageId;
-    use crate::mail::{Fate, Reason};
-    use crate::status::Status;
 
     fn stranger(n: u32) -> PathHop {
         PathHop { short: ShortId(n), relay: false, name: None }
     }
 
-    fn outcome(path: Vec<PathHop>) -> Outcome {
-        let fate = Fate {
-            id: MessageId([1; 16]),
-            to: "heidi".parse().unwrap(),
-            status: Status::Delivered,
-            path,
-            elapsed: Duration::ZERO,
-            transmissions: 1,
-            reason: Reason::Replied,
-            body: Default::default(),
-        };
-        Outcome { fate, trace: None }
+    fn receipt(ticket: u64, path: &[PathHop]) -> Pathed {
+        Pathed::Path { ticket, path: path.to_vec() }
+    }
+
+    fn names(pathed: &Pathed) -> Vec<Option<&Name>> {
+        pathed.path().iter().map(|hop| hop.name.as_ref()).collect()
     }
 
     #[test]
-    fn outcome_waits_for_the_last_name_and_one_name_serves_all() {
+    fn path_waits_for_its_last_name_and_one_name_serves_all() {
         let mut paths = Paths::default();
         let name: Name = "carol".parse().unwrap();
-        paths.wait(outcome(vec![stranger(1), stranger(2), stranger(1)])).unwrap();
-        paths.wait(outcome(vec![stranger(1)])).unwrap();
-        let told: Vec<Outcome> = paths.handle_named(ShortId(1), Some(&name)).collect();
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].fate.path[0].name, Some(name.clone()));
-        let told: Vec<Outcome> = paths.handle_named(ShortId(2), None).collect();
-        let names: Vec<Option<Name>> = told[0].fate.path.iter().map(|hop| hop.name.clone()).collect();
-        assert_eq!(names, [Some(name.clone()), None, Some(name)]);
+        let missing = paths.wait(receipt(1, &[stranger(1), stranger(2), stranger(1)])).unwrap();
+        assert_eq!(missing, BTreeSet::from([ShortId(1), ShortId(2)]));
+        paths.wait(receipt(2, &[stranger(1)])).unwrap();
+        let told: Vec<Pathed> = paths.handle_named(ShortId(1), Some(&name)).collect();
+        assert!(matches!(told.as_slice(), [Pathed::Path { ticket: 2, .. }]));
+        assert_eq!(names(&told[0]), [Some(&name)]);
+        let told: Vec<Pathed> = paths.handle_named(ShortId(2), None).collect();
+        assert_eq!(names(&told[0]), [Some(&name), None, Some(&name)]);
         assert!(paths.is_empty());
     }
 
     #[test]
-    fn outcome_past_the_bound_is_told_without_names() {
+    fn relay_and_whoever_has_a_name_are_not_waited_for() {
+        let mut paths = Paths::default();
+        let named = PathHop { name: Some("carol".parse().unwrap()), ..stranger(1) };
+        let relay = PathHop { relay: true, ..stranger(2) };
+        assert!(paths.wait(receipt(1, &[named, relay])).is_err() && paths.is_empty());
+    }
+
+    #[test]
+    fn path_past_the_bound_is_told_without_names() {
         let mut paths = Paths::default();
         for n in 0..UNNAMED_MAX as u32 {
-            paths.wait(outcome(vec![stranger(n)])).unwrap();
+            paths.wait(receipt(n.into(), &[stranger(n)])).unwrap();
         }
-        let refused = paths.wait(outcome(vec![stranger(0)])).unwrap_err();
-        assert_eq!(refused.fate.path, [stranger(0)]);
+        let refused = paths.wait(receipt(0, &[stranger(0)])).unwrap_err();
+        assert_eq!(refused.path(), [stranger(0)]);
         assert_eq!(paths.unnamed.len(), UNNAMED_MAX, "one was told without names");
     }
 }

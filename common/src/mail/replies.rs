@@ -5,43 +5,56 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::Origin;
 use crate::id::{Address, MessageId};
+use crate::wire::content::PathHop;
+use crate::wire::grant::Grant;
 
-/// Messages whose replies are remembered: those of a sender's ten seconds, at a hundred a second
-const MESSAGES_MAX: usize = 1_024;
-/// First hops remembered of one message: a sender sends again four times
+/// Pings whose replies are remembered: those of ten seconds, at a hundred a second
+const PINGS_MAX: usize = 1_024;
+/// First hops remembered of one ping: a sender sends again four times
 const HOPS_MAX: usize = 8;
 /// Replies on their way to a first hop: each is answered within a moment, so they are what one batch of inputs made. At
 /// the bound the oldest is forgotten: it is not handed to the supernode if it finds no way
 const PENDING_MAX: usize = 1_024;
 
-/// The first hops of the last [`MESSAGES_MAX`] messages' replies; at the bound the oldest message is forgotten
+/// A verified ping that is to be answered, and how it came
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) from: Grant,
+    pub(super) id: MessageId,
+    /// The way that it took, with the names that are known here
+    pub(super) path: Vec<PathHop>,
+    pub(super) origin: Origin,
+}
+
+/// The first hops of the last [`PINGS_MAX`] pings' replies; at the bound the oldest ping is forgotten
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    /// Packets on their way to a first hop, and the messages that they answer
+    /// Packets on their way to a first hop, and the pings that they answer
     pending: VecDeque<(u64, MessageId)>,
     first_hops: BTreeMap<MessageId, Vec<Address>>,
     order: VecDeque<MessageId>,
 }
 
 impl Replies {
-    /// The neighbours that replies to this message were handed to: it came again, so they did not pass them on in time
-    pub(super) fn tried(&self, message: &MessageId) -> Vec<Address> {
-        self.first_hops.get(message).cloned().unwrap_or_default()
+    /// The neighbours that replies to this ping were handed to: it came again, so they did not pass them on in time
+    pub(super) fn tried(&self, ping: &MessageId) -> Vec<Address> {
+        self.first_hops.get(ping).cloned().unwrap_or_default()
     }
 
-    /// A reply to this message is to be handed to a neighbour in this packet
-    pub(super) fn begin(&mut self, packet: u64, message: MessageId) {
+    /// A reply to this ping is to be handed to a neighbour in this packet
+    pub(super) fn begin(&mut self, packet: u64, ping: MessageId) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
-        self.pending.push_back((packet, message));
+        self.pending.push_back((packet, ping));
     }
 
     /// The packet of a reply was handed to `first_hop`
     pub(super) fn handle_sent(&mut self, packet: u64, first_hop: Address) {
-        if let Some(message) = self.take(packet) {
-            self.note(message, first_hop);
+        if let Some(ping) = self.take(packet) {
+            self.note(ping, first_hop);
         }
     }
 
@@ -53,18 +66,18 @@ impl Replies {
     /// Answers come in the order of the packets, so the first one is nearly always meant
     fn take(&mut self, packet: u64) -> Option<MessageId> {
         let at = self.pending.iter().position(|(pending, _)| *pending == packet)?;
-        self.pending.remove(at).map(|(_, message)| message)
+        self.pending.remove(at).map(|(_, ping)| ping)
     }
 
-    fn note(&mut self, message: MessageId, first_hop: Address) {
-        let hops = self.first_hops.entry(message).or_insert_with(|| {
-            self.order.push_back(message);
+    fn note(&mut self, ping: MessageId, first_hop: Address) {
+        let hops = self.first_hops.entry(ping).or_insert_with(|| {
+            self.order.push_back(ping);
             Vec::new()
         });
         if !hops.contains(&first_hop) && hops.len() < HOPS_MAX {
             hops.push(first_hop);
         }
-        if self.order.len() > MESSAGES_MAX
+        if self.order.len() > PINGS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.first_hops.remove(&oldest);
@@ -96,10 +109,10 @@ mod tests {
     #[test]
     fn oldest_message_is_forgotten_at_the_bound() {
         let mut replies = Replies::default();
-        for n in 0..=MESSAGES_MAX as u64 {
+        for n in 0..=PINGS_MAX as u64 {
             replies.note(id(n), Address(1));
         }
-        assert_eq!((replies.order.len(), replies.first_hops.len()), (MESSAGES_MAX, MESSAGES_MAX));
+        assert_eq!((replies.order.len(), replies.first_hops.len()), (PINGS_MAX, PINGS_MAX));
         assert_eq!(replies.tried(&id(0)), []);
         assert_eq!(replies.tried(&id(1)), [Address(1)]);
     }

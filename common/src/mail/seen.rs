@@ -22,7 +22,7 @@ impl SenderTag {
 
 /// A message's id together with its sender's key
 ///
-/// The id alone would let a forwarder that reads it send another message under it first; the sender would then be told
+/// The id alone would let whoever has come to know it send another message under it first; the sender would then be told
 /// that its own was kept. The sender's [`SenderTag`], and the first 8 bytes of SHA-256(key ‖ id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 16]);
@@ -55,8 +55,8 @@ pub enum Check {
 
 /// Messages that were kept, up to [`SEEN_MAX`]; at the bound the sender who has most of them loses the oldest
 ///
-/// So whoever sends much shortens the memory of its own messages and of nobody else's: a forwarder cannot wait until
-/// the messages of others have pushed one out that it wants to replay.
+/// So whoever sends much shortens the memory of its own messages and of nobody else's: nobody can have another's message
+/// kept twice.
 ///
 /// Check before keeping, insert once it is kept: a message that could not be kept must be new when it is sent again.
 #[derive(Clone, Debug, Default)]

@@ -9,14 +9,14 @@ use crate::time::{Instant, Timers};
 use crate::wire::content::{Choice, Hop, PathHop};
 use crate::wire::packet::ENTRIES_MAX;
 
-/// What a traced message's packets met
+/// What a traced ping's packets met
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     began: Instant,
     packets: Vec<TracedPacket>,
 }
 
-/// One packet of a traced message
+/// One packet of a traced ping
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TracedPacket {
     id: u64,
@@ -46,7 +46,7 @@ struct TracedHop {
     rtt: Duration,
 }
 
-/// Somebody on the way of a traced message
+/// Somebody on the way of a traced ping
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// Who; `None` for a supernode, and for somebody whose name could not be found out
@@ -70,7 +70,7 @@ impl Trace {
     /// The way of the one packet that was answered; without an answer, of the one that got farthest
     ///
     /// The receiver has seen the way, and signed what it saw: so an answer that overtakes a report makes no hop vanish, and
-    /// reports of other packets of the same message are left out.
+    /// reports of other packets of the same ping are left out.
     pub fn way(&self, fate: &Fate) -> Vec<Stop> {
         if fate.reason == Reason::Replied { self.answered(fate) } else { self.farthest() }
     }
@@ -179,7 +179,7 @@ impl Traces {
         self.open.insert(id, Trace { began: now, packets: Vec::new() });
     }
 
-    /// Whether forwarders are to report on this message's packets
+    /// Whether forwarders are to report on this ping's packets
     pub(super) fn is_traced(&self, id: &MessageId) -> bool {
         self.open.contains_key(id)
     }
@@ -189,7 +189,7 @@ impl Traces {
         self.open.is_empty() && self.late.is_empty() && self.of_packet.is_empty()
     }
 
-    /// A packet of this message leaves now, to the supernode if it is `relayed`; of interest if it is traced
+    /// A packet of this ping leaves now, to the supernode if it is `relayed`; of interest if it is traced
     ///
     /// A report may be back before routing has said whom it chose.
     pub(super) fn handle_packed(&mut self, now: Instant, of: &MessageId, id: u64, relayed: bool) {
@@ -321,7 +321,7 @@ mod tests {
             elapsed: Duration::from_millis(700),
             transmissions: 2,
             reason: Reason::Replied,
-            body: Default::default(),
+            words: Default::default(),
         }
     }
 

@@ -3,17 +3,18 @@
 //! ```text
 //! links ────► opened, frames, closed ─┐          ┌─► session ──────► log in, renew, log out
 //! packets ──► those that end here ────┤          ├─► neighbourhood ► links to hold, tables to tell ─► routes
-//! users ────► send, look up, log in ──┼─► Peer ──┼─► mail ─────────► packets, receipts, fates
-//! in-box ────► its answers ───────────┤          ├─► names ────────► look-ups, floods
-//! clock ────► timeouts ───────────────┘          └─► PeerOutput
+//! users ────► ping, look up, log in ──┼─► Peer ──┼─► mail ─────────► pings, replies, fates, named paths
+//! clock ────► timeouts ───────────────┘          ├─► names ────────► look-ups, floods
+//!                                                └─► PeerOutput
 //! ```
 //!
 //! Here is only the wiring: what each core wants is done here, handed to another core, or passed on to the shell. Cores
 //! know nothing of each other; what one may read of another is lent to it with the input.
 //!
-//! The shell dials and carries frames, keeps messages on disk, and shows people what became of what they asked for. It has a forwarder, which decides by [`PeerOutput::Routes`] what becomes of others' packets and of
-//! those that [`PeerOutput::Transmit`] hands to it. It answers each [`PeerOutput::Keep`] by
-//! its ticket and once; the reply to the sender leaves then.
+//! The shell dials and carries frames, and shows people what became of what they asked for. It has a forwarder, which
+//! decides by [`PeerOutput::Routes`] what becomes of others' packets and of those that [`PeerOutput::Transmit`] hands to
+//! it. Messages and calls go over connections, which are put together with a peer elsewhere: a peer finds names for
+//! them, and confirms who is whose.
 //!
 //! Every core inside has bounds of its own; the wiring holds nothing that grows.
 
@@ -45,7 +46,7 @@ use crate::crypto::Signer;
 use crate::healing::Healer;
 use crate::id::{Key, MessageId, Name, NetworkId};
 use crate::link::LinkId;
-use crate::mail::{Kept, Lent, Mail, NotLoggedIn, NotStored, Own};
+use crate::mail::{Mail, NotLoggedIn, Own};
 use crate::names::{Lists, Resolver};
 use crate::rate::Strangers;
 use crate::removed::Learner;
@@ -54,7 +55,7 @@ use crate::routing::forward::FirstHop;
 use crate::routing::neighbourhood::{Neighbourhood, NeighbourhoodConfig};
 use crate::session::membership::{Home, Membership, MembershipConfig, Standing};
 use crate::time::{Instant, earliest, held_up};
-use crate::wire::content::{Content, PayloadKind, Undeliverable};
+use crate::wire::content::{Content, PathHop, PayloadKind, Undeliverable};
 use crate::wire::grant::Grant;
 use crate::wire::session::{Listening, Record, Subject, Which};
 use crate::wire::{Frame, PacketBytes};
@@ -133,9 +134,8 @@ impl<S: Signer> Peer<S> {
         }
     }
 
-    /// Begins a send: data or a signal; [`PeerOutput::Done`] follows, within
-    /// [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it takes to name those on its path; a
-    /// traced one a second later at most
+    /// Begins a send; [`PeerOutput::Done`] follows, within [`SEND_TIMEOUT`](crate::mail::SEND_TIMEOUT) and the time that it
+    /// takes to name those on its path; a traced one a second later at most
     ///
     /// `traced`: forwarders report on its packets, and the outcome tells what they said.
     ///
@@ -158,6 +158,12 @@ impl<S: Signer> Peer<S> {
         // A neighbour's table has no keys.
         let local = self.local(&name).filter(|local| local.record.is_some());
         self.names.handle_ask(now, Subject::Name(name), fresh, local);
+    }
+
+    /// Names the hops of a path that have no name: those that are known near by at once, the others by the supernode while
+    /// there is one; answered by one [`PeerOutput::PathNamed`] with the ticket, once all are found or will not be
+    pub fn name_path(&mut self, ticket: u64, path: Vec<PathHop>) {
+        self.mail.name_path(&self.neighbourhood, ticket, path);
     }
 
     /// Hands a packet of this peer's own to the supernode, which relays it; whether there is one
@@ -207,12 +213,6 @@ impl<S: Signer> Peer<S> {
     /// A packet of this peer's own came back inside the forwarder, and nobody is left to try
     pub fn handle_undeliverable(&mut self, now: Instant, report: &Undeliverable) {
         self.mail.handle_undeliverable(now, report);
-    }
-
-    /// The answer to [`PeerOutput::Keep`]: what the in-box said, once all that is new is on disk; the receipt leaves
-    pub fn handle_kept(&mut self, now: Instant, ticket: u64, kept: Result<Kept, NotStored>) {
-        let lent = Lent { signer: &self.signer, neighbourhood: &self.neighbourhood, removed: self.removed.known() };
-        self.mail.handle_kept(now, &lent, ticket, kept);
     }
 
     /// Every input of links or of the clock begins so: if this process stood still, nobody else is to blame for it

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::Stay;
 use crate::id::{Address, Name, NetworkId};
 use crate::link::{Dial, HelloTemplate, LinkId};
-use crate::mail::{Arrival, Outcome};
+use crate::mail::Outcome;
 use crate::names::Answer;
 use crate::routing::forward::NewRoutes;
 use crate::routing::neighbourhood::Event;
 use crate::status::Status;
+use crate::wire::content::PathHop;
 use crate::wire::session::{Listing, Reason, Record, Supernodes};
 use crate::wire::{Frame, PacketBytes};
 
@@ -48,12 +49,6 @@ pub enum PeerOutput {
     },
     /// Forward by these from now on; `None`: by none
     Routes(Option<Box<NewRoutes>>),
-    /// Put a message into the in-box; answered by `handle_kept`
-    Keep {
-        /// Repeated in the answer
-        ticket: u64,
-        message: Arrival,
-    },
     /// Keep this network's id: from now on no other is accepted
     PinNetwork(NetworkId),
     /// Keep this list of supernodes for the next start, in place of the one before
@@ -66,6 +61,13 @@ pub enum PeerOutput {
     Erase(Name),
     /// The end of a send; there is no other
     Done(Outcome),
+    /// The answer to [`Peer::name_path`](super::Peer::name_path)
+    PathNamed {
+        /// As it was asked with
+        ticket: u64,
+        /// With the names of those on it as far as they could be found
+        path: Vec<PathHop>,
+    },
     /// The answer to all who look `name` up
     LookedUp {
         /// What was asked for
@@ -73,7 +75,7 @@ pub enum PeerOutput {
         /// 404, 410, 429 or 503 if there is none
         answer: Result<Answer, Status>,
     },
-    /// The answer to [`Peer::resolve`](super::Peer::resolve), and to what was asked for messages
+    /// The answer to [`Peer::resolve`](super::Peer::resolve), and to what was asked for pings
     Resolved {
         /// What was asked for
         name: Name,

@@ -1,8 +1,8 @@
-//! Whole peers: what becomes of messages between them, and of what strangers send.
+//! Whole peers: what becomes of pings between them, and of what strangers send.
 
-mod bindings;
 mod healing;
 mod members;
+mod paths;
 mod removals;
 mod supernode;
 mod wires;
@@ -13,7 +13,7 @@ use self::world::World;
 use super::*;
 use crate::crypto::Ed25519;
 use crate::id::{MessageId, ShortId};
-use crate::mail::{Fate, KnownAddress, Outcome, Reason, STORING_MAX, Stop};
+use crate::mail::{Fate, KnownAddress, Outcome, Reason, Stop};
 use crate::names::Source;
 use crate::status::Status;
 use crate::wire::bounded::Bounded;
@@ -21,10 +21,6 @@ use crate::wire::content::{Choice, Message, PathHop, Payload, Reply, Signal};
 use crate::wire::packet::{Class, PacketRef};
 use crate::wire::session::{Listing, Report, Subject, Which};
 use crate::wire::{Frame, PacketBytes};
-
-fn data(text: &str) -> Content {
-    Content::Data(text.as_bytes().to_vec().try_into().unwrap())
-}
 
 const PING: Content = Content::Signal(Signal::Ping);
 
@@ -76,31 +72,18 @@ fn logout_takes_links_routes_and_grant_back() {
 }
 
 #[test]
-fn message_is_kept_and_its_receipt_comes_back() {
+fn ping_is_answered() {
     let mut world = World::triangle();
-    let fate = world.send(A, B, data("hello")).fate;
+    let fate = world.send(A, B, PING).fate;
     assert_eq!((fate.status, fate.reason, fate.transmissions), (Status::Delivered, Reason::Replied, 1));
-    assert_eq!(fate.path, []);
-    let (_, kept) = world.told(B).kept.pop().unwrap();
-    assert_eq!((kept.id, kept.from, kept.key, kept.address), (fate.id, name(A), ed(A).key(), address(A)));
-    assert_eq!(&*kept.bytes, b"hello");
+    assert!(fate.path.is_empty() && fate.words.is_empty());
     assert!(world.core(A).mail().is_idle() && world.core(B).mail().is_idle());
 }
 
 #[test]
-fn ping_is_answered() {
+fn ping_to_oneself_never_leaves() {
     let mut world = World::triangle();
-    assert_eq!(world.send(A, B, PING).fate.status, Status::Delivered);
-    assert!(world.core(B).mail().is_idle());
-}
-
-#[test]
-fn message_to_oneself_never_leaves() {
-    let mut world = World::triangle();
-    for content in [data("note"), PING] {
-        assert_eq!(world.send(A, A, content).fate.status, Status::Delivered);
-    }
-    assert_eq!(world.told(A).kept.len(), 1);
+    assert_eq!(world.send(A, A, PING).fate.status, Status::Delivered);
     assert!(world.told(A).sent.is_empty());
 }
 
@@ -123,10 +106,10 @@ fn forwarder_stands_on_the_path_and_reports_on_a_traced_packet() {
 }
 
 #[test]
-fn reply_to_a_message_that_came_again_takes_another_first_hop() {
+fn reply_to_a_ping_that_came_again_takes_another_first_hop() {
     let mut world = World::triangle();
     world.lossy.insert((B, A));
-    let id = world.begin(A, B, data("twice"), false);
+    let id = world.begin(A, B, PING, false);
     let (direct, _) = world.link_between(B, A);
     assert_eq!(packets_over(&mut world, B), [direct]);
     assert!(world.told(A).done.is_empty());
@@ -142,7 +125,7 @@ fn reply_to_a_message_that_came_again_takes_another_first_hop() {
 fn reply_goes_by_the_supernode_when_no_first_hop_is_left() {
     let mut world = World::new(&[A, B], &[(A, B)]);
     world.lossy.insert((B, A));
-    world.begin(A, B, data("twice"), false);
+    world.begin(A, B, PING, false);
     world.advance(Duration::from_millis(500));
     assert_eq!(world.told(A).done.pop().unwrap().fate.status, Status::Delivered);
     let home = world.home_link(B);
@@ -150,22 +133,22 @@ fn reply_goes_by_the_supernode_when_no_first_hop_is_left() {
 }
 
 #[test]
-fn message_is_relayed_both_ways_when_the_mesh_is_cut() {
+fn ping_is_relayed_both_ways_when_the_mesh_is_cut() {
     let mut world = World::new(&[A, B, C], &[(B, C)]);
-    let fate = world.send(A, B, data("by another way")).fate;
+    let fate = world.send(A, B, PING).fate;
     assert_eq!((fate.status, fate.transmissions), (Status::Delivered, 2));
     let relay = PathHop { short: address(15).short(), relay: true, name: None };
     assert_eq!(fate.path, [relay]);
     let home = world.home_link(B);
     let sent = &world.told(B).sent;
     assert!(matches!(sent.as_slice(), [(link, Frame::Relay(_))] if *link == home), "{sent:?}");
-    let asked = [B, B, A].map(|n| Subject::Name(name(n)));
-    assert_eq!(world.look_ups, asked, "for the message, anew for the relay, and whether the sender has its name");
+    let asked = [B, B].map(|n| Subject::Name(name(n)));
+    assert_eq!(world.look_ups, asked, "for the ping, and anew for the relay");
     assert!(world.told(A).looked_up.is_empty(), "no user asked");
 }
 
 #[test]
-fn message_leaves_again_at_once_when_its_first_hop_is_lost() {
+fn ping_leaves_again_at_once_when_its_first_hop_is_lost() {
     let mut world = World::triangle();
     world.lossy.insert((A, B));
     world.begin(A, B, PING, false);
@@ -214,33 +197,12 @@ fn nobody_waits_for_names_that_nobody_can_be_asked_for() {
     lonely.lose_home();
     let stranger = PathHop { short: ShortId(1), relay: false, name: None };
     let path = Bounded::truncated([stranger.clone()]);
-    let reply = Reply { to: id, status: Status::Delivered, path, body: Default::default() };
+    let reply = Reply { to: id, status: Status::Delivered, path, reason: Default::default() };
     let message = Message { id: MessageId([9; 16]), to: name(A), content: Content::Reply(reply) };
     let packet = message_packet(B, &header(B, A, Class::Signal), &message);
     let (link, _) = lonely.link_between(A, B);
     assert_eq!(hand(&mut lonely, A, link, Some(B), &packet), 1, "the outcome");
     assert!(lonely.core(A).mail().is_idle());
-}
-
-#[test]
-fn one_message_more_than_the_disk_may_owe_is_refused_with_429() {
-    let mut world = World::new(&[A, B], &[(A, B)]);
-    world.peers.get_mut(&B).unwrap().is_disk_stuck = true;
-    for _ in 0..STORING_MAX {
-        world.begin(A, B, data("x"), false);
-    }
-    assert!(world.told(A).done.is_empty());
-    let fate = world.send(A, B, data("x")).fate;
-    assert_eq!((fate.status, &*fate.body), (Status::SlowDown, b"the receiver's disk is behind".as_slice()));
-    let (ticket, now) = (world.told(B).kept[0].0, world.now);
-    for _ in 0..2 {
-        world.core(B).handle_kept(now, ticket, Err(NotStored::DiskFull));
-    }
-    world.run();
-    let told: Vec<Status> = world.told(A).done.drain(..).map(|outcome| outcome.fate.status).collect();
-    assert_eq!(told, [Status::Failed], "a ticket is good once");
-    world.begin(A, B, data("x"), false);
-    assert!(world.told(A).done.is_empty(), "there is room again");
 }
 
 #[test]

@@ -116,8 +116,8 @@ impl<S: Signer> Peer<S> {
                 Some(home) => self.send_frame(home, Frame::Relay(packet)),
                 None => self.mail.handle_unsent(now, packet),
             },
-            Wish::Keep { ticket, message } => self.outputs.push_back(PeerOutput::Keep { ticket, message }),
             Wish::Done(outcome) => self.outputs.push_back(PeerOutput::Done(outcome)),
+            Wish::PathNamed { ticket, path } => self.outputs.push_back(PeerOutput::PathNamed { ticket, path }),
         }
     }
 

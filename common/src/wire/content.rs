@@ -1,4 +1,4 @@
-//! What packets carry: messages, statuses, trace reports, datagrams.
+//! What packets carry: signed pings and their replies, trace reports, datagrams; and what connections carry in these.
 
 use bincode::{Decode, Encode};
 
@@ -7,28 +7,34 @@ use super::bounded::{Bounded, Bytes, Text};
 use super::codec;
 use super::grant::{Grant, GrantError, SignedGrant};
 use super::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX, PacketRef};
+use super::session::{REASON_BYTES_MAX, Reason};
 use crate::crypto::{self, Signature, Signer, Verifier};
 use crate::id::{Address, MessageId, Name, ShortId};
 use crate::status::Status;
 
-/// Bytes that one message carries at most: a packet's payload less the grant, the signatures and the ids around it
-pub const DATA_BYTES_MAX: usize = 56 * 1024;
+/// Bytes that one argument of a call has at most, and a function's result: it should be a message if it is more
+pub const VALUE_BYTES_MAX: usize = 56 * 1024;
 
-/// Bytes of a message with everything but its grant and signature
-const BODY_BYTES_MAX: usize = DATA_BYTES_MAX + 2048;
+/// Bytes of a signed message with everything but its grant and signature: a reply with the longest path has 10.4 KiB
+const BODY_BYTES_MAX: usize = 11 * 1024;
 
+/// A forwarder on a path, with the longest name
+const HOP_BYTES_MAX: usize = 4 + 1 + 1 + 2 + Name::BYTES_MAX;
+const REPLY_BYTES_MAX: usize = 16 + 2 + 2 + ENTRIES_MAX * HOP_BYTES_MAX + 2 + REASON_BYTES_MAX;
+
+const _: () = assert!(16 + 2 + Name::BYTES_MAX + 4 + REPLY_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + 1024 <= PAYLOAD_BYTES_MAX);
 
 /// The payload of a packet
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Payload {
-    /// What one peer says to another, signed
+    /// A ping or the reply to one, signed
     Message(Box<SignedMessage>),
     /// From a forwarder to the source: a hint what became of a packet, unsigned
     Undeliverable(Undeliverable),
     /// From a forwarder to the source of a traced packet, unsigned
     Hop(Hop),
-    /// Bytes for whoever listens; the end-to-end layer's, and the benchmark's
+    /// Bytes for whoever listens; the connections', and the benchmark's
     Datagram(Bytes<PAYLOAD_BYTES_MAX_OF_DATAGRAM>),
 }
 
@@ -60,24 +66,22 @@ impl PayloadKind {
 /// A datagram's bytes: a payload less the variant and the count
 const PAYLOAD_BYTES_MAX_OF_DATAGRAM: usize = PAYLOAD_BYTES_MAX - 6;
 
-/// A sender, a recipient and a content
+/// What one peer signs for another: a ping, or the reply to one; messages of people and programs travel over connections
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Message {
-    /// Random; duplicates are known by it
+    /// Random; the reply names it
     pub id: MessageId,
     /// The name that the sender means
     pub to: Name,
     pub content: Content,
 }
 
-/// What a message says
+/// What it says
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Content {
-    /// Bytes for a person or a program; kept in the in-box, then answered by a [`Reply`]
-    Data(Bytes<DATA_BYTES_MAX>),
     /// Something for the peer itself
     Signal(Signal),
-    /// The fate of an earlier message
+    /// The fate of an earlier ping
     Reply(Reply),
 }
 
@@ -92,20 +96,32 @@ pub enum Signal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Call {
     pub function: Text<64>,
-    pub arguments: Bounded<Bytes<DATA_BYTES_MAX>, 64>,
+    pub arguments: Bounded<Bytes<VALUE_BYTES_MAX>, 64>,
 }
 
-/// The fate of an earlier message: the receipt of data, the answer to a ping
+/// Bytes of a message that travels over an end-to-end connection, at most: files beyond are copied in pieces
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// What a message's receipt says beside its status, as it travels over an end-to-end connection
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Receipt {
+    /// The way that the last packet before it had taken, both ends left out
+    pub path: Bounded<PathHop, ENTRIES_MAX>,
+    /// Why it was not kept, for people; empty if it was
+    pub reason: Reason,
+}
+
+/// The answer to a ping
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Reply {
-    /// The message that is answered
+    /// The ping that is answered
     pub to: MessageId,
     /// What became of it
     pub status: Status,
     /// The way it took, both ends left out
     pub path: Bounded<PathHop, ENTRIES_MAX>,
-    /// Empty, or a reason
-    pub body: Bytes<DATA_BYTES_MAX>,
+    /// Why it has that status, for people; empty if all is well
+    pub reason: Reason,
 }
 
 /// One forwarder on a path
@@ -130,7 +146,7 @@ impl SignedMessage {
     /// Signs `message`
     ///
     /// # Errors
-    /// [`WireError::TooLong`] if its parts together are over [`DATA_BYTES_MAX`].
+    /// [`WireError::TooLong`] if its parts together are longer than any that is decoded.
     pub fn sign(message: &Message, grant: SignedGrant, sender: &impl Signer) -> Result<Self, WireError> {
         let body = codec::encode(message)?;
         let signature = sender.sign(&crypto::tagged(crypto::MESSAGE, &[&body]));

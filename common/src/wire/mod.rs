@@ -1,4 +1,4 @@
-//! The message protocol on one screen.
+//! The protocol on one screen.
 //!
 //! A link is one authenticated, encrypted byte stream. On it stand frames, nothing else:
 //!
@@ -125,7 +125,7 @@ pub enum WireError {
 pub enum Priority {
     /// Keeps the mesh together
     Control,
-    /// Receipts, statuses, pings
+    /// Pings, replies, what forwarders report
     Signal,
     /// The rest
     Data,

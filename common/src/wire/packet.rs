@@ -44,9 +44,9 @@ const _: () = assert!(HEADER_BYTES + PAYLOAD_BYTES_MAX + ENTRIES_MAX * ENTRY_BYT
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Class {
-    /// Receipts, statuses, pings: before data
+    /// Pings, replies, what forwarders report: before data
     Signal = 1,
-    /// Everything else
+    /// What passes on connections
     Data = 2,
 }
 

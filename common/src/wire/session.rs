@@ -27,7 +27,10 @@ pub const LISTENING_MAX: usize = 8;
 pub const NEIGHBOURS_MAX: usize = 64;
 
 /// A short reason for people, from the other side
-pub type Reason = Text<200>;
+pub type Reason = Text<REASON_BYTES_MAX>;
+
+/// Bytes of a [`Reason`]: a sentence
+pub const REASON_BYTES_MAX: usize = 200;
 
 /// What a node is: one of two
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

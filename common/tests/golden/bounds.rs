@@ -4,7 +4,7 @@ use kith_common::id::{Address, Epoch, Name, ShortId};
 use kith_common::wire::agreement::{COMMANDS_PER_ENTRY, Configuration, Proposals};
 use kith_common::wire::backbone::Beat;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
-use kith_common::wire::content::{Call, DATA_BYTES_MAX, Message, PathHop, Payload, Reply, Undeliverable};
+use kith_common::wire::content::{Call, PathHop, Payload, Receipt, Reply, Undeliverable, VALUE_BYTES_MAX};
 use kith_common::wire::grant::{SignedCertificate, SignedGrant};
 use kith_common::wire::link::{AskRecords, Delta, LinkState, RECORDS_MAX, Records, Table, TableEntry, UNSEEN_MAX};
 use kith_common::wire::packet::{ENTRIES_MAX, PAYLOAD_BYTES_MAX};
@@ -70,6 +70,7 @@ fn counts_over_the_bound_are_refused() {
     check::<Reply>("hops of a reply", ENTRIES_MAX, |n| {
         [vec![0; 16], vec![200, 0], list(vec![hop.clone(); n]), bytes(0)].concat()
     });
+    check::<Receipt>("hops of a receipt", ENTRIES_MAX, |n| followed(list(vec![hop.clone(); n]), bytes(0)));
     check::<Undeliverable>("hops of a packet", ENTRIES_MAX, |n| {
         [vec![0; 16], vec![0xf7, 1], vec![0; 4], list(vec![hop.clone(); n])].concat()
     });
@@ -87,9 +88,11 @@ fn texts_and_bytes_over_the_bound_are_refused() {
     check::<Call>("bytes of a function's name", 64, |n| [bytes(n), vec![0; 2]].concat());
     check::<SignedCertificate>("bytes of a certificate", 128, |n| [bytes(n), vec![0; 64]].concat());
     check::<SignedGrant>("bytes of a grant", 256, |n| [bytes(n), vec![0; 64], bytes(0), vec![0; 64]].concat());
-    check::<Message>("bytes of data", DATA_BYTES_MAX, |n| [vec![0; 16], bytes(3), vec![0; 4], bytes(n)].concat());
+    check::<Call>("bytes of an argument", VALUE_BYTES_MAX, |n| [bytes(4), vec![1, 0], bytes(n)].concat());
+    check::<Reply>("bytes of a reply's reason", 200, |n| [vec![0; 16], vec![200, 0], vec![0; 2], bytes(n)].concat());
+    check::<Receipt>("bytes of a receipt's reason", 200, |n| [vec![0; 2], bytes(n)].concat());
     check::<Payload>("bytes of a datagram", PAYLOAD_BYTES_MAX - 6, |n| [vec![3, 0, 0, 0], bytes(n)].concat());
-    check::<Payload>("bytes of a signed message", DATA_BYTES_MAX + 2048, |n| {
+    check::<Payload>("bytes of a signed message", 11_264, |n| {
         [vec![0; 4], bytes(0), vec![0; 64], bytes(0), vec![0; 64], bytes(n), vec![0; 64]].concat()
     });
 }

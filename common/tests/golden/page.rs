@@ -55,7 +55,7 @@ impl Page {
             }
         }
         let columns = |heading: &str| page.table(heading)[1..].iter().flat_map(|row| types(&row[0])).collect();
-        let (hello, message) = (columns("field of Hello"), columns("field of a message"));
+        let (hello, message) = (columns("field of Hello"), columns("field of a signed message"));
         page.parts.extend([("hello".to_owned(), hello), ("message".to_owned(), message)]);
         page
     }
@@ -143,7 +143,8 @@ impl Page {
 
     fn statuses(&self) -> Vec<u16> {
         let rows = self.table("code")[1..].iter();
-        let mut codes: Vec<u16> = rows.flat_map(|row| [&row[0], &row[2]]).map(|code| code.parse().unwrap()).collect();
+        let codes = rows.flat_map(|row| [&row[0], &row[2]]).filter(|code| !code.is_empty());
+        let mut codes: Vec<u16> = codes.map(|code| code.parse().unwrap()).collect();
         codes.sort_unstable();
         codes
     }
@@ -210,10 +211,11 @@ fn meaning(page: &Page, vector: &Vector) -> Option<(Vec<String>, usize)> {
         "rewire" => one("rewire"),
         "signed certificate, its bytes" => one("certificate's body"),
         "signed grant of alice, its bytes" | "signed grant of bob, its bytes" => one("grant's body"),
-        "signed message, its bytes" | "signed receipt, its bytes" => one("message"),
+        "signed ping, its bytes" | "signed reply, its bytes" => one("message"),
+        "question of a message, its body" | "receipt" | "call" => one(&vector.name),
         "causes" => Some((vec!["cause".to_owned(); 5], 0)),
         "choices" => Some((vec!["choice".to_owned(); 5], 0)),
-        "statuses" => Some((vec!["status".to_owned(); 14], 0)),
+        "statuses" => Some((vec!["status".to_owned(); 15], 0)),
         name if name.starts_with("message with ") => one("message"),
         name if name.starts_with("payload ") => one("payload"),
         name if name.starts_with("packet ") => one("packet"),

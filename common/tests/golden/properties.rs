@@ -7,7 +7,7 @@ use kith_common::status::Status;
 use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
-    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
+    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Receipt, Reply, Signal, SignedMessage, Undeliverable,
 };
 use kith_common::wire::link::{
     AskRecords, Delta, LinkState, Probe, ProbeReply, RECORDS_MAX, Records, Table, TableEntry,
@@ -225,9 +225,13 @@ fn bytes<const N: usize>() -> impl Strategy<Value = Bytes<N>> {
 }
 
 fn content() -> impl Strategy<Value = Content> {
-    let reply = (any::<[u8; 16]>(), status(), path(), bytes())
-        .prop_map(|(to, status, path, body)| Content::Reply(Reply { to: MessageId(to), status, path, body }));
-    prop_oneof![bytes().prop_map(Content::Data), Just(Content::Signal(Signal::Ping)), reply]
+    let reply = (any::<[u8; 16]>(), status(), path(), reason())
+        .prop_map(|(to, status, path, reason)| Content::Reply(Reply { to: MessageId(to), status, path, reason }));
+    prop_oneof![Just(Content::Signal(Signal::Ping)), reply]
+}
+
+fn receipt() -> impl Strategy<Value = Receipt> {
+    (path(), reason()).prop_map(|(path, reason)| Receipt { path, reason })
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -278,10 +282,13 @@ proptest! {
     }
 
     #[test]
-    fn decode_of_encode_is_identity_for_payloads(payload in payload(), message in message(), call in call()) {
+    fn decode_of_encode_is_identity_for_payloads(
+        payload in payload(), message in message(), call in call(), receipt in receipt(),
+    ) {
         prop_assert_eq!(decode(&encode(&payload).unwrap()), Ok(payload));
         prop_assert_eq!(decode(&encode(&message).unwrap()), Ok(message));
         prop_assert_eq!(decode(&encode(&call).unwrap()), Ok(call));
+        prop_assert_eq!(decode(&encode(&receipt).unwrap()), Ok(receipt));
     }
 
     #[test]

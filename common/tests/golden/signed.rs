@@ -9,7 +9,7 @@ use kith_common::session::listening;
 use kith_common::status::Status;
 use kith_common::testing::Ed;
 use kith_common::wire::bounded::Bounded;
-use kith_common::wire::content::{Content, Message, Payload, Reply, SignedMessage};
+use kith_common::wire::content::{Content, Message, Payload, Reply, Signal, SignedMessage};
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
 use kith_common::wire::link::{Delta, LinkState, Probe, ProbeReply, Table, TableEntry};
 use kith_common::wire::packet::{Class, Edit, Header, Mark, PacketRef, TTL_DEFAULT, emit_forwarded, new_packet};
@@ -20,7 +20,7 @@ use kith_common::wire::session::{
 };
 use kith_common::wire::{self, Bye, Frame, PacketBytes, VERSION};
 
-use super::values::{Value, frame, name, value};
+use super::values::{Value, frame, name, raw, value};
 
 const NETWORK_SEED: [u8; 32] = [0x11; 32];
 const SUPERNODE_SEED: [u8; 32] = [0x12; 32];
@@ -148,10 +148,10 @@ impl Who {
     }
 
     /// A packet that its source hands to the destination itself
-    fn packet(&self, to: &Self, id: u64, class: Class, message: &Message) -> Frame {
+    fn packet(&self, to: &Self, id: u64, message: &Message) -> Frame {
         let signed = SignedMessage::sign(message, self.signed_grant(), &self.pen()).unwrap();
         let payload = wire::encode(&Payload::Message(Box::new(signed))).unwrap();
-        let header = Header { class, ..Header::new(self.address(), to.address(), id) };
+        let header = Header { class: Class::Signal, ..Header::new(self.address(), to.address(), id) };
         let made = new_packet(&header, &payload).unwrap();
         Frame::Packet(PacketBytes::new(forwarded(&made, &Edit::default())).unwrap())
     }
@@ -177,16 +177,6 @@ fn forwarded(packet: &[u8], edit: &Edit) -> Vec<u8> {
     let mut out = Vec::new();
     emit_forwarded(&PacketRef::parse(packet).unwrap(), edit, &mut out).unwrap();
     out
-}
-
-/// Bytes that are no value of the protocol: keys, hashes, and what is under a signature
-fn raw(name: &'static str, bytes: impl Into<Vec<u8>>) -> Value {
-    let bytes = bytes.into();
-    let expected = bytes.clone();
-    let decode = move |bytes: &[u8]| {
-        if bytes == expected { Ok(true) } else { Err(wire::WireError::Malformed) }
-    };
-    Value { name, bytes, decode: Box::new(decode) }
 }
 
 /// The signature within the bytes of something signed, which begins with its counted body
@@ -281,18 +271,17 @@ fn handshakes() -> Vec<Value> {
 }
 
 fn messages() -> [Message; 2] {
-    let reply = Reply { to: MESSAGE, status: Status::Delivered, path: Bounded::new(), body: Default::default() };
-    let data = Content::Data(b"hello".to_vec().try_into().unwrap());
+    let reply = Reply { to: MESSAGE, status: Status::Delivered, path: Bounded::new(), reason: Default::default() };
     [
-        Message { id: MESSAGE, to: name("bob"), content: data },
+        Message { id: MESSAGE, to: name("bob"), content: Content::Signal(Signal::Ping) },
         Message { id: MessageId([0x3f; 16]), to: name("alice"), content: Content::Reply(reply) },
     ]
 }
 
 fn signed_messages() -> Vec<Value> {
     let names = [
-        ["signed message, its bytes", "signed message, under the signature", "signed message, signature"],
-        ["signed receipt, its bytes", "signed receipt, under the signature", "signed receipt, signature"],
+        ["signed ping, its bytes", "signed ping, under the signature", "signed ping, signature"],
+        ["signed reply, its bytes", "signed reply, under the signature", "signed reply, signature"],
     ];
     let mut values = Vec::new();
     for ((message, who), [its_bytes, under, signature]) in messages().into_iter().zip([ALICE, BOB]).zip(names) {
@@ -353,7 +342,7 @@ pub(crate) fn login_frames() -> Vec<(&'static str, Frame)> {
 }
 
 pub(crate) fn link_frames() -> Vec<(&'static str, Frame)> {
-    let [message, receipt] = messages();
+    let [ping, reply] = messages();
     let bye = Bye { status: Status::Gone, reason: Reason::truncated("this peer logs out") };
     vec![
         ("link 01 bob: Hello", BOB.hello()),
@@ -364,8 +353,8 @@ pub(crate) fn link_frames() -> Vec<(&'static str, Frame)> {
         ("link 06 alice: Delta", Who::delta_of(&BOB)),
         ("link 07 alice: Probe", Frame::Probe(Probe { sequence: 1 })),
         ("link 08 bob: ProbeReply", Frame::ProbeReply(ProbeReply { sequence: 1 })),
-        ("link 09 alice: Packet with the message", ALICE.packet(&BOB, 0x1111_2222_3333_4444, Class::Data, &message)),
-        ("link 10 bob: Packet with the receipt", BOB.packet(&ALICE, 0x5555_6666_7777_8888, Class::Signal, &receipt)),
+        ("link 09 alice: Packet with a ping", ALICE.packet(&BOB, 0x1111_2222_3333_4444, &ping)),
+        ("link 10 bob: Packet with the reply", BOB.packet(&ALICE, 0x5555_6666_7777_8888, &reply)),
         ("link 11 bob: Bye", Frame::Bye(bye)),
     ]
 }

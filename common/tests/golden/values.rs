@@ -11,7 +11,7 @@ use kith_common::wire::agreement::{
 use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
-    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable,
+    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Receipt, Reply, Signal, SignedMessage, Undeliverable,
 };
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
 use kith_common::wire::link::{AskRecords, Delta, LinkState, Probe, ProbeReply, Records, Table, TableEntry};
@@ -134,8 +134,16 @@ fn bytes<const N: usize>(bytes: &[u8]) -> Bytes<N> {
     bytes.to_vec().try_into().unwrap()
 }
 
-fn data() -> Message {
-    message(Content::Data(bytes(b"hello")))
+fn ping() -> Message {
+    message(Content::Signal(Signal::Ping))
+}
+
+/// Bytes that no type of this crate has: they are compared, and not read
+pub(crate) fn raw(name: &'static str, bytes: impl Into<Vec<u8>>) -> Value {
+    let bytes = bytes.into();
+    let expected = bytes.clone();
+    let decode = move |bytes: &[u8]| if bytes == expected { Ok(true) } else { Err(WireError::Malformed) };
+    Value { name, bytes, decode: Box::new(decode) }
 }
 
 fn header(ttl: u8, class: Class, marked: bool) -> Header {
@@ -393,16 +401,15 @@ fn messages() -> Vec<Value> {
         PathHop { short: ShortId(2), relay: false, name: Some(name("carol")) },
         PathHop { short: ShortId(3), relay: true, name: None },
     ];
-    let reply = Reply {
-        to: MessageId([12; 16]),
-        status: Status::Delivered,
-        path: Bounded::truncated(path),
-        body: bytes(b"ok"),
-    };
+    let (path, reason) = (Bounded::truncated(path), Text::truncated("well"));
+    let receipt = Receipt { path: path.clone(), reason: reason.clone() };
+    let reply = Reply { to: MessageId([12; 16]), status: Status::Delivered, path, reason };
+    let (sequence, after) = (0x0000_0003_0000_002b_u64.to_le_bytes(), 0x0000_0003_0000_002a_u64.to_le_bytes());
     vec![
-        value("message with data", data()),
-        value("message with a ping", message(Content::Signal(Signal::Ping))),
+        value("message with a ping", ping()),
         value("message with a reply", Message { to: name("alice"), ..message(Content::Reply(reply)) }),
+        raw("question of a message, its body", [&sequence, &after, b"hello".as_slice()].concat()),
+        value("receipt", receipt),
         value("call", call),
     ]
 }
@@ -424,7 +431,7 @@ fn payloads() -> Vec<Value> {
         choice: Choice::NearestBall(395),
     };
     vec![
-        value("payload Message", Payload::Message(Box::new(SignedMessage::sign(&data(), grant(), &Stamp).unwrap()))),
+        value("payload Message", Payload::Message(Box::new(SignedMessage::sign(&ping(), grant(), &Stamp).unwrap()))),
         value("payload Undeliverable", Payload::Undeliverable(undeliverable)),
         value("payload Hop", Payload::Hop(hop)),
         value("payload Datagram", Payload::Datagram(bytes(&[13, 14, 15]))),
@@ -435,7 +442,7 @@ fn variants() -> Vec<Value> {
     let causes = [Cause::NoCandidate, Cause::TtlSpent, Cause::DestinationDown, Cause::NoSession, Cause::Congested];
     let choices =
         [Choice::Destination, Choice::KnowsDestination, Choice::NearestBall(395), Choice::Back, Choice::Relay];
-    let statuses: [Status; 14] = Status::ALL.try_into().unwrap();
+    let statuses: [Status; 15] = Status::ALL.try_into().unwrap();
     vec![value("causes", causes), value("choices", choices), value("statuses", statuses)]
 }
 

@@ -106,7 +106,7 @@ fn variants_and_statuses_beyond_the_last_are_refused() {
         ("frame LookUp of a name", 13, 2),
         ("frame Report of isolation", 4, 3),
         ("frame List of names like one", 12, 2),
-        ("message with data", 21, 3),
+        ("message with a ping", 21, 2),
         ("message with a ping", 25, 1),
         ("payload Datagram", 0, 4),
         ("frame LogAsk to read", 20, 7),

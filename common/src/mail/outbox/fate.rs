@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::id::{MessageId, Name};
 use crate::status::Status;
-use crate::wire::bounded::{Bytes, Text};
-use crate::wire::content::{Cause, DATA_BYTES_MAX, PathHop};
+use crate::wire::content::{Cause, PathHop};
+use crate::wire::session;
 
 /// What became of a send
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Fate {
     pub transmissions: u8,
     /// How this is known
     pub reason: Reason,
-    /// The result of a call
-    pub body: Bytes<DATA_BYTES_MAX>,
+    /// The receiver's words, if it has said any
+    pub words: session::Reason,
 }
 
 /// How a fate is known
@@ -53,11 +53,10 @@ pub enum Reason {
 }
 
 impl Fate {
-    /// Why it was not delivered, for people: the receiver's words, or what is known without it
+    /// Why it was not answered with 200, for people: the receiver's words, or what is known without it
     pub fn why(&self) -> String {
-        let words = Text::<200>::truncated(&String::from_utf8_lossy(&self.body));
         match (self.reason, self.status) {
-            _ if !words.is_empty() => words.to_string(),
+            _ if !self.words.is_empty() => self.words.to_string(),
             (Reason::LookUp, Status::NotFound) => "nobody has that name".to_owned(),
             // A supernode cannot tell a peer that was killed from one that has no network.
             (Reason::LookUp, Status::Gone) => "its owner has logged out, or is not heard any more".to_owned(),
@@ -78,16 +77,12 @@ impl fmt::Display for Reason {
             Self::Undeliverable(cause) => return write!(f, "{}, and no supernode could help", words(*cause)),
             Self::Relay(cause) => return write!(f, "so says the relaying supernode: {}", words(*cause)),
             Self::Uncertain(status) => {
-                return write!(
-                    f,
-                    "it may have arrived, but no receipt came, and now the receiver is {}",
-                    status.text()
-                );
+                return write!(f, "it may have arrived, but no reply came, and now the receiver is {}", status.text());
             }
             Self::NoFirstHop => "no neighbour that is up leads there, and no supernode could help",
-            Self::OutboxFull => "too many messages are under way",
+            Self::OutboxFull => "too many pings are under way",
             Self::NotARequest => "a reply cannot be sent as a request",
-            Self::IdInUse => "a message with this id is under way",
+            Self::IdInUse => "another send with this id is under way",
             Self::Refused(reason) => reason,
         };
         f.write_str(text)

@@ -1,4 +1,8 @@
-//! The out-box: sends, sends again, and says what became of it.
+//! The out-box of pings: sends, sends again, and says what became of it.
+//!
+//! A ping is one packet there and one back, and asks for no connection: so it says whether a peer is there at all, and a
+//! traced one by which way. What it needs to arrive through a mesh that breaks and heals is here. Messages have an
+//! out-box of their own, on disk, and connections that send again for them.
 //!
 //! | what happens to a send | what the out-box does |
 //! |---|---|
@@ -18,7 +22,7 @@
 //! | the receiver replies | ends with the reply's status |
 //! | 10 s are over | ends with 408 |
 //!
-//! Only the receiver's own signed reply ends a send well. Reports of forwarders are unsigned and no more than hints:
+//! Only the receiver's own signed reply ends a send with 200. Reports of forwarders are unsigned and no more than hints:
 //! they make the out-box hurry or turn to the supernode; what they claim never becomes a fate by itself.
 //!
 //! Drain [`Outbox::poll_output`] until `None` after every input. Each `Transmit` and `Relay` is answered at once with the
@@ -41,11 +45,11 @@ use crate::mutant::{self, Mutant};
 use crate::names;
 use crate::status::Status;
 use crate::time::{Instant, Timers};
-use crate::wire::bounded::Bytes;
-use crate::wire::content::{Cause, Content, DATA_BYTES_MAX, Message, PathHop, Reply, Undeliverable};
+use crate::wire::content::{Cause, Content, Message, PathHop, Reply, Undeliverable};
 use crate::wire::grant::Grant;
+use crate::wire::session;
 
-/// Sends that have no fate yet; the next one ends with 429 at once. At the largest size they hold 56 MiB
+/// Sends that have no fate yet; the next one ends with 429 at once. Arbitrary, and far more than people and tools ping at once
 pub const IN_FLIGHT_MAX: usize = 1_024;
 /// From a send to its fate at most: the mesh heals in 3 s, and two transmissions come after that
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,7 +104,7 @@ impl Outbox {
         self.packets.contains_key(&packet)
     }
 
-    /// Begins a send: data, a signal or a call
+    /// Begins a send
     ///
     /// It ends at once, leaving all others as they are, with 429 when [`IN_FLIGHT_MAX`] are under way, with 400 if it
     /// is a reply (which nobody replies to), with 409 if its id is in use.
@@ -175,7 +179,7 @@ impl Outbox {
         }
     }
 
-    /// No packet can be made of the message: it is too large, or there is no grant to sign it with
+    /// No packet can be made of it: there is no grant to sign it with, or it is too large
     pub(super) fn handle_refused(&mut self, now: Instant, id: &MessageId, status: Status, reason: &'static str) {
         self.finish(now, id, status, Reason::Refused(reason));
     }
@@ -188,7 +192,7 @@ impl Outbox {
         let expected = self.expects(from, &reply.to);
         match expected {
             Ok(()) => {
-                let fate = (reply.path.to_vec(), reply.body.clone());
+                let fate = (reply.path.to_vec(), reply.reason.clone());
                 self.finish_with(now, &reply.to, reply.status, Reason::Replied, fate);
             }
             Err(reason) => tracing::debug!(id = %reply.to, from = %from.name, %reason, "reply ignored"),
@@ -264,8 +268,8 @@ impl Outbox {
 
     fn refuse(&mut self, id: MessageId, to: Name, status: Status, reason: Reason) {
         tracing::info!(%id, %to, %status, %reason, "send refused");
-        let (path, body) = Default::default();
-        let fate = Fate { id, to, status, path, elapsed: Duration::ZERO, transmissions: 0, reason, body };
+        let (path, words) = Default::default();
+        let fate = Fate { id, to, status, path, elapsed: Duration::ZERO, transmissions: 0, reason, words };
         self.outputs.push_back(OutboxOutput::Done(fate));
     }
 
@@ -453,7 +457,7 @@ impl Outbox {
         id: &MessageId,
         status: Status,
         reason: Reason,
-        (path, body): (Vec<PathHop>, Bytes<DATA_BYTES_MAX>),
+        (path, words): (Vec<PathHop>, session::Reason),
     ) {
         let Some(send) = self.sends.remove(id) else { return };
         self.timers.stop(id);
@@ -464,7 +468,7 @@ impl Outbox {
         self.waiting.remove(&(to.clone(), *id));
         let (elapsed, transmissions) = (now - send.started, send.transmissions);
         tracing::debug!(%id, %to, %status, transmissions, elapsed_us = elapsed.as_micros() as u64, %reason, "send ended");
-        let fate = OutboxOutput::Done(Fate { id: *id, to, status, path, elapsed, transmissions, reason, body });
+        let fate = OutboxOutput::Done(Fate { id: *id, to, status, path, elapsed, transmissions, reason, words });
         self.outputs.extend(mutant::is(Mutant::FateTwice).then(|| fate.clone()));
         self.outputs.push_back(fate);
     }

@@ -16,10 +16,6 @@ fn live(world: &World) -> [usize; 4] {
     [A, B, C, D].map(|n| world.peers.get(&n).map_or(0, |node| node.core.neighbourhood().live_links().count()))
 }
 
-fn content() -> Content {
-    Content::Data(b"hello".to_vec().try_into().unwrap())
-}
-
 /// Starts a peer anew with what is on its disk
 fn restart(world: &mut World, n: u8) {
     let stay = world.told(n).stay.take().expect("a stay");
@@ -35,7 +31,7 @@ fn peers_without_a_home_link_with_whoever_the_tables_should_have() {
     assert_eq!(live(&world), [1, 2, 2, 1], "another home may be found in a moment");
     world.advance(Duration::from_secs(20));
     assert_eq!(live(&world), [3; 4]);
-    let sent = world.send(A, D, content());
+    let sent = world.send(A, D, PING);
     assert_eq!((sent.fate.status, sent.fate.path.len()), (Status::Delivered, 0), "straight there");
 }
 
@@ -48,7 +44,7 @@ fn gap_that_a_dead_peer_leaves_is_closed_without_a_supernode() {
     world.kill(B);
     world.advance(Duration::from_secs(30));
     assert_eq!(live(&world), [2, 0, 2, 2]);
-    assert_eq!(world.send(A, D, content()).fate.status, Status::Delivered);
+    assert_eq!(world.send(A, D, PING).fate.status, Status::Delivered);
 }
 
 #[test]
@@ -77,7 +73,7 @@ fn peer_that_starts_without_a_supernode_comes_back_among_its_last_neighbours() {
     world.advance(Duration::from_secs(20));
     assert!(world.peers[&D].core.is_guest());
     assert_eq!(live(&world), [3, 2, 3, 2], "as the tables of four should be");
-    assert_eq!(world.send(D, A, content()).fate.status, Status::Delivered);
+    assert_eq!(world.send(D, A, PING).fate.status, Status::Delivered);
     world.is_home_up = true;
     world.advance(Duration::from_secs(60));
     assert!(!world.peers[&D].core.is_guest());

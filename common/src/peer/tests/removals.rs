@@ -1,11 +1,11 @@
-//! Who was removed is out: of tables, of links, of in-boxes.
+//! Who was removed is out: of tables, of links, and unanswered.
 
 use super::super::*;
 use super::members::*;
 use super::world::World;
 use crate::crypto::Signer;
 use crate::wire::Frame;
-use crate::wire::content::Message;
+use crate::wire::content::{Message, Signal};
 use crate::wire::packet::Class;
 
 impl World {
@@ -44,16 +44,19 @@ fn link_of_a_removed_peer_ends_and_no_other_is_taken() {
 }
 
 #[test]
-fn message_of_a_removed_peer_is_neither_kept_nor_answered() {
+fn ping_of_a_removed_peer_is_not_answered() {
     let mut world = World::triangle();
-    let data = Content::Data(b"hello".to_vec().try_into().unwrap());
-    let message = Message { id: MessageId([7; 16]), to: name(B), content: data };
-    let packet = message_packet(C, &header(C, B, Class::Data), &message);
+    let message = Message { id: MessageId([7; 16]), to: name(B), content: Content::Signal(Signal::Ping) };
+    let packet = message_packet(C, &header(C, B, Class::Signal), &message);
+    world.forget();
+    world.relay(&packet);
+    world.run();
+    assert_eq!(world.told(B).sent.len(), 1, "before it was removed");
     world.remove(C, &[A, B]);
     world.forget();
     world.relay(&packet);
     world.run();
-    assert!(world.told(B).kept.is_empty() && world.told(B).sent.is_empty());
+    assert!(world.told(B).sent.is_empty());
 }
 
 #[test]

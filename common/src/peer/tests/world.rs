@@ -12,7 +12,7 @@ use super::wires::Wires;
 use crate::id::Address;
 use crate::link::reason::DialError;
 use crate::link::{Dial, Direction, HelloTemplate, LinkEnd, Opened};
-use crate::mail::{Arrival, Outcome};
+use crate::mail::Outcome;
 use crate::names::{Answer, REMEMBER};
 use crate::removed::RemovedKeys;
 use crate::routing::forward::{Allowance, Forwarder};
@@ -28,7 +28,7 @@ use crate::wire::{Frame, PacketBytes};
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) done: Vec<Outcome>,
-    pub(super) kept: Vec<(u64, Arrival)>,
+    pub(super) named: Vec<(u64, Vec<PathHop>)>,
     pub(super) looked_up: Vec<(Name, Result<Answer, Status>)>,
     pub(super) listed: Vec<(u64, Result<Listing, Status>)>,
     /// Frames that left, hellos and the like left out
@@ -42,8 +42,6 @@ pub(super) struct Told {
 pub(super) struct Node {
     pub(super) core: Peer<Ed>,
     pub(super) told: Told,
-    /// Messages are not answered until the test does it
-    pub(super) is_disk_stuck: bool,
     hello: HelloTemplate,
     forwarder: Forwarder<LinkId>,
 }
@@ -159,7 +157,7 @@ impl World {
     /// What `from` replies to `message` of `to`'s, on their way through the supernode
     pub(super) fn reply(&mut self, from: u8, to: u8, message: MessageId, path: Vec<PathHop>) {
         let (status, path) = (Status::Delivered, Bounded::truncated(path));
-        let reply = Content::Reply(Reply { to: message, status, path, body: Default::default() });
+        let reply = Content::Reply(Reply { to: message, status, path, reason: Default::default() });
         let message = Message { id: MessageId([9; 16]), to: name(to), content: reply };
         let packet = message_packet(from, &header(from, to, Class::Signal), &message);
         self.relay(&packet);
@@ -280,12 +278,7 @@ impl World {
                     forwarder.set_routes(wires, routes.map(|routes| *routes), now);
                 });
             }
-            PeerOutput::Keep { ticket, message } => {
-                node.told.kept.push((ticket, message));
-                if !node.is_disk_stuck {
-                    node.core.handle_kept(now, ticket, Ok(Kept::New { sequence: ticket }));
-                }
-            }
+            PeerOutput::PathNamed { ticket, path } => node.told.named.push((ticket, path)),
             PeerOutput::PinNetwork(network) => assert_eq!(network, self::network()),
             PeerOutput::Done(outcome) => node.told.done.push(outcome),
             PeerOutput::LookedUp { name, answer } => node.told.looked_up.push((name, answer)),
@@ -440,7 +433,6 @@ impl Node {
         Self {
             core: Peer::new(now, config, ed(n), rng, []),
             told: Told::default(),
-            is_disk_stuck: false,
             hello: HelloTemplate { role: Role::Peer, boot: 1, network: None, grant: None },
             forwarder,
         }

@@ -6,7 +6,7 @@ mod silence;
 use super::*;
 use crate::id::{Epoch, Key, NetworkId, SessionId, ShortId};
 use crate::testing::{at_ms as at, name};
-use crate::wire::bounded::Bounded;
+use crate::wire::bounded::{Bounded, Text};
 use crate::wire::content::Signal;
 
 const ID: MessageId = MessageId([1; 16]);
@@ -26,7 +26,7 @@ fn grant(of: &str, key: Key) -> Grant {
 
 fn reply(to: MessageId, status: Status) -> Reply {
     let way = PathHop { short: ShortId(5), relay: false, name: None };
-    Reply { to, status, path: Bounded::truncated([way]), body: vec![1, 2].try_into().unwrap() }
+    Reply { to, status, path: Bounded::truncated([way]), reason: Text::truncated("well") }
 }
 
 fn report(packet: u64, destination: Address, status: Status, cause: Cause) -> Undeliverable {
@@ -130,7 +130,7 @@ fn reply_of_the_receiver_is_the_fate() {
         elapsed: Duration::from_millis(2),
         transmissions: 1,
         reason: Reason::Replied,
-        body: vec![1, 2].try_into().unwrap(),
+        words: Text::truncated("well"),
     };
     assert_eq!(drain(&mut one.outbox), [OutboxOutput::Done(expected)]);
     assert!(one.outbox.is_empty());
@@ -273,7 +273,7 @@ fn receiver_that_is_gone_may_have_got_what_was_never_given_back() {
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not 1"]);
     one.via(2, 2);
     one.undeliverable(2, Status::Unavailable, Cause::DestinationDown);
-    let expected = "408 it may have arrived, but no receipt came, and now the receiver is not here after 2";
+    let expected = "408 it may have arrived, but no reply came, and now the receiver is not here after 2";
     assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
 }
 
@@ -407,8 +407,8 @@ fn send_without_a_first_hop_tries_old_ones_and_then_the_supernode() {
 fn shell_that_cannot_make_a_packet_ends_the_send() {
     let mut one = One::new();
     one.found(false, Ok(HERE));
-    one.outbox.handle_refused(at(1), &ID, Status::TooLarge, "over 56 KiB");
-    assert_eq!(one.told(), ["413 over 56 KiB after 1"]);
+    one.outbox.handle_refused(at(1), &ID, Status::TooLarge, "it is too large");
+    assert_eq!(one.told(), ["413 it is too large after 1"]);
 }
 
 #[test]
@@ -430,10 +430,7 @@ fn send_past_the_bound_ends_with_429_and_leaves_the_others() {
     }
     drain(&mut outbox);
     outbox.handle_send(at(0), MessageId([255; 16]), name("heidi"), PING);
-    assert_eq!(
-        drain(&mut outbox).iter().map(told).collect::<Vec<_>>(),
-        ["429 too many messages are under way after 0"]
-    );
+    assert_eq!(drain(&mut outbox).iter().map(told).collect::<Vec<_>>(), ["429 too many pings are under way after 0"]);
     assert_eq!(outbox.len(), IN_FLIGHT_MAX);
 }
 
@@ -443,7 +440,7 @@ fn send_that_is_no_request_or_has_a_used_id_is_refused() {
     one.outbox.handle_send(at(0), MessageId([2; 16]), name("bob"), Content::Reply(reply(ID, Status::Delivered)));
     one.outbox.handle_send(at(0), ID, name("bob"), PING);
     let refused =
-        ["400 a reply cannot be sent as a request after 0", "409 a message with this id is under way after 0"];
+        ["400 a reply cannot be sent as a request after 0", "409 another send with this id is under way after 0"];
     assert_eq!(one.told(), refused);
     assert_eq!(one.outbox.message(&ID).unwrap().to, name("heidi"));
     assert!(one.outbox.awaits(1));
@@ -483,7 +480,7 @@ fn packet_without_an_answer_may_have_arrived() {
     one.found(false, Ok(HERE));
     assert_eq!(one.wakes_at(500), ["transmit 2 to a not "]);
     one.undeliverable(2, Status::Unavailable, Cause::DestinationDown);
-    let expected = "408 it may have arrived, but no receipt came, and now the receiver is not here after 2";
+    let expected = "408 it may have arrived, but no reply came, and now the receiver is not here after 2";
     assert_eq!(one.found(true, Err(Status::Gone)), [expected]);
     one.via(1, 1);
     assert!(one.unsent(1).is_empty() && one.outbox.packets.is_empty(), "nobody waits for it any more");
