@@ -4,8 +4,10 @@
 //! the moment at which it was sent.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
@@ -31,11 +33,20 @@ pub(crate) type News = (Instant, u64, Became);
 pub(crate) struct Acked {
     origin: Origin,
     news: Arc<Mutex<Vec<News>>>,
+    is_probing: Arc<AtomicBool>,
 }
 
 impl Acked {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self { origin, news: Arc::default() }
+        Self { origin, news: Arc::default(), is_probing: Arc::default() }
+    }
+
+    /// Whether the next packet goes out however much is under way
+    ///
+    /// What was lost counts as under way until something newer is acknowledged; while that fills the window nothing newer is
+    /// sent, and QUIC's own probes come half as often each time. So a probe that another way calls for passes the window.
+    pub(crate) fn probe(&self, is_probing: bool) {
+        self.is_probing.store(is_probing && !mutant::is(Mutant::ProbesWaitForWindow), Ordering::Relaxed);
     }
 
     /// In the order in which it came
@@ -92,7 +103,7 @@ impl Controller for Watched {
     }
 
     fn window(&self) -> u64 {
-        self.cubic.window()
+        if self.acked.is_probing.load(Ordering::Relaxed) { u64::MAX } else { self.cubic.window() }
     }
 
     fn metrics(&self) -> ControllerMetrics {

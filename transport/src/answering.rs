@@ -1,14 +1,19 @@
 //! What others ask: questions that are read, heard, and answered.
+//!
+//! Calls are heard as they come. Messages of one connection are heard in the order of their streams, which is the one in which
+//! they were sent: a later one is held until each before it has come or was given up, or has turned out to be a call.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::{Instant, Timers};
 
 use crate::Endpoint;
 use crate::output::{ConnectionId, StreamId};
 use crate::questions::{
-    HELD_BYTES_MAX, MALFORMED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, parsed_question,
+    HELD_BYTES_MAX, Kind, MALFORMED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, parsed_question,
     refused_by_now,
 };
 use crate::streams::Read;
@@ -39,7 +44,17 @@ pub(crate) struct Answering {
     /// Bytes of questions that are read or heard, by connection
     held: BTreeMap<ConnectionId, usize>,
     held_by_all: usize,
+    /// Messages that wait for those before them; as many as there are streams, and their bytes are counted
+    behind: BTreeMap<Place, Question>,
     heard: VecDeque<(Place, Question)>,
+}
+
+/// Whether what is being read is a message, as far as that can be seen by now
+fn may_be_message(state: &State) -> bool {
+    match state {
+        State::Reading(bytes) => bytes.first().is_none_or(|kind| *kind == Kind::Message as u8),
+        State::Heard(_) | State::Answering(_) => false,
+    }
 }
 
 impl Answering {
@@ -54,6 +69,7 @@ impl Answering {
     fn forget(&mut self, place: Place) -> Option<State> {
         let state = self.incoming.remove(&place)?;
         self.deadlines.stop(&place);
+        self.behind.remove(&place);
         match &state {
             State::Reading(bytes) => self.release(place.0, bytes.len()),
             State::Heard(count) => self.release(place.0, *count),
@@ -69,6 +85,18 @@ impl Answering {
             if *held == 0 {
                 self.held.remove(&connection);
             }
+        }
+    }
+
+    /// Hears the messages of a connection behind all of which nothing is left to wait for
+    fn hear(&mut self, connection: ConnectionId) {
+        let mut all = self.incoming.range(StreamId::all_of(connection));
+        let first = all.find(|(_, state)| may_be_message(state)).map(|(place, _)| *place);
+        let all = StreamId::all_of(connection);
+        let until = first.map_or(Bound::Included(*all.end()), Bound::Excluded);
+        let ready = self.behind.range((Bound::Included(*all.start()), until)).map(|(place, _)| *place);
+        for place in ready.collect::<Vec<_>>() {
+            self.heard.extend(self.behind.remove(&place).map(|question| (place, question)));
         }
     }
 
@@ -90,8 +118,12 @@ impl Answering {
                     }
                 }
                 Ok(Read::Nothing) => {
+                    let is_first = before == 0;
                     if bytes.len() > before {
                         self.deadlines.set(now + STALL_MAX, place);
+                        if is_first {
+                            self.hear(place.0);
+                        }
                     }
                     return;
                 }
@@ -108,7 +140,11 @@ impl Answering {
                 let count = bytes.len();
                 self.incoming.insert(place, State::Heard(count));
                 self.deadlines.stop(&place);
-                self.heard.push_back((place, question));
+                match question.kind {
+                    Kind::Message if !mutant::is(Mutant::HeardAsTheyCome) => _ = self.behind.insert(place, question),
+                    Kind::Message | Kind::Call => self.heard.push_back((place, question)),
+                }
+                self.hear(place.0);
             }
             Err(code) => {
                 tracing::info!(event = "question_refused", connection = place.0.0, code);
@@ -121,6 +157,7 @@ impl Answering {
     pub(crate) fn break_off(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, code: u64) {
         if self.forget(place).is_some() {
             give_up(now, endpoint, place, code);
+            self.hear(place.0);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Asking {
     out: BTreeMap<Place, Asked>,
     waiting: BTreeMap<ConnectionId, VecDeque<Asked>>,
     waiting_count: usize,
+    /// Messages that have left since this was asked
+    left: VecDeque<u64>,
     done: VecDeque<(u64, Fate)>,
 }
 
@@ -76,6 +78,8 @@ impl Asking {
             let place = (connection, stream);
             let Some(asked) = self.take_waiting(connection, None) else { return };
             self.by_ticket.insert(asked.ticket, Where::Out(place));
+            // Who calls may call again; of a message it counts whether it can have been heard.
+            self.left.extend((asked.kind == Kind::Message).then_some(asked.ticket));
             self.out.insert(place, asked);
             self.write(now, endpoint, place);
         }
@@ -179,6 +183,11 @@ impl Asking {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.next_timeout()
+    }
+
+    /// The next question that may have been heard by now
+    pub(crate) fn poll_left(&mut self) -> Option<u64> {
+        self.left.pop_front()
     }
 
     pub(crate) fn poll(&mut self) -> Option<(u64, Fate)> {

@@ -1,5 +1,6 @@
 //! All connections of one peer.
 
+mod changing;
 mod room;
 
 use std::collections::btree_map::Entry;
@@ -30,6 +31,7 @@ use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
 use crate::output::{Arrival, ConnectionId, Datagram, End, Output};
 use crate::settings::{DATAGRAM_BYTES, transport};
+use crate::strangers::Strangers;
 use crate::way::{Cause, Way};
 
 /// Connections at once: some 60 KiB each while they are used, and [`CONNECTION_WINDOW`](crate::settings::CONNECTION_WINDOW)
@@ -83,6 +85,7 @@ pub struct Endpoint {
     by_label: BTreeMap<u32, ConnectionId>,
     due: Timers<ConnectionId>,
     hops: FirstHops,
+    strangers: Strangers,
     last_id: u64,
     ended: usize,
     rng: ChaCha20Rng,
@@ -112,7 +115,7 @@ impl Endpoint {
         let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &reset_secret)));
         let names = Names::new(ChaCha20Rng::from_rng(&mut rng));
         config.cid_generator(move || Box::new(names.clone())).rng_seed(Some(drawn(&mut rng)));
-        // An answer is smaller than what it answers; with a pause between them rubbish would keep it from who needs it.
+        // Each place has a pause of its own.
         config.min_reset_interval(Duration::ZERO);
         // A size that QUIC allows; the default is that of a packet of UDP.
         let _: Result<_, _> = config.max_udp_payload_size(DATAGRAM_BYTES);
@@ -140,6 +143,7 @@ impl Endpoint {
             by_label: BTreeMap::new(),
             due: Timers::default(),
             hops: FirstHops::default(),
+            strangers: Strangers::default(),
             last_id: 0,
             ended: 0,
             rng,
@@ -192,23 +196,29 @@ impl Endpoint {
         id
     }
 
-    /// A packet's payload has come
-    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) {
+    /// A packet's payload has come; of which connection, if it is one that there is
+    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) -> Option<ConnectionId> {
         self.clock.tell(now);
         let ecn = if arrival.is_congested { EcnCodepoint::Ce } else { EcnCodepoint::Ect0 };
         let mut answer = Vec::new();
         let at = self.origin.quic(now);
         let event = self.quic.handle(at, ELSEWHERE, None, Some(ecn), BytesMut::from(bytes), &mut answer);
         match event {
-            None => {}
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => self.handle_event(now, arrival, handle, event),
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                let id = self.by_handle.get(&handle).copied()?;
+                self.handle_event(now, arrival, id, event);
+                return Some(id);
+            }
             Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, arrival, incoming),
-            Some(DatagramEvent::Response(_)) => self.answer(arrival, answer),
+            Some(DatagramEvent::Response(_)) if self.strangers.is_answered(now, arrival.source) => {
+                self.answer(arrival, answer);
+            }
+            None | Some(DatagramEvent::Response(_)) => {}
         }
+        None
     }
 
-    fn handle_event(&mut self, now: Instant, arrival: &Arrival, handle: ConnectionHandle, event: ConnectionEvent) {
-        let Some(id) = self.by_handle.get(&handle).copied() else { return };
+    fn handle_event(&mut self, now: Instant, arrival: &Arrival, id: ConnectionId, event: ConnectionEvent) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let heard = connection.handle_event(now, arrival, event);
         heard.thanks_to.into_iter().for_each(|hop| self.hops.handle_heard(now, hop));
@@ -376,52 +386,6 @@ impl Endpoint {
         self.drive(now, id);
     }
 
-    /// Another way, by which what is owed goes at once: its acknowledgement shows QUIC what else is lost
-    fn change_way(&mut self, now: Instant, id: ConnectionId, cause: Cause) {
-        if self.present(id).is_err() {
-            return self.drive(now, id);
-        }
-        let label = self.new_label(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        self.by_label.remove(&connection.way.label());
-        let left = connection.way.change(now, label);
-        // What anybody may say of a way is not to the debit of who has carried it.
-        match (cause, left) {
-            (Cause::Silent, Some(hop)) => self.hops.handle_silent(now, hop),
-            (Cause::Lossy, Some(hop)) => self.hops.handle_lossy(now, hop),
-            _ => {}
-        }
-        let changes = connection.way.changes();
-        tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = cause.text());
-        self.outputs.push_back(Output::WayChanged { connection: id, changes });
-        let is_half_open = connection.is_half_open();
-        // A stranger's address may be somebody else's: that gets no more than QUIC allows, unless a supernode vouches for it.
-        if !is_half_open || connection.is_heard_by_relay {
-            // What has come is not acknowledged twice: something new shows whether it has. Who follows another may owe nothing.
-            let is_owed = cause != Cause::Followed || !connection.owed.is_empty();
-            if !is_half_open && is_owed {
-                connection.quic.ping();
-            }
-            self.send_again(now, id);
-        }
-        self.drive(now, id);
-    }
-
-    /// What is owed goes by the present way
-    fn send_again(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let avoid = avoided(&self.hops, now, &connection.way);
-        if mutant::is(Mutant::OwedNotSentAgain) {
-            return;
-        }
-        let most = if connection.is_half_open() { usize::from(connection.again_left) } else { usize::MAX };
-        let again = connection.owed.iter().rev().take(most);
-        let again: Vec<Output> =
-            again.map(|(_, bytes)| connection.send(now, id, avoid.clone(), bytes.clone())).collect();
-        connection.again_left = connection.again_left.saturating_sub(again.len().try_into().unwrap_or(u8::MAX));
-        self.outputs.extend(again);
-    }
-
     /// Carries out what QUIC wants after an input
     pub(crate) fn drive(&mut self, now: Instant, id: ConnectionId) {
         let at = self.origin.quic(now);
@@ -431,6 +395,7 @@ impl Endpoint {
             let mut owed = connection.owed();
             let mut bytes = Vec::new();
             while connection.quic.poll_transmit(at, 1, &mut bytes).is_some() {
+                connection.acked.probe(false);
                 let bytes = std::mem::take(&mut bytes);
                 let by_now = connection.owed();
                 if by_now > owed {
@@ -439,6 +404,7 @@ impl Endpoint {
                 }
                 self.outputs.push_back(connection.send(now, id, avoid.clone(), bytes));
             }
+            connection.acked.probe(false);
             while let Some(event) = connection.quic.poll() {
                 let end = tell(now, id, connection, event, &mut self.outputs);
                 if let Some(end) = end.filter(|_| !connection.is_ended) {
@@ -461,10 +427,9 @@ impl Endpoint {
                 break;
             }
         }
-        let next = connection.next_timeout(self.origin);
-        match next {
-            Some(at) if self.due.moment(&id) != next => self.due.set(at, id),
-            Some(_) => {}
+        match connection.next_timeout(self.origin) {
+            Some(at) if self.due.moment(&id) == Some(at) => {}
+            Some(at) => self.due.set(at, id),
             None => self.due.stop(&id),
         }
     }

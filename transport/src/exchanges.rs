@@ -14,6 +14,8 @@ use crate::writing::Place;
 pub enum Heard {
     /// The other end asks; answered by [`Exchanges::answer`]
     Asked { connection: ConnectionId, stream: StreamId, question: Question },
+    /// The own message of this ticket has left: from now on it may have been heard
+    Left { ticket: u64 },
     /// The own question of this ticket has its fate
     Done { ticket: u64, fate: Fate },
 }
@@ -98,6 +100,9 @@ impl Exchanges {
 
     /// The next thing that is told
     pub fn poll(&mut self) -> Option<Heard> {
+        if let Some(ticket) = self.asking.poll_left() {
+            return Some(Heard::Left { ticket });
+        }
         if let Some((ticket, fate)) = self.asking.poll() {
             return Some(Heard::Done { ticket, fate });
         }

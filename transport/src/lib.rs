@@ -40,6 +40,7 @@ mod questions;
 pub mod seeded;
 pub mod settings;
 pub mod stack;
+mod strangers;
 mod streams;
 #[cfg(test)]
 mod tests;

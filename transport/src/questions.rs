@@ -10,11 +10,16 @@
 //! | | length of the body, little endian | 4 |
 //! | | body, and the end | |
 //!
+//! A message's body begins with where it stands among its sender's: its sequence, and that of the one before it, 8 bytes each,
+//! little endian. Its receipt's body is a [`Receipt`](kith_common::wire::content::Receipt).
+//!
 //! A stream that is given up says why by its code, which is a status. What is asked twice, as the first answer was lost, is
 //! known by its id; that is the business of whoever answers.
 
 use kith_common::id::MessageId;
+use kith_common::mail::Place as MessagePlace;
 use kith_common::time::Instant;
+pub use kith_common::wire::content::MESSAGE_BYTES_MAX;
 
 use crate::Endpoint;
 use crate::output::End;
@@ -25,16 +30,16 @@ const QUESTION_HEAD: usize = 1 + 16 + 4;
 /// Bytes before the body of an answer
 pub(crate) const ANSWER_HEAD: usize = 2 + 4;
 
-/// Bytes of a message: files beyond are copied in pieces
-pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Bytes before what a message says: its place
+const PLACE_BYTES: usize = 8 + 8;
 /// Bytes of a call's arguments, and of its result
 pub const CALL_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a receipt: a reason
-const RECEIPT_BYTES_MAX: usize = 4096;
+/// Bytes of a receipt: with the longest way, of which everybody has the longest name
+const RECEIPT_BYTES_MAX: usize = 11 * 1024;
 
 /// Bytes of questions that are being read or wait for their answers, of all connections: four messages of the longest kind. More
 /// are told to slow down; one connection may have half of it.
-pub const HELD_BYTES_MAX: usize = 4 * (QUESTION_HEAD + MESSAGE_BYTES_MAX);
+pub const HELD_BYTES_MAX: usize = 4 * (QUESTION_HEAD + PLACE_BYTES + MESSAGE_BYTES_MAX);
 
 /// Questions that wait for a stream, of all connections; one more is refused
 pub const WAITING_MAX: usize = 1024;
@@ -65,7 +70,7 @@ impl Kind {
 
     const fn question_bytes_max(self) -> usize {
         match self {
-            Self::Message => MESSAGE_BYTES_MAX,
+            Self::Message => PLACE_BYTES + MESSAGE_BYTES_MAX,
             Self::Call => CALL_BYTES_MAX,
         }
     }
@@ -90,6 +95,19 @@ impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {} of {} bytes", self.kind, self.id, self.body.len())
     }
+}
+
+/// The body of a message
+pub(crate) fn message_body(place: MessagePlace, content: &[u8]) -> Vec<u8> {
+    [&place.sequence.to_le_bytes(), &place.after.to_le_bytes(), content].concat()
+}
+
+/// Where a message stands, and what it says
+pub(crate) fn parsed_message(body: &[u8]) -> Option<(MessagePlace, &[u8])> {
+    let (sequence, rest) = body.split_first_chunk()?;
+    let (after, content) = rest.split_first_chunk()?;
+    let (sequence, after) = (u64::from_le_bytes(*sequence), u64::from_le_bytes(*after));
+    Some((MessagePlace { sequence, after }, content))
 }
 
 /// What came of a question
@@ -126,7 +144,7 @@ pub(crate) fn give_up(now: Instant, endpoint: &mut Endpoint, (connection, stream
 
 /// A stream that was given up with a code that is no status of three digits is one that is not understood
 pub(crate) fn answered(code: u64) -> Fate {
-    let status = u16::try_from(code).ok().filter(|code| (200..1000).contains(code));
+    let status = u16::try_from(code).ok().filter(|code| (400..1000).contains(code));
     Fate::Answered { status: status.unwrap_or(MALFORMED as u16), body: Vec::new() }
 }
 

@@ -34,6 +34,8 @@ pub enum Effect {
         from: Grant,
         question: Question,
     },
+    /// The own message of this ticket has left: from now on it may have been heard
+    Left { ticket: u64 },
     /// The own question of this ticket has its fate
     Done { ticket: u64, fate: Fate },
     /// The other end has said something that could have got lost ([`Transport::take_said`])
@@ -197,10 +199,11 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
-    /// A packet's payload has come
-    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) {
-        self.endpoint.handle_datagram(now, arrival, bytes);
+    /// A packet's payload has come; of which connection, if it is one that there is
+    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) -> Option<ConnectionId> {
+        let connection = self.endpoint.handle_datagram(now, arrival, bytes);
         self.settle(now);
+        connection
     }
 
     /// A neighbour has taken a packet with this label
@@ -306,6 +309,7 @@ impl<V: Verifier> Transport<V> {
 
     fn handle_heard(&mut self, heard: Heard) {
         match heard {
+            Heard::Left { ticket } => self.effects.push_back(Effect::Left { ticket }),
             Heard::Done { ticket, fate } => self.effects.push_back(Effect::Done { ticket, fate }),
             Heard::Asked { connection, stream, question } => {
                 // Without a grant it is over: its streams were told after it was admitted.

@@ -25,6 +25,8 @@ use kith_common::status::Status;
 use kith_common::time::{Instant, Timers, doubled};
 use kith_common::wire::bounded::Text;
 
+use super::messages::status_of_look_up;
+use super::wishes::Wish;
 use crate::output::End;
 use crate::questions::{Fate, Kind, Question};
 
@@ -79,16 +81,13 @@ impl Called {
         let words = Text::<200>::truncated(&String::from_utf8_lossy(&self.body));
         match (&self.reason, self.status) {
             _ if !words.is_empty() => words.to_string(),
-            (Why::LookUp, Status::NotFound) => "nobody has that name".to_owned(),
-            (Why::LookUp, Status::Gone) => "its owner has logged out, or is not heard any more".to_owned(),
-            (Why::LookUp, Status::SlowDown) => "too many names are asked for".to_owned(),
-            (Why::LookUp, _) => "no supernode can say for sure, and nobody near knows that name".to_owned(),
+            (Why::LookUp, status) => status_of_look_up(status).to_owned(),
             (reason, _) => reason.to_string(),
         }
     }
 }
 
-/// How the end of a call is known
+/// How the end of a call or of a message is known
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     #[error("the other peer has answered")]
@@ -113,27 +112,16 @@ pub enum Why {
     Removed,
     #[error("this peer has logged out")]
     LoggedOut,
-    #[error("a call with this id is under way")]
+    #[error("another one with this id is under way")]
     IdInUse,
     #[error("over {} bytes", crate::questions::CALL_BYTES_MAX)]
     TooLarge,
-}
-
-/// What calls want, in this order
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// Ask for the name; answered by [`Calls::handle_resolved`]
-    Resolve { name: Name, fresh: bool },
-    /// Ask the holder of this key; answered at once by [`Calls::handle_asked`]
-    Ask { id: MessageId, key: Key, address: Address, question: Question, until: Instant },
-    /// Make a connection, on which a grant will be shown
-    Dial { key: Key, address: Address },
-    /// The directory says that the holder of the key is there
-    Moved { key: Key, address: Address },
-    /// A question is given up
-    Cancel { ticket: u64 },
-    /// The end of a call
-    Done(Called),
+    #[error("the out-box is full: what waits in it must be delivered first, or taken back")]
+    OutboxFull,
+    #[error("the disk of the out-box has failed, or is full, so that it was now or never")]
+    DiskFailed,
+    #[error("it was taken back")]
+    TakenBack,
 }
 
 /// How far a call is
@@ -327,9 +315,9 @@ impl Calls {
         }
     }
 
-    /// What became of a question
-    pub(super) fn handle_fate(&mut self, now: Instant, ticket: u64, fate: Fate) {
-        let Some(id) = self.by_ticket.remove(&ticket) else { return };
+    /// What became of a question; it is given back if it is none of a call
+    pub(super) fn handle_fate(&mut self, now: Instant, ticket: u64, fate: Fate) -> Option<Fate> {
+        let Some(id) = self.by_ticket.remove(&ticket) else { return Some(fate) };
         match fate {
             Fate::Answered { status, body } => {
                 let status = Status::from_code(status).unwrap_or(Status::Failed);
@@ -340,6 +328,7 @@ impl Calls {
             Fate::TimedOut => self.time_out(now, &id),
             Fate::Lost(end) => self.lose(now, id, end),
         }
+        None
     }
 
     /// The connection under a call is lost: it is asked again, soon

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use kith_common::id::{Name, SessionId};
+use kith_common::mutant::{self, Mutant};
 use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::Instant;
@@ -63,6 +64,7 @@ impl Checks {
         grant: Grant,
         confirms: bool,
     ) -> Option<Name> {
+        let confirms = confirms || mutant::is(Mutant::BindingUnchecked);
         let name = grant.name.clone();
         let confirmed = confirms.then_some(now);
         self.checks.insert(connection, Check { grant, confirmed, is_asked: !confirms });
@@ -72,7 +74,7 @@ impl Checks {
     /// Somebody asks something over a connection: the name to ask the directory for, if its last answer is too old
     pub(super) fn renew(&mut self, now: Instant, connection: ConnectionId, confirms: bool) -> Option<Name> {
         let check = self.checks.get_mut(&connection)?;
-        let is_good = check.confirmed.is_some_and(|at| now - at < GOOD_FOR);
+        let is_good = check.confirmed.is_some_and(|at| now - at < GOOD_FOR) || mutant::is(Mutant::BindingUnchecked);
         if is_good || check.is_asked {
             return None;
         }
@@ -97,6 +99,8 @@ impl Checks {
             let said = said(&check.grant, answer);
             if said == Some(Verdict::Admitted) {
                 check.confirmed = Some(now);
+            } else if said.is_none() && mutant::is(Mutant::LastBindingForgotten) {
+                check.confirmed = None;
             }
             (*connection, check.grant.clone(), said)
         });
@@ -124,6 +128,16 @@ impl Checks {
                 verdict
             }
         }
+    }
+
+    /// Whether the directory has last said that the session lasts: its silence changes nothing
+    pub(super) fn is_confirmed(&self, connection: ConnectionId) -> bool {
+        self.checks.get(&connection).is_some_and(|check| check.confirmed.is_some())
+    }
+
+    /// Whether the directory's answer is awaited
+    pub(super) fn is_asked(&self, connection: ConnectionId) -> bool {
+        self.checks.get(&connection).is_some_and(|check| check.is_asked)
     }
 
     /// Whose grant was shown last on a connection

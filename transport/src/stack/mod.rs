@@ -1,10 +1,12 @@
 //! A peer with its connections: the cores below put together, and what passes between them.
 //!
 //! ```text
-//!   calls of users, functions that others call
+//!   messages and calls of users, what others send and call
 //!             │
 //! ┌─ Stack ───▼────────────────────────────┐
+//! │ messages: the out-box                  │
 //! │ calls: where, and how often, to ask    │
+//! │ keeping, evaluating: what has come     │
 //! │ checks: whose session lasts            │
 //! │ ┌───────────┐  names, keys  ┌────────┐ │
 //! │ │ Transport │◄──────────────│  Peer  │ │
@@ -19,38 +21,50 @@
 mod calls;
 mod checks;
 mod evaluating;
+mod keeping;
+mod messages;
+mod naming;
+mod sending;
 mod session;
 #[cfg(test)]
 mod tests;
 mod wishes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use kith_common::crypto::Signer;
-use kith_common::id::{Address, MessageId, Name};
+use kith_common::id::{Address, MessageId, Name, ShortId};
 use kith_common::link::LinkId;
-use kith_common::mail::{NotLoggedIn, Origin};
+use kith_common::mail::{self, NotLoggedIn, Origin};
 use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
 use kith_common::status::Status;
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::content::{Call, Cause, Payload, PayloadKind, Undeliverable};
 use kith_common::wire::grant::{Grant, SignedGrant};
-use kith_common::wire::packet::PacketRef;
+use kith_common::wire::packet::{Mark, PacketRef};
 use kith_common::wire::{self, PacketBytes};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use rustls::crypto::CryptoProvider;
+use smallvec::SmallVec;
 
 pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
+pub use self::keeping::STORING_MAX;
+pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting, why};
 
 use self::calls::Calls;
 use self::checks::Checks;
 use self::evaluating::{Caller, Evaluating};
+use self::keeping::Keeping;
+use self::messages::Messages;
+use self::naming::Naming;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
+use crate::questions::Question;
 use crate::transport::Transport;
 use crate::{datagram_of, label_of};
 
@@ -79,6 +93,60 @@ pub enum StackOutput {
     },
     /// The end of a call; there is no other
     Called(Called),
+    /// Put a message into the in-box; answered, once, by [`Stack::handle_kept`]
+    Keep {
+        /// Repeated in the answer
+        ticket: u64,
+        /// As it came: whether it is a duplicate is the in-box's to say
+        message: mail::Arrival,
+    },
+    /// Put a message into the out-box; answered, once, by [`Stack::handle_stored`]
+    Store(Outgoing),
+    /// Read what a message says from the out-box; answered, once, by [`Stack::handle_loaded`]
+    Load { sequence: u64 },
+    /// Messages for somebody are not there yet, for this reason
+    Delayed { to: Name, trouble: Trouble },
+    /// The end of a message; there is no other
+    Ended {
+        fate: MessageFate,
+        /// It is, or is being, stored in the out-box under this sequence: take it out, some time, and remember its fate
+        stored: Option<u64>,
+    },
+}
+
+/// A message for the out-box
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its number, which is given once
+    pub sequence: u64,
+    pub id: MessageId,
+    pub to: Name,
+    pub body: Vec<u8>,
+    /// When its time is over
+    pub until: Instant,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sequence, id, to, body, .. } = self;
+        write!(f, "Outgoing({sequence}: {id} to {to}, {} bytes)", body.len())
+    }
+}
+
+/// A message with the stream on which it has come, and whose it is by the grant that was shown
+type Unchecked = ((ConnectionId, StreamId), Grant, Question);
+
+/// The way that a packet took: few have many hops
+type Way = SmallVec<[(Mark, ShortId); 4]>;
+
+/// What the out-box on disk says at the start, and how large it may be
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    /// Bytes of all that wait, overheads included
+    pub bytes_max: u64,
+    /// How often this peer has started with this disk: sequences of later runs are larger
+    pub run: u32,
+    pub restored: Vec<Restored>,
 }
 
 /// A peer with its connections
@@ -89,8 +157,15 @@ pub struct Stack<S> {
     signer: S,
     provider: Arc<CryptoProvider>,
     calls: Calls,
+    messages: Messages,
     checks: Checks,
     evaluating: Evaluating,
+    keeping: Keeping,
+    naming: Naming,
+    /// Messages whose senders' sessions are being checked; their bytes are counted with those that wait for the disk
+    unchecked: BTreeMap<ConnectionId, Vec<Unchecked>>,
+    /// That the last packet of each connection took
+    ways: BTreeMap<ConnectionId, Way>,
     /// Of the present session
     own: Option<SignedGrant>,
     /// How many removed keys were looked at
@@ -101,15 +176,29 @@ pub struct Stack<S> {
 
 impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// A peer that has no connection yet; `signer` holds its key, and `provider` agrees on keys and seals packets
-    pub fn new(peer: Peer<S>, signer: S, provider: Arc<CryptoProvider>, rng: ChaCha20Rng) -> Self {
+    pub fn new(
+        now: Instant,
+        peer: Peer<S>,
+        outbox: Outbox,
+        signer: S,
+        provider: Arc<CryptoProvider>,
+        rng: ChaCha20Rng,
+    ) -> Self {
+        let mut messages = Messages::new(outbox.bytes_max, outbox.run);
+        messages.restore(now, outbox.restored);
         Self {
             peer,
             transport: None,
             signer,
             provider,
             calls: Calls::default(),
+            messages,
             checks: Checks::default(),
             evaluating: Evaluating::default(),
+            keeping: Keeping::default(),
+            naming: Naming::default(),
+            unchecked: BTreeMap::new(),
+            ways: BTreeMap::new(),
             own: None,
             removed: 0,
             rng,
@@ -145,8 +234,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub fn call(&mut self, now: Instant, to: Name, call: &Call, until: Instant) -> Result<MessageId, NotLoggedIn> {
         let own = self.peer.own().ok_or(NotLoggedIn)?;
         let is_own = own.name == to;
-        let mut id = MessageId([0; 16]);
-        self.rng.fill_bytes(&mut id.0);
+        let id = self.random_id();
         // Arguments that cannot be encoded are as long as those that are too long.
         let body = wire::encode(call).unwrap_or_else(|_| vec![0; crate::CALL_BYTES_MAX + 1]);
         if is_own && body.len() <= crate::CALL_BYTES_MAX {
@@ -156,6 +244,12 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             self.settle(now);
         }
         Ok(id)
+    }
+
+    fn random_id(&mut self) -> MessageId {
+        let mut id = MessageId([0; 16]);
+        self.rng.fill_bytes(&mut id.0);
+        id
     }
 
     fn evaluate_own(&mut self, id: MessageId, to: Name, call: &Call) {
@@ -206,6 +300,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
 
     fn close_all(&mut self, now: Instant) {
         self.calls.handle_logout(now);
+        self.messages.handle_logout(now);
         if let Some(transport) = &mut self.transport {
             transport.close_all(now, CODE_LEFT);
         }
@@ -226,7 +321,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 if let Some(origin) = self.peer.origin(link, from) {
                     let (source, label, is_congested) = (header.source, label_of(header.id), header.congested);
                     let arrival = Arrival { source, label, is_congested, is_relayed: origin == Origin::Home };
-                    transport.handle_datagram(now, &arrival, bytes);
+                    if let Some(connection) = transport.handle_datagram(now, &arrival, bytes) {
+                        self.note_way(connection, packet);
+                    }
                     self.settle(now);
                 }
             }
@@ -242,6 +339,19 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 _ => self.peer.handle_packet(now, link, from, packet),
             },
             _ => self.peer.handle_packet(now, link, from, packet),
+        }
+    }
+
+    /// Receipts say which way what they answer has taken
+    fn note_way(&mut self, connection: ConnectionId, packet: &PacketRef<'_>) {
+        // Of whoever has not shown a grant there is nothing to receipt.
+        if self.checks.grant(connection).is_none() {
+            return;
+        }
+        let way = self.ways.entry(connection).or_default();
+        if !way.iter().copied().eq(packet.way()) {
+            way.clear();
+            way.extend(packet.way());
         }
     }
 
@@ -291,6 +401,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         transport.handle_undeliverable(now, label);
         if let Some(key) = key {
             self.calls.handle_undeliverable(now, &key, false);
+            self.messages.handle_undeliverable(now, &key, false);
         }
         self.settle(now);
     }
@@ -300,6 +411,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         let key = self.transport.as_ref().and_then(|transport| transport.key_by_label(label_of(report.packet)));
         if let Some(key) = key.filter(|_| report.cause == Cause::NoSession) {
             self.calls.handle_undeliverable(now, &key, true);
+            self.messages.handle_undeliverable(now, &key, true);
             self.settle(now);
         }
     }
@@ -308,6 +420,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.peer.handle_timeout(now);
         self.calls.handle_timeout(now);
+        self.messages.handle_timeout(now);
+        // What has its fate must not leave after that.
+        self.settle(now);
         if let Some(transport) = self.transport.as_mut().filter(|transport| transport.next_timeout() <= Some(now)) {
             transport.handle_timeout(now);
         }
@@ -317,7 +432,8 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
         let transport = self.transport.as_ref().and_then(Transport::next_timeout);
-        earliest(self.peer.next_timeout(), earliest(self.calls.next_timeout(), transport))
+        let own = earliest(self.calls.next_timeout(), self.messages.next_timeout());
+        earliest(self.peer.next_timeout(), earliest(own, transport))
     }
 
     /// The next thing to do; drain until `None` after every input, or after a few that came together
@@ -335,7 +451,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// Hands on what each part wants until none wants anything more
     fn settle(&mut self, now: Instant) {
         loop {
-            if let Some(wish) = self.calls.poll() {
+            if let Some(wish) = self.calls.poll().or_else(|| self.messages.poll()) {
                 self.on_wish(now, wish);
             } else if let Some(effect) = self.transport.as_mut().and_then(Transport::poll_effect) {
                 self.on_effect(now, effect);

@@ -38,6 +38,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                     self.settle(now);
                 }
             }
+            PeerOutput::PathNamed { ticket, path } => self.handle_named(*ticket, path),
             _ => {}
         }
     }
@@ -49,16 +50,15 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
         self.own = own.cloned();
         match (own, &mut self.transport) {
-            (None, _) => self.close_all(now),
-            (Some(own), Some(transport)) => {
-                transport.set_own(now, own.clone());
-                self.settle(now);
-            }
+            (None, _) => return self.close_all(now),
+            (Some(own), Some(transport)) => transport.set_own(now, own.clone()),
             (Some(own), None) => match self.new_transport(own) {
                 Ok(transport) => self.transport = transport,
                 Err(reason) => tracing::error!(event = "no_connections", %reason),
             },
         }
+        self.messages.handle_login(now);
+        self.settle(now);
     }
 
     fn new_transport(&mut self, own: &SignedGrant) -> Result<Option<Transport<S>>, IdentityError> {
@@ -80,7 +80,8 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 match verdict {
                     Verdict::Admitted => {
                         transport.admit(now, connection, grant.session);
-                        self.calls.handle_met(now, &grant.key, &grant.name);
+                        self.handle_met(now, &grant.key, &grant.name);
+                        self.keep_checked(now, connection);
                     }
                     Verdict::Refused(status, reason) => {
                         tracing::info!(event = "session_refused", name = %grant.name, %status, reason);
@@ -91,6 +92,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
         let can_relay = self.peer.home_link().is_some();
         self.calls.handle_resolved(now, name, fresh, answer, can_relay);
+        self.messages.handle_resolved(now, name, fresh, answer, can_relay);
         self.settle(now);
     }
 

@@ -1,36 +1,84 @@
-//! What calls and connections want, carried out or passed on.
+//! What calls, messages and connections want, carried out or passed on.
 
 use kith_common::crypto::Signer;
-use kith_common::id::{Address, Key};
+use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
 use kith_common::status::Status;
 use kith_common::time::Instant;
+use kith_common::wire;
 use kith_common::wire::content::Call;
 use kith_common::wire::grant::Grant;
-use kith_common::wire::{self, WireError};
 
-use super::calls::Wish;
+use super::calls::Called;
 use super::evaluating::Caller;
-use super::{Stack, StackOutput};
+use super::messages::{MessageFate, Trouble};
+use super::{Outgoing, Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
 use crate::questions::{Kind, Question};
 use crate::transport::Effect;
 
+/// What calls and messages want, in this order
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Ask for the name; answered by `handle_resolved`
+    Resolve { name: Name, fresh: bool },
+    /// Ask the holder of this key; answered at once by `handle_asked`
+    Ask { id: MessageId, key: Key, address: Address, question: Question, until: Instant },
+    /// Make a connection, on which a grant will be shown
+    Dial { key: Key, address: Address },
+    /// The directory says that the holder of the key is there
+    Moved { key: Key, address: Address },
+    /// A question is given up
+    Cancel { ticket: u64 },
+    /// The directory says that the holder of the key has no session any more: there is nobody at the other end
+    Close { key: Key },
+    /// The end of a call
+    Done(Called),
+    /// Put a message on the disk; answered by `handle_stored`
+    Store(Outgoing),
+    /// Read it from there; answered by `handle_loaded`
+    Load { sequence: u64 },
+    /// Messages for somebody are not there yet, for this reason
+    Delayed { to: Name, trouble: Trouble },
+    /// The end of a message, which is stored under this sequence if it is
+    Ended { fate: MessageFate, stored: Option<u64> },
+}
+
 impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub(super) fn on_wish(&mut self, now: Instant, wish: Wish) {
         match wish {
-            Wish::Resolve { name, fresh } => self.peer.resolve(now, name, fresh),
-            Wish::Ask { id, key, .. } if self.peer.removed().contains(&key) => self.calls.handle_removed(now, &id),
-            Wish::Dial { key, .. } if self.peer.removed().contains(&key) => self.calls.handle_removed_key(now, &key),
+            Wish::Resolve { name, fresh } => self.on_resolve(now, name, fresh),
+            Wish::Ask { id, key, question, .. } if key == self.peer.key() && question.kind == Kind::Message => {
+                let ticket = self.keep_own(question);
+                self.messages.handle_asked(now, &id, ticket);
+                ticket.into_iter().for_each(|ticket| self.messages.handle_left(ticket));
+            }
+            Wish::Ask { id, key, question, .. } if self.peer.removed().contains(&key) => match question.kind {
+                Kind::Call => self.calls.handle_removed(now, &id),
+                Kind::Message => self.messages.handle_removed(now, &id),
+            },
+            Wish::Dial { key, .. } if self.peer.removed().contains(&key) => {
+                self.calls.handle_removed_key(now, &key);
+                self.messages.handle_removed_key(now, &key);
+            }
             Wish::Ask { id, key, address, question, until } => {
-                let transport = self.transport.as_mut();
+                let (transport, kind) = (self.transport.as_mut(), question.kind);
                 let asked = transport.map(|transport| transport.ask(now, (key, address), question, until));
-                self.calls.handle_asked(now, id, key, asked.and_then(Result::ok));
+                let ticket = asked.and_then(Result::ok);
+                match kind {
+                    Kind::Call => self.calls.handle_asked(now, id, key, ticket),
+                    Kind::Message => self.messages.handle_asked(now, &id, ticket),
+                }
             }
             Wish::Dial { key, address } => self.dial(now, key, address),
             Wish::Moved { key, address } => {
                 if let Some(transport) = &mut self.transport {
                     transport.set_address(now, &key, address);
+                }
+            }
+            Wish::Close { key } => {
+                if let Some(transport) = &mut self.transport {
+                    transport.close(now, &key, Status::Gone.code().into());
                 }
             }
             Wish::Cancel { ticket } => {
@@ -39,18 +87,37 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 }
             }
             Wish::Done(called) => self.outputs.push_back(StackOutput::Called(called)),
+            Wish::Store(outgoing) => self.outputs.push_back(StackOutput::Store(outgoing)),
+            Wish::Load { sequence } => self.outputs.push_back(StackOutput::Load { sequence }),
+            Wish::Delayed { to, trouble } => self.outputs.push_back(StackOutput::Delayed { to, trouble }),
+            Wish::Ended { fate, stored } => self.tell_ended(fate, stored),
         }
+    }
+
+    /// Where this peer itself is nobody else need be asked
+    fn on_resolve(&mut self, now: Instant, name: Name, fresh: bool) {
+        let Some(own) = self.peer.own().filter(|own| own.name == name) else {
+            return self.peer.resolve(now, name, fresh);
+        };
+        self.messages.handle_own(now, &name, (self.peer.key(), own.address));
     }
 
     fn dial(&mut self, now: Instant, key: Key, address: Address) {
         let Some(transport) = &mut self.transport else { return };
         if let Some(grant) = transport.grant_of(&key) {
             let name = grant.name.clone();
-            return self.calls.handle_met(now, &key, &name);
+            return self.handle_met(now, &key, &name);
         }
         if transport.dial(now, key, address).is_err() {
             self.calls.handle_ended(now, &key, &crate::End::Silent);
+            self.messages.handle_ended(now, &key, &crate::End::Silent);
         }
+    }
+
+    /// Whoever holds this key has shown that it has this name
+    pub(super) fn handle_met(&mut self, now: Instant, key: &Key, name: &Name) {
+        self.calls.handle_met(now, key, name);
+        self.messages.handle_met(now, key, name);
     }
 
     pub(super) fn on_effect(&mut self, now: Instant, effect: Effect) {
@@ -66,15 +133,20 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 match self.checks.begin(now, connection, grant, confirms) {
                     None => {
                         transport.admit(now, connection, session);
-                        self.calls.handle_met(now, &key, &name);
+                        self.keep_checked(now, connection);
+                        self.handle_met(now, &key, &name);
                     }
                     Some(name) => self.peer.resolve(now, name, true),
                 }
             }
             Effect::Asked { connection, stream, from, question } => {
-                self.on_asked(now, (connection, stream), from, &question);
+                self.on_asked(now, (connection, stream), from, question);
             }
-            Effect::Done { ticket, fate } => self.calls.handle_fate(now, ticket, fate),
+            Effect::Left { ticket } => self.messages.handle_left(ticket),
+            Effect::Done { ticket, fate } => match self.calls.handle_fate(now, ticket, fate) {
+                None => {}
+                Some(fate) => self.messages.handle_fate(now, ticket, fate),
+            },
             // Nobody says anything so far that may get lost.
             Effect::Said { connection } => {
                 while self.transport.as_mut().and_then(|transport| transport.take_said(connection)).is_some() {}
@@ -83,15 +155,18 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 let with = self.checks.grant(connection).map(|grant| grant.name.to_string());
                 tracing::debug!(event = "connection_ended", id = connection.0, with, reason = %end);
                 self.checks.forget(connection);
+                self.ways.remove(&connection);
+                self.drop_unchecked(connection);
                 if let Some(key) = key {
                     self.calls.handle_ended(now, &key, &end);
+                    self.messages.handle_ended(now, &key, &end);
                 }
             }
         }
     }
 
-    fn on_asked(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, question: &Question) {
-        let (connection, stream) = place;
+    fn on_asked(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, question: Question) {
+        let connection = place.0;
         // It may have been removed since it was let in, by what has come together with this.
         if self.peer.removed().contains(&from.key) && !mutant::is(Mutant::RemovedCallsEvaluated) {
             return self.close_removed(now);
@@ -100,20 +175,26 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if let Some(name) = self.checks.renew(now, connection, confirms) {
             self.peer.resolve(now, name, true);
         }
-        let call = match question.kind {
-            Kind::Call => wire::decode::<Call>(&question.body),
-            // Messages travel in packets of their own.
-            Kind::Message => Err(WireError::Malformed),
+        match question.kind {
+            Kind::Call => self.on_call(now, place, from, &question.body),
+            // What is kept stays, so that its sender's name is looked at before.
+            Kind::Message => {
+                let is_unchecked = self.checks.is_asked(connection);
+                self.on_message(now, place, from, question, is_unchecked);
+            }
+        }
+    }
+
+    fn on_call(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, body: &[u8]) {
+        let Ok(call) = wire::decode::<Call>(body) else {
+            return self.answer(now, place, Status::Malformed, b"that is no call");
         };
-        match call.map(|call| (call, self.evaluating.begin(Caller::Other(connection, stream)))) {
-            Ok((call, Some(ticket))) => {
+        match self.evaluating.begin(Caller::Other(place.0, place.1)) {
+            Some(ticket) => {
                 let from = Some(Box::new(from));
                 self.outputs.push_back(StackOutput::Evaluate { ticket, from, call });
             }
-            Ok((_, None)) => {
-                self.answer(now, place, Status::SlowDown, b"too many calls wait at the receiver");
-            }
-            Err(_) => self.answer(now, place, Status::Malformed, b"that is no call"),
+            None => self.answer(now, place, Status::SlowDown, b"too many calls wait at the receiver"),
         }
     }
 }

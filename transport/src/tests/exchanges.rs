@@ -85,6 +85,9 @@ fn unfinished() -> Vec<u8> {
     [head, vec![1; MESSAGE_BYTES_MAX - 1]].concat()
 }
 
+/// Bytes of the longest message with its place
+const LONGEST: usize = 16 + MESSAGE_BYTES_MAX;
+
 fn status(status: u16) -> Option<Fate> {
     Some(Fate::Answered { status, body: Vec::new() })
 }
@@ -118,22 +121,66 @@ fn first_of_id(heard: &Heard) -> Option<u8> {
 fn longest_message_arrives_and_one_byte_more_does_not() {
     let mut two = Two::of(1);
     two.answers = false;
-    let ticket = two.ask(1, Kind::Message, vec![7; MESSAGE_BYTES_MAX]);
+    let ticket = two.ask(1, Kind::Message, vec![7; LONGEST]);
     two.run(Duration::from_secs(10));
     let [Heard::Asked { connection, stream, question }] = &two.heard[BOB][..] else { panic!("{:?}", two.heard[BOB]) };
-    assert!(question.body == vec![7; MESSAGE_BYTES_MAX] && question.kind == Kind::Message);
+    assert!(question.body == vec![7; LONGEST] && question.kind == Kind::Message);
     let place = (*connection, *stream);
     assert!(two.exchanges[BOB].is_awaited(place));
     let Two { net, exchanges, .. } = &mut two;
     exchanges[BOB].answer(net.now, &mut net.endpoints[BOB], place, 429, b"full");
     two.run(Duration::from_millis(100));
     assert_eq!(two.fate(ticket), Some(Fate::Answered { status: 429, body: b"full".to_vec() }));
-    for (kind, bytes) in [(Kind::Message, MESSAGE_BYTES_MAX + 1), (Kind::Call, CALL_BYTES_MAX + 1)] {
+    for (kind, bytes) in [(Kind::Message, LONGEST + 1), (Kind::Call, CALL_BYTES_MAX + 1)] {
         let ticket = two.ask(2, kind, vec![7; bytes]);
         two.run(Duration::from_secs(2));
         assert_eq!(two.fate(ticket), status(413));
     }
     assert_eq!(two.heard[BOB].len(), 1);
+}
+
+/// Messages 0..8 and calls 8..16 in turn, in bad weather; the ids that bob has heard
+fn heard_of_both(seed: u64) -> Vec<u8> {
+    let mut two = Two::of(seed);
+    two.net.weather = Weather { jitter: Duration::from_millis(40), lost: 150, ..FAIR };
+    for n in 0..8 {
+        two.ask(n, Kind::Message, vec![n; 20_000]);
+        two.ask(8 + n, Kind::Call, vec![n]);
+    }
+    two.run(Duration::from_secs(20));
+    two.heard[BOB].iter().filter_map(first_of_id).collect()
+}
+
+#[test]
+fn messages_are_heard_in_the_order_in_which_they_were_sent_and_calls_do_not_wait_for_them() {
+    let mut overtaken = 0;
+    for seed in 0..10 {
+        let (messages, calls): (Vec<u8>, Vec<u8>) = heard_of_both(seed).into_iter().partition(|n| *n < 8);
+        assert_eq!(messages, (0..8).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(calls.len(), 8, "seed {seed}");
+        let all = heard_of_both(seed);
+        let last_message = all.iter().rposition(|n| *n < 8);
+        overtaken += usize::from(all.iter().position(|n| *n == 15) < last_message);
+    }
+    assert!(overtaken > 0, "somewhere the last call has overtaken a message");
+}
+
+#[test]
+fn message_that_is_given_up_holds_up_no_other() {
+    let mut two = Two::of(7);
+    // All but the end of it comes, and then its sender gives it up.
+    let (stream, code) = two.begin(&unfinished()[..50]);
+    assert_eq!(code, None);
+    let behind = two.ask(1, Kind::Message, vec![1]);
+    let call = two.ask(2, Kind::Call, vec![2]);
+    two.run(Duration::from_secs(1));
+    assert!(
+        two.fate(behind).is_none() && two.fate(call).is_some(),
+        "it waits for the one before it, and a call does not"
+    );
+    two.net.endpoints[ALICE].reset(two.net.now, two.id, stream, 408).unwrap();
+    two.run(Duration::from_secs(1));
+    assert_eq!(two.fate(behind), Some(Fate::Answered { status: 200, body: vec![1] }));
 }
 
 #[test]
@@ -147,7 +194,7 @@ fn question_without_an_answer_ends_at_its_deadline_and_one_that_is_cancelled_is_
     two.run(Duration::from_secs(1));
     let places = two.heard[BOB].iter().map(|heard| match heard {
         Heard::Asked { connection, stream, .. } => (*connection, *stream),
-        Heard::Done { .. } => panic!("bob has asked nothing"),
+        Heard::Done { .. } | Heard::Left { .. } => panic!("bob has asked nothing"),
     });
     let places: Vec<_> = places.collect();
     assert_eq!(places.iter().map(|place| two.exchanges[BOB].is_awaited(*place)).collect::<Vec<_>>(), [true, false]);

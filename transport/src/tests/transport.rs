@@ -90,7 +90,7 @@ impl Mesh {
                     }
                     Effect::Done { ticket, fate } => self.done.push((who, ticket, fate)),
                     Effect::Ended { .. } => self.ended += 1,
-                    Effect::Said { .. } => {}
+                    Effect::Said { .. } | Effect::Left { .. } => {}
                 }
             }
         }

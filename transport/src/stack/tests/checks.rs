@@ -56,6 +56,22 @@ fn session_that_was_refused_is_refused_until_the_directory_says_otherwise() {
 }
 
 #[test]
+fn silence_of_the_directory_changes_nothing_for_whom_it_has_confirmed_and_confirms_nobody() {
+    for (is_known, expected) in [(true, true), (false, false)] {
+        let mut checks = Checks::default();
+        checks.begin(at_ms(0), FIRST, grant(2), false);
+        assert!(checks.is_asked(FIRST) && !checks.is_confirmed(FIRST));
+        let here = answer(2, 2, 2, Source::Supernode);
+        verdict(&mut checks, 1, if is_known { Ok(&here) } else { Err(Status::Unavailable) });
+        assert!(!checks.is_asked(FIRST));
+        assert_eq!(checks.renew(at_ms(2) + GOOD_FOR, FIRST, false), Some(peer_name(2)));
+        assert!(checks.is_asked(FIRST), "what comes meanwhile waits for the answer");
+        assert_eq!(verdict(&mut checks, 40_000, Err(Status::Unavailable)), Some(Verdict::Admitted));
+        assert_eq!(checks.is_confirmed(FIRST), expected);
+    }
+}
+
+#[test]
 fn one_question_a_lease_and_none_for_whom_a_table_confirms() {
     let mut checks = Checks::default();
     checks.begin(at_ms(0), FIRST, grant(2), false);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod checks;
+mod messages;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
 use kith_common::names::{Answer, Source};
