@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use answer::{Answer, ask};
+pub use answer::{Answer, ask, ask_within};
 pub use environment::VARIABLES;
 pub use screen::{Failure, Screen, Stop, count, escaped, if_stale, short, size, span, table, time};
 

@@ -1,6 +1,7 @@
 //! How programs on the same machine talk to a daemon: one JSON line asks, one or more JSON lines answer.
 //!
-//! The socket is a unix one in the daemon's home ([`crate::home`]); one request a connection. The last line of every
+//! The socket is a unix one in the daemon's home ([`crate::home`]). A connection is for one request; one whose first request has
+//! a number, `"request":7`, is for many at once, and each line of an answer has the number of its request. The last line of every
 //! answer has `"done":true` and a status; lines before it, where there are any, have neither. What can be asked, and
 //! what is answered, is in [`peer`] and [`supernode`], in types that the daemons, their commands and the lab share.
 //!
@@ -15,10 +16,11 @@ pub mod supernode;
 
 use kith_common::id::Address;
 use kith_common::status::Status;
+use kith_common::wire::content::MESSAGE_BYTES_MAX;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The longest request, in bytes without its new line: a message of 56 KiB as hexadecimal digits is 112 KiB
-pub(crate) const REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// The longest request, in bytes without its new line: the longest message as hexadecimal digits, and what stands around it
+pub(crate) const REQUEST_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX + 8 * 1024;
 
 /// The last line of an answer
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What most verbs do: ask, and tell the answer of one line.
 
+use std::time::Duration;
+
 use kith_common::status::Status;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +26,19 @@ pub struct Answer<T> {
 /// # Errors
 /// [`Stop::Failed`] if there is no daemon, no answer, or it says that the request could not be tried.
 pub fn ask<T: DeserializeOwned>(home: &Home, request: &impl Serialize) -> Result<Answer<T>, Stop> {
-    let line = client::ask(home, request, ANSWER_WITHIN)?;
+    ask_within(home, request, ANSWER_WITHIN)
+}
+
+/// Asks a daemon what may take it so long
+///
+/// # Errors
+/// [`Stop`]
+pub fn ask_within<T: DeserializeOwned>(
+    home: &Home,
+    request: &impl Serialize,
+    within: Duration,
+) -> Result<Answer<T>, Stop> {
+    let line = client::ask(home, request, within)?;
     let Done { status, answer, .. } = line.done()?;
     Ok(Answer { line, status, answer })
 }

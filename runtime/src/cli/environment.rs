@@ -13,7 +13,7 @@ const PREFIX: &str = "KITH_";
 
 /// Every variable that something of ours reads: both programs, the compose file, and the tests; the lab's tests hold
 /// it equal to what the programs have
-pub const VARIABLES: [&str; 25] = [
+pub const VARIABLES: [&str; 26] = [
     "KITH_CONFIG",
     "KITH_DEGREE",
     "KITH_DIAL_TIMEOUT_MS",
@@ -35,6 +35,7 @@ pub const VARIABLES: [&str; 25] = [
     "KITH_NAME",
     "KITH_NETWORK",
     "KITH_OPEN",
+    "KITH_OUTBOX_BYTES_MAX",
     "KITH_PORT",
     "KITH_SECRET",
     "KITH_SECRET_FILE",

@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 use super::{Done, REQUEST_BYTES_MAX, Refusal};
 use crate::home::Home;
 
-/// Within which a daemon answers: a message's fate takes 10 s, its relay as long again
+/// Within which a daemon answers, unless it was asked to wait for longer: a ping's fate takes 10 s, its relay as long again
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The longest line of an answer: the longest message, each byte as an escape of six characters
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// The longest line of an answer: the longest message as hexadecimal digits, and what stands around it
+const LINE_BYTES_MAX: u64 = REQUEST_BYTES_MAX as u64;
 
 /// Why there is no answer
 #[derive(Debug, thiserror::Error)]
@@ -118,23 +118,81 @@ pub struct Answer {
     is_over: bool,
 }
 
+/// Asks many things over one connection
+#[derive(Debug)]
+pub struct Asker {
+    stream: UnixStream,
+}
+
+/// What comes back for an [`Asker`]
+#[derive(Debug)]
+pub struct Answers {
+    reader: BufReader<UnixStream>,
+}
+
+/// A connection for many requests at once; what comes back is to be read while more is asked, by another thread
+///
+/// # Errors
+/// [`ClientError`]
+pub fn open_many(home: &Home) -> Result<(Asker, Answers), ClientError> {
+    let stream = connect(home)?;
+    let reader = BufReader::new(stream.try_clone()?);
+    Ok((Asker { stream }, Answers { reader }))
+}
+
+impl Asker {
+    /// Asks for something; every line of its answer has `number`
+    ///
+    /// # Errors
+    /// [`ClientError`]: nothing was asked.
+    pub fn ask<R: Serialize>(&mut self, number: u64, request: &R) -> Result<(), ClientError> {
+        #[derive(Serialize)]
+        struct Numbered<'a, R> {
+            request: u64,
+            #[serde(flatten)]
+            asked: &'a R,
+        }
+        let line = line_of(&Numbered { request: number, asked: request })?;
+        Ok(self.stream.write_all(&line)?)
+    }
+
+    /// Nothing more is asked: the answers end with the last one
+    ///
+    /// # Errors
+    /// [`ClientError::Io`]
+    pub fn finish(self) -> Result<(), ClientError> {
+        Ok(self.stream.shutdown(std::net::Shutdown::Write)?)
+    }
+}
+
+impl Iterator for Answers {
+    type Item = Result<(u64, Line), ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        #[derive(serde::Deserialize)]
+        struct Number {
+            request: u64,
+        }
+        let mut text = String::new();
+        match self.reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut text) {
+            Ok(0) => None,
+            Ok(_) if !text.ends_with('\n') => Some(Err(ClientError::Broken("the daemon hung up".into()))),
+            Ok(_) => {
+                let number = serde_json::from_str::<Number>(&text).map_err(malformed);
+                Some(number.and_then(|Number { request }| Ok((request, Line::read(text.trim_end().to_owned())?))))
+            }
+            Err(error) => Some(Err(ClientError::Io(error))),
+        }
+    }
+}
+
 /// Sends `request`; each line of the answer must come `within` (none: whenever it comes)
 ///
 /// # Errors
 /// [`ClientError`]; with all but [`ClientError::Io`] nothing was asked.
 pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) -> Result<Answer, ClientError> {
-    if let Some(program) = home.other_program() {
-        return Err(ClientError::OtherRole { home: home.path().display().to_string(), program });
-    }
-    let mut line = serde_json::to_vec(request).map_err(malformed)?;
-    if line.len() > REQUEST_BYTES_MAX {
-        return Err(ClientError::TooLong(line.len()));
-    }
-    line.push(b'\n');
-    let mut stream = home.connect_control().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => no_daemon(home),
-        _ => ClientError::Io(error),
-    })?;
+    let line = line_of(request)?;
+    let mut stream = connect(home)?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
     stream.set_read_timeout(within)?;
     if let Err(error) = stream.write_all(&line) {
@@ -154,6 +212,26 @@ pub fn ask<R: Serialize>(home: &Home, request: &R, within: Duration) -> Result<L
     let broken = || ClientError::Broken("it has no last line".into());
     let mut answer = open(home, request, Some(within))?;
     answer.find(|line| line.as_ref().map_or(true, |line| line.status.is_some())).unwrap_or_else(|| Err(broken()))
+}
+
+fn connect(home: &Home) -> Result<UnixStream, ClientError> {
+    if let Some(program) = home.other_program() {
+        return Err(ClientError::OtherRole { home: home.path().display().to_string(), program });
+    }
+    home.connect_control().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => no_daemon(home),
+        _ => ClientError::Io(error),
+    })
+}
+
+/// A request with its end
+fn line_of<R: Serialize>(request: &R) -> Result<Vec<u8>, ClientError> {
+    let mut line = serde_json::to_vec(request).map_err(malformed)?;
+    if line.len() > REQUEST_BYTES_MAX {
+        return Err(ClientError::TooLong(line.len()));
+    }
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn no_daemon(home: &Home) -> ClientError {

@@ -7,13 +7,18 @@
 //! | `lookup` | `name` | | [`LookupAnswer`] |
 //! | `peers` | `after` | | [`PeersAnswer`]: a page of all names |
 //! | `similar` | `name` | | [`PeersAnswer`]: names that may have been meant |
-//! | `send` | `name`, `text` or `data` | | [`SendAnswer`] |
+//! | `send` | `name`, `text` or `data`, `ttl_s`, `wait_ms` | | [`SendAnswer`] |
+//! | `outbox` | | | [`OutboxAnswer`] |
+//! | `fate` | `id` | | [`FateAnswer`] |
+//! | `take_back` | `id` | | [`FateAnswer`] |
 //! | `inbox` | `follow`, `from` | [`InboxLine`] | [`InboxAnswer`] |
 //! | `read` | `sequences` | | [`ReadAnswer`] |
 //! | `ping` | `name` | | [`PingAnswer`] |
 //! | `trace` | `name` | | [`TraceAnswer`] |
 //! | `call` | `name`, `function`, `arguments`, `timeout_ms` | | [`CallAnswer`] |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
+
+mod messages;
 
 use std::fmt;
 
@@ -22,6 +27,9 @@ use kith_common::wire::content::Choice;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::messages::{
+    FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
+};
 use super::hex;
 pub use super::supernode::MemberState;
 
@@ -49,11 +57,28 @@ pub enum Request {
     Similar {
         name: Name,
     },
-    /// Deliver a message; answered when its fate is known
+    /// Deliver a message; answered when its fate is known, or once it is in the out-box and was waited for long enough
     Send {
         name: Name,
         #[serde(flatten)]
         body: Body,
+        /// How long it stays in the out-box until it is delivered; a day if nothing is said, and with 0 it is delivered now or
+        /// never
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_s: Option<u64>,
+        /// How long to wait for the receipt; 10 s if nothing is said
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
+    /// The messages that are not delivered yet, oldest first
+    Outbox,
+    /// What became of a message
+    Fate {
+        id: Id,
+    },
+    /// Send a message no more; it may have arrived
+    TakeBack {
+        id: Id,
     },
     /// The unread messages, oldest first; they stay until they are [`Request::Read`]
     Inbox {
@@ -120,6 +145,13 @@ impl Body {
     /// Text where the bytes are UTF-8
     pub fn of(bytes: Vec<u8>) -> Self {
         String::from_utf8(bytes).map_or_else(|error| Self::Data(error.into_bytes()), Self::Text)
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Data(data) => data,
+        }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -231,6 +263,9 @@ pub struct StatusAnswer {
     pub links: u64,
     pub inbox_messages: u64,
     pub inbox_bytes: u64,
+    /// Messages that are not delivered yet
+    pub outbox_messages: u64,
+    pub outbox_bytes: u64,
     pub uptime_s: u64,
     pub version: String,
     pub pid: u32,
@@ -365,57 +400,6 @@ pub enum Source {
     Neighbours,
     /// This peer, from an earlier look-up
     Memory,
-}
-
-/// Answers `send`: the message's fate. 200 it is on the receiver's disk
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SendAnswer {
-    pub id: Id,
-    pub to: Name,
-    /// Links it crossed; 0 if it is not known
-    pub hops: u64,
-    /// Names, both ends included; a name that nobody knows is its address
-    pub path: Vec<String>,
-    /// Whether a supernode carried it
-    pub relayed: bool,
-    /// The time from the request to the receipt
-    pub elapsed_us: u64,
-    /// Transmissions, the first included
-    pub attempts: u64,
-    /// Why it was not delivered
-    pub reason: Option<String>,
-}
-
-/// A message in the in-box
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InboxLine {
-    /// Its number in this in-box; later ones are larger
-    pub sequence: u64,
-    pub id: Id,
-    /// The sender; its signature was checked
-    pub from: Name,
-    /// Its place on the ring when it sent
-    pub address: String,
-    /// Whether the directory has confirmed that the sender has this name
-    pub confirmed: bool,
-    /// When it came, RFC 3339, UTC
-    pub at: String,
-    pub bytes: u64,
-    /// What it says: `text`, or `data` where it is not UTF-8
-    #[serde(flatten)]
-    pub body: Body,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InboxAnswer {
-    /// How many lines were before
-    pub messages: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadAnswer {
-    /// How many were still there
-    pub removed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,14 +2,18 @@
 //!
 //! The driver owns the state and gets [`ControlRequest`]s over a bounded channel. It answers through the [`Reply`] that
 //! comes with each: at once and without waiting by [`Reply::finish`], or line by line from a task of its own.
+//!
+//! A connection whose first request has a number is for many of them (`many`); every other one is for one.
+
+pub(crate) mod many;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kith_common::status::Status;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
@@ -28,6 +32,9 @@ pub(crate) const REQUESTS_MAX: usize = 128;
 
 /// Lines of one answer that wait for the asker
 const LINES_MAX: usize = 16;
+
+/// Requests longer than that are read one at a time: with [`CONNECTIONS_MAX`] short ones they hold 100 MiB
+const SHORT_BYTES_MAX: usize = 256 * 1024;
 
 /// In which a request must have come; how long an asker takes to read the answer is its own affair
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -128,6 +135,7 @@ where
     R: DeserializeOwned + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let long = Arc::new(Semaphore::new(1));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -147,9 +155,9 @@ where
             let _ = stream.try_write(format!("{line}\n").as_bytes());
             continue;
         };
-        let driver = driver.clone();
+        let (driver, long) = (driver.clone(), Arc::clone(&long));
         connections.spawn(async move {
-            if let Err(error) = answer(stream, driver).await {
+            if let Err(error) = answer(stream, driver, &long).await {
                 tracing::debug!(reason = %error, "control connection closed");
             }
             drop(place);
@@ -157,13 +165,17 @@ where
     }
 }
 
-async fn answer<R: DeserializeOwned>(stream: UnixStream, driver: mpsc::Sender<ControlRequest<R>>) -> io::Result<()> {
+async fn answer<R: DeserializeOwned + Send + 'static>(
+    stream: UnixStream,
+    driver: mpsc::Sender<ControlRequest<R>>,
+    long: &Semaphore,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
-    let request = match timeout(PATIENCE, read_request(&mut reader)).await {
-        Ok(request) => request?,
-        Err(_) => Err(refusal(Status::TimedOut, "no request came", None)),
-    };
+    let (number, request) = read_request(&mut reader, long).await?;
+    if number.is_some() {
+        return many::answer_all((number, request), reader, writer, driver, long).await;
+    }
     let (reply, mut lines) = Reply::channel();
     let sent = request.and_then(|request| hand_over(&driver, ControlRequest { request, reply }));
     if let Err(line) = sent {
@@ -185,16 +197,41 @@ async fn answer<R: DeserializeOwned>(stream: UnixStream, driver: mpsc::Sender<Co
 
 type RequestReader = BufReader<tokio::net::unix::OwnedReadHalf>;
 
-/// The request, or the line that refuses it
-async fn read_request<R: DeserializeOwned>(reader: &mut RequestReader) -> io::Result<Result<R, String>> {
+/// A request with its number, if it has one; or the line that refuses it
+type Numbered<R> = (Option<u64>, Result<R, String>);
+
+/// What a request may say beside what it asks for
+#[derive(Deserialize)]
+struct Number {
+    #[serde(default)]
+    request: Option<u64>,
+}
+
+async fn read_request<R: DeserializeOwned>(reader: &mut RequestReader, long: &Semaphore) -> io::Result<Numbered<R>> {
+    let too_late = || Ok((None, Err(refusal(Status::TimedOut, "no request came", None))));
     let mut line = Vec::new();
-    reader.take(REQUEST_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).await?;
+    let Ok(read) = timeout(PATIENCE, read_line(reader, SHORT_BYTES_MAX, &mut line)).await else { return too_late() };
+    read?;
+    let mut _turn = None;
+    if line.len() > SHORT_BYTES_MAX && !line.ends_with(b"\n") {
+        // Whoever waits for a turn is not to blame for the time that it takes.
+        _turn = Some(long.acquire().await);
+        let rest = REQUEST_BYTES_MAX - line.len();
+        let Ok(read) = timeout(PATIENCE, read_line(reader, rest, &mut line)).await else { return too_late() };
+        read?;
+    }
     if line.len() > REQUEST_BYTES_MAX && !line.ends_with(b"\n") {
         let error = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-        return Ok(Err(refusal(Status::TooLarge, &error, None)));
+        return Ok((None, Err(refusal(Status::TooLarge, &error, None))));
     }
-    Ok(serde_json::from_slice(&line)
-        .map_err(|error| refusal(Status::Malformed, &format!("not a request: {error}"), None)))
+    let number = serde_json::from_slice(&line).ok().and_then(|Number { request }| request);
+    let request = serde_json::from_slice(&line);
+    Ok((number, request.map_err(|error| refusal(Status::Malformed, &format!("not a request: {error}"), None))))
+}
+
+/// Reads on to the end of the line, or one byte more than `most`
+async fn read_line(reader: &mut RequestReader, most: usize, line: &mut Vec<u8>) -> io::Result<()> {
+    reader.take(most as u64 + 1).read_until(b'\n', line).await.map(|_| ())
 }
 
 fn hand_over<R>(driver: &mpsc::Sender<ControlRequest<R>>, request: ControlRequest<R>) -> Result<(), String> {
@@ -210,8 +247,13 @@ fn hand_over<R>(driver: &mpsc::Sender<ControlRequest<R>>, request: ControlReques
 async fn gone(reader: &mut RequestReader, writer: &OwnedWriteHalf) {
     let mut rest = [0; 256];
     while reader.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+    left(writer.as_ref()).await;
+}
+
+/// Returns when nobody is at the other end any more
+async fn left(stream: &UnixStream) {
     loop {
-        let ready = writer.ready(Interest::WRITABLE).await;
+        let ready = stream.ready(Interest::WRITABLE).await;
         if !ready.is_ok_and(|ready| !ready.is_write_closed()) {
             return;
         }

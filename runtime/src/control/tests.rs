@@ -1,13 +1,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kith_common::id::Name;
+use kith_common::id::{MessageId, Name};
 use kith_common::wire::content::Choice;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::peer::{Body, Content, ReadAnswer, Request, explain};
+use super::peer::{Body, Content, Id, ReadAnswer, Request, explain};
 use super::server::{CONNECTIONS_MAX, ControlRequest, REQUESTS_MAX, Reply, serve};
 use super::*;
 
@@ -25,13 +25,23 @@ fn requests_are_as_documented() {
         (Request::Status, r#"{"verb":"status"}"#),
         (Request::Lookup { name: name("bob") }, r#"{"verb":"lookup","name":"bob"}"#),
         (
-            Request::Send { name: name("bob"), body: Body::Text("hi".into()) },
+            Request::Send { name: name("bob"), body: Body::Text("hi".into()), ttl_s: None, wait_ms: None },
             r#"{"verb":"send","name":"bob","text":"hi"}"#,
         ),
         (
-            Request::Send { name: name("bob"), body: Body::Data(vec![0, 255]) },
+            Request::Send { name: name("bob"), body: Body::Data(vec![0, 255]), ttl_s: None, wait_ms: None },
             r#"{"verb":"send","name":"bob","data":"00ff"}"#,
         ),
+        (
+            Request::Send { name: name("bob"), body: Body::Text("hi".into()), ttl_s: Some(0), wait_ms: Some(500) },
+            r#"{"verb":"send","name":"bob","text":"hi","ttl_s":0,"wait_ms":500}"#,
+        ),
+        (Request::Outbox, r#"{"verb":"outbox"}"#),
+        (
+            Request::TakeBack { id: Id(MessageId([1; 16])) },
+            r#"{"verb":"take_back","id":"01010101010101010101010101010101"}"#,
+        ),
+        (Request::Fate { id: Id(MessageId([1; 16])) }, r#"{"verb":"fate","id":"01010101010101010101010101010101"}"#),
         (Request::Inbox { follow: true, from: None }, r#"{"verb":"inbox","follow":true,"from":null}"#),
         (Request::Read { sequences: vec![7] }, r#"{"verb":"read","sequences":[7]}"#),
         (
@@ -59,7 +69,7 @@ fn requests_are_as_documented() {
 
 #[test]
 fn content_of_messages_is_not_printed() {
-    let send = Request::Send { name: name("bob"), body: Body::Text("sesame".into()) };
+    let send = Request::Send { name: name("bob"), body: Body::Text("sesame".into()), ttl_s: None, wait_ms: None };
     let arguments = vec![Content("sesame".into())];
     let call = Request::Call { name: name("bob"), function: "f".into(), arguments, timeout_ms: None };
     assert!(!format!("{send:?} {call:?}").contains("sesame"));
@@ -68,7 +78,9 @@ fn content_of_messages_is_not_printed() {
 #[test]
 fn body_of_control_characters_is_sent_as_digits() {
     let long = Body::of(vec![1; 56 * 1024]).compact();
-    assert!(json(&Request::Send { name: name("bob"), body: long }).len() < REQUEST_BYTES_MAX);
+    assert!(
+        json(&Request::Send { name: name("bob"), body: long, ttl_s: None, wait_ms: None }).len() < REQUEST_BYTES_MAX
+    );
     assert_eq!(Body::of(b"two\nlines, three".to_vec()).compact(), Body::Text("two\nlines, three".into()));
     assert_eq!(Body::of(b"a\nb\nc\n".to_vec()).compact(), Body::Text("a\nb\nc\n".into()), "short lines stay readable");
     let fewer = |text: &str| {
@@ -166,6 +178,64 @@ async fn asker_that_closed_its_sending_side_is_answered_still() {
     served.reply().await.refuse(Status::NotFound, "nobody", Some("look again".into()));
     let expected = "{\"done\":true,\"status\":404,\"error\":\"nobody\",\"hint\":\"look again\"}\n";
     assert_eq!(all(&mut stream).await, expected);
+}
+
+#[tokio::test]
+async fn many_requests_of_one_connection_are_answered_in_any_order() {
+    let mut served = Served::new();
+    let asked = b"{\"request\":1,\"verb\":\"status\"}\n{\"request\":2,\"verb\":\"inbox\"}\n{\"request\":3,\"verb\":\"dance\"}\n";
+    let stream = served.ask(asked).await;
+    let (first, second) = (served.reply().await, served.reply().await);
+    let (mut reading, mut writing) = stream.into_split();
+    let mut lines = BufReader::new(&mut reading).lines();
+    let refused = lines.next_line().await.unwrap().unwrap();
+    assert!(refused.starts_with("{\"request\":3,\"done\":true,\"status\":400,\"error\""), "{refused}");
+    second.line(&ReadAnswer { removed: 5 }).await.unwrap();
+    second.finish(Status::Delivered, &ReadAnswer { removed: 0 });
+    first.finish(Status::NotLoggedIn, &ReadAnswer { removed: 9 });
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(lines.next_line().await.unwrap().unwrap());
+    }
+    told.sort();
+    let expected = [
+        "{\"request\":1,\"done\":true,\"status\":401,\"removed\":9}",
+        "{\"request\":2,\"done\":true,\"status\":200,\"removed\":0}",
+        "{\"request\":2,\"removed\":5}",
+    ];
+    assert_eq!(told, expected);
+    writing.write_all(b"{\"request\":4,\"verb\":\"status\"}\n").await.unwrap();
+    writing.shutdown().await.unwrap();
+    drop(served.reply().await);
+    let last = lines.next_line().await.unwrap().unwrap();
+    assert!(last.starts_with("{\"request\":4,\"done\":true,\"status\":500"), "{last}");
+    assert_eq!(lines.next_line().await.unwrap(), None, "all is answered");
+}
+
+#[tokio::test]
+async fn asker_of_many_things_that_hangs_up_is_gone_for_all_of_them() {
+    let mut served = Served::new();
+    let stream = served.ask(b"{\"request\":1,\"verb\":\"status\"}\n{\"request\":2,\"verb\":\"status\"}\n").await;
+    let (first, second) = (served.reply().await, served.reply().await);
+    drop(stream);
+    first.hung_up().await;
+    second.hung_up().await;
+}
+
+#[tokio::test]
+async fn one_connection_may_have_so_many_requests_at_once_and_the_next_is_read_later() {
+    let mut served = Served::new();
+    let asked = (0..=server::many::AT_ONCE_MAX).map(|n| format!("{{\"request\":{n},\"verb\":\"status\"}}\n"));
+    let stream = served.ask(asked.collect::<String>().as_bytes()).await;
+    let mut replies = Vec::new();
+    for _ in 0..server::many::AT_ONCE_MAX {
+        replies.push(served.reply().await);
+    }
+    let more = tokio::time::timeout(Duration::from_millis(50), served.requests.recv()).await;
+    assert!(more.is_err(), "one more is not read");
+    replies.pop().unwrap().finish(Status::Delivered, &ReadAnswer { removed: 0 });
+    served.reply().await;
+    drop(stream);
 }
 
 #[tokio::test]

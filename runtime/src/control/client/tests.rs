@@ -27,7 +27,7 @@ fn daemon(answer: &'static str) -> (tempfile::TempDir, JoinHandle<String>) {
 }
 
 fn send() -> Request {
-    Request::Send { name: "heidi".parse().unwrap(), body: Body::Text("a\nb".into()) }
+    Request::Send { name: "heidi".parse().unwrap(), body: Body::Text("a\nb".into()), ttl_s: None, wait_ms: None }
 }
 
 fn inbox() -> Request {
