@@ -60,6 +60,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_INBOX_BYTES_MAX", value_name = "BYTES")]
     pub inbox_bytes_max: Option<Within<65_536, 1_099_511_627_776>>,
 
+    /// Bytes of messages kept on disk that are not delivered yet [default: 67108864]
+    #[arg(long, env = "KITH_OUTBOX_BYTES_MAX", value_name = "BYTES")]
+    pub outbox_bytes_max: Option<Within<65_536, 1_099_511_627_776>>,
+
     /// Links to other peers at most [default: 64]
     #[arg(long, env = "KITH_LINKS_MAX", value_name = "N")]
     pub links_max: Option<Within<4, { NEIGHBOURS_MAX as u64 }>>,
@@ -87,8 +91,8 @@ pub(crate) struct Settings {
 
 kith_runtime::layer! {
     Settings {
-        name, supernodes, listen, external, network, inbox_bytes_max, links_max, dial_timeout_ms, handshake_timeout_ms,
-        hello_timeout_ms, lookup_remembered_s,
+        name, supernodes, listen, external, network, inbox_bytes_max, outbox_bytes_max, links_max, dial_timeout_ms,
+        handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s,
     } and host
 }
 
@@ -100,6 +104,7 @@ impl Settings {
             listen: "[::]:0".parse().ok().map(|listen| vec![listen]),
             external: Some(Vec::new()),
             inbox_bytes_max: Some(Within::clamped(crate::inbox::BYTES_MAX_DEFAULT)),
+            outbox_bytes_max: Some(Within::clamped(crate::inbox::OUTBOX_BYTES_MAX_DEFAULT)),
             links_max: Some(Within::clamped(Limits::default().links_max as u64)),
             dial_timeout_ms: Some(Within::clamped(dial.as_millis() as u64)),
             handshake_timeout_ms: Some(Within::clamped(handshake.as_millis() as u64)),
@@ -131,6 +136,8 @@ pub(crate) struct DaemonConfig {
     pub joining: Option<Joined>,
     /// Bytes of unread messages on disk
     pub inbox_bytes_max: u64,
+    /// Bytes of messages on disk that are not delivered yet
+    pub outbox_bytes_max: u64,
     /// Links to other peers
     pub links_max: usize,
     /// Until a dial is given up
@@ -221,6 +228,7 @@ impl DaemonConfig {
             invite: invitation.map(|invitation| invitation.token),
             joining: None,
             inbox_bytes_max: number("inbox_bytes_max", settings.inbox_bytes_max)?,
+            outbox_bytes_max: number("outbox_bytes_max", settings.outbox_bytes_max)?,
             links_max: number("links_max", settings.links_max)? as usize,
             dial_timeout: Duration::from_millis(number("dial_timeout_ms", settings.dial_timeout_ms)?),
             handshake_timeout: Duration::from_millis(number("handshake_timeout_ms", settings.handshake_timeout_ms)?),

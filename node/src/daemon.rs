@@ -13,7 +13,7 @@ use kith_runtime::control::peer::Request;
 use kith_runtime::host::{DaemonError, Links, Seat, Start, StartError, host};
 use kith_runtime::link::{HelloTemplate, LinkConfig, LinkHandle};
 use kith_transport::Stack;
-use kith_transport::stack::PAYLOADS;
+use kith_transport::stack::{Outbox, PAYLOADS};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -74,7 +74,11 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     }
     let (remembered, learned) = (inbox.names(SystemTime::now())?, worker::supernodes(&mut inbox)?);
     let stay = worker::stay(&mut inbox, SystemTime::now())?;
-    let (inbox, kept) = worker::start(inbox).map_err(PeerError::Thread)?;
+    let restored = inbox.waiting(SystemTime::now())?;
+    // A boot counts a start of this home, on whose disk the out-box is.
+    let run = u32::try_from(start.boot).unwrap_or(u32::MAX);
+    let outbox = Outbox { bytes_max: config.outbox_bytes_max, run, restored };
+    let (inbox, outcomes) = worker::start(inbox).map_err(PeerError::Thread)?;
     let hello = HelloTemplate { role: Role::Peer, boot: start.boot, network, grant: None };
     let link = link_config(&config, hello, start.clock, start.rng.next_u64());
     let Links { handle: links, events, listen } = start.links(&config.host, link).await?;
@@ -93,7 +97,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered, stay };
     let connections = ChaCha20Rng::from_rng(&mut rng);
     let peer = Peer::new(clock.now(), peer, identity.clone(), rng, remembered);
-    let stack = Stack::new(peer, identity, kith_transport::provider(), connections);
+    let stack = Stack::new(clock.now(), peer, outbox, identity, kith_transport::provider(), connections);
     let driver = Driver::new(Parts {
         stack,
         functions: functions(&config, clock, links.clone()),
@@ -105,7 +109,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         inbox,
     });
     let shutdown = async move { seat.shutdown.wait().await };
-    Ok(driver.run(events, kept, seat.requests, shutdown).await?)
+    Ok(driver.run(events, outcomes, seat.requests, shutdown).await?)
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login

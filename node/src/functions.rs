@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kith_common::status::Status;
 use kith_common::wire::bounded::Bytes;
-use kith_common::wire::content::{Call, DATA_BYTES_MAX};
+use kith_common::wire::content::{Call, VALUE_BYTES_MAX};
 
 /// What there is, in the order of the alphabet
 pub(crate) const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
@@ -23,10 +23,10 @@ pub(crate) const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// 200; 400 for arguments where there should be none; 404 for an unknown function; 413 for a result over
-    /// [`DATA_BYTES_MAX`]
+    /// [`VALUE_BYTES_MAX`]
     pub status: Status,
     /// The result if the status is 200, else the reason
-    pub body: Bytes<DATA_BYTES_MAX>,
+    pub body: Bytes<VALUE_BYTES_MAX>,
 }
 
 impl Outcome {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn echo_over_the_size_of_a_message_is_413() {
-        let half = vec![b'x'; DATA_BYTES_MAX / 2];
+        let half = vec![b'x'; VALUE_BYTES_MAX / 2];
         assert_eq!(evaluate("echo", &[&half, &half]).0, 413);
         assert_eq!(evaluate("echo", &[&half, &half[1..]]).0, 200);
     }

@@ -1,8 +1,9 @@
-//! The in-box: messages on disk until they are read, and what else a peer must not forget.
+//! The in-box and the out-box: messages on disk until they are read, or have their fates, and what else a peer must not forget.
 //!
 //! One redb file, owned by one thread that may block. Everything that a call changes is one transaction, durable before
-//! the call returns: only then may the shell send receipts. Give [`InboxFile::keep`] all the messages that have come
-//! meanwhile, so that they share one wait for the disk.
+//! the call returns: only then may the shell send receipts, and say that a message will be delivered. Give
+//! [`InboxFile::write_mail`] all the messages that have come and are to go meanwhile, so that they share one wait for the disk.
+//! That a message was delivered is not waited for: whoever forgets it sends the message again, which its receiver knows.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -11,9 +12,10 @@
 //! | `names` | name | time saved, the directory's record |
 //! | `meta` | text | bytes; `format` is this table's version |
 //!
-//! A sequence is given once: it counts every message ever kept here.
+//! A sequence is given once: it counts every message ever kept here. The out-box's tables are in `outbox`.
 
 mod error;
+pub(crate) mod outbox;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -22,26 +24,35 @@ pub(crate) mod worker;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kith_common::id::Name;
+use kith_common::id::{MessageId, Name};
 use kith_common::mail::{self, Arrival, Kept, Totals};
 use kith_common::names::RECORDS_MAX;
+use kith_common::status::Status;
 use kith_common::wire;
 use kith_common::wire::session::Record;
 use kith_runtime::files;
+use kith_transport::stack::Restored;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::watch;
 
 pub(crate) use self::error::InboxError;
 
 use self::error::Fault;
-use self::tables::{MESSAGES, META, NAMES, load, micros, open_file, prepare, remove, store, stored, write};
+use self::outbox::{Letter, PastFate};
+use self::tables::{Durable, MESSAGES, META, NAMES, load, micros, open_file, prepare, remove, store, stored, write};
 
 /// The in-box's size unless it is configured: a peer that nobody reads must not fill the disk
 pub(crate) const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
+/// The out-box's size unless it is configured: as large as the in-box
+pub(crate) const OUTBOX_BYTES_MAX_DEFAULT: u64 = BYTES_MAX_DEFAULT;
 /// Messages that one [`InboxFile::list`] returns at most
 pub(crate) const LIST_MAX: usize = 1_000;
-/// Bytes of messages after which a [`InboxFile::list`] ends: eighteen of the largest
+/// Bytes of messages after which a [`InboxFile::list`] ends, but for the last one, which may be longer than that
 pub(crate) const LIST_BYTES_MAX: usize = 1024 * 1024;
+/// Transactions that are not waited for, one after another: redb gives their pages back only when one is
+const UNDURABLE_MAX: u32 = 1_000;
+/// A file that is larger than that, and four times as large as what is in it, is made smaller when messages were read
+const COMPACT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// The longest value of the `meta` table, in bytes: that of the longest frame
 pub(crate) const META_BYTES_MAX: usize = wire::LARGE_BYTES_MAX;
 
@@ -60,6 +71,17 @@ pub(crate) struct Stored {
     pub sequence: u64,
     /// Its time is to the microsecond
     pub incoming: Incoming,
+}
+
+/// What is to change among the messages on disk
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MailChanges {
+    /// For the in-box, in their order
+    pub keep: Vec<Incoming>,
+    /// For the out-box
+    pub store: Vec<Letter>,
+    /// Fates, each with the sequence of what is in the out-box for it
+    pub end: Vec<(Option<u64>, PastFate)>,
 }
 
 /// What is to change among the names on disk
@@ -91,6 +113,10 @@ pub(crate) struct InboxFile {
     db: Option<Database>,
     policy: mail::Inbox,
     bytes_max: u64,
+    /// Transactions since the last that was waited for
+    undurable: u32,
+    /// What the messages in the out-box say, in bytes
+    outbox_bytes: u64,
     /// What the policy counts, for whoever follows it; changes are the sign to [`InboxFile::list`] again
     totals: watch::Sender<Totals>,
 }
@@ -118,7 +144,8 @@ impl InboxFile {
     fn open_with(path: &Path, bytes_max: u64, opener: Opener) -> Result<Self, InboxError> {
         let path = path.to_owned();
         let policy = mail::Inbox::new(bytes_max);
-        let mut inbox = Self { path, opener, db: None, policy, bytes_max, totals: watch::Sender::default() };
+        let totals = watch::Sender::default();
+        let mut inbox = Self { path, opener, db: None, policy, bytes_max, undurable: 0, outbox_bytes: 0, totals };
         inbox.connect(true)?;
         Ok(inbox)
     }
@@ -128,21 +155,68 @@ impl InboxFile {
         self.totals.subscribe()
     }
 
-    /// Keeps messages, in their order, in one transaction: with `Ok`, all that are `New` are on disk
+    /// Keeps messages, stores others, and remembers fates, in one transaction: with `Ok`, all that are `New` are on disk, and
+    /// all that were to be stored
     ///
     /// # Errors
-    /// [`InboxError`]: none was kept, and none must be receipted with 200.
-    pub(crate) fn keep(&mut self, batch: &[Incoming]) -> Result<Vec<Kept>, InboxError> {
+    /// [`InboxError`]: nothing has changed, and none must be receipted with 200.
+    pub(crate) fn write_mail(&mut self, changes: &MailChanges) -> Result<Vec<Kept>, InboxError> {
         self.db()?;
-        let plan = self.policy.plan(batch.iter().map(|incoming| incoming.message.offer()));
-        if plan.is_empty() {
-            return Ok(plan.kept().to_vec());
-        }
+        let MailChanges { keep, store: letters, end } = changes;
+        let plan = self.policy.plan(keep.iter().map(|incoming| incoming.message.offer()));
+        let durable = match () {
+            () if !plan.is_empty() || !letters.is_empty() || self.undurable >= UNDURABLE_MAX => Durable::Now,
+            () if end.iter().any(|(sequence, fate)| sequence.is_some() && fate.status != Status::Delivered) => {
+                Durable::Now
+            }
+            () if end.is_empty() => return Ok(self.policy.handle_stored(plan)),
+            () => Durable::Later,
+        };
         let forgotten = self.policy.forgotten().to_vec();
-        self.write(|transaction| store(transaction, batch, &plan, &forgotten))?;
+        let taken_out = self.write_as(durable, |transaction| {
+            if !plan.is_empty() {
+                store(transaction, keep, &plan, &forgotten)?;
+            }
+            outbox::store(transaction, letters)?;
+            if end.is_empty() { Ok(0) } else { outbox::end(transaction, end) }
+        })?;
+        let stored: u64 = letters.iter().map(|letter| letter.body.len() as u64).sum();
+        self.outbox_bytes = (self.outbox_bytes + stored).saturating_sub(taken_out);
+        if taken_out > 0 && self.outbox_bytes == 0 {
+            self.give_back_space();
+        }
+        let is_changed = !plan.is_empty();
         let kept = self.policy.handle_stored(plan);
-        self.totals.send_replace(self.policy.totals());
+        if is_changed {
+            self.totals.send_replace(self.policy.totals());
+        }
         Ok(kept)
+    }
+
+    /// What a message in the out-box says, if it is there
+    ///
+    /// # Errors
+    /// [`InboxError`]
+    pub(crate) fn letter(&mut self, sequence: u64) -> Result<Option<Vec<u8>>, InboxError> {
+        self.read(|transaction| outbox::body(transaction, sequence))
+    }
+
+    /// What became of a message, if that is remembered
+    ///
+    /// # Errors
+    /// [`InboxError`]
+    pub(crate) fn fate(&mut self, id: &MessageId) -> Result<Option<PastFate>, InboxError> {
+        self.read(|transaction| outbox::fate(transaction, id))
+    }
+
+    /// What waits in the out-box, the oldest first
+    ///
+    /// # Errors
+    /// [`InboxError`]
+    pub(crate) fn waiting(&mut self, now: SystemTime) -> Result<Vec<Restored>, InboxError> {
+        let waiting = self.read(|transaction| outbox::waiting(transaction, now))?;
+        self.outbox_bytes = waiting.iter().map(|waiting| waiting.bytes).sum();
+        Ok(waiting)
     }
 
     /// Messages that are not read yet, the oldest first, up to [`LIST_MAX`] and [`LIST_BYTES_MAX`]
@@ -191,7 +265,24 @@ impl InboxFile {
         let messages = removed.len() as u64;
         self.policy.handle_removed(removed);
         self.totals.send_replace(self.policy.totals());
+        self.give_back_space();
         Ok(messages)
+    }
+
+    /// Makes the file smaller where it is mostly empty
+    fn give_back_space(&mut self) {
+        let len = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if len < COMPACT_BYTES_MIN || len / 4 < self.policy.totals().bytes + self.outbox_bytes {
+            return;
+        }
+        let Some(db) = &mut self.db else { return };
+        match db.compact() {
+            Ok(_) => {
+                let now = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+                tracing::info!(event = "inbox_compacted", bytes_before = len, bytes = now);
+            }
+            Err(reason) => tracing::warn!(event = "inbox_not_compacted", %reason),
+        }
     }
 
     /// Saves records and erases others, in the order given, in one transaction
@@ -282,8 +373,18 @@ impl InboxFile {
     }
 
     fn write<T>(&mut self, run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>) -> Result<T, InboxError> {
+        self.write_as(Durable::Now, run)
+    }
+
+    fn write_as<T>(
+        &mut self,
+        durable: Durable,
+        run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
+    ) -> Result<T, InboxError> {
         let db = self.db()?;
-        write(db, run).map_err(|fault| self.failed(fault))
+        let written = write(db, durable, run).map_err(|fault| self.failed(fault))?;
+        self.undurable = if durable == Durable::Now { 0 } else { self.undurable + 1 };
+        Ok(written)
     }
 
     /// The error for `fault`; after a full disk the database is closed, so that the next call opens it anew

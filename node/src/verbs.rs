@@ -1,12 +1,14 @@
 //! The verbs of `kith`, one a file.
 
 mod call;
+mod fate;
 mod inbox;
 mod join;
 mod login;
 mod logout;
 mod lookup;
 mod neighbours;
+mod outbox;
 mod peers;
 mod ping;
 mod run;
@@ -22,6 +24,8 @@ use kith_common::status::Status;
 use kith_runtime::cli::{Screen, Stop, Verbs, count};
 use kith_runtime::home::Home;
 
+use crate::driver::sends::TTL_MAX;
+
 /// What to do in a home
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
@@ -33,6 +37,8 @@ pub(crate) enum Verb {
     Peers(peers::Peers),
     Lookup(lookup::Lookup),
     Send(send::Send),
+    Outbox(outbox::Outbox),
+    Fate(fate::Fate),
     Inbox(inbox::Inbox),
     Ping(ping::Ping),
     Trace(trace::Trace),
@@ -51,6 +57,8 @@ impl Verbs for Verb {
             Self::Peers(verb) => verb.run(home, screen),
             Self::Lookup(verb) => verb.run(home, screen),
             Self::Send(verb) => verb.run(home, screen),
+            Self::Outbox(verb) => verb.run(home, screen),
+            Self::Fate(verb) => verb.run(home, screen),
             Self::Inbox(verb) => verb.run(home, screen),
             Self::Ping(verb) => verb.run(home, screen),
             Self::Trace(verb) => verb.run(home, screen),
@@ -103,6 +111,27 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds.ok_or_else(|| "not a number of seconds".to_owned())
 }
 
+/// A time that may be long: a number of seconds, or of minutes, hours or days with their letter
+fn lasting(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(number) => (number, text.strip_prefix(number)),
+        None => (text, Some("s")),
+    };
+    let seconds = match unit {
+        Some("m") => 60,
+        Some("h") => 60 * 60,
+        Some("d") => 24 * 60 * 60,
+        _ => 1,
+    };
+    let lasting = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).map(Duration::from_secs);
+    let lasting = lasting.ok_or_else(|| "not a time: write a number of seconds, or 15m, 12h, 7d".to_owned())?;
+    if lasting <= TTL_MAX {
+        Ok(lasting)
+    } else {
+        Err(format!("longer than {} days", TTL_MAX.as_secs() / (24 * 60 * 60)))
+    }
+}
+
 /// What people read instead of a message or a result that is no text
 fn no_text(bytes: u64) -> String {
     format!("({}, not text: --raw or --json has them)", count(bytes, "byte"))
@@ -121,6 +150,15 @@ mod tests {
     /// What a person would see
     pub(crate) fn name(text: &str) -> kith_common::id::Name {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn lasting_time_has_a_unit_and_a_bound() {
+        let table = [("0", Some(0)), ("90", Some(90)), ("90s", Some(90)), ("15m", Some(900)), ("1d", Some(86_400))];
+        let wrong = ["", "m", "-1", "1w", "31d", "99999999999999999999d", "1.5h", "d1"].map(|text| (text, None));
+        for (text, expected) in table.into_iter().chain(wrong) {
+            assert_eq!(lasting(text).ok().map(|time| time.as_secs()), expected, "{text}");
+        }
     }
 
     #[test]

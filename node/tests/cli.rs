@@ -175,7 +175,7 @@ fn status_quiet_is_0_only_when_logged_in() {
         format!(
             "{{\"done\":true,\"status\":{status},\"name\":\"alice\",\"key\":\"\",\"peer_id\":\"12D3\",\"address\":null,\
              \"state\":\"{state}\",\"reason\":\"nobody answers\",\"supernode\":null,\"supernodes\":1,\"network\":null,\"epoch\":0,\
-             \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\
+             \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\"outbox_messages\":0,\"outbox_bytes\":0,\
              \"uptime_s\":1,\"version\":\"0.1.0\",\"pid\":1,\"listen\":[]}}"
         )
     };
@@ -196,7 +196,7 @@ fn status_quiet_is_0_only_when_logged_in() {
     assert!(ended.out.starts_with("alice is looking for a supernode: nobody answers\n"));
 }
 
-const SEND: &str = r#"{"verb":"send","name":"heidi","text":"hello"}"#;
+const SEND: &str = r#"{"verb":"send","name":"heidi","text":"hello","ttl_s":86400,"wait_ms":10000}"#;
 
 fn sent(status: u16) -> String {
     format!(
@@ -249,7 +249,10 @@ fn answer_that_breaks_off_is_a_failure() {
 
 #[test]
 fn message_from_standard_input_is_sent_byte_by_byte() {
-    let fake = Fake::new(&[(r#"{"verb":"send","name":"heidi","data":"00ff"}"#, &format!("{}\n", sent(200)))]);
+    let fake = Fake::new(&[(
+        r#"{"verb":"send","name":"heidi","data":"00ff","ttl_s":86400,"wait_ms":10000}"#,
+        &format!("{}\n", sent(200)),
+    )]);
     let mut child = kith(fake.home.path(), &["send", "heidi", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&[0, 255]).unwrap();
     assert!(child.wait().unwrap().success());
@@ -259,8 +262,57 @@ fn message_from_standard_input_is_sent_byte_by_byte() {
 #[test]
 fn message_over_the_bound_ends_with_413_and_is_not_sent() {
     let home = tempfile::tempdir().unwrap();
-    let ended = run(home.path(), &["send", "heidi", &"x".repeat(56 * 1024 + 1)]);
-    assert_eq!((ended.exit, ended.errors.as_str()), (53, "kith: the message is longer than 57344 bytes\n"));
+    let mut child =
+        kith(home.path(), &["send", "heidi", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&vec![b'x'; (16 << 20) + 1]).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), errors.as_str()), (Some(53), "kith: the message is longer than 16777216 bytes\n"));
+}
+
+const ID: &str = "01010101010101010101010101010101";
+
+#[test]
+fn message_that_waits_is_told_with_its_id_and_listed_with_why() {
+    let kept = format!(
+        "{{\"done\":true,\"status\":202,\"id\":\"{ID}\",\"to\":\"heidi\",\"hops\":0,\"path\":[],\"relayed\":false,\
+         \"elapsed_us\":900,\"attempts\":0,\"reason\":\"its owner has logged out\",\"left_s\":3600}}\n"
+    );
+    let request = r#"{"verb":"send","name":"heidi","text":"hello","ttl_s":3600,"wait_ms":0}"#;
+    let ended = one(request, kept.trim_end(), &["send", "heidi", "hello", "--ttl", "1h", "--no-wait"]);
+    assert_eq!(ended.exit, 0);
+    assert!(ended.out.starts_with("in the out-box for heidi: its owner has logged out;"), "{}", ended.out);
+    assert!(ended.out.contains(&format!("next: kith fate {ID}")), "{}", ended.out);
+    let list = format!(
+        "{{\"done\":true,\"status\":200,\"messages\":1,\"bytes\":261,\"bytes_max\":1000,\"waiting\":[{{\"id\":\"{ID}\",\
+         \"to\":\"heidi\",\"bytes\":5,\"age_s\":61,\"left_s\":3539,\"attempts\":2,\"reason\":null}}]}}"
+    );
+    let ended = one(r#"{"verb":"outbox"}"#, &list, &["outbox"]);
+    let lines: Vec<&str> = ended.out.lines().collect();
+    let cells: Vec<&str> = lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells, [ID, "heidi", "5", "1 min 1 s", "58 min 59 s", "2", "no receipt by now"]);
+    assert_eq!((lines[2], ended.exit), ("1 message, 261 B of 1.0 kB", 0));
+}
+
+#[test]
+fn fate_ends_with_the_code_of_the_message() {
+    let fate = |status: u16, more: &str| {
+        format!(
+            "{{\"done\":true,\"status\":{status},\"id\":\"{ID}\",\"to\":\"heidi\",\"attempts\":1,\"elapsed_us\":2100,\
+             \"at\":\"2026-01-02T03:04:05Z\",{more}}}"
+        )
+    };
+    let request = format!("{{\"verb\":\"fate\",\"id\":\"{ID}\"}}");
+    let ended = one(&request, &fate(200, "\"reason\":null"), &["fate", ID]);
+    assert_eq!(ended.out, "delivered to heidi at 2026-01-02T03:04:05Z, after 2.1 ms and 1 attempt\n");
+    assert_eq!(ended.exit, 0);
+    let ended = one(&request, &fate(410, "\"reason\":\"its owner has logged out\""), &["fate", ID]);
+    assert_eq!((ended.exit, ended.out.as_str()), (50, ""));
+    assert!(
+        ended.errors.starts_with("kith: not delivered to heidi: 410 not here: its owner has logged out"),
+        "{}",
+        ended.errors
+    );
 }
 
 const INBOX: &str = r#"{"verb":"inbox","follow":false,"from":null}"#;

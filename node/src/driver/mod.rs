@@ -8,6 +8,7 @@ mod calls;
 mod events;
 mod outputs;
 mod requests;
+pub(crate) mod sends;
 mod trace;
 mod waiting;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use kith_common::id::Name;
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
+use kith_common::time::earliest;
 use kith_common::wire::session::Location;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
@@ -97,7 +99,7 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
-        mut kept: mpsc::Receiver<Outcome>,
+        mut outcomes: mpsc::Receiver<Outcome>,
         mut requests: mpsc::Receiver<ControlRequest<Request>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
@@ -109,7 +111,7 @@ impl Driver {
             if is_leaving && self.has_left() {
                 break;
             }
-            let (clock, wake) = (self.clock, self.stack.next_timeout());
+            let (clock, wake) = (self.clock, earliest(self.stack.next_timeout(), self.waiting.next_timeout()));
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
@@ -117,15 +119,20 @@ impl Driver {
                     self.handle_event(event);
                     self.handle_waiting(&mut events, BATCH_MAX - 1);
                 }
-                outcome = kept.recv() => match outcome {
-                    Some(outcome) => self.handle_kept(outcome),
-                    None => return Err(DriverError::InboxEnded),
-                },
+                outcome = outcomes.recv() => {
+                    let Some(outcome) = outcome else { return Err(DriverError::InboxEnded) };
+                    self.handle_outcome(outcome);
+                    let more = std::iter::from_fn(|| outcomes.try_recv().ok()).take(BATCH_MAX - 1);
+                    more.for_each(|outcome| self.handle_outcome(outcome));
+                }
                 Some(request) = requests.recv() => {
-                    if is_leaving && request.request != Request::Status {
-                        request.reply.refuse(Status::Unavailable, "the daemon is ending", None);
-                    } else {
-                        self.handle_request(request);
+                    let more = std::iter::from_fn(|| requests.try_recv().ok()).take(BATCH_MAX - 1);
+                    for request in std::iter::once(request).chain(more) {
+                        if is_leaving && request.request != Request::Status {
+                            request.reply.refuse(Status::Unavailable, "the daemon is ending", None);
+                        } else {
+                            self.handle_request(request);
+                        }
                     }
                 }
                 () = clock.sleep_until(wake) => {
@@ -134,11 +141,15 @@ impl Driver {
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
                     self.cancel_gone_calls(self.clock.now());
+                    self.tell_waited(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }
                 () = &mut shutdown, if !is_leaving => {
                     is_leaving = true;
-                    self.stack.log_out(self.clock.now());
+                    let now = self.clock.now();
+                    self.waiting.hurry(now);
+                    self.tell_waited(now);
+                    self.stack.log_out(now);
                 }
             }
         }

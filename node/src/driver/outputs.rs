@@ -32,6 +32,13 @@ impl Driver {
                 self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
             }
             StackOutput::Called(called) => self.on_called(called),
+            StackOutput::Keep { ticket, message } => {
+                self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
+            }
+            StackOutput::Store(outgoing) => self.store(now, outgoing),
+            StackOutput::Load { sequence } => self.inbox.load(sequence),
+            StackOutput::Delayed { to, trouble } => self.on_delayed(now, &to, &trouble),
+            StackOutput::Ended { fate, stored } => self.on_ended(fate, stored),
         }
         None
     }
@@ -49,9 +56,6 @@ impl Driver {
             }
             PeerOutput::SetPatience { link, silence } => return Some(LinkCommand::SetPatience { link, silence }),
             PeerOutput::Routes(routes) => return Some(LinkCommand::Routes(routes)),
-            PeerOutput::Keep { ticket, message } => {
-                self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
-            }
             PeerOutput::PinNetwork(network) => self.inbox.pin(network),
             PeerOutput::KeepSupernodes(list) => self.inbox.keep_supernodes(list),
             PeerOutput::KeepStay(stay) => self.inbox.keep_stay(stay),
@@ -64,15 +68,21 @@ impl Driver {
             PeerOutput::Listed { query, answer } => self.on_listed(query, answer),
             PeerOutput::LoggedIn => self.tell_what_to_type(),
             // The peer traces it with its reason; its connections have heard of the other already.
-            PeerOutput::HomeLost { .. } | PeerOutput::Resolved { .. } => {}
+            PeerOutput::HomeLost { .. } | PeerOutput::Resolved { .. } | PeerOutput::PathNamed { .. } => {}
             PeerOutput::LoggedOut { .. } => self.on_logged_out(),
             PeerOutput::Event(event) => super::trace::trace(&event),
         }
         None
     }
 
-    /// A message is on disk, or was refused, or could not be put there
-    pub(super) fn handle_kept(&mut self, Outcome { ticket, kept }: Outcome) {
-        self.stack.peer_mut().handle_kept(self.clock.now(), ticket, kept);
+    /// The disk has done what it was asked for, or could not
+    pub(super) fn handle_outcome(&mut self, outcome: Outcome) {
+        let now = self.clock.now();
+        match outcome {
+            Outcome::Kept { ticket, kept } => self.stack.handle_kept(now, ticket, kept),
+            Outcome::Stored { sequence, is_stored } => self.handle_stored(now, sequence, is_stored),
+            Outcome::Ended { id } => self.handle_ended(&id),
+            Outcome::Loaded { sequence, body } => self.stack.handle_loaded(now, sequence, body),
+        }
     }
 }

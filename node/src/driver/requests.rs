@@ -10,20 +10,20 @@ use kith_common::routing::neighbourhood::{LinkStatus, NeighbourStatus};
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::bounded::Bytes;
 use kith_common::wire::content::{Choice, Content, PathHop, Signal};
 use kith_common::wire::session::{LISTED_MAX, Listed, Listing, Presence, Which};
 use kith_runtime::cli::short;
 use kith_runtime::control;
 use kith_runtime::control::peer::{
-    self, HomeSupernode, Id, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer,
-    PingAnswer, Request, SendAnswer, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+    self, HomeSupernode, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer, PingAnswer,
+    Request, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::identity::peer_id_of;
 
 use super::Driver;
 use super::calls::Wanted;
+use super::sends;
 use super::waiting::{Asked, Asker};
 
 /// What stands on a path for a supernode, which has no name
@@ -41,7 +41,12 @@ impl Driver {
             Request::Lookup { name } => self.look_up(now, name, reply),
             Request::Peers { after } => self.list(now, Which::After(after), reply),
             Request::Similar { name } => self.list(now, Which::Like(name), reply),
-            Request::Send { name, body } => self.ask_send(now, name, body.bytes().to_vec(), reply),
+            Request::Send { name, body, ttl_s, wait_ms } => {
+                self.ask_send(now, sends::Wanted { name, body, ttl_s, wait_ms }, reply);
+            }
+            Request::Outbox => reply.finish(Status::Delivered, &self.outbox(now)),
+            Request::Fate { id } => self.ask_fate(now, id.0, reply),
+            Request::TakeBack { id } => self.take_back(now, id.0, reply),
             Request::Ping { name } => self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply),
             Request::Trace { name } => {
                 self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace, reply);
@@ -59,18 +64,7 @@ impl Driver {
         }
     }
 
-    fn ask_send(&mut self, now: Instant, name: Name, data: Vec<u8>, reply: Reply) {
-        match Bytes::try_from(data) {
-            Ok(data) => self.ask(now, name, Content::Data(data), Asked::Send, reply),
-            Err(error) => reply.refuse(
-                Status::TooLarge,
-                format!("a message has at most {} bytes, this one has {}", error.max, error.len),
-                Some("56 KiB is the most: send it in parts".into()),
-            ),
-        }
-    }
-
-    /// Sends a message whose fate `reply` waits for
+    /// Sends a signal whose fate `reply` waits for
     fn ask(&mut self, now: Instant, to: Name, content: Content, asked: Asked, reply: Reply) {
         let is_traced = matches!(asked, Asked::Trace);
         match self.stack.peer_mut().send(now, to, content, is_traced) {
@@ -151,7 +145,7 @@ impl Driver {
     }
 
     /// The whole command to type next
-    fn next(&self, verb: &str) -> String {
+    pub(super) fn next(&self, verb: &str) -> String {
         format!("next: {}", self.home.command_anywhere(verb))
     }
 
@@ -160,22 +154,8 @@ impl Driver {
         let Some(Asker { reply, asked }) = self.waiting.take_fate(&fate.id) else { return };
         let status = fate.status;
         match asked {
-            Asked::Send => reply.finish(status, &self.send_answer(fate)),
             Asked::Ping => reply.finish(status, &self.ping_answer(fate)),
             Asked::Trace => reply.finish(status, &self.trace_answer(&fate, trace.as_ref())),
-        }
-    }
-
-    fn send_answer(&self, fate: Fate) -> SendAnswer {
-        SendAnswer {
-            id: Id(fate.id),
-            hops: self.hops(&fate),
-            path: self.path(&fate),
-            relayed: is_relayed(&fate),
-            elapsed_us: fate.elapsed.as_micros() as u64,
-            attempts: u64::from(fate.transmissions),
-            reason: reason(&fate),
-            to: fate.to,
         }
     }
 
@@ -189,9 +169,14 @@ impl Driver {
         }
     }
 
-    /// Names from here to there; who is not known by name stands with the upper half of its address
+    /// Names from here to there
     fn path(&self, fate: &Fate) -> Vec<String> {
-        if !fate.status.is_success() || self.is_own(fate) {
+        self.path_to(fate.status, &fate.to, &fate.path)
+    }
+
+    /// Names from here to there, if it arrived; who is not known by name stands with the upper half of its address
+    pub(super) fn path_to(&self, status: Status, to: &Name, path: &[PathHop]) -> Vec<String> {
+        if !status.is_success() || self.is_own_name(to) {
             return Vec::new();
         }
         let from = self.stack.peer().own().into_iter().map(|own| own.name.to_string());
@@ -200,7 +185,11 @@ impl Driver {
             (Some(name), false) => name.to_string(),
             (None, false) => hop.short.to_string(),
         };
-        from.chain(fate.path.iter().map(name)).chain([fate.to.to_string()]).collect()
+        from.chain(path.iter().map(name)).chain([to.to_string()]).collect()
+    }
+
+    pub(super) fn is_own_name(&self, name: &Name) -> bool {
+        self.stack.peer().own().is_some_and(|own| own.name == *name)
     }
 
     /// Links that it crossed; none if it was for this peer itself, or if that is not known
@@ -209,7 +198,7 @@ impl Driver {
     }
 
     fn is_own(&self, fate: &Fate) -> bool {
-        self.stack.peer().own().is_some_and(|own| own.name == fate.to)
+        self.is_own_name(&fate.to)
     }
 
     fn trace_answer(&self, fate: &Fate, trace: Option<&Trace>) -> TraceAnswer {
@@ -284,6 +273,8 @@ impl Driver {
             links,
             inbox_messages: inbox.messages,
             inbox_bytes: inbox.bytes,
+            outbox_messages: self.stack.messages() as u64,
+            outbox_bytes: self.stack.outbox_bytes().0,
             uptime_s: now.since(Instant::ZERO).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

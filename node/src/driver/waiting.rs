@@ -2,15 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use kith_common::id::{MessageId, Name};
-use kith_runtime::control::server::Reply;
+use std::time::Duration;
 
-/// What a message was sent for
+use kith_common::id::{MessageId, Name};
+use kith_common::status::Status;
+use kith_common::time::{Instant, earliest};
+use kith_runtime::control::peer::SendAnswer;
+use kith_runtime::control::server::Reply;
+use kith_transport::stack::Trouble;
+
+/// What a signal was sent for
 #[derive(Debug)]
 pub(super) enum Asked {
-    Send,
     Ping,
     Trace,
+}
+
+/// Somebody who waits for the receipt of a message
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) reply: Reply,
+    pub(super) to: Name,
+    pub(super) begun: Instant,
+    /// From when on it is enough that the message is in the out-box
+    pub(super) until: Instant,
+    pub(super) keep: Option<Duration>,
+    /// Its sequence in the out-box, and whether it is there by now
+    pub(super) stored: Option<(u64, bool)>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// What is told to somebody once the disk has it
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) reply: Reply,
+    pub(super) status: Status,
+    pub(super) answer: SendAnswer,
+}
+
+impl Sender {
+    const fn is_stored(&self) -> bool {
+        matches!(self.stored, Some((_, true)))
+    }
+
+    /// Whether there is nothing to wait for: its receiver is not here
+    fn is_vain(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.status == Status::Gone)
+    }
 }
 
 /// Somebody who waits for a fate
@@ -33,6 +71,11 @@ pub(super) struct Caller {
 /// requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
+    messages: BTreeMap<MessageId, Sender>,
+    /// By their sequences in the out-box
+    stored: BTreeMap<u64, MessageId>,
+    /// As many as fates that are being written
+    written: BTreeMap<MessageId, Told>,
     fates: BTreeMap<MessageId, Asker>,
     calls: BTreeMap<MessageId, Caller>,
     look_ups: Vec<(Name, Reply)>,
@@ -42,6 +85,65 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    pub(super) fn for_message(&mut self, id: MessageId, sender: Sender) {
+        self.forget_gone();
+        self.messages.insert(id, sender);
+    }
+
+    /// A message is on its way into the out-box, under this sequence
+    pub(super) fn note_sequence(&mut self, id: &MessageId, sequence: u64) {
+        if let Some(sender) = self.messages.get_mut(id) {
+            sender.stored = Some((sequence, false));
+            self.stored.insert(sequence, *id);
+        }
+    }
+
+    pub(super) fn note_stored(&mut self, sequence: u64) {
+        if let Some(sender) = self.stored.get(&sequence).and_then(|id| self.messages.get_mut(id)) {
+            sender.stored = Some((sequence, true));
+        }
+    }
+
+    pub(super) fn note_trouble(&mut self, to: &Name, trouble: &Trouble) {
+        for sender in self.messages.values_mut().filter(|sender| sender.to == *to) {
+            sender.trouble = Some(trouble.clone());
+        }
+    }
+
+    /// Those whose messages are in the out-box, and who have waited long enough
+    pub(super) fn take_waited(&mut self, now: Instant) -> Vec<(MessageId, Sender)> {
+        let is_over = |sender: &Sender| sender.is_stored() && (sender.until <= now || sender.is_vain());
+        let waited: Vec<_> = self.messages.iter().filter(|(_, sender)| is_over(sender)).map(|(id, _)| *id).collect();
+        waited.into_iter().filter_map(|id| Some((id, self.take_message(&id)?))).collect()
+    }
+
+    /// When [`Self::take_waited`] has somebody
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let stored = self.messages.values().filter(|sender| sender.is_stored());
+        stored.map(|sender| sender.until).fold(None, |first, until| earliest(first, Some(until)))
+    }
+
+    pub(super) fn take_message(&mut self, id: &MessageId) -> Option<Sender> {
+        let sender = self.messages.remove(id)?;
+        if let Some((sequence, _)) = sender.stored {
+            self.stored.remove(&sequence);
+        }
+        Some(sender)
+    }
+
+    pub(super) fn for_written(&mut self, id: MessageId, told: Told) {
+        self.written.insert(id, told);
+    }
+
+    pub(super) fn take_written(&mut self, id: &MessageId) -> Option<Told> {
+        self.written.remove(id)
+    }
+
+    /// Nobody waits any longer than until his message is in the out-box
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.messages.values_mut().for_each(|sender| sender.until = sender.until.min(now));
+    }
+
     pub(super) fn for_fate(&mut self, id: MessageId, asker: Asker) {
         self.forget_gone();
         self.fates.insert(id, asker);
@@ -75,6 +177,10 @@ impl Waiting {
     }
 
     fn forget_gone(&mut self) {
+        let gone = self.messages.iter().filter(|(_, sender)| sender.reply.is_gone());
+        for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.take_message(&id);
+        }
         self.fates.retain(|_, asker| !asker.reply.is_gone());
         self.look_ups.retain(|(_, reply)| !reply.is_gone());
         self.lists.retain(|_, reply| !reply.is_gone());

@@ -9,7 +9,9 @@ use kith_runtime::files;
 use super::META_BYTES_MAX;
 
 /// The form of the file; another one is refused
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
+/// The form without an out-box, which gets one when it is opened
+pub(super) const FORMAT_BEFORE_OUTBOX: u64 = 2;
 
 /// Why the in-box cannot do what it should; nothing has been kept, removed or changed
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kith_common::id::{Address, Key, MessageId};
-use kith_common::mail::{Arrival, Fingerprint, Inbox, Kept, Plan, SenderTag};
+use kith_common::mail::{Arrival, Fingerprint, Inbox, Kept, Place, Plan, SenderTag};
 use kith_runtime::files;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
-use super::error::{FORMAT, Fault};
-use super::{Incoming, Stored};
+use super::error::{FORMAT, FORMAT_BEFORE_OUTBOX, Fault};
+use super::{Incoming, Stored, outbox};
 
 /// What redb may hold in memory: an idle peer is small, and old messages are rarely read
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -48,39 +48,54 @@ pub(super) fn builder(check: bool) -> Builder {
     builder
 }
 
-pub(super) fn write<T>(db: &Database, run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>) -> Result<T, Fault> {
+/// Whether what is written must be on the disk before anybody is told
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    Now,
+    /// With what is written next
+    Later,
+}
+
+pub(super) fn write<T>(
+    db: &Database,
+    durable: Durable,
+    run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     let mut transaction = db.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_durability(match durable {
+        Durable::Now => Durability::Immediate,
+        Durable::Later => Durability::None,
+    })?;
     let done = run(&transaction)?;
     transaction.commit()?;
     Ok(done)
 }
 
-/// Makes the tables of a new file, and refuses those of another format
+/// Makes the tables of a new file and those that an older one lacks, and refuses a file of another format
 pub(super) fn prepare(db: &Database) -> Result<(), Fault> {
-    match db.begin_read()?.open_table(META) {
-        Ok(meta) => {
-            let format = meta.get(FORMAT_KEY)?;
-            return check_format(format.as_ref().map(|format| format.value()).unwrap_or_default());
-        }
-        Err(TableError::TableDoesNotExist(_)) => {}
+    let format = match db.begin_read()?.open_table(META) {
+        Ok(meta) => format_of(meta.get(FORMAT_KEY)?.map(|format| format.value().to_vec()).unwrap_or_default())?,
+        Err(TableError::TableDoesNotExist(_)) => FORMAT_BEFORE_OUTBOX,
         Err(error) => return Err(error.into()),
+    };
+    match format {
+        FORMAT => return Ok(()),
+        FORMAT_BEFORE_OUTBOX => {}
+        other => return Err(Fault::Format(other)),
     }
-    write(db, |transaction| {
+    write(db, Durable::Now, |transaction| {
         transaction.open_table(MESSAGES)?;
         transaction.open_table(SEEN)?;
         transaction.open_table(NAMES)?;
+        outbox::create(transaction)?;
         transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
         Ok(())
     })
 }
 
-fn check_format(bytes: &[u8]) -> Result<(), Fault> {
-    match bytes.try_into().map(u64::from_le_bytes) {
-        Ok(FORMAT) => Ok(()),
-        Ok(other) => Err(Fault::Format(other)),
-        Err(_) => Err(Fault::Damaged("its format has no number".to_owned())),
-    }
+fn format_of(bytes: Vec<u8>) -> Result<u64, Fault> {
+    let bytes = bytes.try_into().map_err(|_| Fault::Damaged("its format has no number".to_owned()))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 pub(super) fn load(transaction: &ReadTransaction, bytes_max: u64) -> Result<Inbox, Fault> {
@@ -140,7 +155,8 @@ pub(super) fn stored(sequence: u64, row: (&[u8; 16], &str, &[u8; 32], u64, bool,
         key: Key(*key),
         address: Address(address),
         confirmed,
-        bytes: bytes.to_vec().try_into().map_err(|error| Fault::Damaged(format!("message {sequence}: {error}")))?,
+        place: Place::default(),
+        bytes: bytes.to_vec(),
     };
     let received = UNIX_EPOCH + Duration::from_micros(received);
     Ok(Stored { sequence, incoming: Incoming { message, received } })

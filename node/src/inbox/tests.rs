@@ -4,13 +4,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use kith_common::id::{Address, Epoch, Key, MessageId};
-use kith_common::mail::{OVERHEAD_BYTES, SEEN_MAX};
+use kith_common::mail::{OVERHEAD_BYTES, Place, SEEN_MAX};
 use kith_common::status::Status;
 use redb::StorageBackend;
 use tempfile::TempDir;
 
 use super::tables::{FORMAT_KEY, builder};
 use super::*;
+
+mod outbox;
 
 const ROOM: u64 = 10_000;
 
@@ -21,9 +23,10 @@ fn name(text: &str) -> Name {
 pub(super) fn message(n: u8, bytes: usize) -> Incoming {
     let from = name(["alice", "bob"][usize::from(n % 2)]);
     let received = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000 + u64::from(n));
-    let bytes = vec![n; bytes].try_into().unwrap();
+    let (bytes, place) = (vec![n; bytes], Place::default());
     let (id, key, address) = (MessageId([n; 16]), Key([n % 2; 32]), Address(n.into()));
-    Incoming { message: Arrival { id, from, key, address, confirmed: !n.is_multiple_of(3), bytes }, received }
+    let confirmed = !n.is_multiple_of(3);
+    Incoming { message: Arrival { id, from, key, address, confirmed, place, bytes }, received }
 }
 
 fn sequences(kept: &[Kept]) -> Vec<Option<u64>> {
@@ -47,6 +50,13 @@ impl Home {
 
     fn open(&self) -> InboxFile {
         InboxFile::open(&self.path(), ROOM).unwrap()
+    }
+}
+
+impl InboxFile {
+    /// Keeps messages, in their order
+    pub(super) fn keep(&mut self, batch: &[Incoming]) -> Result<Vec<Kept>, InboxError> {
+        self.write_mail(&MailChanges { keep: batch.to_vec(), ..MailChanges::default() })
     }
 }
 
@@ -242,7 +252,7 @@ fn directory_that_is_missing_is_an_error() {
 
 #[test]
 fn file_of_another_format_is_refused_with_what_to_do() {
-    for (format, advice) in [(3_u64, "use the later version"), (1, "then move it away")] {
+    for (format, advice) in [(4_u64, "use the later version"), (1, "then move it away")] {
         let home = Home::new();
         home.open().set_meta(FORMAT_KEY, &format.to_le_bytes()).unwrap();
         let error = InboxFile::open(&home.path(), ROOM).unwrap_err();
@@ -398,7 +408,7 @@ fn broken_disk_fails_every_call_until_a_new_start() {
 fn what_the_in_box_prints_shows_no_content() {
     let mut inbox = Home::new().open();
     let mut canary = message(1, 0);
-    canary.message.bytes = b"canary".to_vec().try_into().unwrap();
+    canary.message.bytes = b"canary".to_vec();
     inbox.keep(&[canary]).unwrap();
     let printed = format!("{inbox:?} {:?}", list(&mut inbox));
     assert!(printed.contains("6 bytes") && !printed.contains("canary") && !printed.contains("99, 97, 110"));

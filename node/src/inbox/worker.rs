@@ -1,20 +1,22 @@
-//! The thread that owns the in-box, and the tasks that read from it for askers.
+//! The thread that owns the in-box and the out-box, and the tasks that read from them for askers.
 
 use std::time::SystemTime;
 
-use kith_common::id::{Name, NetworkId};
+use kith_common::id::{MessageId, Name, NetworkId};
 use kith_common::peer::{STAY_AGE_MAX, Stay};
 use kith_common::status::Status;
 use kith_common::wire;
 use kith_common::wire::session::{Record, SupernodeRecord, Supernodes};
 use kith_runtime::control::address;
-use kith_runtime::control::peer::{Body, Id, InboxAnswer, InboxLine, ReadAnswer};
+use kith_runtime::control::peer::{Body, FateAnswer, Id, InboxAnswer, InboxLine, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
+use kith_runtime::crash;
 use kith_runtime::sync::{self, Mistake, blocking, thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::outbox::{FATES_MAX, Letter, PastFate};
 use super::tables::micros;
-use super::{InboxError, InboxFile, Incoming, NameChange, Selection, Stored};
+use super::{InboxError, InboxFile, Incoming, MailChanges, NameChange, Selection, Stored};
 use crate::functions::rfc3339;
 use kith_common::mail::{Kept, NotStored, Totals};
 
@@ -29,12 +31,19 @@ const STAY: &str = "stay";
 /// Jobs that are done before the disk is waited for, at most: whoever waits for the first should not wait for thousands
 const BATCH_MAX: usize = 256;
 
-/// What the thread is asked for. The queue needs no bound of its own: messages are bounded by the driver, lists and
-/// removals by the number of askers, names by the resolver's writing rate, lists of supernodes by how often
-/// these change, stays by the peer's writing rate.
+/// Bytes of a text that is shown as a text, however many of its characters must be escaped
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// What the thread is asked for. The queue needs no bound of its own: messages are bounded by what is held of others' questions
+/// and by the out-box's bytes, lists and removals by the number of askers, names by the resolver's writing rate, lists of
+/// supernodes by how often these change, stays by the peer's writing rate.
 #[derive(Debug)]
 enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
+    Store(Letter),
+    Load(u64),
+    End(Option<u64>, PastFate),
+    Fate(MessageId, oneshot::Sender<Result<Option<PastFate>, InboxError>>),
     Change(NameChange),
     Pin(NetworkId),
     Supernodes(Box<Supernodes>),
@@ -43,13 +52,17 @@ enum Job {
     Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
 }
 
-/// What became of a message that was to be kept
+/// What became of what the thread was asked for
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    /// As it was given to [`InboxWorker::keep`]
-    pub(crate) ticket: u64,
-    /// [`Kept`] says whether it is on disk
-    pub(crate) kept: Result<Kept, NotStored>,
+pub(crate) enum Outcome {
+    /// Of [`InboxWorker::keep`] with this ticket: [`Kept`] says whether it is on disk
+    Kept { ticket: u64, kept: Result<Kept, NotStored> },
+    /// Of [`InboxWorker::store`]: whether it is on disk
+    Stored { sequence: u64, is_stored: bool },
+    /// Of [`InboxWorker::end`]: what the disk has to remember of it is there
+    Ended { id: MessageId },
+    /// Of [`InboxWorker::load`]: what it says, if it can be read
+    Loaded { sequence: u64, body: Option<Vec<u8>> },
 }
 
 /// Why a list was not told to its end
@@ -114,6 +127,40 @@ impl InboxWorker {
     /// Keeps a message; the outcome comes with the same ticket
     pub(crate) fn keep(&self, ticket: u64, message: Incoming) {
         self.give(Job::Keep { ticket, message: Box::new(message) });
+    }
+
+    /// Puts a message into the out-box; the outcome comes with its sequence
+    pub(crate) fn store(&self, letter: Letter) {
+        self.give(Job::Store(letter));
+    }
+
+    /// Reads what a message in the out-box says; the outcome comes with its sequence
+    pub(crate) fn load(&self, sequence: u64) {
+        self.give(Job::Load(sequence));
+    }
+
+    /// Takes a message out of the out-box, if it is there under a sequence, and remembers its fate
+    pub(crate) fn end(&self, sequence: Option<u64>, fate: PastFate) {
+        self.give(Job::End(sequence, fate));
+    }
+
+    /// Answers the verb `fate` for a message that waits no more, from a task of its own
+    pub(crate) fn fate(&self, id: MessageId, reply: Reply) {
+        let worker = self.clone();
+        sync::spawn(async move {
+            let (answer, answered) = oneshot::channel();
+            worker.give(Job::Fate(id, answer));
+            match answered.await {
+                Ok(Ok(Some(fate))) => reply.finish(fate.status, &fate_answer(fate)),
+                Ok(Ok(None)) => {
+                    let error = format!("no message with the id {id} is known here");
+                    let hint = format!("the fates of the last {FATES_MAX} are remembered");
+                    reply.refuse(Status::NotFound, error, Some(hint));
+                }
+                Ok(Err(error)) => reply.refuse(error.status(), error.to_string(), None),
+                Err(_) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            }
+        });
     }
 
     /// Keeps a record for times without a supernode
@@ -224,7 +271,25 @@ fn line(sequence: u64, Incoming { message, received }: &Incoming) -> InboxLine {
         confirmed: message.confirmed,
         at: rfc3339(*received),
         bytes: message.bytes.len() as u64,
-        body: Body::of(message.bytes.to_vec()),
+        body: body(&message.bytes),
+    }
+}
+
+/// What a message says; a long one as digits where those are fewer than characters would be, as lines have a bound
+fn body(bytes: &[u8]) -> Body {
+    let body = Body::of(bytes.to_vec());
+    if bytes.len() > TEXT_BYTES_MAX { body.compact() } else { body }
+}
+
+fn fate_answer(PastFate { id, to, why, attempts, elapsed, at, .. }: PastFate) -> FateAnswer {
+    FateAnswer {
+        id: Id(id),
+        to,
+        waiting: None,
+        attempts: attempts.into(),
+        elapsed_us: elapsed.as_micros() as u64,
+        at: Some(rfc3339(at)),
+        reason: Some(why).filter(|why| !why.is_empty()),
     }
 }
 
@@ -232,29 +297,49 @@ fn line(sequence: u64, Incoming { message, received }: &Incoming) -> InboxLine {
 #[derive(Default)]
 struct Batch {
     tickets: Vec<u64>,
-    messages: Vec<Incoming>,
+    mail: MailChanges,
     /// In their order: the last word on a name is what stays
     names: Vec<NameChange>,
 }
 
 fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
+    // Fates that the disk could not be told: it is told with what comes next.
+    let mut untold = Vec::new();
     while let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
+        batch.mail.end = std::mem::take(&mut untold);
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
         for job in std::iter::once(job).chain(more) {
-            do_or_batch(&mut inbox, job, &mut batch);
+            do_or_batch(&mut inbox, job, &mut batch, outcomes);
         }
-        if !finish(&mut inbox, batch, outcomes) {
-            return;
-        }
+        // Whether the driver is there still or not: what it has asked for is to be on the disk.
+        untold = finish(&mut inbox, batch, outcomes);
     }
 }
 
-fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch) {
+/// Does a job, or puts it with those that share a transaction
+fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch, outcomes: &mpsc::Sender<Outcome>) {
     match job {
         Job::Keep { ticket, message } => {
             batch.tickets.push(ticket);
-            batch.messages.push(*message);
+            batch.mail.keep.push(*message);
+        }
+        Job::Store(letter) => batch.mail.store.push(letter),
+        Job::End(sequence, fate) => {
+            // What has its fate before it was written need not be written at all.
+            let is_stored = |letter: &Letter| Some(letter.sequence) != sequence;
+            batch.mail.store.retain(is_stored);
+            batch.mail.end.push((sequence, fate));
+        }
+        Job::Load(sequence) => {
+            // The in-box traces the reason of a failure.
+            let body = inbox.letter(sequence).ok().flatten();
+            sync::blocking_send(outcomes, Outcome::Loaded { sequence, body });
+        }
+        // An asker that has hung up needs no answer.
+        Job::Fate(id, answer) => {
+            let known = batch.mail.end.iter().rev().find(|(_, fate)| fate.id == id).map(|(_, fate)| fate.clone());
+            _ = answer.send(known.map_or_else(|| inbox.fate(&id), |fate| Ok(Some(fate))));
         }
         Job::Change(change) => batch.names.push(change),
         // The in-box traces the reason of a failure; without a pin the next start asks again.
@@ -277,26 +362,42 @@ fn remember(inbox: &mut InboxFile, key: &'static str, encoded: Result<Vec<u8>, w
     }
 }
 
-/// Writes what was gathered and tells the driver; false once the driver is gone
-fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> bool {
+/// Fates that the disk could not be told, each with the sequence of its message; as many as the out-box has messages
+type Untold = Vec<(Option<u64>, PastFate)>;
+
+/// Writes what was gathered and tells the driver, if it is there still
+fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> Untold {
     if !batch.names.is_empty()
         && let Err(reason) = inbox.write_names(&batch.names, SystemTime::now())
     {
         tracing::warn!(event = "names_not_saved", %reason);
     }
-    if batch.messages.is_empty() {
-        return true;
-    }
+    let (tickets, mail) = (batch.tickets, batch.mail);
     if sync::makes(Mistake::TellsBeforeItKeeps) {
-        let told = |ticket: &u64| sync::blocking_send(outcomes, Outcome { ticket: *ticket, kept: Ok(Kept::Duplicate) });
-        return batch.tickets.iter().all(told) && inbox.keep(&batch.messages).is_ok();
+        let kept = |ticket: &u64| Outcome::Kept { ticket: *ticket, kept: Ok(Kept::Duplicate) };
+        tickets.iter().for_each(|ticket| _ = sync::blocking_send(outcomes, kept(ticket)));
+        return if inbox.write_mail(&mail).is_ok() { Vec::new() } else { mail.end };
     }
-    let kept: Vec<_> = match inbox.keep(&batch.messages) {
-        Ok(kept) => kept.into_iter().map(Ok).collect(),
-        Err(error) => batch.tickets.iter().map(|_| Err(error.not_stored())).collect(),
+    let is_of = [!mail.keep.is_empty(), !mail.store.is_empty(), !mail.end.is_empty()];
+    std::iter::zip(["keep", "store", "end"], is_of).for_each(|(point, is_met)| crash::at(point, is_met));
+    let written = inbox.write_mail(&mail);
+    std::iter::zip(["kept", "stored", "ended"], is_of).for_each(|(point, is_met)| crash::at(point, is_met));
+    let is_stored = written.is_ok();
+    let stored = mail.store.iter().map(|letter| Outcome::Stored { sequence: letter.sequence, is_stored });
+    // A disk that fails keeps nobody waiting for a fate.
+    let ended = mail.end.iter().map(|(_, fate)| Outcome::Ended { id: fate.id });
+    let told: Vec<_> = stored.chain(ended).collect();
+    let (kept, untold): (Vec<_>, _) = match written {
+        Ok(kept) => (kept.into_iter().map(Ok).collect(), Vec::new()),
+        Err(error) => {
+            // A fate for nothing that is on disk is not worth to be remembered for long.
+            let untold = mail.end.into_iter().filter(|(sequence, _)| sequence.is_some()).collect();
+            (tickets.iter().map(|_| Err(error.not_stored())).collect(), untold)
+        }
     };
-    let mut told = batch.tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome { ticket, kept });
-    told.all(|outcome| sync::blocking_send(outcomes, outcome))
+    let kept = tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome::Kept { ticket, kept });
+    kept.chain(told).for_each(|outcome| _ = sync::blocking_send(outcomes, outcome));
+    untold
 }
 
 #[cfg(test)]

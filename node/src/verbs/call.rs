@@ -6,6 +6,7 @@ use kith_common::hex;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::cli::{self, Failure, Screen, Stop};
+use kith_runtime::control::client::ANSWER_WITHIN;
 use kith_runtime::control::peer::{CallAnswer, Content, Request};
 use kith_runtime::home::Home;
 
@@ -43,7 +44,7 @@ impl Call {
         let arguments = self.arguments.into_iter().map(Content).collect();
         let timeout_ms = Some(self.timeout.as_millis() as u64);
         let request = Request::Call { name: self.name, function: self.function, arguments, timeout_ms };
-        let answer = cli::ask::<CallAnswer>(home, &request)?;
+        let answer = cli::ask_within::<CallAnswer>(home, &request, self.timeout + ANSWER_WITHIN)?;
         if answer.status.is_success() && self.raw {
             screen.bytes(&bytes(&answer.answer)?)?;
             return Ok(0);

@@ -81,6 +81,11 @@ fn readable(status: Code, answer: &StatusAnswer, home: &Home) -> String {
     line("links", format!("{} of {} up", answer.links_up, answer.links));
     let unread = format!("{} unread, {}", count(answer.inbox_messages, "message"), size(answer.inbox_bytes));
     line("in-box", unread);
+    if answer.outbox_messages > 0 {
+        let waiting =
+            format!("{} not delivered yet, {}", count(answer.outbox_messages, "message"), size(answer.outbox_bytes));
+        line("out-box", waiting);
+    }
     if let Some(network) = &answer.network {
         line("network", network.clone());
     }
@@ -138,6 +143,8 @@ mod tests {
             links: 4,
             inbox_messages: 1,
             inbox_bytes: 1234,
+            outbox_messages: 2,
+            outbox_bytes: 530,
             uptime_s: 192,
             version: "0.1.0".into(),
             pid: 4711,
@@ -156,6 +163,7 @@ alice is logged in at /dns/s/tcp/7400
   known      2 other supernodes to go on to
   links      3 of 4 up
   in-box     1 message unread, 1.2 kB
+  out-box    2 messages not delivered yet, 530 B
   network    d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384d3b07384
   peer id    12D3KooWabc
   listens    /ip4/127.0.0.1/tcp/40001

@@ -11,7 +11,7 @@ fn status_of(state: &str, status: u16) -> String {
     format!(
         "{{\"done\":true,\"status\":{status},\"name\":\"alice\",\"key\":\"\",\"peer_id\":\"12D3\",\"address\":null,\
          \"state\":\"{state}\",\"reason\":null,\"supernode\":null,\"supernodes\":1,\"network\":null,\"epoch\":0,\
-         \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\
+         \"members\":0,\"degree\":0,\"links_up\":0,\"links\":0,\"inbox_messages\":0,\"inbox_bytes\":0,\"outbox_messages\":0,\"outbox_bytes\":0,\
          \"uptime_s\":1,\"version\":\"0.1.0\",\"pid\":1,\"listen\":[]}}\n"
     )
 }

@@ -24,7 +24,8 @@ fn keep_four() {
     disk.set_room(usize::MAX);
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     let listed = block_on(worker.page(Selection::default())).unwrap().unwrap();
-    for Outcome { ticket, kept } in outcomes {
+    for outcome in outcomes {
+        let Outcome::Kept { ticket, kept } = outcome else { panic!("{outcome:?}") };
         let is_there = listed.iter().any(|stored| stored.incoming.message == message(ticket as u8, 100).message);
         assert_eq!(kept.is_ok(), is_there, "{ticket}: {kept:?}");
     }
