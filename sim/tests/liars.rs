@@ -9,7 +9,7 @@ use kith_sim::sweep::run;
 
 /// How long calls between eight honest peers took, each with each other at once and for the first time, among so many liars
 fn waits(liars: u32, lie: Lie) -> Vec<Duration> {
-    let mut waits = Vec::new();
+    let (mut waits, mut lies) = (Vec::new(), 0);
     for seed in 1..=5 {
         let usual = MeshConfig::new(seed, 8 + liars);
         let config =
@@ -19,9 +19,11 @@ fn waits(liars: u32, lie: Lie) -> Vec<Duration> {
         if let Some(violation) = report.violation {
             panic!("{liars} liars, {lie}, seed {seed}: {violation}");
         }
-        assert!(report.lies > 0, "{liars} liars, {lie}, seed {seed}: they had nothing to drop");
+        lies += report.lies;
         waits.extend(report.call_waits);
     }
+    // Between two of them a run's few ways may all go by others.
+    assert!(lies > 0, "{liars} liars, {lie}: they had nothing to drop");
     waits.sort_unstable();
     waits
 }

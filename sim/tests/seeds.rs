@@ -135,6 +135,18 @@ fn living_reach_each_other_while_there_is_no_supernode() {
     }
 }
 
+/// What whoever had no session had sent to itself was overtaken by what it sent later; a message was told that its receiver had
+/// logged out, as it had been before the message was sent; and two who had both lost a connection answered each other's word
+/// of that a thousand times.
+#[test]
+fn messages_that_waited_for_their_receivers_arrive_in_order_and_without_a_storm() {
+    let kinds = [Effect::Outage, Effect::Crash].into();
+    for (seed, every) in [(1, 20), (4, 8), (5, 20)] {
+        let (fault_every, deed_every) = (Duration::from_secs(every), Duration::from_secs(2));
+        clean(&MeshConfig { kinds: Clone::clone(&kinds), deed_every, fault_every, ..config(16, 4, 10, seed) });
+    }
+}
+
 /// As much of three supernodes, which have to agree again when they are back.
 #[test]
 fn living_reach_each_other_while_there_is_none_of_three_supernodes() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kith_common::id::Address;
 use kith_common::mail::SEND_TIMEOUT;
+use kith_common::wire::content::{Content, Signal};
 use kith_transport::stack::CALL_TIMEOUT;
 
 use super::faults::Effect;
@@ -43,15 +44,26 @@ impl World {
         }
         let local = self.local(node);
         match deed {
-            Deed::Send { to, content, traced } => {
+            Deed::Send { to, bytes, keep } => {
                 self.sends += 1;
-                let content = stamp(content, self.sends);
+                let bytes = stamp(&bytes, self.sends);
+                let source = self.node(node).place().unwrap_or(Address(0));
                 let Some(peer) = self.node_mut(node).peer_mut() else { return };
-                let sent = peer.stack.peer_mut().send(local, to.clone(), content.clone(), traced);
-                if let Ok(id) = sent {
+                let id = peer.stack.send(local, to.clone(), bytes.clone(), keep);
+                let seen = Observation::Sending { id, to: &to, bytes: &bytes, keep, source };
+                self.watch.see(self.queue.now(), node, &seen);
+            }
+            Deed::TakeBack => {
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                let oldest = peer.stack.waiting(local).next().map(|waiting| waiting.id);
+                oldest.map(|id| peer.stack.take_back(local, &id));
+            }
+            Deed::Ping { to, traced } => {
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                let ping = Content::Signal(Signal::Ping);
+                if let Ok(id) = peer.stack.peer_mut().send(local, to.clone(), ping, traced) {
                     let source = self.node(node).place().unwrap_or(Address(0));
-                    let seen = Observation::Asked { id, to: &to, content: &content, source };
-                    self.watch.see(self.queue.now(), node, &seen);
+                    self.watch.see(self.queue.now(), node, &Observation::Asked { id, to: &to, source });
                 }
             }
             Deed::Call(to) => {

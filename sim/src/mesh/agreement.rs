@@ -15,9 +15,10 @@ use kith_common::supernode::{LogEvent, Proposal, SupernodeEntry};
 use kith_common::time::Instant;
 use kith_common::wire::session::{Location, Locations};
 
+use super::disk::DiskDone;
 use super::faults::Effect;
 use super::log::Replica;
-use super::node::{DiskDone, NodeId};
+use super::node::NodeId;
 use super::opening::location_of;
 use super::processes::replica;
 use super::queue::Event;

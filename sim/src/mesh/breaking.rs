@@ -8,10 +8,11 @@ use kith_common::link::reason::CloseReason;
 use kith_common::wire::session::{Purpose, Role};
 use kith_common::wire::{Frame, FrameKind};
 
+use super::disk::DiskDone;
 use super::faults::{Effect, Fault, OUTAGE_MIN, STALL_MIN};
 use super::hellos::undecodable;
 use super::net::{ConnId, EndState, Item, Side, Weather};
-use super::node::{Disk, DiskDone, NodeId};
+use super::node::{Disk, NodeId};
 use super::processes::replica;
 use super::queue::Event;
 use super::users;

@@ -13,10 +13,12 @@
 
 mod acting;
 pub mod agreement;
+mod boxes;
 mod breaking;
 mod clock;
 pub mod config;
 mod costs;
+pub mod disk;
 pub mod faults;
 pub mod hellos;
 pub mod lies;

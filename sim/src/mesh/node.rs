@@ -7,22 +7,21 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use kith_common::crypto::{self, Signature, Signer, Verifier};
-use kith_common::id::{Address, Key, MessageId, Name, NetworkId};
+use kith_common::id::{Address, Key, Name};
 use kith_common::link::HelloTemplate;
 use kith_common::link::open::Link;
 use kith_common::link::permits::{Permit, Permits};
-use kith_common::mail::{Inbox, Kept, NotStored, Offer, SenderTag};
-use kith_common::peer::{Peer, Stay};
+use kith_common::peer::Peer;
 use kith_common::routing::forward::{Allowance, Forwarder};
 use kith_common::session::admission::AdmissionConfig;
 use kith_common::supernode::Supernode;
 use kith_common::time::Instant;
 use kith_common::wire::grant::{Certificate, SignedCertificate};
-use kith_common::wire::session::{Record, SupernodeRecord};
 use kith_transport::Stack;
 
 use super::clock::Clock;
 use super::costs::{SIGN, VERIFY};
+use super::disk::PeerDisk;
 use super::log::Replica;
 use super::net::{ConnId, Side};
 use super::opening::Greeter;
@@ -122,97 +121,6 @@ pub fn admission_of(seed: u64, supernode: Replica, lease: Duration, signed: &Sig
     let certificate = SignedCertificate::sign(&certificate, &network_key)
         .unwrap_or_else(|error| unreachable!("a certificate of three numbers: {error}"));
     AdmissionConfig { network: crypto::network_id(&network_key.key()), certificate, secret: None, is_open: true, lease }
-}
-
-/// What a peer's disk holds
-#[derive(Debug)]
-pub struct PeerDisk {
-    /// Of which new disk it is: a lost disk takes the key with it
-    pub number: u32,
-    /// The private key
-    pub identity: Identity,
-    /// Starts so far
-    pub boot: u64,
-    /// The network that it belongs to
-    pub network: Option<NetworkId>,
-    /// The supernodes that its home told of last
-    pub supernodes: Vec<SupernodeRecord>,
-    /// How it was in the network last, and the time of day when that was written
-    pub stay: Option<(Stay, Instant)>,
-    /// Where names were, each with the time of day when that was learnt
-    pub names: BTreeMap<Name, (Record, Instant)>,
-    inbox: Inbox,
-    /// What is in the in-box: whose, and how long
-    unread: Vec<(SenderTag, u64)>,
-    /// Whether it takes nothing any more
-    pub is_full: bool,
-}
-
-/// What an in-box of the simulation holds: some sixty short messages, so that it is full at times
-const INBOX_BYTES_MAX: u64 = 24 * 1024;
-
-impl PeerDisk {
-    /// An empty disk
-    pub fn new(seed: u64, node: NodeId, number: u32, signed: &Signed) -> Self {
-        Self {
-            number,
-            identity: Identity::derive(seed, node.0, number, signed),
-            boot: 0,
-            network: None,
-            supernodes: Vec::new(),
-            stay: None,
-            names: BTreeMap::new(),
-            inbox: Inbox::new(INBOX_BYTES_MAX),
-            unread: Vec::new(),
-            is_full: false,
-        }
-    }
-
-    /// Keeps a message as the in-box says, unless it is new and the disk is full
-    pub fn keep(&mut self, offer: Offer) -> Result<Kept, NotStored> {
-        let plan = self.inbox.plan([offer]);
-        if self.is_full && !plan.is_empty() {
-            return Err(NotStored::DiskFull);
-        }
-        let kept = self.inbox.handle_stored(plan).pop().ok_or(NotStored::DiskFailed)?;
-        if matches!(kept, Kept::New { .. }) {
-            self.unread.push((offer.fingerprint.sender(), offer.bytes));
-        }
-        Ok(kept)
-    }
-
-    /// A process opens the in-box as it lies on the disk, as [`Inbox::restore`] would find it there
-    pub fn reopen(&mut self) {
-        let seen: Vec<_> = self.inbox.seen().iter().collect();
-        self.inbox = Inbox::restore(INBOX_BYTES_MAX, seen, self.unread.iter().copied());
-    }
-
-    /// Its owner reads all messages
-    pub fn read_all(&mut self) {
-        self.inbox.handle_removed(self.unread.drain(..));
-    }
-}
-
-/// What a disk was asked for
-#[derive(Clone, Debug)]
-pub enum DiskDone {
-    /// The group of commands under way
-    Appended,
-    /// What other supernodes have put into the log
-    Learnt,
-    /// This message is to be kept
-    Keep(Box<Keeping>),
-}
-
-/// A message on its way to the disk
-#[derive(Clone, Debug)]
-pub struct Keeping {
-    /// The core's number for it
-    pub ticket: u64,
-    /// The sender's id for it
-    pub id: MessageId,
-    /// What the in-box has to know of it
-    pub offer: Offer,
 }
 
 /// One link of a process

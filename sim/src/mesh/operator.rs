@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use kith_common::crypto::Signer;
 
+use super::disk::PeerDisk;
 use super::faults::Effect;
-use super::node::{Disk, NodeId, PeerDisk};
+use super::node::{Disk, NodeId};
 use super::queue::Event;
 use super::users;
 use super::watch::Observation;
@@ -38,8 +39,7 @@ impl World {
         for number in 1..=TRIES {
             let peers = u64::from(self.config.machines() - self.config.supernodes);
             let to = users::name_of(self.config.supernodes + self.user_chance.below(peers) as u32);
-            let content = users::data(&mut self.user_chance);
-            let deed = users::Deed::Send { to, content, traced: false };
+            let deed = users::Deed::send(to, &mut self.user_chance);
             self.queue.after(TRY_EVERY * number, Event::Deed(node, Box::new(deed)));
         }
     }
@@ -88,6 +88,7 @@ impl World {
         **disk = PeerDisk::new(seed, node, disk.number + 1, &signed);
         let number = disk.number;
         self.removing.remove(&node);
+        self.watch.see(self.queue.now(), node, &Observation::DiskLost);
         self.await_release(node, number);
     }
 

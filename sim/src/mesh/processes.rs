@@ -7,30 +7,28 @@ use std::time::Duration;
 use kith_common::directory::Directory;
 use kith_common::link::HelloTemplate;
 use kith_common::link::permits::Permits;
-use kith_common::mail::{Kept, NotStored};
 use kith_common::names::REMEMBER;
 use kith_common::peer::{Peer, PeerConfig, PeerOutput, STAY_AGE_MAX};
 use kith_common::routing::forward::Forwarder;
 use kith_common::routing::neighbourhood::NeighbourhoodConfig;
 use kith_common::session::listening;
 use kith_common::session::membership::MembershipConfig;
-use kith_common::status::Status;
 use kith_common::supernode::{LogEvent, Supernode, SupernodeConfig, SupernodeOutput};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::session::{Locations, Role};
-use kith_transport::stack::{PAYLOADS, Stack, StackOutput};
+use kith_transport::stack::{Outbox, PAYLOADS, Stack};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::clock::Clock;
 use super::costs::{COMMAND, REWIRE, TIMER};
+use super::disk::{DiskDone, OUTBOX_BYTES_MAX};
 use super::faults::Effect;
 use super::log::Replica;
-use super::node::{Disk, DiskDone, Identity, Keeping, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
+use super::node::{Disk, Identity, NodeId, PeerProcess, Process, SupernodeProcess, admission_of};
 use super::opening::{ip_of, location_of};
 use super::queue::Event;
-use super::users;
 use super::watch::Observation;
 use super::world::{WRITE, World};
 
@@ -65,6 +63,10 @@ impl World {
             peer.stack.log_out(Instant::ZERO);
         }
         self.watch.see(now, id, &Observation::Started);
+        if let Disk::Peer(disk) = &self.node(id).disk {
+            let restored = disk.restored(now);
+            self.watch.see(now, id, &Observation::Restored(&restored));
+        }
         if self.config.is_supernode(id) {
             self.greet(id);
         }
@@ -89,7 +91,8 @@ impl World {
         let Some(disk) = node.peer_disk() else { unreachable!("peers have peers' disks") };
         disk.boot += 1;
         disk.reopen();
-        let (boot, network, identity) = (disk.boot, disk.network, disk.identity.clone());
+        let outbox = Outbox { bytes_max: OUTBOX_BYTES_MAX, run: disk.boot, restored: disk.restored(now) };
+        let (boot, network, identity) = (disk.boot.into(), disk.network, disk.identity.clone());
         let learned = disk.supernodes.clone();
         let stay = disk.stay.clone().filter(|(_, at)| now.since(*at) <= STAY_AGE_MAX).map(|(stay, _)| stay);
         let remembered: Vec<_> =
@@ -108,7 +111,7 @@ impl World {
             PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER, stay };
         let core = Peer::new(local, config, identity.clone(), rng, remembered);
         self.owners.insert(core.key(), id);
-        let stack = Stack::new(core, identity, Arc::clone(&self.provider), self.random());
+        let stack = Stack::new(local, core, outbox, identity, Arc::clone(&self.provider), self.random());
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
         let mut forwarder = Forwarder::new();
         for kind in PAYLOADS {
@@ -249,31 +252,7 @@ impl World {
         }
     }
 
-    fn on_stack(&mut self, id: NodeId, output: StackOutput) {
-        match output {
-            StackOutput::Peer(output) => self.on_peer(id, output),
-            StackOutput::Evaluate { ticket, from, call } => {
-                let seen = Observation::Evaluating { from: from.as_deref(), call: &call };
-                self.watch.see(self.queue.now(), id, &seen);
-                let local = self.local(id);
-                if let Some(peer) = self.node_mut(id).peer_mut() {
-                    peer.stack.handle_evaluated(local, ticket, Status::Delivered, users::echo(&call));
-                }
-            }
-            StackOutput::Called(called) => {
-                let is_honest = |id| !self.config.is_liar(id);
-                if called.status == Status::Delivered
-                    && is_honest(id)
-                    && users::machine_of(&called.to).is_some_and(is_honest)
-                {
-                    self.call_waits.push(called.elapsed);
-                }
-                self.watch.see(self.queue.now(), id, &Observation::Called(&called));
-            }
-        }
-    }
-
-    fn on_peer(&mut self, id: NodeId, output: PeerOutput) {
+    pub(super) fn on_peer(&mut self, id: NodeId, output: PeerOutput) {
         self.watch.see(self.queue.now(), id, &Observation::Peer(&output));
         match output {
             PeerOutput::SetHello(hello) => {
@@ -291,10 +270,6 @@ impl World {
                 }
             }
             PeerOutput::Routes(routes) => self.set_routes(id, routes.map(|routes| *routes)),
-            PeerOutput::Keep { ticket, message } => {
-                let keeping = Keeping { ticket, id: message.id, offer: message.offer() };
-                self.write(id, DiskDone::Keep(Box::new(keeping)));
-            }
             PeerOutput::PinNetwork(network) => {
                 if let Some(disk) = self.node_mut(id).peer_disk() {
                     disk.network = Some(network);
@@ -322,14 +297,8 @@ impl World {
                     disk.stay = Some((*stay, now));
                 }
             }
-            PeerOutput::Done(_)
-            | PeerOutput::LookedUp { .. }
-            | PeerOutput::Resolved { .. }
-            | PeerOutput::Listed { .. }
-            | PeerOutput::LoggedIn
-            | PeerOutput::HomeLost { .. }
-            | PeerOutput::LoggedOut { .. }
-            | PeerOutput::Event(_) => {}
+            // That somebody is told something concerns the watch alone.
+            _ => {}
         }
     }
 
@@ -372,14 +341,18 @@ impl World {
         }
     }
 
-    /// A disk begins to write
+    /// A disk begins to write, or a peer's to read: a peer's does one thing after the other
     pub fn write(&mut self, node: NodeId, done: DiskDone) {
         let (life, write) = (self.node(node).life, self.node(node).write);
         if write > WRITE {
             self.net.count(Effect::SlowDisk);
         }
-        let wait = self.chance.wait(write) + Duration::from_micros(200);
-        self.queue.after(wait, Event::Disk { node, life, done });
+        let mut at = self.now() + self.chance.wait(write) + Duration::from_micros(200);
+        if let Some(disk) = self.node_mut(node).peer_disk() {
+            at = at.max(disk.done_at);
+            disk.done_at = at;
+        }
+        self.queue.at(at, Event::Disk { node, life, done });
     }
 
     /// A disk is done
@@ -396,21 +369,7 @@ impl World {
             // Late, it may come when there is nobody to hear it from.
             DiskDone::Learnt if !self.hears_log(node) => {}
             DiskDone::Learnt => self.learn(node),
-            DiskDone::Keep(keeping) => {
-                let Keeping { ticket, id, offer } = *keeping;
-                let local = self.local(node);
-                let Some(disk) = self.node_mut(node).peer_disk() else { return };
-                let kept = disk.keep(offer);
-                if kept.is_err() {
-                    self.net.count(Effect::FullDisk);
-                }
-                let status = kept.map_or_else(NotStored::status, Kept::status);
-                let is_new = matches!(kept, Ok(Kept::New { .. }));
-                self.watch.see(self.queue.now(), node, &Observation::Kept { id, status, is_new });
-                if let Some(peer) = self.node_mut(node).peer_mut() {
-                    peer.stack.peer_mut().handle_kept(local, ticket, kept);
-                }
-            }
+            done => self.handle_boxes(node, done),
         }
         self.settle(node);
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use kith_common::time::Instant;
 
 use super::agreement::LogStep;
+use super::disk::DiskDone;
 use super::faults::Fault;
 use super::net::{ConnId, Item, Side};
-use super::node::{DiskDone, NodeId};
+use super::node::NodeId;
 use super::processor::Thread;
 use super::users::Deed;
 

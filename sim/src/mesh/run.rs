@@ -159,8 +159,8 @@ fn plan(world: &mut World, begin: Instant, end: Instant) {
 fn send_burst(world: &mut World) {
     let (from, to) = (NodeId(world.config.supernodes), users::name_of(world.config.machines() - 1));
     for _ in 0..world.config.burst {
-        let content = users::data(&mut world.user_chance);
-        world.handle_deed(from, users::Deed::Send { to: to.clone(), content, traced: false });
+        let deed = users::Deed::send(to.clone(), &mut world.user_chance);
+        world.handle_deed(from, deed);
     }
 }
 
@@ -173,8 +173,7 @@ fn say_last_words(world: &mut World) {
     let peers = u64::from(core - first);
     for number in first..core {
         let to = first + ((u64::from(number - first) + 1 + world.user_chance.below(peers.max(2) - 1)) % peers) as u32;
-        let content = users::data(&mut world.user_chance);
-        let deed = users::Deed::Send { to: users::name_of(to), content, traced: false };
+        let deed = users::Deed::send(users::name_of(to), &mut world.user_chance);
         world.handle_deed(NodeId(number), deed);
         // Among liars each way is to be tried, elsewhere one.
         let all = (first..core).filter(|other| *other != number);

@@ -6,7 +6,8 @@ use kith_common::directory::Command;
 use kith_common::supernode::Proposal;
 use kith_common::time::Instant;
 
-use super::node::{DiskDone, NodeId};
+use super::disk::DiskDone;
+use super::node::NodeId;
 use super::queue::Event;
 use super::world::{WRITE, World};
 use crate::chance::Chance;

@@ -11,9 +11,11 @@ use kith_common::routing::neighbourhood::Event;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
 use kith_common::wire::backbone::Reported;
+use kith_common::wire::content::PayloadKind;
 use kith_common::wire::link::{Delta, Table};
 use kith_common::wire::packet::{Mark, PacketRef};
 use kith_common::wire::session::{Found, LookUp, Record, Renew, Renewed, Report, Rewire, Subject};
+use kith_transport::stack::MessageFate;
 
 use super::faults::Fault;
 use super::node::NodeId;
@@ -181,7 +183,30 @@ impl Story {
             Observation::Kept { id, status, is_new } => {
                 format!("message {id}: {status}, {}", if *is_new { "kept" } else { "not kept now" })
             }
-            Observation::Asked { id, to, source, .. } => format!("sends message {id} to {to} from {source}"),
+            Observation::Keeping(message) => {
+                let sure = if message.confirmed { "" } else { ", whose session nobody confirms" };
+                format!("message {} of {}{sure} is to be kept", message.id, message.from)
+            }
+            Observation::Sending { id, to, bytes, keep, source } => {
+                let keep = keep.map_or_else(|| "now or never".into(), |keep| format!("for {keep:.0?}"));
+                format!("sends message {id} of {} bytes to {to} from {source}, {keep}", bytes.len())
+            }
+            Observation::Stored { id, is_stored: true } => format!("message {id} is in the out-box"),
+            Observation::Stored { id, is_stored: false } => format!("message {id} finds no room on the disk"),
+            Observation::Restored([]) => return None,
+            Observation::Restored(restored) => {
+                let ids = restored.iter().map(|one| one.id.to_string()).collect::<Vec<_>>();
+                format!("finds in its out-box: {}", ids.join(" "))
+            }
+            Observation::DiskLost => "has an empty disk".into(),
+            Observation::Delayed { to, trouble } => {
+                format!("messages to {to} are not there yet: {}, {}", trouble.status, trouble.why())
+            }
+            Observation::Ended(fate) => {
+                let MessageFate { id, to, status, attempts, .. } = fate;
+                format!("message {id} to {to}: {status}, {}; {attempts} attempts", fate.why())
+            }
+            Observation::Asked { id, to, source } => format!("pings {to} by message {id} from {source}"),
             Observation::Calling { id, to, .. } => format!("calls {to}, which is {id}"),
             Observation::Evaluating { from, .. } => {
                 let from = from.map_or_else(|| "itself".into(), |grant| grant.name.to_string());
@@ -221,7 +246,9 @@ impl Story {
         for (mark, who) in packet.entries() {
             text += &format!(", {} {who}", format!("{mark:?}").to_lowercase());
         }
-        if let Some(id) = self.messages.iter().find(|id| carries(packet, id)) {
+        // What a datagram of a connection carries nobody can read.
+        let is_open = PayloadKind::of(packet) != Some(PayloadKind::Datagram);
+        if let Some(id) = self.messages.iter().find(|id| is_open && carries(packet, id)) {
             text += &format!(", with message {id}");
         }
         text
@@ -311,7 +338,7 @@ impl Story {
             PeerOutput::LookedUp { name, answer } => format!("{name} is looked up: {answer:?}"),
             PeerOutput::Done(outcome) => {
                 let Fate { id, to, status, reason, transmissions, .. } = &outcome.fate;
-                format!("message {id} to {to}: {status}, {reason}; {transmissions} transmissions")
+                format!("ping {id} to {to}: {status}, {reason}; {transmissions} transmissions")
             }
             _ => return None,
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kith_common::id::Name;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
-use kith_common::wire::content::{Call, Content, Signal};
+use kith_common::wire::content::Call;
 
 use super::node::NodeId;
 use crate::chance::Chance;
@@ -12,11 +12,18 @@ use crate::chance::Chance;
 /// One thing that a user does
 #[derive(Clone, Debug)]
 pub enum Deed {
-    /// Sends something to somebody
+    /// Sends something to somebody, for so long; `None`: it is to arrive now or never
     Send {
         to: Name,
-        content: Content,
-        /// Whether to trace its way
+        bytes: Vec<u8>,
+        keep: Option<Duration>,
+    },
+    /// Takes the oldest message that waits back
+    TakeBack,
+    /// Asks somebody's peer whether it is there
+    Ping {
+        to: Name,
+        /// Whether to trace the way there
         traced: bool,
     },
     /// Calls a function at somebody
@@ -28,6 +35,19 @@ pub enum Deed {
     /// Logs out, to come back after a while
     LogOut(Duration),
     LogIn,
+}
+
+impl Deed {
+    /// Some message to somebody: mostly it may wait, as most receivers are there again soon
+    pub(super) fn send(to: Name, chance: &mut Chance) -> Self {
+        let bytes = bytes(chance);
+        let keep = match chance.below(20) {
+            0..=2 => None,
+            3..=6 => Some(Duration::from_secs(600)),
+            _ => Some(Duration::from_secs(120)),
+        };
+        Self::Send { to, bytes, keep }
+    }
 }
 
 /// How often users do what
@@ -61,14 +81,16 @@ impl Habits {
         if chance.happens(self.logouts) {
             return Deed::LogOut(chance.wait(Duration::from_secs(20)));
         }
-        match chance.below(20) {
-            0 => Deed::LookUp(somebody(chance)),
-            1 => Deed::Read,
-            2 => Deed::Send { to: nobody(chance), content: ping(), traced: false },
-            3..=4 => Deed::Send { to: somebody(chance), content: ping(), traced: true },
-            5 => Deed::Call(somebody(chance)),
-            6 => Deed::Send { to: somebody(chance), content: ping(), traced: false },
-            _ => Deed::Send { to: somebody(chance), content: data(chance), traced: false },
+        match chance.below(40) {
+            0..=1 => Deed::LookUp(somebody(chance)),
+            2..=4 => Deed::Read,
+            5 => Deed::Ping { to: nobody(chance), traced: false },
+            6 => Deed::send(nobody(chance), chance),
+            7..=9 => Deed::Ping { to: somebody(chance), traced: true },
+            10..=11 => Deed::Call(somebody(chance)),
+            12..=13 => Deed::Ping { to: somebody(chance), traced: false },
+            14 => Deed::TakeBack,
+            _ => Deed::send(somebody(chance), chance),
         }
     }
 }
@@ -78,27 +100,17 @@ fn nobody(chance: &mut Chance) -> Name {
     text.parse().unwrap_or_else(|_| unreachable!("a short name of plain letters"))
 }
 
-const fn ping() -> Content {
-    Content::Signal(Signal::Ping)
-}
-
 /// The `number`-th call of a run, whose result is like no other's
 pub(super) fn call(number: u64) -> Call {
     let argument = Bytes::try_from(number.to_le_bytes().to_vec()).unwrap_or_default();
     Call { function: Text::truncated("echo"), arguments: Bounded::truncated([argument]) }
 }
 
-/// Makes the `number`-th content of a run differ from all others, its length unchanged if it is data
-pub(super) fn stamp(content: Content, number: u64) -> Content {
+/// Makes what the `number`-th message of a run says differ from all others, its length unchanged
+pub(super) fn stamp(bytes: &[u8], number: u64) -> Vec<u8> {
     let number = number.to_le_bytes();
-    match content {
-        Content::Data(bytes) => {
-            let rest = bytes.iter().skip(number.len());
-            let stamped: Vec<u8> = number.iter().chain(rest).copied().collect();
-            Content::Data(Bytes::try_from(stamped).unwrap_or_default())
-        }
-        other => other,
-    }
+    let rest = bytes.iter().skip(number.len());
+    number.iter().chain(rest).copied().collect()
 }
 
 /// The result of the only function that simulated peers have
@@ -106,8 +118,12 @@ pub fn echo(call: &Call) -> Vec<u8> {
     call.arguments.iter().flat_map(|argument| argument.iter().copied()).collect()
 }
 
-/// Mostly short, as messages are
-pub fn data(chance: &mut Chance) -> Content {
-    let len = if chance.happens(0.02) { 20_000 } else { 20 + chance.below(200) };
-    Content::Data(Bytes::try_from(vec![7; len as usize]).unwrap_or_default())
+/// Mostly short, as messages are; a few are of many datagrams, and fewer fit into no in-box
+fn bytes(chance: &mut Chance) -> Vec<u8> {
+    let len = match chance.below(400) {
+        0 => 60_000,
+        1..=8 => 20_000,
+        _ => 20 + chance.below(200),
+    };
+    vec![7; len as usize]
 }

@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use kith_common::directory::Directory;
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::link::Opened;
 use kith_common::link::reason::CloseReason;
+use kith_common::mail;
 use kith_common::peer::PeerOutput;
 use kith_common::routing::forward::Count;
 use kith_common::status::Status;
 use kith_common::supernode::Proposal;
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
-use kith_common::wire::content::{Call, Content};
+use kith_common::wire::content::Call;
 use kith_common::wire::grant::Grant;
 use kith_common::wire::packet::{Edit, PacketRef};
 use kith_common::wire::session::Purpose;
 use kith_transport::Called;
+use kith_transport::stack::{MessageFate, Restored, Trouble};
 
 use super::config::MeshConfig;
 use super::faults::Fault;
@@ -98,6 +101,8 @@ pub enum Observation<'a> {
     Delivered {
         packet: &'a PacketRef<'a>,
     },
+    /// A message is to be put into the in-box
+    Keeping(&'a mail::Arrival),
     /// An in-box has decided about a message
     Kept {
         id: MessageId,
@@ -106,11 +111,35 @@ pub enum Observation<'a> {
         /// Whether it is there since now
         is_new: bool,
     },
-    /// A user has sent something
+    /// A user has sent a message
+    Sending {
+        id: MessageId,
+        to: &'a Name,
+        bytes: &'a [u8],
+        /// For how long it may wait; `None`: it is to arrive now or never
+        keep: Option<Duration>,
+        source: Address,
+    },
+    /// A message is on its sender's disk, and its user is told so; or there is no room
+    Stored {
+        id: MessageId,
+        is_stored: bool,
+    },
+    /// A process that starts finds these messages in its out-box
+    Restored(&'a [Restored]),
+    /// A disk is lost, and another one is empty
+    DiskLost,
+    /// Messages for somebody are not there yet
+    Delayed {
+        to: &'a Name,
+        trouble: &'a Trouble,
+    },
+    /// A message has its fate
+    Ended(&'a MessageFate),
+    /// A user asks a peer whether it is there
     Asked {
         id: MessageId,
         to: &'a Name,
-        content: &'a Content,
         source: Address,
     },
     /// A user has called a function
@@ -263,6 +292,7 @@ impl Watch {
         let status = match seen {
             Observation::Peer(PeerOutput::Done(outcome)) => Some(outcome.fate.status),
             Observation::Called(called) => Some(called.status),
+            Observation::Ended(fate) => Some(fate.status),
             _ => None,
         };
         if let Some(status) = status {

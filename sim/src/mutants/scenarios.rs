@@ -154,6 +154,8 @@ pub(crate) const SEVERAL: &[Mutant] = &[
 #[cfg(feature = "mutants")]
 pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
     ("still", &[Mutant::BallOfCentreOnly]),
+    ("burst", &[Mutant::OrderIgnored, Mutant::PredecessorNotNamed, Mutant::OutboxUnbounded]),
+    ("asking", &[Mutant::CertaintyFeigned]),
     ("line", &[Mutant::StrangerIsWitness, Mutant::UnseenNotTold, Mutant::PartingNotTold]),
     ("slow peers", &[Mutant::NeverRests, Mutant::TimersFirst, Mutant::LeftDiallerComputed, Mutant::RestsForEver]),
     ("older logs", &[Mutant::IncarnationIgnored]),
@@ -161,10 +163,7 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
         "liars",
         &[Mutant::WayNeverChanged, Mutant::CopiesNotRelayed, Mutant::StrangersNotRelayed, Mutant::OwedNotSentAgain],
     ),
-    (
-        "removals",
-        &[Mutant::RemovalNotTold, Mutant::RemovedHelloBelieved, Mutant::RemovedLinkKept, Mutant::RemovedMailKept],
-    ),
+    ("removals", &[Mutant::RemovalNotTold, Mutant::RemovedHelloBelieved, Mutant::RemovedLinkKept]),
     ("removals, more", &[Mutant::RemovalsNotAskedNearBy]),
     ("exiles", &[Mutant::BindingUnchecked]),
     ("stalls", &[Mutant::StopBlamesPeers]),
@@ -201,7 +200,8 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
 /// Which of the handshakes that wait is computed first, who is dialled how often, what a budget counts, what a peer makes of
-/// a stale answer and whose certificate it is are what unit tests of those cores state. No run has two processes with one
+/// a stale answer, whose certificate it is, what silence says of a sender, and that a probe passes a full window are what unit
+/// tests of those cores state. No run has two processes with one
 /// key, and in none does a removed peer still have a way by which it calls somebody who knows.
 #[cfg(feature = "mutants")]
 pub(crate) const UNSEEN: &[Mutant] = &[
@@ -212,6 +212,8 @@ pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::StaleIsFresh,
     Mutant::AnothersCertificate,
     Mutant::RemovedCallsEvaluated,
+    Mutant::LastBindingForgotten,
+    Mutant::ProbesWaitForWindow,
 ];
 
 /// One run of a scenario

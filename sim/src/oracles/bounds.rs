@@ -2,14 +2,16 @@
 //!
 //! Source: the bounds that the product documents, and a number of events and streams a machine that no healthy run needs.
 
-use kith_common::mail::IN_FLIGHT_MAX;
+use kith_common::mail::{IN_FLIGHT_MAX, OVERHEAD_BYTES};
 use kith_common::names::RECORDS_MAX;
 use kith_common::routing::neighbourhood::{DIALS_MAX, LINKS_MAX};
 use kith_common::time::Instant;
 use kith_transport::CONNECTIONS_MAX;
 use kith_transport::stack::CALLS_MAX;
 
+use super::per_node::PerNode;
 use super::under_way::UnderWay;
+use crate::mesh::disk::OUTBOX_BYTES_MAX;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::watch::Observation;
@@ -24,6 +26,8 @@ const SPARE: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
+    /// Bytes that each peer found in its out-box at its start
+    restored: PerNode<u64>,
     under_way: UnderWay,
 }
 
@@ -34,21 +38,26 @@ impl Oracle for Bounds {
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         self.under_way.see(node, seen);
+        if let Observation::Restored(restored) = seen {
+            *self.restored.of(node) = restored.iter().map(|one| one.bytes + OVERHEAD_BYTES).sum();
+        }
         let sends = self.under_way.of(node);
         // The one too many has its fate at once.
-        if sends > IN_FLIGHT_MAX + 1 { Err(format!("{sends} sends are under way")) } else { Ok(()) }
+        if sends > IN_FLIGHT_MAX + 1 { Err(format!("{sends} pings are under way")) } else { Ok(()) }
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         let machines = world.nodes.len();
         for node in world.peers() {
             let Some(peer) = node.peer() else { continue };
+            let ((waiting, _), restored) = (peer.stack.outbox_bytes(), *self.restored.of(node.id));
             let measures = [
+                ("bytes in its out-box", waiting as usize, OUTBOX_BYTES_MAX.max(restored) as usize),
                 ("links in its neighbourhood", peer.core().neighbourhood().links_open(), LINKS_MAX),
                 ("links", node.ends.len(), LINKS_MAX + SPARE),
                 // The home link's is the one more, and of one that the session has given up the stream may still open.
                 ("dials", node.dials.len(), DIALS_MAX + 2),
-                ("sends under way", peer.core().mail().in_flight(), IN_FLIGHT_MAX),
+                ("pings under way", peer.core().mail().in_flight(), IN_FLIGHT_MAX),
                 ("calls under way", peer.stack.calls(), CALLS_MAX),
                 ("connections", peer.stack.connections(), CONNECTIONS_MAX),
                 ("names remembered", peer.core().names().len(), RECORDS_MAX),

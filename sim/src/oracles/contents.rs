@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kith_common::id::{MessageId, Name};
-use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::content::{Call, Content};
+use kith_common::wire::content::Call;
 
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -19,7 +18,7 @@ use crate::mesh::watch::Observation;
 /// Who sent each message, and what it says: a run's messages are some ten thousand, so none is forgotten
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    sent: BTreeMap<MessageId, (Name, Content)>,
+    sent: BTreeMap<MessageId, (Name, Vec<u8>)>,
     calls: BTreeMap<MessageId, Call>,
     /// By whom, and at whom, each was made that differs from all others
     callers: HashMap<Call, (Name, Name)>,
@@ -32,15 +31,15 @@ impl Oracle for Contents {
 
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Asked { id, content, .. } => {
-                self.sent.insert(*id, (name_of(node.0), (*content).clone()));
+            Observation::Sending { id, bytes, .. } => {
+                self.sent.insert(*id, (name_of(node.0), bytes.to_vec()));
             }
-            Observation::Peer(PeerOutput::Keep { message, .. }) => match self.sent.get(&message.id) {
+            Observation::Keeping(message) => match self.sent.get(&message.id) {
                 None => return Err(format!("message {} arrived, which nobody sent", message.id)),
                 Some((from, _)) if *from != message.from => {
                     return Err(format!("message {} of {from} arrived as one of {}", message.id, message.from));
                 }
-                Some((_, Content::Data(bytes))) if *bytes == message.bytes => {}
+                Some((_, bytes)) if *bytes == message.bytes => {}
                 Some((from, _)) => return Err(format!("message {} of {from} arrived with other bytes", message.id)),
             },
             Observation::Calling { id, to, call, .. } => {

@@ -1,14 +1,19 @@
-//! Every send and every call has exactly one fate, in time, and the fate is true.
+//! Every message, every ping and every call has exactly one fate, in time, and the fate is true.
 //!
-//! Source: the out-box's table of fates, and what each status means to people:
+//! Source: the out-boxes' tables of fates, and what each status means to people:
 //!
 //! | fate | what must be so |
 //! |---|---|
-//! | 200 | the receiver's in-box has it (data) |
-//! | 404, 410, 503 | no in-box has it, nor ever will; 408 is for what may have arrived |
+//! | 200 | the receiver's in-box has it (a message) |
+//! | any but 200 and 408 | no in-box has it, nor ever will |
 //! | 404 | the directory did not know the name at some time since the send |
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
-//! | any | it is the only one; an in-box takes a message once |
+//! | 410, 429, 503, 408, of a message that is kept | its time is over; or the out-box was full, or it was taken back |
+//! | any | it is the only one, unless a crash has brought a message back; an in-box takes a message once |
+//!
+//! A message that had its fate may be on disk a moment longer, and come back after a crash: it is sent again, so that whoever
+//! was told that it did not arrive may be told that it did. Whoever was told that it did is told so again, or that nobody
+//! knows, as its receiver may be away by then.
 //!
 //! Once everything is whole, and whoever found no supernode for long has had the minute after which it tries again, sends
 //! between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full.
@@ -17,15 +22,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::{Address, MessageId, Name};
-use kith_common::mail::{Fate, IN_FLIGHT_MAX, Outcome, SEND_TIMEOUT};
+use kith_common::mail::{Fate, IN_FLIGHT_MAX, OVERHEAD_BYTES, Outcome, SEND_TIMEOUT};
 use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::content::Content;
 use kith_transport::Called;
+use kith_transport::stack::{MessageFate, Restored, Why};
 
 use super::under_way::UnderWay;
 use crate::mesh::config::MeshConfig;
+use crate::mesh::disk::OUTBOX_BYTES_MAX;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
@@ -33,46 +39,103 @@ use crate::mesh::users::name_of;
 use crate::mesh::watch::{Observation, carries};
 use crate::mesh::world::World;
 
-/// The out-box's 10 s, the naming of those on the path, and what a slow clock and a step add
+/// The 10 s of what may not wait, the naming of those on the path, and what a slow clock and a step add
 const IN_TIME: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 9);
-/// After it nobody sends a packet of a message any more
+/// What a disk, a clock that stood and a step add to the time of a message that may wait
+const LATE: Duration = Duration::from_secs(9);
+/// Clocks may run a fiftieth fast or slow
+const CLOCK: u32 = 45;
+/// After it nobody sends a packet of a ping or a call any more
 const FORGOTTEN: Duration = Duration::from_secs(120);
 /// How old an answer may be that a supernode gave: what was true a moment ago, when it was asked or told
 const OLD_NEWS: Duration = Duration::from_secs(12);
+/// A sender that was told that an in-box is full tries again so much later: 30 s, and a slow clock
+const REST: Duration = Duration::from_secs(40);
+/// What was sent so shortly before the end may be under way
+const UNDER_WAY: Duration = Duration::from_secs(15);
+
+/// What was sent
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Ping,
+    Call,
+    /// … which says so many bytes, and may wait for so long
+    Message(u64, Option<Duration>),
+}
 
 #[derive(Debug)]
 struct Send {
     node: NodeId,
     to: Name,
-    is_data: bool,
+    what: What,
     source: Address,
     asked: Instant,
     /// When its process was last seen not to run, or to be paused
     held: Instant,
+    /// By how much its process's clock has jumped since
+    jumped: Duration,
     fate: Option<Status>,
+    /// The one that it had before a crash that has brought it back
+    before: Option<Status>,
     /// What people were told of it
     reason: String,
+    /// Its sender's disk has it
+    is_stored: bool,
+    /// Its receiver's in-box has it
     is_kept: bool,
     /// A packet of it was doubled on the way, which nobody can know: one copy may come back and the other arrive
     is_doubled: bool,
     /// The out-box was full when it was asked for, or the in-box when it came: 429 is true
     is_too_many: bool,
+    /// No in-box has so much room: 413 is true
+    is_too_large: bool,
+    /// Its user has taken it back
+    is_taken_back: bool,
 }
 
 impl Send {
-    fn new(node: NodeId, to: &Name, source: Address) -> Self {
+    fn new(now: Instant, node: NodeId, to: &Name, what: What, source: Address) -> Self {
         Self {
             node,
             to: to.clone(),
-            is_data: false,
+            what,
             source,
-            asked: Instant::ZERO,
-            held: Instant::ZERO,
+            asked: now,
+            held: now,
+            jumped: Duration::ZERO,
             fate: None,
+            before: None,
             reason: String::new(),
+            is_stored: false,
             is_kept: false,
             is_doubled: false,
             is_too_many: false,
+            is_too_large: false,
+            is_taken_back: false,
+        }
+    }
+
+    const fn is_message(&self) -> bool {
+        matches!(self.what, What::Message(..))
+    }
+
+    /// For how long it may wait, if it may
+    const fn keep(&self) -> Option<Duration> {
+        match self.what {
+            What::Message(_, keep) => keep,
+            What::Ping | What::Call => None,
+        }
+    }
+
+    /// Whether its time, if it may wait, may be over by its process's clock
+    fn may_be_over(&self, now: Instant) -> bool {
+        self.keep().is_none_or(|keep| now - self.asked + self.jumped >= keep - keep / CLOCK)
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        match self.keep() {
+            None => now - self.held > IN_TIME,
+            Some(keep) => now - self.held.max(self.asked + keep + keep / CLOCK) > LATE,
         }
     }
 }
@@ -84,6 +147,8 @@ struct Told<'a> {
     to: &'a Name,
     status: Status,
     reason: String,
+    /// Why a message has it
+    why: Option<&'a Why>,
 }
 
 /// What is known of every send, and of every name
@@ -98,6 +163,8 @@ pub(crate) struct Fates {
     present: BTreeSet<Name>,
     /// The peers that lost their disks, and what was on them
     lost: BTreeMap<Name, Instant>,
+    /// When each in-box last had no room for something of each sender
+    full: BTreeMap<(NodeId, Name), Instant>,
     core: u32,
 }
 
@@ -107,8 +174,7 @@ impl Fates {
         Self { core: config.core(), ..Self::default() }
     }
 
-    fn begin(&mut self, now: Instant, id: MessageId, send: Send) -> Result<(), String> {
-        let send = Send { asked: now, held: now, ..send };
+    fn begin(&mut self, id: MessageId, send: Send) -> Result<(), String> {
         if self.sends.insert(id, send).is_some() {
             return Err("two messages with one id".into());
         }
@@ -116,8 +182,9 @@ impl Fates {
     }
 
     fn judge(&mut self, now: Instant, node: NodeId, told: &Told<'_>) -> Result<(), String> {
-        let Told { id, to, status, reason } = told;
+        let Told { id, to, status, reason, .. } = told;
         let is_excused = self.is_excused(now, id);
+        let was_full = self.was_full(now, node, to);
         let Some(send) = self.sends.get_mut(id) else {
             return Err(format!("a fate for a message that nobody sent: {told:?}"));
         };
@@ -128,39 +195,103 @@ impl Fates {
             return Err(format!("two fates of one message to {to}: {before}, then {status}"));
         }
         send.reason.clone_from(reason);
-        let since = Instant::from_micros(send.asked.as_micros().saturating_sub(OLD_NEWS.as_micros() as u64));
-        let was = |when: &BTreeMap<Name, Instant>, is_so_now: bool| {
-            is_so_now || when.get(*to).is_some_and(|last| *last >= since)
-        };
+        send.is_too_many |= was_full;
+        let Some(send) = self.sends.get(*id) else { return Ok(()) };
+        let (was_unknown, was_absent) = (self.was_unknown(send), self.was_absent(send));
+        let has_lost = self.lost.get(*to).is_some_and(|at| *at >= send.asked);
         match status {
-            Status::Delivered if send.is_data && !send.is_kept => {
+            Status::Delivered if send.is_message() && !send.is_kept => {
                 Err(format!("{} was told that {to} has a message which is in no in-box", name_of(node.0)))
             }
-            Status::NotFound if !was(&self.unknown, !self.known.contains(*to)) => {
+            Status::NotFound if !was_unknown => {
                 Err(format!("404 for {to}, which the directory has known since before the send"))
             }
-            Status::Gone if !was(&self.absent, !self.present.contains(*to)) => {
-                Err(format!("410 for {to}, which has been logged in since before the send"))
+            Status::Gone if !was_absent => {
+                let (what, age) = (send.what, now - send.asked);
+                Err(format!("410 for {what:?} of {age:?} to {to}, which has been logged in since before it: {reason}"))
+            }
+            Status::Delivered | Status::TimedOut => Ok(()),
+            _ if send.before == Some(Status::Delivered) && !has_lost => {
+                Err(format!("200 for a message to {to}, and after a restart {status}: {reason}"))
+            }
+            _ if send.is_message() && send.is_kept && !has_lost => {
+                Err(format!("{status} for a message to {to} which is in its in-box: {told:?}"))
             }
             Status::NotFound | Status::Gone | Status::Unavailable if send.is_kept && !is_excused => {
                 Err(format!("{status} for a message to {to} which is in its in-box: {told:?}"))
             }
             _ => Ok(()),
+        }?;
+        self.judge_patience(now, told)
+    }
+
+    /// Whether the directory did not know the name at some time since the send
+    fn was_unknown(&self, send: &Send) -> bool {
+        !self.known.contains(&send.to) || self.unknown.get(&send.to).is_some_and(|last| *last + OLD_NEWS >= send.asked)
+    }
+
+    /// Whether its owner had no session then, or was a suspect
+    fn was_absent(&self, send: &Send) -> bool {
+        !self.present.contains(&send.to) || self.absent.get(&send.to).is_some_and(|last| *last + OLD_NEWS >= send.asked)
+    }
+
+    /// A message that may wait does so
+    fn judge_patience(&self, now: Instant, told: &Told<'_>) -> Result<(), String> {
+        let Told { id, to, status, reason, why } = told;
+        let Some(send) = self.sends.get(id) else { return Ok(()) };
+        match (status, why) {
+            (_, None | Some(Why::TakenBack | Why::Removed)) => Ok(()),
+            (_, Some(Why::OutboxFull)) => self.judge_room(send),
+            // Nobody has the name, and it may have arrived before.
+            (Status::TimedOut, Some(Why::LookUp)) if self.was_unknown(send) => Ok(()),
+            (Status::Gone | Status::Unavailable | Status::SlowDown | Status::TimedOut | Status::NotLoggedIn, _)
+                if !send.may_be_over(now) =>
+            {
+                let age = now - send.asked;
+                Err(format!(
+                    "a message to {to} that may wait for {:?} was given up after {age:?}: {reason}",
+                    send.keep()
+                ))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// An out-box that is said to be full is
+    fn judge_room(&self, one: &Send) -> Result<(), String> {
+        let waiting = self.sends.values().filter(|send| send.node == one.node && send.fate.is_none());
+        let bytes = |send: &Send| match send.what {
+            What::Message(bytes, _) => bytes + OVERHEAD_BYTES,
+            What::Ping | What::Call => 0,
+        };
+        let all = waiting.map(bytes).sum::<u64>() + bytes(one);
+        if all <= OUTBOX_BYTES_MAX {
+            return Err(format!("an out-box of {all} bytes is said to be full"));
+        }
+        Ok(())
     }
 
     /// What was true of it is forgotten, or cannot be known
     fn is_excused(&self, now: Instant, id: &MessageId) -> bool {
-        self.sends.get(id).is_none_or(|send| send.is_doubled || now - send.asked > FORGOTTEN)
+        let is_excused = |send: &Send| send.is_doubled || now - send.asked > FORGOTTEN;
+        self.sends.get(id).is_none_or(|send| !send.is_message() && is_excused(send))
+    }
+
+    /// Whether an in-box has told this sender not long ago that it is full
+    fn was_full(&self, now: Instant, node: NodeId, to: &Name) -> bool {
+        self.full.get(&(node, to.clone())).is_some_and(|at| now - *at < REST)
     }
 
     fn keep(&mut self, now: Instant, node: NodeId, id: &MessageId, is_new: bool, status: Status) -> Result<(), String> {
-        let is_excused = self.is_excused(now, id);
         let Some(send) = self.sends.get_mut(id) else { return Ok(()) };
         if send.to != name_of(node.0) {
             return Err(format!("a message for {} is in the in-box of {}", send.to, name_of(node.0)));
         }
         send.is_too_many |= status == Status::SlowDown;
+        send.is_too_large |= status == Status::TooLarge;
+        if status == Status::SlowDown {
+            self.full.insert((send.node, send.to.clone()), now);
+        }
         if status != Status::Delivered {
             return Ok(());
         }
@@ -170,11 +301,43 @@ impl Fates {
         }
         send.is_kept = true;
         match send.fate {
-            Some(status @ (Status::NotFound | Status::Gone | Status::Unavailable)) if !is_excused => {
+            Some(Status::Delivered | Status::TimedOut) | None => Ok(()),
+            Some(status) => {
                 Err(format!("the message arrived after its sender, {}, was told {status}", name_of(send.node.0)))
             }
-            _ => Ok(()),
         }
+    }
+
+    /// What a process finds in its out-box has no fate, whatever was said before; and nothing else is left of what it sent
+    fn restore(&mut self, now: Instant, node: NodeId, restored: &[Restored]) -> Result<(), String> {
+        let found: BTreeSet<MessageId> = restored.iter().map(|one| one.id).collect();
+        for one in restored {
+            if let Some(send) = self.sends.get_mut(&one.id) {
+                (send.before, send.held) = (send.fate.take(), now);
+            }
+        }
+        let of_node = |send: &Send| send.node == node && send.is_message();
+        let waiting = self.sends.iter().filter(|(_, send)| of_node(send) && send.fate.is_none());
+        if let Some((_, send)) = waiting.into_iter().find(|(id, _)| !found.contains(*id)) {
+            return Err(format!("a message to {} that was in the out-box is not there after a restart", send.to));
+        }
+        Ok(())
+    }
+
+    /// The process on a machine is dead: of what it sent its disk has what was stored, and its in-box may be new when it is back
+    fn kill(&mut self, node: NodeId) {
+        self.sends.retain(|_, send| send.node != node || send.is_stored || send.fate.is_some() && send.is_message());
+    }
+
+    fn agree(&mut self, now: Instant, known: BTreeSet<Name>, present: BTreeSet<Name>) {
+        for (before, after, when) in
+            [(&self.known, &known, &mut self.unknown), (&self.present, &present, &mut self.absent)]
+        {
+            for name in before.symmetric_difference(after) {
+                when.insert(name.clone(), now);
+            }
+        }
+        (self.known, self.present) = (known, present);
     }
 }
 
@@ -183,54 +346,73 @@ impl Oracle for Fates {
         "fates"
     }
 
-    fn fault(&mut self, now: Instant, fault: &Fault) {
-        if let Fault::PowerCut(node, _, false) = fault {
-            self.lost.insert(name_of(node.0), now);
+    fn fault(&mut self, _: Instant, fault: &Fault) {
+        if let Fault::Jump(node, by) = fault {
+            let sends = self.sends.values_mut().filter(|send| send.node == *node && send.fate.is_none());
+            sends.for_each(|send| send.jumped += *by);
         }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         self.under_way.see(node, seen);
         match seen {
-            Observation::Asked { id, to, content, source } => {
+            Observation::Sending { id, to, bytes, keep, source } => {
+                let what = What::Message(bytes.len() as u64, *keep);
+                return self.begin(*id, Send::new(now, node, to, what, *source));
+            }
+            Observation::Asked { id, to, source } => {
                 let is_too_many = self.under_way.of(node) > IN_FLIGHT_MAX;
-                let is_data = matches!(content, Content::Data(_));
-                return self.begin(now, *id, Send { is_data, is_too_many, ..Send::new(node, to, *source) });
+                return self.begin(*id, Send { is_too_many, ..Send::new(now, node, to, What::Ping, *source) });
             }
             Observation::Calling { id, to, source, .. } => {
-                return self.begin(now, *id, Send::new(node, to, *source));
+                return self.begin(*id, Send::new(now, node, to, What::Call, *source));
+            }
+            Observation::Stored { id, is_stored } => {
+                if let Some(send) = self.sends.get_mut(id) {
+                    send.is_stored = *is_stored;
+                    if let (false, What::Message(bytes, _)) = (is_stored, send.what) {
+                        (send.what, send.held) = (What::Message(bytes, None), now);
+                    }
+                }
+            }
+            Observation::Ended(fate) => {
+                let MessageFate { id, to, status, reason, .. } = fate;
+                if let Some(send) = self.sends.get_mut(id) {
+                    send.is_too_many |= *reason == Why::OutboxFull;
+                    send.is_taken_back = *reason == Why::TakenBack;
+                }
+                let told = Told { id, to, status: *status, reason: fate.why(), why: Some(reason) };
+                return self.judge(now, node, &told);
             }
             Observation::Peer(PeerOutput::Done(Outcome { fate, .. })) => {
                 let Fate { id, to, status, .. } = fate;
-                return self.judge(now, node, &Told { id, to, status: *status, reason: fate.why() });
+                return self.judge(now, node, &Told { id, to, status: *status, reason: fate.why(), why: None });
             }
             Observation::Called(called) => {
                 let Called { id, to, status, .. } = called;
-                return self.judge(now, node, &Told { id, to, status: *status, reason: called.why() });
+                return self.judge(now, node, &Told { id, to, status: *status, reason: called.why(), why: None });
             }
             Observation::Kept { id, status, is_new } => return self.keep(now, node, id, *is_new, *status),
             Observation::Duplicated { packet } => {
                 let source = packet.header().source;
-                let mut sends = self.sends.iter_mut().filter(|(_, send)| send.source == source);
+                // A message is in no packet that anybody can read.
+                let is_seen = |send: &Send| send.source == source && !send.is_message();
+                let mut sends = self.sends.iter_mut().filter(|(_, send)| is_seen(send));
                 if let Some((_, send)) = sends.find(|(id, _)| carries(packet, id)) {
                     send.is_doubled = true;
                 }
             }
             Observation::Agreed(directory) => {
-                let known: BTreeSet<Name> = directory.accounts().map(|(name, _)| name.clone()).collect();
+                let known = directory.accounts().map(|(name, _)| name.clone()).collect();
                 let here = directory.sessions().filter(|session| session.suspect.is_none());
-                let present: BTreeSet<Name> = here.map(|session| session.name.clone()).collect();
-                for (before, after, when) in
-                    [(&self.known, &known, &mut self.unknown), (&self.present, &present, &mut self.absent)]
-                {
-                    for name in before.symmetric_difference(after) {
-                        when.insert(name.clone(), now);
-                    }
-                }
-                (self.known, self.present) = (known, present);
+                self.agree(now, known, here.map(|session| session.name.clone()).collect());
             }
-            // A dead process's sends are over, and its in-box may be new when it is back.
-            Observation::Killed => self.sends.retain(|_, send| send.node != node),
+            Observation::Killed => self.kill(node),
+            Observation::Restored(restored) => return self.restore(now, node, restored),
+            Observation::DiskLost => {
+                self.lost.insert(name_of(node.0), now);
+                self.sends.retain(|_, send| send.node != node);
+            }
             _ => {}
         }
         Ok(())
@@ -242,28 +424,40 @@ impl Oracle for Fates {
             if !world.node(send.node).runs() {
                 send.held = now;
             }
-            if now - send.held > IN_TIME {
-                return Err(format!(
-                    "{} has waited too long for a fate of its message to {}",
-                    name_of(send.node.0),
-                    send.to
-                ));
+            if send.is_late(now) {
+                let (from, what) = (name_of(send.node.0), send.what);
+                return Err(format!("{from} has waited too long for a fate of its {what:?} to {}", send.to));
             }
         }
-        self.sends.retain(|_, send| send.fate.is_none() || now - send.asked < FORGOTTEN);
+        self.sends.retain(|_, send| send.is_message() || send.fate.is_none() || now - send.asked < FORGOTTEN);
         Ok(())
     }
 
     fn end(&mut self, world: &World) -> Result<(), String> {
-        let Some(settled) = world.settled else { return Ok(()) };
+        let (now, Some(settled)) = (world.now(), world.settled) else { return Ok(()) };
         let names: BTreeSet<Name> = (world.config.supernodes..self.core).map(name_of).collect();
-        let late = self.sends.values().filter(|send| send.asked >= settled && names.contains(&send.to));
-        for send in late.filter(|send| send.node.0 < self.core && world.node(send.node).wants_session) {
-            let is_true = |status| status == Status::Delivered || status == Status::SlowDown && send.is_too_many;
-            if let Some(status) = send.fate.filter(|status| !is_true(*status)) {
-                let from = name_of(send.node.0);
-                let reason = &send.reason;
-                return Err(format!("{from} sent to {} in a whole mesh, and was told {status}: {reason}", send.to));
+        let of_core = self.sends.values().filter(|send| send.node.0 < self.core && names.contains(&send.to));
+        for send in of_core.filter(|send| world.node(send.node).wants_session) {
+            let from = name_of(send.node.0);
+            let was_full = self.was_full(now, send.node, &send.to);
+            let is_true = |status| match status {
+                Status::Delivered => true,
+                // What finds no room holds up those behind it.
+                Status::SlowDown => send.is_too_many || was_full,
+                Status::TooLarge => send.is_too_large,
+                // Of what was out once nobody knows for sure that it was refused.
+                Status::TimedOut => send.is_taken_back || send.is_too_many || was_full,
+                _ => false,
+            };
+            match send.fate {
+                Some(status) if send.asked >= settled && !is_true(status) => {
+                    let reason = &send.reason;
+                    return Err(format!("{from} sent to {} in a whole mesh, and was told {status}: {reason}", send.to));
+                }
+                None if send.is_message() && now - send.asked > UNDER_WAY && !was_full => {
+                    return Err(format!("a message of {from} to {} waits in a whole mesh", send.to));
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -11,7 +11,8 @@
 //! | [`make_before_break`] | an old link stays until each new one is up or has failed | each event |
 //! | [`forwarding`] | no packet goes forward to who had it, nor beyond its hops; its way is true | each event |
 //! | [`holders`] | a place has one peer, a session one holder, a name one owner | each step, each log entry |
-//! | [`fates`] | each send has one fate, in time, and it is true | each event, each step |
+//! | [`fates`] | each send has one fate, in time, and it is true; what is stored outlives its process | each event, each step |
+//! | [`order`] | messages of one sender to one receiver are kept in their order | each event |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
 //! | [`bindings`] | what an in-box has as confirmed came from a session that there is, or was a lease ago | each event, each step |
 //! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
@@ -44,7 +45,7 @@
 //! | [`comebacks`] | soon after supernodes are back everybody is where the directory says | each step |
 //! | [`homes`] | a supernode knows who has a link with it, and lets who comes back go on | each log entry, each step |
 //! | [`redials`] | a neighbour that cannot be reached is dialled again | each step |
-//! | [`resends`] | what nobody replies to is sent again, by another way | each event |
+//! | [`resends`] | a ping that nobody replies to is sent again, by another way | each event |
 //! | [`questions`] | a question goes over each link once | each event |
 //! | [`answers`] | nobody who can ask is told, or sends by, what was true long ago | each event |
 //! | [`dials`] | supernodes that do not answer are not hammered | each event |
@@ -97,6 +98,7 @@ pub(crate) mod look_ups;
 pub(crate) mod make_before_break;
 pub(crate) mod moves;
 pub(crate) mod openings;
+pub(crate) mod order;
 pub(crate) mod outages;
 pub(crate) mod pairs;
 mod patience;
@@ -148,6 +150,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(forwarding::Forwarding::default()),
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(fates::Fates::new(config)),
+        Box::new(order::Order::default()),
         Box::new(contents::Contents::default()),
         Box::new(bindings::Bindings::default()),
         Box::new(departures::Departures::new(config)),

@@ -14,13 +14,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::id::{Address, MessageId};
+use kith_common::id::{Address, MessageId, Name};
 use kith_common::lift::{self, Maps};
+use kith_common::mail::Outcome;
 use kith_common::peer::PeerOutput;
 use kith_common::ring::Ring;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::session::Record;
+use kith_transport::stack::Why;
 
 use super::truth::{is_alive, live_links};
 use crate::mesh::config::MeshConfig;
@@ -194,6 +196,17 @@ impl Outages {
         Ok(())
     }
 
+    /// What has become of a message of somebody
+    fn finish(&mut self, now: Instant, node: NodeId, (id, to): (&MessageId, &Name), status: Status) {
+        match (self.sends.remove(id), status) {
+            // An in-box or an out-box was full.
+            (None, _) | (_, Status::SlowDown | Status::TooLarge) => {}
+            // What there is not to call fails when it is called.
+            (_, Status::Delivered | Status::Accepted | Status::Failed) => self.arrived += 1,
+            (_, status) => self.lost.push(format!("from {} to {to} at {now:?}: {status}", name_of(node.0))),
+        }
+    }
+
     fn go(&mut self, now: Instant, node: NodeId) {
         self.changed = now;
         if self.is_early(now) {
@@ -291,7 +304,7 @@ impl Oracle for Outages {
                 self.been.remove(&node);
             }
             Observation::Peer(PeerOutput::LoggedIn) => _ = self.been.insert(node),
-            Observation::Asked { id, to, .. } => {
+            Observation::Asked { id, to, .. } | Observation::Sending { id, to, .. } => {
                 let is_outage = self.is_outage(now);
                 let counts = |other: &NodeId| *other != node && is_outage && !self.moved.contains(other);
                 if let Some(other) = machine_of(to).filter(counts)
@@ -302,18 +315,12 @@ impl Oracle for Outages {
                     self.sends.insert(*id, [node, other]);
                 }
             }
-            Observation::Peer(PeerOutput::Done(outcome)) => {
-                let fate = &outcome.fate;
-                match (self.sends.remove(&fate.id), fate.status) {
-                    // An in-box or an out-box was full.
-                    (None, _) | (_, Status::SlowDown | Status::TooLarge) => {}
-                    // What there is not to call fails when it is called.
-                    (_, Status::Delivered | Status::Accepted | Status::Failed) => self.arrived += 1,
-                    (_, status) => {
-                        self.lost.push(format!("from {} to {} at {now:?}: {status}", name_of(node.0), fate.to));
-                    }
-                }
+            Observation::Peer(PeerOutput::Done(Outcome { fate, .. })) => {
+                self.finish(now, node, (&fate.id, &fate.to), fate.status);
             }
+            // It may have arrived long before.
+            Observation::Ended(fate) if fate.reason == Why::TakenBack => drop(self.sends.remove(&fate.id)),
+            Observation::Ended(fate) => self.finish(now, node, (&fate.id, &fate.to), fate.status),
             _ => {}
         }
         Ok(())
@@ -370,8 +377,7 @@ impl Oracle for Outages {
 mod tests {
     use std::time::Duration;
 
-    use kith_common::mail::{Fate, Outcome, Reason};
-    use kith_common::wire::content::{Content, Signal};
+    use kith_common::mail::{Fate, Reason};
 
     use super::*;
 
@@ -389,13 +395,13 @@ mod tests {
         outages.parts = [(from, from), (to, from)].into();
         for number in 0..200_u64 {
             let id = MessageId((u128::from(number)).to_le_bytes());
-            let (name, content) = (name_of(to.0), Content::Signal(Signal::Ping));
-            let asked = Observation::Asked { id, to: &name, content: &content, source: Address(1) };
+            let name = name_of(to.0);
+            let asked = Observation::Asked { id, to: &name, source: Address(1) };
             let now = Instant::ZERO + Duration::from_secs(70 + number);
             outages.see(now, from, &asked).unwrap();
             let status = if number < arrived { Status::Delivered } else { Status::TimedOut };
-            let (elapsed, reason, body) = (Duration::ZERO, Reason::NoReply, Default::default());
-            let fate = Fate { id, to: name, status, path: Vec::new(), elapsed, transmissions: 1, reason, body };
+            let (elapsed, reason, words) = (Duration::ZERO, Reason::NoReply, Default::default());
+            let fate = Fate { id, to: name, status, path: Vec::new(), elapsed, transmissions: 1, reason, words };
             outages.see(now, from, &Observation::Peer(&PeerOutput::Done(Outcome { fate, trace: None }))).unwrap();
         }
         outages.judge_messages()

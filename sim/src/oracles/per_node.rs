@@ -18,11 +18,6 @@ impl<T: Default> PerNode<T> {
         self.0.clear();
     }
 
-    /// All that have been asked for, and any below them
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut()
-    }
-
     /// Those that have been asked for, and any below them
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &T)> + Clone {
         (0..).map(NodeId).zip(&self.0)

@@ -22,7 +22,7 @@ use crate::mesh::oracle::Oracle;
 use crate::mesh::processes::replica;
 use crate::mesh::users::name_of;
 use crate::mesh::watch::Observation;
-use crate::mesh::world::World;
+use crate::mesh::world::{WRITE, World};
 
 /// For which a command may have waited for its turn since what it says was so
 const TURN: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ struct Seat {
     /// When each home was last there, by its own links or by what it must have heard
     seen: BTreeMap<SupernodeId, Instant>,
     jumped: Option<Instant>,
-    /// When it last did not run: what waited for its turn waited longer
+    /// When it last did not run, or a disk was slow that commands wait for: what waited for its turn waited longer
     held: Instant,
 }
 
@@ -207,8 +207,9 @@ impl Oracle for Proposals {
         let have = |node: NodeId, other: NodeId| {
             self.sights.linked(node, replica(other).id()).is_some_and(|since| now - since > HEARD)
         };
+        let is_slow = world.config.supernodes().any(|node| world.node(node).write > WRITE);
         for node in world.config.supernodes() {
-            if !world.node(node).runs() {
+            if is_slow || !world.node(node).runs() {
                 self.seats.of(node).held = now;
             }
             for home in world.config.supernodes().filter(|home| *home != node) {

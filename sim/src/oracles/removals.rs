@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kith_common::id::Key;
-use kith_common::peer::PeerOutput;
 use kith_common::removed::{ASK_EVERY, RemovedKeys};
 use kith_common::time::Instant;
 use kith_common::wire::Frame;
@@ -71,7 +70,7 @@ impl Oracle for Removals {
             {
                 self.known.remove(&node);
             }
-            Observation::Peer(PeerOutput::Keep { message, .. })
+            Observation::Keeping(message)
                 if self.known.get(&node).is_some_and(|known| known.contains(&message.key)) =>
             {
                 return Err(format!("keeps a message of {}, who was removed, as it knows", message.from));

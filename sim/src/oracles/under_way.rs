@@ -1,4 +1,4 @@
-//! How many sends of each peer have no fate yet.
+//! How many pings of each peer have no fate yet.
 
 use kith_common::peer::PeerOutput;
 
@@ -6,7 +6,7 @@ use super::per_node::PerNode;
 use crate::mesh::node::NodeId;
 use crate::mesh::watch::Observation;
 
-/// As it was seen; a process that dies takes its sends with it
+/// As it was seen; a process that dies takes its pings with it
 #[derive(Debug, Default)]
 pub(super) struct UnderWay(PerNode<usize>);
 
