@@ -9,7 +9,7 @@ use kith_runtime::control::peer::{Id, SendAnswer};
 /// What became of a message, by the word of its sender's daemon
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// 200: it is on the receiver's disk
+    /// 200: it is on the receiver's disk; 202: it is on its sender's
     pub status: Status,
     /// Why it was not delivered; empty if it was
     pub reason: String,
@@ -21,7 +21,7 @@ pub struct Fate {
     pub path: Vec<String>,
     /// Whether a supernode carried it
     pub relayed: bool,
-    /// Transmissions, the first included; 0 if the daemon refused to send it
+    /// How often it was sent; 0 if the daemon refused to send it
     pub attempts: u64,
 }
 

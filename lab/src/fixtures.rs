@@ -46,6 +46,8 @@ pub(crate) fn status(epoch: u64) -> StatusAnswer {
         links: 2,
         inbox_messages: 0,
         inbox_bytes: 0,
+        outbox_messages: 0,
+        outbox_bytes: 0,
         uptime_s: 1,
         version: "0.1.0".into(),
         pid: 4711,

@@ -186,6 +186,11 @@ impl Lab {
     }
 
     fn spawn(&self, name: &str) -> Result<(), LabError> {
+        self.spawn_with(name, &[])
+    }
+
+    /// Starts it with these variables in its environment
+    fn spawn_with(&self, name: &str, variables: &[(&str, &str)]) -> Result<(), LabError> {
         let process = self.book.process(name)?;
         let what = format!("start {name}");
         let log = log::open(&process.home).map_err(io_error(what.clone()))?;
@@ -194,7 +199,13 @@ impl Lab {
         let mut command = self.in_its_network(&process, command)?;
         self.set_its_clock(&process, &mut command)?;
         let stdin = if self.options.tied { Stdio::piped() } else { Stdio::null() };
-        let child = command.stdin(stdin).stdout(log).stderr(err).spawn().map_err(io_error(what))?;
+        let child = command
+            .envs(variables.iter().copied())
+            .stdin(stdin)
+            .stdout(log)
+            .stderr(err)
+            .spawn()
+            .map_err(io_error(what))?;
         let pid = child.id();
         self.keep(child);
         let started = ProcessId::of(pid);

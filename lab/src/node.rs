@@ -57,7 +57,7 @@ impl Node {
         client::ask(&self.home, request, limit).and_then(|line| line.done()).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: ClientError) -> LabError {
+    pub(crate) fn failed(&self, error: ClientError) -> LabError {
         LabError::Control { name: self.name.clone(), error }
     }
 
@@ -91,12 +91,25 @@ impl Node {
         self.ask(&Request::Neighbours, LOOK_LIMIT).map(|done| done.answer)
     }
 
-    /// Sends a message and waits for its fate
+    /// Sends a message that is delivered now or never, and waits for its fate
     ///
     /// # Errors
     /// As [`Self::ask`]; then the message's fate is not known.
     pub fn send(&self, to: &str, text: &str) -> Result<Fate, LabError> {
-        let request = Request::Send { name: name(to)?, body: Body::Text(text.to_owned()) };
+        self.send_for(to, text, Some(Duration::ZERO))
+    }
+
+    /// Sends a message that is kept as long as messages usually are, and waits a while for its fate
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; then the message's fate is not known.
+    pub fn send_kept(&self, to: &str, text: &str) -> Result<Fate, LabError> {
+        self.send_for(to, text, None)
+    }
+
+    fn send_for(&self, to: &str, text: &str, ttl: Option<Duration>) -> Result<Fate, LabError> {
+        let (body, ttl_s) = (Body::Text(text.to_owned()), ttl.map(|ttl| ttl.as_secs()));
+        let request = Request::Send { name: name(to)?, body, ttl_s, wait_ms: None };
         let line = client::ask(&self.home, &request, SEND_LIMIT);
         line.and_then(|line| Fate::of(&line)).map_err(|error| self.failed(error))
     }

@@ -6,6 +6,7 @@ pub(crate) mod heal;
 pub(crate) mod home;
 pub(crate) mod idle;
 pub(crate) mod light;
+pub(crate) mod messages;
 pub(crate) mod opening;
 pub(crate) mod scale;
 

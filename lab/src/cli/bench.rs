@@ -13,6 +13,7 @@ use crate::bench::heal::{self, Fault, HealOptions};
 use crate::bench::home::{self, HomeOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::bench::light::{self, LightOptions};
+use crate::bench::messages::{self, MessagesOptions};
 use crate::bench::opening;
 use crate::bench::scale::{self, ScaleOptions};
 use crate::error::LabError;
@@ -123,6 +124,23 @@ pub(super) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Messages and calls a second over three forwarders, beside requests over relays that only copy bytes
+    Messages {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// How many are under way at once, one number after the other
+        #[arg(long, default_values_t = [1, 16, 256], value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        at_once: Vec<u16>,
+        /// How often each is measured
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How long each is measured each time, in seconds
+        #[arg(long = "for", default_value = "3", value_name = "SECONDS", value_parser = seconds)]
+        measured: Duration,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// A home is killed under messages and look-ups of its peers, and started again: what is lost, and how soon look-ups are
     /// sure again
     Home {
@@ -166,6 +184,12 @@ impl Bench {
             Self::Heal { mesh, faults, rounds, json } => {
                 let lab = Options { netns: true, ..mesh.options(dir, true)? };
                 Ok(verdict(heal::run(&HealOptions { lab, faults, rounds: rounds.into(), json })?))
+            }
+            Self::Messages { mesh, at_once, rounds, measured, json } => {
+                let lab = mesh.options(dir, true)?;
+                let at_once = at_once.into_iter().map(usize::from).collect();
+                let options = MessagesOptions { lab, at_once, rounds: rounds.into(), measured, json };
+                Ok(verdict(messages::run(&options)?))
             }
             Self::Home { mesh, rounds, json } => {
                 let options = HomeOptions { lab: mesh.options(dir, true)?, rounds: rounds.into(), json };

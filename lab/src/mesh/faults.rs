@@ -63,6 +63,26 @@ impl Lab {
         }
     }
 
+    /// As [`Self::start`]; it dies as if it were killed when it comes to this point ([`kith_runtime::crash`])
+    ///
+    /// # Errors
+    /// It runs.
+    pub fn start_crashing(&self, name: &str, point: &str) -> Result<(), LabError> {
+        let process = self.book.process(name)?;
+        match process.condition() {
+            Condition::Ended => self.spawn_with(&process.name, &[(kith_runtime::crash::VARIABLE, point)]),
+            condition => Err(self.wrong(&process.name, condition)),
+        }
+    }
+
+    /// Waits until the process `name` has ended, whatever ends it
+    ///
+    /// # Errors
+    /// It goes on for longer than anything that ends.
+    pub fn wait_for_end(&self, name: &str) -> Result<(), LabError> {
+        self.wait_ended(&self.book.process(name)?)
+    }
+
     /// As [`Self::start`], and waits until a peer is logged in, or a supernode listens
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod histories;
 mod hostile;
 mod invites;
 mod join;
+mod keeping;
 mod kills;
 mod labs;
 mod names;
