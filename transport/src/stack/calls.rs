@@ -25,6 +25,7 @@ use kith_common::status::Status;
 use kith_common::time::{Instant, Timers, doubled};
 use kith_common::wire::bounded::Text;
 
+use super::doubts::Doubts;
 use super::messages::status_of_look_up;
 use super::wishes::Wish;
 use crate::output::End;
@@ -41,12 +42,6 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const REST_MIN: Duration = Duration::from_millis(250);
 /// A peer that comes back is found so soon
 const REST_MAX: Duration = Duration::from_secs(2);
-
-/// How often a call may come back without help from a supernode: with [`RECHECK_MIN`] 1.5 s, in which the mesh heals around a
-/// crash
-const UNHELPED_MAX: u8 = 3;
-/// One word of the mesh's in so long counts: many packets may come back at once
-const RECHECK_MIN: Duration = Duration::from_millis(750);
 
 /// What became of a call
 #[derive(Clone, PartialEq, Eq)]
@@ -149,10 +144,7 @@ struct Call {
     /// Connections that were lost under it
     losses: u32,
     last_end: Option<End>,
-    unhelped: u8,
-    /// A supernode that was to relay has said since the last doubt that it has no link to the other peer
-    is_relay_in_vain: bool,
-    doubted_at: Option<Instant>,
+    doubts: Doubts,
 }
 
 /// Every call from its beginning to its end
@@ -192,9 +184,7 @@ impl Calls {
             stage: Stage::Resting,
             losses: 0,
             last_end: None,
-            unhelped: 0,
-            is_relay_in_vain: false,
-            doubted_at: None,
+            doubts: Doubts::default(),
         };
         self.calls.insert(id, call);
         self.timers.set(until, id);
@@ -355,12 +345,10 @@ impl Calls {
             if of != *key {
                 continue;
             }
-            call.is_relay_in_vain |= of_relay;
-            if is_doubted || call.doubted_at.is_some_and(|at| now - at < RECHECK_MIN) {
+            if !call.doubts.raise(now, of_relay, is_doubted) {
                 continue;
             }
             call.stage = Stage::Asked { key: of, ticket, is_doubted: true };
-            call.doubted_at = Some(now);
             self.waiting.insert((call.to.clone(), *id));
             self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh: true });
         }
@@ -385,13 +373,11 @@ impl Calls {
                 self.finish(now, &id, status, Why::LookUp, Vec::new());
             }
             answer => {
-                let is_helped = can_relay && !std::mem::take(&mut call.is_relay_in_vain);
-                call.unhelped += u8::from(!is_helped);
-                let unhelped = call.unhelped;
+                let is_hopeless = call.doubts.settle(can_relay);
                 if let Ok(Answer { address, source: Source::Supernode, stale: false, .. }) = answer {
                     self.wishes.push_back(Wish::Moved { key, address: *address });
                 }
-                if unhelped >= UNHELPED_MAX {
+                if is_hopeless {
                     self.finish(now, &id, Status::Unavailable, Why::NoWay, Vec::new());
                 }
             }

@@ -20,6 +20,7 @@
 
 mod calls;
 mod checks;
+mod doubts;
 mod evaluating;
 mod keeping;
 mod messages;
@@ -55,7 +56,7 @@ pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;
-pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting, why};
+pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
 
 use self::calls::Calls;
 use self::checks::Checks;

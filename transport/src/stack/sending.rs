@@ -51,6 +51,11 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         (self.messages.bytes(), self.messages.bytes_max())
     }
 
+    /// The message with this id, if it has no fate yet
+    pub fn waiting_with(&self, now: Instant, id: &MessageId) -> Option<Waiting<'_>> {
+        self.messages.waiting_with(now, id)
+    }
+
     /// Messages that have no fate yet, the oldest first
     pub fn waiting(&self, now: Instant) -> impl Iterator<Item = Waiting<'_>> {
         self.messages.waiting(now)

@@ -9,8 +9,9 @@ use kith_common::time::{Instant, doubled};
 use kith_common::wire;
 use kith_common::wire::content::Receipt;
 
+use super::fate::why;
 use super::receiver::{Entry, Out, Stage, WINDOW};
-use super::{MessageFate, Messages, RECHECK_MIN, REST_MAX, REST_MIN, TOO_EARLY_MAX, Trouble, UNHELPED_MAX, why};
+use super::{MessageFate, Messages, REST_MAX, REST_MIN, TOO_EARLY_MAX, Trouble};
 use crate::output::End;
 use crate::questions::Fate;
 use crate::stack::calls::Why;
@@ -53,8 +54,9 @@ impl Messages {
         let words = receipt.reason.to_string();
         match status {
             Status::Delivered => {
-                (receiver.losses, receiver.unhelped) = (0, 0);
-                (receiver.refusals, receiver.too_early, receiver.trouble) = (0, 0, None);
+                receiver.doubts.reset();
+                (receiver.losses, receiver.refusals, receiver.too_early) = (0, 0, 0);
+                receiver.trouble = None;
                 self.finish_with(now, sequence, status, Why::Answered, words, receipt);
             }
             // Behind one that was refused are as many as may be out; more is somebody who forgets.
@@ -89,9 +91,9 @@ impl Messages {
         }
         receiver.refusals += 1;
         let rest = doubled(REST_MIN, receiver.refusals - 1, REST_MAX);
-        self.set_stage(to, Stage::Resting);
-        if !mutant::is(Mutant::RefusedNotSentAgain) {
-            self.timers.set(now + rest, (to.clone(), 0));
+        self.set_resting(to, now + rest);
+        if mutant::is(Mutant::RefusedNotSentAgain) {
+            self.timers.stop(&(to.clone(), 0));
         }
         self.tell_trouble(now, to, status, reason, words);
     }
@@ -112,19 +114,17 @@ impl Messages {
             return self.resolve(now, to, true);
         }
         let rest = doubled(REST_MIN, receiver.losses - 2, REST_MAX);
-        self.set_stage(to, Stage::Resting);
-        self.timers.set(now + rest, (to.clone(), 0));
+        self.set_resting(to, now + rest);
     }
 
     /// It is not to be reached now
     pub(super) fn rest(&mut self, now: Instant, to: &Name, status: Status, reason: Why) {
-        // Whoever is next is not sent while those before it end.
-        self.set_stage(to, Stage::Resting);
-        self.end_hasty(now, to, status, &reason, "");
         let Some(receiver) = self.receivers.get_mut(to) else { return };
         let rest = doubled(REST_MIN, receiver.losses, REST_MAX);
         (receiver.losses, receiver.refusals) = (receiver.losses + 1, 0);
-        self.timers.set(now + rest, (to.clone(), 0));
+        // Whoever is next is not sent while those before it end.
+        self.set_resting(to, now + rest);
+        self.end_hasty(now, to, status, &reason);
         self.tell_trouble(now, to, status, reason, String::new());
     }
 
@@ -143,29 +143,30 @@ impl Messages {
     /// Nobody waits for answers any more
     pub(super) fn take_back(&mut self, to: &Name) {
         let Some(receiver) = self.receivers.get_mut(to) else { return };
-        for ticket in receiver.queue.values_mut().filter_map(Entry::take_back) {
-            if self.by_ticket.remove(&ticket).is_some() {
-                self.wishes.push_back(Wish::Cancel { ticket });
-            }
+        let tickets: Vec<u64> = receiver.queue.values_mut().filter_map(Entry::take_back).collect();
+        tickets.into_iter().for_each(|ticket| self.give_up(ticket));
+    }
+
+    /// A question is nobody's any more
+    fn give_up(&mut self, ticket: u64) {
+        if self.by_ticket.remove(&ticket).is_some() {
+            self.wishes.push_back(Wish::Cancel { ticket });
         }
     }
 
     /// The mesh says that something does not arrive at the holder of this key; `of_relay`: a supernode that was to relay it says
     /// so
     pub(in crate::stack) fn handle_undeliverable(&mut self, now: Instant, key: &Key, of_relay: bool) {
-        for name in self.of_key(key).cloned().collect::<Vec<_>>() {
+        for name in self.of_key(key).collect::<Vec<_>>() {
             let Some(receiver) = self.receivers.get_mut(&name) else { continue };
             let Stage::Open { key, address, is_doubted } = receiver.stage else { continue };
             if receiver.queue.values().take(WINDOW).all(|entry| entry.out == Out::No) {
                 continue;
             }
-            receiver.is_relay_in_vain |= of_relay;
-            if is_doubted || receiver.doubted_at.is_some_and(|at| now - at < RECHECK_MIN) {
-                continue;
+            if receiver.doubts.raise(now, of_relay, is_doubted) {
+                receiver.stage = Stage::Open { key, address, is_doubted: true };
+                self.wishes.push_back(Wish::Resolve { name, fresh: true });
             }
-            receiver.doubted_at = Some(now);
-            receiver.stage = Stage::Open { key, address, is_doubted: true };
-            self.wishes.push_back(Wish::Resolve { name, fresh: true });
         }
     }
 
@@ -190,14 +191,13 @@ impl Messages {
                 self.on_found(now, name, true, Err(status));
             }
             answer => {
-                let is_helped = can_relay && !std::mem::take(&mut receiver.is_relay_in_vain);
-                receiver.unhelped += u8::from(!is_helped);
+                let is_hopeless = receiver.doubts.settle(can_relay);
                 if let Ok(Answer { address, source: Source::Supernode, stale: false, .. }) = answer {
                     receiver.stage = Stage::Open { key, address: *address, is_doubted: false };
                     self.wishes.push_back(Wish::Moved { key, address: *address });
                 }
-                if receiver.unhelped >= UNHELPED_MAX {
-                    receiver.unhelped = 0;
+                if is_hopeless {
+                    receiver.doubts.reset();
                     self.take_back(name);
                     self.rest(now, name, Status::Unavailable, Why::NoWay);
                 }
@@ -217,12 +217,11 @@ impl Messages {
     }
 
     /// Those that are not kept end
-    pub(super) fn end_hasty(&mut self, now: Instant, to: &Name, status: Status, reason: &Why, words: &str) {
+    pub(super) fn end_hasty(&mut self, now: Instant, to: &Name, status: Status, reason: &Why) {
         let Some(receiver) = self.receivers.get(to) else { return };
         let hasty = receiver.queue.iter().filter(|(_, entry)| !entry.is_kept && !entry.is_refused_by_disk);
         for sequence in hasty.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
-            let receipt = Receipt::default();
-            self.finish_with(now, sequence, status, reason.clone(), words.to_owned(), receipt);
+            self.finish(now, sequence, status, reason.clone());
         }
     }
 
@@ -272,11 +271,7 @@ impl Messages {
         self.by_id.remove(&entry.id);
         self.bytes -= entry.bytes + OVERHEAD_BYTES;
         let is_uncertain = entry.is_uncertain() && !mutant::is(Mutant::CertaintyFeigned);
-        if let Some(ticket) = entry.take_back()
-            && self.by_ticket.remove(&ticket).is_some()
-        {
-            self.wishes.push_back(Wish::Cancel { ticket });
-        }
+        entry.take_back().into_iter().for_each(|ticket| self.give_up(ticket));
         // Only the receiver's own word is surer than what may have arrived.
         let is_told = reason == Why::Answered && matches!(status, Status::Delivered | Status::TooLarge);
         let is_unsure = is_uncertain && !is_told;

@@ -35,7 +35,7 @@ impl MessageFate {
 }
 
 /// Why a message is not there, for people
-pub fn why(status: Status, reason: &Why, words: &str) -> String {
+pub(super) fn why(status: Status, reason: &Why, words: &str) -> String {
     match (reason, status) {
         _ if !words.is_empty() => words.to_owned(),
         (Why::LookUp, status) => status_of_look_up(status).to_owned(),

@@ -6,7 +6,7 @@ use kith_common::id::{MessageId, Name};
 use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 
-use super::receiver::{Entry, Out};
+use super::receiver::Entry;
 use super::{Messages, Trouble};
 
 /// A message that was found in the out-box on disk
@@ -51,21 +51,8 @@ impl Messages {
             if mutant::is(Mutant::StoredForgotten) {
                 continue;
             }
-            let entry = Entry {
-                id,
-                bytes,
-                begun: now,
-                age,
-                until: now + left,
-                is_kept: true,
-                body: None,
-                is_loading: false,
-                is_refused_by_disk: false,
-                out: Out::No,
-                attempts: 0,
-                // Before the restart it may have been out.
-                was_lost: true,
-            };
+            // Before the restart it may have been out.
+            let entry = Entry { age, is_kept: true, was_lost: true, ..Entry::new(id, bytes, now, now + left) };
             // Where starts are counted anew, what is on the disk has numbers of more starts than there were.
             self.last_sequence = self.last_sequence.max(sequence);
             self.insert(now, &to, sequence, entry);
@@ -74,20 +61,28 @@ impl Messages {
 
     /// All that wait, the oldest first
     pub(in crate::stack) fn waiting(&self, now: Instant) -> impl Iterator<Item = Waiting<'_>> {
-        self.by_sequence.iter().filter_map(move |(sequence, to)| {
-            let receiver = self.receivers.get(to)?;
-            let Entry { id, bytes, begun, age, until, attempts, is_kept, .. } = receiver.queue.get(sequence)?;
-            Some(Waiting {
-                sequence: *sequence,
-                id: *id,
-                to,
-                bytes: *bytes,
-                age: *age + (now - *begun),
-                left: *until - now,
-                attempts: *attempts,
-                is_kept: *is_kept,
-                trouble: receiver.trouble.as_ref(),
-            })
+        self.by_sequence.keys().filter_map(move |sequence| self.waiting_at(now, *sequence))
+    }
+
+    /// The message with this id, if it waits
+    pub(in crate::stack) fn waiting_with(&self, now: Instant, id: &MessageId) -> Option<Waiting<'_>> {
+        self.waiting_at(now, *self.by_id.get(id)?)
+    }
+
+    fn waiting_at(&self, now: Instant, sequence: u64) -> Option<Waiting<'_>> {
+        let to = self.by_sequence.get(&sequence)?;
+        let receiver = self.receivers.get(to)?;
+        let Entry { id, bytes, begun, age, until, attempts, is_kept, .. } = receiver.queue.get(&sequence)?;
+        Some(Waiting {
+            sequence,
+            id: *id,
+            to,
+            bytes: *bytes,
+            age: *age + (now - *begun),
+            left: *until - now,
+            attempts: *attempts,
+            is_kept: *is_kept,
+            trouble: receiver.trouble.as_ref(),
         })
     }
 }

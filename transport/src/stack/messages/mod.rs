@@ -35,7 +35,7 @@ use kith_common::time::{Instant, Timers};
 use kith_common::wire::content::Receipt;
 
 pub(super) use self::fate::status_of_look_up;
-pub use self::fate::{MessageFate, Trouble, why};
+pub use self::fate::{MessageFate, Trouble};
 pub use self::kept::{Restored, Waiting};
 
 use self::receiver::{Entry, Next, Out, Receiver, Stage, WINDOW};
@@ -54,10 +54,6 @@ const REST_MIN: Duration = Duration::from_millis(250);
 const REST_MAX: Duration = Duration::from_secs(30);
 /// A new message for somebody who was not found is no reason to ask more often than that
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// How often what comes back is found to be helped by nobody: with [`RECHECK_MIN`] 1.5 s, in which the mesh heals around a crash
-const UNHELPED_MAX: u8 = 3;
-/// One word of the mesh's in so long counts: many packets may come back at once
-const RECHECK_MIN: Duration = Duration::from_millis(750);
 /// So many answers that a message has come too early, with none that one is kept, are a matter of order
 const TOO_EARLY_MAX: usize = 2 * WINDOW;
 
@@ -77,7 +73,8 @@ pub(super) struct Messages {
     by_id: BTreeMap<MessageId, u64>,
     by_sequence: BTreeMap<u64, Name>,
     by_ticket: BTreeMap<u64, u64>,
-    by_key: BTreeSet<(Key, Name)>,
+    /// Those whose holders of these keys are met, or sent something
+    by_key: BTreeMap<Key, BTreeSet<Name>>,
     /// Each message's end, and with 0 for a sequence the end of a receiver's rest
     timers: Timers<(Name, u64)>,
     last_sequence: u64,
@@ -156,20 +153,7 @@ impl Messages {
             let outgoing = Outgoing { sequence, id, to: to.clone(), body: body.clone(), until };
             self.wishes.push_back(Wish::Store(outgoing));
         }
-        let entry = Entry {
-            id,
-            bytes,
-            begun: now,
-            age: Duration::ZERO,
-            until,
-            is_kept,
-            body: Some(body),
-            is_loading: false,
-            is_refused_by_disk: false,
-            out: Out::No,
-            attempts: 0,
-            was_lost: false,
-        };
+        let entry = Entry { is_kept, body: Some(body), ..Entry::new(id, bytes, now, until) };
         self.insert(now, &to, sequence, entry);
         let Some(receiver) = self.receivers.get(&to) else { return };
         let trouble = receiver.trouble.clone();
@@ -211,8 +195,7 @@ impl Messages {
     /// The answer to [`Wish::Load`]: what it says; `None`: it cannot be read
     pub(super) fn handle_loaded(&mut self, now: Instant, sequence: u64, body: Option<Vec<u8>>) {
         let Some(to) = self.by_sequence.get(&sequence).cloned() else { return };
-        let entry = self.receivers.get_mut(&to).and_then(|receiver| receiver.queue.get_mut(&sequence));
-        let Some(entry) = entry else { return };
+        let Some(entry) = self.entry(sequence) else { return };
         entry.is_loading = false;
         match body {
             Some(body) => {
@@ -240,19 +223,37 @@ impl Messages {
             self.take_back(&to);
             self.set_stage(&to, Stage::Away);
             self.timers.stop(&(to.clone(), 0));
-            self.end_hasty(now, &to, Status::NotLoggedIn, &Why::LoggedOut, "");
+            self.end_hasty(now, &to, Status::NotLoggedIn, &Why::LoggedOut);
         }
     }
 
     fn set_stage(&mut self, to: &Name, stage: Stage) {
         let Some(receiver) = self.receivers.get_mut(to) else { return };
-        if let Some(key) = receiver.key() {
-            self.by_key.remove(&(key, to.clone()));
-        }
+        let before = receiver.key();
         receiver.stage = stage;
-        if let Some(key) = receiver.key() {
-            self.by_key.insert((key, to.clone()));
+        let key = receiver.key();
+        if let Some(before) = before
+            && let Some(names) = self.by_key.get_mut(&before)
+        {
+            names.remove(to);
+            if names.is_empty() {
+                self.by_key.remove(&before);
+            }
         }
+        if let Some(key) = key {
+            self.by_key.entry(key).or_default().insert(to.clone());
+        }
+    }
+
+    /// Until then nothing is tried
+    fn set_resting(&mut self, to: &Name, until: Instant) {
+        self.set_stage(to, Stage::Resting);
+        self.timers.set(until, (to.clone(), 0));
+    }
+
+    fn entry(&mut self, sequence: u64) -> Option<&mut Entry> {
+        let to = self.by_sequence.get(&sequence)?;
+        self.receivers.get_mut(to)?.queue.get_mut(&sequence)
     }
 
     fn resolve(&mut self, now: Instant, to: &Name, fresh: bool) {
@@ -350,8 +351,7 @@ impl Messages {
     /// The answer to [`Wish::Ask`]: with the question's ticket
     pub(super) fn handle_asked(&mut self, now: Instant, id: &MessageId, ticket: Option<u64>) {
         let Some((sequence, to)) = self.find(id) else { return };
-        let entry = self.receivers.get_mut(&to).and_then(|receiver| receiver.queue.get_mut(&sequence));
-        match (entry, ticket) {
+        match (self.entry(sequence), ticket) {
             (Some(entry), Some(ticket)) => {
                 entry.out = Out::Asked(ticket);
                 self.by_ticket.insert(ticket, sequence);
@@ -366,9 +366,8 @@ impl Messages {
 
     /// The question with this ticket has left: from now on the receiver may have it
     pub(super) fn handle_left(&mut self, ticket: u64) {
-        let Some(sequence) = self.by_ticket.get(&ticket) else { return };
-        let receiver = self.by_sequence.get(sequence).and_then(|to| self.receivers.get_mut(to));
-        if let Some(entry) = receiver.and_then(|receiver| receiver.queue.get_mut(sequence)) {
+        let sequence = self.by_ticket.get(&ticket).copied();
+        if let Some(entry) = sequence.and_then(|sequence| self.entry(sequence)) {
             entry.out = Out::Left(ticket);
         }
     }
@@ -380,8 +379,8 @@ impl Messages {
 
     /// Whoever was to be sent it was removed from the network
     pub(super) fn handle_removed(&mut self, now: Instant, id: &MessageId) {
-        if let Some((sequence, to)) = self.find(id) {
-            if let Some(entry) = self.receivers.get_mut(&to).and_then(|receiver| receiver.queue.get_mut(&sequence)) {
+        if let Some((sequence, _)) = self.find(id) {
+            if let Some(entry) = self.entry(sequence) {
                 entry.out = Out::No;
             }
             self.finish(now, sequence, Status::NotAllowed, Why::Removed);
@@ -413,14 +412,13 @@ impl Messages {
         }
     }
 
-    fn of_key(&self, key: &Key) -> impl Iterator<Item = &Name> {
-        let all = self.by_key.iter().filter(move |(of, _)| of == key);
-        all.map(|(_, name)| name)
+    fn of_key(&self, key: &Key) -> impl Iterator<Item = Name> {
+        self.by_key.get(key).into_iter().flatten().cloned()
     }
 
     fn meeting(&self, key: &Key) -> Vec<(Name, Address)> {
-        let meeting = self.of_key(key).filter_map(|name| match self.receivers.get(name)?.stage {
-            Stage::Meeting { address, .. } => Some((name.clone(), address)),
+        let meeting = self.of_key(key).filter_map(|name| match self.receivers.get(&name)?.stage {
+            Stage::Meeting { address, .. } => Some((name, address)),
             _ => None,
         });
         meeting.collect()

@@ -8,6 +8,7 @@ use kith_common::time::Instant;
 
 use super::Trouble;
 use crate::output::End;
+use crate::stack::doubts::Doubts;
 
 /// Messages of one receiver that are out at once: half of what streams a connection may have, so that calls have the others
 pub(super) const WINDOW: usize = 128;
@@ -68,6 +69,24 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// It is on no disk, nor out
+    pub(super) const fn new(id: MessageId, bytes: u64, begun: Instant, until: Instant) -> Self {
+        Self {
+            id,
+            bytes,
+            begun,
+            age: Duration::ZERO,
+            until,
+            is_kept: false,
+            body: None,
+            is_loading: false,
+            is_refused_by_disk: false,
+            out: Out::No,
+            attempts: 0,
+            was_lost: false,
+        }
+    }
+
     pub(super) fn is_uncertain(&self) -> bool {
         self.was_lost || matches!(self.out, Out::Left(_))
     }
@@ -103,14 +122,11 @@ pub(super) struct Receiver {
     /// When that was so last
     pub(super) troubled_at: Instant,
     pub(super) tried: Instant,
-    pub(super) unhelped: u8,
-    /// A supernode that was to relay has said since the last doubt that it has no link to it
-    pub(super) is_relay_in_vain: bool,
-    pub(super) doubted_at: Option<Instant>,
+    pub(super) doubts: Doubts,
 }
 
 impl Receiver {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             stage: Stage::Away,
             queue: BTreeMap::new(),
@@ -122,9 +138,7 @@ impl Receiver {
             trouble: None,
             troubled_at: now,
             tried: now,
-            unhelped: 0,
-            is_relay_in_vain: false,
-            doubted_at: None,
+            doubts: Doubts::default(),
         }
     }
 

@@ -385,14 +385,7 @@ fn every_message_has_one_fate_whatever_happens_and_in_time() {
         for step in 0..500 {
             now = now + Duration::from_millis(u64::from(rng.next_u32() % 200));
             let n = (rng.next_u32() % 3) as u8 + 2;
-            let answers = [
-                Ok(answer(n, n, n.into(), Source::Supernode)),
-                Ok(answer(n, n + 1, 1, Source::Supernode)),
-                Ok(answer(n, n, 8, Source::Neighbours)),
-                Ok(Answer { record: None, ..answer(n, n, 8, Source::Tables) }),
-                Err(Status::Unavailable),
-                Err(Status::Gone),
-            ];
+            let answers = answers(n);
             let said = answers[rng.next_u32() as usize % answers.len()].as_ref().map_err(|status| *status);
             match rng.next_u32() % 11 {
                 0 | 1 if step < 400 => {

@@ -6,6 +6,7 @@ mod messages;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
 use kith_common::names::{Answer, Source};
+use kith_common::status::Status;
 use kith_common::testing::{network_of, peer_name};
 use kith_common::wire::grant::Grant;
 use kith_common::wire::session::Record;
@@ -20,6 +21,18 @@ fn grant(n: u8) -> Grant {
     let (network, session) = (network_of(99), SessionId([n; 16]));
     let (name, key, address, epoch) = (peer_name(n), key(n), Address(n.into()), Epoch::new(0, 1));
     Grant { network, name, key, address, session, epoch }
+}
+
+/// All kinds of answers to a look-up of `n`'s name but that nobody has it
+fn answers(n: u8) -> [Result<Answer, Status>; 6] {
+    [
+        Ok(answer(n, n, n.into(), Source::Supernode)),
+        Ok(answer(n, n + 1, 1, Source::Supernode)),
+        Ok(answer(n, n, 8, Source::Neighbours)),
+        Ok(Answer { record: None, ..answer(n, n, 8, Source::Tables) }),
+        Err(Status::Unavailable),
+        Err(Status::Gone),
+    ]
 }
 
 /// `n`'s name is held by the key `by`, at `place`
