@@ -81,7 +81,7 @@ pub(crate) struct MailChanges {
     /// For the out-box
     pub store: Vec<Letter>,
     /// Fates, each with the sequence of what is in the out-box for it
-    pub end: Vec<(Option<u64>, PastFate)>,
+    pub end: Vec<(u64, PastFate)>,
 }
 
 /// What is to change among the names on disk
@@ -166,9 +166,7 @@ impl InboxFile {
         let plan = self.policy.plan(keep.iter().map(|incoming| incoming.message.offer()));
         let durable = match () {
             () if !plan.is_empty() || !letters.is_empty() || self.undurable >= UNDURABLE_MAX => Durable::Now,
-            () if end.iter().any(|(sequence, fate)| sequence.is_some() && fate.status != Status::Delivered) => {
-                Durable::Now
-            }
+            () if end.iter().any(|(_, fate)| fate.status != Status::Delivered) => Durable::Now,
             () if end.is_empty() => return Ok(self.policy.handle_stored(plan)),
             () => Durable::Later,
         };

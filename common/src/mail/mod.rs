@@ -47,17 +47,18 @@ pub use self::inbox::{Inbox, Kept, NotStored, OVERHEAD_BYTES, Offer, Place, Plan
 pub use self::lent::{Lent, Origin};
 pub use self::outbox::{Fate, IN_FLIGHT_MAX, Reason, SEND_TIMEOUT};
 pub use self::output::{Arrival, MailOutput, Outcome};
+pub use self::paths::path_of;
 pub use self::seen::{Fingerprint, SEEN_MAX, Seen, SenderTag};
 pub use self::traces::{KnownAddress, Stop, Trace};
 
 use self::grants::Grants;
 use self::outbox::{Outbox, Target};
 use self::packets::{Refusal, pack};
-use self::paths::{Pathed, Paths, is_unnamed};
+use self::paths::{Pathed, Paths};
 use self::replies::{Arrived, Replies};
 use self::traces::Traces;
 use crate::crypto::{Signer, Verifier};
-use crate::id::{Address, MessageId, Name, NetworkId, ShortId};
+use crate::id::{Address, MessageId, Name, NetworkId};
 use crate::names::Answer;
 use crate::routing::neighbourhood::Neighbourhood;
 use crate::status::Status;
@@ -65,7 +66,7 @@ use crate::time::{Instant, earliest};
 use crate::wire::bounded::Bounded;
 use crate::wire::content::{Choice, Content, Message, PathHop, Payload, Reply, Signal, SignedMessage, Undeliverable};
 use crate::wire::grant::{Grant, GrantError, SignedGrant};
-use crate::wire::packet::{Header, Mark, PacketRef};
+use crate::wire::packet::{Header, PacketRef};
 use crate::wire::session::{Reason as Words, Subject};
 use crate::wire::{self, PacketBytes};
 
@@ -322,7 +323,7 @@ impl Mail {
 
     /// Names those on a path that are known near by; the others are asked for while somebody is there who knows them all
     fn name(&mut self, near: &Neighbourhood, mut pathed: Pathed) {
-        for hop in pathed.path_mut().iter_mut().filter(|hop| is_unnamed(hop)) {
+        for hop in pathed.path_mut().iter_mut().filter(|hop| hop.is_unnamed()) {
             hop.name = near.name_of(hop.short);
         }
         if !self.is_home_up {
@@ -360,7 +361,7 @@ impl Mail {
             return tracing::info!(event = "message_refused", reason, from = %from.name);
         }
         let is_elsewhere = own.name != message.to;
-        let arrived = Arrived { from, id: message.id, path: path_of(packet, lent.neighbourhood), origin };
+        let arrived = Arrived { from, id: message.id, path: path_of(packet.way(), lent.neighbourhood), origin };
         match message.content {
             // First of all, as nobody replies to a reply. Why it is ignored, if it is, is traced by the out-box.
             Content::Reply(reply) => _ = self.outbox.handle_reply(now, &arrived.from, &reply),
@@ -410,10 +411,4 @@ impl Mail {
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.is_empty() && self.paths.is_empty() && self.traces.is_empty()
     }
-}
-
-/// The way that a packet took, with the names that are known here
-fn path_of(packet: &PacketRef<'_>, near: &Neighbourhood) -> Vec<PathHop> {
-    let hop = |(mark, short): (Mark, ShortId)| PathHop { short, relay: mark == Mark::Relay, name: near.name_of(short) };
-    packet.way().map(hop).collect()
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{IN_FLIGHT_MAX, MailOutput, Outcome};
 use crate::id::{Name, ShortId};
+use crate::routing::neighbourhood::Neighbourhood;
 use crate::wire::content::PathHop;
+use crate::wire::packet::Mark;
 
 /// Paths that wait for names at most: as many as there may be sends under way. One more is told without
 const UNNAMED_MAX: usize = IN_FLIGHT_MAX;
@@ -63,7 +65,7 @@ impl Paths {
     /// # Errors
     /// It is to be told as it is: no name is missing, or there is no room to wait.
     pub(super) fn wait(&mut self, pathed: Pathed) -> Result<BTreeSet<ShortId>, Box<Pathed>> {
-        let unnamed = pathed.path().iter().filter(|hop| is_unnamed(hop));
+        let unnamed = pathed.path().iter().filter(|hop| hop.is_unnamed());
         let missing: BTreeSet<ShortId> = unnamed.map(|hop| hop.short).collect();
         if missing.is_empty() || self.unnamed.len() >= UNNAMED_MAX {
             return Err(Box::new(pathed));
@@ -91,9 +93,10 @@ impl Paths {
     }
 }
 
-/// Whether it is somebody whose name is to be found out; a supernode has none
-pub(super) fn is_unnamed(hop: &PathHop) -> bool {
-    hop.name.is_none() && !hop.relay
+/// The way that a packet took, with the names that are known here
+pub fn path_of(way: impl IntoIterator<Item = (Mark, ShortId)>, near: &Neighbourhood) -> Vec<PathHop> {
+    let hop = |(mark, short)| PathHop { short, relay: mark == Mark::Relay, name: near.name_of(short) };
+    way.into_iter().map(hop).collect()
 }
 
 #[cfg(test)]

@@ -134,6 +134,13 @@ pub struct PathHop {
     pub name: Option<Name>,
 }
 
+impl PathHop {
+    /// Whether it is somebody whose name is to be found out; a supernode has none
+    pub const fn is_unnamed(&self) -> bool {
+        self.name.is_none() && !self.relay
+    }
+}
+
 /// A message's bytes as they were signed, with the sender's grant
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SignedMessage {

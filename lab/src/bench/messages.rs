@@ -15,6 +15,7 @@ use kith_runtime::control::client::{self, Answers, ClientError};
 use kith_runtime::control::peer::{Body, Content, Request};
 use serde_json::json;
 
+use crate::bench::chain::bare::copy;
 use crate::bench::median;
 use crate::error::{LabError, io_error};
 use crate::goals::{self, Figure};
@@ -242,31 +243,23 @@ fn serve(is_over: Arc<AtomicBool>, next: Option<SocketAddr>) -> io::Result<Socke
     Ok(at)
 }
 
-fn relay(mut from: TcpStream, next: SocketAddr) -> io::Result<()> {
-    let mut to = TcpStream::connect(next)?;
-    from.set_nodelay(true)?;
-    to.set_nodelay(true)?;
-    let (mut back_from, mut back_to) = (to.try_clone()?, from.try_clone()?);
-    let back = thread::spawn(move || copy(&mut back_from, &mut back_to));
-    copy(&mut from, &mut to)?;
+fn relay(from: TcpStream, next: SocketAddr) -> io::Result<()> {
+    let to = TcpStream::connect(next)?;
+    let (back_from, back_to) = (to.try_clone()?, from.try_clone()?);
+    let back = thread::spawn(move || pass_on(back_from, back_to));
+    pass_on(from, to)?;
     back.join().unwrap_or_else(|_| Err(io::Error::other("a relay has ended")))
 }
 
-fn copy(from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = from.read(&mut buffer)?;
-        if count == 0 {
-            return to.shutdown(Shutdown::Write);
-        }
-        to.write_all(buffer.get(..count).unwrap_or_default())?;
-    }
+fn echo(stream: TcpStream) -> io::Result<()> {
+    pass_on(stream.try_clone()?, stream)
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut back = stream.try_clone()?;
-    copy(&mut stream, &mut back)
+/// Whatever comes, and then that nothing more does
+fn pass_on(from: TcpStream, to: TcpStream) -> io::Result<()> {
+    to.set_nodelay(true)?;
+    copy(from, to.try_clone()?)?;
+    to.shutdown(Shutdown::Write)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Driver {
         let now = self.clock.now();
         match outcome {
             Outcome::Kept { ticket, kept } => self.stack.handle_kept(now, ticket, kept),
-            Outcome::Stored { sequence, is_stored } => self.handle_stored(now, sequence, is_stored),
+            Outcome::Stored { sequence, id, is_stored } => self.handle_stored(now, sequence, &id, is_stored),
             Outcome::Ended { id } => self.handle_ended(&id),
             Outcome::Loaded { sequence, body } => self.stack.handle_loaded(now, sequence, body),
         }

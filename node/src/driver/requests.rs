@@ -161,17 +161,12 @@ impl Driver {
 
     fn ping_answer(&self, fate: Fate) -> PingAnswer {
         PingAnswer {
-            hops: self.hops(&fate),
-            path: self.path(&fate),
+            hops: self.hops_to(fate.status, &fate.to, &fate.path),
+            path: self.path_to(fate.status, &fate.to, &fate.path),
             rtt_us: fate.status.is_success().then_some(fate.elapsed.as_micros() as u64),
             reason: reason(&fate),
             name: fate.to,
         }
-    }
-
-    /// Names from here to there
-    fn path(&self, fate: &Fate) -> Vec<String> {
-        self.path_to(fate.status, &fate.to, &fate.path)
     }
 
     /// Names from here to there, if it arrived; who is not known by name stands with the upper half of its address
@@ -193,18 +188,14 @@ impl Driver {
     }
 
     /// Links that it crossed; none if it was for this peer itself, or if that is not known
-    fn hops(&self, fate: &Fate) -> u64 {
-        if fate.status.is_success() && !self.is_own(fate) { fate.path.len() as u64 + 1 } else { 0 }
-    }
-
-    fn is_own(&self, fate: &Fate) -> bool {
-        self.is_own_name(&fate.to)
+    pub(super) fn hops_to(&self, status: Status, to: &Name, path: &[PathHop]) -> u64 {
+        if status.is_success() && !self.is_own_name(to) { path.len() as u64 + 1 } else { 0 }
     }
 
     fn trace_answer(&self, fate: &Fate, trace: Option<&Trace>) -> TraceAnswer {
-        let stops = trace.filter(|_| !self.is_own(fate)).map(|trace| trace.way(fate)).unwrap_or_default();
+        let stops = trace.filter(|_| !self.is_own_name(&fate.to)).map(|trace| trace.way(fate)).unwrap_or_default();
         let hops = (1..).zip(&stops).map(|(index, stop)| trace_hop(index, stop, &fate.to)).collect();
-        TraceAnswer { name: fate.to.clone(), hops, relayed: is_relayed(fate), reason: reason(fate) }
+        TraceAnswer { name: fate.to.clone(), hops, relayed: is_relayed(&fate.path), reason: reason(fate) }
     }
 
     fn session_answer(&self) -> SessionAnswer {
@@ -416,8 +407,8 @@ fn trace_hop(index: u64, stop: &Stop, destination: &Name) -> TraceHop {
     TraceHop { index, name, address, rtt_us, choice: choice.into(), reason }
 }
 
-fn is_relayed(fate: &Fate) -> bool {
-    fate.path.iter().any(|hop| hop.relay)
+pub(super) fn is_relayed(path: &[PathHop]) -> bool {
+    path.iter().any(|hop| hop.relay)
 }
 
 /// Why a message was not delivered

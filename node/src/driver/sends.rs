@@ -11,6 +11,7 @@ use kith_runtime::control::server::Reply;
 use kith_transport::stack::{MessageFate, Outgoing, Trouble, Waiting};
 
 use super::Driver;
+use super::requests::is_relayed;
 use super::waiting::{Sender, Told};
 use crate::inbox::outbox::{Letter, PastFate};
 
@@ -50,22 +51,21 @@ impl Driver {
         }
         let wait = wait_ms.map_or(WAIT_DEFAULT, Duration::from_millis).min(WAIT_MAX);
         let id = self.stack.send(now, name.clone(), body.into_bytes(), keep);
-        let sender = Sender { reply, to: name, begun: now, until: now + wait, keep, stored: None, trouble: None };
+        let sender = Sender { reply, to: name, begun: now, until: now + wait, keep, is_stored: false, trouble: None };
         self.waiting.for_message(id, sender);
     }
 
     /// A message is to be put into the out-box
     pub(super) fn store(&mut self, now: Instant, Outgoing { sequence, id, to, body, until }: Outgoing) {
-        self.waiting.note_sequence(&id, sequence);
         let begun = SystemTime::now();
         self.inbox.store(Letter { sequence, id, to, begun, until: begun + (until - now), body });
     }
 
     /// It is there, or is not
-    pub(super) fn handle_stored(&mut self, now: Instant, sequence: u64, is_stored: bool) {
+    pub(super) fn handle_stored(&mut self, now: Instant, sequence: u64, id: &MessageId, is_stored: bool) {
         self.stack.handle_stored(now, sequence, is_stored);
         if is_stored {
-            self.waiting.note_stored(sequence);
+            self.waiting.note_stored(id);
         }
         self.tell_waited(now);
     }
@@ -101,13 +101,11 @@ impl Driver {
         let why = if fate.status.is_success() { String::new() } else { fate.why() };
         let must_be_written = stored.is_some() && fate.status != Status::Delivered;
         if let Some(Sender { reply, .. }) = self.waiting.take_message(&fate.id) {
-            let hops =
-                if fate.status.is_success() && !self.is_own_name(&fate.to) { fate.path.len() as u64 + 1 } else { 0 };
             let answer = SendAnswer {
                 id: Id(fate.id),
-                hops,
+                hops: self.hops_to(fate.status, &fate.to, &fate.path),
                 path: self.path_to(fate.status, &fate.to, &fate.path),
-                relayed: fate.path.iter().any(|hop| hop.relay),
+                relayed: is_relayed(&fate.path),
                 elapsed_us: fate.elapsed.as_micros() as u64,
                 attempts: fate.attempts.into(),
                 reason: Some(why.clone()).filter(|why| !why.is_empty()),
@@ -121,9 +119,9 @@ impl Driver {
             }
         }
         // Of what was never to be on the disk it remembers nothing.
-        if stored.is_some() {
+        if let Some(sequence) = stored {
             let MessageFate { id, to, status, attempts, elapsed, .. } = fate;
-            self.inbox.end(stored, PastFate { id, to, status, why, attempts, elapsed, at: SystemTime::now() });
+            self.inbox.end(sequence, PastFate { id, to, status, why, attempts, elapsed, at: SystemTime::now() });
         }
     }
 
@@ -160,7 +158,7 @@ impl Driver {
     }
 
     fn fate_of_waiting(&self, now: Instant, id: &MessageId) -> Option<FateAnswer> {
-        let waiting = self.stack.waiting(now).find(|waiting| waiting.id == *id)?;
+        let waiting = self.stack.waiting_with(now, id)?;
         let elapsed_us = waiting.age.as_micros() as u64;
         let waiting = waiting_message(waiting);
         let WaitingMessage { id, to, attempts, reason, .. } = waiting.clone();

@@ -1,7 +1,6 @@
 //! Askers at the control socket, and what each waits for.
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
 use kith_common::id::{MessageId, Name};
@@ -27,8 +26,8 @@ pub(super) struct Sender {
     /// From when on it is enough that the message is in the out-box
     pub(super) until: Instant,
     pub(super) keep: Option<Duration>,
-    /// Its sequence in the out-box, and whether it is there by now
-    pub(super) stored: Option<(u64, bool)>,
+    /// Whether it is in the out-box by now
+    pub(super) is_stored: bool,
     pub(super) trouble: Option<Trouble>,
 }
 
@@ -41,10 +40,6 @@ pub(super) struct Told {
 }
 
 impl Sender {
-    const fn is_stored(&self) -> bool {
-        matches!(self.stored, Some((_, true)))
-    }
-
     /// Whether there is nothing to wait for: its receiver is not here
     fn is_vain(&self) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| trouble.status == Status::Gone)
@@ -72,8 +67,6 @@ pub(super) struct Caller {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     messages: BTreeMap<MessageId, Sender>,
-    /// By their sequences in the out-box
-    stored: BTreeMap<u64, MessageId>,
     /// As many as fates that are being written
     written: BTreeMap<MessageId, Told>,
     fates: BTreeMap<MessageId, Asker>,
@@ -90,17 +83,9 @@ impl Waiting {
         self.messages.insert(id, sender);
     }
 
-    /// A message is on its way into the out-box, under this sequence
-    pub(super) fn note_sequence(&mut self, id: &MessageId, sequence: u64) {
+    pub(super) fn note_stored(&mut self, id: &MessageId) {
         if let Some(sender) = self.messages.get_mut(id) {
-            sender.stored = Some((sequence, false));
-            self.stored.insert(sequence, *id);
-        }
-    }
-
-    pub(super) fn note_stored(&mut self, sequence: u64) {
-        if let Some(sender) = self.stored.get(&sequence).and_then(|id| self.messages.get_mut(id)) {
-            sender.stored = Some((sequence, true));
+            sender.is_stored = true;
         }
     }
 
@@ -112,23 +97,19 @@ impl Waiting {
 
     /// Those whose messages are in the out-box, and who have waited long enough
     pub(super) fn take_waited(&mut self, now: Instant) -> Vec<(MessageId, Sender)> {
-        let is_over = |sender: &Sender| sender.is_stored() && (sender.until <= now || sender.is_vain());
+        let is_over = |sender: &Sender| sender.is_stored && (sender.until <= now || sender.is_vain());
         let waited: Vec<_> = self.messages.iter().filter(|(_, sender)| is_over(sender)).map(|(id, _)| *id).collect();
         waited.into_iter().filter_map(|id| Some((id, self.take_message(&id)?))).collect()
     }
 
     /// When [`Self::take_waited`] has somebody
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let stored = self.messages.values().filter(|sender| sender.is_stored());
+        let stored = self.messages.values().filter(|sender| sender.is_stored);
         stored.map(|sender| sender.until).fold(None, |first, until| earliest(first, Some(until)))
     }
 
     pub(super) fn take_message(&mut self, id: &MessageId) -> Option<Sender> {
-        let sender = self.messages.remove(id)?;
-        if let Some((sequence, _)) = sender.stored {
-            self.stored.remove(&sequence);
-        }
-        Some(sender)
+        self.messages.remove(id)
     }
 
     pub(super) fn for_written(&mut self, id: MessageId, told: Told) {
@@ -177,10 +158,7 @@ impl Waiting {
     }
 
     fn forget_gone(&mut self) {
-        let gone = self.messages.iter().filter(|(_, sender)| sender.reply.is_gone());
-        for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.take_message(&id);
-        }
+        self.messages.retain(|_, sender| !sender.reply.is_gone());
         self.fates.retain(|_, asker| !asker.reply.is_gone());
         self.look_ups.retain(|(_, reply)| !reply.is_gone());
         self.lists.retain(|_, reply| !reply.is_gone());

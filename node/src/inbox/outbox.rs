@@ -75,17 +75,13 @@ pub(super) fn store(transaction: &WriteTransaction, letters: &[Letter]) -> Resul
 }
 
 /// Takes messages out that have their fates, and remembers these; how many bytes were taken out
-pub(super) fn end(transaction: &WriteTransaction, ended: &[(Option<u64>, PastFate)]) -> Result<u64, Fault> {
+pub(super) fn end(transaction: &WriteTransaction, ended: &[(u64, PastFate)]) -> Result<u64, Fault> {
     let mut outbox = transaction.open_table(OUTBOX)?;
     let (mut fates, mut fate_of) = (transaction.open_table(FATES)?, transaction.open_table(FATE_OF)?);
     let mut last = fates.last()?.map_or(0, |(order, _)| order.value());
     let mut bytes = 0;
     for (sequence, fate) in ended {
-        if let Some(sequence) = sequence
-            && let Some(row) = outbox.remove(sequence)?
-        {
-            bytes += row.value().4.len() as u64;
-        }
+        bytes += outbox.remove(sequence)?.map_or(0, |row| row.value().4.len() as u64);
         last += 1;
         let PastFate { id, to, status, why, attempts, elapsed, at } = fate;
         let elapsed = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);

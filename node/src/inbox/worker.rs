@@ -42,7 +42,7 @@ enum Job {
     Keep { ticket: u64, message: Box<Incoming> },
     Store(Letter),
     Load(u64),
-    End(Option<u64>, PastFate),
+    End(u64, PastFate),
     Fate(MessageId, oneshot::Sender<Result<Option<PastFate>, InboxError>>),
     Change(NameChange),
     Pin(NetworkId),
@@ -58,7 +58,7 @@ pub(crate) enum Outcome {
     /// Of [`InboxWorker::keep`] with this ticket: [`Kept`] says whether it is on disk
     Kept { ticket: u64, kept: Result<Kept, NotStored> },
     /// Of [`InboxWorker::store`]: whether it is on disk
-    Stored { sequence: u64, is_stored: bool },
+    Stored { sequence: u64, id: MessageId, is_stored: bool },
     /// Of [`InboxWorker::end`]: what the disk has to remember of it is there
     Ended { id: MessageId },
     /// Of [`InboxWorker::load`]: what it says, if it can be read
@@ -139,8 +139,8 @@ impl InboxWorker {
         self.give(Job::Load(sequence));
     }
 
-    /// Takes a message out of the out-box, if it is there under a sequence, and remembers its fate
-    pub(crate) fn end(&self, sequence: Option<u64>, fate: PastFate) {
+    /// Takes a message out of the out-box, and remembers its fate
+    pub(crate) fn end(&self, sequence: u64, fate: PastFate) {
         self.give(Job::End(sequence, fate));
     }
 
@@ -327,8 +327,7 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch, outcomes: &mp
         Job::Store(letter) => batch.mail.store.push(letter),
         Job::End(sequence, fate) => {
             // What has its fate before it was written need not be written at all.
-            let is_stored = |letter: &Letter| Some(letter.sequence) != sequence;
-            batch.mail.store.retain(is_stored);
+            batch.mail.store.retain(|letter| letter.sequence != sequence);
             batch.mail.end.push((sequence, fate));
         }
         Job::Load(sequence) => {
@@ -363,7 +362,7 @@ fn remember(inbox: &mut InboxFile, key: &'static str, encoded: Result<Vec<u8>, w
 }
 
 /// Fates that the disk could not be told, each with the sequence of its message; as many as the out-box has messages
-type Untold = Vec<(Option<u64>, PastFate)>;
+type Untold = Vec<(u64, PastFate)>;
 
 /// Writes what was gathered and tells the driver, if it is there still
 fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> Untold {
@@ -383,17 +382,14 @@ fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>)
     let written = inbox.write_mail(&mail);
     std::iter::zip(["kept", "stored", "ended"], is_of).for_each(|(point, is_met)| crash::at(point, is_met));
     let is_stored = written.is_ok();
-    let stored = mail.store.iter().map(|letter| Outcome::Stored { sequence: letter.sequence, is_stored });
+    let stored = mail.store.iter();
+    let stored = stored.map(|Letter { sequence, id, .. }| Outcome::Stored { sequence: *sequence, id: *id, is_stored });
     // A disk that fails keeps nobody waiting for a fate.
     let ended = mail.end.iter().map(|(_, fate)| Outcome::Ended { id: fate.id });
     let told: Vec<_> = stored.chain(ended).collect();
     let (kept, untold): (Vec<_>, _) = match written {
         Ok(kept) => (kept.into_iter().map(Ok).collect(), Vec::new()),
-        Err(error) => {
-            // A fate for nothing that is on disk is not worth to be remembered for long.
-            let untold = mail.end.into_iter().filter(|(sequence, _)| sequence.is_some()).collect();
-            (tickets.iter().map(|_| Err(error.not_stored())).collect(), untold)
-        }
+        Err(error) => (tickets.iter().map(|_| Err(error.not_stored())).collect(), mail.end),
     };
     let kept = tickets.into_iter().zip(kept).map(|(ticket, kept)| Outcome::Kept { ticket, kept });
     kept.chain(told).for_each(|outcome| _ = sync::blocking_send(outcomes, outcome));

@@ -9,11 +9,10 @@ use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire;
 use kith_common::wire::bounded::{Bounded, Text};
-use kith_common::wire::content::{PathHop, Receipt};
+use kith_common::wire::content::Receipt;
 use kith_common::wire::grant::Grant;
-use kith_common::wire::packet::Mark;
 
-use super::{Stack, StackOutput, Way};
+use super::{Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
 use crate::questions::{Fate, HELD_BYTES_MAX, Question, parsed_message};
 
@@ -156,7 +155,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 self.receipt(now, (connection, stream), status, reason);
             }
             Sender::Own => {
-                let receipt = Receipt { path: Bounded::truncated([]), reason: Text::truncated(reason) };
+                let receipt = Receipt { reason: Text::truncated(reason), ..Receipt::default() };
                 let body = wire::encode(&receipt).unwrap_or_default();
                 let fate = Fate::Answered { status: status.code(), body };
                 self.messages.handle_fate(now, OWN_TICKETS | ticket, fate);
@@ -166,11 +165,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     }
 
     fn receipt(&mut self, now: Instant, place: (ConnectionId, StreamId), status: Status, reason: &str) {
-        let near = self.peer.neighbourhood();
-        let hop = |(mark, short)| PathHop { short, relay: mark == Mark::Relay, name: near.name_of(short) };
-        let way: &[_] = self.ways.get(&place.0).map_or(&[], Way::as_slice);
-        let receipt =
-            Receipt { path: Bounded::truncated(way.iter().copied().map(hop)), reason: Text::truncated(reason) };
+        let way = self.ways.get(&place.0).into_iter().flatten().copied();
+        let path = Bounded::truncated(mail::path_of(way, self.peer.neighbourhood()));
+        let receipt = Receipt { path, reason: Text::truncated(reason) };
         match wire::encode(&receipt) {
             Ok(body) => self.answer(now, place, status, &body),
             Err(error) => tracing::error!(event = "receipt_not_sent", reason = %error),

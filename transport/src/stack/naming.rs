@@ -33,12 +33,10 @@ impl Naming {
 impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// A message has its fate; it is told once those on its way have names, or cannot be found
     pub(super) fn tell_ended(&mut self, mut fate: MessageFate, stored: Option<u64>) {
-        let is_named = |path: &[PathHop]| path.iter().all(|hop| hop.name.is_some() || hop.relay);
-        if let Some(known) = self.naming.recall(&fate.to, &fate.path).filter(|_| !is_named(&fate.path)) {
-            fate.path = known;
-            return self.outputs.push_back(StackOutput::Ended { fate, stored });
-        }
-        if is_named(&fate.path) {
+        let is_unnamed = fate.path.iter().any(PathHop::is_unnamed);
+        let known = if is_unnamed { self.naming.recall(&fate.to, &fate.path) } else { None };
+        if known.is_some() || !is_unnamed {
+            fate.path = known.unwrap_or(fate.path);
             return self.outputs.push_back(StackOutput::Ended { fate, stored });
         }
         self.naming.last_ticket += 1;

@@ -162,7 +162,11 @@ impl End {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+/// Passes on whatever comes, until nothing does any more
+///
+/// # Errors
+/// One of the two is broken.
+pub(crate) fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer)?;

@@ -6,7 +6,7 @@
 //! the processes, `ask` is what is said to them, `report` what comes out.
 
 mod ask;
-mod bare;
+pub(super) mod bare;
 mod links;
 mod message;
 mod report;

@@ -25,7 +25,7 @@ fn stored(letters: &[Letter]) -> MailChanges {
     MailChanges { store: letters.to_vec(), ..MailChanges::default() }
 }
 
-fn ended(ended: &[(Option<u64>, PastFate)]) -> MailChanges {
+fn ended(ended: &[(u64, PastFate)]) -> MailChanges {
     MailChanges { end: ended.to_vec(), ..MailChanges::default() }
 }
 
@@ -41,7 +41,7 @@ fn message_waits_across_reopening_until_it_has_its_fate() {
     assert_eq!((waiting[0].id, &waiting[0].to), (MessageId([1; 16]), &name("heidi")));
     assert_eq!((inbox.letter(1), inbox.letter(9)), (Ok(Some(vec![1; 5])), Ok(None)));
     assert_eq!(inbox.fate(&MessageId([1; 16])), Ok(None));
-    inbox.write_mail(&ended(&[(Some(1), fate(1, Status::Delivered))])).unwrap();
+    inbox.write_mail(&ended(&[(1, fate(1, Status::Delivered))])).unwrap();
     assert_eq!(inbox.fate(&MessageId([1; 16])), Ok(Some(fate(1, Status::Delivered))));
     // What comes next takes it along to the disk.
     inbox.write_mail(&stored(&[letter(3, 1)])).unwrap();
@@ -71,7 +71,7 @@ fn oldest_fates_are_forgotten_at_the_bound_and_a_later_one_of_the_same_message_i
         let numbered = |n: u64| {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&n.to_le_bytes());
-            (None, PastFate { id: MessageId(id), ..fate(0, Status::Delivered) })
+            (n, PastFate { id: MessageId(id), ..fate(0, Status::Delivered) })
         };
         ended(&(from..to).map(numbered).collect::<Vec<_>>())
     };
