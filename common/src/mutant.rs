@@ -214,6 +214,7 @@ mutants! {
     MessageDeadlineForgotten "message-deadline-forgotten" = "a message whose time is over waits on",
     StoredForgotten "stored-forgotten" = "what is in the out-box at a start is not sent",
     RefusedNotSentAgain "refused-not-sent-again" = "what an in-box had no room for is not sent again",
+    FirstWayForgotten "first-way-forgotten" = "a receipt knows no way of what came together with its sender's grant",
     HeardAsTheyCome "heard-as-they-come" = "messages of one connection are heard as they come",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",
     BytesLost "bytes-lost" = "a message is kept without its bytes",

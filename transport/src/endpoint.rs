@@ -196,7 +196,8 @@ impl Endpoint {
         id
     }
 
-    /// A packet's payload has come; of which connection, if it is one that there is
+    /// A packet's payload has come; of which connection, if it is one that was not over and whose other end's key is proved by now:
+    /// of that [`Output::Ended`] will tell
     pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) -> Option<ConnectionId> {
         self.clock.tell(now);
         let ecn = if arrival.is_congested { EcnCodepoint::Ce } else { EcnCodepoint::Ect0 };
@@ -206,8 +207,10 @@ impl Endpoint {
         match event {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let id = self.by_handle.get(&handle).copied()?;
+                let is_present = self.present(id).is_ok();
                 self.handle_event(now, arrival, id, event);
-                return Some(id);
+                let is_known = self.connections.get(&id).is_some_and(|connection| !connection.is_half_open());
+                return (is_present && is_known).then_some(id);
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, arrival, incoming),
             Some(DatagramEvent::Response(_)) if self.strangers.is_answered(now, arrival.source) => {

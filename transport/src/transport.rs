@@ -199,7 +199,7 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
-    /// A packet's payload has come; of which connection, if it is one that there is
+    /// A packet's payload has come; of which connection, if one: [`Effect::Ended`] will tell of its end
     pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) -> Option<ConnectionId> {
         let connection = self.endpoint.handle_datagram(now, arrival, bytes);
         self.settle(now);

@@ -13,6 +13,7 @@
 //! | [`holders`] | a place has one peer, a session one holder, a name one owner | each step, each log entry |
 //! | [`fates`] | each send has one fate, in time, and it is true; what is stored outlives its process | each event, each step |
 //! | [`order`] | messages of one sender to one receiver are kept in their order | each event |
+//! | [`receipts`] | the way that a receipt names is one of links that were there | each event |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
 //! | [`bindings`] | what an in-box has as confirmed came from a session that there is, or was a lease ago | each event, each step |
 //! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
@@ -109,6 +110,7 @@ pub(crate) mod proposals;
 pub(crate) mod questions;
 pub(crate) mod quorums;
 pub(crate) mod reads;
+pub(crate) mod receipts;
 pub(crate) mod redials;
 mod register;
 pub(crate) mod relays;
@@ -151,6 +153,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(fates::Fates::new(config)),
         Box::new(order::Order::default()),
+        Box::new(receipts::Receipts::default()),
         Box::new(contents::Contents::default()),
         Box::new(bindings::Bindings::default()),
         Box::new(departures::Departures::new(config)),

@@ -39,6 +39,7 @@ use kith_common::crypto::Signer;
 use kith_common::id::{Address, MessageId, Name, ShortId};
 use kith_common::link::LinkId;
 use kith_common::mail::{self, NotLoggedIn, Origin};
+use kith_common::mutant::{self, Mutant};
 use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
 use kith_common::status::Status;
@@ -165,7 +166,7 @@ pub struct Stack<S> {
     naming: Naming,
     /// Messages whose senders' sessions are being checked; their bytes are counted with those that wait for the disk
     unchecked: BTreeMap<ConnectionId, Vec<Unchecked>>,
-    /// That the last packet of each connection took
+    /// That the last packet of each connection took which is not over
     ways: BTreeMap<ConnectionId, Way>,
     /// Of the present session
     own: Option<SignedGrant>,
@@ -343,10 +344,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
     }
 
-    /// Receipts say which way what they answer has taken
+    /// Receipts say which way what they answer has taken, be it the first that comes on a connection
     fn note_way(&mut self, connection: ConnectionId, packet: &PacketRef<'_>) {
-        // Of whoever has not shown a grant there is nothing to receipt.
-        if self.checks.grant(connection).is_none() {
+        if mutant::is(Mutant::FirstWayForgotten) && self.checks.grant(connection).is_none() {
             return;
         }
         let way = self.ways.entry(connection).or_default();
