@@ -281,6 +281,14 @@ impl Endpoint {
         }
     }
 
+    /// Where whoever is being dialled is to be found by now: who has answered says so itself
+    pub(crate) fn set_dialled_address(&mut self, now: Instant, id: ConnectionId, address: Address) {
+        let is_dialling = |connection: &Connection| !connection.is_theirs() && !connection.is_connected;
+        if self.connections.get(&id).is_some_and(is_dialling) {
+            self.set_address(now, id, address);
+        }
+    }
+
     /// A label that no other connection's way has
     fn new_label(&mut self, id: ConnectionId) -> u32 {
         loop {

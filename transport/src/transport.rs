@@ -110,8 +110,9 @@ impl<V: Verifier> Transport<V> {
     }
 
     fn connection(&mut self, now: Instant, key: Key, address: Address) -> Result<ConnectionId, Full> {
-        if let Some(connection) = self.by_key.get(&key) {
-            return Ok(*connection);
+        if let Some(connection) = self.by_key.get(&key).copied() {
+            self.endpoint.set_dialled_address(now, connection, address);
+            return Ok(connection);
         }
         let dialled = self.endpoint.connect(now, key, address);
         let connection = dialled.map_err(|reason| {

@@ -5,6 +5,7 @@
 //! | it is new | the name is asked for, and memory will do |
 //! | the name is found, with a key that the directory vouches for | it is asked over the connection with that key |
 //! | … with a key that nobody vouches for | it waits until whoever holds the key has shown a grant with that name |
+//! | … and the mesh says that nothing arrives there | the name is asked for anew |
 //! | the mesh says that nothing arrives there | the name is asked for anew; elsewhere now: packets go there |
 //! | … and says so again, for the third time, and no supernode has relayed it | it ends with 503 |
 //! | the connection is lost | the name is asked for anew, and it is asked once more, under its id |
@@ -20,14 +21,14 @@ use std::time::Duration;
 
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::{Instant, Timers, doubled};
 use kith_common::wire::bounded::Text;
 
 use super::doubts::Doubts;
 use super::messages::status_of_look_up;
-use super::wishes::Wish;
+use super::wishes::{Wish, moved};
 use crate::output::End;
 use crate::questions::{Fate, Kind, Question};
 
@@ -341,16 +342,19 @@ impl Calls {
     /// so
     pub(super) fn handle_undeliverable(&mut self, now: Instant, key: &Key, of_relay: bool) {
         for (id, call) in &mut self.calls {
-            let Stage::Asked { key: of, ticket, is_doubted } = call.stage else { continue };
-            if of != *key {
-                continue;
+            let (is_asked, stage) = match call.stage {
+                Stage::Asked { key: of, ticket, is_doubted } if of == *key => {
+                    (is_doubted, Stage::Asked { key: of, ticket, is_doubted: true })
+                }
+                // Whoever has said that it is there knew of a place that it has left.
+                Stage::Meeting { key: of, .. } if of == *key => (false, Stage::Resolving { fresh: true }),
+                _ => continue,
+            };
+            if call.doubts.raise(now, of_relay, is_asked) {
+                call.stage = stage;
+                self.waiting.insert((call.to.clone(), *id));
+                self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh: true });
             }
-            if !call.doubts.raise(now, of_relay, is_doubted) {
-                continue;
-            }
-            call.stage = Stage::Asked { key: of, ticket, is_doubted: true };
-            self.waiting.insert((call.to.clone(), *id));
-            self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh: true });
         }
     }
 
@@ -374,9 +378,7 @@ impl Calls {
             }
             answer => {
                 let is_hopeless = call.doubts.settle(can_relay);
-                if let Ok(Answer { address, source: Source::Supernode, stale: false, .. }) = answer {
-                    self.wishes.push_back(Wish::Moved { key, address: *address });
-                }
+                self.wishes.extend(answer.ok().and_then(moved));
                 if is_hopeless {
                     self.finish(now, &id, Status::Unavailable, Why::NoWay, Vec::new());
                 }

@@ -3,6 +3,7 @@
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
+use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire;
@@ -42,6 +43,13 @@ pub(super) enum Wish {
     Delayed { to: Name, trouble: Trouble },
     /// The end of a message, which is stored under this sequence if it is
     Ended { fate: MessageFate, stored: Option<u64> },
+}
+
+/// Where a connection with the holder of a name leads from now on, if a supernode says so
+pub(super) fn moved(answer: &Answer) -> Option<Wish> {
+    let is_sure = answer.source == Source::Supernode && !answer.stale;
+    let key = answer.key().filter(|_| is_sure)?;
+    Some(Wish::Moved { key, address: answer.address })
 }
 
 impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {

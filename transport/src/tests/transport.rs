@@ -164,6 +164,25 @@ fn two_who_ask_each_other_at_once_are_both_answered() {
 }
 
 #[test]
+fn whoever_is_dialled_where_nobody_is_gets_what_is_sent_once_the_directory_knows_better() {
+    let mut mesh = Mesh::of(1);
+    let question = Question { kind: Kind::Call, id: MessageId([1; 16]), body: vec![1] };
+    let until = mesh.now + Duration::from_secs(20);
+    let nowhere = (key_of(BOB), Address(7));
+    let ticket = mesh.peers[ALICE].ask(mesh.now, nowhere, question, until).unwrap();
+    mesh.run(Duration::from_secs(2));
+    assert_eq!(mesh.fate(ALICE, ticket), None);
+    mesh.peers[ALICE].dial(mesh.now, key_of(BOB), address_of(BOB)).unwrap();
+    mesh.run(Duration::from_secs(2));
+    assert_eq!(mesh.fate(ALICE, ticket), Some(&Fate::Answered { status: 200, body: vec![1] }));
+    // Who has answered says so itself where it is.
+    mesh.peers[ALICE].dial(mesh.now, key_of(BOB), Address(7)).unwrap();
+    let ticket = mesh.ask(ALICE, BOB, 2);
+    mesh.run(Duration::from_secs(2));
+    assert!(matches!(mesh.fate(ALICE, ticket), Some(Fate::Answered { status: 200, .. })));
+}
+
+#[test]
 fn who_is_not_known_to_the_directory_is_not_heard() {
     let mut mesh = Mesh::of(1);
     mesh.knows = |grant| grant.name.as_str() != "alice";

@@ -3,7 +3,7 @@
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mail::OVERHEAD_BYTES;
 use kith_common::mutant::{self, Mutant};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::{Instant, doubled};
 use kith_common::wire;
@@ -15,7 +15,7 @@ use super::{MessageFate, Messages, REST_MAX, REST_MIN, TOO_EARLY_MAX, Trouble};
 use crate::output::End;
 use crate::questions::Fate;
 use crate::stack::calls::Why;
-use crate::stack::wishes::Wish;
+use crate::stack::wishes::{Wish, moved};
 
 /// What a receiver's status means: there is one good word of its, and what it says otherwise is understood or final
 fn told(status: u16) -> Status {
@@ -159,13 +159,25 @@ impl Messages {
     pub(in crate::stack) fn handle_undeliverable(&mut self, now: Instant, key: &Key, of_relay: bool) {
         for name in self.of_key(key).collect::<Vec<_>>() {
             let Some(receiver) = self.receivers.get_mut(&name) else { continue };
-            let Stage::Open { key, address, is_doubted } = receiver.stage else { continue };
-            if receiver.queue.values().take(WINDOW).all(|entry| entry.out == Out::No) {
-                continue;
-            }
-            if receiver.doubts.raise(now, of_relay, is_doubted) {
-                receiver.stage = Stage::Open { key, address, is_doubted: true };
-                self.wishes.push_back(Wish::Resolve { name, fresh: true });
+            match receiver.stage {
+                Stage::Open { key, address, is_doubted } => {
+                    if receiver.queue.values().take(WINDOW).any(|entry| entry.out != Out::No)
+                        && receiver.doubts.raise(now, of_relay, is_doubted)
+                    {
+                        receiver.stage = Stage::Open { key, address, is_doubted: true };
+                        self.wishes.push_back(Wish::Resolve { name, fresh: true });
+                    }
+                }
+                // Whoever has said that it is there knew of a place that it has left.
+                Stage::Meeting { .. } if receiver.doubts.raise(now, of_relay, false) => {
+                    if receiver.doubts.settle(false) {
+                        receiver.doubts.reset();
+                        self.rest(now, &name, Status::Unavailable, Why::NoWay);
+                    } else {
+                        self.resolve(now, &name, true);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -192,9 +204,9 @@ impl Messages {
             }
             answer => {
                 let is_hopeless = receiver.doubts.settle(can_relay);
-                if let Ok(Answer { address, source: Source::Supernode, stale: false, .. }) = answer {
-                    receiver.stage = Stage::Open { key, address: *address, is_doubted: false };
-                    self.wishes.push_back(Wish::Moved { key, address: *address });
+                if let Some(Wish::Moved { key, address }) = answer.ok().and_then(moved) {
+                    receiver.stage = Stage::Open { key, address, is_doubted: false };
+                    self.wishes.push_back(Wish::Moved { key, address });
                 }
                 if is_hopeless {
                     receiver.doubts.reset();

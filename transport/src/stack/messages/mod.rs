@@ -5,6 +5,7 @@
 //! | a message is new | it goes to the out-box on disk, and out at once if its receiver is to be reached |
 //! | a receiver's name is found, with a key that the directory vouches for | its messages go out over the connection with that key |
 //! | … with a key that nobody vouches for | they wait until whoever holds the key has shown a grant with that name |
+//! | … and the mesh says that nothing arrives there | the name is asked for anew; the third time they rest |
 //! | a message is answered with 200 | that is its fate |
 //! | … with 425 | it goes out again, behind those before it |
 //! | … with 408, 429, 500 or 503 | all for this receiver rest, and go out again |

@@ -211,6 +211,34 @@ fn fate_of_what_was_never_out_says_why_and_of_what_was_out_that_it_may_have_arri
 }
 
 #[test]
+fn whoever_is_met_where_nothing_arrives_is_asked_for_anew_and_then_rested() {
+    let mut messages = empty();
+    begin(&mut messages, 0, 1);
+    wishes(&mut messages);
+    let near = answer(2, 2, 8, Source::Neighbours);
+    tell(&mut messages, 10, Ok(&near));
+    assert_eq!(wishes(&mut messages), [Wish::Dial { key: key(2), address: Address(8) }]);
+    messages.handle_undeliverable(at_ms(20), &key(2), false);
+    assert_eq!(wishes(&mut messages), [resolve(true)]);
+    messages.handle_undeliverable(at_ms(30), &key(2), false);
+    assert_eq!(wishes(&mut messages), [], "it is asked for already");
+    tell(&mut messages, 40, Ok(&here()));
+    let told = wishes(&mut messages);
+    assert!(matches!(told[..], [Wish::Ask { address: Address(2), .. }]), "{told:?}");
+
+    // Where nobody can say more it is not asked for again and again.
+    let mut messages = empty();
+    begin(&mut messages, 0, 1);
+    for round in 1..=3 {
+        wishes(&mut messages);
+        tell(&mut messages, round * 1_000, Ok(&near));
+        messages.handle_undeliverable(at_ms(round * 1_000 + 1), &key(2), false);
+    }
+    let told = wishes(&mut messages);
+    assert!(matches!(told.last(), Some(Wish::Delayed { .. })), "it rests: {told:?}");
+}
+
+#[test]
 fn what_waited_for_its_connection_has_not_arrived() {
     let mut messages = empty();
     begin_for(&mut messages, 0, 1, 2, None);
