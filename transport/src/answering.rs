@@ -13,10 +13,10 @@ use kith_common::time::{Instant, Timers};
 use crate::Endpoint;
 use crate::output::{ConnectionId, StreamId};
 use crate::questions::{
-    HELD_BYTES_MAX, Kind, MALFORMED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, parsed_question,
-    refused_by_now,
+    HELD_BYTES_MAX, Kind, MALFORMED, OPENED, Question, SLOW_DOWN, TIMED_OUT, bytes_of_answer, give_up, opening_of,
+    parsed_question, refused_by_now,
 };
-use crate::streams::Read;
+use crate::streams::{Gone, Read};
 use crate::writing::{Place, Writing};
 
 /// Of [`HELD_BYTES_MAX`], what one connection may have: the others have as much
@@ -32,6 +32,8 @@ enum State {
     Reading(Vec<u8>),
     /// Its answer is awaited; so many bytes are held for it
     Heard(usize),
+    /// As well, and what has come behind it is kept here, for the pipe
+    HeardOpening(Vec<u8>),
     Answering(Writing),
 }
 
@@ -53,7 +55,7 @@ pub(crate) struct Answering {
 fn may_be_message(state: &State) -> bool {
     match state {
         State::Reading(bytes) => bytes.first().is_none_or(|kind| *kind == Kind::Message as u8),
-        State::Heard(_) | State::Answering(_) => false,
+        State::Heard(_) | State::HeardOpening(_) | State::Answering(_) => false,
     }
 }
 
@@ -73,6 +75,7 @@ impl Answering {
         match &state {
             State::Reading(bytes) => self.release(place.0, bytes.len()),
             State::Heard(count) => self.release(place.0, *count),
+            State::HeardOpening(bytes) => self.release(place.0, bytes.len()),
             State::Answering(_) => {}
         }
         Some(state)
@@ -113,6 +116,9 @@ impl Answering {
                     if let Some(code) = refused_by_now(bytes) {
                         break Some(code);
                     }
+                    if opening_of(bytes).is_some() {
+                        return self.hear_opening(place);
+                    }
                     if *held > SHARE_BYTES_MAX || self.held_by_all > HELD_BYTES_MAX {
                         break Some(SLOW_DOWN);
                     }
@@ -142,7 +148,7 @@ impl Answering {
                 self.deadlines.stop(&place);
                 match question.kind {
                     Kind::Message if !mutant::is(Mutant::HeardAsTheyCome) => _ = self.behind.insert(place, question),
-                    Kind::Message | Kind::Call => self.heard.push_back((place, question)),
+                    _ => self.heard.push_back((place, question)),
                 }
                 self.hear(place.0);
             }
@@ -150,6 +156,33 @@ impl Answering {
                 tracing::info!(event = "question_refused", connection = place.0.0, code);
                 self.break_off(now, endpoint, place, code);
             }
+        }
+    }
+
+    /// All that a question for a pipe says has come
+    fn hear_opening(&mut self, place: Place) {
+        let Some(State::Reading(bytes)) = self.incoming.get_mut(&place) else { return };
+        let Some((question, all)) = opening_of(bytes).and_then(|all| Some((parsed_question(bytes.get(..all)?)?, all)))
+        else {
+            return;
+        };
+        let rest = bytes.split_off(all);
+        self.incoming.insert(place, State::HeardOpening(rest));
+        self.release(place.0, all);
+        self.deadlines.stop(&place);
+        self.heard.push_back((place, question));
+        self.hear(place.0);
+    }
+
+    /// Somebody takes a pipe: what has come behind its question, and the answer that is to be written first; `None` if it was given
+    /// up meanwhile
+    pub(crate) fn take_opening(&mut self, place: Place) -> Option<(Vec<u8>, Vec<u8>)> {
+        if !matches!(self.incoming.get(&place), Some(State::HeardOpening(_))) {
+            return None;
+        }
+        match self.forget(place)? {
+            State::HeardOpening(early) => Some((early, bytes_of_answer(OPENED, &[]))),
+            _ => None,
         }
     }
 
@@ -163,7 +196,10 @@ impl Answering {
 
     pub(crate) fn answer(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, status: u16, body: &[u8]) {
         if self.is_awaited(place) {
-            self.forget(place);
+            if matches!(self.forget(place), Some(State::HeardOpening(_))) {
+                // Nobody takes the pipe.
+                let _: Result<(), Gone> = endpoint.stop(now, place.0, place.1, status.into());
+            }
             let answer = Writing::new(bytes_of_answer(status, body));
             self.incoming.insert(place, State::Answering(answer));
             self.deadlines.set(now + STALL_MAX, place);
@@ -182,7 +218,7 @@ impl Answering {
     }
 
     pub(crate) fn is_awaited(&self, place: Place) -> bool {
-        matches!(self.incoming.get(&place), Some(State::Heard(_)))
+        matches!(self.incoming.get(&place), Some(State::Heard(_) | State::HeardOpening(_)))
     }
 
     /// The connection is over: what was asked on it needs no answer

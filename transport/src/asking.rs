@@ -8,9 +8,9 @@ use crate::Endpoint;
 use crate::output::{ConnectionId, Direction, End, StreamId};
 use crate::questions::{
     ANSWER_HEAD, Fate, Full, Kind, MALFORMED, Question, TIMED_OUT, TOO_LARGE, WAITING_MAX, answered, bytes_of, give_up,
-    parsed_answer,
+    opened_by, parsed_answer,
 };
-use crate::streams::{Read, StreamError};
+use crate::streams::{Gone, Read, StreamError};
 use crate::writing::{Place, Writing};
 
 /// A question of this end
@@ -41,6 +41,8 @@ pub(crate) struct Asking {
     /// Messages that have left since this was asked
     left: VecDeque<u64>,
     done: VecDeque<(u64, Fate)>,
+    /// Pipes that were opened, each with what has come behind the answer
+    opened: VecDeque<(u64, Place, Vec<u8>)>,
 }
 
 impl Asking {
@@ -57,7 +59,8 @@ impl Asking {
         }
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        let (kind, writing) = (question.kind, Writing::new(bytes_of(question)));
+        let (kind, bytes) = (question.kind, bytes_of(question));
+        let writing = if kind == Kind::Pipe { Writing::without_end(bytes) } else { Writing::new(bytes) };
         let asked = Asked { ticket, kind, question: writing, answer: Vec::new() };
         self.by_ticket.insert(ticket, Where::Waiting(connection));
         self.deadlines.set(until, ticket);
@@ -126,6 +129,16 @@ impl Asking {
         }
     }
 
+    /// The other end reads no more of it: whoever takes no pipe says so first, and then why
+    pub(crate) fn handle_stopped(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, code: u64) {
+        if self.out.get(&place).is_some_and(|asked| asked.kind == Kind::Pipe) {
+            // It may be over already.
+            let _: Result<(), Gone> = endpoint.reset(now, place.0, place.1, code);
+        } else {
+            self.break_off(now, endpoint, place, code);
+        }
+    }
+
     /// The connection is over: so is what was asked on it
     pub(crate) fn lose(&mut self, connection: ConnectionId, end: &End) {
         let out = self.out.range(StreamId::all_of(connection));
@@ -151,8 +164,16 @@ impl Asking {
         let most = ANSWER_HEAD + asked.kind.answer_bytes_max();
         loop {
             match endpoint.read(now, place.0, place.1, 64 * 1024) {
-                Ok(Read::Bytes(more)) if asked.answer.len() + more.len() <= most => {
+                Ok(Read::Bytes(more)) if asked.answer.len() + more.len() <= most || asked.kind == Kind::Pipe => {
                     asked.answer.extend_from_slice(&more);
+                    if asked.kind == Kind::Pipe {
+                        if opened_by(&asked.answer).is_some() {
+                            return self.open(place);
+                        }
+                        if asked.answer.len() > most {
+                            return self.break_off(now, endpoint, place, TOO_LARGE);
+                        }
+                    }
                 }
                 Ok(Read::Bytes(_)) => return self.break_off(now, endpoint, place, TOO_LARGE),
                 Ok(Read::Nothing) => return,
@@ -165,7 +186,25 @@ impl Asking {
             Some((status, body)) => Fate::Answered { status, body: body.to_vec() },
             None => answered(MALFORMED),
         };
+        let is_pipe = asked.kind == Kind::Pipe;
         self.conclude(place, fate);
+        // Nobody takes it: nothing follows.
+        if is_pipe {
+            give_up(now, endpoint, place, MALFORMED);
+        }
+    }
+
+    /// The other end has taken a pipe: its stream is somebody else's from now on
+    fn open(&mut self, place: Place) {
+        let Some(ticket) = self.out.get(&place).map(|asked| asked.ticket) else { return };
+        let Some((asked, _)) = self.take(ticket) else { return };
+        let early = asked.answer.get(opened_by(&asked.answer).unwrap_or_default()..).unwrap_or_default();
+        self.opened.push_back((ticket, place, early.to_vec()));
+    }
+
+    /// The next pipe that was opened
+    pub(crate) fn poll_opened(&mut self) -> Option<(u64, Place, Vec<u8>)> {
+        self.opened.pop_front()
     }
 
     pub(crate) fn cancel(&mut self, now: Instant, endpoint: &mut Endpoint, ticket: u64) {

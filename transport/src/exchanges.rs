@@ -18,6 +18,8 @@ pub enum Heard {
     Left { ticket: u64 },
     /// The own question of this ticket has its fate
     Done { ticket: u64, fate: Fate },
+    /// … which is that the other end has taken a pipe: its stream, and what has come on it
+    Opened { ticket: u64, place: Place, early: Vec<u8> },
 }
 
 /// Questions and answers on the connections of an endpoint
@@ -59,7 +61,7 @@ impl Exchanges {
             }
             Output::Stopped { connection, stream, code } => {
                 self.answering.break_off(now, endpoint, (connection, stream), code);
-                self.asking.break_off(now, endpoint, (connection, stream), code);
+                self.asking.handle_stopped(now, endpoint, (connection, stream), code);
             }
             Output::Connected { connection, .. } | Output::Room { connection, direction: Direction::Both } => {
                 self.asking.begin(now, endpoint, connection);
@@ -75,6 +77,12 @@ impl Exchanges {
     /// Answers a question of the other end; one that it has given up, or whose connection is over, needs none
     pub fn answer(&mut self, now: Instant, endpoint: &mut Endpoint, place: Place, status: u16, body: &[u8]) {
         self.answering.answer(now, endpoint, place, status, body);
+    }
+
+    /// Somebody takes the pipe that was asked for on this stream: what has come on it, and what is to be written first; `None` if
+    /// it was given up meanwhile
+    pub(crate) fn open(&mut self, place: Place) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.answering.take_opening(place)
     }
 
     /// Whether whoever has asked still waits for the answer
@@ -102,6 +110,9 @@ impl Exchanges {
     pub fn poll(&mut self) -> Option<Heard> {
         if let Some(ticket) = self.asking.poll_left() {
             return Some(Heard::Left { ticket });
+        }
+        if let Some((ticket, place, early)) = self.asking.poll_opened() {
+            return Some(Heard::Opened { ticket, place, early });
         }
         if let Some((ticket, fate)) = self.asking.poll() {
             return Some(Heard::Done { ticket, fate });

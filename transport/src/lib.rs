@@ -35,6 +35,7 @@ mod identity;
 mod introductions;
 mod output;
 mod packets;
+mod pipes;
 mod questions;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
@@ -56,6 +57,7 @@ pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
 pub use output::{Arrival, ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
+pub use pipes::{PipeId, PipeNews};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
 pub use stack::{Called, Stack, StackOutput};
 pub use streams::{Gone, Read, StreamError};

@@ -1,4 +1,5 @@
-//! A question and its answer, on a stream of their own: messages with their receipts, and calls with their results.
+//! A question and its answer, on a stream of their own: messages with their receipts, calls with their results, and pipes, whose
+//! bytes follow on the same stream.
 //!
 //! | who | what | bytes |
 //! |---|---|---|
@@ -9,6 +10,8 @@
 //! | answers | status, little endian | 2 |
 //! | | length of the body, little endian | 4 |
 //! | | body, and the end | |
+//!
+//! A pipe has no end behind the body of its question, nor, with status 200, behind that of the answer: what follows are its bytes.
 //!
 //! A message's body begins with where it stands among its sender's: its sequence, and that of the one before it, 8 bytes each,
 //! little endian. Its receipt's body is a [`Receipt`](kith_common::wire::content::Receipt).
@@ -23,6 +26,7 @@ pub use kith_common::wire::content::MESSAGE_BYTES_MAX;
 
 use crate::Endpoint;
 use crate::output::End;
+use crate::pipes::PipeId;
 use crate::writing::Place;
 
 /// Bytes before the body of a question
@@ -37,6 +41,11 @@ pub const CALL_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a receipt: with the longest way, of which everybody has the longest name
 const RECEIPT_BYTES_MAX: usize = 11 * 1024;
 
+/// Bytes of what a pipe is for
+const OPENING_BYTES_MAX: usize = 1024 + 64 + 8;
+/// Bytes in which whoever is asked for a pipe may say why not
+const REASON_BYTES_MAX: usize = 1024;
+
 /// Bytes of questions that are being read or wait for their answers, of all connections: four messages of the longest kind. More
 /// are told to slow down; one connection may have half of it.
 pub const HELD_BYTES_MAX: usize = 4 * (QUESTION_HEAD + PLACE_BYTES + MESSAGE_BYTES_MAX);
@@ -44,6 +53,7 @@ pub const HELD_BYTES_MAX: usize = 4 * (QUESTION_HEAD + PLACE_BYTES + MESSAGE_BYT
 /// Questions that wait for a stream, of all connections; one more is refused
 pub const WAITING_MAX: usize = 1024;
 
+pub(crate) const OPENED: u16 = 200;
 pub(crate) const MALFORMED: u64 = 400;
 pub(crate) const TIMED_OUT: u64 = 408;
 pub(crate) const TOO_LARGE: u64 = 413;
@@ -57,6 +67,8 @@ pub enum Kind {
     Message = 2,
     /// To be evaluated
     Call = 3,
+    /// To be taken, as a pipe
+    Pipe = 4,
 }
 
 impl Kind {
@@ -64,6 +76,7 @@ impl Kind {
         match byte {
             2 => Some(Self::Message),
             3 => Some(Self::Call),
+            4 => Some(Self::Pipe),
             _ => None,
         }
     }
@@ -72,6 +85,7 @@ impl Kind {
         match self {
             Self::Message => PLACE_BYTES + MESSAGE_BYTES_MAX,
             Self::Call => CALL_BYTES_MAX,
+            Self::Pipe => OPENING_BYTES_MAX,
         }
     }
 
@@ -79,6 +93,7 @@ impl Kind {
         match self {
             Self::Message => RECEIPT_BYTES_MAX,
             Self::Call => CALL_BYTES_MAX,
+            Self::Pipe => REASON_BYTES_MAX,
         }
     }
 }
@@ -115,6 +130,8 @@ pub(crate) fn parsed_message(body: &[u8]) -> Option<(MessagePlace, &[u8])> {
 pub enum Fate {
     /// The other end has answered, or has given it up with this status
     Answered { status: u16, body: Vec<u8> },
+    /// The other end has taken the pipe
+    Opened(PipeId),
     /// No answer came in time: it may have been heard
     TimedOut,
     /// The connection is over: it may have been heard
@@ -125,6 +142,7 @@ impl std::fmt::Debug for Fate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answered { status, body } => write!(f, "{status} with {} bytes", body.len()),
+            Self::Opened(PipeId(id)) => write!(f, "Opened({id})"),
             Self::TimedOut => f.write_str("TimedOut"),
             Self::Lost(end) => write!(f, "Lost({end})"),
         }
@@ -158,7 +176,7 @@ pub(crate) fn refused_by_now(bytes: &[u8]) -> Option<u64> {
     let length = u32::from_le_bytes(*length) as usize;
     match () {
         () if length > kind.question_bytes_max() => Some(TOO_LARGE),
-        () if bytes.len() > QUESTION_HEAD + length => Some(MALFORMED),
+        () if bytes.len() > QUESTION_HEAD + length && kind != Kind::Pipe => Some(MALFORMED),
         () => None,
     }
 }
@@ -169,6 +187,21 @@ pub(crate) fn parsed_question(bytes: &[u8]) -> Option<Question> {
     let length = u32::from_le_bytes(*bytes.get(17..QUESTION_HEAD)?.first_chunk()?) as usize;
     let body = bytes.get(QUESTION_HEAD..).filter(|body| body.len() == length)?;
     Some(Question { kind, id, body: body.to_vec() })
+}
+
+/// Whether all of a question for a pipe has come, behind which there is no end: its bytes, those of the pipe behind it left out
+pub(crate) fn opening_of(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(17..QUESTION_HEAD).filter(|_| bytes.first() == Some(&(Kind::Pipe as u8)))?;
+    let all = QUESTION_HEAD + u32::from_le_bytes(*length.first_chunk()?) as usize;
+    (bytes.len() >= all).then_some(all)
+}
+
+/// Whether a pipe is opened by what has come of an answer, behind which there is no end then: as [`opening_of`]
+pub(crate) fn opened_by(bytes: &[u8]) -> Option<usize> {
+    let (head, rest) = bytes.split_first_chunk::<ANSWER_HEAD>()?;
+    let [low, high, length @ ..] = *head;
+    let length = u32::from_le_bytes(length) as usize;
+    (u16::from_le_bytes([low, high]) == OPENED && rest.len() >= length).then_some(ANSWER_HEAD + length)
 }
 
 pub(crate) fn parsed_answer(bytes: &[u8]) -> Option<(u16, &[u8])> {

@@ -23,8 +23,12 @@ const _: () = assert!(STREAM_WINDOW < 1024 * (DATAGRAM_BYTES as u32));
 /// reads hold no more than a gigabyte
 pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW;
 
-/// Streams of each direction that the other end may have open; one more waits at its end
-pub const STREAMS_MAX: u32 = 256;
+/// … and as much more for each pipe, as what waits in one that nobody reads must not hold up the others; of so many at most
+pub const PIPES_WINDOWS_MAX: usize = 63;
+
+/// Streams of each direction that the other end may have open; one more waits at its end. Two thousand TCP connections that go
+/// to one peer as pipes have room, beside what is asked; one that holds nothing costs a few hundred bytes.
+pub const STREAMS_MAX: u32 = 2_304;
 
 /// Bytes of datagrams that wait to be sent, or to be read; the oldest go first, as the latest is wanted
 pub const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;

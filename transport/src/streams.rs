@@ -8,6 +8,7 @@ use crate::Endpoint;
 use crate::connection::Connection;
 use crate::endpoint::varint;
 use crate::output::{ConnectionId, Direction, StreamId};
+use crate::settings::{CONNECTION_WINDOW, PIPES_WINDOWS_MAX};
 
 /// There is no such connection or stream, or it is over
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,16 @@ impl Endpoint {
         let connection = self.present(id)?;
         let is_theirs = stream.dir() == Dir::Bi || stream.initiator() != connection.quic.side();
         if is_theirs { Ok(connection.quic.recv_stream(stream)) } else { Err(Gone) }
+    }
+
+    /// So many streams of this connection may be read late, or never: each has a window of its own, at both ends
+    pub(crate) fn set_windows(&mut self, now: Instant, id: ConnectionId, pipes: usize) {
+        let windows = 1 + pipes.min(PIPES_WINDOWS_MAX) as u64;
+        let bytes = u64::from(CONNECTION_WINDOW) * windows;
+        let Ok(connection) = self.present(id) else { return };
+        connection.quic.set_receive_window(varint(bytes));
+        connection.quic.set_send_window(bytes);
+        self.drive(now, id);
     }
 
     /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`](crate::Output::Room) says when

@@ -16,7 +16,9 @@ use crate::exchanges::{Exchanges, Heard};
 use crate::identity::IdentityError;
 use crate::introductions::{Introductions, Told};
 use crate::output::{Arrival, ConnectionId, Datagram, End, Output, StreamId};
+use crate::pipes::{PipeId, PipeNews, Pipes};
 use crate::questions::{Fate, Full, Question};
+use crate::streams::{Gone, Read, StreamError};
 use crate::{Endpoint, EndpointParts};
 
 /// What is to be done, and what has happened
@@ -40,6 +42,8 @@ pub enum Effect {
     Done { ticket: u64, fate: Fate },
     /// The other end has said something that could have got lost ([`Transport::take_said`])
     Said { connection: ConnectionId },
+    /// Something has happened to a pipe
+    Pipe { pipe: PipeId, news: PipeNews },
     /// A connection is over
     Ended { connection: ConnectionId, key: Option<Key>, end: End },
 }
@@ -49,6 +53,7 @@ pub struct Transport<V> {
     endpoint: Endpoint,
     introductions: Introductions<V>,
     exchanges: Exchanges,
+    pipes: Pipes,
     /// The connection that is used with each key
     by_key: BTreeMap<Key, ConnectionId>,
     keys: BTreeMap<ConnectionId, Key>,
@@ -70,6 +75,7 @@ impl<V: Verifier> Transport<V> {
             endpoint: Endpoint::new(parts)?,
             introductions: Introductions::new(network, verifier, own),
             exchanges: Exchanges::default(),
+            pipes: Pipes::default(),
             by_key: BTreeMap::new(),
             keys: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -262,6 +268,64 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
+    /// Pipes that are not over
+    pub fn pipes(&self) -> usize {
+        self.pipes.len()
+    }
+
+    /// Somebody takes the pipe that was asked for ([`Effect::Asked`])
+    ///
+    /// # Errors
+    /// [`Gone`]: whoever has asked has given it up.
+    pub fn open_pipe(&mut self, now: Instant, place: (ConnectionId, StreamId)) -> Result<PipeId, Gone> {
+        let (early, head) = self.exchanges.open(place).ok_or(Gone)?;
+        let pipe = self.pipes.begin(now, &mut self.endpoint, place, early, head);
+        self.settle(now);
+        Ok(pipe)
+    }
+
+    /// Reads what is next in a pipe, `max` bytes at most
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing more is to be read.
+    pub fn read_pipe(&mut self, now: Instant, pipe: PipeId, max: usize) -> Result<Read, StreamError> {
+        let read = self.pipes.read(now, &mut self.endpoint, pipe, max);
+        self.settle(now);
+        read
+    }
+
+    /// Writes as much of `bytes` as there is room for; once that is not all, [`PipeNews::Writable`] tells of room
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing was written.
+    pub fn write_pipe(&mut self, now: Instant, pipe: PipeId, bytes: &[u8]) -> Result<usize, StreamError> {
+        let written = self.pipes.write(now, &mut self.endpoint, pipe, bytes);
+        self.settle(now);
+        written
+    }
+
+    /// Nothing more is written into a pipe; [`PipeNews::Arrived`] follows, unless the other end gives it up
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn finish_pipe(&mut self, now: Instant, pipe: PipeId) -> Result<(), StreamError> {
+        let finished = self.pipes.finish(now, &mut self.endpoint, pipe);
+        self.settle(now);
+        finished
+    }
+
+    /// Gives up what was written into a pipe and has not arrived: the other end hears `code` where it reads
+    pub fn reset_pipe(&mut self, now: Instant, pipe: PipeId, code: u64) {
+        self.pipes.reset(now, &mut self.endpoint, pipe, code);
+        self.settle(now);
+    }
+
+    /// Reads nothing more of a pipe: the other end hears `code` where it writes
+    pub fn stop_pipe(&mut self, now: Instant, pipe: PipeId, code: u64) {
+        self.pipes.stop(now, &mut self.endpoint, pipe, code);
+        self.settle(now);
+    }
+
     /// The next of what was said on a connection
     pub fn take_said(&mut self, connection: ConnectionId) -> Option<bytes::Bytes> {
         self.endpoint.take_said(connection)
@@ -275,8 +339,13 @@ impl<V: Verifier> Transport<V> {
                     self.handle_told(now, told);
                 }
             }
-            let Some(heard) = self.exchanges.poll() else { return };
-            self.handle_heard(heard);
+            if let Some((pipe, news)) = self.pipes.poll() {
+                self.effects.push_back(Effect::Pipe { pipe, news });
+            } else if let Some(heard) = self.exchanges.poll() {
+                self.handle_heard(now, heard);
+            } else {
+                return;
+            }
         }
     }
 
@@ -294,6 +363,9 @@ impl<V: Verifier> Transport<V> {
             }
             _ => {}
         }
+        if self.pipes.handle_output(now, &mut self.endpoint, &output) {
+            return;
+        }
         self.exchanges.handle_output(now, &mut self.endpoint, &output);
         if let Output::Ended { connection, end } = output {
             let key = self.keys.remove(&connection);
@@ -308,8 +380,12 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
-    fn handle_heard(&mut self, heard: Heard) {
+    fn handle_heard(&mut self, now: Instant, heard: Heard) {
         match heard {
+            Heard::Opened { ticket, place, early } => {
+                let pipe = self.pipes.begin(now, &mut self.endpoint, place, early, Vec::new());
+                self.effects.push_back(Effect::Done { ticket, fate: Fate::Opened(pipe) });
+            }
             Heard::Left { ticket } => self.effects.push_back(Effect::Left { ticket }),
             Heard::Done { ticket, fate } => self.effects.push_back(Effect::Done { ticket, fate }),
             Heard::Asked { connection, stream, question } => {

@@ -9,17 +9,23 @@ use crate::streams::StreamError;
 /// A stream of a connection
 pub(crate) type Place = (ConnectionId, StreamId);
 
-/// What is left to be written on a stream, with its end
+/// What is left to be written on a stream, with its end if it has one
 #[derive(Debug)]
 pub(crate) struct Writing {
     bytes: Vec<u8>,
     written: usize,
+    has_end: bool,
     is_finished: bool,
 }
 
 impl Writing {
     pub(crate) const fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, written: 0, is_finished: false }
+        Self { bytes, written: 0, has_end: true, is_finished: false }
+    }
+
+    /// More follows, by somebody else
+    pub(crate) const fn without_end(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0, has_end: false, is_finished: false }
     }
 
     /// Writes on, after a start and whenever there is room again; whether all is written, and its end
@@ -42,7 +48,9 @@ impl Writing {
                 written => self.written += written,
             }
         }
-        endpoint.finish(now, connection, stream)?;
+        if self.has_end {
+            endpoint.finish(now, connection, stream)?;
+        }
         (self.bytes, self.is_finished) = (Vec::new(), true);
         Ok(true)
     }

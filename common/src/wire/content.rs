@@ -99,6 +99,15 @@ pub struct Call {
     pub arguments: Bounded<Bytes<VALUE_BYTES_MAX>, 64>,
 }
 
+/// What a pipe is for, as it travels over an end-to-end connection
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Opening {
+    /// Who is to take it, at the peer that is asked
+    pub service: Text<64>,
+    /// What that is told, in its own words
+    pub argument: Bytes<1024>,
+}
+
 /// Bytes of a message that travels over an end-to-end connection, at most: files beyond are copied in pieces
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 

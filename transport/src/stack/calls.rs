@@ -1,4 +1,5 @@
-//! Calls of this peer's own: each finds where its function is, is asked there, and has one end.
+//! Calls of this peer's own: each finds where its function is, is asked there, and has one end. What asks for a pipe is a call, too,
+//! of whoever is to take it.
 //!
 //! | what happens to a call | what is done |
 //! |---|---|
@@ -30,6 +31,7 @@ use super::doubts::Doubts;
 use super::messages::status_of_look_up;
 use super::wishes::{Wish, moved};
 use crate::output::End;
+use crate::pipes::PipeId;
 use crate::questions::{Fate, Kind, Question};
 
 /// Calls that have no end yet; the next one ends with 429 at once
@@ -55,6 +57,8 @@ pub struct Called {
     pub reason: Why,
     /// The result; else the other end's words, if it has said anything
     pub body: Vec<u8>,
+    /// With 200, if a pipe was asked for
+    pub pipe: Option<PipeId>,
     /// The time from the call to this
     pub elapsed: Duration,
 }
@@ -138,6 +142,8 @@ enum Stage {
 #[derive(Debug)]
 struct Call {
     to: Name,
+    /// A call, or the question for a pipe
+    kind: Kind,
     body: Vec<u8>,
     begun: Instant,
     until: Instant,
@@ -165,8 +171,8 @@ impl Calls {
         self.calls.len()
     }
 
-    /// Begins a call
-    pub(super) fn begin(&mut self, now: Instant, id: MessageId, to: Name, body: Vec<u8>, until: Instant) {
+    /// Begins a call, or asks for a pipe
+    pub(super) fn begin(&mut self, now: Instant, id: MessageId, to: Name, kind: Kind, body: Vec<u8>, until: Instant) {
         let refused = match () {
             () if self.calls.contains_key(&id) => Some((Status::Conflict, Why::IdInUse)),
             () if self.calls.len() >= CALLS_MAX => Some((Status::SlowDown, Why::TooMany)),
@@ -174,11 +180,12 @@ impl Calls {
             () => None,
         };
         if let Some((status, reason)) = refused {
-            let (body, elapsed) = (Vec::new(), Duration::ZERO);
-            return self.wishes.push_back(Wish::Done(Called { id, to, status, reason, body, elapsed }));
+            let called = Called { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Duration::ZERO };
+            return self.wishes.push_back(Wish::Done(called));
         }
         let call = Call {
             to,
+            kind,
             body,
             begun: now,
             until,
@@ -248,7 +255,7 @@ impl Calls {
         }
         // Whoever is met twice is asked once.
         call.stage = Stage::Asking;
-        let question = Question { kind: Kind::Call, id, body: call.body.clone() };
+        let question = Question { kind: call.kind, id, body: call.body.clone() };
         self.wishes.push_back(Wish::Ask { id, key, address, question, until: call.until });
     }
 
@@ -314,6 +321,9 @@ impl Calls {
                 let status = Status::from_code(status).unwrap_or(Status::Failed);
                 let body = if mutant::is(Mutant::ResultLost) { Vec::new() } else { body };
                 self.finish(now, &id, status, Why::Answered, body);
+            }
+            Fate::Opened(pipe) => {
+                self.finish_with(now, &id, Status::Delivered, Why::Answered, Vec::new(), Some(pipe));
             }
             Fate::TimedOut if mutant::is(Mutant::CallDeadlineForgotten) => {}
             Fate::TimedOut => self.time_out(now, &id),
@@ -410,10 +420,22 @@ impl Calls {
     }
 
     fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Why, body: Vec<u8>) {
+        self.finish_with(now, id, status, reason, body, None);
+    }
+
+    fn finish_with(
+        &mut self,
+        now: Instant,
+        id: &MessageId,
+        status: Status,
+        reason: Why,
+        body: Vec<u8>,
+        pipe: Option<PipeId>,
+    ) {
         self.give_up(id);
         let Some(Call { to, begun, .. }) = self.forget(id) else { return };
         tracing::debug!(event = "call_ended", %id, %to, %status, %reason);
-        let called = Called { id: *id, to, status, reason, body, elapsed: now - begun };
+        let called = Called { id: *id, to, status, reason, body, pipe, elapsed: now - begun };
         if mutant::is(Mutant::CallEndsTwice) {
             self.wishes.push_back(Wish::Done(called.clone()));
         }

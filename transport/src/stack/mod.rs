@@ -25,6 +25,7 @@ mod evaluating;
 mod keeping;
 mod messages;
 mod naming;
+mod piping;
 mod sending;
 mod session;
 #[cfg(test)]
@@ -44,7 +45,7 @@ use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
 use kith_common::status::Status;
 use kith_common::time::{Instant, earliest};
-use kith_common::wire::content::{Call, Cause, Payload, PayloadKind, Undeliverable};
+use kith_common::wire::content::{Call, Cause, Opening, Payload, PayloadKind, Undeliverable};
 use kith_common::wire::grant::{Grant, SignedGrant};
 use kith_common::wire::packet::{Mark, PacketRef};
 use kith_common::wire::{self, PacketBytes};
@@ -58,6 +59,7 @@ pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;
 pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
+pub use self::piping::PIPES_MAX;
 
 use self::calls::Calls;
 use self::checks::Checks;
@@ -65,8 +67,10 @@ use self::evaluating::{Caller, Evaluating};
 use self::keeping::Keeping;
 use self::messages::Messages;
 use self::naming::Naming;
+use self::piping::Piping;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
-use crate::questions::Question;
+use crate::pipes::{PipeId, PipeNews};
+use crate::questions::{Kind, Question};
 use crate::transport::Transport;
 use crate::{datagram_of, label_of};
 
@@ -93,8 +97,19 @@ pub enum StackOutput {
         /// Its name and arguments are whatever the caller chose
         call: Call,
     },
-    /// The end of a call; there is no other
+    /// The end of a call, or of the question for a pipe; there is no other
     Called(Called),
+    /// Somebody asks for a pipe; answered, once, by [`Stack::take_pipe`] or [`Stack::refuse_pipe`]
+    PipeAsked {
+        /// Repeated in the answer
+        ticket: u64,
+        /// Who asks, by the grant with which it was let in
+        from: Box<Grant>,
+        /// What it is for is whatever the other end chose
+        opening: Opening,
+    },
+    /// Something has happened to a pipe
+    Pipe { pipe: PipeId, news: PipeNews },
     /// Put a message into the in-box; answered, once, by [`Stack::handle_kept`]
     Keep {
         /// Repeated in the answer
@@ -164,6 +179,7 @@ pub struct Stack<S> {
     evaluating: Evaluating,
     keeping: Keeping,
     naming: Naming,
+    piping: Piping,
     /// Messages whose senders' sessions are being checked; their bytes are counted with those that wait for the disk
     unchecked: BTreeMap<ConnectionId, Vec<Unchecked>>,
     /// That the last packet of each connection took which is not over
@@ -199,6 +215,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             evaluating: Evaluating::default(),
             keeping: Keeping::default(),
             naming: Naming::default(),
+            piping: Piping::default(),
             unchecked: BTreeMap::new(),
             ways: BTreeMap::new(),
             own: None,
@@ -242,7 +259,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if is_own && body.len() <= crate::CALL_BYTES_MAX {
             self.evaluate_own(id, to, call);
         } else {
-            self.calls.begin(now, id, to, body, until);
+            self.calls.begin(now, id, to, Kind::Call, body, until);
             self.settle(now);
         }
         Ok(id)
@@ -262,7 +279,8 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             }
             None => {
                 let (status, reason) = (Status::SlowDown, Why::TooMany);
-                let called = Called { id, to, status, reason, body: Vec::new(), elapsed: Default::default() };
+                let called =
+                    Called { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Default::default() };
                 self.outputs.push_back(StackOutput::Called(called));
             }
         }
@@ -281,7 +299,15 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             Some(Caller::Own(id)) => {
                 let Some(to) = self.peer.own().map(|own| own.name.clone()) else { return };
                 let (reason, elapsed) = (Why::Answered, Default::default());
-                self.outputs.push_back(StackOutput::Called(Called { id, to, status, reason, body, elapsed }));
+                self.outputs.push_back(StackOutput::Called(Called {
+                    id,
+                    to,
+                    status,
+                    reason,
+                    body,
+                    pipe: None,
+                    elapsed,
+                }));
             }
             None => {}
         }

@@ -15,7 +15,7 @@ use super::evaluating::Caller;
 use super::messages::{MessageFate, Trouble};
 use super::{Outgoing, Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
-use crate::questions::{Kind, Question};
+use crate::questions::{Fate, Kind, Question};
 use crate::transport::Effect;
 
 /// What calls and messages want, in this order
@@ -62,7 +62,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 ticket.into_iter().for_each(|ticket| self.messages.handle_left(ticket));
             }
             Wish::Ask { id, key, question, .. } if self.peer.removed().contains(&key) => match question.kind {
-                Kind::Call => self.calls.handle_removed(now, &id),
+                Kind::Call | Kind::Pipe => self.calls.handle_removed(now, &id),
                 Kind::Message => self.messages.handle_removed(now, &id),
             },
             Wish::Dial { key, .. } if self.peer.removed().contains(&key) => {
@@ -74,7 +74,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 let asked = transport.map(|transport| transport.ask(now, (key, address), question, until));
                 let ticket = asked.and_then(Result::ok);
                 match kind {
-                    Kind::Call => self.calls.handle_asked(now, id, key, ticket),
+                    Kind::Call | Kind::Pipe => self.calls.handle_asked(now, id, key, ticket),
                     Kind::Message => self.messages.handle_asked(now, &id, ticket),
                 }
             }
@@ -153,13 +153,17 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             Effect::Left { ticket } => self.messages.handle_left(ticket),
             Effect::Done { ticket, fate } => match self.calls.handle_fate(now, ticket, fate) {
                 None => {}
+                // It was given up while it was opened.
+                Some(Fate::Opened(pipe)) => self.drop_pipe(now, pipe),
                 Some(fate) => self.messages.handle_fate(now, ticket, fate),
             },
             // Nobody says anything so far that may get lost.
             Effect::Said { connection } => {
                 while self.transport.as_mut().and_then(|transport| transport.take_said(connection)).is_some() {}
             }
+            Effect::Pipe { pipe, news } => self.outputs.push_back(StackOutput::Pipe { pipe, news }),
             Effect::Ended { connection, key, end } => {
+                self.piping.forget(connection);
                 let with = self.checks.grant(connection).map(|grant| grant.name.to_string());
                 tracing::debug!(event = "connection_ended", id = connection.0, with, reason = %end);
                 self.checks.forget(connection);
@@ -185,6 +189,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
         match question.kind {
             Kind::Call => self.on_call(now, place, from, &question.body),
+            Kind::Pipe => self.on_pipe_asked(now, place, from, &question.body),
             // What is kept stays, so that its sender's name is looked at before.
             Kind::Message => {
                 let is_unchecked = self.checks.is_asked(connection);

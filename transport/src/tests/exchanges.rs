@@ -85,6 +85,8 @@ fn unfinished() -> Vec<u8> {
     [head, vec![1; MESSAGE_BYTES_MAX - 1]].concat()
 }
 
+const STREAMS: usize = crate::settings::STREAMS_MAX as usize;
+
 /// Bytes of the longest message with its place
 const LONGEST: usize = 16 + MESSAGE_BYTES_MAX;
 
@@ -194,7 +196,7 @@ fn question_without_an_answer_ends_at_its_deadline_and_one_that_is_cancelled_is_
     two.run(Duration::from_secs(1));
     let places = two.heard[BOB].iter().map(|heard| match heard {
         Heard::Asked { connection, stream, .. } => (*connection, *stream),
-        Heard::Done { .. } | Heard::Left { .. } => panic!("bob has asked nothing"),
+        Heard::Done { .. } | Heard::Left { .. } | Heard::Opened { .. } => panic!("bob has asked nothing"),
     });
     let places: Vec<_> = places.collect();
     assert_eq!(places.iter().map(|place| two.exchanges[BOB].is_awaited(*place)).collect::<Vec<_>>(), [true, false]);
@@ -207,10 +209,10 @@ fn question_without_an_answer_ends_at_its_deadline_and_one_that_is_cancelled_is_
 fn end_of_the_connection_is_the_fate_of_all_that_was_asked_on_it() {
     let mut two = Two::of(3);
     two.answers = false;
-    let tickets: Vec<u64> = (0..=255).map(|number| two.ask(number, Kind::Call, vec![1])).collect();
+    let tickets: Vec<u64> = (0..STREAMS).map(|_| two.ask(7, Kind::Call, vec![1])).collect();
     let more = two.ask(9, Kind::Call, vec![1]);
-    two.run(Duration::from_millis(100));
-    assert_eq!(two.heard[BOB].len(), 256, "as many as there may be streams");
+    two.run(Duration::from_millis(500));
+    assert_eq!(two.heard[BOB].len(), STREAMS, "as many as there may be streams");
     let Two { net, id, .. } = &mut two;
     net.endpoints[ALICE].close(net.now, *id, 410);
     two.run(Duration::from_millis(100));
@@ -221,13 +223,30 @@ fn end_of_the_connection_is_the_fate_of_all_that_was_asked_on_it() {
 #[test]
 fn who_asks_too_much_waits_and_then_is_refused_and_room_is_used_as_it_comes() {
     let mut two = Two::of(4);
-    let tickets: Vec<u64> = (0..256 + WAITING_MAX).map(|_| two.ask(7, Kind::Call, vec![1])).collect();
+    let tickets: Vec<u64> = (0..STREAMS + WAITING_MAX).map(|_| two.ask(7, Kind::Call, vec![1])).collect();
     let Two { net, id, exchanges, .. } = &mut two;
     let one_more = question(1, Kind::Call, Vec::new());
     let refused = exchanges[ALICE].ask(net.now, &mut net.endpoints[ALICE], *id, &one_more, net.now);
     assert_eq!(refused, Err(Full));
     two.run(Duration::from_secs(5));
     assert!(tickets.iter().all(|ticket| two.fate(*ticket) == Some(Fate::Answered { status: 200, body: vec![1] })));
+}
+
+#[test]
+fn what_is_written_before_a_pipe_is_taken_is_the_beginning_of_the_pipe() {
+    // A program in another language need not wait for the answer.
+    let mut two = Two::of(5);
+    two.answers = false;
+    let bytes = [&[4; 17][..], &[2, 0, 0, 0], b"to", b"early"].concat();
+    let (stream, refused) = two.begin(&bytes);
+    two.run(Duration::from_millis(100));
+    let asked = question(4, Kind::Pipe, b"to".to_vec());
+    let place = (two.other, stream);
+    assert_eq!(refused, None);
+    assert_eq!(two.heard[BOB], [Heard::Asked { connection: place.0, stream, question: asked }]);
+    let (early, head) = two.exchanges[BOB].open(place).expect("alice waits");
+    assert_eq!((early.as_slice(), head.as_slice()), (b"early".as_slice(), [200, 0, 0, 0, 0, 0].as_slice()));
+    assert!(two.exchanges[BOB].open(place).is_none(), "it is taken once");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use kith_common::testing::{certificate_of, ed, name, network_of};
 use kith_common::wire::grant::{Grant, SignedGrant};
 
 use super::*;
-use crate::{Effect, Fate, Kind, Question, Transport};
+use crate::{Effect, Fate, Kind, PipeId, PipeNews, Question, Transport};
+
+mod pipes;
 
 const NETWORK: u8 = 99;
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -32,6 +34,10 @@ struct Mesh {
     asked: Vec<(usize, String, Question)>,
     done: Vec<(usize, u64, Fate)>,
     ended: usize,
+    /// Pipes that were taken, by whom
+    taken: Vec<(usize, PipeId)>,
+    /// What was told of pipes
+    news: Vec<(usize, PipeId, PipeNews)>,
 }
 
 impl Mesh {
@@ -57,6 +63,8 @@ impl Mesh {
             asked: Vec::new(),
             done: Vec::new(),
             ended: 0,
+            taken: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -84,6 +92,17 @@ impl Mesh {
                         self.peers[who].admit(self.now, connection, grant.session);
                     }
                     Effect::Check { connection, .. } => self.peers[who].refuse(self.now, connection, 410),
+                    Effect::Asked { connection, stream, question, .. } if question.kind == Kind::Pipe => {
+                        let place = (connection, stream);
+                        match question.body.as_slice() {
+                            b"no" => self.peers[who].answer(self.now, place, 403, b"nobody listens"),
+                            _ => {
+                                let pipe = self.peers[who].open_pipe(self.now, place).unwrap();
+                                self.taken.push((who, pipe));
+                            }
+                        }
+                    }
+                    Effect::Pipe { pipe, news } => self.news.push((who, pipe, news)),
                     Effect::Asked { connection, stream, from, question } => {
                         self.peers[who].answer(self.now, (connection, stream), 200, &question.body);
                         self.asked.push((who, from.name.to_string(), question));

@@ -41,6 +41,8 @@ impl Messages {
         entry.out = Out::No;
         let (status, body) = match fate {
             Fate::Answered { status, body } => (told(status), body),
+            // Nobody asks for a pipe by a message.
+            Fate::Opened(_) => return,
             Fate::TimedOut => {
                 entry.was_lost |= has_left;
                 return self.time_out(now, sequence);

@@ -9,14 +9,14 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
 use crate::output::End;
-use crate::questions::Fate;
+use crate::questions::{Fate, Kind};
 use crate::stack::calls::{CALLS_MAX, Called, Calls, Why};
 use crate::stack::wishes::Wish;
 
 const ID: MessageId = MessageId([1; 16]);
 
 fn begin(calls: &mut Calls, id: MessageId) {
-    calls.begin(at_ms(0), id, peer_name(2), vec![7], at_ms(10_000));
+    calls.begin(at_ms(0), id, peer_name(2), Kind::Call, vec![7], at_ms(10_000));
 }
 
 fn wishes(calls: &mut Calls) -> Vec<Wish> {
@@ -184,7 +184,7 @@ fn one_call_more_than_there_may_be_is_refused_and_a_logout_ends_all() {
     let ended = wishes(&mut calls);
     assert_eq!((ended.len(), calls.len(), calls.next_timeout()), (CALLS_MAX, 0, None));
     assert_eq!(end(&ended[..1]), (Status::NotLoggedIn, Why::LoggedOut));
-    calls.begin(at_ms(2), ID, peer_name(2), vec![0; crate::CALL_BYTES_MAX + 1], at_ms(9));
+    calls.begin(at_ms(2), ID, peer_name(2), Kind::Call, vec![0; crate::CALL_BYTES_MAX + 1], at_ms(9));
     assert_eq!(end(&wishes(&mut calls)), (Status::TooLarge, Why::TooLarge));
 }
 
@@ -212,7 +212,7 @@ fn every_call_has_one_end_whatever_happens_and_in_time() {
                 0 if step < 300 => {
                     begun += 1;
                     let until = now + Duration::from_millis(u64::from(rng.next_u32() % 9_000));
-                    calls.begin(now, MessageId(begun.to_le_bytes()), peer_name(n), vec![1], until);
+                    calls.begin(now, MessageId(begun.to_le_bytes()), peer_name(n), Kind::Call, vec![1], until);
                 }
                 1..=3 => {
                     let said = said.as_ref().map_err(|status| *status);
