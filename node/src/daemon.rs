@@ -16,11 +16,13 @@ use kith_transport::Stack;
 use kith_transport::stack::{Outbox, PAYLOADS};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::mpsc;
 
 use crate::config::DaemonConfig;
 use crate::driver::{Driver, DriverError, Parts};
 use crate::functions::Functions;
 use crate::inbox::{InboxError, InboxFile, worker};
+use crate::piping;
 
 /// Why a peer did not start, or gave up
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     let connections = ChaCha20Rng::from_rng(&mut rng);
     let peer = Peer::new(clock.now(), peer, identity.clone(), rng, remembered);
     let stack = Stack::new(clock.now(), peer, outbox, identity, kith_transport::provider(), connections);
+    let (pipe_events, pipe_events_received) = mpsc::channel(piping::EVENTS_MAX);
     let driver = Driver::new(Parts {
         stack,
         functions: functions(&config, clock, links.clone()),
@@ -107,9 +110,10 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         links,
         listen,
         inbox,
+        pipe_events,
     });
     let shutdown = async move { seat.shutdown.wait().await };
-    Ok(driver.run(events, outcomes, seat.requests, shutdown).await?)
+    Ok(driver.run(events, outcomes, seat.requests, pipe_events_received, shutdown).await?)
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login

@@ -11,4 +11,5 @@ mod driver;
 mod functions;
 mod inbox;
 mod joined;
+mod piping;
 mod verbs;

@@ -4,6 +4,7 @@ mod call;
 mod fate;
 mod inbox;
 mod join;
+mod listen;
 mod login;
 mod logout;
 mod lookup;
@@ -11,6 +12,8 @@ mod neighbours;
 mod outbox;
 mod peers;
 mod ping;
+mod pipe;
+mod piped;
 mod run;
 mod send;
 mod status;
@@ -43,6 +46,8 @@ pub(crate) enum Verb {
     Ping(ping::Ping),
     Trace(trace::Trace),
     Call(call::Call),
+    Pipe(pipe::Pipe),
+    Listen(listen::Listen),
     Logout(logout::Logout),
     Login(login::Login),
 }
@@ -63,6 +68,8 @@ impl Verbs for Verb {
             Self::Ping(verb) => verb.run(home, screen),
             Self::Trace(verb) => verb.run(home, screen),
             Self::Call(verb) => verb.run(home, screen),
+            Self::Pipe(verb) => verb.run(home, screen),
+            Self::Listen(verb) => verb.run(home, screen),
             Self::Logout(verb) => verb.run(home, screen),
             Self::Login(verb) => verb.run(home, screen),
         }

@@ -59,7 +59,10 @@ impl Driver {
     }
 
     /// A call has come to its end; who asked for it may have hung up
-    pub(super) fn on_called(&mut self, called: Called) {
+    pub(super) fn on_called(&mut self, now: Instant, called: Called) {
+        if self.on_pipe_called(now, &called) {
+            return;
+        }
         if let Some(Caller { reply, function }) = self.waiting.take_call(&called.id) {
             let is_long = called.body.len() > RESULT_BYTES_MAX;
             if is_long {

@@ -7,6 +7,7 @@
 mod calls;
 mod events;
 mod outputs;
+mod pipes;
 mod requests;
 pub(crate) mod sends;
 mod trace;
@@ -31,9 +32,11 @@ use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId}
 use kith_transport::Stack;
 use tokio::sync::mpsc;
 
+use self::pipes::Pipes;
 use self::waiting::Waiting;
 use crate::functions::Functions;
 use crate::inbox::worker::{InboxWorker, Outcome};
+use crate::piping::PipeEvent;
 
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
 const BATCH_MAX: usize = 64;
@@ -50,6 +53,9 @@ pub(crate) struct Driver {
     inbox: InboxWorker,
     functions: Functions,
     waiting: Waiting,
+    pipes: Pipes,
+    /// Where those who copy for programs at pipes say what these do
+    pipe_events: mpsc::Sender<PipeEvent>,
     /// Whether it was said that this peer is in the mesh
     is_in_mesh_told: bool,
 }
@@ -71,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) listen: ListenAddresses,
     pub(crate) inbox: InboxWorker,
     pub(crate) functions: Functions,
+    pub(crate) pipe_events: mpsc::Sender<PipeEvent>,
 }
 
 /// A thread that a peer cannot be without has ended; it has logged why
@@ -86,10 +93,22 @@ pub(crate) enum DriverError {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, name, home, stack, links, listen, inbox, functions } = parts;
-        let (open, waiting) = Default::default();
-        let is_in_mesh_told = false;
-        Self { clock, name, home, stack, links, open, listen, inbox, functions, waiting, is_in_mesh_told }
+        let Parts { clock, name, home, stack, links, listen, inbox, functions, pipe_events } = parts;
+        Self {
+            clock,
+            name,
+            home,
+            stack,
+            links,
+            open: HashMap::new(),
+            listen,
+            inbox,
+            functions,
+            waiting: Waiting::default(),
+            pipes: Pipes::default(),
+            pipe_events,
+            is_in_mesh_told: false,
+        }
     }
 
     /// Runs until `shutdown`, then logs out and ends
@@ -101,6 +120,7 @@ impl Driver {
         mut events: mpsc::Receiver<LinkEvent>,
         mut outcomes: mpsc::Receiver<Outcome>,
         mut requests: mpsc::Receiver<ControlRequest<Request>>,
+        mut pipe_events: mpsc::Receiver<PipeEvent>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
@@ -135,12 +155,19 @@ impl Driver {
                         }
                     }
                 }
+                Some(event) = pipe_events.recv() => {
+                    let more = std::iter::from_fn(|| pipe_events.try_recv().ok()).take(BATCH_MAX - 1);
+                    for event in std::iter::once(event).chain(more) {
+                        self.handle_pipe_event(self.clock.now(), event);
+                    }
+                }
                 () = clock.sleep_until(wake) => {
                     self.tell_kept_waiting(&mut kept_waiting);
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
                     self.cancel_gone_calls(self.clock.now());
+                    self.cancel_gone_openers(self.clock.now());
                     self.tell_waited(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }

@@ -31,7 +31,9 @@ impl Driver {
                 let outcome = self.functions.evaluate(&call, SystemTime::now());
                 self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
             }
-            StackOutput::Called(called) => self.on_called(called),
+            StackOutput::Called(called) => self.on_called(now, called),
+            StackOutput::PipeAsked { ticket, from, opening } => self.on_pipe_asked(now, ticket, &from, &opening),
+            StackOutput::Pipe { pipe, news } => self.on_pipe(now, pipe, news),
             StackOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }

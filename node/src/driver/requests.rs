@@ -54,6 +54,9 @@ impl Driver {
             Request::Call { name, function, arguments, timeout_ms } => {
                 self.ask_call(now, Wanted { name, function, arguments, timeout_ms }, reply);
             }
+            Request::Pipe { name, channel, timeout_ms } => self.ask_pipe(now, name, channel, timeout_ms, reply),
+            Request::Listen { channel, from } => self.listen(channel, from, reply),
+            Request::PipeEnd { pipe } => self.tell_pipe_end(pipe, reply),
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
             Request::Read { sequences } => self.inbox.read(sequences, reply),
             Request::Logout => self.ask_logout(now, reply),

@@ -55,6 +55,27 @@ impl Screen {
         self.out.flush()
     }
 
+    /// Writes what comes out of a pipe: as it is, or at a terminal as text that cannot drive it
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn piped(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.out_is_terminal {
+            return self.bytes(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let lines = text.split('\n').map(escaped).collect::<Vec<_>>();
+        self.bytes(lines.join("\n").as_bytes())
+    }
+
+    /// Says something beside what is written, on standard error
+    ///
+    /// # Errors
+    /// Those of standard error.
+    pub fn note(&mut self, text: &str) -> io::Result<()> {
+        write_lines(&mut self.errors, text)
+    }
+
     /// Whether bytes of others may be written as they are
     ///
     /// # Errors

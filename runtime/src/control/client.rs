@@ -259,6 +259,20 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The connection behind the last line, and what was read ahead of it: a pipe's bytes
+    ///
+    /// # Errors
+    /// [`ClientError::Io`]
+    pub fn into_raw(self) -> Result<(UnixStream, Vec<u8>), ClientError> {
+        let early = self.reader.buffer().to_vec();
+        let stream = self.reader.into_inner();
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        Ok((stream, early))
+    }
+}
+
 impl Iterator for Answer {
     type Item = Result<Line, ClientError>;
 

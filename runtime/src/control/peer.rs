@@ -16,9 +16,13 @@
 //! | `ping` | `name` | | [`PingAnswer`] |
 //! | `trace` | `name` | | [`TraceAnswer`] |
 //! | `call` | `name`, `function`, `arguments`, `timeout_ms` | | [`CallAnswer`] |
+//! | `pipe` | `name`, `channel`, `timeout_ms` | | [`PipeAnswer`]; with 200 the connection is the pipe from then on |
+//! | `listen` | `channel`, `from` | | as well |
+//! | `pipe_end` | `pipe` | | [`PipeEndAnswer`] |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
 mod messages;
+mod pipes;
 
 use std::fmt;
 
@@ -30,6 +34,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
 };
+pub use self::pipes::{PipeAnswer, PipeEndAnswer};
 use super::hex;
 pub use super::supernode::MemberState;
 
@@ -112,6 +117,28 @@ pub enum Request {
         /// How long to wait for the result; 10 s if nothing is said
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+    },
+    /// Open a pipe to whoever listens at another peer; with 200 this connection carries its bytes, and is half closed as they end
+    Pipe {
+        name: Name,
+        /// Which of those who listen there
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        channel: String,
+        /// How long to try; 10 s if nothing is said
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// Take the next pipe that somebody opens; answered once there is one
+    Listen {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        channel: String,
+        /// Only from this peer
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Name>,
+    },
+    /// How a pipe has ended
+    PipeEnd {
+        pipe: u64,
     },
     /// Leave the mesh and stay out until [`Request::Login`]; the daemon goes on
     Logout,

@@ -3,7 +3,8 @@
 //! The driver owns the state and gets [`ControlRequest`]s over a bounded channel. It answers through the [`Reply`] that
 //! comes with each: at once and without waiting by [`Reply::finish`], or line by line from a task of its own.
 //!
-//! A connection whose first request has a number is for many of them (`many`); every other one is for one.
+//! A connection whose first request has a number is for many of them (`many`); every other one is for one, and may be handed over
+//! as it is behind the last line ([`Reply::finish_and_pass`]): its bytes are a pipe's from then on.
 
 pub(crate) mod many;
 
@@ -15,7 +16,7 @@ use kith_common::status::Status;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -55,7 +56,23 @@ pub struct ControlRequest<R> {
 #[derive(Debug)]
 pub struct Reply {
     lines: mpsc::Sender<String>,
-    last: oneshot::Sender<String>,
+    last: oneshot::Sender<Last>,
+    is_alone: bool,
+}
+
+/// A connection whose last line is written: what the asker writes from then on, and where it reads
+#[derive(Debug)]
+pub struct Raw {
+    /// Some of it may have been read ahead
+    pub reader: BufReader<OwnedReadHalf>,
+    pub writer: OwnedWriteHalf,
+}
+
+/// The last line, and who is to have the connection behind it, if somebody is
+#[derive(Debug)]
+struct Last {
+    line: String,
+    to: Option<oneshot::Sender<Raw>>,
 }
 
 /// The asker has hung up; nothing else was changed
@@ -67,15 +84,21 @@ pub struct HungUp;
 #[derive(Debug)]
 pub struct Lines {
     lines: mpsc::Receiver<String>,
-    last: oneshot::Receiver<String>,
+    last: oneshot::Receiver<Last>,
+    passed_to: Option<oneshot::Sender<Raw>>,
 }
 
 impl Reply {
     /// A reply and what comes out of it
     pub fn channel() -> (Self, Lines) {
+        Self::on_connection(true)
+    }
+
+    /// … to the only request of its connection, or to one of many
+    fn on_connection(is_alone: bool) -> (Self, Lines) {
         let (lines, received) = mpsc::channel(LINES_MAX);
         let (last, receiver) = oneshot::channel();
-        (Self { lines, last }, Lines { lines: received, last: receiver })
+        (Self { lines, last, is_alone }, Lines { lines: received, last: receiver, passed_to: None })
     }
 
     /// Sends a line that is not the last; waits while the asker is slow
@@ -89,7 +112,20 @@ impl Reply {
     /// Sends the last line: never waits, and an asker that has hung up does not matter
     pub fn finish(self, status: Status, answer: &impl Serialize) {
         // The asker is gone: there is nobody to tell.
-        let _ = self.last.send(to_line(&Done { done: true, status, answer }));
+        let _ = self.last.send(Last { line: to_line(&Done { done: true, status, answer }), to: None });
+    }
+
+    /// Sends the last line, and then hands the connection over, unless the asker has hung up
+    pub fn finish_and_pass(self, status: Status, answer: &impl Serialize) -> oneshot::Receiver<Raw> {
+        let (to, raw) = oneshot::channel();
+        // The asker is gone: nothing is handed over either.
+        let _ = self.last.send(Last { line: to_line(&Done { done: true, status, answer }), to: Some(to) });
+        raw
+    }
+
+    /// Whether there is no other request on this connection, so that it can be handed over
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
     }
 
     /// Sends the last line where the request could not be tried
@@ -114,8 +150,12 @@ impl Lines {
         if let Some(line) = self.lines.recv().await {
             return (line, false);
         }
-        let last = (&mut self.last).await;
-        (last.unwrap_or_else(|_| refusal(Status::Failed, "the daemon gave up on the request", None)), true)
+        let last = (&mut self.last).await.unwrap_or_else(|_| {
+            let line = refusal(Status::Failed, "the daemon gave up on the request", None);
+            Last { line, to: None }
+        });
+        self.passed_to = last.to;
+        (last.line, true)
     }
 }
 
@@ -190,12 +230,16 @@ async fn answer<R: DeserializeOwned + Send + 'static>(
         };
         write_line(&mut writer, &line).await?;
         if is_last {
+            if let Some(to) = lines.passed_to.take() {
+                // Whoever was to have it is gone: so is the connection.
+                let _ = to.send(Raw { reader, writer });
+            }
             return Ok(());
         }
     }
 }
 
-type RequestReader = BufReader<tokio::net::unix::OwnedReadHalf>;
+type RequestReader = BufReader<OwnedReadHalf>;
 
 /// A request with its number, if it has one; or the line that refuses it
 type Numbered<R> = (Option<u64>, Result<R, String>);

@@ -44,7 +44,7 @@ where
             let is_last = number.is_none();
             match request {
                 Ok(request) => {
-                    let (reply, answer) = Reply::channel();
+                    let (reply, answer) = Reply::on_connection(false);
                     // Whoever has many under way can wait for the driver: a dropped request is one that is answered with 500.
                     if driver.send(ControlRequest { request, reply }).await.is_err() {
                         tracing::debug!(event = "request_unanswered", reason = "the daemon is ending");

@@ -1,0 +1,372 @@
+//! Pipes: who asks for one, who takes one, and what passes between a pipe and its program.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use kith_common::id::{MessageId, Name};
+use kith_common::mail::NotLoggedIn;
+use kith_common::status::Status;
+use kith_common::time::Instant;
+use kith_common::wire::bounded::{Bytes, Text};
+use kith_common::wire::content::Opening;
+use kith_common::wire::grant::Grant;
+use kith_runtime::control::peer::{PipeAnswer, PipeEndAnswer};
+use kith_runtime::control::server::{Raw, Reply};
+use kith_transport::stack::CALL_TIMEOUT;
+use kith_transport::{Called, PipeId, PipeNews, Read, StreamError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Driver;
+use crate::piping::{PIECE_BYTES, Piece, PipeEvent, Program};
+
+/// The service that hands a pipe to whoever listens at the control socket
+const PIPE: &str = "pipe";
+
+/// What a program that reads or writes no more is to the other end
+const PROGRAM_GONE: u64 = Status::Gone.code() as u64;
+
+/// Ends of pipes that are remembered until somebody asks: those of the last minutes on a busy machine
+const ENDS_MAX: usize = 4_096;
+
+/// Somebody who waits until a pipe is open
+#[derive(Debug)]
+struct Opener {
+    reply: Reply,
+    channel: String,
+}
+
+/// Somebody who waits for whoever opens a pipe
+#[derive(Debug)]
+struct Listener {
+    reply: Reply,
+    channel: String,
+    from: Option<Name>,
+}
+
+/// A pipe and its program
+#[derive(Debug)]
+struct Open {
+    /// None until the control socket has handed it over
+    program: Option<Program>,
+    /// What it has written, and the pipe had no room for
+    unwritten: VecDeque<Piece>,
+    /// Bytes of the first of those that are passed on already
+    passed_on: usize,
+    with: Name,
+    sent: u64,
+    received: u64,
+    /// Whether the program has said that it has written all
+    has_closed: bool,
+    is_written: bool,
+    is_read: bool,
+    /// The first thing that broke it off
+    broken: Option<(Status, String)>,
+}
+
+/// How a pipe has ended: in order, or not
+type Ended = Result<(), (Status, String)>;
+
+/// All pipes of this peer's programs
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    openers: BTreeMap<MessageId, Opener>,
+    listeners: Vec<Listener>,
+    open: BTreeMap<PipeId, Open>,
+    ended: VecDeque<(PipeId, Ended)>,
+}
+
+impl Pipes {
+    fn forget_gone(&mut self) {
+        self.listeners.retain(|listener| !listener.reply.is_gone());
+    }
+
+    /// Whoever has hung up before a pipe was open
+    fn take_gone(&mut self) -> Vec<MessageId> {
+        let gone = self.openers.iter().filter(|(_, opener)| opener.reply.is_gone());
+        let gone: Vec<MessageId> = gone.map(|(id, _)| *id).collect();
+        gone.iter().for_each(|id| _ = self.openers.remove(id));
+        gone
+    }
+}
+
+impl Driver {
+    pub(super) fn ask_pipe(&mut self, now: Instant, to: Name, channel: String, timeout_ms: Option<u64>, reply: Reply) {
+        self.cancel_gone_openers(now);
+        if !reply.is_alone() {
+            return refuse_among_many(reply);
+        }
+        let Ok(argument) = Bytes::try_from(channel.clone().into_bytes()) else {
+            return reply.refuse(Status::TooLarge, "a channel's name has at most 1,024 bytes", None);
+        };
+        let opening = Opening { service: Text::truncated(PIPE), argument };
+        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        match self.stack.ask_for_pipe(now, to, &opening, now + timeout) {
+            Ok(id) => _ = self.pipes.openers.insert(id, Opener { reply, channel }),
+            Err(NotLoggedIn) => self.refuse_to_send(now, reply),
+        }
+    }
+
+    pub(super) fn listen(&mut self, channel: String, from: Option<Name>, reply: Reply) {
+        if !reply.is_alone() {
+            return refuse_among_many(reply);
+        }
+        self.pipes.forget_gone();
+        self.pipes.listeners.push(Listener { reply, channel, from });
+    }
+
+    pub(super) fn tell_pipe_end(&self, pipe: u64, reply: Reply) {
+        let of = PipeId(pipe);
+        let (status, reason) = match self.pipes.ended.iter().find(|(id, _)| *id == of) {
+            Some((_, Ok(()))) => (Status::Delivered, None),
+            Some((_, Err((status, reason)))) => (*status, Some(reason.clone())),
+            None => match self.pipes.open.get(&of).map(|open| &open.broken) {
+                Some(None) => (Status::Accepted, None),
+                Some(Some((status, reason))) => (*status, Some(reason.clone())),
+                None => (Status::NotFound, Some("no such pipe is known any more".to_owned())),
+            },
+        };
+        reply.finish(status, &PipeEndAnswer { reason });
+    }
+
+    /// Nobody waits any more until a pipe is open
+    pub(super) fn cancel_gone_openers(&mut self, now: Instant) {
+        for id in self.pipes.take_gone() {
+            self.stack.cancel(now, &id);
+        }
+    }
+
+    /// A pipe was asked for, and is open or will not be; `false`: this was no question for a pipe
+    pub(super) fn on_pipe_called(&mut self, now: Instant, called: &Called) -> bool {
+        let opener = self.pipes.openers.remove(&called.id);
+        match (called.pipe, opener) {
+            (Some(pipe), Some(Opener { reply, channel })) => {
+                self.open(pipe, &called.to, &channel, "asked for here", reply);
+                true
+            }
+            // Whoever has asked has hung up.
+            (Some(pipe), None) => {
+                self.stack.reset_pipe(now, pipe, PROGRAM_GONE);
+                self.stack.stop_pipe(now, pipe, PROGRAM_GONE);
+                true
+            }
+            (None, Some(Opener { reply, .. })) => {
+                let (answered, reason) = (called.is_answered(), Some(called.why()));
+                reply.finish(called.status, &PipeAnswer { name: called.to.clone(), pipe: None, answered, reason });
+                true
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Another peer asks for a pipe
+    pub(super) fn on_pipe_asked(&mut self, now: Instant, ticket: u64, from: &Grant, opening: &Opening) {
+        self.pipes.forget_gone();
+        let refuse = |driver: &mut Self, status, reason: &str| {
+            tracing::info!(event = "pipe_refused", with = %from.name, service = %*opening.service, %status, reason);
+            driver.stack.refuse_pipe(now, ticket, status, reason);
+        };
+        let channel = match std::str::from_utf8(&opening.argument) {
+            Ok(channel) if *opening.service == *PIPE => channel,
+            _ => return refuse(self, Status::NotFound, "there is no such service"),
+        };
+        let listens = |listener: &Listener| listener.channel == channel;
+        let may = |listener: &Listener| listener.from.as_ref().is_none_or(|name| *name == from.name);
+        let Some(at) = self.pipes.listeners.iter().position(|listener| listens(listener) && may(listener)) else {
+            let is_there = self.pipes.listeners.iter().any(listens);
+            return match is_there {
+                true => refuse(self, Status::NotAllowed, "who listens there does so for somebody else"),
+                false => refuse(self, Status::NotFound, "nobody listens there for it"),
+            };
+        };
+        let Listener { reply, channel, from: only } = self.pipes.listeners.remove(at);
+        match self.stack.take_pipe(now, ticket) {
+            Ok(pipe) => self.open(pipe, &from.name, &channel, "asked for there", reply),
+            // Whoever has asked does not wait any more: the next one will do.
+            Err(_) => self.pipes.listeners.insert(at, Listener { reply, channel, from: only }),
+        }
+    }
+
+    /// A pipe is open: its program is whoever waits for `reply`
+    fn open(&mut self, pipe: PipeId, with: &Name, channel: &str, by: &str, reply: Reply) {
+        tracing::info!(event = "pipe_opened", pipe = pipe.0, %with, channel, reason = by);
+        let open = Open {
+            program: None,
+            unwritten: VecDeque::new(),
+            passed_on: 0,
+            with: with.clone(),
+            sent: 0,
+            received: 0,
+            has_closed: false,
+            is_written: false,
+            is_read: false,
+            broken: None,
+        };
+        self.pipes.open.insert(pipe, open);
+        let answer = PipeAnswer { name: with.clone(), pipe: Some(pipe.0), answered: true, reason: None };
+        let raw = reply.finish_and_pass(Status::Delivered, &answer);
+        tokio::spawn(hand_over(pipe, raw, self.pipe_events.clone()));
+    }
+
+    /// The control socket has handed a connection over, or its asker has hung up
+    fn handle_program(&mut self, now: Instant, pipe: PipeId, raw: Option<Raw>) {
+        let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
+        match raw {
+            Some(Raw { reader, writer }) => {
+                open.program = Some(Program::start(pipe, reader, writer, &self.pipe_events));
+                self.fill(now, pipe);
+            }
+            None => self.break_off(now, pipe, Status::Gone, "whoever has asked for it has hung up"),
+        }
+    }
+
+    /// A program has done something
+    pub(super) fn handle_pipe_event(&mut self, now: Instant, event: PipeEvent) {
+        match event {
+            PipeEvent::HandedOver { pipe, raw } => self.handle_program(now, pipe, raw),
+            PipeEvent::Wrote { pipe, piece } => {
+                if let Some(open) = self.pipes.open.get_mut(&pipe).filter(|open| !open.is_written) {
+                    open.unwritten.push_back(piece);
+                    self.pass_on(now, pipe);
+                }
+            }
+            PipeEvent::Closed { pipe } => {
+                if let Some(open) = self.pipes.open.get_mut(&pipe) {
+                    open.has_closed = true;
+                    self.pass_on(now, pipe);
+                }
+            }
+            PipeEvent::Failed { pipe } => {
+                self.stack.reset_pipe(now, pipe, PROGRAM_GONE);
+                self.note_written(pipe, Some((Status::Gone, "the program here has failed")));
+            }
+            PipeEvent::Room { pipe } => self.fill(now, pipe),
+            PipeEvent::Deaf { pipe } => {
+                self.stack.stop_pipe(now, pipe, PROGRAM_GONE);
+                self.note_read(pipe, Some((Status::Gone, "the program here reads no more")));
+            }
+        }
+    }
+
+    /// Something has happened to a pipe
+    pub(super) fn on_pipe(&mut self, now: Instant, pipe: PipeId, news: PipeNews) {
+        match news {
+            PipeNews::Readable => self.fill(now, pipe),
+            PipeNews::Writable => self.pass_on(now, pipe),
+            PipeNews::Arrived => self.note_written(pipe, None),
+            PipeNews::Stopped { .. } => {
+                self.note_written(pipe, Some((Status::Gone, "the program there reads no more")));
+            }
+            PipeNews::Lost(end) => self.break_off(now, pipe, Status::Unavailable, &end.to_string()),
+        }
+    }
+
+    /// What the program has written goes on, as much as there is room for
+    fn pass_on(&mut self, now: Instant, pipe: PipeId) {
+        let Self { pipes, stack, .. } = self;
+        let Some(open) = pipes.open.get_mut(&pipe) else { return };
+        while let Some(piece) = open.unwritten.front() {
+            let rest = piece.bytes.get(open.passed_on..).unwrap_or_default();
+            let written = match stack.write_pipe(now, pipe, rest) {
+                Ok(written) => written,
+                // What has ended it is told of by itself.
+                Err(_) => return open.unwritten.clear(),
+            };
+            open.sent += written as u64;
+            if written < rest.len() {
+                open.passed_on += written;
+                return;
+            }
+            open.unwritten.pop_front();
+            open.passed_on = 0;
+        }
+        if open.has_closed && !open.is_written {
+            // What has ended it before is told of by itself.
+            let _: Result<(), StreamError> = stack.finish_pipe(now, pipe);
+        }
+    }
+
+    /// The program gets what has come, as much as it takes
+    fn fill(&mut self, now: Instant, pipe: PipeId) {
+        let Self { pipes, stack, .. } = self;
+        let Some(open) = pipes.open.get_mut(&pipe).filter(|open| !open.is_read) else { return };
+        let Some(program) = &mut open.program else { return };
+        while program.has_room() {
+            match stack.read_pipe(now, pipe, PIECE_BYTES) {
+                Ok(Read::Bytes(bytes)) => {
+                    open.received += bytes.len() as u64;
+                    program.give(bytes);
+                }
+                Ok(Read::Nothing) | Err(StreamError::Gone(_)) => return,
+                Ok(Read::End) => {
+                    program.end();
+                    return self.note_read(pipe, None);
+                }
+                Err(StreamError::GivenUp(_)) => {
+                    return self.note_read(pipe, Some((Status::Gone, "the program there has failed")));
+                }
+            }
+        }
+    }
+
+    /// Nothing more goes out
+    fn note_written(&mut self, pipe: PipeId, broken: Option<(Status, &str)>) {
+        let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
+        open.is_written = true;
+        open.unwritten.clear();
+        if let (Some(program), true) = (&open.program, broken.is_some()) {
+            program.ignore();
+        }
+        self.note(pipe, broken);
+    }
+
+    /// Nothing more comes
+    fn note_read(&mut self, pipe: PipeId, broken: Option<(Status, &str)>) {
+        let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
+        open.is_read = true;
+        if let (Some(program), true) = (&mut open.program, broken.is_some()) {
+            program.cut();
+        }
+        self.note(pipe, broken);
+    }
+
+    fn note(&mut self, pipe: PipeId, broken: Option<(Status, &str)>) {
+        let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
+        if let Some((status, reason)) = broken {
+            open.broken.get_or_insert((status, reason.to_owned()));
+        }
+        if open.is_written && open.is_read {
+            self.end(pipe);
+        }
+    }
+
+    /// Both halves are over at once
+    fn break_off(&mut self, now: Instant, pipe: PipeId, status: Status, reason: &str) {
+        self.stack.reset_pipe(now, pipe, status.code().into());
+        self.stack.stop_pipe(now, pipe, status.code().into());
+        if let Some(open) = self.pipes.open.get_mut(&pipe) {
+            open.broken.get_or_insert((status, reason.to_owned()));
+            self.end(pipe);
+        }
+    }
+
+    fn end(&mut self, pipe: PipeId) {
+        let Some(Open { with, sent, received, broken, .. }) = self.pipes.open.remove(&pipe) else { return };
+        let reason = broken.as_ref().map_or("both halves were closed", |(_, reason)| reason);
+        tracing::info!(event = "pipe_ended", pipe = pipe.0, %with, sent, received, reason);
+        if self.pipes.ended.len() >= ENDS_MAX {
+            self.pipes.ended.pop_front();
+        }
+        self.pipes.ended.push_back((pipe, broken.map_or(Ok(()), Err)));
+    }
+}
+
+fn refuse_among_many(reply: Reply) {
+    let hint = Some("open another connection for it".to_owned());
+    reply.refuse(Status::Malformed, "a pipe needs a connection of its own", hint);
+}
+
+async fn hand_over(pipe: PipeId, raw: oneshot::Receiver<Raw>, to: mpsc::Sender<PipeEvent>) {
+    let raw = raw.await.ok();
+    // Without a driver there is no pipe either.
+    let _ = to.send(PipeEvent::HandedOver { pipe, raw }).await;
+}
