@@ -107,10 +107,7 @@ impl Pipes {
         let pipe = self.by_id.get_mut(&id).ok_or(Gone)?;
         if !pipe.early.is_empty() {
             let early = pipe.early.split_to(max.min(pipe.early.len()));
-            let early = if mutant::is(Mutant::EarlyBytesLost) { Bytes::new() } else { early };
-            if !early.is_empty() {
-                return Ok(Read::Bytes(early));
-            }
+            return Ok(Read::Bytes(early));
         }
         let (connection, stream) = pipe.place;
         let read = endpoint.read(now, connection, stream, max);

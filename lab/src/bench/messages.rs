@@ -5,32 +5,26 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use kith_runtime::control::client::{self, Answers, ClientError};
 use kith_runtime::control::peer::{Body, Content, Request};
 use serde_json::json;
 
-use crate::bench::chain::bare::copy;
 use crate::bench::median;
+use crate::bench::relays::{self, AtEnd, Chain};
 use crate::error::{LabError, io_error};
 use crate::goals::{self, Figure};
 use crate::mesh::Lab;
 use crate::node::{Node, name};
 use crate::options::{Options, Progress};
 use crate::output;
-use crate::role::Role;
 
 /// Forwarders on the way, of either chain
 const FORWARDERS: usize = 3;
 /// Bytes of a message, of a call's argument, and of a request and its answer
 const BYTES: usize = 64;
-/// Until a pair is found that has so many forwarders between its peers
-const PAIR_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the bench is run
 #[derive(Clone, Debug)]
@@ -59,9 +53,9 @@ enum What {
 /// The lab did not come up, or no two of its peers have three forwarders between them. All processes have ended then.
 pub(crate) fn run(options: &MessagesOptions) -> Result<bool, LabError> {
     let lab = Lab::up(options.lab.clone(), Progress::Lines)?;
-    let (from, to) = pair(&lab)?;
+    let (from, to) = relays::pair(&lab, FORWARDERS)?;
     lab.progress().say(&format!("from {} to {}", from.name, to));
-    let chain = Chain::of(FORWARDERS).map_err(io_error("make a chain of relays"))?;
+    let chain = Chain::of(FORWARDERS, AtEnd::Echoes).map_err(io_error("make a chain of relays"))?;
     let mut rates: BTreeMap<(usize, What), Vec<f64>> = BTreeMap::new();
     let mut failed = 0;
     for round in 1..=options.rounds {
@@ -69,7 +63,7 @@ pub(crate) fn run(options: &MessagesOptions) -> Result<bool, LabError> {
             for what in [What::Bare, What::Calls, What::Messages] {
                 let counted = match what {
                     What::Bare => {
-                        chain.measure(*at_once, options.measured).map_err(io_error("use a chain of relays"))?
+                        ask_over(&chain, *at_once, options.measured).map_err(io_error("use a chain of relays"))?
                     }
                     What::Calls | What::Messages => {
                         let counted = measure(&from, &to, what, *at_once, options.measured);
@@ -109,23 +103,6 @@ fn figures(rates: &BTreeMap<(usize, What), Vec<f64>>) -> Vec<Figure> {
         [Some(told), share].into_iter().flatten()
     };
     rates.keys().flat_map(of).collect()
-}
-
-/// Two peers with three forwarders between them
-fn pair(lab: &Lab) -> Result<(Node, String), LabError> {
-    let peers = lab.running(Role::Peer)?;
-    let started = Instant::now();
-    while started.elapsed() < PAIR_LIMIT {
-        for from in &peers {
-            for to in peers.iter().filter(|to| to.name != from.name) {
-                let trace = from.trace(&to.name)?;
-                if !trace.relayed && trace.hops.len() == FORWARDERS + 1 {
-                    return Ok((from.clone(), to.name.clone()));
-                }
-            }
-        }
-    }
-    Err(LabError::NoForwarder)
 }
 
 /// What was counted in a time
@@ -179,87 +156,24 @@ fn is_well(answers: &mut Answers) -> Result<bool, ClientError> {
     Ok(line.status.is_some_and(|status| status.code() == 200))
 }
 
-/// Relays that copy bytes between two TCP connections, one behind the other, and somebody at the end who answers each request
-struct Chain {
-    first: SocketAddr,
-    is_over: Arc<AtomicBool>,
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        // Whoever waits for a connection looks whether it is over.
-        let _ = TcpStream::connect(self.first);
+/// As [`measure`], of requests and answers over bare relays
+fn ask_over(chain: &Chain, at_once: usize, measured: Duration) -> io::Result<Counted> {
+    let mut stream = chain.connect()?;
+    let (request, mut answer) = ([7; BYTES], [0; BYTES]);
+    let (started, mut answered) = (Instant::now(), 0);
+    for _ in 0..at_once {
+        stream.write_all(&request)?;
     }
-}
-
-impl Chain {
-    fn of(relays: usize) -> io::Result<Self> {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let mut next = serve(Arc::clone(&is_over), None)?;
-        for _ in 0..relays {
-            next = serve(Arc::clone(&is_over), Some(next))?;
-        }
-        Ok(Self { first: next, is_over })
+    while started.elapsed() < measured {
+        stream.read_exact(&mut answer)?;
+        answered += 1;
+        stream.write_all(&request)?;
     }
-
-    /// As [`measure`]
-    fn measure(&self, at_once: usize, measured: Duration) -> io::Result<Counted> {
-        let mut stream = TcpStream::connect(self.first)?;
-        stream.set_nodelay(true)?;
-        let (request, mut answer) = ([7; BYTES], [0; BYTES]);
-        let (started, mut answered) = (Instant::now(), 0);
-        for _ in 0..at_once {
-            stream.write_all(&request)?;
-        }
-        while started.elapsed() < measured {
-            stream.read_exact(&mut answer)?;
-            answered += 1;
-            stream.write_all(&request)?;
-        }
-        let took = started.elapsed();
-        stream.shutdown(Shutdown::Write)?;
-        let left = io::copy(&mut stream, &mut io::sink())?;
-        let failed = usize::from(left != (at_once * BYTES) as u64);
-        Ok(Counted { answered, failed, took })
-    }
-}
-
-/// Somebody who passes on to the next one, or answers; where it listens
-fn serve(is_over: Arc<AtomicBool>, next: Option<SocketAddr>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let at = listener.local_addr()?;
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let served = stream.and_then(|stream| match next {
-                Some(next) => relay(stream, next),
-                None => echo(stream),
-            });
-            if served.is_err() || is_over.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-    });
-    Ok(at)
-}
-
-fn relay(from: TcpStream, next: SocketAddr) -> io::Result<()> {
-    let to = TcpStream::connect(next)?;
-    let (back_from, back_to) = (to.try_clone()?, from.try_clone()?);
-    let back = thread::spawn(move || pass_on(back_from, back_to));
-    pass_on(from, to)?;
-    back.join().unwrap_or_else(|_| Err(io::Error::other("a relay has ended")))
-}
-
-fn echo(stream: TcpStream) -> io::Result<()> {
-    pass_on(stream.try_clone()?, stream)
-}
-
-/// Whatever comes, and then that nothing more does
-fn pass_on(from: TcpStream, to: TcpStream) -> io::Result<()> {
-    to.set_nodelay(true)?;
-    copy(from, to.try_clone()?)?;
-    to.shutdown(Shutdown::Write)
+    let took = started.elapsed();
+    stream.shutdown(Shutdown::Write)?;
+    let left = io::copy(&mut stream, &mut io::sink())?;
+    let failed = usize::from(left != (at_once * BYTES) as u64);
+    Ok(Counted { answered, failed, took })
 }
 
 #[cfg(test)]
@@ -268,9 +182,9 @@ mod tests {
 
     #[test]
     fn chain_of_relays_answers_everything() {
-        let chain = Chain::of(FORWARDERS).unwrap();
+        let chain = Chain::of(FORWARDERS, AtEnd::Echoes).unwrap();
         for at_once in [1, 16] {
-            let counted = chain.measure(at_once, Duration::from_millis(50)).unwrap();
+            let counted = ask_over(&chain, at_once, Duration::from_millis(50)).unwrap();
             assert!(counted.failed == 0 && counted.answered > 0, "{counted:?}");
         }
     }

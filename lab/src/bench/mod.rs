@@ -8,7 +8,9 @@ pub(crate) mod idle;
 pub(crate) mod light;
 pub(crate) mod messages;
 pub(crate) mod opening;
+pub(crate) mod relays;
 pub(crate) mod scale;
+pub(crate) mod stream;
 
 /// The middle value; the mean of the two middle ones
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

@@ -16,6 +16,7 @@ use crate::bench::light::{self, LightOptions};
 use crate::bench::messages::{self, MessagesOptions};
 use crate::bench::opening;
 use crate::bench::scale::{self, ScaleOptions};
+use crate::bench::stream::{self, StreamOptions};
 use crate::error::LabError;
 use crate::options::Options;
 use crate::storm::LIGHTS_MAX;
@@ -141,6 +142,23 @@ pub(super) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Bytes a second through one pipe over forwarders, beside a TCP connection through relays that only copy bytes
+    Stream {
+        #[command(flatten)]
+        mesh: Mesh,
+        /// How many forwarders, one number after the other
+        #[arg(long, default_values_t = [1, 3], value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u16).range(0..=8))]
+        forwarders: Vec<u16>,
+        /// How often each is measured
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How long is written each time, in seconds
+        #[arg(long = "for", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+        measured: Duration,
+        /// One object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// A home is killed under messages and look-ups of its peers, and started again: what is lost, and how soon look-ups are
     /// sure again
     Home {
@@ -190,6 +208,12 @@ impl Bench {
                 let at_once = at_once.into_iter().map(usize::from).collect();
                 let options = MessagesOptions { lab, at_once, rounds: rounds.into(), measured, json };
                 Ok(verdict(messages::run(&options)?))
+            }
+            Self::Stream { mesh, forwarders, rounds, measured, json } => {
+                let lab = mesh.options(dir, true)?;
+                let forwarders = forwarders.into_iter().map(usize::from).collect();
+                let options = StreamOptions { lab, forwarders, rounds: rounds.into(), measured, json };
+                Ok(verdict(stream::run(&options)?))
             }
             Self::Home { mesh, rounds, json } => {
                 let options = HomeOptions { lab: mesh.options(dir, true)?, rounds: rounds.into(), json };

@@ -42,6 +42,7 @@ impl World {
         if self.node(node).process.is_none() {
             return;
         }
+        self.resume_programs(node);
         let local = self.local(node);
         match deed {
             Deed::Send { to, bytes, keep } => {
@@ -75,6 +76,7 @@ impl World {
                     self.watch.see(self.queue.now(), node, &Observation::Calling { id, to: &to, call: &call, source });
                 }
             }
+            Deed::Pipe { to, bytes } => self.open_pipe(node, &to, bytes),
             Deed::LookUp(name) => {
                 if let Some(peer) = self.node_mut(node).peer_mut() {
                     peer.stack.peer_mut().look_up(local, name);

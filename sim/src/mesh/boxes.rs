@@ -31,8 +31,10 @@ impl World {
                 }
             }
             StackOutput::Called(called) => {
+                let is_pipe = self.on_pipe_called(id, &called);
                 let is_honest = |id| !self.config.is_liar(id);
                 if called.status == Status::Delivered
+                    && !is_pipe
                     && is_honest(id)
                     && users::machine_of(&called.to).is_some_and(is_honest)
                 {
@@ -40,6 +42,8 @@ impl World {
                 }
                 self.watch.see(self.queue.now(), id, &Observation::Called(&called));
             }
+            StackOutput::PipeAsked { ticket, opening, .. } => self.on_pipe_asked(id, ticket, &opening),
+            StackOutput::Pipe { pipe, news } => self.on_pipe(id, pipe, &news),
             StackOutput::Keep { ticket, message } => {
                 self.watch.see(self.queue.now(), id, &Observation::Keeping(&message));
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };

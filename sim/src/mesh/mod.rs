@@ -30,6 +30,7 @@ mod opening;
 mod operator;
 pub mod oracle;
 mod packets;
+pub mod pipes;
 pub mod processes;
 pub mod processor;
 mod queue;

@@ -26,6 +26,7 @@ use super::log::Replica;
 use super::net::{ConnId, Side};
 use super::opening::Greeter;
 use super::packets::Target;
+use super::pipes::Programs;
 use super::processor::Waiting;
 use super::queue::Event;
 
@@ -152,6 +153,8 @@ pub struct PeerProcess {
     pub hello: HelloTemplate,
     /// Decides its packets
     pub forwarder: Forwarder<Target>,
+    /// At its pipes
+    pub programs: Programs,
 }
 
 impl PeerProcess {

@@ -117,7 +117,7 @@ impl World {
         for kind in PAYLOADS {
             forwarder.register(kind);
         }
-        PeerProcess { stack, hello, forwarder }
+        PeerProcess { stack, hello, forwarder, programs: Default::default() }
     }
 
     fn start_supernode(&mut self, id: NodeId, seed: u64) -> SupernodeProcess {

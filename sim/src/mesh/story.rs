@@ -208,6 +208,14 @@ impl Story {
             }
             Observation::Asked { id, to, source } => format!("pings {to} by message {id} from {source}"),
             Observation::Calling { id, to, .. } => format!("calls {to}, which is {id}"),
+            Observation::Opening { id, to, number, len, .. } => {
+                format!("asks {to} for pipe {number} of {len} bytes, by question {id}")
+            }
+            Observation::PipeResumed { number } => format!("writes on into pipe {number}"),
+            Observation::PipeRead { number, bytes, .. } => format!("reads {} bytes of pipe {number}", bytes.len()),
+            Observation::PipeAll { number, .. } => format!("has read pipe {number} to its end"),
+            Observation::PipeEnded { number, is_whole: true, .. } => format!("pipe {number} is over"),
+            Observation::PipeEnded { number, is_whole: false, .. } => format!("pipe {number} is broken off"),
             Observation::Evaluating { from, .. } => {
                 let from = from.map_or_else(|| "itself".into(), |grant| grant.name.to_string());
                 format!("evaluates a function for {from}")

@@ -28,6 +28,11 @@ pub enum Deed {
     },
     /// Calls a function at somebody
     Call(Name),
+    /// Opens a pipe to somebody, and lets so many bytes go there and back
+    Pipe {
+        to: Name,
+        bytes: usize,
+    },
     /// Asks where somebody is
     LookUp(Name),
     /// Reads all that is in the in-box
@@ -90,6 +95,10 @@ impl Habits {
             10..=11 => Deed::Call(somebody(chance)),
             12..=13 => Deed::Ping { to: somebody(chance), traced: false },
             14 => Deed::TakeBack,
+            15 => {
+                let bytes = if chance.happens(0.1) { chance.below(400_000) } else { chance.below(20_000) };
+                Deed::Pipe { to: somebody(chance), bytes: bytes as usize }
+            }
             _ => Deed::send(somebody(chance), chance),
         }
     }

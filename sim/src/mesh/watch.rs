@@ -149,6 +149,37 @@ pub enum Observation<'a> {
         call: &'a Call,
         source: Address,
     },
+    /// A user asks for a pipe, through which so many bytes are to go there and back
+    Opening {
+        id: MessageId,
+        to: &'a Name,
+        /// Of the pipe, in the whole run
+        number: u64,
+        len: usize,
+        source: Address,
+    },
+    /// The program that has opened it writes the rest from now on
+    PipeResumed {
+        number: u64,
+    },
+    /// A program has read this from a pipe
+    PipeRead {
+        number: u64,
+        is_opener: bool,
+        bytes: &'a [u8],
+    },
+    /// … and that there is nothing more
+    PipeAll {
+        number: u64,
+        is_opener: bool,
+    },
+    /// A pipe is over at one end
+    PipeEnded {
+        number: u64,
+        is_opener: bool,
+        /// Whether both halves were closed in order
+        is_whole: bool,
+    },
     /// A peer's function is asked for, by itself or by whoever was let in with this grant
     Evaluating {
         from: Option<&'a Grant>,

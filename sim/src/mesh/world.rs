@@ -70,6 +70,8 @@ pub struct World {
     pub removing: BTreeSet<NodeId>,
     /// What users have sent so far
     pub sends: u64,
+    /// Pipes that users have asked for
+    pub pipes_opened: u64,
     /// Packets that liars have dropped
     pub lies: u64,
     /// How long calls took that were answered, but for those of liars, and at them
@@ -113,6 +115,7 @@ impl World {
             releasing: BTreeMap::new(),
             removing: BTreeSet::new(),
             sends: 0,
+            pipes_opened: 0,
             lies: 0,
             call_waits: Vec::new(),
             odd_hellos: VecDeque::new(),

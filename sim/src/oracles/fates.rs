@@ -364,7 +364,7 @@ impl Oracle for Fates {
                 let is_too_many = self.under_way.of(node) > IN_FLIGHT_MAX;
                 return self.begin(*id, Send { is_too_many, ..Send::new(now, node, to, What::Ping, *source) });
             }
-            Observation::Calling { id, to, source, .. } => {
+            Observation::Calling { id, to, source, .. } | Observation::Opening { id, to, source, .. } => {
                 return self.begin(*id, Send::new(now, node, to, What::Call, *source));
             }
             Observation::Stored { id, is_stored } => {

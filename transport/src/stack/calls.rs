@@ -108,6 +108,9 @@ pub enum Why {
     /// [`CALLS_MAX`], or as many questions wait for the connection
     #[error("too many calls are under way")]
     TooMany,
+    /// Of a pipe
+    #[error("that is this peer itself, with which it has no connection")]
+    Itself,
     #[error("whoever has that name was removed from the network for good")]
     Removed,
     #[error("this peer has logged out")]

@@ -239,6 +239,11 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         self.calls.len()
     }
 
+    /// Pipes that are not over
+    pub fn pipes(&self) -> usize {
+        self.transport.as_ref().map_or(0, Transport::pipes)
+    }
+
     /// Connections that are not over
     pub fn connections(&self) -> usize {
         self.transport.as_ref().map_or(0, Transport::connections)

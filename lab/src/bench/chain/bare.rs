@@ -166,7 +166,7 @@ impl End {
 ///
 /// # Errors
 /// One of the two is broken.
-pub(crate) fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+pub(crate) fn copy(mut from: TcpStream, mut to: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer)?;

@@ -1,0 +1,106 @@
+//! What is read from a pipe is what was written at its other end, from the first byte on and in its order; whoever reads its end
+//! has read all; and a pipe lasts no longer than its connection.
+//!
+//! Source: docs/protocol.md, "Pipes". Each pipe of a run carries a pattern of its own, and the program at the other end gives
+//! back what it reads, so that both directions are held against it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_common::time::Instant;
+
+use crate::mesh::node::NodeId;
+use crate::mesh::oracle::Oracle;
+use crate::mesh::pipes::pattern;
+use crate::mesh::watch::Observation;
+use crate::mesh::world::World;
+
+/// So long a pipe may stand still, whatever befalls the mesh: a connection that hears nothing for a minute is lost, and may have been
+/// heard again just before that
+const STILL_MAX: Duration = Duration::from_secs(150);
+
+/// What one pipe carries, and how much each end has read
+#[derive(Debug)]
+struct Pipe {
+    bytes: Vec<u8>,
+    read: [usize; 2],
+    opener: NodeId,
+    /// When something of it was last read at either end, since its opener has written all that it can
+    moved: Option<Instant>,
+    is_over: bool,
+}
+
+/// All pipes of a run
+#[derive(Debug, Default)]
+pub(crate) struct Pipes {
+    pipes: BTreeMap<u64, Pipe>,
+}
+
+impl Oracle for Pipes {
+    fn name(&self) -> &'static str {
+        "pipes"
+    }
+
+    fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
+        match seen {
+            Observation::Opening { number, len, .. } => {
+                let bytes = pattern(*number, *len);
+                self.pipes.insert(*number, Pipe { bytes, read: [0; 2], opener: node, moved: None, is_over: false });
+            }
+            Observation::PipeResumed { number } => {
+                self.pipes.get_mut(number).into_iter().for_each(|pipe| pipe.moved = Some(now));
+            }
+            Observation::PipeRead { number, is_opener, bytes } => {
+                let Some(pipe) = self.pipes.get_mut(number) else {
+                    return Err(format!("bytes of pipe {number}, which nobody has opened"));
+                };
+                pipe.moved = pipe.moved.map(|_| now);
+                let read = &mut pipe.read[usize::from(*is_opener)];
+                if pipe.bytes.get(*read..*read + bytes.len()) != Some(*bytes) {
+                    return Err(format!("other bytes of pipe {number} than were written, from byte {read} on"));
+                }
+                *read += bytes.len();
+            }
+            Observation::PipeAll { number, is_opener } => {
+                let Some(pipe) = self.pipes.get(number) else { return Ok(()) };
+                let read = pipe.read[usize::from(*is_opener)];
+                if read != pipe.bytes.len() {
+                    return Err(format!("the end of pipe {number} behind {read} of {} bytes", pipe.bytes.len()));
+                }
+            }
+            Observation::PipeEnded { number, is_opener: true, .. } => {
+                if let Some(pipe) = self.pipes.get_mut(number) {
+                    pipe.is_over = true;
+                }
+            }
+            Observation::Killed => {
+                self.pipes.values_mut().filter(|pipe| pipe.opener == node).for_each(|pipe| pipe.is_over = true);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let now = world.now();
+        for node in world.peers() {
+            let Some(peer) = node.peer().filter(|_| node.backlog.is_none()) else { continue };
+            let (core, programs) = (peer.stack.pipes(), peer.programs.len());
+            if core != programs {
+                return Err(format!("peer {} has {programs} programs at {core} pipes", node.id.0));
+            }
+        }
+        for (number, pipe) in &mut self.pipes {
+            if pipe.is_over || pipe.moved.is_none() {
+                continue;
+            }
+            if world.node(pipe.opener).backlog.is_some() {
+                pipe.moved = Some(now);
+            }
+            if pipe.moved.is_some_and(|at| now - at > STILL_MAX) {
+                return Err(format!("pipe {number} stands still, and its connection is not lost"));
+            }
+        }
+        Ok(())
+    }
+}
