@@ -212,7 +212,7 @@ fn meaning(page: &Page, vector: &Vector) -> Option<(Vec<String>, usize)> {
         "signed certificate, its bytes" => one("certificate's body"),
         "signed grant of alice, its bytes" | "signed grant of bob, its bytes" => one("grant's body"),
         "signed ping, its bytes" | "signed reply, its bytes" => one("message"),
-        "question of a message, its body" | "receipt" | "call" => one(&vector.name),
+        "question of a message, its body" | "receipt" | "call" | "opening" => one(&vector.name),
         "causes" => Some((vec!["cause".to_owned(); 5], 0)),
         "choices" => Some((vec!["choice".to_owned(); 5], 0)),
         "statuses" => Some((vec!["status".to_owned(); 15], 0)),

@@ -7,7 +7,8 @@ use kith_common::status::Status;
 use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
-    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Receipt, Reply, Signal, SignedMessage, Undeliverable,
+    Call, Cause, Choice, Content, Hop, Message, Opening, PathHop, Payload, Receipt, Reply, Signal, SignedMessage,
+    Undeliverable,
 };
 use kith_common::wire::link::{
     AskRecords, Delta, LinkState, Probe, ProbeReply, RECORDS_MAX, Records, Table, TableEntry,
@@ -241,6 +242,10 @@ fn call() -> impl Strategy<Value = Call> {
     })
 }
 
+fn opening() -> impl Strategy<Value = Opening> {
+    ("[a-z]{1,64}", bytes()).prop_map(|(service, argument)| Opening { service: Text::truncated(&service), argument })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     (any::<[u8; 16]>(), name(), content()).prop_map(|(id, to, content)| Message { id: MessageId(id), to, content })
 }
@@ -283,11 +288,12 @@ proptest! {
 
     #[test]
     fn decode_of_encode_is_identity_for_payloads(
-        payload in payload(), message in message(), call in call(), receipt in receipt(),
+        payload in payload(), message in message(), call in call(), opening in opening(), receipt in receipt(),
     ) {
         prop_assert_eq!(decode(&encode(&payload).unwrap()), Ok(payload));
         prop_assert_eq!(decode(&encode(&message).unwrap()), Ok(message));
         prop_assert_eq!(decode(&encode(&call).unwrap()), Ok(call));
+        prop_assert_eq!(decode(&encode(&opening).unwrap()), Ok(opening));
         prop_assert_eq!(decode(&encode(&receipt).unwrap()), Ok(receipt));
     }
 

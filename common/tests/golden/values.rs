@@ -11,7 +11,8 @@ use kith_common::wire::agreement::{
 use kith_common::wire::backbone::{Beat, Claim, Claimed, Present, Reported};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::{
-    Call, Cause, Choice, Content, Hop, Message, PathHop, Payload, Receipt, Reply, Signal, SignedMessage, Undeliverable,
+    Call, Cause, Choice, Content, Hop, Message, Opening, PathHop, Payload, Receipt, Reply, Signal, SignedMessage,
+    Undeliverable,
 };
 use kith_common::wire::grant::{Certificate, Grant, SignedCertificate, SignedGrant};
 use kith_common::wire::link::{AskRecords, Delta, LinkState, Probe, ProbeReply, Records, Table, TableEntry};
@@ -397,6 +398,7 @@ fn link_frames() -> Vec<Value> {
 fn messages() -> Vec<Value> {
     let arguments = Bounded::truncated([bytes(b"a"), bytes(b"")]);
     let call = Call { function: Text::truncated("echo"), arguments };
+    let opening = Opening { service: Text::truncated("pipe"), argument: bytes(b"chat") };
     let path = [
         PathHop { short: ShortId(2), relay: false, name: Some(name("carol")) },
         PathHop { short: ShortId(3), relay: true, name: None },
@@ -411,6 +413,7 @@ fn messages() -> Vec<Value> {
         raw("question of a message, its body", [&sequence, &after, b"hello".as_slice()].concat()),
         value("receipt", receipt),
         value("call", call),
+        value("opening", opening),
     ]
 }
 
