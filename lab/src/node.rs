@@ -1,5 +1,6 @@
 //! A process of a lab, to be asked through its control socket.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::control::client::{self, ClientError};
 use kith_runtime::control::peer::{
-    Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, READ_MAX, ReadAnswer, Request, StatusAnswer,
-    TraceAnswer,
+    Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, PipeAnswer, READ_MAX, ReadAnswer, Request,
+    StatusAnswer, TraceAnswer,
 };
-use kith_runtime::control::{Done, supernode};
+use kith_runtime::control::{Done, Refusal, supernode};
 use kith_runtime::home::{Home, PEER, SUPERNODE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -183,6 +184,39 @@ impl Node {
     /// As [`Self::ask`].
     pub fn trace(&self, whom: &str) -> Result<TraceAnswer, LabError> {
         self.ask(&Request::Trace { name: name(whom)? }, SEND_LIMIT).map(|done| done.answer)
+    }
+
+    /// Opens a pipe to whoever listens at another peer without a channel; the connection is the pipe
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and [`LabError::Control`] with a refusal if nobody takes it.
+    pub fn pipe(&self, to: &str) -> Result<UnixStream, LabError> {
+        self.piped(&Request::Pipe { name: name(to)?, channel: String::new(), timeout_ms: None })
+    }
+
+    /// Takes the next pipe that somebody opens without a channel, whenever that is; the connection is the pipe
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn take_pipe(&self) -> Result<UnixStream, LabError> {
+        self.piped(&Request::Listen { channel: String::new(), from: None })
+    }
+
+    fn piped(&self, request: &Request) -> Result<UnixStream, LabError> {
+        let piped = || {
+            let mut answer = client::open(&self.home, request, None)?;
+            let line = answer.next().ok_or_else(|| ClientError::Broken("the daemon hung up".to_owned()))??;
+            let Done { status, answer: PipeAnswer { pipe, reason, .. }, .. } = line.done()?;
+            match pipe {
+                // Nothing comes before something is written.
+                Some(_) => Ok(answer.into_raw()?.0),
+                None => {
+                    let refusal = Refusal { error: reason.unwrap_or_default(), hint: None };
+                    Err(ClientError::Refused { status, refusal })
+                }
+            }
+        };
+        piped().map_err(|error| self.failed(error))
     }
 
     /// The peers that a supernode knows

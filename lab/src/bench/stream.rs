@@ -4,13 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kith_runtime::control::client::{self, ClientError};
-use kith_runtime::control::peer::{PipeAnswer, Request};
-use kith_runtime::home::Home;
 use serde_json::json;
 
 use crate::bench::median;
@@ -18,7 +14,7 @@ use crate::bench::relays::{self, AtEnd, Chain};
 use crate::error::{LabError, io_error};
 use crate::goals::{self, Figure};
 use crate::mesh::Lab;
-use crate::node::{Node, name};
+use crate::node::Node;
 use crate::options::{Options, Progress};
 use crate::output;
 
@@ -58,7 +54,7 @@ pub(crate) fn run(options: &StreamOptions) -> Result<bool, LabError> {
         for _ in 0..options.rounds {
             let bare = over(&chain, options.measured).map_err(io_error("use a chain of relays"))?;
             rates.entry((*forwarders, false)).or_default().push(bare);
-            let (rate, missing) = piped(&from, &to, options.measured).map_err(|error| from.failed(error))?;
+            let (rate, missing) = piped(&from, &to, options.measured)?;
             rates.entry((*forwarders, true)).or_default().push(rate);
             lost += missing;
         }
@@ -102,41 +98,28 @@ fn over(chain: &Chain, measured: Duration) -> io::Result<f64> {
 }
 
 /// Bytes a second through a pipe, and how many did not arrive
-fn piped(from: &Node, to: &Node, measured: Duration) -> Result<(f64, u64), ClientError> {
-    let home = to.home.clone();
-    let reader = thread::spawn(move || -> Result<u64, ClientError> {
-        let mut stream = opened(&home, &Request::Listen { channel: String::new(), from: None })?;
-        Ok(read_all(&mut stream)?)
+fn piped(from: &Node, to: &Node, measured: Duration) -> Result<(f64, u64), LabError> {
+    let taker = to.clone();
+    let reader = thread::spawn(move || -> Result<u64, LabError> {
+        let mut stream = taker.take_pipe()?;
+        read_all(&mut stream).map_err(io_error("read from a pipe"))
     });
-    let to = name(&to.name).map_err(|error| ClientError::Broken(error.to_string()))?;
-    let request = Request::Pipe { name: to, channel: String::new(), timeout_ms: None };
     let deadline = Instant::now() + TRY_FOR;
     let mut stream = loop {
-        match opened(&from.home, &request) {
+        match from.pipe(&to.name) {
             Ok(stream) => break stream,
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => {}
         }
     };
     let started = Instant::now();
-    let written = write_for(&mut stream, measured)?;
-    stream.shutdown(Shutdown::Write)?;
+    let written = write_for(&mut stream, measured).map_err(io_error("write into a pipe"))?;
+    stream.shutdown(Shutdown::Write).map_err(io_error("write into a pipe"))?;
     // The other end closes its half once it has read everything.
-    read_all(&mut stream)?;
+    read_all(&mut stream).map_err(io_error("read from a pipe"))?;
     let took = started.elapsed();
-    let read = reader.join().map_err(|_| ClientError::Broken("the reader has failed".to_owned()))??;
+    let read = reader.join().map_err(|_| io_error("read from a pipe")(io::Error::other("the reader has failed")))??;
     Ok((written as f64 / took.as_secs_f64(), written.abs_diff(read)))
-}
-
-/// A connection that is a pipe
-fn opened(home: &Home, request: &Request) -> Result<UnixStream, ClientError> {
-    let mut answer = client::open(home, request, None)?;
-    let line = answer.next().ok_or_else(|| ClientError::Broken("the daemon hung up".to_owned()))??;
-    let PipeAnswer { reason, pipe, .. } = line.done()?.answer;
-    match pipe {
-        Some(_) => Ok(answer.into_raw()?.0),
-        None => Err(ClientError::Broken(reason.unwrap_or_default())),
-    }
 }
 
 fn write_for(stream: &mut impl Write, measured: Duration) -> io::Result<u64> {

@@ -12,6 +12,7 @@
 mod addresses;
 mod alone;
 mod bench;
+mod canary;
 mod cli;
 mod cuts;
 mod histories;
@@ -23,6 +24,7 @@ mod kills;
 mod labs;
 mod names;
 mod pause;
+mod pipes;
 mod rolling;
 mod rubbish;
 mod sending;
