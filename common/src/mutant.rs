@@ -215,6 +215,7 @@ mutants! {
     StoredForgotten "stored-forgotten" = "what is in the out-box at a start is not sent",
     RefusedNotSentAgain "refused-not-sent-again" = "what an in-box had no room for is not sent again",
     FirstWayForgotten "first-way-forgotten" = "a receipt knows no way of what came together with its sender's grant",
+    SilentPipesLost "silent-pipes-lost" = "a pipe in which nobody says anything for a minute is lost",
     LostPipesUntold "lost-pipes-untold" = "pipes whose connection is lost are not told of",
     HeardAsTheyCome "heard-as-they-come" = "messages of one connection are heard as they come",
     DuplicateKept "duplicate-kept" = "a message that was kept is kept again",

@@ -5,15 +5,21 @@
 //! writes to it, as the connection's window grows with its pipes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kith_common::mutant::{self, Mutant};
-use kith_common::time::Instant;
+use kith_common::time::{Instant, Timers};
 
 use crate::Endpoint;
 use crate::output::{ConnectionId, End, Output, StreamId};
 use crate::streams::{Gone, Read, StreamError};
 use crate::writing::Place;
+
+/// A connection with pipes that has heard nothing for so long asks whether the other end is there: somebody may read what they have
+/// for minutes and say nothing, and four such questions fit into [`IDLE`](crate::settings::IDLE)
+const ASK_AFTER: Duration = Duration::from_secs(15);
+const _: () = assert!(ASK_AFTER.as_secs() * 4 <= crate::settings::IDLE.as_secs());
 
 /// A pipe of this peer, by a number that is not given twice
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +63,8 @@ pub(crate) struct Pipes {
     by_id: BTreeMap<PipeId, Pipe>,
     by_place: BTreeMap<Place, PipeId>,
     last_id: u64,
+    /// When each connection that has one is looked at
+    looks: Timers<ConnectionId>,
     news: VecDeque<(PipeId, PipeNews)>,
 }
 
@@ -75,6 +83,9 @@ impl Pipes {
         let pipe = Pipe { place, early: early.into(), head: head.into(), is_read: false, is_written: false };
         self.by_id.insert(id, pipe);
         self.by_place.insert(place, id);
+        if self.looks.moment(&place.0).is_none() {
+            self.looks.set(now + ASK_AFTER, place.0);
+        }
         self.widen(now, endpoint, place.0);
         // Whoever is gone already is told of by the connection.
         let _: Result<usize, StreamError> = self.write(now, endpoint, id, &[]);
@@ -227,6 +238,23 @@ impl Pipes {
                 self.news.push_back((id, PipeNews::Lost(end.clone())));
             }
         }
+    }
+
+    /// Asks whether the other ends of silent connections are there
+    pub(crate) fn handle_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        while let Some(connection) = self.looks.take_due(now) {
+            if self.by_place.range(StreamId::all_of(connection)).next().is_some() {
+                if !mutant::is(Mutant::SilentPipesLost) {
+                    endpoint.ask_if_silent(now, connection, ASK_AFTER);
+                }
+                self.looks.set(now + ASK_AFTER, connection);
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`]
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.looks.next_timeout()
     }
 
     /// The next thing that is told

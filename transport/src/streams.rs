@@ -1,5 +1,7 @@
 //! What is written and read on the streams of a connection, and said without one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kith_common::time::Instant;
 use quinn_proto::{Dir, RecvStream, SendStream};
@@ -72,6 +74,15 @@ impl Endpoint {
         connection.quic.set_receive_window(varint(bytes));
         connection.quic.set_send_window(bytes);
         self.drive(now, id);
+    }
+
+    /// Asks the other end for an acknowledgement, if nothing has come from it for so long
+    pub(crate) fn ask_if_silent(&mut self, now: Instant, id: ConnectionId, silence: Duration) {
+        let Ok(connection) = self.present(id) else { return };
+        if now - connection.heard >= silence {
+            connection.quic.ping();
+            self.drive(now, id);
+        }
     }
 
     /// Opens a stream; `None`: the other end takes no more of them by now, and [`Output::Room`](crate::Output::Room) says when

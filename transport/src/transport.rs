@@ -245,13 +245,14 @@ impl<V: Verifier> Transport<V> {
         self.endpoint.handle_timeout(now);
         self.introductions.handle_timeout(now, &mut self.endpoint);
         self.exchanges.handle_timeout(now, &mut self.endpoint);
+        self.pipes.handle_timeout(now, &mut self.endpoint);
         self.settle(now);
     }
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
         let known = earliest(self.introductions.next_timeout(), self.exchanges.next_timeout());
-        earliest(self.endpoint.next_timeout(), known)
+        earliest(self.endpoint.next_timeout(), earliest(known, self.pipes.next_timeout()))
     }
 
     /// The next thing to do, or that has happened

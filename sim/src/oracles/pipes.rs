@@ -1,5 +1,6 @@
 //! What is read from a pipe is what was written at its other end, from the first byte on and in its order; whoever reads its end
-//! has read all; and a pipe lasts no longer than its connection.
+//! has read all; a pipe lasts no longer than its connection, and that lasts as long as nothing befalls the mesh, whoever says
+//! nothing.
 //!
 //! Source: docs/protocol.md, "Pipes". Each pipe of a run carries a pattern of its own, and the program at the other end gives
 //! back what it reads, so that both directions are held against it.
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use kith_common::time::Instant;
 
+use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::pipes::pattern;
@@ -25,6 +27,7 @@ struct Pipe {
     bytes: Vec<u8>,
     read: [usize; 2],
     opener: NodeId,
+    opened: Instant,
     /// When something of it was last read at either end, since its opener has written all that it can
     moved: Option<Instant>,
     is_over: bool,
@@ -34,6 +37,8 @@ struct Pipe {
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     pipes: BTreeMap<u64, Pipe>,
+    /// When something last befell the mesh, or somebody left it
+    disturbed: Option<Instant>,
 }
 
 impl Oracle for Pipes {
@@ -41,11 +46,18 @@ impl Oracle for Pipes {
         "pipes"
     }
 
+    fn fault(&mut self, now: Instant, _: &Fault) {
+        self.disturbed = Some(now);
+    }
+
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Opening { number, len, .. } => {
                 let bytes = pattern(*number, *len);
-                self.pipes.insert(*number, Pipe { bytes, read: [0; 2], opener: node, moved: None, is_over: false });
+                self.pipes.insert(
+                    *number,
+                    Pipe { bytes, read: [0; 2], opener: node, opened: now, moved: None, is_over: false },
+                );
             }
             Observation::PipeResumed { number } => {
                 self.pipes.get_mut(number).into_iter().for_each(|pipe| pipe.moved = Some(now));
@@ -68,11 +80,14 @@ impl Oracle for Pipes {
                     return Err(format!("the end of pipe {number} behind {read} of {} bytes", pipe.bytes.len()));
                 }
             }
-            Observation::PipeEnded { number, is_opener: true, .. } => {
-                if let Some(pipe) = self.pipes.get_mut(number) {
-                    pipe.is_over = true;
+            Observation::PipeEnded { number, is_opener: true, is_whole } => {
+                let Some(pipe) = self.pipes.get_mut(number) else { return Ok(()) };
+                pipe.is_over = true;
+                if !is_whole && self.disturbed.is_none_or(|at| at < pipe.opened) {
+                    return Err(format!("pipe {number} is broken off, and nothing has happened"));
                 }
             }
+            Observation::Wants(_) => self.disturbed = Some(now),
             Observation::Killed => {
                 self.pipes.values_mut().filter(|pipe| pipe.opener == node).for_each(|pipe| pipe.is_over = true);
             }

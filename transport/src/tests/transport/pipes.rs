@@ -106,6 +106,26 @@ fn lost_connection_is_told_of_each_pipe() {
 }
 
 #[test]
+fn pipe_in_which_nobody_says_anything_lasts_and_one_whose_other_end_is_gone_does_not() {
+    let mut mesh = Mesh::of(1);
+    let (alice, bob) = mesh.piped();
+    mesh.run(Duration::from_secs(600));
+    mesh.peers[ALICE].write_pipe(mesh.now, alice, b"after all").unwrap();
+    mesh.run(Duration::from_secs(1));
+    let mut read = Vec::new();
+    assert_eq!((mesh.read(BOB, bob, &mut read), read.as_slice()), (Ok(false), b"after all".as_slice()));
+    mesh.lost = 1_000;
+    mesh.run(Duration::from_secs(90));
+    assert!(
+        mesh.has_heard(ALICE, alice, &PipeNews::Lost(End::Silent))
+            && mesh.has_heard(BOB, bob, &PipeNews::Lost(End::Silent))
+    );
+    assert_eq!(mesh.peers[ALICE].connections(), 0);
+    mesh.run(Duration::from_secs(90));
+    assert_eq!(mesh.peers[ALICE].next_timeout(), None, "nothing is looked at any more");
+}
+
+#[test]
 fn pipes_that_nobody_reads_hold_up_neither_questions_nor_each_other() {
     let mut mesh = Mesh::of(1);
     let mut pipes = vec![mesh.piped()];
