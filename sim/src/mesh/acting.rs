@@ -42,7 +42,10 @@ impl World {
         if self.node(node).process.is_none() {
             return;
         }
-        self.resume_programs(node);
+        // Pipes last for minutes, in which nobody says anything.
+        if self.user_chance.happens(0.3) {
+            self.resume_programs(node);
+        }
         let local = self.local(node);
         match deed {
             Deed::Send { to, bytes, keep } => {

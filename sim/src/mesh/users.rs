@@ -95,7 +95,7 @@ impl Habits {
             10..=11 => Deed::Call(somebody(chance)),
             12..=13 => Deed::Ping { to: somebody(chance), traced: false },
             14 => Deed::TakeBack,
-            15 => {
+            15..=16 => {
                 let bytes = if chance.happens(0.1) { chance.below(400_000) } else { chance.below(20_000) };
                 Deed::Pipe { to: somebody(chance), bytes: bytes as usize }
             }

@@ -42,6 +42,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("few", "mesh --peers 4 --degree 4 --minutes 20 --only one-way,partition", 20),
     scenario("line", "mesh --peers 8 --degree 4 --minutes 3 --only none --shape line", 2),
     scenario("cliques", "mesh --peers 13 --degree 4 --minutes 3 --only none --shape cliques", 2),
+    scenario("undisturbed", "mesh --peers 8 --degree 4 --minutes 15 --only none", 2),
     scenario("liars", "mesh --peers 8 --degree 4 --only none --minutes 1 --liars 4", 6),
     scenario("crashes", "mesh --peers 12 --degree 4 --minutes 10 --only crash,supernode-crash", 2),
     scenario("three", "mesh --supernodes 3 --peers 12 --degree 4 --minutes 5", 6),

@@ -445,6 +445,8 @@ impl Oracle for Fates {
                 // What finds no room holds up those behind it.
                 Status::SlowDown => send.is_too_many || was_full,
                 Status::TooLarge => send.is_too_large,
+                // A pipe leads to another peer.
+                Status::Conflict => send.to == name_of(send.node.0),
                 // Of what was out once nobody knows for sure that it was refused.
                 Status::TimedOut => send.is_taken_back || send.is_too_many || was_full,
                 _ => false,
