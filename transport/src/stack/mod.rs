@@ -18,6 +18,7 @@
 //! Here is only the wiring. What concerns the peer alone goes to it directly ([`Stack::peer_mut`]); whatever may be the
 //! connections' business as well comes by here: packets and what became of them, and the end of a session.
 
+mod called;
 mod calls;
 mod checks;
 mod doubts;
@@ -54,7 +55,8 @@ use rand_chacha::rand_core::Rng;
 use rustls::crypto::CryptoProvider;
 use smallvec::SmallVec;
 
-pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
+pub use self::called::{Called, Why};
+pub use self::calls::{CALL_TIMEOUT, CALLS_MAX};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;

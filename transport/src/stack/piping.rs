@@ -13,7 +13,7 @@ use kith_common::wire;
 use kith_common::wire::content::Opening;
 use kith_common::wire::grant::Grant;
 
-use super::calls::{Called, Why};
+use super::called::{Called, Why};
 use super::{Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
 use crate::pipes::PipeId;
