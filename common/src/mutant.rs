@@ -234,6 +234,8 @@ mutants! {
     CallEndsTwice "call-ends-twice" = "the end of a call is reported twice",
     CallDeadlineForgotten "call-deadline-forgotten" = "a call whose time is over waits on",
     CallNotAskedAgain "call-not-asked-again" = "a call whose connection is lost is not asked again",
+    ResultsForgotten "results-forgotten" = "a call that was evaluated is evaluated again when it is repeated",
+    RepeatEvaluated "repeat-evaluated" = "a call that is repeated while it is evaluated is evaluated once more",
     ResultLost "result-lost" = "a call ends well without its result",
     RemovedCallsEvaluated "removed-calls-evaluated" = "a removed peer keeps the connections that it has",
     NewPlaceIgnored "new-place-ignored" = "datagrams go to where the other end was when it was dialled",

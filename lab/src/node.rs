@@ -121,7 +121,8 @@ impl Node {
     /// As [`Self::ask`]; then nothing is known of it.
     pub fn echo(&self, to: &str, text: &str) -> Result<Status, LabError> {
         let arguments = vec![Content(text.to_owned())];
-        let request = Request::Call { name: name(to)?, function: "echo".to_owned(), arguments, timeout_ms: None };
+        let request =
+            Request::Call { name: name(to)?, function: "echo".to_owned(), arguments, timeout_ms: None, id: None };
         let Done { status, answer, .. } = self.ask::<CallAnswer>(&request, SEND_LIMIT)?;
         let is_same = answer.result.is_none_or(|Content(result)| result == text);
         if is_same { Ok(status) } else { Ok(Status::Conflict) }

@@ -6,8 +6,8 @@
 //! | `status` | none | a short JSON object |
 //! | `time` | none | the time of day, RFC 3339, UTC |
 //!
-//! There is no other: nothing that comes over the wire chooses code. All three may be evaluated twice without harm, so a
-//! call that was resent is simply evaluated again.
+//! There is no other: nothing that comes over the wire chooses code. A call that is repeated does not come here twice, unless
+//! this peer has started again meanwhile; all three may be evaluated then without harm.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -418,15 +418,30 @@ no answer from heidi: 408 timed out
 #[test]
 fn result_of_a_call_goes_into_a_pipe_as_it_is() {
     let asked = r#"{"verb":"call","name":"heidi","function":"echo","arguments":["-n","hello"],"timeout_ms":10000}"#;
-    let said = r#"{"done":true,"status":200,"name":"heidi","function":"echo","answered":true,"result":"-n hello","elapsed_us":900,"reason":null}"#;
+    let said = r#"{"done":true,"status":200,"id":"01010101010101010101010101010101","name":"heidi","function":"echo","answered":true,"result":"-n hello","elapsed_us":900,"reason":null}"#;
     let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
     assert_eq!((ended.exit, ended.out.as_str()), (0, "-n hello\n"));
-    let said = r#"{"done":true,"status":404,"name":"heidi","function":"echo","answered":true,"result":null,"elapsed_us":900,"reason":"no such function; there are echo, status, time"}"#;
+    let said = r#"{"done":true,"status":404,"id":"01010101010101010101010101010101","name":"heidi","function":"echo","answered":true,"result":null,"elapsed_us":900,"reason":"no such function; there are echo, status, time"}"#;
     let ended = one(asked, said, &["call", "heidi", "echo", "--", "-n", "hello"]);
     assert_eq!(ended.exit, 44);
     assert!(ended.errors.starts_with(
         "kith: heidi did not evaluate echo: 404 not found: no such function; there are echo, status, time\n"
     ));
+}
+
+#[test]
+fn call_without_an_answer_tells_the_id_by_which_it_is_repeated() {
+    let asked = r#"{"verb":"call","name":"heidi","function":"time","arguments":[],"timeout_ms":10000}"#;
+    let said = r#"{"done":true,"status":408,"id":"0f0e0d0c0b0a09080706050403020100","name":"heidi","function":"time","answered":false,"result":null,"elapsed_us":10000000,"reason":"no answer in time"}"#;
+    let ended = one(asked, said, &["call", "heidi", "time"]);
+    assert_eq!(ended.exit, 48);
+    assert!(ended.errors.contains("--id 0f0e0d0c0b0a09080706050403020100"), "{}", ended.errors);
+    let asked = asked.replace('}', r#","id":"0f0e0d0c0b0a09080706050403020100"}"#);
+    let said = said.replace("408", "200").replace(r#""result":null"#, r#""result":"2026-11-28T15:11:57.684Z""#);
+    let ended = one(&asked, &said, &["call", "heidi", "time", "--id", "0f0e0d0c0b0a09080706050403020100"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (0, "2026-11-28T15:11:57.684Z\n"));
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(home.path(), &["call", "heidi", "time", "--id", "0f0e"]).exit, 2, "no whole id");
 }
 
 #[test]

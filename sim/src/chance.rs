@@ -32,6 +32,8 @@ pub enum Draws {
     Timing = 11,
     /// Who comes to the door of a network of invites
     Door = 12,
+    /// How long functions take, and which calls are repeated
+    Calls = 13,
 }
 
 /// A stream of numbers that is the same for the same seed and draws, on every machine

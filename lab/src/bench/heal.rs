@@ -165,7 +165,7 @@ fn forwarded(nodes: &[Node]) -> Result<BTreeMap<String, u64>, LabError> {
 
 fn packets(node: &Node) -> Result<u64, LabError> {
     let (to, function) = (name(&node.name)?, "status".to_owned());
-    let request = Request::Call { name: to, function, arguments: Vec::new(), timeout_ms: None };
+    let request = Request::Call { name: to, function, arguments: Vec::new(), timeout_ms: None, id: None };
     let answer = node.ask::<CallAnswer>(&request, LOOK_LIMIT)?.answer;
     let Content(text) = answer.result.unwrap_or(Content(String::new()));
     let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();

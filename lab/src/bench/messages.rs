@@ -128,7 +128,7 @@ fn measure(from: &Node, to: &str, what: What, at_once: usize, measured: Duration
         What::Messages => Request::Send { name: to, body: Body::Text(text), ttl_s: None, wait_ms: Some(60_000) },
         What::Bare | What::Calls => {
             let arguments = vec![Content(text)];
-            Request::Call { name: to, function: "echo".to_owned(), arguments, timeout_ms: Some(60_000) }
+            Request::Call { name: to, function: "echo".to_owned(), arguments, timeout_ms: Some(60_000), id: None }
         }
     };
     // The first one makes the connection.

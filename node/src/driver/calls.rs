@@ -3,22 +3,18 @@
 use std::time::Duration;
 
 use kith_common::hex;
-use kith_common::id::Name;
-use kith_common::mail::NotLoggedIn;
+use kith_common::id::{MessageId, Name};
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::Call;
-use kith_runtime::control::peer::{self, CallAnswer};
+use kith_runtime::control::peer::{self, CallAnswer, Id};
 use kith_runtime::control::server::Reply;
 use kith_transport::Called;
-use kith_transport::stack::CALL_TIMEOUT;
+use kith_transport::stack::{CALL_TIMEOUT, NotBegun};
 
 use super::Driver;
 use super::waiting::Caller;
-
-/// Nobody waits longer for a result
-const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Bytes of a result that an answer at the control socket holds, in hexadecimal digits if it must be
 const RESULT_BYTES_MAX: usize = 480 * 1024;
@@ -29,12 +25,14 @@ pub(super) struct Wanted {
     pub(super) function: String,
     pub(super) arguments: Vec<peer::Content>,
     pub(super) timeout_ms: Option<u64>,
+    /// Whoever repeats a call says which
+    pub(super) id: Option<MessageId>,
 }
 
 impl Driver {
     pub(super) fn ask_call(&mut self, now: Instant, wanted: Wanted, reply: Reply) {
         self.cancel_gone_calls(now);
-        let Wanted { name, function, arguments, timeout_ms } = wanted;
+        let Wanted { name, function, arguments, timeout_ms, id } = wanted;
         let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
         let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
         let call = match (Text::try_from(function.clone()), arguments) {
@@ -44,10 +42,13 @@ impl Driver {
             }
             (_, Err(error)) => return reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
         };
-        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis).min(TIMEOUT_MAX);
-        match self.stack.call(now, name, &call, now + timeout) {
+        let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        match self.stack.call(now, id, name, &call, now + timeout) {
             Ok(id) => self.waiting.for_call(id, Caller { reply, function }),
-            Err(NotLoggedIn) => self.refuse_to_send(now, reply),
+            Err(NotBegun::NotLoggedIn) => self.refuse_to_send(now, reply),
+            Err(error @ NotBegun::IdInUse) => {
+                reply.refuse(Status::Conflict, error.to_string(), Some("wait for its end, or leave the id out".into()));
+            }
         }
     }
 
@@ -84,5 +85,5 @@ fn answer(called: Called, function: String) -> CallAnswer {
             Err(error) => result_data = Some(hex::encode(error.as_bytes())),
         }
     }
-    CallAnswer { name: called.to, function, answered, result, result_data, elapsed_us, reason }
+    CallAnswer { id: Id(called.id), name: called.to, function, answered, result, result_data, elapsed_us, reason }
 }

@@ -51,8 +51,9 @@ impl Driver {
             Request::Trace { name } => {
                 self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace, reply);
             }
-            Request::Call { name, function, arguments, timeout_ms } => {
-                self.ask_call(now, Wanted { name, function, arguments, timeout_ms }, reply);
+            Request::Call { name, function, arguments, timeout_ms, id } => {
+                let id = id.map(|id| id.0);
+                self.ask_call(now, Wanted { name, function, arguments, timeout_ms, id }, reply);
             }
             Request::Pipe { name, channel, timeout_ms } => self.ask_pipe(now, name, channel, timeout_ms, reply),
             Request::Listen { channel, from } => self.listen(channel, from, reply),

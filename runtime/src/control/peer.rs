@@ -15,7 +15,7 @@
 //! | `read` | `sequences` | | [`ReadAnswer`] |
 //! | `ping` | `name` | | [`PingAnswer`] |
 //! | `trace` | `name` | | [`TraceAnswer`] |
-//! | `call` | `name`, `function`, `arguments`, `timeout_ms` | | [`CallAnswer`] |
+//! | `call` | `name`, `function`, `arguments`, `timeout_ms`, `id` | | [`CallAnswer`] |
 //! | `pipe` | `name`, `channel`, `timeout_ms` | | [`PipeAnswer`]; with 200 the connection is the pipe from then on |
 //! | `listen` | `channel`, `from` | | as well |
 //! | `pipe_end` | `pipe` | | [`PipeEndAnswer`] |
@@ -114,9 +114,13 @@ pub enum Request {
         /// Its arguments, at most 64
         #[serde(default)]
         arguments: Vec<Content>,
-        /// How long to wait for the result; 10 s if nothing is said
+        /// How long to wait for the result, an hour at most; 10 s if nothing is said
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// That of an earlier call, to repeat it: it comes to the same result, and is evaluated once. One is drawn if nothing
+        /// is said
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
     },
     /// Open a pipe to whoever listens at another peer; with 200 this connection carries its bytes, and is half closed as they end
     Pipe {
@@ -487,6 +491,8 @@ pub fn explain(choice: Option<Choice>, destination: &Name) -> (&'static str, Str
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallAnswer {
+    /// For [`Request::Call`], to repeat it
+    pub id: Id,
     pub name: Name,
     pub function: String,
     /// Whether the other peer has answered, well or not

@@ -50,8 +50,19 @@ fn requests_are_as_documented() {
                 function: "echo".into(),
                 arguments: vec![Content("a".into())],
                 timeout_ms: Some(5_000),
+                id: None,
             },
             r#"{"verb":"call","name":"bob","function":"echo","arguments":["a"],"timeout_ms":5000}"#,
+        ),
+        (
+            Request::Call {
+                name: name("bob"),
+                function: "time".into(),
+                arguments: vec![],
+                timeout_ms: None,
+                id: Some(Id(MessageId([1; 16]))),
+            },
+            r#"{"verb":"call","name":"bob","function":"time","arguments":[],"id":"01010101010101010101010101010101"}"#,
         ),
         (Request::Peers { after: None }, r#"{"verb":"peers","after":null}"#),
         (Request::Similar { name: name("bob") }, r#"{"verb":"similar","name":"bob"}"#),
@@ -71,7 +82,7 @@ fn requests_are_as_documented() {
 fn content_of_messages_is_not_printed() {
     let send = Request::Send { name: name("bob"), body: Body::Text("sesame".into()), ttl_s: None, wait_ms: None };
     let arguments = vec![Content("sesame".into())];
-    let call = Request::Call { name: name("bob"), function: "f".into(), arguments, timeout_ms: None };
+    let call = Request::Call { name: name("bob"), function: "f".into(), arguments, timeout_ms: None, id: None };
     assert!(!format!("{send:?} {call:?}").contains("sesame"));
 }
 

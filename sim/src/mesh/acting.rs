@@ -5,7 +5,6 @@ use std::time::Duration;
 use kith_common::id::Address;
 use kith_common::mail::SEND_TIMEOUT;
 use kith_common::wire::content::{Content, Signal};
-use kith_transport::stack::CALL_TIMEOUT;
 
 use super::faults::Effect;
 use super::node::NodeId;
@@ -72,13 +71,9 @@ impl World {
             }
             Deed::Call(to) => {
                 self.sends += 1;
-                let call = call(self.sends);
-                let Some(peer) = self.node_mut(node).peer_mut() else { return };
-                if let Ok(id) = peer.stack.call(local, to.clone(), &call, local + CALL_TIMEOUT) {
-                    let source = self.node(node).place().unwrap_or(Address(0));
-                    self.watch.see(self.queue.now(), node, &Observation::Calling { id, to: &to, call: &call, source });
-                }
+                self.call(node, None, to, call(self.sends));
             }
+            Deed::Repeat { id, to, call } => self.call(node, Some(id), to, call),
             Deed::Pipe { to, bytes } => self.open_pipe(node, &to, bytes),
             Deed::LookUp(name) => {
                 if let Some(peer) = self.node_mut(node).peer_mut() {

@@ -22,13 +22,8 @@ impl World {
     pub(super) fn on_stack(&mut self, id: NodeId, output: StackOutput) {
         match output {
             StackOutput::Peer(output) => self.on_peer(id, output),
-            StackOutput::Evaluate { ticket, from, call } => {
-                let seen = Observation::Evaluating { from: from.as_deref(), call: &call };
-                self.watch.see(self.queue.now(), id, &seen);
-                let local = self.local(id);
-                if let Some(peer) = self.node_mut(id).peer_mut() {
-                    peer.stack.handle_evaluated(local, ticket, Status::Delivered, users::echo(&call));
-                }
+            StackOutput::Evaluate { ticket, id: of, from, call } => {
+                self.evaluate(id, ticket, of, from.as_deref(), &call);
             }
             StackOutput::Called(called) => {
                 let is_pipe = self.on_pipe_called(id, &called);

@@ -15,6 +15,7 @@ mod acting;
 pub mod agreement;
 mod boxes;
 mod breaking;
+mod calling;
 mod clock;
 pub mod config;
 mod costs;

@@ -71,6 +71,14 @@ pub enum Event {
     Deed(NodeId, Box<Deed>),
     /// The operator gives a name free
     Release(NodeId),
+    /// A function that took a while is done
+    Evaluated {
+        node: NodeId,
+        /// Of which start of the process
+        life: u32,
+        ticket: u64,
+        result: Vec<u8>,
+    },
     /// Something of the log happens between supernodes
     Log(Box<LogStep>),
     /// A core, by its number, has done what it was given
@@ -95,6 +103,7 @@ impl Event {
             | Self::User(_)
             | Self::Deed(..)
             | Self::Release(_)
+            | Self::Evaluated { .. }
             | Self::Log(_) => Thread::Loop,
             _ => Thread::Links,
         }

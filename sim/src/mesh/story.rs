@@ -216,9 +216,9 @@ impl Story {
             Observation::PipeAll { number, .. } => format!("has read pipe {number} to its end"),
             Observation::PipeEnded { number, is_whole: true, .. } => format!("pipe {number} is over"),
             Observation::PipeEnded { number, is_whole: false, .. } => format!("pipe {number} is broken off"),
-            Observation::Evaluating { from, .. } => {
+            Observation::Evaluating { id, from, .. } => {
                 let from = from.map_or_else(|| "itself".into(), |grant| grant.name.to_string());
-                format!("evaluates a function for {from}")
+                format!("evaluates call {id} of {from}")
             }
             Observation::Called(called) => {
                 format!("call {} has its end: {}, {}", called.id, called.status, called.why())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_common::id::Name;
+use kith_common::id::{MessageId, Name};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::Call;
 
@@ -28,6 +28,12 @@ pub enum Deed {
     },
     /// Calls a function at somebody
     Call(Name),
+    /// Calls once more what was called with this id
+    Repeat {
+        id: MessageId,
+        to: Name,
+        call: Call,
+    },
     /// Opens a pipe to somebody, and lets so many bytes go there and back
     Pipe {
         to: Name,

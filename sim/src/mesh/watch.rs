@@ -142,7 +142,7 @@ pub enum Observation<'a> {
         to: &'a Name,
         source: Address,
     },
-    /// A user has called a function
+    /// A user has called a function, or has repeated a call
     Calling {
         id: MessageId,
         to: &'a Name,
@@ -182,6 +182,7 @@ pub enum Observation<'a> {
     },
     /// A peer's function is asked for, by itself or by whoever was let in with this grant
     Evaluating {
+        id: MessageId,
         from: Option<&'a Grant>,
         call: &'a Call,
     },

@@ -86,6 +86,8 @@ pub struct World {
     pub chance: Chance,
     /// Draws of users
     pub user_chance: Chance,
+    /// Draws of how long functions take, and of which calls are repeated
+    pub call_chance: Chance,
 }
 
 impl World {
@@ -123,6 +125,7 @@ impl World {
             settled: None,
             chance: Chance::new(seed, Draws::Processes),
             user_chance: Chance::new(seed, Draws::Users),
+            call_chance: Chance::new(seed, Draws::Calls),
             config,
         };
         for number in 0..machines {
@@ -227,6 +230,7 @@ impl World {
             Event::User(node) => self.handle_user(node),
             Event::Deed(node, deed) => self.handle_deed(node, *deed),
             Event::Release(node) => self.release(node),
+            Event::Evaluated { node, life, ticket, result } => self.handle_evaluated(node, life, ticket, result),
             Event::Log(step) => self.handle_log_step(*step),
             Event::Turn(core) => self.handle_turn(core),
             Event::Rested(node) => self.handle_rested(node),

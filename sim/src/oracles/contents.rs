@@ -46,7 +46,7 @@ impl Oracle for Contents {
                 self.calls.insert(*id, (*call).clone());
                 self.callers.insert((*call).clone(), (name_of(node.0), (*to).clone()));
             }
-            Observation::Evaluating { from, call } => {
+            Observation::Evaluating { from, call, .. } => {
                 let here = name_of(node.0);
                 let from = from.map_or(&here, |grant| &grant.name);
                 match self.callers.get(*call) {

@@ -181,6 +181,14 @@ impl Fates {
         Ok(())
     }
 
+    /// A call that is repeated has another end, whatever was said of it before
+    fn forget_repeated(&mut self, node: NodeId, id: &MessageId, to: &Name) {
+        let is_same = |send: &Send| send.what == What::Call && send.node == node && send.to == *to;
+        if self.sends.get(id).is_some_and(is_same) {
+            self.sends.remove(id);
+        }
+    }
+
     fn judge(&mut self, now: Instant, node: NodeId, told: &Told<'_>) -> Result<(), String> {
         let Told { id, to, status, reason, .. } = told;
         let is_excused = self.is_excused(now, id);
@@ -365,6 +373,7 @@ impl Oracle for Fates {
                 return self.begin(*id, Send { is_too_many, ..Send::new(now, node, to, What::Ping, *source) });
             }
             Observation::Calling { id, to, source, .. } | Observation::Opening { id, to, source, .. } => {
+                self.forget_repeated(node, id, to);
                 return self.begin(*id, Send::new(now, node, to, What::Call, *source));
             }
             Observation::Stored { id, is_stored } => {

@@ -14,6 +14,7 @@
 //! | [`fates`] | each send has one fate, in time, and it is true; what is stored outlives its process | each event, each step |
 //! | [`order`] | messages of one sender to one receiver are kept in their order | each event |
 //! | [`receipts`] | the way that a receipt names is one of links that were there | each event |
+//! | [`evaluations`] | a call is evaluated once by one process, however often it is asked | each event |
 //! | [`pipes`] | what is read from a pipe is what was written at its other end, to the end; a pipe lasts no longer than its connection | each event, each step |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
 //! | [`bindings`] | what an in-box has as confirmed came from a session that there is, or was a lease ago | each event, each step |
@@ -80,6 +81,7 @@ pub(crate) mod delivery;
 pub(crate) mod departures;
 pub(crate) mod dials;
 pub(crate) mod epochs;
+pub(crate) mod evaluations;
 pub(crate) mod fates;
 mod fine;
 pub(crate) mod flaps;
@@ -158,6 +160,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(receipts::Receipts::default()),
         Box::new(pipes::Pipes::default()),
         Box::new(contents::Contents::default()),
+        Box::new(evaluations::Evaluations::default()),
         Box::new(bindings::Bindings::default()),
         Box::new(departures::Departures::new(config)),
         Box::new(holders::Holders::default()),

@@ -14,7 +14,8 @@
 //! | it is answered | it ends with the answer |
 //! | its time is over | it ends with 408 |
 //!
-//! Only the other end's answer ends a call well. Whoever evaluates may hear of one twice, under one id.
+//! Only the other end's answer ends a call well. Whoever evaluates may hear of one twice, under one id, and evaluates it once
+//! ([`evaluating`](super::evaluating)). A call of this peer at itself goes the same way, but for the connection.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -37,12 +38,24 @@ pub const CALLS_MAX: usize = 1_024;
 
 /// How long a call waits for its result, where nothing else is said
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nobody waits longer for a result, and so no call is asked again later than this after it was asked first
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// After a connection was lost for the second time in a row, and twice as long each time after that; the first time it is
 /// made anew at once, as the other end may just have started again
 const REST_MIN: Duration = Duration::from_millis(250);
 /// A peer that comes back is found so soon
 const REST_MAX: Duration = Duration::from_secs(2);
+
+/// Why a call was not begun: there will be no end of it
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotBegun {
+    #[error("this peer is not logged in")]
+    NotLoggedIn,
+    /// That one goes on
+    #[error("another one with this id is under way")]
+    IdInUse,
+}
 
 /// How far a call is
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +104,15 @@ impl Calls {
         self.calls.len()
     }
 
-    /// Begins a call, or asks for a pipe
+    /// Whether a call with this id has no end yet
+    pub(super) fn has(&self, id: &MessageId) -> bool {
+        self.calls.contains_key(id)
+    }
+
+    /// Begins a call whose id no other has that is under way, or asks for a pipe
     pub(super) fn begin(&mut self, now: Instant, id: MessageId, to: Name, kind: Kind, body: Vec<u8>, until: Instant) {
+        let until = until.min(now + CALL_TIME_MAX);
         let refused = match () {
-            () if self.calls.contains_key(&id) => Some((Status::Conflict, Why::IdInUse)),
             () if self.calls.len() >= CALLS_MAX => Some((Status::SlowDown, Why::TooMany)),
             () if body.len() > crate::questions::CALL_BYTES_MAX => Some((Status::TooLarge, Why::TooLarge)),
             () => None,
@@ -136,9 +154,7 @@ impl Calls {
         answer: Result<&Answer, Status>,
         can_relay: bool,
     ) {
-        let first = (name.clone(), MessageId([0; 16]));
-        let asking = self.waiting.range(first..).take_while(|(of, _)| of == name).map(|(_, id)| *id);
-        for id in asking.collect::<Vec<_>>() {
+        for id in self.waiting_for(name) {
             let Some(call) = self.calls.get(&id) else { continue };
             match call.stage {
                 Stage::Resolving { fresh: wanted } if fresh || !wanted => {
@@ -152,6 +168,21 @@ impl Calls {
                 _ => {}
             }
         }
+    }
+
+    /// The name is this peer's own
+    pub(super) fn handle_own(&mut self, now: Instant, name: &Name, (key, address): (Key, Address)) {
+        for id in self.waiting_for(name) {
+            if self.calls.get(&id).is_some_and(|call| matches!(call.stage, Stage::Resolving { .. })) {
+                self.waiting.remove(&(name.clone(), id));
+                self.ask(now, id, key, address);
+            }
+        }
+    }
+
+    fn waiting_for(&self, name: &Name) -> Vec<MessageId> {
+        let first = (name.clone(), MessageId([0; 16]));
+        self.waiting.range(first..).take_while(|(of, _)| of == name).map(|(_, id)| *id).collect()
     }
 
     fn on_found(&mut self, now: Instant, id: MessageId, fresh: bool, answer: Result<&Answer, Status>) {
@@ -193,6 +224,11 @@ impl Calls {
         };
         call.stage = Stage::Asked { key, ticket, is_doubted: false };
         self.by_ticket.insert(ticket, id);
+    }
+
+    /// Whoever was to be asked for a pipe is this peer itself
+    pub(super) fn handle_itself(&mut self, now: Instant, id: &MessageId) {
+        self.finish(now, id, Status::Conflict, Why::Itself, Vec::new());
     }
 
     /// Whoever was to be asked was removed from the network

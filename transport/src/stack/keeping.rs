@@ -20,8 +20,8 @@ use crate::questions::{Fate, HELD_BYTES_MAX, Question, parsed_message};
 /// bound, too ([`HELD_BYTES_MAX`](crate::HELD_BYTES_MAX)), so this is for the shortest ones: all that 32 senders have out at once
 pub const STORING_MAX: usize = 4_096;
 
-/// Tickets of messages to this peer itself are larger than those of questions ever become
-const OWN_TICKETS: u64 = 1 << 63;
+/// Tickets of messages to this peer itself, and of its calls at itself, are larger than those of questions ever become
+pub(super) const OWN_TICKETS: u64 = 1 << 63;
 
 /// Whom a receipt is for
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 //! │ messages: the out-box                  │
 //! │ calls: where, and how often, to ask    │
 //! │ keeping, evaluating: what has come     │
+//! │ results: of what others have called    │
 //! │ checks: whose session lasts            │
 //! │ ┌───────────┐  names, keys  ┌────────┐ │
 //! │ │ Transport │◄──────────────│  Peer  │ │
@@ -19,6 +20,7 @@
 //! connections' business as well comes by here: packets and what became of them, and the end of a session.
 
 mod called;
+mod calling;
 mod calls;
 mod checks;
 mod doubts;
@@ -27,6 +29,7 @@ mod keeping;
 mod messages;
 mod naming;
 mod piping;
+mod results;
 mod sending;
 mod session;
 #[cfg(test)]
@@ -40,7 +43,7 @@ use std::sync::Arc;
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, MessageId, Name, ShortId};
 use kith_common::link::LinkId;
-use kith_common::mail::{self, NotLoggedIn, Origin};
+use kith_common::mail::{self, Origin};
 use kith_common::mutant::{self, Mutant};
 use kith_common::peer::{self, Peer, PeerOutput};
 use kith_common::routing::forward::FirstHop;
@@ -56,23 +59,24 @@ use rustls::crypto::CryptoProvider;
 use smallvec::SmallVec;
 
 pub use self::called::{Called, Why};
-pub use self::calls::{CALL_TIMEOUT, CALLS_MAX};
+pub use self::calls::{CALL_TIME_MAX, CALL_TIMEOUT, CALLS_MAX, NotBegun};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;
 pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
 pub use self::piping::PIPES_MAX;
+pub use self::results::{REMEMBERED_FOR, RESULT_BYTES_MAX};
 
 use self::calls::Calls;
 use self::checks::Checks;
-use self::evaluating::{Caller, Evaluating};
+use self::evaluating::Evaluating;
 use self::keeping::Keeping;
 use self::messages::Messages;
 use self::naming::Naming;
 use self::piping::Piping;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
 use crate::pipes::{PipeId, PipeNews};
-use crate::questions::{Kind, Question};
+use crate::questions::Question;
 use crate::transport::Transport;
 use crate::{datagram_of, label_of};
 
@@ -90,10 +94,13 @@ pub const CODE_LEFT: u64 = 410;
 pub enum StackOutput {
     /// As the peer wants it
     Peer(PeerOutput),
-    /// Evaluate a function; answered, once, by [`Stack::handle_evaluated`]
+    /// Evaluate a function; answered, once, by [`Stack::handle_evaluated`]. A call that is repeated is evaluated once, so that
+    /// there is one of these for each
     Evaluate {
         /// Repeated in the answer
         ticket: u64,
+        /// The call's, as its caller has given it
+        id: MessageId,
         /// Who calls, by the grant with which it was let in; `None`: this peer itself
         from: Option<Box<Grant>>,
         /// Its name and arguments are whatever the caller chose
@@ -251,73 +258,10 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         self.transport.as_ref().map_or(0, Transport::connections)
     }
 
-    /// Begins a call that may take until a moment; [`StackOutput::Called`] follows by then
-    ///
-    /// Who is asked may evaluate it more than once.
-    ///
-    /// # Errors
-    /// [`NotLoggedIn`]: there will be no end of it.
-    pub fn call(&mut self, now: Instant, to: Name, call: &Call, until: Instant) -> Result<MessageId, NotLoggedIn> {
-        let own = self.peer.own().ok_or(NotLoggedIn)?;
-        let is_own = own.name == to;
-        let id = self.random_id();
-        // Arguments that cannot be encoded are as long as those that are too long.
-        let body = wire::encode(call).unwrap_or_else(|_| vec![0; crate::CALL_BYTES_MAX + 1]);
-        if is_own && body.len() <= crate::CALL_BYTES_MAX {
-            self.evaluate_own(id, to, call);
-        } else {
-            self.calls.begin(now, id, to, Kind::Call, body, until);
-            self.settle(now);
-        }
-        Ok(id)
-    }
-
     fn random_id(&mut self) -> MessageId {
         let mut id = MessageId([0; 16]);
         self.rng.fill_bytes(&mut id.0);
         id
-    }
-
-    fn evaluate_own(&mut self, id: MessageId, to: Name, call: &Call) {
-        match self.evaluating.begin(Caller::Own(id)) {
-            Some(ticket) => {
-                let call = call.clone();
-                self.outputs.push_back(StackOutput::Evaluate { ticket, from: None, call });
-            }
-            None => {
-                let (status, reason) = (Status::SlowDown, Why::TooMany);
-                let called =
-                    Called { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Default::default() };
-                self.outputs.push_back(StackOutput::Called(called));
-            }
-        }
-    }
-
-    /// Gives a call up: its end is not told any more, and whoever evaluates it hears that nobody waits
-    pub fn cancel(&mut self, now: Instant, id: &MessageId) {
-        self.calls.cancel(id);
-        self.settle(now);
-    }
-
-    /// The answer to [`StackOutput::Evaluate`]: with 200 the result, else the reason
-    pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Vec<u8>) {
-        match self.evaluating.end(ticket) {
-            Some(Caller::Other(connection, stream)) => self.answer(now, (connection, stream), status, &body),
-            Some(Caller::Own(id)) => {
-                let Some(to) = self.peer.own().map(|own| own.name.clone()) else { return };
-                let (reason, elapsed) = (Why::Answered, Default::default());
-                self.outputs.push_back(StackOutput::Called(Called {
-                    id,
-                    to,
-                    status,
-                    reason,
-                    body,
-                    pipe: None,
-                    elapsed,
-                }));
-            }
-            None => {}
-        }
     }
 
     fn answer(&mut self, now: Instant, place: (ConnectionId, StreamId), status: Status, body: &[u8]) {
@@ -455,6 +399,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         self.peer.handle_timeout(now);
         self.calls.handle_timeout(now);
         self.messages.handle_timeout(now);
+        self.evaluating.handle_timeout(now);
         // What has its fate must not leave after that.
         self.settle(now);
         if let Some(transport) = self.transport.as_mut().filter(|transport| transport.next_timeout() <= Some(now)) {

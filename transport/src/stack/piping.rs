@@ -13,7 +13,6 @@ use kith_common::wire;
 use kith_common::wire::content::Opening;
 use kith_common::wire::grant::Grant;
 
-use super::called::{Called, Why};
 use super::{Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
 use crate::pipes::PipeId;
@@ -50,14 +49,8 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         opening: &Opening,
         until: Instant,
     ) -> Result<MessageId, NotLoggedIn> {
-        let is_own = self.peer.own().ok_or(NotLoggedIn)?.name == to;
+        self.peer.own().ok_or(NotLoggedIn)?;
         let id = self.random_id();
-        if is_own {
-            let (status, reason) = (Status::Conflict, Why::Itself);
-            let called = Called { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Default::default() };
-            self.outputs.push_back(StackOutput::Called(called));
-            return Ok(id);
-        }
         let body = wire::encode(opening).unwrap_or_default();
         self.calls.begin(now, id, to, Kind::Pipe, body, until);
         self.settle(now);

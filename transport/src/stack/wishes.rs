@@ -6,12 +6,9 @@ use kith_common::mutant::{self, Mutant};
 use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire;
-use kith_common::wire::content::Call;
 use kith_common::wire::grant::Grant;
 
 use super::called::Called;
-use super::evaluating::Caller;
 use super::messages::{MessageFate, Trouble};
 use super::{Outgoing, Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
@@ -56,11 +53,15 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub(super) fn on_wish(&mut self, now: Instant, wish: Wish) {
         match wish {
             Wish::Resolve { name, fresh } => self.on_resolve(now, name, fresh),
-            Wish::Ask { id, key, question, .. } if key == self.peer.key() && question.kind == Kind::Message => {
-                let ticket = self.keep_own(question);
-                self.messages.handle_asked(now, &id, ticket);
-                ticket.into_iter().for_each(|ticket| self.messages.handle_left(ticket));
-            }
+            Wish::Ask { id, key, question, .. } if key == self.peer.key() => match question.kind {
+                Kind::Call => self.call_own(now, id, &question.body),
+                Kind::Pipe => self.calls.handle_itself(now, &id),
+                Kind::Message => {
+                    let ticket = self.keep_own(question);
+                    self.messages.handle_asked(now, &id, ticket);
+                    ticket.into_iter().for_each(|ticket| self.messages.handle_left(ticket));
+                }
+            },
             Wish::Ask { id, key, question, .. } if self.peer.removed().contains(&key) => match question.kind {
                 Kind::Call | Kind::Pipe => self.calls.handle_removed(now, &id),
                 Kind::Message => self.messages.handle_removed(now, &id),
@@ -107,7 +108,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         let Some(own) = self.peer.own().filter(|own| own.name == name) else {
             return self.peer.resolve(now, name, fresh);
         };
-        self.messages.handle_own(now, &name, (self.peer.key(), own.address));
+        let place = (self.peer.key(), own.address);
+        self.calls.handle_own(now, &name, place);
+        self.messages.handle_own(now, &name, place);
     }
 
     fn dial(&mut self, now: Instant, key: Key, address: Address) {
@@ -188,26 +191,13 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             self.peer.resolve(now, name, true);
         }
         match question.kind {
-            Kind::Call => self.on_call(now, place, from, &question.body),
+            Kind::Call => self.on_call(now, place, from, &question),
             Kind::Pipe => self.on_pipe_asked(now, place, from, &question.body),
             // What is kept stays, so that its sender's name is looked at before.
             Kind::Message => {
                 let is_unchecked = self.checks.is_asked(connection);
                 self.on_message(now, place, from, question, is_unchecked);
             }
-        }
-    }
-
-    fn on_call(&mut self, now: Instant, place: (ConnectionId, StreamId), from: Grant, body: &[u8]) {
-        let Ok(call) = wire::decode::<Call>(body) else {
-            return self.answer(now, place, Status::Malformed, b"that is no call");
-        };
-        match self.evaluating.begin(Caller::Other(place.0, place.1)) {
-            Some(ticket) => {
-                let from = Some(Box::new(from));
-                self.outputs.push_back(StackOutput::Evaluate { ticket, from, call });
-            }
-            None => self.answer(now, place, Status::SlowDown, b"too many calls wait at the receiver"),
         }
     }
 }

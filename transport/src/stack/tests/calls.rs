@@ -11,7 +11,7 @@ use super::*;
 use crate::output::End;
 use crate::questions::{Fate, Kind};
 use crate::stack::called::{Called, Why};
-use crate::stack::calls::{CALLS_MAX, Calls};
+use crate::stack::calls::{CALL_TIME_MAX, CALLS_MAX, Calls};
 use crate::stack::wishes::Wish;
 
 const ID: MessageId = MessageId([1; 16]);
@@ -176,17 +176,42 @@ fn one_call_more_than_there_may_be_is_refused_and_a_logout_ends_all() {
     for n in 0..CALLS_MAX {
         begin(&mut calls, MessageId((n as u128).to_le_bytes()));
     }
-    begin(&mut calls, MessageId([0; 16]));
+    assert!(calls.has(&MessageId([0; 16])) && !calls.has(&MessageId([0xff; 16])));
     begin(&mut calls, MessageId([0xff; 16]));
     let refused: Vec<_> = wishes(&mut calls).into_iter().filter(|wish| *wish != resolve(false)).collect();
-    assert_eq!(end(&refused[..1]), (Status::Conflict, Why::IdInUse));
-    assert_eq!(end(&refused[1..]), (Status::SlowDown, Why::TooMany));
+    assert_eq!(end(&refused), (Status::SlowDown, Why::TooMany));
     calls.handle_logout(at_ms(1));
     let ended = wishes(&mut calls);
     assert_eq!((ended.len(), calls.len(), calls.next_timeout()), (CALLS_MAX, 0, None));
     assert_eq!(end(&ended[..1]), (Status::NotLoggedIn, Why::LoggedOut));
     calls.begin(at_ms(2), ID, peer_name(2), Kind::Call, vec![0; crate::CALL_BYTES_MAX + 1], at_ms(9));
     assert_eq!(end(&wishes(&mut calls)), (Status::TooLarge, Why::TooLarge));
+}
+
+#[test]
+fn call_at_this_peer_itself_is_asked_at_once_and_ends_as_any_other() {
+    let mut calls = Calls::default();
+    begin(&mut calls, ID);
+    assert_eq!(wishes(&mut calls), [resolve(false)]);
+    calls.handle_own(at_ms(0), &peer_name(3), (key(1), Address(1)));
+    assert_eq!(wishes(&mut calls), [], "another name");
+    calls.handle_own(at_ms(0), &peer_name(2), (key(1), Address(1)));
+    let wishes_now = wishes(&mut calls);
+    assert!(matches!(&wishes_now[..], [Wish::Ask { id: ID, key: of, .. }] if *of == key(1)), "{wishes_now:?}");
+    calls.handle_own(at_ms(0), &peer_name(2), (key(1), Address(1)));
+    assert_eq!(wishes(&mut calls), [], "once");
+    calls.handle_asked(at_ms(0), ID, key(1), Some(1 << 63));
+    calls.handle_fate(at_ms(2), 1 << 63, Fate::Answered { status: 200, body: Vec::new() });
+    assert_eq!(end(&wishes(&mut calls)), (Status::Delivered, Why::Answered));
+}
+
+#[test]
+fn call_lasts_as_long_as_the_longest_may_whatever_was_asked_for() {
+    let mut calls = Calls::default();
+    calls.begin(at_ms(5), ID, peer_name(2), Kind::Call, vec![7], Instant::from_micros(u64::MAX));
+    assert_eq!(calls.next_timeout(), Some(at_ms(5) + CALL_TIME_MAX));
+    calls.handle_timeout(at_ms(5) + CALL_TIME_MAX);
+    assert_eq!(end(&wishes(&mut calls)[1..]), (Status::TimedOut, Why::NoAnswer));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Calls and checks by themselves; whole peers with their connections are the simulator's.
+//! Calls, what others call, and checks by themselves; whole peers with their connections are the simulator's.
 
 mod calls;
 mod checks;
+mod evaluating;
 mod messages;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
