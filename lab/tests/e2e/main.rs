@@ -13,6 +13,7 @@ mod addresses;
 mod alone;
 mod bench;
 mod canary;
+mod calls;
 mod cli;
 mod cuts;
 mod histories;
