@@ -21,6 +21,7 @@
 //! | `pipe_end` | `pipe` | | [`PipeEndAnswer`] |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
+mod calls;
 mod messages;
 mod pipes;
 
@@ -31,6 +32,7 @@ use kith_common::wire::content::Choice;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::calls::CallAnswer;
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
 };
@@ -117,8 +119,7 @@ pub enum Request {
         /// How long to wait for the result, an hour at most; 10 s if nothing is said
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
-        /// That of an earlier call, to repeat it: it comes to the same result, and is evaluated once. One is drawn if nothing
-        /// is said
+        /// That of an earlier call, to repeat it, which is evaluated once; one is drawn if nothing is said
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<Id>,
     },
@@ -487,24 +488,6 @@ pub fn explain(choice: Option<Choice>, destination: &Name) -> (&'static str, Str
         Choice::Back => ("back", "nobody was left to try, so back to where it came from".into()),
         Choice::Relay => ("relay", "no way through the mesh, so a supernode relays".into()),
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallAnswer {
-    /// For [`Request::Call`], to repeat it
-    pub id: Id,
-    pub name: Name,
-    pub function: String,
-    /// Whether the other peer has answered, well or not
-    pub answered: bool,
-    /// What it returned, if that is UTF-8
-    pub result: Option<Content>,
-    /// What it returned, in hexadecimal digits, if it is not
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result_data: Option<String>,
-    /// The time from the request to the reply
-    pub elapsed_us: u64,
-    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
