@@ -12,8 +12,8 @@
 mod addresses;
 mod alone;
 mod bench;
-mod canary;
 mod calls;
+mod canary;
 mod cli;
 mod cuts;
 mod histories;
