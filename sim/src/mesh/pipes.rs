@@ -44,7 +44,7 @@ pub struct Programs {
 
 impl Programs {
     /// Pipes that have a program
-    pub fn len(&self) -> usize {
+    pub fn at_pipes(&self) -> usize {
         self.open.len()
     }
 }

@@ -26,11 +26,9 @@ impl Oracle for Evaluations {
     fn see(&mut self, _: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
             Observation::Started | Observation::Killed => self.0.of(node).clear(),
-            Observation::Evaluating { id, from, .. } => {
-                if !self.0.of(node).insert((from.map(|grant| grant.key), *id)) {
-                    let from = from.map_or_else(|| name_of(node.0), |grant| grant.name.clone());
-                    return Err(format!("evaluates call {id} of {from} for the second time"));
-                }
+            Observation::Evaluating { id, from, .. } if !self.0.of(node).insert((from.map(|grant| grant.key), *id)) => {
+                let from = from.map_or_else(|| name_of(node.0), |grant| grant.name.clone());
+                return Err(format!("evaluates call {id} of {from} for the second time"));
             }
             _ => {}
         }

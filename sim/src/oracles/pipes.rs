@@ -100,7 +100,7 @@ impl Oracle for Pipes {
         let now = world.now();
         for node in world.peers() {
             let Some(peer) = node.peer().filter(|_| node.backlog.is_none()) else { continue };
-            let (core, programs) = (peer.stack.pipes(), peer.programs.len());
+            let (core, programs) = (peer.stack.pipes(), peer.programs.at_pipes());
             if core != programs {
                 return Err(format!("peer {} has {programs} programs at {core} pipes", node.id.0));
             }

@@ -162,13 +162,12 @@ impl Messages {
         for name in self.of_key(key).collect::<Vec<_>>() {
             let Some(receiver) = self.receivers.get_mut(&name) else { continue };
             match receiver.stage {
-                Stage::Open { key, address, is_doubted } => {
+                Stage::Open { key, address, is_doubted }
                     if receiver.queue.values().take(WINDOW).any(|entry| entry.out != Out::No)
-                        && receiver.doubts.raise(now, of_relay, is_doubted)
-                    {
-                        receiver.stage = Stage::Open { key, address, is_doubted: true };
-                        self.wishes.push_back(Wish::Resolve { name, fresh: true });
-                    }
+                        && receiver.doubts.raise(now, of_relay, is_doubted) =>
+                {
+                    receiver.stage = Stage::Open { key, address, is_doubted: true };
+                    self.wishes.push_back(Wish::Resolve { name, fresh: true });
                 }
                 // Whoever has said that it is there knew of a place that it has left.
                 Stage::Meeting { .. } if receiver.doubts.raise(now, of_relay, false) => {
