@@ -5,6 +5,7 @@
 mod cli {
     mod asking;
     mod daemon;
+    mod pipes;
 }
 
 use std::io::{BufRead, BufReader, Write};
@@ -78,7 +79,7 @@ fn one(asked: &str, said: &str, args: &[&str]) -> Ended {
 #[test]
 fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
     let home = tempfile::tempdir().unwrap();
-    let verbs: [&[&str]; 13] = [
+    let verbs: [&[&str]; 15] = [
         &["status"],
         &["status", "--wait", "0"],
         &["neighbours"],
@@ -90,6 +91,8 @@ fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
         &["ping", "heidi"],
         &["trace", "heidi"],
         &["call", "heidi", "echo", "hello"],
+        &["pipe", "heidi"],
+        &["listen"],
         &["logout"],
         &["login"],
     ];
