@@ -18,6 +18,7 @@
 //! Here is only the wiring. What concerns the peer alone goes to it directly ([`Stack::peer_mut`]); whatever may be the
 //! connections' business as well comes by here: packets and what became of them, and the end of a session.
 
+mod called;
 mod calls;
 mod checks;
 mod doubts;
@@ -53,7 +54,8 @@ use rand_chacha::rand_core::Rng;
 use rustls::crypto::CryptoProvider;
 use smallvec::SmallVec;
 
-pub use self::calls::{CALL_TIMEOUT, CALLS_MAX, Called, Why};
+pub use self::called::{Called, Why};
+pub use self::calls::{CALL_TIMEOUT, CALLS_MAX};
 pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;
@@ -61,7 +63,7 @@ pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
 
 use self::calls::Calls;
 use self::checks::Checks;
-use self::evaluating::{Caller, Evaluating};
+use self::evaluating::Evaluating;
 use self::keeping::Keeping;
 use self::messages::Messages;
 use self::naming::Naming;
@@ -254,37 +256,10 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         id
     }
 
-    fn evaluate_own(&mut self, id: MessageId, to: Name, call: &Call) {
-        match self.evaluating.begin(Caller::Own(id)) {
-            Some(ticket) => {
-                let call = call.clone();
-                self.outputs.push_back(StackOutput::Evaluate { ticket, from: None, call });
-            }
-            None => {
-                let (status, reason) = (Status::SlowDown, Why::TooMany);
-                let called = Called { id, to, status, reason, body: Vec::new(), elapsed: Default::default() };
-                self.outputs.push_back(StackOutput::Called(called));
-            }
-        }
-    }
-
     /// Gives a call up: its end is not told any more, and whoever evaluates it hears that nobody waits
     pub fn cancel(&mut self, now: Instant, id: &MessageId) {
         self.calls.cancel(id);
         self.settle(now);
-    }
-
-    /// The answer to [`StackOutput::Evaluate`]: with 200 the result, else the reason
-    pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Vec<u8>) {
-        match self.evaluating.end(ticket) {
-            Some(Caller::Other(connection, stream)) => self.answer(now, (connection, stream), status, &body),
-            Some(Caller::Own(id)) => {
-                let Some(to) = self.peer.own().map(|own| own.name.clone()) else { return };
-                let (reason, elapsed) = (Why::Answered, Default::default());
-                self.outputs.push_back(StackOutput::Called(Called { id, to, status, reason, body, elapsed }));
-            }
-            None => {}
-        }
     }
 
     fn answer(&mut self, now: Instant, place: (ConnectionId, StreamId), status: Status, body: &[u8]) {

@@ -9,7 +9,7 @@ use kith_common::wire;
 use kith_common::wire::content::Call;
 use kith_common::wire::grant::Grant;
 
-use super::calls::Called;
+use super::called::Called;
 use super::evaluating::Caller;
 use super::messages::{MessageFate, Trouble};
 use super::{Outgoing, Stack, StackOutput};

@@ -14,7 +14,7 @@ use super::receiver::{Entry, Out, Stage, WINDOW};
 use super::{MessageFate, Messages, REST_MAX, REST_MIN, TOO_EARLY_MAX, Trouble};
 use crate::output::End;
 use crate::questions::Fate;
-use crate::stack::calls::Why;
+use crate::stack::called::Why;
 use crate::stack::wishes::Wish;
 
 /// What a receiver's status means: there is one good word of its, and what it says otherwise is understood or final

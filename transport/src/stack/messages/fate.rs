@@ -6,7 +6,7 @@ use kith_common::id::{MessageId, Name};
 use kith_common::status::Status;
 use kith_common::wire::content::PathHop;
 
-use crate::stack::calls::Why;
+use crate::stack::called::Why;
 
 /// What became of a message: there is one for each
 #[derive(Clone, Debug, PartialEq, Eq)]

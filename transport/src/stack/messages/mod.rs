@@ -40,7 +40,7 @@ pub use self::kept::{Restored, Waiting};
 
 use self::receiver::{Entry, Next, Out, Receiver, Stage, WINDOW};
 use super::Outgoing;
-use super::calls::Why;
+use super::called::Why;
 use super::wishes::Wish;
 use crate::output::End;
 use crate::questions::{Kind, MESSAGE_BYTES_MAX, Question, message_body};

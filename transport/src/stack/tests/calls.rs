@@ -10,7 +10,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::*;
 use crate::output::End;
 use crate::questions::Fate;
-use crate::stack::calls::{CALLS_MAX, Called, Calls, Why};
+use crate::stack::called::{Called, Why};
+use crate::stack::calls::{CALLS_MAX, Calls};
 use crate::stack::wishes::Wish;
 
 const ID: MessageId = MessageId([1; 16]);

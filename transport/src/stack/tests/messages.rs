@@ -15,7 +15,7 @@ use super::*;
 use crate::output::End;
 use crate::questions::{Fate, parsed_message};
 use crate::stack::Outgoing;
-use crate::stack::calls::Why;
+use crate::stack::called::Why;
 use crate::stack::messages::{MessageFate, Messages, NOW_OR_NEVER, New, Restored};
 use crate::stack::wishes::Wish;
 
