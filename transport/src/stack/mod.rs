@@ -26,6 +26,7 @@ mod evaluating;
 mod keeping;
 mod messages;
 mod naming;
+mod seeking;
 mod sending;
 mod session;
 #[cfg(test)]
@@ -67,6 +68,7 @@ use self::evaluating::Evaluating;
 use self::keeping::Keeping;
 use self::messages::Messages;
 use self::naming::Naming;
+use self::seeking::Seeking;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
 use crate::questions::Question;
 use crate::transport::Transport;
@@ -163,6 +165,7 @@ pub struct Stack<S> {
     calls: Calls,
     messages: Messages,
     checks: Checks,
+    seeking: Seeking,
     evaluating: Evaluating,
     keeping: Keeping,
     naming: Naming,
@@ -198,6 +201,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             calls: Calls::default(),
             messages,
             checks: Checks::default(),
+            seeking: Seeking::default(),
             evaluating: Evaluating::default(),
             keeping: Keeping::default(),
             naming: Naming::default(),
@@ -378,6 +382,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if let Some(key) = key {
             self.calls.handle_undeliverable(now, &key, false);
             self.messages.handle_undeliverable(now, &key, false);
+            self.seek(now, key);
         }
         self.settle(now);
     }

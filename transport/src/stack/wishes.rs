@@ -158,6 +158,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 self.ways.remove(&connection);
                 self.drop_unchecked(connection);
                 if let Some(key) = key {
+                    self.seeking.forget(&key);
                     self.calls.handle_ended(now, &key, &end);
                     self.messages.handle_ended(now, &key, &end);
                 }
