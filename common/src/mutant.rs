@@ -233,6 +233,9 @@ mutants! {
     CallDeadlineForgotten "call-deadline-forgotten" = "a call whose time is over waits on",
     CallNotAskedAgain "call-not-asked-again" = "a call whose connection is lost is not asked again",
     ResultLost "result-lost" = "a call ends well without its result",
+    PongedTwice "ponged-twice" = "a ping that a connection brings is answered twice",
+    PongTimedByLast "pong-timed-by-last" = "the time of a pong is counted from the last ping, which need not be its own",
+    PingsWaitForAnswers "pings-wait-for-answers" = "the next ping of a series waits until the last one is answered",
     RemovedCallsEvaluated "removed-calls-evaluated" = "a removed peer keeps the connections that it has",
     NewPlaceIgnored "new-place-ignored" = "datagrams go to where the other end was when it was dialled",
 }

@@ -36,6 +36,7 @@ mod introductions;
 mod output;
 mod packets;
 mod questions;
+mod sayings;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
 pub mod settings;
@@ -57,6 +58,7 @@ pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Int
 pub use output::{Arrival, ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
+pub use sayings::{NotSaid, PING_BYTES_MAX, PING_BYTES_MIN};
 pub use stack::{Called, Stack, StackOutput};
 pub use streams::{Gone, Read, StreamError};
 pub use transport::{Effect, Transport};

@@ -32,6 +32,8 @@ impl Driver {
                 self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
             }
             StackOutput::Called(called) => self.on_called(called),
+            // No verb asks for these by now, or hears what is said on a connection.
+            StackOutput::Pinged(_) | StackOutput::Reached(_) | StackOutput::Said { .. } => {}
             StackOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }

@@ -33,6 +33,11 @@ impl fmt::Debug for Called {
 }
 
 impl Called {
+    /// What ends before it has begun
+    pub(super) const fn at_once(id: MessageId, to: Name, status: Status, reason: Why) -> Self {
+        Self { id, to, status, reason, body: Vec::new(), elapsed: Duration::ZERO }
+    }
+
     /// Whether the other peer has said so itself
     pub fn is_answered(&self) -> bool {
         self.reason == Why::Answered
@@ -54,6 +59,11 @@ impl Called {
 pub enum Why {
     #[error("the other peer has answered")]
     Answered,
+    /// Nothing was asked: a connection was wanted
+    #[error("a connection stands")]
+    Met,
+    #[error("that is this peer itself")]
+    Own,
     #[error("so says the look-up of the name")]
     LookUp,
     #[error("no answer in time")]

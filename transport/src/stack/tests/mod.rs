@@ -1,8 +1,9 @@
-//! Calls and checks by themselves; whole peers with their connections are the simulator's.
+//! Calls, messages, pings and checks by themselves; whole peers with their connections are the simulator's.
 
 mod calls;
 mod checks;
 mod messages;
+mod pings;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
 use kith_common::names::{Answer, Source};
