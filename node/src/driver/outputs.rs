@@ -32,8 +32,9 @@ impl Driver {
                 self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
             }
             StackOutput::Called(called) => self.on_called(called),
-            // No verb asks for these by now, or hears what is said on a connection.
-            StackOutput::Pinged(_) | StackOutput::Reached(_) | StackOutput::Said { .. } => {}
+            StackOutput::Pinged(pinged) => self.on_pinged(pinged),
+            // No verb asks for a connection alone, or hears what is said on one.
+            StackOutput::Reached(_) | StackOutput::Said { .. } => {}
             StackOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }
