@@ -23,6 +23,7 @@ mod kills;
 mod labs;
 mod names;
 mod pause;
+mod pings;
 mod rolling;
 mod rubbish;
 mod sending;
