@@ -237,6 +237,9 @@ mutants! {
     ResultsForgotten "results-forgotten" = "a call that was evaluated is evaluated again when it is repeated",
     RepeatEvaluated "repeat-evaluated" = "a call that is repeated while it is evaluated is evaluated once more",
     ResultLost "result-lost" = "a call ends well without its result",
+    PongedTwice "ponged-twice" = "a ping that a connection brings is answered twice",
+    PongTimedByLast "pong-timed-by-last" = "the time of a pong is counted from the last ping, which need not be its own",
+    PingsWaitForAnswers "pings-wait-for-answers" = "the next ping of a series waits until the last one is answered",
     RemovedCallsEvaluated "removed-calls-evaluated" = "a removed peer keeps the connections that it has",
     NewPlaceIgnored "new-place-ignored" = "datagrams go to where the other end was when it was dialled",
 }

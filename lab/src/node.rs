@@ -8,8 +8,8 @@ use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::control::client::{self, ClientError};
 use kith_runtime::control::peer::{
-    Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, PipeAnswer, READ_MAX, ReadAnswer, Request,
-    StatusAnswer, TraceAnswer,
+    Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, PingLine, PingsAnswer, PipeAnswer, READ_MAX,
+    ReadAnswer, Request, Series, StatusAnswer, TraceAnswer,
 };
 use kith_runtime::control::{Done, Refusal, supernode};
 use kith_runtime::home::{Home, PEER, SUPERNODE};
@@ -126,6 +126,27 @@ impl Node {
         let Done { status, answer, .. } = self.ask::<CallAnswer>(&request, SEND_LIMIT)?;
         let is_same = answer.result.is_none_or(|Content(result)| result == text);
         if is_same { Ok(status) } else { Ok(Status::Conflict) }
+    }
+
+    /// Pings a peer again and again until the series is over: its lines, and what it came to
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn pings(&self, to: &str, series: Series) -> Result<(Vec<PingLine>, Done<PingsAnswer>), LabError> {
+        let request = Request::Ping { name: name(to)?, series };
+        self.read_pings(&request).map_err(|error| self.failed(error))
+    }
+
+    fn read_pings(&self, request: &Request) -> Result<(Vec<PingLine>, Done<PingsAnswer>), ClientError> {
+        let mut lines = Vec::new();
+        for line in client::open(&self.home, request, Some(SEND_LIMIT))? {
+            let line = line?;
+            if line.status.is_some() {
+                return Ok((lines, line.done()?));
+            }
+            lines.push(line.parse()?);
+        }
+        Err(ClientError::Broken("it has no last line".into()))
     }
 
     /// The unread messages, oldest first; they stay in the in-box

@@ -5,6 +5,7 @@
 mod cli {
     mod asking;
     mod daemon;
+    mod pings;
     mod pipes;
 }
 
@@ -118,11 +119,13 @@ fn every_verb_without_a_daemon_ends_with_3_and_says_how_to_start_one() {
 #[test]
 fn wrong_arguments_end_with_2_and_name_the_right_ones() {
     let home = tempfile::tempdir().unwrap();
-    let table: [(&[&str], &str); 9] = [
+    let table: [(&[&str], &str); 11] = [
         (&["sned", "heidi", "hello"], "a similar subcommand exists: 'send'"),
         (&["send", "heidi"], "<TEXT>..."),
         (&["send", "Heidi", "hello"], "a name consists of a-z, 0-9 and '-', not 'H'"),
         (&["ping", "heidi", "--count", "0"], "0 is not in 1.."),
+        (&["ping", "heidi", "--interval", "0.001"], "not from 0.01 to 3600 seconds"),
+        (&["ping", "heidi", "--size", "6000"], "6000 is not in 9..=5900"),
         (&["inbox", "--count", "0"], "not a whole number from 1 on"),
         (&["status", "--wait", "soon"], "not a number of seconds"),
         (&["run", "--links-max", "1000"], "1000 is not a whole number from 4 to 64"),
@@ -398,24 +401,6 @@ fn inbox_followed_reads_each_message_as_it_comes() {
     }
     drop(inbox);
     assert_eq!(child.wait().unwrap().code(), Some(90));
-}
-
-#[test]
-fn pings_in_a_row_end_with_a_summary() {
-    let asked = r#"{"verb":"ping","name":"heidi"}"#;
-    let good =
-        r#"{"done":true,"status":200,"name":"heidi","hops":1,"path":["alice","heidi"],"rtt_us":1000,"reason":null}"#;
-    let bad = r#"{"done":true,"status":408,"name":"heidi","hops":0,"path":[],"rtt_us":null,"reason":null}"#;
-    let exchanges = || Fake::new(&[(asked, &format!("{good}\n")), (asked, &format!("{bad}\n"))]);
-    let ended = exchanges().run(&["ping", "heidi", "--count", "2"]);
-    let expected = "\
-heidi answered in 1.0 ms over 1 hop (alice → heidi)
-no answer from heidi: 408 timed out
-1 of 2 answered; least 1.0 ms, mean 1.0 ms, most 1.0 ms
-";
-    assert_eq!((ended.exit, ended.out.as_str()), (0, expected));
-    let ended = one(asked, bad, &["ping", "heidi"]);
-    assert_eq!(ended.exit, 48);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod answer;
 mod completions;
 mod environment;
+mod interrupt;
 mod screen;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use answer::{Answer, ask, ask_within};
 pub use environment::VARIABLES;
+pub use interrupt::on_interrupt;
 pub use screen::{Failure, Screen, Stop, count, escaped, if_stale, short, size, span, table, time};
 
 use self::completions::Completions;

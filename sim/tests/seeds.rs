@@ -106,6 +106,16 @@ fn message_of_who_is_removed_while_it_waits_is_not_kept() {
     clean(&MeshConfig { kinds, ..config(12, 4, 10, 1) });
 }
 
+/// Two peers had both got new places, and each sent what it had for the other to the old one. Whoever had something under way
+/// asked where the other was, and was heard from then on; whoever only answered did not, and was not heard, so that a message
+/// waited and pings went unanswered where all was well.
+#[test]
+fn two_who_have_both_moved_find_each_other_on_the_connection_that_they_have() {
+    for seed in [124, 176, 278] {
+        clean(&config(12, 8, 5, seed));
+    }
+}
+
 #[test]
 fn one_seed_is_one_run() {
     let config = config(20, 6, 3, 4);

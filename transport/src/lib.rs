@@ -37,6 +37,7 @@ mod output;
 mod packets;
 mod pipes;
 mod questions;
+mod sayings;
 #[cfg(any(test, feature = "seeded"))]
 pub mod seeded;
 pub mod settings;
@@ -59,6 +60,7 @@ pub use output::{Arrival, ConnectionId, Datagram, Direction, End, Output, Stream
 pub use packets::{datagram_of, label_of};
 pub use pipes::{PipeId, PipeNews};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
+pub use sayings::{NotSaid, PING_BYTES_MAX, PING_BYTES_MIN};
 pub use stack::{Called, Stack, StackOutput};
 pub use streams::{Gone, Read, StreamError};
 pub use transport::{Effect, Transport};

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use kith_common::crypto::{Signer, Verifier};
-use kith_common::id::{Address, Key, NetworkId, SessionId};
+use kith_common::id::{Address, Key, Name, NetworkId, SessionId};
 use kith_common::time::{Instant, earliest};
 use kith_common::wire::grant::{Grant, SignedGrant};
 
@@ -18,6 +19,7 @@ use crate::introductions::{Introductions, Told};
 use crate::output::{Arrival, ConnectionId, Datagram, End, Output, StreamId};
 use crate::pipes::{PipeId, PipeNews, Pipes};
 use crate::questions::{Fate, Full, Question};
+use crate::sayings::NotSaid;
 use crate::streams::{Gone, Read, StreamError};
 use crate::{Endpoint, EndpointParts};
 
@@ -260,13 +262,40 @@ impl<V: Verifier> Transport<V> {
         self.effects.pop_front()
     }
 
-    /// Says something that may get lost to whoever holds `key`; nothing, without a connection
-    pub fn say(&mut self, now: Instant, key: &Key, bytes: bytes::Bytes) {
-        if let Some(connection) = self.by_key.get(key) {
-            // What does not fit, or has nobody to go to, is lost as what was sent may be.
-            let _: Result<(), _> = self.endpoint.say(now, *connection, bytes);
-            self.settle(now);
+    /// The connection on which the holder of this key is known, if one stands
+    pub fn standing_with(&self, key: &Key) -> Option<ConnectionId> {
+        let is_known = |connection: &ConnectionId| self.introductions.grant_of(*connection).is_some();
+        // The one that is used may just be made, where both have dialled at once.
+        let used = self.by_key.get(key).copied().filter(is_known);
+        used.or_else(|| self.keys.iter().find(|(id, of)| *of == key && is_known(id)).map(|(id, _)| *id))
+    }
+
+    /// The connection on which somebody is known by this name, if one stands
+    pub fn standing_at(&self, name: &Name) -> Option<ConnectionId> {
+        let is_so = |connection: &&ConnectionId| self.grant_on(**connection).is_some_and(|grant| grant.name == *name);
+        self.keys.keys().find(is_so).copied()
+    }
+
+    /// Who is at the other end of a connection, once it was admitted
+    pub fn grant_on(&self, connection: ConnectionId) -> Option<&Grant> {
+        self.introductions.grant_of(connection)
+    }
+
+    /// Says something that may get lost to whoever is known at the other end of a connection
+    ///
+    /// # Errors
+    /// [`NotSaid`]
+    pub fn say(&mut self, now: Instant, connection: ConnectionId, bytes: Bytes) -> Result<(), NotSaid> {
+        if self.grant_on(connection).is_none() {
+            return Err(NotSaid::NoConnection);
         }
+        let most = self.endpoint.fitting(connection).ok_or(NotSaid::NoConnection)?;
+        if bytes.len() > most {
+            return Err(NotSaid::TooLong { most });
+        }
+        let said = self.endpoint.say(now, connection, bytes);
+        self.settle(now);
+        said.map_err(|Gone| NotSaid::NoConnection)
     }
 
     /// Pipes that are not over
@@ -328,7 +357,7 @@ impl<V: Verifier> Transport<V> {
     }
 
     /// The next of what was said on a connection
-    pub fn take_said(&mut self, connection: ConnectionId) -> Option<bytes::Bytes> {
+    pub fn take_said(&mut self, connection: ConnectionId) -> Option<Bytes> {
         self.endpoint.take_said(connection)
     }
 

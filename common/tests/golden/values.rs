@@ -406,6 +406,7 @@ fn messages() -> Vec<Value> {
     let (path, reason) = (Bounded::truncated(path), Text::truncated("well"));
     let receipt = Receipt { path: path.clone(), reason: reason.clone() };
     let reply = Reply { to: MessageId([12; 16]), status: Status::Delivered, path, reason };
+    let number = 0x0102_0304_0506_0708_u64.to_le_bytes();
     let (sequence, after) = (0x0000_0003_0000_002b_u64.to_le_bytes(), 0x0000_0003_0000_002a_u64.to_le_bytes());
     vec![
         value("message with a ping", ping()),
@@ -414,6 +415,9 @@ fn messages() -> Vec<Value> {
         value("receipt", receipt),
         value("call", call),
         value("opening", opening),
+        raw("saying of a ping", [&[1], number.as_slice(), &[0; 3]].concat()),
+        raw("saying of a pong", [&[2], number.as_slice(), &[0; 3]].concat()),
+        raw("saying of an application", [&[3, 2, 1], b"hello".as_slice()].concat()),
     ]
 }
 

@@ -25,6 +25,7 @@ mod kills;
 mod labs;
 mod names;
 mod pause;
+mod pings;
 mod pipes;
 mod rolling;
 mod rubbish;

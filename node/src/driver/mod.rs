@@ -7,6 +7,7 @@
 mod calls;
 mod events;
 mod outputs;
+mod pings;
 mod pipes;
 mod requests;
 pub(crate) mod sends;
@@ -168,6 +169,7 @@ impl Driver {
                     self.handle_waiting(&mut events, waiting);
                     self.cancel_gone_calls(self.clock.now());
                     self.cancel_gone_openers(self.clock.now());
+                    self.end_gone_pings(self.clock.now());
                     self.tell_waited(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }

@@ -34,6 +34,9 @@ impl Driver {
             StackOutput::Called(called) => self.on_called(now, called),
             StackOutput::PipeAsked { ticket, from, opening } => self.on_pipe_asked(now, ticket, &from, &opening),
             StackOutput::Pipe { pipe, news } => self.on_pipe(now, pipe, news),
+            StackOutput::Pinged(pinged) => self.on_pinged(pinged),
+            // No verb asks for a connection alone, or hears what is said on one.
+            StackOutput::Reached(_) | StackOutput::Said { .. } => {}
             StackOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }

@@ -16,7 +16,7 @@ use kith_runtime::cli::short;
 use kith_runtime::control;
 use kith_runtime::control::peer::{
     self, HomeSupernode, LinkState, LookupAnswer, MemberState, Neighbour, NeighboursAnswer, PeersAnswer, PingAnswer,
-    Request, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
+    Request, Series, SessionAnswer, State, StatusAnswer, TraceAnswer, TraceHop,
 };
 use kith_runtime::control::server::{ControlRequest, Reply};
 use kith_runtime::identity::peer_id_of;
@@ -47,7 +47,11 @@ impl Driver {
             Request::Outbox => reply.finish(Status::Delivered, &self.outbox(now)),
             Request::Fate { id } => self.ask_fate(now, id.0, reply),
             Request::TakeBack { id } => self.take_back(now, id.0, reply),
-            Request::Ping { name } => self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply),
+            Request::Ping { name, series } if series == Series::default() => {
+                self.ask(now, name, Content::Signal(Signal::Ping), Asked::Ping, reply);
+            }
+            Request::Ping { name, series } => self.ask_pings(now, name, series, reply),
+            Request::EndPings { series } => self.end_pings(now, series.0, reply),
             Request::Trace { name } => {
                 self.ask(now, name, Content::Signal(Signal::Ping), Asked::Trace, reply);
             }

@@ -10,6 +10,8 @@ use kith_runtime::control::peer::SendAnswer;
 use kith_runtime::control::server::Reply;
 use kith_transport::stack::Trouble;
 
+use super::pings::Pinger;
+
 /// What a signal was sent for
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -71,6 +73,7 @@ pub(super) struct Waiting {
     written: BTreeMap<MessageId, Told>,
     fates: BTreeMap<MessageId, Asker>,
     calls: BTreeMap<MessageId, Caller>,
+    pings: BTreeMap<MessageId, Pinger>,
     look_ups: Vec<(Name, Reply)>,
     /// By the number of the question
     lists: BTreeMap<u64, Reply>,
@@ -140,6 +143,26 @@ impl Waiting {
         let gone: Vec<MessageId> = gone.map(|(id, _)| *id).collect();
         gone.iter().for_each(|id| _ = self.calls.remove(id));
         gone
+    }
+
+    pub(super) fn for_pings(&mut self, id: MessageId, pinger: Pinger) {
+        self.pings.insert(id, pinger);
+    }
+
+    /// Series of pings whose askers have hung up, who are forgotten
+    pub(super) fn take_gone_pings(&mut self) -> Vec<MessageId> {
+        let gone: Vec<MessageId> =
+            self.pings.iter().filter(|(_, pinger)| pinger.is_gone()).map(|(id, _)| *id).collect();
+        gone.iter().for_each(|id| _ = self.pings.remove(id));
+        gone
+    }
+
+    pub(super) fn pinger(&self, id: &MessageId) -> Option<&Pinger> {
+        self.pings.get(id)
+    }
+
+    pub(super) fn take_pings(&mut self, id: &MessageId) -> Option<Pinger> {
+        self.pings.remove(id)
     }
 
     pub(super) fn for_look_up(&mut self, name: Name, reply: Reply) {

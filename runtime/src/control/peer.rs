@@ -13,7 +13,9 @@
 //! | `take_back` | `id` | | [`FateAnswer`] |
 //! | `inbox` | `follow`, `from` | [`InboxLine`] | [`InboxAnswer`] |
 //! | `read` | `sequences` | | [`ReadAnswer`] |
-//! | `ping` | `name` | | [`PingAnswer`] |
+//! | `ping` | `name` | | [`PingAnswer`]: of one, with its way |
+//! | `ping` | `name`, `count`, `interval_ms`, `size`, `timeout_ms` | [`PingLine`] | [`PingsAnswer`]: of a series |
+//! | `end_pings` | `series` | | [`EndPingsAnswer`] |
 //! | `trace` | `name` | | [`TraceAnswer`] |
 //! | `call` | `name`, `function`, `arguments`, `timeout_ms`, `id` | | [`CallAnswer`] |
 //! | `pipe` | `name`, `channel`, `timeout_ms` | | [`PipeAnswer`]; with 200 the connection is the pipe from then on |
@@ -23,6 +25,7 @@
 
 mod calls;
 mod messages;
+mod pings;
 mod pipes;
 
 use std::fmt;
@@ -36,6 +39,7 @@ pub use self::calls::CallAnswer;
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
 };
+pub use self::pings::{EndPingsAnswer, PingAnswer, PingEcho, PingLine, PingsAnswer, Series};
 pub use self::pipes::{PipeAnswer, PipeEndAnswer};
 use super::hex;
 pub use super::supernode::MemberState;
@@ -101,9 +105,15 @@ pub enum Request {
         /// Which, at most [`READ_MAX`]
         sequences: Vec<u64>,
     },
-    /// Is somebody there
+    /// Is somebody there; whoever asks for a series and hangs up has ended it
     Ping {
         name: Name,
+        #[serde(flatten)]
+        series: Series,
+    },
+    /// End a series of pings, whose asker is told what it came to
+    EndPings {
+        series: Id,
     },
     /// Find the way that a packet goes
     Trace {
@@ -432,19 +442,6 @@ pub enum Source {
     Neighbours,
     /// This peer, from an earlier look-up
     Memory,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PingAnswer {
-    pub name: Name,
-    /// Links on the way there; 0 if there was no answer
-    pub hops: u64,
-    /// Names, both ends included
-    pub path: Vec<String>,
-    /// There and back, if there was an answer
-    pub rtt_us: Option<u64>,
-    /// Why there was none
-    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::peer::{Body, Content, Id, ReadAnswer, Request, explain};
+use super::peer::{Body, Content, Id, PingEcho, PingLine, ReadAnswer, Request, Series, explain};
 use super::server::{CONNECTIONS_MAX, ControlRequest, REQUESTS_MAX, Reply, serve};
 use super::*;
 
@@ -64,6 +64,18 @@ fn requests_are_as_documented() {
             },
             r#"{"verb":"call","name":"bob","function":"time","arguments":[],"id":"01010101010101010101010101010101"}"#,
         ),
+        (Request::Ping { name: name("bob"), series: Series::default() }, r#"{"verb":"ping","name":"bob"}"#),
+        (
+            Request::Ping {
+                name: name("bob"),
+                series: Series { count: Some(5), interval_ms: Some(50), size: Some(64), timeout_ms: Some(2_000) },
+            },
+            r#"{"verb":"ping","name":"bob","count":5,"interval_ms":50,"size":64,"timeout_ms":2000}"#,
+        ),
+        (
+            Request::EndPings { series: Id(MessageId([1; 16])) },
+            r#"{"verb":"end_pings","series":"01010101010101010101010101010101"}"#,
+        ),
         (Request::Peers { after: None }, r#"{"verb":"peers","after":null}"#),
         (Request::Similar { name: name("bob") }, r#"{"verb":"similar","name":"bob"}"#),
         (Request::Logout, r#"{"verb":"logout"}"#),
@@ -76,6 +88,30 @@ fn requests_are_as_documented() {
         serde_json::from_str::<Request>(r#"{"verb":"inbox"}"#).unwrap(),
         Request::Inbox { follow: false, from: None }
     );
+}
+
+#[test]
+fn lines_of_a_series_of_pings_are_as_documented() {
+    let echo =
+        PingEcho { name: name("bob"), seq: 3, bytes: 64, rtt_us: 410, duplicate: false, reordered: true, late: false };
+    let table = [
+        (
+            PingLine::Begun { series: Id(MessageId([1; 16])) },
+            r#"{"event":"begun","series":"01010101010101010101010101010101"}"#,
+        ),
+        (
+            PingLine::Answer(echo),
+            r#"{"event":"answer","name":"bob","seq":3,"bytes":64,"rtt_us":410,"duplicate":false,"reordered":true,"late":false}"#,
+        ),
+        (
+            PingLine::Trouble { status: 410, reason: "gone".into() },
+            r#"{"event":"trouble","status":410,"reason":"gone"}"#,
+        ),
+    ];
+    for (line, text) in table {
+        assert_eq!(json(&line), text);
+        assert_eq!(serde_json::from_str::<PingLine>(text).unwrap(), line);
+    }
 }
 
 #[test]

@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use kith_common::id::Address;
+use kith_common::id::{Address, Name};
 use kith_common::mail::SEND_TIMEOUT;
 use kith_common::wire::content::{Content, Signal};
+use kith_transport::stack::CALL_TIMEOUT;
 
 use super::faults::Effect;
 use super::node::NodeId;
 use super::queue::Event;
-use super::users::{Deed, Habits, call, stamp};
+use super::users::{Deed, Habits, call, pings, saying, stamp};
 use super::watch::Observation;
 use super::world::World;
 
 /// A fate comes within the out-box's time and what it takes to name those on the path; the rest is for slow clocks
 pub(super) const FATE_WAIT: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 10);
+
+/// Things that are said at once
+const SAYINGS: u32 = 3;
 
 impl World {
     /// A user's time has come
@@ -75,6 +79,20 @@ impl World {
             }
             Deed::Repeat { id, to, call } => self.call(node, Some(id), to, call),
             Deed::Pipe { to, bytes } => self.open_pipe(node, &to, bytes),
+            Deed::Pings(to) => {
+                self.sends += 1;
+                let plan = pings(self.sends);
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                if let Ok(id) = peer.stack.ping(local, to.clone(), plan) {
+                    self.watch.see(self.queue.now(), node, &Observation::Pinging { id, to: &to, plan: &plan });
+                }
+            }
+            Deed::Say(to) => {
+                let Some(peer) = self.node_mut(node).peer_mut() else { return };
+                if let Ok(id) = peer.stack.reach(local, to.clone(), local + CALL_TIMEOUT) {
+                    self.watch.see(self.queue.now(), node, &Observation::Reaching { id, to: &to });
+                }
+            }
             Deed::LookUp(name) => {
                 if let Some(peer) = self.node_mut(node).peer_mut() {
                     peer.stack.peer_mut().look_up(local, name);
@@ -101,5 +119,18 @@ impl World {
             }
         }
         self.settle(node);
+    }
+    /// A connection that a user has wanted stands: a few things are said at once on it
+    pub(super) fn say_some(&mut self, node: NodeId, to: &Name) {
+        let local = self.local(node);
+        for _ in 0..SAYINGS {
+            self.sends += 1;
+            let (channel, bytes) = saying(self.sends);
+            let Some(peer) = self.node_mut(node).peer_mut() else { return };
+            if peer.stack.say(local, to, channel, &bytes).is_ok() {
+                let seen = Observation::Saying { to, channel, bytes: &bytes };
+                self.watch.see(self.queue.now(), node, &seen);
+            }
+        }
     }
 }

@@ -39,6 +39,17 @@ impl World {
             }
             StackOutput::PipeAsked { ticket, opening, .. } => self.on_pipe_asked(id, ticket, &opening),
             StackOutput::Pipe { pipe, news } => self.on_pipe(id, pipe, &news),
+            StackOutput::Pinged(pinged) => self.watch.see(self.queue.now(), id, &Observation::Pinged(&pinged)),
+            StackOutput::Reached(called) => {
+                self.watch.see(self.queue.now(), id, &Observation::Reached(&called));
+                if called.status == Status::Delivered {
+                    self.say_some(id, &called.to);
+                }
+            }
+            StackOutput::Said { from, channel, bytes } => {
+                let seen = Observation::Said { from: &from, channel, bytes: &bytes };
+                self.watch.see(self.queue.now(), id, &seen);
+            }
             StackOutput::Keep { ticket, message } => {
                 self.watch.see(self.queue.now(), id, &Observation::Keeping(&message));
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };

@@ -217,6 +217,11 @@ impl Network {
         self.most
     }
 
+    /// How far a machine is from the middle of the network: two are at least as far from each other as both are from there
+    pub fn distance(&self, node: NodeId) -> Duration {
+        self.distance.get(node.index()).copied().unwrap_or_default()
+    }
+
     /// How many dials and streams there are
     pub const fn live(&self) -> usize {
         self.live
@@ -416,8 +421,7 @@ impl Network {
     }
 
     fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
-        let distance = |node: NodeId| self.distance.get(node.index()).copied().unwrap_or_default();
-        let mut delay = distance(from) + distance(to) + self.chance.wait(self.weather.jitter);
+        let mut delay = self.distance(from) + self.distance(to) + self.chance.wait(self.weather.jitter);
         let mut rto = RTO_MIN;
         while self.chance.happens(self.weather.loss) {
             self.count(Effect::Loss);

@@ -181,6 +181,7 @@ fn say_last_words(world: &mut World) {
         for other in called {
             world.handle_deed(NodeId(number), users::Deed::Call(users::name_of(other)));
         }
+        world.handle_deed(NodeId(number), users::Deed::Pings(users::name_of(to)));
     }
 }
 

@@ -15,7 +15,7 @@ use kith_common::wire::content::PayloadKind;
 use kith_common::wire::link::{Delta, Table};
 use kith_common::wire::packet::{Mark, PacketRef};
 use kith_common::wire::session::{Found, LookUp, Record, Renew, Renewed, Report, Rewire, Subject};
-use kith_transport::stack::MessageFate;
+use kith_transport::stack::{MessageFate, Pinged};
 
 use super::faults::Fault;
 use super::node::NodeId;
@@ -222,6 +222,17 @@ impl Story {
             }
             Observation::Called(called) => {
                 format!("call {} has its end: {}, {}", called.id, called.status, called.why())
+            }
+            Observation::Pinging { id, to, plan } => format!("pings {to} again and again, which is {id}: {plan:?}"),
+            Observation::Pinged(Pinged::Answered(pong)) => format!("is answered: {pong:?}"),
+            Observation::Pinged(pinged) => format!("pings on, or no more: {pinged:?}"),
+            Observation::Reaching { id, to } => format!("wants a connection with {to}, which is {id}"),
+            Observation::Reached(called) => format!("has {called:?}"),
+            Observation::Saying { to, channel, bytes } => {
+                format!("says {} bytes to {to} on channel {channel}", bytes.len())
+            }
+            Observation::Said { from, channel, bytes } => {
+                format!("hears {} bytes of {from} on channel {channel}", bytes.len())
             }
             Observation::Proposed(group) => {
                 let commands: Vec<&Command> = group.iter().map(|one| &one.command).collect();

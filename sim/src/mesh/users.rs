@@ -5,6 +5,8 @@ use std::time::Duration;
 use kith_common::id::{MessageId, Name};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::Call;
+use kith_transport::stack::{CALL_TIMEOUT, Plan};
+use kith_transport::{PING_BYTES_MAX, PING_BYTES_MIN};
 
 use super::node::NodeId;
 use crate::chance::Chance;
@@ -26,6 +28,8 @@ pub enum Deed {
         /// Whether to trace the way there
         traced: bool,
     },
+    /// Pings somebody again and again
+    Pings(Name),
     /// Calls a function at somebody
     Call(Name),
     /// Calls once more what was called with this id
@@ -39,6 +43,8 @@ pub enum Deed {
         to: Name,
         bytes: usize,
     },
+    /// Says something to somebody that may get lost
+    Say(Name),
     /// Asks where somebody is
     LookUp(Name),
     /// Reads all that is in the in-box
@@ -97,9 +103,11 @@ impl Habits {
             2..=4 => Deed::Read,
             5 => Deed::Ping { to: nobody(chance), traced: false },
             6 => Deed::send(nobody(chance), chance),
-            7..=9 => Deed::Ping { to: somebody(chance), traced: true },
+            7..=8 => Deed::Ping { to: somebody(chance), traced: true },
+            9 => Deed::Say(somebody(chance)),
             10..=11 => Deed::Call(somebody(chance)),
-            12..=13 => Deed::Ping { to: somebody(chance), traced: false },
+            12 => Deed::Ping { to: somebody(chance), traced: false },
+            13 => Deed::Pings(somebody(chance)),
             14 => Deed::TakeBack,
             15..=16 => {
                 let bytes = if chance.happens(0.1) { chance.below(400_000) } else { chance.below(20_000) };
@@ -119,6 +127,26 @@ fn nobody(chance: &mut Chance) -> Name {
 pub(super) fn call(number: u64) -> Call {
     let argument = Bytes::try_from(number.to_le_bytes().to_vec()).unwrap_or_default();
     Call { function: Text::truncated("echo"), arguments: Bounded::truncated([argument]) }
+}
+
+/// The series of pings that is a run's `number`-th deed of its kind: quicker than a round trip, or slower; short, or long
+pub(super) fn pings(number: u64) -> Plan {
+    let (count, interval_ms) = match number % 3 {
+        0 => (100, 10),
+        1 => (20, 100),
+        _ => (5, 1_000),
+    };
+    let size = match number % 5 {
+        0 => PING_BYTES_MAX,
+        1 => PING_BYTES_MIN,
+        _ => 64,
+    };
+    Plan { count: Some(count), interval: Duration::from_millis(interval_ms), size, timeout: CALL_TIMEOUT }
+}
+
+/// What is said in the `number`-th saying of a run, and on which channel: like no other's
+pub(super) fn saying(number: u64) -> (u16, Vec<u8>) {
+    ((number % 7) as u16, stamp(&[7; 40], number))
 }
 
 /// Makes what the `number`-th message of a run says differ from all others, its length unchanged

@@ -21,7 +21,7 @@ use kith_common::wire::grant::Grant;
 use kith_common::wire::packet::{Edit, PacketRef};
 use kith_common::wire::session::Purpose;
 use kith_transport::Called;
-use kith_transport::stack::{MessageFate, Restored, Trouble};
+use kith_transport::stack::{MessageFate, Pinged, Plan, Restored, Trouble};
 
 use super::config::MeshConfig;
 use super::faults::Fault;
@@ -188,6 +188,33 @@ pub enum Observation<'a> {
     },
     /// A call has its end
     Called(&'a Called),
+    /// A user has begun a series of pings
+    Pinging {
+        id: MessageId,
+        to: &'a Name,
+        plan: &'a Plan,
+    },
+    /// Something has become of it
+    Pinged(&'a Pinged),
+    /// A user wants a connection, to say something on it that may get lost
+    Reaching {
+        id: MessageId,
+        to: &'a Name,
+    },
+    /// It stands, or why not
+    Reached(&'a Called),
+    /// … and is said this
+    Saying {
+        to: &'a Name,
+        channel: u16,
+        bytes: &'a [u8],
+    },
+    /// … which is heard
+    Said {
+        from: &'a Name,
+        channel: u16,
+        bytes: &'a [u8],
+    },
     /// A supernode gives its log commands
     Proposed(&'a [Proposal]),
     /// Something is committed: this is what all supernodes will know in the end

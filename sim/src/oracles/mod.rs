@@ -17,6 +17,8 @@
 //! | [`evaluations`] | a call is evaluated once by one process, however often it is asked | each event |
 //! | [`pipes`] | what is read from a pipe is what was written at its other end, to the end; a pipe lasts no longer than its connection | each event, each step |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
+//! | [`pings`] | a series of pings is answered by whom it pings, once, no sooner than can be; it adds up and ends | each event, each step, at the end |
+//! | [`sayings`] | what may get lost is heard as it was said, and once; a wanted connection is there in time, or why not | each event, each step |
 //! | [`bindings`] | what an in-box has as confirmed came from a session that there is, or was a lease ago | each event, each step |
 //! | [`departures`] | whoever has logged out stays out until it is wanted back | each event, each step |
 //! | [`bounds`] | queues, tables and caches stay within their bounds | each step |
@@ -108,6 +110,7 @@ pub(crate) mod pairs;
 mod patience;
 mod per_node;
 pub(crate) mod permits;
+pub(crate) mod pings;
 pub(crate) mod pipes;
 pub(crate) mod probing;
 pub(crate) mod proposals;
@@ -123,6 +126,7 @@ pub(crate) mod resends;
 pub(crate) mod restarts;
 pub(crate) mod returns;
 pub(crate) mod rewires;
+pub(crate) mod sayings;
 pub(crate) mod scouts;
 mod sights;
 pub(crate) mod stale_links;
@@ -161,6 +165,8 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(pipes::Pipes::default()),
         Box::new(contents::Contents::default()),
         Box::new(evaluations::Evaluations::default()),
+        Box::new(pings::Pings::new(config)),
+        Box::new(sayings::Sayings::default()),
         Box::new(bindings::Bindings::default()),
         Box::new(departures::Departures::new(config)),
         Box::new(holders::Holders::default()),

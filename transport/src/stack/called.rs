@@ -1,4 +1,4 @@
-//! The end of a call, and how it is known.
+//! How calls end, and how the end of a call or of a message is known.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,6 +36,11 @@ impl fmt::Debug for Called {
 }
 
 impl Called {
+    /// What ends before it has begun
+    pub(super) const fn at_once(id: MessageId, to: Name, status: Status, reason: Why) -> Self {
+        Self { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Duration::ZERO }
+    }
+
     /// Whether the other peer has said so itself
     pub fn is_answered(&self) -> bool {
         self.reason == Why::Answered
@@ -57,6 +62,11 @@ impl Called {
 pub enum Why {
     #[error("the other peer has answered")]
     Answered,
+    /// Nothing was asked: a connection was wanted
+    #[error("a connection stands")]
+    Met,
+    #[error("that is this peer itself")]
+    Own,
     #[error("so says the look-up of the name")]
     LookUp,
     #[error("no answer in time")]
@@ -73,9 +83,6 @@ pub enum Why {
     /// [`CALLS_MAX`](super::CALLS_MAX), or as many questions wait for the connection
     #[error("too many calls are under way")]
     TooMany,
-    /// Of a pipe
-    #[error("that is this peer itself, with which it has no connection")]
-    Itself,
     #[error("whoever has that name was removed from the network for good")]
     Removed,
     #[error("this peer has logged out")]

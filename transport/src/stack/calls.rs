@@ -1,6 +1,11 @@
 //! Calls of this peer's own: each finds where its function is, is asked there, and has one end. What asks for a pipe is a call, too,
 //! of whoever is to take it.
 //!
+//! Whoever wants no answer but a connection, to say on it what may get lost, finds the holder of a name by the same steps: what
+//! is looked up, met, doubted and asked for anew is one thing, and a second copy of it would soon differ. It asks nothing,
+//! and is done when the other end is known; or, as a *hold*, it makes the connection anew whenever that is lost, until it is
+//! given up.
+//!
 //! | what happens to a call | what is done |
 //! |---|---|
 //! | it is new | the name is asked for, and memory will do |
@@ -12,10 +17,13 @@
 //! | the connection is lost | the name is asked for anew, and it is asked once more, under its id |
 //! | the directory says 404 or 410 | it ends with that |
 //! | it is answered | it ends with the answer |
+//! | it asks nothing, and whoever holds the key is known | it ends well; a hold lasts on |
 //! | its time is over | it ends with 408 |
 //!
 //! Only the other end's answer ends a call well. Whoever evaluates may hear of one twice, under one id, and evaluates it once
 //! ([`evaluating`](super::evaluating)). A call of this peer at itself goes the same way, but for the connection.
+
+mod answers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -24,14 +32,13 @@ use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
 use kith_common::names::Answer;
 use kith_common::status::Status;
-use kith_common::time::{Instant, Timers, doubled};
+use kith_common::time::{Instant, Timers};
 
 use super::called::{Called, Why};
 use super::doubts::Doubts;
-use super::wishes::{Wish, moved};
+use super::wishes::Wish;
 use crate::output::End;
-use crate::pipes::PipeId;
-use crate::questions::{Fate, Kind, Question};
+use crate::questions::{Kind, Question};
 
 /// Calls that have no end yet; the next one ends with 429 at once
 pub const CALLS_MAX: usize = 1_024;
@@ -66,18 +73,38 @@ enum Stage {
     Meeting { key: Key, address: Address },
     /// What is to be asked is on its way to the connection
     Asking,
-    /// It is asked, and its name is asked for anew, as nothing may arrive there
-    Asked { key: Key, ticket: u64, is_doubted: bool },
+    /// It is asked, or is to be met if it asks nothing and has no ticket; its name is asked for anew, as nothing may arrive there
+    Asked { key: Key, ticket: Option<u64>, is_doubted: bool },
     /// Until its timer it rests
     Resting,
+}
+
+/// What is wanted of whoever has a name
+#[derive(Debug)]
+enum Want {
+    /// The answer to a question of this kind, a call's or that for a pipe, with this body
+    Answer(Kind, Vec<u8>),
+    /// That a connection stands
+    Connection,
+    /// That one stands until this is given up; each time that none does it may take so long
+    Hold { patience: Duration, is_met: bool },
+}
+
+impl Want {
+    /// How its end is told
+    fn ended(&self, called: Called) -> Wish {
+        match self {
+            Self::Answer(..) => Wish::Done(called),
+            Self::Connection => Wish::Reached(called),
+            Self::Hold { .. } => Wish::NotHeld(called),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Call {
     to: Name,
-    /// A call, or the question for a pipe
-    kind: Kind,
-    body: Vec<u8>,
+    want: Want,
     begun: Instant,
     until: Instant,
     stage: Stage,
@@ -85,6 +112,17 @@ struct Call {
     losses: u32,
     last_end: Option<End>,
     doubts: Doubts,
+}
+
+impl Call {
+    /// What it holds is lost: another connection may take as long as the first
+    fn part(&mut self, now: Instant) {
+        if let Want::Hold { patience, is_met } = &mut self.want
+            && std::mem::take(is_met)
+        {
+            self.until = now + *patience;
+        }
+    }
 }
 
 /// Every call from its beginning to its end
@@ -117,14 +155,35 @@ impl Calls {
             () if body.len() > crate::questions::CALL_BYTES_MAX => Some((Status::TooLarge, Why::TooLarge)),
             () => None,
         };
-        if let Some((status, reason)) = refused {
-            let called = Called { id, to, status, reason, body: Vec::new(), pipe: None, elapsed: Duration::ZERO };
-            return self.wishes.push_back(Wish::Done(called));
+        match refused {
+            Some((status, reason)) => self.wishes.push_back(Wish::Done(Called::at_once(id, to, status, reason))),
+            None => self.insert(now, id, to, Want::Answer(kind, body), until),
         }
+    }
+
+    /// Makes a connection with whoever has a name, if none stands by then; [`Wish::Reached`] has [`Why::Met`] or why not
+    pub(super) fn reach(&mut self, now: Instant, id: MessageId, to: Name, until: Instant) {
+        self.insert_free(now, id, to, Want::Connection, until);
+    }
+
+    /// Keeps a connection with whoever has a name until it is given up: [`Wish::Met`] says with which key, whenever one stands
+    /// again, and [`Wish::NotHeld`] why there is none, when none was made for so long, or none will be
+    pub(super) fn hold(&mut self, now: Instant, id: MessageId, to: Name, patience: Duration) {
+        self.insert_free(now, id, to, Want::Hold { patience, is_met: false }, now + patience);
+    }
+
+    /// What asks nothing needs its place among calls
+    fn insert_free(&mut self, now: Instant, id: MessageId, to: Name, want: Want, until: Instant) {
+        if self.calls.len() >= CALLS_MAX {
+            return self.wishes.push_back(want.ended(Called::at_once(id, to, Status::SlowDown, Why::TooMany)));
+        }
+        self.insert(now, id, to, want, until);
+    }
+
+    fn insert(&mut self, now: Instant, id: MessageId, to: Name, want: Want, until: Instant) {
         let call = Call {
             to,
-            kind,
-            body,
+            want,
             begun: now,
             until,
             stage: Stage::Resting,
@@ -161,9 +220,9 @@ impl Calls {
                     self.waiting.remove(&(name.clone(), id));
                     self.on_found(now, id, fresh, answer);
                 }
-                Stage::Asked { key, ticket, is_doubted: true } if fresh => {
+                Stage::Asked { key, is_doubted: true, .. } if fresh => {
                     self.waiting.remove(&(name.clone(), id));
-                    self.on_found_again(now, id, (key, ticket), answer, can_relay);
+                    self.on_found_again(now, id, key, answer, can_relay);
                 }
                 _ => {}
             }
@@ -204,9 +263,13 @@ impl Calls {
         if now >= call.until {
             return self.finish(now, &id, Status::TimedOut, Why::NoAnswer, Vec::new());
         }
+        let Want::Answer(kind, body) = &call.want else {
+            call.stage = Stage::Asked { key, ticket: None, is_doubted: false };
+            return self.wishes.push_back(Wish::Dial { key, address });
+        };
+        let question = Question { kind: *kind, id, body: body.clone() };
         // Whoever is met twice is asked once.
         call.stage = Stage::Asking;
-        let question = Question { kind: call.kind, id, body: call.body.clone() };
         self.wishes.push_back(Wish::Ask { id, key, address, question, until: call.until });
     }
 
@@ -222,13 +285,13 @@ impl Calls {
         let Some(ticket) = ticket else {
             return self.finish(now, &id, Status::SlowDown, Why::TooMany, Vec::new());
         };
-        call.stage = Stage::Asked { key, ticket, is_doubted: false };
+        call.stage = Stage::Asked { key, ticket: Some(ticket), is_doubted: false };
         self.by_ticket.insert(ticket, id);
     }
 
     /// Whoever was to be asked for a pipe is this peer itself
     pub(super) fn handle_itself(&mut self, now: Instant, id: &MessageId) {
-        self.finish(now, id, Status::Conflict, Why::Itself, Vec::new());
+        self.finish(now, id, Status::Conflict, Why::Own, Vec::new());
     }
 
     /// Whoever was to be asked was removed from the network
@@ -238,13 +301,20 @@ impl Calls {
 
     /// … and was to be met, by its key
     pub(super) fn handle_removed_key(&mut self, now: Instant, key: &Key) {
-        for (id, _) in self.meeting(key) {
+        for id in self.without_question(key) {
             self.handle_removed(now, &id);
         }
     }
 
     /// Whoever holds this key has shown that it has this name
     pub(super) fn handle_met(&mut self, now: Instant, key: &Key, name: &Name) {
+        for id in self.awaiting(key) {
+            match self.calls.get(&id) {
+                Some(call) if call.to == *name => self.on_met(now, id, *key),
+                Some(_) => self.finish(now, &id, Status::NotFound, Why::OtherName, Vec::new()),
+                None => {}
+            }
+        }
         for (id, address) in self.meeting(key) {
             match self.calls.get(&id) {
                 Some(call) if call.to == *name => self.ask(now, id, *key, address),
@@ -262,103 +332,43 @@ impl Calls {
         meeting.collect()
     }
 
+    /// Whoever asks nothing is where it wants to be
+    fn on_met(&mut self, now: Instant, id: MessageId, key: Key) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match &mut call.want {
+            Want::Hold { is_met: is_met @ false, .. } => {
+                *is_met = true;
+                call.doubts.reset();
+                self.timers.stop(&id);
+                self.wishes.push_back(Wish::Met { id, key });
+            }
+            Want::Connection => self.finish(now, &id, Status::Delivered, Why::Met, Vec::new()),
+            Want::Hold { .. } | Want::Answer(..) => {}
+        }
+    }
+
+    /// Something has come over the connection that is held
+    pub(super) fn handle_heard(&mut self, id: &MessageId) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.doubts.reset();
+        }
+    }
+
+    /// Those that ask nothing, and for which whoever holds this key is dialled, or is there
+    fn awaiting(&self, key: &Key) -> Vec<MessageId> {
+        let is_so = |stage| matches!(stage, Stage::Asked { key: of, ticket: None, .. } if of == *key);
+        self.calls.iter().filter(|(_, call)| is_so(call.stage)).map(|(id, _)| *id).collect()
+    }
+
+    /// Those that have no question of their own on the connection with this key
+    fn without_question(&self, key: &Key) -> Vec<MessageId> {
+        self.meeting(key).into_iter().map(|(id, _)| id).chain(self.awaiting(key)).collect()
+    }
+
     /// A connection with this key is over
     pub(super) fn handle_ended(&mut self, now: Instant, key: &Key, end: &End) {
-        for (id, _) in self.meeting(key) {
+        for id in self.without_question(key) {
             self.lose(now, id, end.clone());
-        }
-    }
-
-    /// What became of a question; it is given back if it is none of a call
-    pub(super) fn handle_fate(&mut self, now: Instant, ticket: u64, fate: Fate) -> Option<Fate> {
-        let Some(id) = self.by_ticket.remove(&ticket) else { return Some(fate) };
-        match fate {
-            Fate::Answered { status, body } => {
-                let status = Status::from_code(status).unwrap_or(Status::Failed);
-                let body = if mutant::is(Mutant::ResultLost) { Vec::new() } else { body };
-                self.finish(now, &id, status, Why::Answered, body);
-            }
-            Fate::Opened(pipe) => {
-                self.finish_with(now, &id, Status::Delivered, Why::Answered, Vec::new(), Some(pipe));
-            }
-            Fate::TimedOut if mutant::is(Mutant::CallDeadlineForgotten) => {}
-            Fate::TimedOut => self.time_out(now, &id),
-            Fate::Lost(end) => self.lose(now, id, end),
-        }
-        None
-    }
-
-    /// The connection under a call is lost: it is asked again, soon
-    fn lose(&mut self, now: Instant, id: MessageId, end: End) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        self.waiting.remove(&(call.to.clone(), id));
-        (call.last_end, call.losses) = (Some(end), call.losses + 1);
-        if mutant::is(Mutant::CallNotAskedAgain) {
-            return self.time_out(now, &id);
-        }
-        if call.losses == 1 {
-            return self.resolve(id, true);
-        }
-        call.stage = Stage::Resting;
-        let rest = now + doubled(REST_MIN, call.losses - 2, REST_MAX);
-        self.timers.set(rest.min(call.until), id);
-    }
-
-    /// The mesh says that something does not arrive at the holder of this key; `of_relay`: a supernode that was to relay it says
-    /// so
-    pub(super) fn handle_undeliverable(&mut self, now: Instant, key: &Key, of_relay: bool) {
-        for (id, call) in &mut self.calls {
-            let (is_asked, stage) = match call.stage {
-                Stage::Asked { key: of, ticket, is_doubted } if of == *key => {
-                    (is_doubted, Stage::Asked { key: of, ticket, is_doubted: true })
-                }
-                // Whoever has said that it is there knew of a place that it has left.
-                Stage::Meeting { key: of, .. } if of == *key => (false, Stage::Resolving { fresh: true }),
-                _ => continue,
-            };
-            if call.doubts.raise(now, of_relay, is_asked) {
-                call.stage = stage;
-                self.waiting.insert((call.to.clone(), *id));
-                self.wishes.push_back(Wish::Resolve { name: call.to.clone(), fresh: true });
-            }
-        }
-    }
-
-    fn on_found_again(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        (key, ticket): (Key, u64),
-        answer: Result<&Answer, Status>,
-        can_relay: bool,
-    ) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        call.stage = Stage::Asked { key, ticket, is_doubted: false };
-        match answer {
-            Ok(answer) if answer.key().is_some_and(|found| found != key) => {
-                self.give_up(&id);
-                self.on_found(now, id, true, Ok(answer));
-            }
-            Err(status @ (Status::NotFound | Status::Gone)) => {
-                self.finish(now, &id, status, Why::LookUp, Vec::new());
-            }
-            answer => {
-                let is_hopeless = call.doubts.settle(can_relay);
-                self.wishes.extend(answer.ok().and_then(moved));
-                if is_hopeless {
-                    self.finish(now, &id, Status::Unavailable, Why::NoWay, Vec::new());
-                }
-            }
-        }
-    }
-
-    /// Its question is nobody's any more
-    fn give_up(&mut self, id: &MessageId) {
-        if let Some(Call { stage: Stage::Asked { ticket, .. }, .. }) = self.calls.get(id) {
-            let ticket = *ticket;
-            if self.by_ticket.remove(&ticket).is_some() {
-                self.wishes.push_back(Wish::Cancel { ticket });
-            }
         }
     }
 
@@ -373,34 +383,6 @@ impl Calls {
         self.timers.stop(id);
         self.waiting.remove(&(call.to.clone(), *id));
         Some(call)
-    }
-
-    fn finish(&mut self, now: Instant, id: &MessageId, status: Status, reason: Why, body: Vec<u8>) {
-        self.finish_with(now, id, status, reason, body, None);
-    }
-
-    fn finish_with(
-        &mut self,
-        now: Instant,
-        id: &MessageId,
-        status: Status,
-        reason: Why,
-        body: Vec<u8>,
-        pipe: Option<PipeId>,
-    ) {
-        self.give_up(id);
-        let Some(Call { to, begun, .. }) = self.forget(id) else { return };
-        tracing::debug!(event = "call_ended", %id, %to, %status, %reason);
-        let called = Called { id: *id, to, status, reason, body, pipe, elapsed: now - begun };
-        if mutant::is(Mutant::CallEndsTwice) {
-            self.wishes.push_back(Wish::Done(called.clone()));
-        }
-        self.wishes.push_back(Wish::Done(called));
-    }
-
-    fn time_out(&mut self, now: Instant, id: &MessageId) {
-        let end = self.calls.get_mut(id).and_then(|call| call.last_end.take());
-        self.finish(now, id, Status::TimedOut, end.map_or(Why::NoAnswer, Why::Lost), Vec::new());
     }
 
     /// The session is over, and so are all calls

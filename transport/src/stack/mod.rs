@@ -1,11 +1,12 @@
 //! A peer with its connections: the cores below put together, and what passes between them.
 //!
 //! ```text
-//!   messages and calls of users, what others send and call
+//!   messages, calls and pings of users, what others send, call and say
 //!             │
 //! ┌─ Stack ───▼────────────────────────────┐
 //! │ messages: the out-box                  │
 //! │ calls: where, and how often, to ask    │
+//! │ pings, saying: what may get lost       │
 //! │ keeping, evaluating: what has come     │
 //! │ results: of what others have called    │
 //! │ checks: whose session lasts            │
@@ -28,8 +29,11 @@ mod evaluating;
 mod keeping;
 mod messages;
 mod naming;
+mod pings;
 mod piping;
 mod results;
+mod saying;
+mod seeking;
 mod sending;
 mod session;
 #[cfg(test)]
@@ -40,6 +44,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, MessageId, Name, ShortId};
 use kith_common::link::LinkId;
@@ -64,6 +69,7 @@ pub use self::checks::GOOD_FOR;
 pub use self::evaluating::EVALUATING_MAX;
 pub use self::keeping::STORING_MAX;
 pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
+pub use self::pings::{INTERVAL_MAX, INTERVAL_MIN, NotPinged, Pinged, Plan, Pong, SERIES_MAX, TIMEOUT_MAX, Tally};
 pub use self::piping::PIPES_MAX;
 pub use self::results::{REMEMBERED_FOR, RESULT_BYTES_MAX};
 
@@ -73,7 +79,9 @@ use self::evaluating::Evaluating;
 use self::keeping::Keeping;
 use self::messages::Messages;
 use self::naming::Naming;
+use self::pings::Pings;
 use self::piping::Piping;
+use self::seeking::Seeking;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
 use crate::pipes::{PipeId, PipeNews};
 use crate::questions::Question;
@@ -119,6 +127,12 @@ pub enum StackOutput {
     },
     /// Something has happened to a pipe
     Pipe { pipe: PipeId, news: PipeNews },
+    /// A connection that was [wanted](Stack::reach) stands, or why there is none
+    Reached(Called),
+    /// What has become of a [series of pings](Stack::ping)
+    Pinged(Pinged),
+    /// Somebody with whom a connection stands has [said](Stack::say) this, known by that name
+    Said { from: Name, channel: u16, bytes: Bytes },
     /// Put a message into the in-box; answered, once, by [`Stack::handle_kept`]
     Keep {
         /// Repeated in the answer
@@ -184,7 +198,9 @@ pub struct Stack<S> {
     provider: Arc<CryptoProvider>,
     calls: Calls,
     messages: Messages,
+    pings: Pings,
     checks: Checks,
+    seeking: Seeking,
     evaluating: Evaluating,
     keeping: Keeping,
     naming: Naming,
@@ -220,7 +236,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             provider,
             calls: Calls::default(),
             messages,
+            pings: Pings::default(),
             checks: Checks::default(),
+            seeking: Seeking::default(),
             evaluating: Evaluating::default(),
             keeping: Keeping::default(),
             naming: Naming::default(),
@@ -280,6 +298,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     fn close_all(&mut self, now: Instant) {
         self.calls.handle_logout(now);
         self.messages.handle_logout(now);
+        self.pings.handle_logout();
         if let Some(transport) = &mut self.transport {
             transport.close_all(now, CODE_LEFT);
         }
@@ -380,6 +399,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if let Some(key) = key {
             self.calls.handle_undeliverable(now, &key, false);
             self.messages.handle_undeliverable(now, &key, false);
+            self.seek(now, key);
         }
         self.settle(now);
     }
@@ -400,6 +420,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         self.calls.handle_timeout(now);
         self.messages.handle_timeout(now);
         self.evaluating.handle_timeout(now);
+        self.pings.handle_timeout(now, &mut self.rng);
         // What has its fate must not leave after that.
         self.settle(now);
         if let Some(transport) = self.transport.as_mut().filter(|transport| transport.next_timeout() <= Some(now)) {
@@ -412,7 +433,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub fn next_timeout(&self) -> Option<Instant> {
         let transport = self.transport.as_ref().and_then(Transport::next_timeout);
         let own = earliest(self.calls.next_timeout(), self.messages.next_timeout());
-        earliest(self.peer.next_timeout(), earliest(own, transport))
+        earliest(self.peer.next_timeout(), earliest(earliest(own, self.pings.next_timeout()), transport))
     }
 
     /// The next thing to do; drain until `None` after every input, or after a few that came together
@@ -430,7 +451,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// Hands on what each part wants until none wants anything more
     fn settle(&mut self, now: Instant) {
         loop {
-            if let Some(wish) = self.calls.poll().or_else(|| self.messages.poll()) {
+            if let Some(wish) = self.calls.poll().or_else(|| self.messages.poll()).or_else(|| self.pings.poll()) {
                 self.on_wish(now, wish);
             } else if let Some(effect) = self.transport.as_mut().and_then(Transport::poll_effect) {
                 self.on_effect(now, effect);

@@ -75,6 +75,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
 
     fn on_resolved(&mut self, now: Instant, name: &Name, fresh: bool, answer: Result<&Answer, Status>) {
         if fresh {
+            self.handle_found(now, name, answer);
             for (connection, grant, verdict) in self.checks.handle_resolved(now, name, answer) {
                 let Some(transport) = &mut self.transport else { break };
                 match verdict {

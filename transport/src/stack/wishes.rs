@@ -1,5 +1,8 @@
-//! What calls, messages and connections want, carried out or passed on.
+//! What calls, messages, pings and connections want, carried out or passed on.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
@@ -10,12 +13,13 @@ use kith_common::wire::grant::Grant;
 
 use super::called::Called;
 use super::messages::{MessageFate, Trouble};
+use super::pings::Pinged;
 use super::{Outgoing, Stack, StackOutput};
 use crate::output::{ConnectionId, StreamId};
 use crate::questions::{Fate, Kind, Question};
 use crate::transport::Effect;
 
-/// What calls and messages want, in this order
+/// What calls, messages and pings want, in this order
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     /// Ask for the name; answered by `handle_resolved`
@@ -32,6 +36,20 @@ pub(super) enum Wish {
     Close { key: Key },
     /// The end of a call
     Done(Called),
+    /// A connection that was wanted once stands, or why not
+    Reached(Called),
+    /// Hold a connection, until `Release`; answered by `Met`, and by `NotHeld` if it cannot be
+    Hold { id: MessageId, to: Name, patience: Duration },
+    /// A connection is held no more
+    Release { id: MessageId },
+    /// The connection that is held stands, with the holder of this key
+    Met { id: MessageId, key: Key },
+    /// None can be held, or not any more
+    NotHeld(Called),
+    /// Say something that may get lost to the holder of this key
+    Say { key: Key, bytes: Bytes },
+    /// What has become of a series of pings
+    Pinged(Pinged),
     /// Put a message on the disk; answered by `handle_stored`
     Store(Outgoing),
     /// Read it from there; answered by `handle_loaded`
@@ -96,6 +114,13 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 }
             }
             Wish::Done(called) => self.outputs.push_back(StackOutput::Called(called)),
+            Wish::Reached(called) => self.outputs.push_back(StackOutput::Reached(called)),
+            Wish::Hold { id, to, patience } => self.on_hold(now, id, to, patience),
+            Wish::Release { id } => self.calls.cancel(&id),
+            Wish::Met { id, key } => self.pings.handle_met(now, &id, key),
+            Wish::NotHeld(called) => self.pings.handle_not_held(now, &called),
+            Wish::Say { key, bytes } => self.on_say(now, &key, bytes),
+            Wish::Pinged(pinged) => self.outputs.push_back(StackOutput::Pinged(pinged)),
             Wish::Store(outgoing) => self.outputs.push_back(StackOutput::Store(outgoing)),
             Wish::Load { sequence } => self.outputs.push_back(StackOutput::Load { sequence }),
             Wish::Delayed { to, trouble } => self.outputs.push_back(StackOutput::Delayed { to, trouble }),
@@ -160,10 +185,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 Some(Fate::Opened(pipe)) => self.drop_pipe(now, pipe),
                 Some(fate) => self.messages.handle_fate(now, ticket, fate),
             },
-            // Nobody says anything so far that may get lost.
-            Effect::Said { connection } => {
-                while self.transport.as_mut().and_then(|transport| transport.take_said(connection)).is_some() {}
-            }
+            Effect::Said { connection } => self.on_said(now, connection),
             Effect::Pipe { pipe, news } => self.outputs.push_back(StackOutput::Pipe { pipe, news }),
             Effect::Ended { connection, key, end } => {
                 self.piping.forget(connection);
@@ -173,6 +195,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 self.ways.remove(&connection);
                 self.drop_unchecked(connection);
                 if let Some(key) = key {
+                    self.seeking.forget(&key);
                     self.calls.handle_ended(now, &key, &end);
                     self.messages.handle_ended(now, &key, &end);
                 }
@@ -187,9 +210,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             return self.close_removed(now);
         }
         let confirms = self.peer.confirms(&from);
-        if let Some(name) = self.checks.renew(now, connection, confirms) {
-            self.peer.resolve(now, name, true);
-        }
+        self.renew(now, connection, confirms);
         match question.kind {
             Kind::Call => self.on_call(now, place, from, &question),
             Kind::Pipe => self.on_pipe_asked(now, place, from, &question.body),

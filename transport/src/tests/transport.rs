@@ -6,7 +6,7 @@ use kith_common::testing::{certificate_of, ed, name, network_of};
 use kith_common::wire::grant::{Grant, SignedGrant};
 
 use super::*;
-use crate::{Effect, Fate, Kind, PipeId, PipeNews, Question, Transport};
+use crate::{Effect, Fate, Kind, NotSaid, PING_BYTES_MAX, PipeId, PipeNews, Question, Transport};
 
 mod pipes;
 
@@ -33,6 +33,7 @@ struct Mesh {
     knows: fn(&Grant) -> bool,
     asked: Vec<(usize, String, Question)>,
     done: Vec<(usize, u64, Fate)>,
+    said: Vec<(usize, Bytes)>,
     ended: usize,
     /// Pipes that were taken, by whom
     taken: Vec<(usize, PipeId)>,
@@ -62,6 +63,7 @@ impl Mesh {
             knows: |_| true,
             asked: Vec::new(),
             done: Vec::new(),
+            said: Vec::new(),
             ended: 0,
             taken: Vec::new(),
             news: Vec::new(),
@@ -109,7 +111,12 @@ impl Mesh {
                     }
                     Effect::Done { ticket, fate } => self.done.push((who, ticket, fate)),
                     Effect::Ended { .. } => self.ended += 1,
-                    Effect::Said { .. } | Effect::Left { .. } => {}
+                    Effect::Said { connection } => {
+                        let said = std::iter::from_fn(|| self.peers[who].take_said(connection));
+                        let said: Vec<Bytes> = said.collect();
+                        self.said.extend(said.into_iter().map(|bytes| (who, bytes)));
+                    }
+                    Effect::Left { .. } => {}
                 }
             }
         }
@@ -227,4 +234,45 @@ fn question_for_nobody_has_its_fate_and_the_next_one_dials_anew() {
     let ticket = mesh.ask(ALICE, BOB, 2);
     mesh.run(Duration::from_secs(5));
     assert!(matches!(mesh.fate(ALICE, ticket), Some(Fate::Answered { status: 200, .. })));
+}
+
+#[test]
+fn what_may_get_lost_is_said_where_a_connection_stands_and_nowhere_else() {
+    let mut mesh = Mesh::of(1);
+    assert_eq!(
+        (mesh.peers[ALICE].standing_with(&key_of(BOB)), mesh.peers[ALICE].standing_at(&name("bob"))),
+        (None, None)
+    );
+    mesh.peers[ALICE].dial(mesh.now, key_of(BOB), address_of(BOB)).unwrap();
+    mesh.run(Duration::from_secs(1));
+    let connection = mesh.peers[ALICE].standing_with(&key_of(BOB)).unwrap();
+    assert_eq!(mesh.peers[ALICE].standing_at(&name("bob")), Some(connection));
+    assert_eq!(mesh.peers[ALICE].standing_at(&name("carol")), None);
+    let say = |mesh: &mut Mesh, bytes: Vec<u8>| mesh.peers[ALICE].say(mesh.now, connection, bytes.into());
+    let longest = vec![7; PING_BYTES_MAX];
+    assert_eq!(say(&mut mesh, longest.clone()), Ok(()));
+    let Err(NotSaid::TooLong { most }) = say(&mut mesh, vec![0; 6_000]) else { panic!() };
+    assert!((PING_BYTES_MAX..6_000).contains(&most), "{most}");
+    assert_eq!(say(&mut mesh, vec![8; most]), Ok(()));
+    assert!(say(&mut mesh, vec![9; most + 1]).is_err());
+    mesh.run(Duration::from_secs(1));
+    let said: Vec<_> = mesh.said.iter().map(|(who, bytes)| (*who, bytes.to_vec())).collect();
+    assert_eq!(said, [(BOB, longest), (BOB, vec![8; most])]);
+    mesh.peers[BOB].close(mesh.now, &key_of(ALICE), 410);
+    mesh.run(Duration::from_secs(1));
+    assert_eq!(say(&mut mesh, vec![1]), Err(NotSaid::NoConnection));
+    assert_eq!(mesh.peers[ALICE].standing_with(&key_of(BOB)), None);
+}
+
+#[test]
+fn who_is_not_let_in_is_told_nothing_and_is_not_heard() {
+    let mut mesh = Mesh::of(2);
+    mesh.knows = |grant| grant.name != name("alice");
+    let asked = mesh.ask(ALICE, BOB, 1);
+    while mesh.peers[BOB].connections() == 0 {
+        mesh.run(Duration::from_millis(1));
+    }
+    assert_eq!(mesh.peers[BOB].standing_with(&key_of(ALICE)), None);
+    mesh.run(Duration::from_secs(1));
+    assert!(mesh.said.is_empty() && mesh.fate(ALICE, asked).is_some());
 }

@@ -281,3 +281,122 @@ fn every_call_has_one_end_whatever_happens_and_in_time() {
         assert_eq!((ends.len() as u128, calls.len()), (begun, 0), "seed {seed}");
     }
 }
+
+/// What is done about a connection that is held
+fn hold() -> Calls {
+    let mut calls = Calls::default();
+    calls.hold(at_ms(0), ID, peer_name(2), Duration::from_secs(5));
+    assert_eq!(wishes(&mut calls), [resolve(false)]);
+    let dial = Wish::Dial { key: key(2), address: Address(2) };
+    assert_eq!(tell(&mut calls, 0, Ok(&answer(2, 2, 2, Source::Supernode)), true), [dial]);
+    calls
+}
+
+fn met(calls: &mut Calls, now: u64) -> Vec<Wish> {
+    calls.handle_met(at_ms(now), &key(2), &peer_name(2));
+    wishes(calls)
+}
+
+fn not_held(wishes: &[Wish]) -> (Status, Why) {
+    let [Wish::NotHeld(Called { status, reason, .. })] = wishes else { panic!("{wishes:?}") };
+    (*status, reason.clone())
+}
+
+#[test]
+fn connection_that_is_wanted_once_is_there_when_the_other_end_is_known() {
+    for (source, shown, expected) in [
+        (Source::Supernode, 2, (Status::Delivered, Why::Met)),
+        (Source::Neighbours, 2, (Status::Delivered, Why::Met)),
+        (Source::Supernode, 3, (Status::NotFound, Why::OtherName)),
+        (Source::Neighbours, 3, (Status::NotFound, Why::OtherName)),
+    ] {
+        let mut calls = Calls::default();
+        calls.reach(at_ms(0), ID, peer_name(2), at_ms(1_000));
+        wishes(&mut calls);
+        assert!(matches!(tell(&mut calls, 0, Ok(&answer(2, 2, 2, source)), true)[..], [Wish::Dial { .. }]));
+        calls.handle_met(at_ms(5), &key(2), &peer_name(shown));
+        let mut told = wishes(&mut calls);
+        if let [Wish::Dial { .. }] = told[..] {
+            // Whoever nobody vouches for is met, and then dialled as others are: he is there already.
+            told = met(&mut calls, 5);
+        }
+        let [Wish::Reached(called)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((called.status, called.reason.clone()), expected);
+        assert!(calls.len() == 0 && calls.next_timeout().is_none());
+    }
+}
+
+#[test]
+fn held_connection_is_made_anew_whenever_it_is_lost() {
+    let mut calls = hold();
+    assert_eq!(met(&mut calls, 9), [Wish::Met { id: ID, key: key(2) }]);
+    assert_eq!(calls.next_timeout(), None, "it lasts");
+    assert_eq!(met(&mut calls, 10), [], "its grant of another session is no news");
+    for lost in [60_000, 120_000] {
+        calls.handle_ended(at_ms(lost), &key(2), &End::Forgotten);
+        let rest = if lost == 60_000 { 0 } else { 250 };
+        calls.handle_timeout(at_ms(lost + rest));
+        assert_eq!(wishes(&mut calls), [resolve(true)]);
+        tell(&mut calls, lost + rest, Ok(&answer(2, 2, 2, Source::Supernode)), true);
+        assert_eq!(calls.next_timeout(), Some(at_ms(lost + 5_000)), "as much time as the first had");
+        assert_eq!(met(&mut calls, lost + 400), [Wish::Met { id: ID, key: key(2) }]);
+    }
+    calls.handle_ended(at_ms(200_000), &key(2), &End::Silent);
+    for rest in [0, 5_000] {
+        wishes(&mut calls);
+        calls.handle_timeout(at_ms(200_000 + rest));
+    }
+    assert_eq!(not_held(&wishes(&mut calls)), (Status::TimedOut, Why::Lost(End::Silent)));
+}
+
+#[test]
+fn connection_that_nothing_answers_is_doubted_as_calls_are() {
+    for is_met in [false, true] {
+        let mut calls = hold();
+        if is_met {
+            met(&mut calls, 1);
+        }
+        calls.handle_undeliverable(at_ms(10), &key(2), false);
+        assert_eq!(wishes(&mut calls), [resolve(true)]);
+        assert_eq!(not_held(&tell(&mut calls, 11, Err(Status::Gone), true)), (Status::Gone, Why::LookUp));
+    }
+    // What has come meanwhile says that there is a way.
+    let mut calls = hold();
+    met(&mut calls, 1);
+    let here = answer(2, 2, 2, Source::Supernode);
+    for (round, now) in (0..8).zip((0..).step_by(1_000)) {
+        calls.handle_undeliverable(at_ms(now), &key(2), false);
+        assert_eq!(wishes(&mut calls), [resolve(true)], "round {round}");
+        assert!(matches!(tell(&mut calls, now, Ok(&here), false)[..], [Wish::Moved { .. }]), "round {round}");
+        calls.handle_heard(&ID);
+    }
+}
+
+#[test]
+fn held_connection_follows_the_name_to_another_key() {
+    let mut calls = hold();
+    met(&mut calls, 1);
+    calls.handle_undeliverable(at_ms(10), &key(2), false);
+    wishes(&mut calls);
+    let dial = Wish::Dial { key: key(3), address: Address(3) };
+    assert_eq!(tell(&mut calls, 11, Ok(&answer(2, 3, 3, Source::Supernode)), true), [dial]);
+    calls.handle_met(at_ms(12), &key(3), &peer_name(2));
+    assert_eq!(wishes(&mut calls), [Wish::Met { id: ID, key: key(3) }]);
+}
+
+#[test]
+fn what_asks_nothing_has_its_place_among_calls_and_ends_with_them() {
+    let mut calls = Calls::default();
+    let id = |n: usize| MessageId((n as u128).to_le_bytes());
+    (0..CALLS_MAX).for_each(|n| calls.hold(at_ms(0), id(n), peer_name(2), Duration::from_secs(5)));
+    wishes(&mut calls);
+    calls.reach(at_ms(0), id(CALLS_MAX), peer_name(2), at_ms(1));
+    let told = wishes(&mut calls);
+    assert!(matches!(&told[..], [Wish::Reached(called)] if called.reason == Why::TooMany), "{told:?}");
+    calls.handle_logout(at_ms(1));
+    let told = wishes(&mut calls);
+    assert!(told.len() == CALLS_MAX && told.iter().all(|wish| matches!(wish, Wish::NotHeld(_))));
+    let mut calls = hold();
+    calls.handle_removed_key(at_ms(1), &key(2));
+    assert_eq!(not_held(&wishes(&mut calls)), (Status::NotAllowed, Why::Removed));
+}

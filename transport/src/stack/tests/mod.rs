@@ -1,9 +1,10 @@
-//! Calls, what others call, and checks by themselves; whole peers with their connections are the simulator's.
+//! Calls, what others call, messages, pings and checks by themselves; whole peers with their connections are the simulator's.
 
 mod calls;
 mod checks;
 mod evaluating;
 mod messages;
+mod pings;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
 use kith_common::names::{Answer, Source};
