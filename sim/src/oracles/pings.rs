@@ -268,22 +268,60 @@ impl Oracle for Pings {
     }
 }
 
-#[cfg(all(test, feature = "mutants"))]
+#[cfg(test)]
 mod tests {
-    use kith_common::mutant::Mutant;
-
     use super::*;
-    use crate::oracles::judged;
+
+    fn place(number: u8) -> Pings {
+        let plan = Plan { count: Some(9), interval: Duration::from_secs(1), size: 64, timeout: Duration::from_secs(9) };
+        let series = Series {
+            node: NodeId(1),
+            to: name_of(2),
+            plan,
+            begun: Instant::ZERO,
+            held: Instant::ZERO,
+            jumped: Duration::ZERO,
+            answered: BTreeSet::from([2]),
+            least: None,
+            most: None,
+            reordered: 0,
+        };
+        let distances = vec![Duration::from_millis(number.into()); 3];
+        let now = Instant::ZERO + Duration::from_secs(5);
+        let taken = [((NodeId(1), NodeId(2)), now), ((NodeId(2), NodeId(1)), now)].into();
+        Pings { series: [(MessageId([1; 16]), series)].into(), distances, taken, ..Pings::default() }
+    }
 
     #[test]
-    fn each_mistake_with_pings_is_seen_and_nothing_else_is_objected_to() {
-        let config = |seed| MeshConfig { seed, ..MeshConfig::default() };
-        for mutant in [Mutant::PongedTwice, Mutant::PongTimedByLast, Mutant::PingsWaitForAnswers] {
-            let sees = |seed| judged(&config(seed), Pings::new(&config(seed)), Some(mutant)).is_some();
-            assert!((0..8).any(sees), "{mutant}");
+    fn pong_that_cannot_be_is_objected_to_in_words() {
+        let now = Instant::ZERO + Duration::from_secs(5);
+        let good = Pong {
+            series: MessageId([1; 16]),
+            sequence: 3,
+            bytes: 64,
+            time: Duration::from_millis(40),
+            is_duplicate: false,
+            is_reordered: false,
+            is_late: false,
+        };
+        let pings = place(10);
+        assert_eq!(pings.judge_pong(now, NodeId(1), &good), Ok(()));
+        let soon = Duration::from_millis(30);
+        let table = [
+            (Pong { series: MessageId([2; 16]), ..good.clone() }, "nobody has sent"),
+            (Pong { sequence: 0, ..good.clone() }, "ping 0 of 6"),
+            (Pong { sequence: 7, ..good.clone() }, "ping 7 of 6"),
+            (Pong { sequence: 2, ..good.clone() }, "answered twice"),
+            (Pong { bytes: 63, ..good.clone() }, "answered with 63"),
+            (Pong { sequence: 1, ..good.clone() }, "otherwise than it is said"),
+            (Pong { is_late: true, ..good.clone() }, "otherwise than it is said"),
+            (Pong { time: soon, ..good.clone() }, "is 40ms away and back"),
+        ];
+        for (pong, words) in table {
+            let said = pings.judge_pong(now, NodeId(1), &pong);
+            assert!(said.as_ref().is_err_and(|said| said.contains(words)), "{words}: {said:?}");
         }
-        for seed in 0..3 {
-            assert_eq!(judged(&config(seed), Pings::new(&config(seed)), None), None, "seed {seed}");
-        }
+        let silent = Pings { taken: BTreeMap::new(), ..place(10) };
+        assert!(silent.judge_pong(now, NodeId(1), &good).is_err_and(|said| said.contains("has taken nothing")));
     }
 }
