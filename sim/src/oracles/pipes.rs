@@ -14,6 +14,7 @@ use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
 use crate::mesh::pipes::pattern;
+use crate::mesh::users::machine_of;
 use crate::mesh::watch::Observation;
 use crate::mesh::world::World;
 
@@ -21,12 +22,17 @@ use crate::mesh::world::World;
 /// heard again just before that
 const STILL_MAX: Duration = Duration::from_secs(150);
 
+/// What befell the mesh longer ago is over, and all that followed from it
+const CALM: Duration = Duration::from_secs(600);
+
 /// What one pipe carries, and how much each end has read
 #[derive(Debug)]
 struct Pipe {
     bytes: Vec<u8>,
     read: [usize; 2],
     opener: NodeId,
+    /// Whose the other end is, if anybody has that name
+    to: Option<NodeId>,
     opened: Instant,
     /// When something of it was last read at either end, since its opener has written all that it can
     moved: Option<Instant>,
@@ -37,8 +43,20 @@ struct Pipe {
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     pipes: BTreeMap<u64, Pipe>,
-    /// When something last befell the mesh, or somebody left it
+    /// When something last befell the mesh
     disturbed: Option<Instant>,
+    /// When whose user last wanted its peer to be logged in, or not
+    wanted: BTreeMap<NodeId, Instant>,
+}
+
+impl Pipes {
+    /// Whether nothing befalls the mesh, nor has lately, and neither end has left it
+    fn is_undisturbed(&self, now: Instant, pipe: &Pipe) -> bool {
+        let has_left = |node: &NodeId| self.wanted.get(node).is_some_and(|at| *at >= pipe.opened);
+        self.disturbed.is_none_or(|at| now - at > CALM)
+            && !has_left(&pipe.opener)
+            && !pipe.to.as_ref().is_some_and(has_left)
+    }
 }
 
 impl Oracle for Pipes {
@@ -52,11 +70,11 @@ impl Oracle for Pipes {
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
         match seen {
-            Observation::Opening { number, len, .. } => {
-                let bytes = pattern(*number, *len);
+            Observation::Opening { number, len, to, .. } => {
+                let (bytes, to) = (pattern(*number, *len), machine_of(to));
                 self.pipes.insert(
                     *number,
-                    Pipe { bytes, read: [0; 2], opener: node, opened: now, moved: None, is_over: false },
+                    Pipe { bytes, read: [0; 2], opener: node, to, opened: now, moved: None, is_over: false },
                 );
             }
             Observation::PipeResumed { number } => {
@@ -83,11 +101,11 @@ impl Oracle for Pipes {
             Observation::PipeEnded { number, is_opener: true, is_whole } => {
                 let Some(pipe) = self.pipes.get_mut(number) else { return Ok(()) };
                 pipe.is_over = true;
-                if !is_whole && self.disturbed.is_none_or(|at| at < pipe.opened) {
+                if !is_whole && self.pipes.get(number).is_some_and(|pipe| self.is_undisturbed(now, pipe)) {
                     return Err(format!("pipe {number} is broken off, and nothing has happened"));
                 }
             }
-            Observation::Wants(_) => self.disturbed = Some(now),
+            Observation::Wants(_) => _ = self.wanted.insert(node, now),
             Observation::Killed => {
                 self.pipes.values_mut().filter(|pipe| pipe.opener == node).for_each(|pipe| pipe.is_over = true);
             }
