@@ -64,8 +64,11 @@ impl Oracle for Pipes {
         "pipes"
     }
 
-    fn fault(&mut self, now: Instant, _: &Fault) {
-        self.disturbed = Some(now);
+    fn fault(&mut self, now: Instant, fault: &Fault) {
+        // Everybody has to start once.
+        if !matches!(fault, Fault::Start(_)) {
+            self.disturbed = Some(now);
+        }
     }
 
     fn see(&mut self, now: Instant, node: NodeId, seen: &Observation<'_>) -> Result<(), String> {
