@@ -148,7 +148,10 @@ impl Demo<'_> {
         tell.say(&format!("{} sends to {} every {} ms", route.from.name, route.to.name, SEND_EVERY.as_millis()));
         std::thread::sleep(FLOW_BEFORE);
         // The way may have become a direct one since the choice: then the one chosen has a forwarder all the same.
-        let before = flow.latest().filter(|answer| answer.path.len() > 2).unwrap_or_else(|| route.answer.clone());
+        let before = flow
+            .latest()
+            .filter(|answer| answer.path.len() > 2 && !answer.relayed)
+            .unwrap_or_else(|| route.answer.clone());
         let victim = forwarder(&before, &mut self.draw).unwrap_or_default();
         tell.say(&format!("path before: {}", before.way()));
         tell.say(&format!("kill -9 {victim}"));

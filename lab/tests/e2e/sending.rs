@@ -32,7 +32,16 @@ fn every_ordered_pair_delivers_within_five_hops_over_true_paths() {
     let pairs = graph::pairs(&super::peers(&lab));
     assert_eq!(pairs.len(), 56);
     for (from, to) in pairs {
-        let answer = lab.send(&from, &to, "hello").expect("an answer");
+        // On a busy machine a supernode relays for two who have not met, for a few seconds.
+        let mut answer = lab.send(&from, &to, "hello").expect("an answer");
+        let unrelayed = lab.wait_until("a message goes through the mesh", super::PATIENCE, || {
+            if !answer.relayed {
+                return Ok(());
+            }
+            answer = lab.send(&from, &to, "hello").map_err(|error| error.to_string())?;
+            Err(answer.way())
+        });
+        unrelayed.unwrap_or_else(|error| panic!("{from} → {to}: {error}"));
         assert!(answer.is_delivered(), "{from} → {to}: {} {}", answer.status, answer.reason);
         assert!(answer.hops <= HOPS_MAX, "{from} → {to}: {} hops over {}", answer.hops, answer.way());
         let fault = graph::fault_in_path(&links, &from, &to, &answer);
