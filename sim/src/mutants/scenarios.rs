@@ -156,7 +156,8 @@ pub(crate) const SEVERAL: &[Mutant] = &[
 pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
     ("still", &[Mutant::BallOfCentreOnly]),
     ("burst", &[Mutant::OrderIgnored, Mutant::PredecessorNotNamed, Mutant::OutboxUnbounded]),
-    ("asking", &[Mutant::CertaintyFeigned]),
+    ("asking", &[Mutant::CertaintyFeigned, Mutant::RepeatEvaluated]),
+    ("undisturbed", &[Mutant::SilentPipesLost]),
     ("line", &[Mutant::StrangerIsWitness, Mutant::UnseenNotTold, Mutant::PartingNotTold]),
     ("slow peers", &[Mutant::NeverRests, Mutant::TimersFirst, Mutant::LeftDiallerComputed, Mutant::RestsForEver]),
     ("older logs", &[Mutant::IncarnationIgnored]),
