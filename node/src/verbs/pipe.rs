@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kith_common::id::Name;
+use kith_common::status::Status;
 use kith_runtime::cli::{Failure, Screen, Stop};
 use kith_runtime::control::client::{self, ANSWER_WITHIN, ClientError};
 use kith_runtime::control::peer::{PipeAnswer, Request};
@@ -47,6 +48,8 @@ impl Pipe {
             let hint = match (answered, channel.as_str()) {
                 (true, "") => Some(format!("at {name}, type: kith listen")),
                 (true, channel) => Some(format!("at {name}, type: kith listen {channel}")),
+                // There is nobody else to look for.
+                (false, _) if status == Status::Conflict => None,
                 (false, _) => super::next(home, status, name),
             };
             return Err(Failure::new(status, error, hint).into());
