@@ -227,8 +227,7 @@ impl Node {
     fn piped(&self, request: &Request) -> Result<UnixStream, LabError> {
         let piped = || {
             let mut answer = client::open(&self.home, request, None)?;
-            let line = answer.next().ok_or_else(|| ClientError::Broken("the daemon hung up".to_owned()))??;
-            let Done { status, answer: PipeAnswer { pipe, reason, .. }, .. } = line.done()?;
+            let Done { status, answer: PipeAnswer { pipe, reason, .. }, .. } = answer.last_line()?.done()?;
             match pipe {
                 // Nothing comes before something is written.
                 Some(_) => Ok(answer.into_raw()?.0),

@@ -116,8 +116,8 @@ impl Answering {
                     if let Some(code) = refused_by_now(bytes) {
                         break Some(code);
                     }
-                    if opening_of(bytes).is_some() {
-                        return self.hear_opening(place);
+                    if let Some(all) = opening_of(bytes) {
+                        return self.hear_opening(place, all);
                     }
                     if *held > SHARE_BYTES_MAX || self.held_by_all > HELD_BYTES_MAX {
                         break Some(SLOW_DOWN);
@@ -159,13 +159,10 @@ impl Answering {
         }
     }
 
-    /// All that a question for a pipe says has come
-    fn hear_opening(&mut self, place: Place) {
+    /// All that a question for a pipe says has come, which are so many bytes
+    fn hear_opening(&mut self, place: Place, all: usize) {
         let Some(State::Reading(bytes)) = self.incoming.get_mut(&place) else { return };
-        let Some((question, all)) = opening_of(bytes).and_then(|all| Some((parsed_question(bytes.get(..all)?)?, all)))
-        else {
-            return;
-        };
+        let Some(question) = bytes.get(..all).and_then(parsed_question) else { return };
         let rest = bytes.split_off(all);
         self.incoming.insert(place, State::HeardOpening(rest));
         self.release(place.0, all);

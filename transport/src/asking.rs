@@ -167,8 +167,8 @@ impl Asking {
                 Ok(Read::Bytes(more)) if asked.answer.len() + more.len() <= most || asked.kind == Kind::Pipe => {
                     asked.answer.extend_from_slice(&more);
                     if asked.kind == Kind::Pipe {
-                        if opened_by(&asked.answer).is_some() {
-                            return self.open(place);
+                        if let Some(all) = opened_by(&asked.answer) {
+                            return self.open(place, all);
                         }
                         if asked.answer.len() > most {
                             return self.break_off(now, endpoint, place, TOO_LARGE);
@@ -194,11 +194,11 @@ impl Asking {
         }
     }
 
-    /// The other end has taken a pipe: its stream is somebody else's from now on
-    fn open(&mut self, place: Place) {
+    /// The other end has taken a pipe, by so many bytes: its stream is somebody else's from now on
+    fn open(&mut self, place: Place, all: usize) {
         let Some(ticket) = self.out.get(&place).map(|asked| asked.ticket) else { return };
         let Some((asked, _)) = self.take(ticket) else { return };
-        let early = asked.answer.get(opened_by(&asked.answer).unwrap_or_default()..).unwrap_or_default();
+        let early = asked.answer.get(all..).unwrap_or_default();
         self.opened.push_back((ticket, place, early.to_vec()));
     }
 

@@ -166,14 +166,19 @@ pub(crate) fn answered(code: u64) -> Fate {
     Fate::Answered { status: status.unwrap_or(MALFORMED as u16), body: Vec::new() }
 }
 
+/// Bytes of a question's body, once so much has come that it says so
+fn body_length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(17..QUESTION_HEAD)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*length) as usize)
+}
+
 /// Whether what has come of a question is refused already, and with which code
 pub(crate) fn refused_by_now(bytes: &[u8]) -> Option<u64> {
     let kind = match Kind::of(*bytes.first()?) {
         Some(kind) => kind,
         None => return Some(MALFORMED),
     };
-    let length = bytes.get(17..QUESTION_HEAD)?.first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
+    let length = body_length(bytes)?;
     match () {
         () if length > kind.question_bytes_max() => Some(TOO_LARGE),
         () if bytes.len() > QUESTION_HEAD + length && kind != Kind::Pipe => Some(MALFORMED),
@@ -184,15 +189,15 @@ pub(crate) fn refused_by_now(bytes: &[u8]) -> Option<u64> {
 pub(crate) fn parsed_question(bytes: &[u8]) -> Option<Question> {
     let kind = Kind::of(*bytes.first()?)?;
     let id = MessageId(*bytes.get(1..17)?.first_chunk()?);
-    let length = u32::from_le_bytes(*bytes.get(17..QUESTION_HEAD)?.first_chunk()?) as usize;
+    let length = body_length(bytes)?;
     let body = bytes.get(QUESTION_HEAD..).filter(|body| body.len() == length)?;
     Some(Question { kind, id, body: body.to_vec() })
 }
 
 /// Whether all of a question for a pipe has come, behind which there is no end: its bytes, those of the pipe behind it left out
 pub(crate) fn opening_of(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.get(17..QUESTION_HEAD).filter(|_| bytes.first() == Some(&(Kind::Pipe as u8)))?;
-    let all = QUESTION_HEAD + u32::from_le_bytes(*length.first_chunk()?) as usize;
+    let length = body_length(bytes).filter(|_| bytes.first() == Some(&(Kind::Pipe as u8)))?;
+    let all = QUESTION_HEAD + length;
     (bytes.len() >= all).then_some(all)
 }
 

@@ -14,7 +14,7 @@ use kith_transport::Called;
 use kith_transport::stack::{CALL_TIMEOUT, NotBegun};
 
 use super::Driver;
-use super::waiting::Caller;
+use super::waiting::{CalledFor, Caller};
 
 /// Bytes of a result that an answer at the control socket holds, in hexadecimal digits if it must be
 const RESULT_BYTES_MAX: usize = 480 * 1024;
@@ -44,7 +44,10 @@ impl Driver {
         };
         let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
         match self.stack.call(now, id, name, &call, now + timeout) {
-            Ok(id) => self.waiting.for_call(id, Caller { reply, function }),
+            Ok(id) => {
+                let called_for = CalledFor::Result { function };
+                self.waiting.for_call(id, Caller { reply, called_for });
+            }
             Err(NotBegun::NotLoggedIn) => self.refuse_to_send(now, reply),
             Err(error @ NotBegun::IdInUse) => {
                 reply.refuse(Status::Conflict, error.to_string(), Some("wait for its end, or leave the id out".into()));
@@ -52,7 +55,7 @@ impl Driver {
         }
     }
 
-    /// Nobody waits for a result any more: whoever evaluates it hears so
+    /// Nobody waits for a result, or for a pipe, any more: whoever evaluates or takes it hears so
     pub(super) fn cancel_gone_calls(&mut self, now: Instant) {
         for id in self.waiting.take_gone_calls() {
             self.stack.cancel(now, &id);
@@ -61,16 +64,22 @@ impl Driver {
 
     /// A call has come to its end; who asked for it may have hung up
     pub(super) fn on_called(&mut self, now: Instant, called: Called) {
-        if self.on_pipe_called(now, &called) {
-            return;
-        }
-        if let Some(Caller { reply, function }) = self.waiting.take_call(&called.id) {
-            let is_long = called.body.len() > RESULT_BYTES_MAX;
-            if is_long {
-                let error = format!("the result has {} bytes, and {RESULT_BYTES_MAX} can be shown", called.body.len());
-                return reply.refuse(Status::TooLarge, error, None);
+        let caller = self.waiting.take_call(&called.id);
+        match (caller, called.pipe) {
+            (Some(Caller { reply, called_for: CalledFor::Pipe { channel } }), _) => {
+                self.on_pipe_called(&called, &channel, reply);
             }
-            reply.finish(called.status, &answer(called, function));
+            (Some(Caller { reply, called_for: CalledFor::Result { function } }), _) => {
+                let is_long = called.body.len() > RESULT_BYTES_MAX;
+                if is_long {
+                    let bytes = called.body.len();
+                    let error = format!("the result has {bytes} bytes, and {RESULT_BYTES_MAX} can be shown");
+                    return reply.refuse(Status::TooLarge, error, None);
+                }
+                reply.finish(called.status, &answer(called, function));
+            }
+            (None, Some(pipe)) => self.stack.drop_pipe(now, pipe, Status::Gone),
+            (None, None) => {}
         }
     }
 }

@@ -168,7 +168,6 @@ impl Driver {
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
                     self.cancel_gone_calls(self.clock.now());
-                    self.cancel_gone_openers(self.clock.now());
                     self.end_gone_pings(self.clock.now());
                     self.tell_waited(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());

@@ -11,7 +11,7 @@ use kith_common::time::Instant;
 use kith_runtime::control::peer::{EndPingsAnswer, Id, PingEcho, PingLine, PingsAnswer, Series};
 use kith_runtime::control::server::Reply;
 use kith_runtime::sync;
-use kith_transport::stack::{NotPinged, Pinged, Plan, Pong, Tally};
+use kith_transport::stack::{CALL_TIMEOUT, NotPinged, Pinged, Plan, Pong, Tally};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
@@ -20,9 +20,6 @@ use super::Driver;
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// As ping(8) has it: 56 bytes, and eight of ICMP
 const SIZE_DEFAULT: usize = 64;
-/// Long enough for the mesh to heal on the way, as for a call
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-
 /// Lines that wait for one asker: answers of ten seconds, at a hundred a second
 const LINES_MAX: usize = 1_024;
 
@@ -124,7 +121,7 @@ fn plan(Series { count, interval_ms, size, timeout_ms }: Series) -> Plan {
         count,
         interval: interval_ms.map_or(INTERVAL_DEFAULT, Duration::from_millis),
         size: size.map_or(SIZE_DEFAULT, |size| usize::try_from(size).unwrap_or(usize::MAX)),
-        timeout: timeout_ms.map_or(TIMEOUT_DEFAULT, Duration::from_millis),
+        timeout: timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kith_common::id::{MessageId, Name};
+use kith_common::id::Name;
 use kith_common::mail::NotLoggedIn;
 use kith_common::status::Status;
 use kith_common::time::Instant;
@@ -17,6 +17,7 @@ use kith_transport::{Called, PipeId, PipeNews, Read, StreamError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
+use super::waiting::{CalledFor, Caller};
 use crate::piping::{PIECE_BYTES, Piece, PipeEvent, Program};
 
 /// The service that hands a pipe to whoever listens at the control socket
@@ -27,13 +28,6 @@ const PROGRAM_GONE: u64 = Status::Gone.code() as u64;
 
 /// Ends of pipes that are remembered until somebody asks: those of the last minutes on a busy machine
 const ENDS_MAX: usize = 4_096;
-
-/// Somebody who waits until a pipe is open
-#[derive(Debug)]
-struct Opener {
-    reply: Reply,
-    channel: String,
-}
 
 /// Somebody who waits for whoever opens a pipe
 #[derive(Debug)]
@@ -69,7 +63,6 @@ type Ended = Result<(), (Status, String)>;
 /// All pipes of this peer's programs
 #[derive(Debug, Default)]
 pub(super) struct Pipes {
-    openers: BTreeMap<MessageId, Opener>,
     listeners: Vec<Listener>,
     open: BTreeMap<PipeId, Open>,
     ended: VecDeque<(PipeId, Ended)>,
@@ -79,19 +72,11 @@ impl Pipes {
     fn forget_gone(&mut self) {
         self.listeners.retain(|listener| !listener.reply.is_gone());
     }
-
-    /// Whoever has hung up before a pipe was open
-    fn take_gone(&mut self) -> Vec<MessageId> {
-        let gone = self.openers.iter().filter(|(_, opener)| opener.reply.is_gone());
-        let gone: Vec<MessageId> = gone.map(|(id, _)| *id).collect();
-        gone.iter().for_each(|id| _ = self.openers.remove(id));
-        gone
-    }
 }
 
 impl Driver {
     pub(super) fn ask_pipe(&mut self, now: Instant, to: Name, channel: String, timeout_ms: Option<u64>, reply: Reply) {
-        self.cancel_gone_openers(now);
+        self.cancel_gone_calls(now);
         if !reply.is_alone() {
             return refuse_among_many(reply);
         }
@@ -101,7 +86,10 @@ impl Driver {
         let opening = Opening { service: Text::truncated(PIPE), argument };
         let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
         match self.stack.ask_for_pipe(now, to, &opening, now + timeout) {
-            Ok(id) => _ = self.pipes.openers.insert(id, Opener { reply, channel }),
+            Ok(id) => {
+                let called_for = CalledFor::Pipe { channel };
+                self.waiting.for_call(id, Caller { reply, called_for });
+            }
             Err(NotLoggedIn) => self.refuse_to_send(now, reply),
         }
     }
@@ -128,34 +116,13 @@ impl Driver {
         reply.finish(status, &PipeEndAnswer { reason });
     }
 
-    /// Nobody waits any more until a pipe is open
-    pub(super) fn cancel_gone_openers(&mut self, now: Instant) {
-        for id in self.pipes.take_gone() {
-            self.stack.cancel(now, &id);
+    /// A pipe that was asked for is open, or will not be
+    pub(super) fn on_pipe_called(&mut self, called: &Called, channel: &str, reply: Reply) {
+        if let Some(pipe) = called.pipe {
+            return self.open(pipe, &called.to, channel, "asked for here", reply);
         }
-    }
-
-    /// A pipe was asked for, and is open or will not be; `false`: this was no question for a pipe
-    pub(super) fn on_pipe_called(&mut self, now: Instant, called: &Called) -> bool {
-        let opener = self.pipes.openers.remove(&called.id);
-        match (called.pipe, opener) {
-            (Some(pipe), Some(Opener { reply, channel })) => {
-                self.open(pipe, &called.to, &channel, "asked for here", reply);
-                true
-            }
-            // Whoever has asked has hung up.
-            (Some(pipe), None) => {
-                self.stack.reset_pipe(now, pipe, PROGRAM_GONE);
-                self.stack.stop_pipe(now, pipe, PROGRAM_GONE);
-                true
-            }
-            (None, Some(Opener { reply, .. })) => {
-                let (answered, reason) = (called.is_answered(), Some(called.why()));
-                reply.finish(called.status, &PipeAnswer { name: called.to.clone(), pipe: None, answered, reason });
-                true
-            }
-            (None, None) => false,
-        }
+        let (answered, reason) = (called.is_answered(), Some(called.why()));
+        reply.finish(called.status, &PipeAnswer { name: called.to.clone(), pipe: None, answered, reason });
     }
 
     /// Another peer asks for a pipe
@@ -341,8 +308,7 @@ impl Driver {
 
     /// Both halves are over at once
     fn break_off(&mut self, now: Instant, pipe: PipeId, status: Status, reason: &str) {
-        self.stack.reset_pipe(now, pipe, status.code().into());
-        self.stack.stop_pipe(now, pipe, status.code().into());
+        self.stack.drop_pipe(now, pipe, status);
         if let Some(open) = self.pipes.open.get_mut(&pipe) {
             open.broken.get_or_insert((status, reason.to_owned()));
             self.end(pipe);

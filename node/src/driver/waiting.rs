@@ -55,11 +55,20 @@ pub(super) struct Asker {
     pub(super) asked: Asked,
 }
 
-/// Somebody who waits for a result
+/// What a call is for
+#[derive(Debug)]
+pub(super) enum CalledFor {
+    /// What a function comes to
+    Result { function: String },
+    /// Whoever listens on a channel is to take a pipe
+    Pipe { channel: String },
+}
+
+/// Somebody who waits for a result, or for a pipe
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) reply: Reply,
-    pub(super) function: String,
+    pub(super) called_for: CalledFor,
 }
 
 /// All askers

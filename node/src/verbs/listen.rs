@@ -27,8 +27,7 @@ impl Listen {
     pub(crate) fn run(self, home: &Home, screen: &mut Screen) -> Result<u8, Stop> {
         let request = Request::Listen { channel: self.channel, from: self.from };
         let mut answer = client::open(home, &request, None)?;
-        let line = answer.next().ok_or_else(|| ClientError::Broken("the daemon hung up".into()))??;
-        let PipeAnswer { name, pipe, .. } = line.done()?.answer;
+        let PipeAnswer { name, pipe, .. } = answer.last_line()?.done()?.answer;
         let pipe = pipe.ok_or_else(|| ClientError::Broken("a pipe without a number".into()))?;
         screen.note(&format!("from {name}"))?;
         let (socket, early) = answer.into_raw()?;

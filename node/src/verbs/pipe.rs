@@ -5,7 +5,7 @@ use std::time::Duration;
 use kith_common::id::Name;
 use kith_common::status::Status;
 use kith_runtime::cli::{Failure, Screen, Stop};
-use kith_runtime::control::client::{self, ANSWER_WITHIN, ClientError};
+use kith_runtime::control::client::{self, ANSWER_WITHIN};
 use kith_runtime::control::peer::{PipeAnswer, Request};
 use kith_runtime::home::Home;
 
@@ -39,8 +39,7 @@ impl Pipe {
         let request =
             Request::Pipe { name, channel: channel.clone(), timeout_ms: Some(self.timeout.as_millis() as u64) };
         let mut answer = client::open(home, &request, Some(self.timeout + ANSWER_WITHIN))?;
-        let line = answer.next().ok_or_else(|| ClientError::Broken("the daemon hung up".into()))??;
-        let done = line.done::<PipeAnswer>()?;
+        let done = answer.last_line()?.done::<PipeAnswer>()?;
         let Some(pipe) = done.answer.pipe.filter(|_| done.status.is_success()) else {
             let PipeAnswer { name, answered, reason, .. } = &done.answer;
             let status = done.status;

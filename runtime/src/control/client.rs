@@ -209,9 +209,7 @@ pub fn open<R: Serialize>(home: &Home, request: &R, within: Option<Duration>) ->
 /// # Errors
 /// [`ClientError`], but for a refusal, which is a line like any other here.
 pub fn ask<R: Serialize>(home: &Home, request: &R, within: Duration) -> Result<Line, ClientError> {
-    let broken = || ClientError::Broken("it has no last line".into());
-    let mut answer = open(home, request, Some(within))?;
-    answer.find(|line| line.as_ref().map_or(true, |line| line.status.is_some())).unwrap_or_else(|| Err(broken()))
+    open(home, request, Some(within))?.last_line()
 }
 
 fn connect(home: &Home) -> Result<UnixStream, ClientError> {
@@ -260,6 +258,15 @@ impl Answer {
 }
 
 impl Answer {
+    /// The last line, whatever comes before it
+    ///
+    /// # Errors
+    /// [`ClientError`], but for a refusal, which is a line like any other here.
+    pub fn last_line(&mut self) -> Result<Line, ClientError> {
+        let broken = || ClientError::Broken("it has no last line".into());
+        self.find(|line| line.as_ref().map_or(true, |line| line.status.is_some())).unwrap_or_else(|| Err(broken()))
+    }
+
     /// The connection behind the last line, and what was read ahead of it: a pipe's bytes
     ///
     /// # Errors

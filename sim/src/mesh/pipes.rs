@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kith_common::id::MessageId;
+use kith_common::id::{Address, MessageId, Name};
 use kith_common::wire::bounded::{Bytes, Text};
 use kith_common::wire::content::Opening;
 use kith_transport::stack::CALL_TIMEOUT;
@@ -34,6 +34,23 @@ struct Program {
     is_read: bool,
 }
 
+impl Program {
+    /// One that gives back whatever it reads
+    const fn giving_back(number: u64) -> Self {
+        Self {
+            number,
+            is_opener: false,
+            bytes: Vec::new(),
+            written: 0,
+            limit: usize::MAX,
+            is_all: false,
+            is_finished: false,
+            has_arrived: false,
+            is_read: false,
+        }
+    }
+}
+
 /// The programs of one process at its pipes
 #[derive(Debug, Default)]
 pub struct Programs {
@@ -56,13 +73,13 @@ pub fn pattern(number: u64, len: usize) -> Vec<u8> {
 
 impl World {
     /// A user opens a pipe to somebody, for so many bytes
-    pub(super) fn open_pipe(&mut self, node: NodeId, to: &kith_common::id::Name, len: usize) {
+    pub(super) fn open_pipe(&mut self, node: NodeId, to: &Name, len: usize) {
         self.pipes_opened += 1;
         let number = self.pipes_opened;
         let argument = Bytes::try_from(number.to_le_bytes().to_vec()).unwrap_or_default();
         let opening = Opening { service: Text::truncated("echo"), argument };
         let local = self.local(node);
-        let source = self.node(node).place().unwrap_or(kith_common::id::Address(0));
+        let source = self.node(node).place().unwrap_or(Address(0));
         let Some(peer) = self.node_mut(node).peer_mut() else { return };
         if let Ok(id) = peer.stack.ask_for_pipe(local, to.clone(), &opening, local + CALL_TIMEOUT) {
             peer.programs.openers.insert(id, (number, len));
@@ -75,18 +92,8 @@ impl World {
         let Some(peer) = self.node_mut(node).peer_mut() else { return false };
         let Some((number, len)) = peer.programs.openers.remove(&called.id) else { return false };
         if let Some(pipe) = called.pipe {
-            let bytes = pattern(number, len);
-            let program = Program {
-                number,
-                is_opener: true,
-                bytes,
-                written: 0,
-                limit: len / 2,
-                is_all: true,
-                is_finished: false,
-                has_arrived: false,
-                is_read: false,
-            };
+            let (bytes, limit) = (pattern(number, len), len / 2);
+            let program = Program { is_opener: true, bytes, limit, is_all: true, ..Program::giving_back(number) };
             peer.programs.open.insert(pipe, program);
             self.run_program(node, pipe);
         }
@@ -100,18 +107,7 @@ impl World {
         let Some(peer) = self.node_mut(node).peer_mut() else { return };
         // Whoever has asked may have given it up.
         if let Ok(pipe) = peer.stack.take_pipe(local, ticket) {
-            let program = Program {
-                number,
-                is_opener: false,
-                bytes: Vec::new(),
-                written: 0,
-                limit: usize::MAX,
-                is_all: false,
-                is_finished: false,
-                has_arrived: false,
-                is_read: false,
-            };
-            peer.programs.open.insert(pipe, program);
+            peer.programs.open.insert(pipe, Program::giving_back(number));
         }
     }
 

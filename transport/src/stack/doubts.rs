@@ -8,7 +8,7 @@ use kith_common::time::Instant;
 /// crash
 const UNHELPED_MAX: u8 = 3;
 /// One word of the mesh's in so long counts: many packets may come back at once
-const RECHECK_MIN: Duration = Duration::from_millis(750);
+pub(super) const RECHECK_MIN: Duration = Duration::from_millis(750);
 
 /// Whether something arrives at one receiver
 #[derive(Debug, Default)]

@@ -138,9 +138,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
     }
 
-    /// Nobody has a use for a pipe any more
-    pub(super) fn drop_pipe(&mut self, now: Instant, pipe: PipeId) {
-        self.reset_pipe(now, pipe, Status::TimedOut.code().into());
-        self.stop_pipe(now, pipe, Status::TimedOut.code().into());
+    /// Nobody has a use for a pipe any more: both halves end, and the other end hears why
+    pub fn drop_pipe(&mut self, now: Instant, pipe: PipeId, why: Status) {
+        self.reset_pipe(now, pipe, why.code().into());
+        self.stop_pipe(now, pipe, why.code().into());
     }
 }

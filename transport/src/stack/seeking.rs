@@ -4,18 +4,16 @@
 //! where both ends have moved neither could show the other its new grant, and what one hears the other would never learn.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kith_common::crypto::Signer;
 use kith_common::id::{Key, Name};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 
 use super::Stack;
-
-/// One word of the mesh's in so long counts: many packets may come back at once
-const AGAIN_MIN: Duration = Duration::from_millis(750);
+use super::doubts::RECHECK_MIN;
+use super::wishes::{Wish, moved};
 
 /// Those that were sought last, as many as there are connections
 #[derive(Debug, Default)]
@@ -26,7 +24,7 @@ pub(super) struct Seeking {
 impl Seeking {
     /// What goes to the holder of this key comes back; whether to ask for the name
     fn begin(&mut self, now: Instant, key: Key, name: &Name) -> bool {
-        let is_due = self.sought.get(&key).is_none_or(|(of, at)| of != name || now - *at >= AGAIN_MIN);
+        let is_due = self.sought.get(&key).is_none_or(|(of, at)| of != name || now - *at >= RECHECK_MIN);
         if is_due {
             self.sought.insert(key, (name.clone(), now));
         }
@@ -56,13 +54,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
 
     /// What is known of a name by now: packets go where the directory says
     pub(super) fn handle_found(&mut self, now: Instant, name: &Name, answer: Result<&Answer, Status>) {
-        let Ok(Answer { record: Some(record), source: Source::Supernode, stale: false, address, .. }) = answer else {
-            return;
-        };
-        if self.seeking.contains(&record.key, name)
-            && let Some(transport) = &mut self.transport
-        {
-            transport.set_address(now, &record.key, *address);
+        let Some(Wish::Moved { key, address }) = answer.ok().and_then(moved) else { return };
+        if self.seeking.contains(&key, name) {
+            self.on_wish(now, Wish::Moved { key, address });
         }
     }
 }

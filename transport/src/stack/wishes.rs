@@ -182,7 +182,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             Effect::Done { ticket, fate } => match self.calls.handle_fate(now, ticket, fate) {
                 None => {}
                 // It was given up while it was opened.
-                Some(Fate::Opened(pipe)) => self.drop_pipe(now, pipe),
+                Some(Fate::Opened(pipe)) => self.drop_pipe(now, pipe, Status::TimedOut),
                 Some(fate) => self.messages.handle_fate(now, ticket, fate),
             },
             Effect::Said { connection } => self.on_said(now, connection),
