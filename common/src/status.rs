@@ -12,6 +12,7 @@
 //! | 409 | `Conflict` | the name or the session belongs to another | 49 |
 //! | 410 | `Gone` | the peer is known, and not here | 50 |
 //! | 413 | `TooLarge` | over a documented size | 53 |
+//! | 421 | `AnotherKey` | the name has another key than the one that was relied on | 61 |
 //! | 425 | `TooEarly` | others have to come first | 65 |
 //! | 426 | `VersionNotSupported` | another version of the protocol | 66 |
 //! | 429 | `SlowDown` | over a documented rate or quota | 69 |
@@ -65,6 +66,8 @@ statuses! {
     Gone = 410, "not here";
     /// Over a documented size
     TooLarge = 413, "too large";
+    /// The name has another key than the one that was relied on
+    AnotherKey = 421, "another key";
     /// Others have to come first
     TooEarly = 425, "too early";
     /// Another version of the protocol
@@ -122,6 +125,7 @@ mod tests {
             (409, 49),
             (410, 50),
             (413, 53),
+            (421, 61),
             (425, 65),
             (426, 66),
             (429, 69),

@@ -74,6 +74,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     if let Some(joined) = &config.joining {
         joined.keep(config.host.home.path()).map_err(PeerError::Invite)?;
     }
+    let pins = inbox.pins()?;
     let (remembered, learned) = (inbox.names(SystemTime::now())?, worker::supernodes(&mut inbox)?);
     let stay = worker::stay(&mut inbox, SystemTime::now())?;
     let restored = inbox.waiting(SystemTime::now())?;
@@ -99,7 +100,8 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         PeerConfig { session, neighbourhood: Default::default(), boot, remember: config.lookup_remembered, stay };
     let connections = ChaCha20Rng::from_rng(&mut rng);
     let peer = Peer::new(clock.now(), peer, identity.clone(), rng, remembered);
-    let stack = Stack::new(clock.now(), peer, outbox, identity, kith_transport::provider(), connections);
+    let mut stack = Stack::new(clock.now(), peer, outbox, identity, kith_transport::provider(), connections);
+    stack.restore_pins(pins);
     let (pipe_events, pipe_events_received) = mpsc::channel(piping::EVENTS_MAX);
     let driver = Driver::new(Parts {
         stack,

@@ -10,6 +10,7 @@
 //! | `messages` | sequence | id, sender's name and key, its address, whether that is confirmed, time received, bytes |
 //! | `seen` | sequence | fingerprint of a message that was kept, read or not |
 //! | `names` | name | time saved, the directory's record |
+//! | `pins` | name | the key that it must have |
 //! | `meta` | text | bytes; `format` is this table's version |
 //!
 //! A sequence is given once: it counts every message ever kept here. The out-box's tables are in `outbox`.
@@ -24,7 +25,7 @@ pub(crate) mod worker;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kith_common::id::{MessageId, Name};
+use kith_common::id::{Key, MessageId, Name};
 use kith_common::mail::{self, Arrival, Kept, Totals};
 use kith_common::names::RECORDS_MAX;
 use kith_common::status::Status;
@@ -39,7 +40,9 @@ pub(crate) use self::error::InboxError;
 
 use self::error::Fault;
 use self::outbox::{Letter, PastFate};
-use self::tables::{Durable, MESSAGES, META, NAMES, load, micros, open_file, prepare, remove, store, stored, write};
+use self::tables::{
+    Durable, MESSAGES, META, NAMES, PINS, load, micros, open_file, prepare, remove, store, stored, write,
+};
 
 /// The in-box's size unless it is configured: a peer that nobody reads must not fill the disk
 pub(crate) const BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -90,6 +93,9 @@ pub(crate) enum NameChange {
     /// There and replaced, or new and left out past [`RECORDS_MAX`]
     Save(Box<Record>),
     Erase(Name),
+    /// It must have this key from now on
+    Pin(Name, Key),
+    Unpin(Name),
 }
 
 /// Which messages to list
@@ -283,18 +289,27 @@ impl InboxFile {
         }
     }
 
-    /// Saves records and erases others, in the order given, in one transaction
+    /// Saves records, erases others, and pins keys, in the order given, in one transaction
     ///
     /// # Errors
-    /// [`InboxError`]: none was saved or erased.
+    /// [`InboxError`]: nothing has changed.
     pub(crate) fn write_names(&mut self, changes: &[NameChange], now: SystemTime) -> Result<(), InboxError> {
         self.write(|transaction| {
             let mut table = transaction.open_table(NAMES)?;
+            let mut pins = transaction.open_table(PINS)?;
             for change in changes {
                 let record = match change {
                     NameChange::Save(record) => record,
                     NameChange::Erase(name) => {
                         table.remove(name.as_str())?;
+                        continue;
+                    }
+                    NameChange::Pin(name, key) => {
+                        pins.insert(name.as_str(), &key.0)?;
+                        continue;
+                    }
+                    NameChange::Unpin(name) => {
+                        pins.remove(name.as_str())?;
                         continue;
                     }
                 };
@@ -322,6 +337,22 @@ impl InboxFile {
                 names.push((wire::decode(bytes).map_err(|error| Fault::Damaged(error.to_string()))?, age));
             }
             Ok(names)
+        })
+    }
+
+    /// The keys that names must have
+    ///
+    /// # Errors
+    /// [`InboxError`]
+    pub(crate) fn pins(&mut self) -> Result<Vec<(Name, Key)>, InboxError> {
+        self.read(|transaction| {
+            let mut pins = Vec::new();
+            for row in transaction.open_table(PINS)?.iter()? {
+                let (name, key) = row?;
+                let name = name.value().parse().map_err(|error| Fault::Damaged(format!("a pin: {error}")))?;
+                pins.push((name, Key(*key.value())));
+            }
+            Ok(pins)
         })
     }
 

@@ -18,6 +18,7 @@ mod run;
 mod send;
 mod status;
 mod trace;
+mod trust;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(crate) enum Verb {
     Call(call::Call),
     Pipe(pipe::Pipe),
     Listen(listen::Listen),
+    Trust(trust::Trust),
     Logout(logout::Logout),
     Login(login::Login),
 }
@@ -70,6 +72,7 @@ impl Verbs for Verb {
             Self::Call(verb) => verb.run(home, screen),
             Self::Pipe(verb) => verb.run(home, screen),
             Self::Listen(verb) => verb.run(home, screen),
+            Self::Trust(verb) => verb.run(home, screen),
             Self::Logout(verb) => verb.run(home, screen),
             Self::Login(verb) => verb.run(home, screen),
         }
@@ -95,6 +98,7 @@ fn next(home: &Home, status: Status, name: &Name) -> Option<String> {
         Status::NotFound => return Some(peers::meant(home, name)),
         Status::NotLoggedIn => home.command("login"),
         Status::Gone => home.command("peers"),
+        Status::AnotherKey => home.command(&format!("trust {name}")),
         Status::TimedOut => home.command(&format!("trace {name}")),
         Status::Unavailable => home.command("status"),
         status if is_refused(status) => home.command("status"),
@@ -177,6 +181,7 @@ mod tests {
         // There is no daemon that could say who may have been meant.
         assert_eq!(hint(Status::NotFound).unwrap(), "next: kith --home /srv/a peers");
         assert_eq!(hint(Status::NotLoggedIn).unwrap(), "next: kith --home /srv/a login");
+        assert_eq!(hint(Status::AnotherKey).unwrap(), "next: kith --home /srv/a trust heidi");
         assert_eq!(hint(Status::TooLarge), None);
     }
 }

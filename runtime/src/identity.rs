@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kith_common::crypto::{Signature, Signer, Verifier};
+use kith_common::hex;
 use kith_common::id::Key;
 use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
@@ -176,6 +177,14 @@ pub(crate) fn key_of(peer_id: &PeerId) -> Option<Key> {
     }
     let public = PublicKey::try_decode_protobuf(multihash.digest()).ok()?;
     Some(Key(public.try_into_ed25519().ok()?.to_bytes()))
+}
+
+/// The key that a text names, which is 64 hexadecimal digits or a libp2p name; `None` if it is neither
+pub fn parse_key(text: &str) -> Option<Key> {
+    let digits = || hex::decode(text)?.try_into().ok().map(Key);
+    let key = text.parse().ok().and_then(|peer_id| key_of(&peer_id)).or_else(digits)?;
+    // Bytes that are no point of the curve are nobody's key.
+    peer_id_of(&key).map(|_| key)
 }
 
 /// Counts this start in `home` and returns the count, the first being 1; it is on disk before this returns

@@ -273,7 +273,7 @@ impl<V: Verifier> Introductions<V> {
 
     /// The directory does not know it, or knows its name as another's: the connection ends with `code`
     pub fn refuse(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId, code: u64) {
-        self.close(now, endpoint, connection, code, "the directory does not know its session");
+        self.close(now, endpoint, connection, code, "it is not whom its grant says, or not any more");
     }
 
     fn close(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId, code: u64, reason: &str) {

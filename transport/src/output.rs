@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use kith_common::id::{Address, Key};
+use kith_common::status::Status;
 use quinn_proto::VarInt;
 
 /// A connection of an endpoint, by a number that is not given twice
@@ -111,6 +112,13 @@ pub enum End {
     /// One of the two does not keep to QUIC
     #[error("{0}")]
     Broken(String),
+}
+
+impl End {
+    /// Whether the other end must have this peer's name with another key than it holds
+    pub(crate) fn is_distrust(&self) -> bool {
+        *self == Self::Closed { code: Status::AnotherKey.code().into() }
+    }
 }
 
 /// What is to be done, and what has happened; drain [`poll_output`](crate::Endpoint::poll_output) after every input

@@ -208,6 +208,12 @@ impl<V: Verifier> Transport<V> {
         }
     }
 
+    /// … and so the other end of one connection
+    pub fn set_address_of(&mut self, now: Instant, connection: ConnectionId, address: Address) {
+        self.endpoint.set_address(now, connection, address);
+        self.settle(now);
+    }
+
     /// A packet's payload has come; of which connection, if one: [`Effect::Ended`] will tell of its end
     pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) -> Option<ConnectionId> {
         let connection = self.endpoint.handle_datagram(now, arrival, bytes);

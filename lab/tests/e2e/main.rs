@@ -32,6 +32,7 @@ mod rubbish;
 mod sending;
 mod supernode;
 mod supernodes;
+mod trust;
 
 use std::ops::Deref;
 use std::path::Path;

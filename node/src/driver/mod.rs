@@ -12,6 +12,7 @@ mod pipes;
 mod requests;
 pub(crate) mod sends;
 mod trace;
+mod trust;
 mod waiting;
 
 use std::collections::HashMap;

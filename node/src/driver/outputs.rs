@@ -37,6 +37,9 @@ impl Driver {
             StackOutput::Pinged(pinged) => self.on_pinged(pinged),
             // No verb asks for a connection alone, or hears what is said on one.
             StackOutput::Reached(_) | StackOutput::Said { .. } => {}
+            StackOutput::Pinned { name, key } => self.inbox.pin_key(name, key),
+            // The core has traced it, and whoever wanted that name is told.
+            StackOutput::KeyRefused { .. } => {}
             StackOutput::Keep { ticket, message } => {
                 self.inbox.keep(ticket, Incoming { message, received: SystemTime::now() });
             }

@@ -13,7 +13,7 @@ use kith_common::wire::grant::Grant;
 use kith_runtime::control::peer::{PipeAnswer, PipeEndAnswer};
 use kith_runtime::control::server::{Raw, Reply};
 use kith_transport::stack::CALL_TIMEOUT;
-use kith_transport::{Called, PipeId, PipeNews, Read, StreamError};
+use kith_transport::{Called, End, PipeId, PipeNews, Read, StreamError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
@@ -223,7 +223,10 @@ impl Driver {
             PipeNews::Stopped { .. } => {
                 self.note_written(pipe, Some((Status::Gone, "the program there reads no more")));
             }
-            PipeNews::Lost(end) => self.break_off(now, pipe, Status::Unavailable, &end.to_string()),
+            PipeNews::Lost(end) => {
+                let (status, reason) = of_lost(&end);
+                self.break_off(now, pipe, status, &reason);
+            }
         }
     }
 
@@ -335,4 +338,17 @@ async fn hand_over(pipe: PipeId, raw: oneshot::Receiver<Raw>, to: mpsc::Sender<P
     let raw = raw.await.ok();
     // Without a driver there is no pipe either.
     let _ = to.send(PipeEvent::HandedOver { pipe, raw }).await;
+}
+
+/// What the end of its connection means for whoever uses a pipe
+fn of_lost(end: &End) -> (Status, String) {
+    let code = match end {
+        End::Closed { code } | End::ClosedHere { code } => u16::try_from(*code).ok().and_then(Status::from_code),
+        _ => None,
+    };
+    match code {
+        Some(Status::Gone) => (Status::Gone, "its owner has logged out, or is not heard any more".to_owned()),
+        Some(status) => (status, end.to_string()),
+        None => (Status::Unavailable, end.to_string()),
+    }
 }

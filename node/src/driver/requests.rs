@@ -64,6 +64,9 @@ impl Driver {
             Request::PipeEnd { pipe } => self.tell_pipe_end(pipe, reply),
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
             Request::Read { sequences } => self.inbox.read(sequences, reply),
+            Request::Pins { name, after } => self.list_pins(name, after, reply),
+            Request::Pin { name, key } => self.pin(now, name, key.0, reply),
+            Request::Unpin { name } => self.unpin(now, name, reply),
             Request::Logout => self.ask_logout(now, reply),
             Request::Login => {
                 self.stack.peer_mut().log_in(now);
@@ -203,7 +206,8 @@ impl Driver {
     fn trace_answer(&self, fate: &Fate, trace: Option<&Trace>) -> TraceAnswer {
         let stops = trace.filter(|_| !self.is_own_name(&fate.to)).map(|trace| trace.way(fate)).unwrap_or_default();
         let hops = (1..).zip(&stops).map(|(index, stop)| trace_hop(index, stop, &fate.to)).collect();
-        TraceAnswer { name: fate.to.clone(), hops, relayed: is_relayed(&fate.path), reason: reason(fate) }
+        let (relayed, attempts) = (is_relayed(&fate.path), fate.transmissions.into());
+        TraceAnswer { name: fate.to.clone(), hops, relayed, attempts, reason: reason(fate) }
     }
 
     fn session_answer(&self) -> SessionAnswer {

@@ -9,7 +9,9 @@ use kith_runtime::files;
 use super::META_BYTES_MAX;
 
 /// The form of the file; another one is refused
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
+/// The form without pins, which get a table when it is opened
+pub(super) const FORMAT_BEFORE_PINS: u64 = 3;
 /// The form without an out-box, which gets one when it is opened
 pub(super) const FORMAT_BEFORE_OUTBOX: u64 = 2;
 

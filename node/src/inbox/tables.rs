@@ -10,7 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{TableDefinition, TableError, WriteTransaction};
 
-use super::error::{FORMAT, FORMAT_BEFORE_OUTBOX, Fault};
+use super::error::{FORMAT, FORMAT_BEFORE_OUTBOX, FORMAT_BEFORE_PINS, Fault};
 use super::{Incoming, Stored, outbox};
 
 /// What redb may hold in memory: an idle peer is small, and old messages are rarely read
@@ -23,6 +23,8 @@ pub(super) const MESSAGES: TableDefinition<'_, u64, Row> = TableDefinition::new(
 pub(super) const SEEN: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::new("seen");
 /// microseconds since 1970, a [`Record`] as on the wire
 pub(super) const NAMES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("names");
+/// the key that a name must have
+pub(super) const PINS: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("pins");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Opens the file, or makes one with its tables in it, so that a file without bytes is none that a start was killed at
@@ -80,13 +82,14 @@ pub(super) fn prepare(db: &Database) -> Result<(), Fault> {
     };
     match format {
         FORMAT => return Ok(()),
-        FORMAT_BEFORE_OUTBOX => {}
+        FORMAT_BEFORE_OUTBOX | FORMAT_BEFORE_PINS => {}
         other => return Err(Fault::Format(other)),
     }
     write(db, Durable::Now, |transaction| {
         transaction.open_table(MESSAGES)?;
         transaction.open_table(SEEN)?;
         transaction.open_table(NAMES)?;
+        transaction.open_table(PINS)?;
         outbox::create(transaction)?;
         transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
         Ok(())

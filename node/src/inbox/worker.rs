@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use kith_common::id::{MessageId, Name, NetworkId};
+use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::peer::{STAY_AGE_MAX, Stay};
 use kith_common::status::Status;
 use kith_common::wire;
@@ -171,6 +171,16 @@ impl InboxWorker {
     /// Forgets the record of a name
     pub(crate) fn erase(&self, name: Name) {
         self.give(Job::Change(NameChange::Erase(name)));
+    }
+
+    /// Keeps the key that a name must have
+    pub(crate) fn pin_key(&self, name: Name, key: Key) {
+        self.give(Job::Change(NameChange::Pin(name, key)));
+    }
+
+    /// Forgets it
+    pub(crate) fn unpin_key(&self, name: Name) {
+        self.give(Job::Change(NameChange::Unpin(name)));
     }
 
     /// Keeps the network's id: this home belongs to it

@@ -32,7 +32,14 @@ fn readable(answer: &TraceAnswer) -> String {
         return format!("0 hops to {}: it is this peer itself", answer.name);
     }
     let relayed = if answer.relayed { " through a supernode" } else { "" };
-    format!("{}{} to {}{relayed}{last}", hops(&answer.hops), count(answer.hops.len() as u64, "hop"), answer.name)
+    let changed = match answer.attempts {
+        0 | 1 => String::new(),
+        more => {
+            format!("; the way has changed: {} by others before, with no answer in time", count(more - 1, "packet"))
+        }
+    };
+    let far = count(answer.hops.len() as u64, "hop");
+    format!("{}{far} to {}{relayed}{last}{changed}", hops(&answer.hops), answer.name)
 }
 
 fn hops(hops: &[TraceHop]) -> String {
@@ -73,10 +80,13 @@ HOP  NAME   ADDRESS   RTT      CHOSEN BECAUSE
 2    frank  01234567  -        it has a link to heidi
 3    heidi  01234567  2.1 ms   the one before has not said
 3 hops to heidi, 2.1 ms";
-        let answer = TraceAnswer { name: heidi.clone(), hops, relayed: false, reason: None };
+        let answer = TraceAnswer { name: heidi.clone(), hops, relayed: false, attempts: 1, reason: None };
         assert_eq!(readable(&answer), expected);
         let relayed = TraceAnswer { relayed: true, ..answer.clone() };
         assert!(readable(&relayed).ends_with("3 hops to heidi through a supernode, 2.1 ms"));
+        let changed = TraceAnswer { attempts: 3, ..answer.clone() };
+        let said = "2.1 ms; the way has changed: 2 packets by others before, with no answer in time";
+        assert!(readable(&changed).ends_with(said), "{}", readable(&changed));
         let own = TraceAnswer { hops: Vec::new(), ..answer };
         assert_eq!(readable(&own), "0 hops to heidi: it is this peer itself");
     }

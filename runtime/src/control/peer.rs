@@ -21,12 +21,16 @@
 //! | `pipe` | `name`, `channel`, `timeout_ms` | | [`PipeAnswer`]; with 200 the connection is the pipe from then on |
 //! | `listen` | `channel`, `from` | | as well |
 //! | `pipe_end` | `pipe` | | [`PipeEndAnswer`] |
+//! | `pins` | `name`, `after` | | [`PinsAnswer`]: a page of all pins, or that of one name |
+//! | `pin` | `name`, `key` | | [`PinAnswer`] |
+//! | `unpin` | `name` | | as well |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
 mod calls;
 mod messages;
 mod pings;
 mod pipes;
+mod trust;
 
 use std::fmt;
 
@@ -41,6 +45,7 @@ pub use self::messages::{
 };
 pub use self::pings::{EndPingsAnswer, PingAnswer, PingEcho, PingLine, PingsAnswer, Series};
 pub use self::pipes::{PipeAnswer, PipeEndAnswer};
+pub use self::trust::{PINS_PAGE_MAX, PinAnswer, PinnedKey, PinnedName, PinsAnswer};
 use super::hex;
 pub use super::supernode::MemberState;
 
@@ -154,6 +159,24 @@ pub enum Request {
     /// How a pipe has ended
     PipeEnd {
         pipe: u64,
+    },
+    /// The keys that names must have, as this peer has relied on them
+    Pins {
+        /// Only this name's
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<Name>,
+        /// The last name of the page before; none: from the first name on
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Name>,
+    },
+    /// Take whoever has this key for the holder of the name, and nobody else
+    Pin {
+        name: Name,
+        key: PinnedKey,
+    },
+    /// Take whomever the directory names for the holder of the name, once more
+    Unpin {
+        name: Name,
     },
     /// Leave the mesh and stay out until [`Request::Login`]; the daemon goes on
     Logout,
@@ -451,6 +474,8 @@ pub struct TraceAnswer {
     pub hops: Vec<TraceHop>,
     /// Whether a supernode carried it
     pub relayed: bool,
+    /// How often it was asked: each time but the last another way was taken, of which nothing came back in time
+    pub attempts: u64,
     /// Why it did not arrive
     pub reason: Option<String>,
 }

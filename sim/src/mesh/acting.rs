@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use kith_common::id::{Address, Name};
+use kith_common::crypto::Signer;
+use kith_common::id::{Address, Key, Name};
 use kith_common::mail::SEND_TIMEOUT;
 use kith_common::wire::content::{Content, Signal};
 use kith_transport::stack::CALL_TIMEOUT;
 
 use super::faults::Effect;
-use super::node::NodeId;
+use super::node::{Disk, NodeId};
 use super::queue::Event;
-use super::users::{Deed, Habits, call, pings, saying, stamp};
+use super::users::{Deed, Habits, call, machine_of, pings, saying, stamp};
 use super::watch::Observation;
 use super::world::World;
 
 /// A fate comes within the out-box's time and what it takes to name those on the path; the rest is for slow clocks
 pub(super) const FATE_WAIT: Duration = Duration::from_secs(SEND_TIMEOUT.as_secs() + 10);
+
+/// How long it takes to ask the owner of a name whether a key is his
+const ASKED_FOR: Duration = Duration::from_secs(5);
 
 /// Things that are said at once
 const SAYINGS: u32 = 3;
@@ -98,6 +102,7 @@ impl World {
                     peer.stack.peer_mut().look_up(local, name);
                 }
             }
+            Deed::Trust { name, key } => self.trust(node, name, key),
             Deed::Read => {
                 if let Some(disk) = self.node_mut(node).peer_disk() {
                     disk.read_all();
@@ -120,6 +125,27 @@ impl World {
         }
         self.settle(node);
     }
+
+    /// A name was found with another key than before: its owner is asked, by other ways than the mesh, and says it
+    pub(super) fn ask_owner(&mut self, node: NodeId, name: Name, key: Key) {
+        self.watch.see(self.queue.now(), node, &Observation::KeyRefused { name: &name, key });
+        let wait = self.user_chance.wait(ASKED_FOR);
+        self.queue.after(wait, Event::Deed(node, Box::new(Deed::Trust { name, key })));
+    }
+
+    fn trust(&mut self, node: NodeId, name: Name, key: Key) {
+        let owner = machine_of(&name).filter(|owner| owner.index() < self.config.machines() as usize);
+        let Some(Disk::Peer(disk)) = owner.map(|owner| &self.node(owner).disk) else { return };
+        if disk.identity.key() != key {
+            return;
+        }
+        let local = self.local(node);
+        let Some(peer) = self.node_mut(node).peer_mut() else { return };
+        if peer.stack.pin(local, name.clone(), key).is_ok() {
+            self.on_trusted(node, name, key);
+        }
+    }
+
     /// A connection that a user has wanted stands: a few things are said at once on it
     pub(super) fn say_some(&mut self, node: NodeId, to: &Name) {
         let local = self.local(node);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kith_common::id::{Key, Name};
 use kith_common::mail::{Kept, NotStored};
 use kith_common::status::Status;
 use kith_transport::stack::{Outgoing, StackOutput};
@@ -50,6 +51,8 @@ impl World {
                 let seen = Observation::Said { from: &from, channel, bytes: &bytes };
                 self.watch.see(self.queue.now(), id, &seen);
             }
+            StackOutput::Pinned { name, key } => self.on_trusted(id, name, key),
+            StackOutput::KeyRefused { name, key, .. } => self.ask_owner(id, name, key),
             StackOutput::Keep { ticket, message } => {
                 self.watch.see(self.queue.now(), id, &Observation::Keeping(&message));
                 let keeping = Keeping { ticket, id: message.id, offer: message.offer() };
@@ -72,6 +75,14 @@ impl World {
                     self.erase_soon(id);
                 }
             }
+        }
+    }
+
+    /// Whoever has this name must have this key from now on, after a start as well
+    pub(super) fn on_trusted(&mut self, node: NodeId, name: Name, key: Key) {
+        self.watch.see(self.queue.now(), node, &Observation::Trusts { name: &name, key });
+        if let Some(disk) = self.node_mut(node).peer_disk() {
+            disk.pins.insert(name, key);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kith_common::id::{MessageId, Name, NetworkId};
+use kith_common::id::{Key, MessageId, Name, NetworkId};
 use kith_common::mail::{Inbox, Kept, NotStored, Offer, SenderTag};
 use kith_common::peer::Stay;
 use kith_common::time::Instant;
@@ -28,6 +28,8 @@ pub struct PeerDisk {
     pub stay: Option<(Stay, Instant)>,
     /// Where names were, each with the time of day when that was learnt
     pub names: BTreeMap<Name, (Record, Instant)>,
+    /// The key that each name must have
+    pub pins: BTreeMap<Name, Key>,
     inbox: Inbox,
     /// What is in the in-box: whose, and how long
     unread: Vec<(SenderTag, u64)>,
@@ -70,6 +72,7 @@ impl PeerDisk {
             supernodes: Vec::new(),
             stay: None,
             names: BTreeMap::new(),
+            pins: BTreeMap::new(),
             inbox: Inbox::new(INBOX_BYTES_MAX),
             unread: Vec::new(),
             outbox: BTreeMap::new(),

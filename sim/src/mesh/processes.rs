@@ -93,6 +93,7 @@ impl World {
         disk.reopen();
         let outbox = Outbox { bytes_max: OUTBOX_BYTES_MAX, run: disk.boot, restored: disk.restored(now) };
         let (boot, network, identity) = (disk.boot.into(), disk.network, disk.identity.clone());
+        let pins = disk.pins.clone();
         let learned = disk.supernodes.clone();
         let stay = disk.stay.clone().filter(|(_, at)| now.since(*at) <= STAY_AGE_MAX).map(|(stay, _)| stay);
         let remembered: Vec<_> =
@@ -111,7 +112,8 @@ impl World {
             PeerConfig { session, neighbourhood: NeighbourhoodConfig::default(), boot, remember: REMEMBER, stay };
         let core = Peer::new(local, config, identity.clone(), rng, remembered);
         self.owners.insert(core.key(), id);
-        let stack = Stack::new(local, core, outbox, identity, Arc::clone(&self.provider), self.random());
+        let mut stack = Stack::new(local, core, outbox, identity, Arc::clone(&self.provider), self.random());
+        stack.restore_pins(pins);
         let hello = HelloTemplate { role: Role::Peer, boot, network, grant: None };
         let mut forwarder = Forwarder::new();
         for kind in PAYLOADS {

@@ -234,6 +234,8 @@ impl Story {
             Observation::Said { from, channel, bytes } => {
                 format!("hears {} bytes of {from} on channel {channel}", bytes.len())
             }
+            Observation::Trusts { name, key } => format!("takes whoever has the key {key} for {name}, and nobody else"),
+            Observation::KeyRefused { name, key } => format!("refuses whoever has the key {key} as {name}"),
             Observation::Proposed(group) => {
                 let commands: Vec<&Command> = group.iter().map(|one| &one.command).collect();
                 format!("proposes {commands:?}")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_common::id::{MessageId, Name};
+use kith_common::id::{Key, MessageId, Name};
 use kith_common::wire::bounded::{Bounded, Bytes, Text};
 use kith_common::wire::content::Call;
 use kith_transport::stack::{CALL_TIMEOUT, Plan};
@@ -47,6 +47,11 @@ pub enum Deed {
     Say(Name),
     /// Asks where somebody is
     LookUp(Name),
+    /// Takes whoever has this key for the holder of the name, if its owner says that it is the right one
+    Trust {
+        name: Name,
+        key: Key,
+    },
     /// Reads all that is in the in-box
     Read,
     /// Logs out, to come back after a while

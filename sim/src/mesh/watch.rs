@@ -215,6 +215,16 @@ pub enum Observation<'a> {
         channel: u16,
         bytes: &'a [u8],
     },
+    /// A peer, or its user, has taken this key for that of a name
+    Trusts {
+        name: &'a Name,
+        key: Key,
+    },
+    /// A name that must have one key was found with another
+    KeyRefused {
+        name: &'a Name,
+        key: Key,
+    },
     /// A supernode gives its log commands
     Proposed(&'a [Proposal]),
     /// Something is committed: this is what all supernodes will know in the end

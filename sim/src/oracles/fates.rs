@@ -8,6 +8,7 @@
 //! | any but 200 and 408 | no in-box has it, nor ever will |
 //! | 404 | the directory did not know the name at some time since the send |
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
+//! | 421 | one end has found the other's name with another key than it had pinned, and its user has not said since that it is the right one |
 //! | 410, 429, 503, 408, of a message that is kept | its time is over; or the out-box was full, or it was taken back |
 //! | any | it is the only one, unless a crash has brought a message back; an in-box takes a message once |
 //!
@@ -16,7 +17,7 @@
 //! knows, as its receiver may be away by then.
 //!
 //! Once everything is whole, and whoever found no supernode for long has had the minute after which it tries again, sends
-//! between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full.
+//! between logged-in peers must end with 200, or with 429 if the out-box or the in-box was full, or with 421 where that is true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +36,7 @@ use crate::mesh::disk::OUTBOX_BYTES_MAX;
 use crate::mesh::faults::Fault;
 use crate::mesh::node::NodeId;
 use crate::mesh::oracle::Oracle;
-use crate::mesh::users::name_of;
+use crate::mesh::users::{machine_of, name_of};
 use crate::mesh::watch::{Observation, carries};
 use crate::mesh::world::World;
 
@@ -165,6 +166,8 @@ pub(crate) struct Fates {
     lost: BTreeMap<Name, Instant>,
     /// When each in-box last had no room for something of each sender
     full: BTreeMap<(NodeId, Name), Instant>,
+    /// Who has refused a name for its key, and when its user has said that it is the right one
+    distrust: BTreeMap<(NodeId, Name), Option<Instant>>,
     core: u32,
 }
 
@@ -210,6 +213,9 @@ impl Fates {
         match status {
             Status::Delivered if send.is_message() && !send.is_kept => {
                 Err(format!("{} was told that {to} has a message which is in no in-box", name_of(node.0)))
+            }
+            Status::AnotherKey if !self.was_distrusted(send) => {
+                Err(format!("421 for {to}, and neither has refused the other: {reason}"))
             }
             Status::NotFound if !was_unknown => {
                 Err(format!("404 for {to}, which the directory has known since before the send"))
@@ -283,6 +289,14 @@ impl Fates {
     fn is_excused(&self, now: Instant, id: &MessageId) -> bool {
         let is_excused = |send: &Send| send.is_doubled || now - send.asked > FORGOTTEN;
         self.sends.get(id).is_none_or(|send| !send.is_message() && is_excused(send))
+    }
+
+    /// Whether one end refuses the other for its key, or did so at some time since the send
+    fn was_distrusted(&self, send: &Send) -> bool {
+        let ends = [(send.node, send.to.clone())].into_iter();
+        let ends = ends.chain(machine_of(&send.to).map(|to| (to, name_of(send.node.0))));
+        let mut refused = ends.filter_map(|end| self.distrust.get(&end));
+        refused.any(|trusted| trusted.is_none_or(|at| at + OLD_NEWS >= send.asked))
     }
 
     /// Whether an in-box has told this sender not long ago that it is full
@@ -416,6 +430,12 @@ impl Oracle for Fates {
                 let here = directory.sessions().filter(|session| session.suspect.is_none());
                 self.agree(now, known, here.map(|session| session.name.clone()).collect());
             }
+            Observation::KeyRefused { name, .. } => _ = self.distrust.insert((node, (*name).clone()), None),
+            Observation::Trusts { name, .. } => {
+                if let Some(trusted) = self.distrust.get_mut(&(node, (*name).clone())) {
+                    *trusted = Some(now);
+                }
+            }
             Observation::Killed => self.kill(node),
             Observation::Restored(restored) => return self.restore(now, node, restored),
             Observation::DiskLost => {
@@ -449,15 +469,17 @@ impl Oracle for Fates {
         for send in of_core.filter(|send| world.node(send.node).wants_session) {
             let from = name_of(send.node.0);
             let was_full = self.was_full(now, send.node, &send.to);
+            let may_wait = was_full || self.was_distrusted(send);
             let is_true = |status| match status {
                 Status::Delivered => true,
                 // What finds no room holds up those behind it.
                 Status::SlowDown => send.is_too_many || was_full,
                 Status::TooLarge => send.is_too_large,
+                Status::AnotherKey => self.was_distrusted(send),
                 // A pipe leads to another peer.
                 Status::Conflict => send.to == name_of(send.node.0),
                 // Of what was out once nobody knows for sure that it was refused.
-                Status::TimedOut => send.is_taken_back || send.is_too_many || was_full,
+                Status::TimedOut => send.is_taken_back || send.is_too_many || may_wait,
                 _ => false,
             };
             match send.fate {
@@ -465,7 +487,7 @@ impl Oracle for Fates {
                     let reason = &send.reason;
                     return Err(format!("{from} sent to {} in a whole mesh, and was told {status}: {reason}", send.to));
                 }
-                None if send.is_message() && now - send.asked > UNDER_WAY && !was_full => {
+                None if send.is_message() && now - send.asked > UNDER_WAY && !may_wait => {
                     return Err(format!("a message of {from} to {} waits in a whole mesh", send.to));
                 }
                 _ => {}

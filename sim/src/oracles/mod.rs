@@ -14,6 +14,7 @@
 //! | [`fates`] | each send has one fate, in time, and it is true; what is stored outlives its process | each event, each step |
 //! | [`order`] | messages of one sender to one receiver are kept in their order | each event |
 //! | [`receipts`] | the way that a receipt names is one of links that were there | each event |
+//! | [`pins`] | whoever has relied on a name hears nobody else under it, until its user has said so | each event |
 //! | [`evaluations`] | a call is evaluated once by one process, however often it is asked | each event |
 //! | [`pipes`] | what is read from a pipe is what was written at its other end, to the end; a pipe lasts no longer than its connection | each event, each step |
 //! | [`contents`] | what arrives is what was sent, and a result is its call's | each event |
@@ -111,6 +112,7 @@ mod patience;
 mod per_node;
 pub(crate) mod permits;
 pub(crate) mod pings;
+pub(crate) mod pins;
 pub(crate) mod pipes;
 pub(crate) mod probing;
 pub(crate) mod proposals;
@@ -165,6 +167,7 @@ pub(crate) fn all(config: &MeshConfig) -> Vec<Box<dyn Oracle>> {
         Box::new(pipes::Pipes::default()),
         Box::new(contents::Contents::default()),
         Box::new(evaluations::Evaluations::default()),
+        Box::new(pins::Pins::default()),
         Box::new(pings::Pings::new(config)),
         Box::new(sayings::Sayings::default()),
         Box::new(bindings::Bindings::default()),

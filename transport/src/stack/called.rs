@@ -83,6 +83,9 @@ pub enum Why {
     /// [`CALLS_MAX`](super::CALLS_MAX), or as many questions wait for the connection
     #[error("too many calls are under way")]
     TooMany,
+    /// The other peer's user has pinned another key to this peer's name
+    #[error("the other peer knows this one's name with another key, until its user says otherwise")]
+    NotTrusted,
     #[error("whoever has that name was removed from the network for good")]
     Removed,
     #[error("this peer has logged out")]

@@ -15,7 +15,8 @@
 //! | the mesh says that nothing arrives there | the name is asked for anew; elsewhere now: packets go there |
 //! | … and says so again, for the third time, and no supernode has relayed it | it ends with 503 |
 //! | the connection is lost | the name is asked for anew, and it is asked once more, under its id |
-//! | the directory says 404 or 410 | it ends with that |
+//! | the directory says 404 or 410, or names another key than the one that is pinned (421) | it ends with that |
+//! | the other end has pinned another key to this peer's name | it ends with 421 |
 //! | it is answered | it ends with the answer |
 //! | it asks nothing, and whoever holds the key is known | it ends well; a hold lasts on |
 //! | its time is over | it ends with 408 |
@@ -341,8 +342,13 @@ impl Calls {
                 call.doubts.reset();
                 self.timers.stop(&id);
                 self.wishes.push_back(Wish::Met { id, key });
+                // Once: who is relied on may be asked for anew, and so be met again.
+                self.note_relied(&id);
             }
-            Want::Connection => self.finish(now, &id, Status::Delivered, Why::Met, Vec::new()),
+            Want::Connection => {
+                self.note_relied(&id);
+                self.finish(now, &id, Status::Delivered, Why::Met, Vec::new());
+            }
             Want::Hold { .. } | Want::Answer(..) => {}
         }
     }

@@ -10,6 +10,7 @@
 //! │ keeping, evaluating: what has come     │
 //! │ results: of what others have called    │
 //! │ checks: whose session lasts            │
+//! │ trust: whose key a name must have      │
 //! │ ┌───────────┐  names, keys  ┌────────┐ │
 //! │ │ Transport │◄──────────────│  Peer  │ │
 //! │ │           │──────────────►│        │ │
@@ -38,6 +39,7 @@ mod sending;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod wishes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -46,7 +48,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kith_common::crypto::Signer;
-use kith_common::id::{Address, MessageId, Name, ShortId};
+use kith_common::id::{Address, Key, MessageId, Name, ShortId};
 use kith_common::link::LinkId;
 use kith_common::mail::{self, Origin};
 use kith_common::mutant::{self, Mutant};
@@ -72,6 +74,7 @@ pub use self::messages::{MessageFate, NOW_OR_NEVER, Restored, Trouble, Waiting};
 pub use self::pings::{INTERVAL_MAX, INTERVAL_MIN, NotPinged, Pinged, Plan, Pong, SERIES_MAX, TIMEOUT_MAX, Tally};
 pub use self::piping::PIPES_MAX;
 pub use self::results::{REMEMBERED_FOR, RESULT_BYTES_MAX};
+pub use self::trust::{PINS_MAX, Pin, TooManyPins};
 
 use self::calls::Calls;
 use self::checks::Checks;
@@ -82,6 +85,7 @@ use self::naming::Naming;
 use self::pings::Pings;
 use self::piping::Piping;
 use self::seeking::Seeking;
+use self::trust::Trust;
 use crate::output::{Arrival, ConnectionId, Datagram, StreamId};
 use crate::pipes::{PipeId, PipeNews};
 use crate::questions::Question;
@@ -133,6 +137,10 @@ pub enum StackOutput {
     Pinged(Pinged),
     /// Somebody with whom a connection stands has [said](Stack::say) this, known by that name
     Said { from: Name, channel: u16, bytes: Bytes },
+    /// Whoever has this name must have this key from now on: remember it for [`Stack::restore_pins`]
+    Pinned { name: Name, key: Key },
+    /// A name that must have one key was found with another, and whoever has that is not let in
+    KeyRefused { name: Name, key: Key, pinned: Key },
     /// Put a message into the in-box; answered, once, by [`Stack::handle_kept`]
     Keep {
         /// Repeated in the answer
@@ -201,6 +209,7 @@ pub struct Stack<S> {
     pings: Pings,
     checks: Checks,
     seeking: Seeking,
+    trust: Trust,
     evaluating: Evaluating,
     keeping: Keeping,
     naming: Naming,
@@ -239,6 +248,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             pings: Pings::default(),
             checks: Checks::default(),
             seeking: Seeking::default(),
+            trust: Trust::default(),
             evaluating: Evaluating::default(),
             keeping: Keeping::default(),
             naming: Naming::default(),

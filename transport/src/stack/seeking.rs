@@ -36,6 +36,11 @@ impl Seeking {
         self.sought.get(key).is_some_and(|(of, _)| of == name)
     }
 
+    /// Those that are sought by this name
+    fn sought_by(&self, name: &Name) -> Vec<Key> {
+        self.sought.iter().filter(|(_, (of, _))| of == name).map(|(key, _)| *key).collect()
+    }
+
     /// There is no connection any more
     pub(super) fn forget(&mut self, key: &Key) {
         self.sought.remove(key);
@@ -52,8 +57,13 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
     }
 
-    /// What is known of a name by now: packets go where the directory says
+    /// What is known of a name by now: packets go where the directory says, and where nobody is, no pipe is kept open
     pub(super) fn handle_found(&mut self, now: Instant, name: &Name, answer: Result<&Answer, Status>) {
+        if let Err(Status::NotFound | Status::Gone) = answer {
+            for key in self.seeking.sought_by(name) {
+                self.on_wish(now, Wish::Close { key });
+            }
+        }
         let Some(Wish::Moved { key, address }) = answer.ok().and_then(moved) else { return };
         if self.seeking.contains(&key, name) {
             self.on_wish(now, Wish::Moved { key, address });
@@ -72,6 +82,7 @@ mod tests {
         let (mut seeking, key) = (Seeking::default(), Key([7; 32]));
         let asked: Vec<u64> = (0..2_000).filter(|ms| seeking.begin(at_ms(*ms), key, &peer_name(7))).collect();
         assert_eq!(asked, [0, 750, 1_500]);
+        assert_eq!((seeking.sought_by(&peer_name(7)), seeking.sought_by(&peer_name(8))), (vec![key], vec![]));
         assert!(seeking.contains(&key, &peer_name(7)) && !seeking.contains(&key, &peer_name(8)));
         assert!(seeking.begin(at_ms(1_999), key, &peer_name(8)), "it is called otherwise now");
         seeking.forget(&key);

@@ -16,6 +16,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::Stack;
 use super::checks::Verdict;
+use super::wishes::{Wish, moved};
 use crate::EndpointParts;
 use crate::identity::IdentityError;
 use crate::transport::Transport;
@@ -81,17 +82,26 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 match verdict {
                     Verdict::Admitted => {
                         transport.admit(now, connection, grant.session);
+                        self.handle_checked(connection, &grant.key, &grant.name);
                         self.handle_met(now, &grant.key, &grant.name);
                         self.keep_checked(now, connection);
                     }
                     Verdict::Refused(status, reason) => {
                         tracing::info!(event = "session_refused", name = %grant.name, %status, reason);
+                        // The last word is to reach the other end, which shows the grant of its new session on the next one.
+                        if let Some(Wish::Moved { key, address }) = answer.ok().and_then(moved)
+                            && key == grant.key
+                        {
+                            transport.set_address_of(now, connection, address);
+                        }
                         transport.refuse(now, connection, status.code());
                     }
                 }
             }
         }
         let can_relay = self.peer.home_link().is_some();
+        let trusted = self.trusted(answer);
+        let answer = trusted.as_deref().map_err(|status| *status);
         self.calls.handle_resolved(now, name, fresh, answer, can_relay);
         self.messages.handle_resolved(now, name, fresh, answer, can_relay);
         self.settle(now);

@@ -44,6 +44,8 @@ pub(super) enum Wish {
     Release { id: MessageId },
     /// The connection that is held stands, with the holder of this key
     Met { id: MessageId, key: Key },
+    /// Whoever has answered to this name holds this key
+    Relied { name: Name, key: Key },
     /// None can be held, or not any more
     NotHeld(Called),
     /// Say something that may get lost to the holder of this key
@@ -118,6 +120,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             Wish::Hold { id, to, patience } => self.on_hold(now, id, to, patience),
             Wish::Release { id } => self.calls.cancel(&id),
             Wish::Met { id, key } => self.pings.handle_met(now, &id, key),
+            Wish::Relied { name, key } => self.rely(now, name, key),
             Wish::NotHeld(called) => self.pings.handle_not_held(now, &called),
             Wish::Say { key, bytes } => self.on_say(now, &key, bytes),
             Wish::Pinged(pinged) => self.outputs.push_back(StackOutput::Pinged(pinged)),
@@ -164,12 +167,17 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 if self.peer.removed().contains(&grant.key) {
                     return transport.refuse(now, connection, Status::NotAllowed.code());
                 }
+                if self.is_another(&grant) {
+                    return self.refuse_another(now, connection);
+                }
+                let Some(transport) = &mut self.transport else { return };
                 let (key, name, session) = (grant.key, grant.name.clone(), grant.session);
                 let confirms = self.peer.confirms(&grant);
                 match self.checks.begin(now, connection, grant, confirms) {
                     None => {
                         transport.admit(now, connection, session);
                         self.keep_checked(now, connection);
+                        self.handle_checked(connection, &key, &name);
                         self.handle_met(now, &key, &name);
                     }
                     Some(name) => self.peer.resolve(now, name, true),
@@ -196,6 +204,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 self.drop_unchecked(connection);
                 if let Some(key) = key {
                     self.seeking.forget(&key);
+                    self.trust.forget(&key);
                     self.calls.handle_ended(now, &key, &end);
                     self.messages.handle_ended(now, &key, &end);
                 }

@@ -16,6 +16,9 @@ impl Calls {
     /// What became of a question; it is given back if it is none of a call
     pub(in crate::stack) fn handle_fate(&mut self, now: Instant, ticket: u64, fate: Fate) -> Option<Fate> {
         let Some(id) = self.by_ticket.remove(&ticket) else { return Some(fate) };
+        if matches!(fate, Fate::Answered { .. } | Fate::Opened(_)) {
+            self.note_relied(&id);
+        }
         match fate {
             Fate::Answered { status, body } => {
                 let status = Status::from_code(status).unwrap_or(Status::Failed);
@@ -32,11 +35,21 @@ impl Calls {
         None
     }
 
+    /// Whoever was wanted is there, by what it has said itself
+    pub(super) fn note_relied(&mut self, id: &MessageId) {
+        if let Some(Call { to, stage: Stage::Asked { key, .. }, .. }) = self.calls.get(id) {
+            self.wishes.push_back(Wish::Relied { name: to.clone(), key: *key });
+        }
+    }
+
     /// The connection under a call is lost: it is asked again, soon
     pub(super) fn lose(&mut self, now: Instant, id: MessageId, end: End) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         self.waiting.remove(&(call.to.clone(), id));
         call.part(now);
+        if end.is_distrust() {
+            return self.finish(now, &id, Status::AnotherKey, Why::NotTrusted, Vec::new());
+        }
         (call.last_end, call.losses) = (Some(end), call.losses + 1);
         if mutant::is(Mutant::CallNotAskedAgain) {
             return self.time_out(now, &id);
@@ -87,7 +100,7 @@ impl Calls {
                 self.give_up(&id);
                 self.on_found(now, id, true, Ok(answer));
             }
-            Err(status @ (Status::NotFound | Status::Gone)) => {
+            Err(status @ (Status::NotFound | Status::Gone | Status::AnotherKey)) => {
                 self.finish(now, &id, status, Why::LookUp, Vec::new());
             }
             answer => {

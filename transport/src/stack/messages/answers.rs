@@ -39,6 +39,9 @@ impl Messages {
         let Some(entry) = receiver.queue.get_mut(&sequence) else { return };
         let has_left = matches!(entry.out, Out::Left(_));
         entry.out = Out::No;
+        if let (Fate::Answered { .. }, Some(key)) = (&fate, receiver.out_at) {
+            self.wishes.push_back(Wish::Relied { name: to.clone(), key });
+        }
         let (status, body) = match fate {
             Fate::Answered { status, body } => (told(status), body),
             // Nobody asks for a pipe by a message.
@@ -109,6 +112,9 @@ impl Messages {
         (receiver.losses, receiver.last_end) = (receiver.losses + 1, Some(end));
         // What it has refused before is no answer to what is sent now.
         receiver.refusals = 0;
+        if receiver.last_end.as_ref().is_some_and(End::is_distrust) {
+            return self.rest(now, to, Status::AnotherKey, Why::NotTrusted);
+        }
         if mutant::is(Mutant::MessagesNotSentAgain) {
             return self.set_stage(to, Stage::Away);
         }
@@ -198,7 +204,7 @@ impl Messages {
                 self.take_back(name);
                 self.on_found(now, name, true, Ok(answer));
             }
-            Err(status @ (Status::NotFound | Status::Gone)) => {
+            Err(status @ (Status::NotFound | Status::Gone | Status::AnotherKey)) => {
                 self.take_back(name);
                 self.wishes.push_back(Wish::Close { key });
                 self.on_found(now, name, true, Err(status));

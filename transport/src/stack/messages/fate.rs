@@ -51,6 +51,7 @@ pub(in crate::stack) fn status_of_look_up(status: Status) -> &'static str {
         // A supernode cannot tell a peer that was killed from one that has no network.
         Status::Gone | Status::TimedOut => "its owner has logged out, or is not heard any more",
         Status::SlowDown => "too many names are asked for",
+        Status::AnotherKey => "that name has another key than the one that is pinned to it here",
         _ => "no supernode can say for sure, and nobody near knows that name",
     }
 }

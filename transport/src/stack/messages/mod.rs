@@ -12,6 +12,7 @@
 //! | … with anything else | that is its fate |
 //! | the connection is lost | the name is asked for anew, and all go out again, under their ids |
 //! | the directory says 410, or cannot be asked, or no way leads there | they rest until the receiver may be back |
+//! | a key is not the one that is pinned, here or there (421) | they rest, until the user has said whose the name is or their time is over |
 //! | it says 404 | that is their fate |
 //! | a message's time is over | its fate is what kept it here, and 408 if it may have arrived |
 //!
@@ -409,6 +410,13 @@ impl Messages {
         // Whoever was waited for is back, and has come by itself.
         let waits = |receiver: &Receiver| receiver.stage == Stage::Resting && receiver.refusals == 0;
         if self.receivers.get(name).is_some_and(waits) {
+            self.resolve(now, name, true);
+        }
+    }
+
+    /// The user has said whose this name is
+    pub(super) fn handle_trusted(&mut self, now: Instant, name: &Name) {
+        if self.receivers.get(name).is_some_and(|receiver| receiver.stage == Stage::Resting) {
             self.resolve(now, name, true);
         }
     }

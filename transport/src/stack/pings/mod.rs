@@ -247,7 +247,9 @@ impl Pings {
         let Some(series) = self.series.get_mut(&called.id) else { return };
         let (status, reason) = (called.status, called.why());
         series.trouble = Some((status, reason.clone()));
-        let is_final = matches!(status, Status::NotFound | Status::NotAllowed | Status::NotLoggedIn);
+        // Who is refused for good, or until a user says otherwise, does not come to be heard by trying.
+        let is_final =
+            matches!(status, Status::NotFound | Status::NotAllowed | Status::NotLoggedIn | Status::AnotherKey);
         if series.key.is_none() || is_final {
             return self.end(&called.id);
         }
