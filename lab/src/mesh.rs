@@ -173,6 +173,11 @@ impl Lab {
     /// # Errors
     /// As [`Self::add_peer`].
     pub fn add_peer_as(&self, name: &str, login: &str) -> Result<(), LabError> {
+        self.record_peer(name, login)?;
+        self.spawn(name)
+    }
+
+    fn record_peer(&self, name: &str, login: &str) -> Result<(), LabError> {
         let state = self.state()?;
         let mut supernodes = self.book.listening(&state)?;
         // In an order of its own, as peers have them of different people.
@@ -181,8 +186,16 @@ impl Lab {
         let secret = self.options.secret.as_deref();
         let listen = self.any_port(state.processes.len());
         let args = PeerArgs { home: &home, name: login, listen: &listen, supernodes: &supernodes, secret }.list();
-        self.book.record(Process { name: name.into(), role: Role::Peer, process: None, home, args })?;
-        self.spawn(name)
+        self.book.record(Process { name: name.into(), role: Role::Peer, process: None, home, args })
+    }
+
+    /// Starts a new peer that looks alive and forwards nothing ([`kith_runtime::lies`]), until it is started again
+    ///
+    /// # Errors
+    /// As [`Self::add_peer`].
+    pub fn add_liar(&self, name: &str) -> Result<(), LabError> {
+        self.record_peer(name, name)?;
+        self.spawn_with(name, &[(kith_runtime::lies::VARIABLE, "1")])
     }
 
     fn spawn(&self, name: &str) -> Result<(), LabError> {

@@ -128,6 +128,19 @@ impl Node {
         if is_same { Ok(status) } else { Ok(Status::Conflict) }
     }
 
+    /// Packets that this peer has forwarded for others since it has started
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn packets_forwarded(&self) -> Result<u64, LabError> {
+        let (name, function) = (name(&self.name)?, "status".to_owned());
+        let request = Request::Call { name, function, arguments: Vec::new(), timeout_ms: None, id: None };
+        let answer = self.ask::<CallAnswer>(&request, LOOK_LIMIT)?.answer;
+        let Content(text) = answer.result.unwrap_or(Content(String::new()));
+        let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(status.get("packets_forwarded").and_then(serde_json::Value::as_u64).unwrap_or_default())
+    }
+
     /// Pings a peer again and again until the series is over: its lines, and what it came to
     ///
     /// # Errors

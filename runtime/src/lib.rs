@@ -17,6 +17,7 @@ pub mod home;
 pub mod host;
 pub mod identity;
 pub mod kept_waiting;
+pub mod lies;
 pub mod link;
 pub mod location;
 pub mod logging;

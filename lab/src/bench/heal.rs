@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use kith_runtime::control::peer::{CallAnswer, Content, Request};
 use serde_json::json;
 
 use crate::draw::Draw;
@@ -15,7 +14,7 @@ use crate::error::LabError;
 use crate::flow::{Flow, Summary};
 use crate::goals::{self, Figure, rank};
 use crate::mesh::Lab;
-use crate::node::{LOOK_LIMIT, Node, name};
+use crate::node::Node;
 use crate::options::{Options, Progress};
 use crate::output;
 use crate::role::Role;
@@ -160,16 +159,7 @@ fn mend(lab: &Lab, fault: Fault, victim: &str) -> Result<(), LabError> {
 
 /// How many packets each of these has forwarded so far, as it says itself
 fn forwarded(nodes: &[Node]) -> Result<BTreeMap<String, u64>, LabError> {
-    nodes.iter().map(|node| Ok((node.name.clone(), packets(node)?))).collect()
-}
-
-fn packets(node: &Node) -> Result<u64, LabError> {
-    let (to, function) = (name(&node.name)?, "status".to_owned());
-    let request = Request::Call { name: to, function, arguments: Vec::new(), timeout_ms: None, id: None };
-    let answer = node.ask::<CallAnswer>(&request, LOOK_LIMIT)?.answer;
-    let Content(text) = answer.result.unwrap_or(Content(String::new()));
-    let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(status.get("packets_forwarded").and_then(serde_json::Value::as_u64).unwrap_or_default())
+    nodes.iter().map(|node| Ok((node.name.clone(), node.packets_forwarded()?))).collect()
 }
 
 fn gained(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>, name: &str) -> u64 {

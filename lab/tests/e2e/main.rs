@@ -23,6 +23,7 @@ mod join;
 mod keeping;
 mod kills;
 mod labs;
+mod liars;
 mod names;
 mod pause;
 mod pings;

@@ -9,6 +9,7 @@ use kith_common::status::Status;
 use redb::StorageBackend;
 use tempfile::TempDir;
 
+use super::error::FORMAT;
 use super::tables::{FORMAT_KEY, builder};
 use super::*;
 
@@ -252,7 +253,7 @@ fn directory_that_is_missing_is_an_error() {
 
 #[test]
 fn file_of_another_format_is_refused_with_what_to_do() {
-    for (format, advice) in [(4_u64, "use the later version"), (1, "then move it away")] {
+    for (format, advice) in [(FORMAT + 1, "use the later version"), (1, "then move it away")] {
         let home = Home::new();
         home.open().set_meta(FORMAT_KEY, &format.to_le_bytes()).unwrap();
         let error = InboxFile::open(&home.path(), ROOM).unwrap_err();

@@ -21,11 +21,14 @@ use super::registry::Registry;
 use super::shared::Shared;
 use super::state::Link;
 use super::{LinkEvent, LinkId, Originated, Outgoing};
+use crate::lies;
 
 /// Decides for all links of the thread
 pub(crate) struct Forwarding {
     pub(crate) shared: Rc<Shared>,
     registry: Rc<Registry>,
+    /// Whether it forwards nothing, for a test
+    is_liar: bool,
     /// Borrowed within one call, never across an await
     forwarder: RefCell<forward::Forwarder<Rc<Link>>>,
 }
@@ -35,7 +38,7 @@ impl Forwarding {
     pub(crate) fn new(shared: Rc<Shared>, registry: Rc<Registry>, payloads: &[PayloadKind]) -> Self {
         let mut forwarder = forward::Forwarder::new();
         payloads.iter().for_each(|kind| forwarder.register(*kind));
-        Self { shared, registry, forwarder: RefCell::new(forwarder) }
+        Self { shared, registry, is_liar: lies::are_told(), forwarder: RefCell::new(forwarder) }
     }
 
     /// Whoever has packets to decide; nobody else can until it is dropped
@@ -78,8 +81,15 @@ impl Decider<'_> {
     #[inline]
     pub(crate) fn handle_packet(&mut self, batch: &mut Batch, packet: &PacketRef<'_>) {
         let Batch { from, allowance, now, effects, .. } = batch;
+        if cfg!(debug_assertions) && self.forwarding.is_liar && self.is_for_another(packet) {
+            return;
+        }
         let mut links = Outlet { forwarding: self.forwarding, effects };
         self.forwarder.handle_packet(&mut links, packet, *from, allowance, *now);
+    }
+
+    fn is_for_another(&self, packet: &PacketRef<'_>) -> bool {
+        self.forwarder.routes().is_some_and(|routes| routes.own() != packet.header().destination)
     }
 }
 

@@ -101,7 +101,7 @@ fn what_is_to_be_stored_and_what_is_kept_share_one_fate() {
 }
 
 #[test]
-fn file_without_an_out_box_gets_one() {
+fn file_without_an_out_box_and_pins_gets_them() {
     let home = Home::new();
     home.open().keep(&[message(1, 1)]).unwrap();
     let mut inbox = home.open();
@@ -110,6 +110,7 @@ fn file_without_an_out_box_gets_one() {
             transaction.delete_table(super::super::outbox::OUTBOX)?;
             transaction.delete_table(FATES)?;
             transaction.delete_table(FATE_OF)?;
+            transaction.delete_table(super::super::tables::PINS)?;
             transaction.open_table(META)?.insert(FORMAT_KEY, 2_u64.to_le_bytes().as_slice())?;
             Ok(())
         })
@@ -118,7 +119,10 @@ fn file_without_an_out_box_gets_one() {
     let mut inbox = home.open();
     assert_eq!((list(&mut inbox).len(), inbox.waiting(at(NOW)).unwrap().len()), (1, 0));
     inbox.write_mail(&stored(&[letter(1, 1)])).unwrap();
+    let (name, key) = ("dave".parse().unwrap(), Key([7; 32]));
+    inbox.write_names(&[NameChange::Pin(name, key)], at(NOW)).unwrap();
     assert_eq!(home_waiting(inbox, &home), 1);
+    assert_eq!(home.open().pins().unwrap().len(), 1);
 }
 
 fn home_waiting(inbox: InboxFile, home: &Home) -> usize {
