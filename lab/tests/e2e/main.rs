@@ -30,6 +30,7 @@ mod pipes;
 mod rolling;
 mod rubbish;
 mod sending;
+mod soak;
 mod supernode;
 mod supernodes;
 
