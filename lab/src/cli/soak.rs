@@ -32,10 +32,10 @@ pub(super) struct Soak {
     #[arg(long, group = "what", value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..))]
     disasters: Option<u32>,
     /// A new mesh for each of so many seeds, with --kills
-    #[arg(long, default_value_t = 1, value_name = "N", requires = "kills")]
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with_all = ["messages", "disasters"])]
     seeds: u64,
     /// From one kill to the next, in seconds, with --messages
-    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds, requires = "messages")]
+    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["kills", "disasters"])]
     every: Duration,
     /// How many pairs of peers send; 12 with --messages, and all with --disasters, if nothing is said
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "kills")]

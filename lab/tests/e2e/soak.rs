@@ -9,7 +9,11 @@ fn soaked(args: &[&str]) -> Vec<Value> {
     let dir = tempfile::tempdir().expect("a directory");
     let seed = super::seed().to_string();
     let mut command = Command::new(super::BINARY);
-    command.arg("--dir").arg(dir.path().join("lab")).args(["soak", "--json", "--peers", "5", "--seed", &seed]).args(args);
+    command
+        .arg("--dir")
+        .arg(dir.path().join("lab"))
+        .args(["soak", "--json", "--peers", "5", "--seed", &seed])
+        .args(args);
     let output = command.stdin(Stdio::null()).output().expect("kith-lab runs");
     let said = String::from_utf8_lossy(&output.stderr);
     let mut report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
