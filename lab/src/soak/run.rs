@@ -124,7 +124,7 @@ pub(super) fn under_load<T>(
 /// waited for all the same
 fn settle(lab: &Lab, books: &Books, peers: &[Node], sending: &[ScopedJoinHandle<'_, ()>], ended: &mut Ended) {
     let mut wait = |what: &str, limit, holds: &mut dyn FnMut() -> Result<(), String>| {
-        let waited = lab.wait_until(what, limit, || holds());
+        let waited = lab.wait_until(what, limit, holds);
         match &waited {
             Ok(took) => lab.progress().say(&format!("{what}: after {} ms", took.as_millis())),
             Err(error) => ended.faults.push(error.to_string()),
