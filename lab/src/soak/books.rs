@@ -119,6 +119,12 @@ impl Books {
         (number, Body::Text(text))
     }
 
+    /// How many messages were asked for that `peer` sends or is to receive
+    pub(super) fn asked_of(&self, peer: &str) -> usize {
+        let is_its = |pair: &&Pair| pair.from.name == peer || pair.to.as_str() == peer;
+        self.pairs.iter().filter(is_its).map(|pair| lock(&pair.records).len()).sum()
+    }
+
     /// A daemon has answered; whether the sender should wait a little, as there is no room
     pub(super) fn answered(&self, pair: &Pair, number: u64, line: &Line) -> bool {
         stall::progressed();

@@ -22,6 +22,13 @@ const AWAY_MAX_MS: usize = 2_000;
 const FAR: usize = 10;
 /// So much longer
 const BEYOND_LEASE: Duration = Duration::from_secs(2);
+/// A peer is killed so soon after somebody has asked for a message of its own or to it, at most: what it does with one takes
+/// a few milliseconds, and is over for most of the time
+const BUSY_MAX_MS: usize = 10;
+/// So long it is waited for such a message
+const BUSY_LIMIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is one
+const BUSY_LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How often it is looked whether enough were accepted
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -104,10 +111,11 @@ fn kill(lab: &Lab, books: &Books, options: &MessagesOptions, seed: u64) -> Resul
             0 => options.lab.lease + BEYOND_LEASE,
             _ => Duration::from_millis(draw.below(AWAY_MAX_MS) as u64),
         };
-        let at = books.began.elapsed().as_secs_f64();
+        wait_busy(books, &node.name, &mut draw);
+        let (at, time) = (books.began.elapsed().as_secs_f64(), run::time_of_day());
         let (name, away_ms) = (&node.name, away.as_millis());
-        lab.progress().say(&format!("{at:.3} s ({}): kill -9 of {name}, away for {away_ms} ms", run::time_of_day()));
         lab.kill(name)?;
+        lab.progress().say(&format!("{at:.3} s ({time}): kill -9 of {name}, away for {away_ms} ms"));
         match node.role {
             Role::Peer => kills.peers += 1,
             Role::Supernode => kills.supernodes += 1,
@@ -118,4 +126,15 @@ fn kill(lab: &Lab, books: &Books, options: &MessagesOptions, seed: u64) -> Resul
             Err(error) => kills.failed.push(error.to_string()),
         }
     }
+}
+
+/// Waits until a peer has just been given something to do, and a little longer, so that kills find it at every point of it;
+/// whoever has no part in any message, as no supernode has, is not waited for
+fn wait_busy(books: &Books, name: &str, draw: &mut Draw) {
+    let (before, until) = (books.asked_of(name), Instant::now() + BUSY_LIMIT);
+    let after = Duration::from_millis(draw.below(BUSY_MAX_MS) as u64);
+    while before > 0 && books.asked_of(name) == before && Instant::now() < until {
+        thread::sleep(BUSY_LOOK_EVERY);
+    }
+    thread::sleep(after);
 }
