@@ -113,7 +113,7 @@ impl Books {
         let mut records = lock(&pair.records);
         let number = records.len() as u64;
         let asked = self.began.elapsed();
-        records.push(Record { asked, answer: Answer::Unsure, told: None, told_before: None });
+        records.push(Record { asked, answer: Answer::Unsure, said: None, told: None, told_before: None });
         let mut text = format!("{MARK} {} {number} ", pair.index);
         text.push_str(&"x".repeat(self.bytes.saturating_sub(text.len())));
         (number, Body::Text(text))
@@ -129,7 +129,7 @@ impl Books {
     pub(super) fn answered(&self, pair: &Pair, number: u64, line: &Line) -> bool {
         stall::progressed();
         let answer = answer(line);
-        pair.change(number, |record| record.answer = answer);
+        pair.change(number, |record| (record.answer, record.said) = (answer, line.status));
         if matches!(answer, Answer::Accepted(_)) {
             self.accepted.fetch_add(1, Ordering::Relaxed);
             lock(&pair.open).push_back((number, Instant::now() + FATE_EVERY));

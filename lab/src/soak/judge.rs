@@ -41,6 +41,8 @@ pub(super) struct Record {
     /// When, since the beginning
     pub(super) asked: Duration,
     pub(super) answer: Answer,
+    /// The status of that answer
+    pub(super) said: Option<Status>,
     pub(super) told: Option<Told>,
     /// What was told before, of one that was asked about twice
     pub(super) told_before: Option<Told>,
@@ -154,6 +156,9 @@ impl fmt::Display for Record {
             Answer::Accepted(id) => write!(f, ", accepted as {id:?}")?,
             Answer::Refused => f.write_str(", refused")?,
         }
+        if let Some(status) = self.said {
+            write!(f, " with {status}")?;
+        }
         for (told, when) in [(self.told_before, "fate before"), (self.told, "fate")] {
             match told {
                 Some(Told::Fate(status)) => write!(f, ", {when} {status}")?,
@@ -262,7 +267,7 @@ mod tests {
     }
 
     fn record(number: u64, answer: Answer, told: Option<Told>) -> Record {
-        Record { asked: Duration::from_millis(number), answer, told, told_before: None }
+        Record { asked: Duration::from_millis(number), answer, said: None, told, told_before: None }
     }
 
     /// A run of which nothing is wrong: some were refused, some have no answer, one in two of which has arrived
