@@ -3,6 +3,7 @@
 mod actions;
 mod bench;
 mod histories;
+mod soak;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::bench::Bench;
 use self::histories::Histories;
+use self::soak::Soak;
 use crate::bench::chain;
 use crate::compose::{self, ComposeOptions};
 use crate::demo::{self, DemoOptions};
@@ -21,9 +23,8 @@ use crate::mesh::Lab;
 use crate::options::{Options, Progress, SUPERNODES_DEFAULT};
 use crate::role;
 use crate::rolling::{self, RollingOptions};
-use crate::soak::{self, SoakOptions};
 use crate::storm::{self, StormOptions};
-use crate::{draw, output, programs, status, watch};
+use crate::{output, programs, status, watch};
 
 /// Where a lab is if nothing else is said
 const DIR_DEFAULT: &str = ".kith-lab";
@@ -182,16 +183,7 @@ enum Verb {
         json: bool,
     },
     /// Break a mesh in every way there is
-    Soak {
-        #[command(flatten)]
-        mesh: Mesh,
-        /// Kill every choice of two peers at once
-        #[arg(long, required = true)]
-        kills: bool,
-        /// A new mesh for each of so many seeds
-        #[arg(long, default_value_t = 1, value_name = "N")]
-        seeds: u64,
-    },
+    Soak(Soak),
     /// Measure a mesh
     #[command(subcommand)]
     Bench(Bench),
@@ -318,7 +310,7 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
             actions::link_programs(&dir, &binary()?)?;
             Ok(verdict(report.held()))
         }
-        Verb::Soak { mesh, kills: _, seeds } => soak(&mesh, dir, seeds),
+        Verb::Soak(soak) => soak.run(dir),
         Verb::Bench(bench) => bench.run(dir),
         Verb::Compose { prebuilt, repository, keep } => {
             Ok(containers(ComposeOptions { dir: repository, prebuilt, keep }))
@@ -328,12 +320,6 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
 
 fn verdict(held: bool) -> ExitCode {
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn soak(mesh: &Mesh, dir: PathBuf, seeds: u64) -> Result<ExitCode, LabError> {
-    let seed = mesh.seed.map_or_else(draw::seed, Ok).map_err(io_error("draw a seed"))?;
-    let failed = soak::kills(&SoakOptions { lab: mesh.options(dir, true)?, seed, seeds })?;
-    Ok(verdict(failed == 0))
 }
 
 fn containers(options: ComposeOptions) -> ExitCode {

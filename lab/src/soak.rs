@@ -1,4 +1,12 @@
-//! `kith-lab soak --kills`: every choice of two peers killed at once, over several seeds.
+//! `kith-lab soak`: a mesh broken again and again. With `--kills`, every choice of two peers killed at once, over several
+//! seeds; `messages` and `disasters` break one that is in use, and judge what became of each message.
+
+mod books;
+mod disasters;
+mod judge;
+mod load;
+mod messages;
+mod run;
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +16,11 @@ use crate::options::{Options, Progress};
 use crate::output;
 use crate::role::Role;
 use crate::{threads, verify};
+
+pub(crate) use self::books::BYTES_MAX;
+pub(crate) use self::disasters::{DisastersOptions, run as disasters};
+pub(crate) use self::messages::{MessagesOptions, run as messages};
+pub(crate) use self::run::Load;
 
 /// By then every pair of survivors delivers, and nobody shows a dead link
 pub const HEALED_LIMIT: Duration = Duration::from_secs(3);

@@ -31,6 +31,7 @@ mod pipes;
 mod rolling;
 mod rubbish;
 mod sending;
+mod soak;
 mod supernode;
 mod supernodes;
 mod trust;
