@@ -85,6 +85,8 @@ pub(crate) struct MailChanges {
     pub store: Vec<Letter>,
     /// Fates, each with the sequence of what is in the out-box for it
     pub end: Vec<(u64, PastFate)>,
+    /// Whether one of these fates is all that is ever written of its message: whoever forgets it knows nothing of the message
+    pub is_all: bool,
 }
 
 /// What is to change among the names on disk
@@ -168,10 +170,10 @@ impl InboxFile {
     /// [`InboxError`]: nothing has changed, and none must be receipted with 200.
     pub(crate) fn write_mail(&mut self, changes: &MailChanges) -> Result<Vec<Kept>, InboxError> {
         self.db()?;
-        let MailChanges { keep, store: letters, end } = changes;
+        let MailChanges { keep, store: letters, end, is_all } = changes;
         let plan = self.policy.plan(keep.iter().map(|incoming| incoming.message.offer()));
         let durable = match () {
-            () if !plan.is_empty() || !letters.is_empty() || self.undurable >= UNDURABLE_MAX => Durable::Now,
+            () if !plan.is_empty() || !letters.is_empty() || *is_all || self.undurable >= UNDURABLE_MAX => Durable::Now,
             () if end.iter().any(|(_, fate)| fate.status != Status::Delivered) => Durable::Now,
             () if end.is_empty() => return Ok(self.policy.handle_stored(plan)),
             () => Durable::Later,

@@ -96,11 +96,12 @@ impl Driver {
 
     /// A message has its fate; who sent it may have hung up
     ///
-    /// Whoever is told that it was not delivered may rely on it: what was on the disk is gone from there first.
+    /// Whoever is told that it was not delivered may rely on it: what was on the disk is gone from there first. And whoever is told
+    /// that it was can ask for its fate later: what was not on the disk by then has its fate there first.
     pub(super) fn on_ended(&mut self, fate: MessageFate, stored: Option<u64>) {
         let why = if fate.status.is_success() { String::new() } else { fate.why() };
-        let must_be_written = stored.is_some() && fate.status != Status::Delivered;
-        if let Some(Sender { reply, .. }) = self.waiting.take_message(&fate.id) {
+        if let Some(Sender { reply, is_stored, .. }) = self.waiting.take_message(&fate.id) {
+            let must_be_written = stored.is_some() && !(is_stored && fate.status == Status::Delivered);
             let answer = SendAnswer {
                 id: Id(fate.id),
                 hops: self.hops_to(fate.status, &fate.to, &fate.path),

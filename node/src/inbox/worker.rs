@@ -317,6 +317,7 @@ fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::S
     let mut untold = Vec::new();
     while let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
+        batch.mail.is_all = !untold.is_empty();
         batch.mail.end = std::mem::take(&mut untold);
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
         for job in std::iter::once(job).chain(more) {
@@ -336,8 +337,10 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch, outcomes: &mp
         }
         Job::Store(letter) => batch.mail.store.push(letter),
         Job::End(sequence, fate) => {
-            // What has its fate before it was written need not be written at all.
+            // What has its fate before it was written need not be written at all; its fate, then, is waited for.
+            let before = batch.mail.store.len();
             batch.mail.store.retain(|letter| letter.sequence != sequence);
+            batch.mail.is_all |= batch.mail.store.len() < before;
             batch.mail.end.push((sequence, fate));
         }
         Job::Load(sequence) => {

@@ -141,3 +141,16 @@ fn file_gives_back_its_space_once_its_messages_were_read() {
     let empty = fs::metadata(home.path()).unwrap().len();
     assert!(full >= 24 << 20 && empty < full / 4, "{full} bytes, then {empty}");
 }
+
+#[test]
+fn fate_that_is_all_that_is_ever_written_of_a_message_is_waited_for() {
+    let home = Home::new();
+    let mut inbox = home.open();
+    inbox.write_mail(&stored(&[letter(1, 1)])).unwrap();
+    inbox.write_mail(&ended(&[(1, fate(1, Status::Delivered))])).unwrap();
+    assert_eq!(inbox.undurable, 1, "whoever forgets it sends the message again");
+    let changes = MailChanges { is_all: true, ..ended(&[(2, fate(2, Status::Delivered))]) };
+    inbox.write_mail(&changes).unwrap();
+    assert_eq!(inbox.undurable, 0);
+    assert_eq!(inbox.fate(&MessageId([2; 16])).unwrap(), Some(fate(2, Status::Delivered)));
+}
