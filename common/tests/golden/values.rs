@@ -449,7 +449,7 @@ fn variants() -> Vec<Value> {
     let causes = [Cause::NoCandidate, Cause::TtlSpent, Cause::DestinationDown, Cause::NoSession, Cause::Congested];
     let choices =
         [Choice::Destination, Choice::KnowsDestination, Choice::NearestBall(395), Choice::Back, Choice::Relay];
-    let statuses: [Status; 15] = Status::ALL.try_into().unwrap();
+    let statuses: [Status; 16] = Status::ALL.try_into().unwrap();
     vec![value("causes", causes), value("choices", choices), value("statuses", statuses)]
 }
 

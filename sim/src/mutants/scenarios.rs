@@ -202,9 +202,10 @@ pub(crate) const SOONEST: &[(&str, &[Mutant])] = &[
 /// Mistakes that no run shows yet: each would go through all of them in vain, so they are made only if they are named
 ///
 /// Which of the handshakes that wait is computed first, who is dialled how often, what a budget counts, what a peer makes of
-/// a stale answer, whose certificate it is, what silence says of a sender, and that a probe passes a full window are what unit
-/// tests of those cores state. No run has two processes with one
-/// key, and in none does a removed peer still have a way by which it calls somebody who knows.
+/// a stale answer, whose certificate it is, what silence says of a sender, that a probe passes a full window, and in which
+/// order messages of one connection are heard are what unit tests of those cores state: a message that is heard too early is
+/// sent again, and comes to no harm. No run has two processes with one key, and in none does a removed peer still have a way by
+/// which it calls somebody who knows.
 #[cfg(feature = "mutants")]
 pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::OldestHandshakeFirst,
@@ -216,6 +217,7 @@ pub(crate) const UNSEEN: &[Mutant] = &[
     Mutant::RemovedCallsEvaluated,
     Mutant::LastBindingForgotten,
     Mutant::ProbesWaitForWindow,
+    Mutant::HeardAsTheyCome,
 ];
 
 /// One run of a scenario
