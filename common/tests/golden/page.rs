@@ -215,7 +215,7 @@ fn meaning(page: &Page, vector: &Vector) -> Option<(Vec<String>, usize)> {
         "question of a message, its body" | "receipt" | "call" | "opening" => one(&vector.name),
         "causes" => Some((vec!["cause".to_owned(); 5], 0)),
         "choices" => Some((vec!["choice".to_owned(); 5], 0)),
-        "statuses" => Some((vec!["status".to_owned(); 15], 0)),
+        "statuses" => Some((vec!["status".to_owned(); Status::ALL.len()], 0)),
         name if name.starts_with("saying of ") => one(name),
         name if name.starts_with("message with ") => one("message"),
         name if name.starts_with("payload ") => one("payload"),
