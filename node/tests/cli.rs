@@ -433,6 +433,27 @@ fn call_without_an_answer_tells_the_id_by_which_it_is_repeated() {
 }
 
 #[test]
+fn pins_are_told_and_changed() {
+    let digits = "01".repeat(32);
+    let pin = format!(r#"{{"name":"heidi","key":"{digits}","peer_id":"12D3KooWabc","refused":null}}"#);
+    let pins = format!(r#"{{"done":true,"status":200,"pins":[{pin}],"more":false}}"#);
+    let ended = one(r#"{"verb":"pins"}"#, &pins, &["trust"]);
+    assert!(ended.exit == 0 && ended.out.ends_with("heidi  12D3KooWabc  -\n1 name\n"), "{}", ended.out);
+    let ended = one(r#"{"verb":"pins","name":"heidi"}"#, &pins, &["trust", "heidi"]);
+    assert_eq!((ended.exit, ended.out.as_str()), (0, "heidi has the key of peer id 12D3KooWabc\n"));
+    let said = r#"{"done":true,"status":200,"name":"heidi","before":null}"#;
+    let asked = format!(r#"{{"verb":"pin","name":"heidi","key":"{digits}"}}"#);
+    assert_eq!(one(&asked, said, &["trust", "heidi", "--key", &digits]).exit, 0);
+    assert_eq!(one(r#"{"verb":"unpin","name":"heidi"}"#, said, &["trust", "heidi", "--forget"]).exit, 0);
+    let refused = r#"{"done":true,"status":404,"error":"no key is pinned to heidi"}"#;
+    let ended = one(r#"{"verb":"pins","name":"heidi"}"#, refused, &["trust", "heidi"]);
+    assert_eq!((ended.exit, ended.errors.as_str()), (44, "kith: no key is pinned to heidi\n"));
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(home.path(), &["trust", "heidi", "--key", "0101"]).exit, 2, "no whole key");
+    assert_eq!(run(home.path(), &["trust", "--forget"]).exit, 2, "whose?");
+}
+
+#[test]
 fn neighbours_lookup_trace_login_and_logout_are_told() {
     let neighbours = r#"{"done":true,"status":200,"epoch":3,"neighbours":[]}"#;
     assert_eq!(one(r#"{"verb":"neighbours"}"#, neighbours, &["neighbours"]).out, "0 neighbours, 0 up (epoch 3)\n");
@@ -444,7 +465,7 @@ fn neighbours_lookup_trace_login_and_logout_are_told() {
     assert_eq!((refused.exit, refused.errors.as_str()), (69, "kith: nobody is called heidi\n"));
     let hop = r#"{"index":1,"name":"carol","address":"0123456789abcdef","rtt_us":null,"choice":"nearest_ball","reason":"so"}"#;
     let trace = format!(
-        r#"{{"done":true,"status":503,"name":"heidi","hops":[{hop}],"relayed":false,"reason":"no candidate"}}"#
+        r#"{{"done":true,"status":503,"name":"heidi","hops":[{hop}],"relayed":false,"attempts":1,"reason":"no candidate"}}"#
     );
     let ended = one(r#"{"verb":"trace","name":"heidi"}"#, &trace, &["trace", "heidi"]);
     assert!(ended.exit == 93 && ended.out.contains("carol"));

@@ -170,6 +170,12 @@ fn sender_that_dies_at_any_point_of_its_keeping_loses_nothing_that_it_has_accept
         assert!(put(&lab.node("alice").expect("alice"), "dave", text(&last)).status.is_success());
         accepted.push(text(&last));
         let seen = until(&lab, &last);
+        // What still waits for its receipt would be sent anew, and end, as soon as it starts again.
+        let has_ended = || {
+            let waiting = lab.node("alice").map(|alice| outbox(&alice).messages).map_err(|error| error.to_string())?;
+            if waiting == 0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+        };
+        lab.wait_until("every message to have its fate", FOUND, has_ended).expect("an empty out-box");
         let twice = seen.iter().enumerate().find(|(at, body)| seen[..*at].contains(body));
         assert_eq!(twice, None, "{point}: {seen:?}");
         let kept: Vec<Body> = seen.iter().filter(|body| accepted.contains(body)).cloned().collect();

@@ -37,6 +37,8 @@ fn requests_are_as_documented() {
             r#"{"verb":"send","name":"bob","text":"hi","ttl_s":0,"wait_ms":500}"#,
         ),
         (Request::Outbox, r#"{"verb":"outbox"}"#),
+        (Request::Pins { name: None, after: Some(name("bob")) }, r#"{"verb":"pins","after":"bob"}"#),
+        (Request::Unpin { name: name("bob") }, r#"{"verb":"unpin","name":"bob"}"#),
         (
             Request::TakeBack { id: Id(MessageId([1; 16])) },
             r#"{"verb":"take_back","id":"01010101010101010101010101010101"}"#,

@@ -20,8 +20,15 @@ fn begin(calls: &mut Calls, id: MessageId) {
     calls.begin(at_ms(0), id, peer_name(2), Kind::Call, vec![7], at_ms(10_000));
 }
 
+/// All but who was relied on, of which there are tests of its own
 fn wishes(calls: &mut Calls) -> Vec<Wish> {
-    std::iter::from_fn(|| calls.poll()).collect()
+    let is_other = |wish: &Wish| !matches!(wish, Wish::Relied { .. });
+    std::iter::from_fn(|| calls.poll()).filter(is_other).collect()
+}
+
+fn relied(calls: &mut Calls) -> usize {
+    let is_so = |wish: &Wish| *wish == Wish::Relied { name: peer_name(2), key: key(2) };
+    std::iter::from_fn(|| calls.poll()).filter(is_so).count()
 }
 
 fn resolve(fresh: bool) -> Wish {
@@ -399,4 +406,32 @@ fn what_asks_nothing_has_its_place_among_calls_and_ends_with_them() {
     let mut calls = hold();
     calls.handle_removed_key(at_ms(1), &key(2));
     assert_eq!(not_held(&wishes(&mut calls)), (Status::NotAllowed, Why::Removed));
+}
+
+#[test]
+fn who_has_answered_or_is_met_is_relied_on_once_and_nobody_else_is() {
+    let fates =
+        [(Fate::Answered { status: 404, body: Vec::new() }, 1), (Fate::TimedOut, 0), (Fate::Lost(End::Silent), 0)];
+    for (fate, expected) in fates {
+        let mut calls = asked(5);
+        calls.handle_fate(at_ms(3), 5, fate);
+        assert_eq!(relied(&mut calls), expected);
+    }
+    let mut calls = hold();
+    calls.handle_met(at_ms(1), &key(2), &peer_name(2));
+    assert_eq!(relied(&mut calls), 1);
+    calls.handle_met(at_ms(2), &key(2), &peer_name(2));
+    assert_eq!(relied(&mut calls), 0, "who asks for its name anew would meet it for ever");
+}
+
+#[test]
+fn key_that_is_not_the_pinned_one_ends_a_call_at_once_here_and_there() {
+    let mut calls = asked(5);
+    calls.handle_fate(at_ms(3), 5, Fate::Lost(End::Closed { code: Status::AnotherKey.code().into() }));
+    assert_eq!(end(&wishes(&mut calls)), (Status::AnotherKey, Why::NotTrusted));
+    let mut calls = Calls::default();
+    begin(&mut calls, ID);
+    wishes(&mut calls);
+    let told = tell(&mut calls, 1, Err(Status::AnotherKey), true);
+    assert_eq!(end(&told), (Status::AnotherKey, Why::LookUp));
 }

@@ -5,6 +5,7 @@ mod checks;
 mod evaluating;
 mod messages;
 mod pings;
+mod trust;
 
 use kith_common::id::{Address, Epoch, Key, SessionId};
 use kith_common::names::{Answer, Source};
