@@ -282,6 +282,12 @@ impl<V: Verifier> Transport<V> {
         self.keys.keys().find(is_so).copied()
     }
 
+    /// The keys of those who are known by this name
+    pub fn known_as(&self, name: &Name) -> impl Iterator<Item = &Key> {
+        let is_so = |connection: &ConnectionId| self.grant_on(*connection).is_some_and(|grant| grant.name == *name);
+        self.keys.iter().filter(move |(connection, _)| is_so(connection)).map(|(_, key)| key)
+    }
+
     /// Who is at the other end of a connection, once it was admitted
     pub fn grant_on(&self, connection: ConnectionId) -> Option<&Grant> {
         self.introductions.grant_of(connection)

@@ -348,7 +348,8 @@ fn of_lost(end: &End) -> (Status, String) {
     };
     match code {
         Some(Status::Gone) => (Status::Gone, "its owner has logged out, or is not heard any more".to_owned()),
-        Some(status) => (status, end.to_string()),
-        None => (Status::Unavailable, end.to_string()),
+        Some(status @ (Status::NotAllowed | Status::AnotherKey | Status::SlowDown)) => (status, end.to_string()),
+        // The other end chooses its code: no other one means anything here.
+        _ => (Status::Unavailable, end.to_string()),
     }
 }

@@ -9,6 +9,7 @@ use kith_runtime::identity::peer_id_of;
 use kith_transport::stack::Pin;
 
 use super::Driver;
+use crate::inbox::NameChange;
 
 impl Driver {
     pub(super) fn list_pins(&self, name: Option<Name>, after: Option<Name>, reply: Reply) {
@@ -33,8 +34,8 @@ impl Driver {
         }
         match self.stack.pin(now, name.clone(), key) {
             Ok(()) => {
-                self.inbox.pin_key(name.clone(), key);
-                reply.finish(Status::Delivered, &PinAnswer { name, before: before.as_ref().map(peer_id) });
+                let answer = PinAnswer { name: name.clone(), before: before.as_ref().map(peer_id) };
+                self.inbox.trust(NameChange::Pin(name, key), reply, answer);
             }
             Err(error) => reply.refuse(Status::SlowDown, error.to_string(), Some(self.next("trust"))),
         }
@@ -43,8 +44,8 @@ impl Driver {
     pub(super) fn unpin(&mut self, now: Instant, name: Name, reply: Reply) {
         match self.stack.unpin(now, &name) {
             Some(key) => {
-                self.inbox.unpin_key(name.clone());
-                reply.finish(Status::Delivered, &PinAnswer { name, before: Some(peer_id(&key)) });
+                let answer = PinAnswer { name: name.clone(), before: Some(peer_id(&key)) };
+                self.inbox.trust(NameChange::Unpin(name), reply, answer);
             }
             None => self.refuse_unpinned(&name, reply),
         }

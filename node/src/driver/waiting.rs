@@ -42,9 +42,10 @@ pub(super) struct Told {
 }
 
 impl Sender {
-    /// Whether there is nothing to wait for: its receiver is not here
+    /// Whether there is nothing to wait for: its receiver is not here, or a user has to say whose a name is first
     fn is_vain(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.status == Status::Gone)
+        let is_so = |status| matches!(status, Status::Gone | Status::AnotherKey | Status::NotAllowed);
+        self.trouble.as_ref().is_some_and(|trouble| is_so(trouble.status))
     }
 }
 

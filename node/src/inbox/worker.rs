@@ -8,7 +8,7 @@ use kith_common::status::Status;
 use kith_common::wire;
 use kith_common::wire::session::{Record, SupernodeRecord, Supernodes};
 use kith_runtime::control::address;
-use kith_runtime::control::peer::{Body, FateAnswer, Id, InboxAnswer, InboxLine, ReadAnswer};
+use kith_runtime::control::peer::{Body, FateAnswer, Id, InboxAnswer, InboxLine, PinAnswer, ReadAnswer};
 use kith_runtime::control::server::{HungUp, Reply};
 use kith_runtime::crash;
 use kith_runtime::sync::{self, Mistake, blocking, thread};
@@ -35,16 +35,22 @@ const BATCH_MAX: usize = 256;
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// What the thread is asked for. The queue needs no bound of its own: messages are bounded by what is held of others' questions
-/// and by the out-box's bytes, lists and removals by the number of askers, names by the resolver's writing rate, lists of
+/// and by the out-box's bytes, lists, removals and what users say of keys by the number of askers, pins by how many there may be, names by the resolver's
+/// writing rate, lists of
 /// supernodes by how often these change, stays by the peer's writing rate.
 #[derive(Debug)]
 enum Job {
-    Keep { ticket: u64, message: Box<Incoming> },
+    Keep {
+        ticket: u64,
+        message: Box<Incoming>,
+    },
     Store(Letter),
     Load(u64),
     End(u64, PastFate),
     Fate(MessageId, oneshot::Sender<Result<Option<PastFate>, InboxError>>),
     Change(NameChange),
+    /// … of what the user says, who is told whether it is on the disk
+    Trust(NameChange, oneshot::Sender<Result<(), InboxError>>),
     Pin(NetworkId),
     Supernodes(Box<Supernodes>),
     Stay(Box<Stay>),
@@ -173,14 +179,26 @@ impl InboxWorker {
         self.give(Job::Change(NameChange::Erase(name)));
     }
 
-    /// Keeps the key that a name must have
+    /// Keeps the key that a name must have, which was relied on
     pub(crate) fn pin_key(&self, name: Name, key: Key) {
         self.give(Job::Change(NameChange::Pin(name, key)));
     }
 
-    /// Forgets it
-    pub(crate) fn unpin_key(&self, name: Name) {
-        self.give(Job::Change(NameChange::Unpin(name)));
+    /// Keeps whose the user says that a name is, and answers from a task of its own once it is on the disk
+    pub(crate) fn trust(&self, change: NameChange, reply: Reply, answer: PinAnswer) {
+        let worker = self.clone();
+        sync::spawn(async move {
+            let (written, is_written) = oneshot::channel();
+            worker.give(Job::Trust(change, written));
+            match is_written.await {
+                Ok(Ok(())) => reply.finish(Status::Delivered, &answer),
+                Ok(Err(error)) => {
+                    let hint = "until this daemon ends it is so all the same; then say it again".to_owned();
+                    reply.refuse(error.status(), error.to_string(), Some(hint));
+                }
+                Err(_) => reply.refuse(Status::Unavailable, "the daemon is ending", None),
+            }
+        });
     }
 
     /// Keeps the network's id: this home belongs to it
@@ -313,17 +331,19 @@ struct Batch {
 }
 
 fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
-    // Fates that the disk could not be told: it is told with what comes next.
-    let mut untold = Vec::new();
+    // Fates and pins that the disk could not be told: it is told with what comes next.
+    let (mut untold, mut unpinned) = (Vec::new(), Vec::new());
     while let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
         batch.mail.is_all = !untold.is_empty();
         batch.mail.end = std::mem::take(&mut untold);
+        batch.names = std::mem::take(&mut unpinned);
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
         for job in std::iter::once(job).chain(more) {
             do_or_batch(&mut inbox, job, &mut batch, outcomes);
         }
         // Whether the driver is there still or not: what it has asked for is to be on the disk.
+        unpinned = write_names(&mut inbox, std::mem::take(&mut batch.names));
         untold = finish(&mut inbox, batch, outcomes);
     }
 }
@@ -354,6 +374,16 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch, outcomes: &mp
             _ = answer.send(known.map_or_else(|| inbox.fate(&id), |fate| Ok(Some(fate))));
         }
         Job::Change(change) => batch.names.push(change),
+        // What was relied on before is older than what the user says. An asker that has hung up needs no answer.
+        Job::Trust(change, answer) => {
+            batch.names.push(change);
+            let changes = std::mem::take(&mut batch.names);
+            let written = inbox.write_names(&changes, SystemTime::now());
+            if written.is_err() {
+                batch.names = changes;
+            }
+            _ = answer.send(written);
+        }
         // The in-box traces the reason of a failure; without a pin the next start asks again.
         Job::Pin(network) => _ = inbox.set_meta(NETWORK, &network.0),
         // Without it a start waits for a supernode.
@@ -374,16 +404,21 @@ fn remember(inbox: &mut InboxFile, key: &'static str, encoded: Result<Vec<u8>, w
     }
 }
 
+/// Writes what has changed among names; of what the disk could not be told, the pins, which are as many as there may be
+fn write_names(inbox: &mut InboxFile, changes: Vec<NameChange>) -> Vec<NameChange> {
+    if changes.is_empty() {
+        return changes;
+    }
+    let Err(reason) = inbox.write_names(&changes, SystemTime::now()) else { return Vec::new() };
+    tracing::warn!(event = "names_not_saved", %reason);
+    changes.into_iter().filter(|change| matches!(change, NameChange::Pin(..) | NameChange::Unpin(_))).collect()
+}
+
 /// Fates that the disk could not be told, each with the sequence of its message; as many as the out-box has messages
 type Untold = Vec<(u64, PastFate)>;
 
 /// Writes what was gathered and tells the driver, if it is there still
 fn finish(inbox: &mut InboxFile, batch: Batch, outcomes: &mpsc::Sender<Outcome>) -> Untold {
-    if !batch.names.is_empty()
-        && let Err(reason) = inbox.write_names(&batch.names, SystemTime::now())
-    {
-        tracing::warn!(event = "names_not_saved", %reason);
-    }
     let (tickets, mail) = (batch.tickets, batch.mail);
     if sync::makes(Mistake::TellsBeforeItKeeps) {
         let kept = |ticket: &u64| Outcome::Kept { ticket: *ticket, kept: Ok(Kept::Duplicate) };

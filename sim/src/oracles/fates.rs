@@ -8,7 +8,7 @@
 //! | any but 200 and 408 | no in-box has it, nor ever will |
 //! | 404 | the directory did not know the name at some time since the send |
 //! | 410 | its owner had no session, or was a suspect, at some time since the send |
-//! | 421 | one end has found the other's name with another key than it had pinned, and its user has not said since that it is the right one |
+//! | 421, 403 | one end has found the other's name with another key than it had pinned, and its user has not said since that it is the right one |
 //! | 410, 429, 503, 408, of a message that is kept | its time is over; or the out-box was full, or it was taken back |
 //! | any | it is the only one, unless a crash has brought a message back; an in-box takes a message once |
 //!
@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kith_common::id::{Address, MessageId, Name};
+use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mail::{Fate, IN_FLIGHT_MAX, OVERHEAD_BYTES, Outcome, SEND_TIMEOUT};
 use kith_common::peer::PeerOutput;
 use kith_common::status::Status;
@@ -166,8 +166,8 @@ pub(crate) struct Fates {
     lost: BTreeMap<Name, Instant>,
     /// When each in-box last had no room for something of each sender
     full: BTreeMap<(NodeId, Name), Instant>,
-    /// Who has refused a name for its key, and when its user has said that it is the right one
-    distrust: BTreeMap<(NodeId, Name), Option<Instant>>,
+    /// Who has refused a name for which key, and when its user has said that it is the right one
+    distrust: BTreeMap<(NodeId, Name), (Key, Option<Instant>)>,
     core: u32,
 }
 
@@ -293,10 +293,10 @@ impl Fates {
 
     /// Whether one end refuses the other for its key, or did so at some time since the send
     fn was_distrusted(&self, send: &Send) -> bool {
-        let ends = [(send.node, send.to.clone())].into_iter();
-        let ends = ends.chain(machine_of(&send.to).map(|to| (to, name_of(send.node.0))));
+        let other = machine_of(&send.to).map(|to| (to, name_of(send.node.0)));
+        let ends = std::iter::once((send.node, send.to.clone())).chain(other);
         let mut refused = ends.filter_map(|end| self.distrust.get(&end));
-        refused.any(|trusted| trusted.is_none_or(|at| at + OLD_NEWS >= send.asked))
+        refused.any(|(_, trusted)| trusted.is_none_or(|at| at + OLD_NEWS >= send.asked))
     }
 
     /// Whether an in-box has told this sender not long ago that it is full
@@ -430,16 +430,16 @@ impl Oracle for Fates {
                 let here = directory.sessions().filter(|session| session.suspect.is_none());
                 self.agree(now, known, here.map(|session| session.name.clone()).collect());
             }
-            Observation::KeyRefused { name, .. } => _ = self.distrust.insert((node, (*name).clone()), None),
-            Observation::Trusts { name, .. } => {
-                if let Some(trusted) = self.distrust.get_mut(&(node, (*name).clone())) {
-                    *trusted = Some(now);
-                }
+            Observation::KeyRefused { name, key } => _ = self.distrust.insert((node, (*name).clone()), (*key, None)),
+            Observation::Trusts { name, key } => {
+                let refused = self.distrust.get_mut(&(node, (*name).clone())).filter(|(refused, _)| refused == key);
+                refused.into_iter().for_each(|(_, trusted)| *trusted = Some(now));
             }
             Observation::Killed => self.kill(node),
             Observation::Restored(restored) => return self.restore(now, node, restored),
             Observation::DiskLost => {
                 self.lost.insert(name_of(node.0), now);
+                self.distrust.retain(|(refuser, _), _| *refuser != node);
                 self.sends.retain(|_, send| send.node != node);
             }
             _ => {}
@@ -475,7 +475,7 @@ impl Oracle for Fates {
                 // What finds no room holds up those behind it.
                 Status::SlowDown => send.is_too_many || was_full,
                 Status::TooLarge => send.is_too_large,
-                Status::AnotherKey => self.was_distrusted(send),
+                Status::AnotherKey | Status::NotAllowed => self.was_distrusted(send),
                 // A pipe leads to another peer.
                 Status::Conflict => send.to == name_of(send.node.0),
                 // Of what was out once nobody knows for sure that it was refused.

@@ -223,7 +223,9 @@ impl Oracle for Pings {
                 self.judge_end(now, node, series, tally, *status)?;
                 let series = self.series.remove(series);
                 // That this is true the oracle of fates sees with calls.
-                if let Some(Series { node, to, plan, begun, .. }) = series.filter(|_| *status != Status::AnotherKey) {
+                if let Some(Series { node, to, plan, begun, .. }) =
+                    series.filter(|_| !matches!(status, Status::AnotherKey | Status::NotAllowed))
+                {
                     let healing = (HEALING.as_micros() / plan.interval.as_micros()) as u64;
                     let may_be_lost = if plan.size > SMALL_BYTES { tally.sent } else { healing };
                     self.ended.push(Ended { node, to, begun, tally: *tally, may_be_lost, reason: reason.clone() });

@@ -353,6 +353,24 @@ impl Calls {
         }
     }
 
+    /// The user has said whose this name is: whoever is asked under it, and holds another key than this one, is asked no more; the
+    /// keys of those
+    pub(super) fn handle_trusted(&mut self, name: &Name, key: Option<&Key>) -> Vec<Key> {
+        let at = |call: &Call| match call.stage {
+            Stage::Asked { key, .. } | Stage::Meeting { key, .. } => Some(key),
+            Stage::Resolving { .. } | Stage::Asking | Stage::Resting => None,
+        };
+        let calls = self.calls.iter().filter(|(_, call)| call.to == *name);
+        let others =
+            calls.filter_map(|(id, call)| Some((*id, at(call).filter(|at| key.is_some_and(|key| key != at))?)));
+        let others: Vec<(MessageId, Key)> = others.collect();
+        for (id, _) in &others {
+            self.give_up(id);
+            self.resolve(*id, true);
+        }
+        others.into_iter().map(|(_, key)| key).collect()
+    }
+
     /// Something has come over the connection that is held
     pub(super) fn handle_heard(&mut self, id: &MessageId) {
         if let Some(call) = self.calls.get_mut(id) {

@@ -45,6 +45,8 @@ struct Check {
     /// When the directory has last confirmed it
     confirmed: Option<Instant>,
     is_asked: bool,
+    /// Whether it was the directory that has confirmed it, or this peer's own table while it has a home
+    is_sure: bool,
 }
 
 /// The sessions that were shown on connections; as many as there are connections
@@ -67,7 +69,7 @@ impl Checks {
         let confirms = confirms || mutant::is(Mutant::BindingUnchecked);
         let name = grant.name.clone();
         let confirmed = confirms.then_some(now);
-        self.checks.insert(connection, Check { grant, confirmed, is_asked: !confirms });
+        self.checks.insert(connection, Check { grant, confirmed, is_asked: !confirms, is_sure: false });
         (!confirms).then_some(name)
     }
 
@@ -98,7 +100,7 @@ impl Checks {
             check.is_asked = false;
             let said = said(&check.grant, answer);
             if said == Some(Verdict::Admitted) {
-                check.confirmed = Some(now);
+                (check.confirmed, check.is_sure) = (Some(now), true);
             } else if said.is_none() && mutant::is(Mutant::LastBindingForgotten) {
                 check.confirmed = None;
             }
@@ -133,6 +135,16 @@ impl Checks {
     /// Whether the directory has last said that the session lasts: its silence changes nothing
     pub(super) fn is_confirmed(&self, connection: ConnectionId) -> bool {
         self.checks.get(&connection).is_some_and(|check| check.confirmed.is_some())
+    }
+
+    /// The peer's own table has the session, and a home keeps that table up to date
+    pub(super) fn note_sure(&mut self, connection: ConnectionId) {
+        self.checks.get_mut(&connection).into_iter().for_each(|check| check.is_sure = true);
+    }
+
+    /// Whether that, or the directory, has said so: neighbours' tables are good enough to be let in by, and for no more
+    pub(super) fn is_sure(&self, connection: ConnectionId) -> bool {
+        self.checks.get(&connection).is_some_and(|check| check.is_sure)
     }
 
     /// Whether the directory's answer is awaited

@@ -105,6 +105,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             if self.peer.removed().contains(&from.key) {
                 return self.close_removed(now);
             }
+            if self.trust.is_another(&from.name, &from.key) {
+                return self.refuse_another(now, connection);
+            }
             let key = from.key;
             match parsed(&said) {
                 Some(Saying::Ping { pong }) => {
@@ -134,5 +137,6 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if let Some(name) = self.checks.renew(now, connection, confirms) {
             self.peer.resolve(now, name, true);
         }
+        self.note_sure(connection, confirms);
     }
 }

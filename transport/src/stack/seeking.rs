@@ -4,6 +4,7 @@
 //! where both ends have moved neither could show the other its new grant, and what one hears the other would never learn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kith_common::crypto::Signer;
 use kith_common::id::{Key, Name};
@@ -14,6 +15,9 @@ use kith_common::time::Instant;
 use super::Stack;
 use super::doubts::RECHECK_MIN;
 use super::wishes::{Wish, moved};
+
+/// For so long an answer is one to what came back: the directory answers within two seconds, or is asked anew
+const SOUGHT_FOR: Duration = Duration::from_secs(5);
 
 /// Those that were sought last, as many as there are connections
 #[derive(Debug, Default)]
@@ -36,9 +40,10 @@ impl Seeking {
         self.sought.get(key).is_some_and(|(of, _)| of == name)
     }
 
-    /// Those that are sought by this name
-    fn sought_by(&self, name: &Name) -> Vec<Key> {
-        self.sought.iter().filter(|(_, (of, _))| of == name).map(|(key, _)| *key).collect()
+    /// Those that are sought by this name now: what came back long ago says nothing of today
+    fn sought_by(&self, now: Instant, name: &Name) -> Vec<Key> {
+        let is_so = |(of, at): &(Name, Instant)| of == name && now - *at < SOUGHT_FOR;
+        self.sought.iter().filter(|(_, sought)| is_so(sought)).map(|(key, _)| *key).collect()
     }
 
     /// There is no connection any more
@@ -60,7 +65,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// What is known of a name by now: packets go where the directory says, and where nobody is, no pipe is kept open
     pub(super) fn handle_found(&mut self, now: Instant, name: &Name, answer: Result<&Answer, Status>) {
         if let Err(Status::NotFound | Status::Gone) = answer {
-            for key in self.seeking.sought_by(name) {
+            for key in self.seeking.sought_by(now, name) {
                 self.on_wish(now, Wish::Close { key });
             }
         }
@@ -82,7 +87,9 @@ mod tests {
         let (mut seeking, key) = (Seeking::default(), Key([7; 32]));
         let asked: Vec<u64> = (0..2_000).filter(|ms| seeking.begin(at_ms(*ms), key, &peer_name(7))).collect();
         assert_eq!(asked, [0, 750, 1_500]);
-        assert_eq!((seeking.sought_by(&peer_name(7)), seeking.sought_by(&peer_name(8))), (vec![key], vec![]));
+        let by = |seeking: &Seeking, ms: u64, n: u8| seeking.sought_by(at_ms(ms), &peer_name(n));
+        assert_eq!((by(&seeking, 2_000, 7), by(&seeking, 2_000, 8)), (vec![key], vec![]));
+        assert_eq!(by(&seeking, 7_000, 7), vec![]);
         assert!(seeking.contains(&key, &peer_name(7)) && !seeking.contains(&key, &peer_name(8)));
         assert!(seeking.begin(at_ms(1_999), key, &peer_name(8)), "it is called otherwise now");
         seeking.forget(&key);

@@ -80,9 +80,13 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             for (connection, grant, verdict) in self.checks.handle_resolved(now, name, answer) {
                 let Some(transport) = &mut self.transport else { break };
                 match verdict {
+                    // It may have been pinned to another key while the directory was asked.
+                    Verdict::Admitted if self.trust.is_another(&grant.name, &grant.key) => {
+                        self.refuse_another(now, connection);
+                    }
                     Verdict::Admitted => {
                         transport.admit(now, connection, grant.session);
-                        self.handle_checked(connection, &grant.key, &grant.name);
+                        self.handle_checked(now, connection, &grant.key, &grant.name);
                         self.handle_met(now, &grant.key, &grant.name);
                         self.keep_checked(now, connection);
                     }

@@ -22,7 +22,6 @@ use kith_common::mutant::{self, Mutant};
 use kith_common::names::{Answer, Source};
 use kith_common::status::Status;
 use kith_common::time::Instant;
-use kith_common::wire::grant::Grant;
 
 use super::{Stack, StackOutput};
 use crate::output::ConnectionId;
@@ -45,10 +44,13 @@ pub(super) struct Trust {
     pins: BTreeMap<Name, Pin>,
     /// Who has answered, and is not confirmed yet; as many as there are connections
     unconfirmed: BTreeMap<Key, Name>,
+    /// Whether it was said that nobody new is pinned
+    is_full_told: bool,
 }
 
 impl Trust {
-    fn is_another(&self, name: &Name, key: &Key) -> bool {
+    /// Whether whoever has this name, and holds this key, is not whom this peer knows by that name
+    pub(super) fn is_another(&self, name: &Name, key: &Key) -> bool {
         self.pins.get(name).is_some_and(|pin| pin.key != *key) && !mutant::is(Mutant::PinsIgnored)
     }
 
@@ -97,7 +99,14 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         tracing::info!(event = "key_pinned", %name, %key, reason = "the user says so");
         self.trust.pins.insert(name.clone(), Pin { key, refused: None });
         self.close_others(now, &name, &key);
-        self.messages.handle_trusted(now, &name);
+        // What is on its way to the holder of another key is not for him.
+        let others: Vec<Key> = self.calls.handle_trusted(&name, Some(&key));
+        let others = others.into_iter().chain(self.messages.handle_trusted(now, &name, Some(&key)));
+        for other in others.collect::<Vec<_>>() {
+            if let Some(transport) = &mut self.transport {
+                transport.close(now, &other, Status::AnotherKey.code().into());
+            }
+        }
         self.settle(now);
         Ok(())
     }
@@ -106,17 +115,23 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub fn unpin(&mut self, now: Instant, name: &Name) -> Option<Key> {
         let pin = self.trust.pins.remove(name)?;
         tracing::info!(event = "key_unpinned", %name, key = %pin.key, reason = "the user says so");
-        self.messages.handle_trusted(now, name);
+        self.messages.handle_trusted(now, name, None);
+        self.trust.is_full_told = false;
         self.settle(now);
         Some(pin.key)
     }
 
     fn close_others(&mut self, now: Instant, name: &Name, key: &Key) {
         let Some(transport) = &mut self.transport else { return };
-        let is_other =
-            |other: &&Key| *other != key && transport.grant_of(other).is_some_and(|grant| grant.name == *name);
-        let others: Vec<Key> = transport.keys().filter(is_other).copied().collect();
+        let others: Vec<Key> = transport.known_as(name).filter(|other| *other != key).copied().collect();
         others.iter().for_each(|key| transport.close(now, key, Status::AnotherKey.code().into()));
+    }
+
+    /// Whether a confirmation is one to pin a key by
+    pub(super) fn note_sure(&mut self, connection: ConnectionId, confirms: bool) {
+        if confirms && self.peer.home_link().is_some() {
+            self.checks.note_sure(connection);
+        }
     }
 
     /// Whoever was asked for by this name has answered, and holds this key
@@ -127,55 +142,56 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
         let Some(transport) = self.transport.as_ref().filter(|transport| transport.is_connected(&key)) else { return };
         let standing = transport.standing_with(&key).and_then(|id| Some((id, transport.grant_on(id)?)));
-        if standing.is_some_and(|(connection, _)| self.checks.is_confirmed(connection)) {
-            return self.pin_first(name, key);
-        }
-        // It may have been let in while nobody could be asked.
+        // Memory may have the name of somebody who has another by now.
+        let standing = standing.filter(|(_, grant)| grant.name == name);
         let renewed = standing.map(|(connection, grant)| (connection, self.peer.confirms(grant)));
         self.trust.unconfirmed.insert(key, name.clone());
         if let Some((connection, confirms)) = renewed {
-            self.renew(now, connection, confirms);
-            self.handle_checked(connection, &key, &name);
+            // It may have been let in while nobody could be asked.
+            if !self.checks.is_sure(connection) {
+                self.renew(now, connection, confirms);
+            }
+            self.handle_checked(now, connection, &key, &name);
         }
     }
 
-    /// A session that was shown on a connection may be confirmed by now
-    pub(super) fn handle_checked(&mut self, connection: ConnectionId, key: &Key, name: &Name) {
-        if self.trust.unconfirmed.get(key) == Some(name) && self.checks.is_confirmed(connection) {
+    /// A session that was shown on a connection, with this name, may be confirmed by now
+    pub(super) fn handle_checked(&mut self, now: Instant, connection: ConnectionId, key: &Key, name: &Name) {
+        if self.trust.unconfirmed.get(key) == Some(name) && self.checks.is_sure(connection) {
             self.trust.unconfirmed.remove(key);
             if !self.trust.pins.contains_key(name) {
-                self.pin_first(name.clone(), *key);
+                self.pin_first(now, name.clone(), *key);
             }
         }
     }
 
-    fn pin_first(&mut self, name: Name, key: Key) {
+    fn pin_first(&mut self, now: Instant, name: Name, key: Key) {
         if self.trust.pins.len() >= PINS_MAX {
             let reason = "as many names are pinned as there may be";
-            return tracing::warn!(event = "key_not_pinned", %name, %key, reason);
+            if !std::mem::replace(&mut self.trust.is_full_told, true) {
+                tracing::warn!(event = "key_not_pinned", %name, %key, reason);
+            }
+            return;
         }
         tracing::info!(event = "key_pinned", %name, %key, reason = "it was relied on for the first time");
         self.trust.pins.insert(name.clone(), Pin { key, refused: None });
-        self.outputs.push_back(StackOutput::Pinned { name, key });
-    }
-
-    /// Whether whoever shows this grant is not whom this peer knows by that name
-    pub(super) fn is_another(&mut self, grant: &Grant) -> bool {
-        let is_another = self.trust.is_another(&grant.name, &grant.key);
-        if is_another {
-            self.tell_refused(&grant.name, grant.key);
-        }
-        is_another
+        self.outputs.push_back(StackOutput::Pinned { name: name.clone(), key });
+        // Who had the name before, or has it no more, is not to be heard under it.
+        self.close_others(now, &name, &key);
     }
 
     /// What an answer of the look-up is worth to whoever wants the holder of a name
     pub(super) fn trusted<'a>(&mut self, answer: Result<&'a Answer, Status>) -> Result<Cow<'a, Answer>, Status> {
         let answer = answer?;
         let Some(key) = answer.record.as_ref().map(|record| record.key) else { return Ok(Cow::Borrowed(answer)) };
+        let is_sure = answer.source == Source::Supernode && !answer.stale;
         if !self.trust.is_another(&answer.name, &key) {
+            if is_sure && let Some(pin) = self.trust.pins.get_mut(&answer.name) {
+                pin.refused = None;
+            }
             return Ok(Cow::Borrowed(answer));
         }
-        if answer.source == Source::Supernode && !answer.stale {
+        if is_sure {
             self.tell_refused(&answer.name, key);
             return Err(Status::AnotherKey);
         }
@@ -183,7 +199,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         Ok(Cow::Owned(Answer { record: None, ..answer.clone() }))
     }
 
-    /// … and shows it on this connection
+    /// Whoever is at the other end is not whom this peer knows by its name
     pub(super) fn refuse_another(&mut self, now: Instant, connection: ConnectionId) {
         if let Some(transport) = &mut self.transport {
             transport.refuse(now, connection, Status::AnotherKey.code());

@@ -167,17 +167,21 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
                 if self.peer.removed().contains(&grant.key) {
                     return transport.refuse(now, connection, Status::NotAllowed.code());
                 }
-                if self.is_another(&grant) {
+                if self.trust.is_another(&grant.name, &grant.key) {
+                    // Whether it has the name by now is the directory's to say, and then the user is told.
+                    self.peer.resolve(now, grant.name.clone(), true);
                     return self.refuse_another(now, connection);
                 }
-                let Some(transport) = &mut self.transport else { return };
                 let (key, name, session) = (grant.key, grant.name.clone(), grant.session);
                 let confirms = self.peer.confirms(&grant);
-                match self.checks.begin(now, connection, grant, confirms) {
+                let begun = self.checks.begin(now, connection, grant, confirms);
+                self.note_sure(connection, confirms);
+                let Some(transport) = &mut self.transport else { return };
+                match begun {
                     None => {
                         transport.admit(now, connection, session);
                         self.keep_checked(now, connection);
-                        self.handle_checked(connection, &key, &name);
+                        self.handle_checked(now, connection, &key, &name);
                         self.handle_met(now, &key, &name);
                     }
                     Some(name) => self.peer.resolve(now, name, true),
@@ -217,6 +221,9 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         // It may have been removed since it was let in, by what has come together with this.
         if self.peer.removed().contains(&from.key) && !mutant::is(Mutant::RemovedCallsEvaluated) {
             return self.close_removed(now);
+        }
+        if self.trust.is_another(&from.name, &from.key) {
+            return self.refuse_another(now, connection);
         }
         let confirms = self.peer.confirms(&from);
         self.renew(now, connection, confirms);

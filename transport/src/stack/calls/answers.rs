@@ -47,8 +47,9 @@ impl Calls {
         let Some(call) = self.calls.get_mut(&id) else { return };
         self.waiting.remove(&(call.to.clone(), id));
         call.part(now);
-        if end.is_distrust() {
-            return self.finish(now, &id, Status::AnotherKey, Why::NotTrusted, Vec::new());
+        // Who is merely met is named by somebody who need not know.
+        if end.is_distrust() && !matches!(call.stage, Stage::Meeting { .. }) {
+            return self.finish(now, &id, Status::NotAllowed, Why::NotTrusted, Vec::new());
         }
         (call.last_end, call.losses) = (Some(end), call.losses + 1);
         if mutant::is(Mutant::CallNotAskedAgain) {

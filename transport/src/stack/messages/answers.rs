@@ -112,8 +112,10 @@ impl Messages {
         (receiver.losses, receiver.last_end) = (receiver.losses + 1, Some(end));
         // What it has refused before is no answer to what is sent now.
         receiver.refusals = 0;
-        if receiver.last_end.as_ref().is_some_and(End::is_distrust) {
-            return self.rest(now, to, Status::AnotherKey, Why::NotTrusted);
+        let is_met = matches!(receiver.stage, Stage::Open { .. });
+        // Who is merely to be met is named by somebody who need not know.
+        if is_met && receiver.last_end.as_ref().is_some_and(End::is_distrust) {
+            return self.rest(now, to, Status::NotAllowed, Why::NotTrusted);
         }
         if mutant::is(Mutant::MessagesNotSentAgain) {
             return self.set_stage(to, Stage::Away);
@@ -204,7 +206,11 @@ impl Messages {
                 self.take_back(name);
                 self.on_found(now, name, true, Ok(answer));
             }
-            Err(status @ (Status::NotFound | Status::Gone | Status::AnotherKey)) => {
+            Err(status @ Status::AnotherKey) => {
+                self.take_back(name);
+                self.on_found(now, name, true, Err(status));
+            }
+            Err(status @ (Status::NotFound | Status::Gone)) => {
                 self.take_back(name);
                 self.wishes.push_back(Wish::Close { key });
                 self.on_found(now, name, true, Err(status));

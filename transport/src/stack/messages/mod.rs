@@ -414,11 +414,18 @@ impl Messages {
         }
     }
 
-    /// The user has said whose this name is
-    pub(super) fn handle_trusted(&mut self, now: Instant, name: &Name) {
-        if self.receivers.get(name).is_some_and(|receiver| receiver.stage == Stage::Resting) {
+    /// The user has said whose this name is: what waits goes on, and what is on its way to the holder of another key than this one
+    /// is taken back; that key
+    pub(super) fn handle_trusted(&mut self, now: Instant, name: &Name, key: Option<&Key>) -> Option<Key> {
+        let receiver = self.receivers.get(name)?;
+        let other = receiver.key().filter(|at| key.is_some_and(|key| key != at));
+        if other.is_some() {
+            self.take_back(name);
+        }
+        if other.is_some() || self.receivers.get(name)?.stage == Stage::Resting {
             self.resolve(now, name, true);
         }
+        other
     }
 
     fn of_key(&self, key: &Key) -> impl Iterator<Item = Name> {

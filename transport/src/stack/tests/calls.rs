@@ -428,7 +428,15 @@ fn who_has_answered_or_is_met_is_relied_on_once_and_nobody_else_is() {
 fn key_that_is_not_the_pinned_one_ends_a_call_at_once_here_and_there() {
     let mut calls = asked(5);
     calls.handle_fate(at_ms(3), 5, Fate::Lost(End::Closed { code: Status::AnotherKey.code().into() }));
-    assert_eq!(end(&wishes(&mut calls)), (Status::AnotherKey, Why::NotTrusted));
+    assert_eq!(end(&wishes(&mut calls)), (Status::NotAllowed, Why::NotTrusted));
+    let mut calls = asked(5);
+    assert_eq!(calls.handle_trusted(&peer_name(2), Some(&key(2))), []);
+    assert_eq!(calls.handle_trusted(&peer_name(2), Some(&key(3))), [key(2)]);
+    assert_eq!(
+        wishes(&mut calls),
+        [Wish::Cancel { ticket: 5 }, resolve(true)],
+        "what is on its way to another is taken back"
+    );
     let mut calls = Calls::default();
     begin(&mut calls, ID);
     wishes(&mut calls);
