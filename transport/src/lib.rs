@@ -55,7 +55,7 @@ pub use rustls::crypto::CryptoProvider;
 pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use exchanges::{Exchanges, Heard};
 pub use identity::IdentityError;
-pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, INTRODUCTION_WAIT, Introductions, Told};
+pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, HANDSHAKE_WAIT, INTRODUCTION_WAIT, Introductions, Told};
 pub use output::{Arrival, ConnectionId, Datagram, Direction, End, Output, StreamId};
 pub use packets::{datagram_of, label_of};
 pub use pipes::{PipeId, PipeNews};

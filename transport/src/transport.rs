@@ -129,6 +129,7 @@ impl<V: Verifier> Transport<V> {
         })?;
         self.by_key.insert(key, connection);
         self.keys.insert(connection, key);
+        self.introductions.begin(now, connection);
         Ok(connection)
     }
 
