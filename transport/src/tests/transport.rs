@@ -227,8 +227,7 @@ fn question_for_nobody_has_its_fate_and_the_next_one_dials_anew() {
     mesh.lost = 1000;
     let ticket = mesh.ask(ALICE, BOB, 1);
     mesh.run(Duration::from_secs(30));
-    assert_eq!(mesh.fate(ALICE, ticket), Some(&Fate::TimedOut));
-    mesh.run(2 * crate::settings::IDLE);
+    assert_eq!(mesh.fate(ALICE, ticket), Some(&Fate::Lost(End::ClosedHere { code: 401 })), "long before it is idle");
     assert!(!mesh.peers[ALICE].is_connected(&key_of(BOB)));
     mesh.lost = 0;
     let ticket = mesh.ask(ALICE, BOB, 2);
