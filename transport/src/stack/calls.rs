@@ -16,7 +16,7 @@
 //! | … and says so again, for the third time, and no supernode has relayed it | it ends with 503 |
 //! | the connection is lost | the name is asked for anew, and it is asked once more, under its id |
 //! | the directory says 404 or 410, or names another key than the one that is pinned (421) | it ends with that |
-//! | the other end has pinned another key to this peer's name | it ends with 421 |
+//! | the other end has pinned another key to this peer's name | it ends with 403 |
 //! | it is answered | it ends with the answer |
 //! | it asks nothing, and whoever holds the key is known | it ends well; a hold lasts on |
 //! | its time is over | it ends with 408 |

@@ -102,11 +102,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         // What is on its way to the holder of another key is not for him.
         let others: Vec<Key> = self.calls.handle_trusted(&name, Some(&key));
         let others = others.into_iter().chain(self.messages.handle_trusted(now, &name, Some(&key)));
-        for other in others.collect::<Vec<_>>() {
-            if let Some(transport) = &mut self.transport {
-                transport.close(now, &other, Status::AnotherKey.code().into());
-            }
-        }
+        self.close_distrusted(now, &others.collect::<Vec<_>>());
         self.settle(now);
         Ok(())
     }
@@ -122,9 +118,14 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     }
 
     fn close_others(&mut self, now: Instant, name: &Name, key: &Key) {
-        let Some(transport) = &mut self.transport else { return };
+        let Some(transport) = &self.transport else { return };
         let others: Vec<Key> = transport.known_as(name).filter(|other| *other != key).copied().collect();
-        others.iter().for_each(|key| transport.close(now, key, Status::AnotherKey.code().into()));
+        self.close_distrusted(now, &others);
+    }
+
+    fn close_distrusted(&mut self, now: Instant, keys: &[Key]) {
+        let Some(transport) = &mut self.transport else { return };
+        keys.iter().for_each(|key| transport.close(now, key, Status::AnotherKey.code().into()));
     }
 
     /// Whether a confirmation is one to pin a key by

@@ -12,7 +12,7 @@
 //! | … with anything else | that is its fate |
 //! | the connection is lost | the name is asked for anew, and all go out again, under their ids |
 //! | the directory says 410, or cannot be asked, or no way leads there | they rest until the receiver may be back |
-//! | a key is not the one that is pinned, here or there (421) | they rest, until the user has said whose the name is or their time is over |
+//! | a key is not the one that is pinned, here (421) or there (403) | they rest, until the user has said whose the name is or their time is over |
 //! | it says 404 | that is their fate |
 //! | a message's time is over | its fate is what kept it here, and 408 if it may have arrived |
 //!
