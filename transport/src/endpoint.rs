@@ -4,7 +4,7 @@ mod changing;
 mod room;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub struct Endpoint {
     /// By the labels of their ways
     by_label: BTreeMap<u32, ConnectionId>,
     due: Timers<ConnectionId>,
+    /// Those that may have something to send
+    unsent: BTreeSet<ConnectionId>,
     hops: FirstHops,
     strangers: Strangers,
     last_id: u64,
@@ -142,6 +144,7 @@ impl Endpoint {
             by_handle: BTreeMap::new(),
             by_label: BTreeMap::new(),
             due: Timers::default(),
+            unsent: BTreeSet::new(),
             hops: FirstHops::default(),
             strangers: Strangers::default(),
             last_id: 0,
@@ -366,10 +369,11 @@ impl Endpoint {
 
     /// When to call [`Self::handle_timeout`]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.due.next_timeout()
+        // What is not sent yet has set no timer either.
+        if self.unsent.is_empty() { self.due.next_timeout() } else { Some(Instant::ZERO) }
     }
 
-    /// The next thing to do, or that has happened
+    /// The next thing to do, or that has happened; once there is nothing, [`Self::flush`] makes more
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -397,12 +401,28 @@ impl Endpoint {
         self.drive(now, id);
     }
 
-    /// Carries out what QUIC wants after an input
+    /// Tells what QUIC has to tell after an input; what it wants sent waits for [`Self::flush`]
     pub(crate) fn drive(&mut self, now: Instant, id: ConnectionId) {
+        self.hear(now, id);
+        self.unsent.insert(id);
+    }
+
+    /// Sends what QUIC wants sent since it was done last; whether anything may have come of it
+    ///
+    /// It is done when all that came together was taken in and answered: so what was written meanwhile, its acknowledgements and
+    /// its ends share packets. Half of all packets went by themselves before.
+    pub fn flush(&mut self, now: Instant) -> bool {
+        let unsent = std::mem::take(&mut self.unsent);
+        unsent.iter().for_each(|id| self.transmit(now, *id));
+        !unsent.is_empty()
+    }
+
+    /// Sends what QUIC wants sent on one connection
+    pub(crate) fn transmit(&mut self, now: Instant, id: ConnectionId) {
         let at = self.origin.quic(now);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (handle, avoid) = (connection.handle, avoided(&self.hops, now, &connection.way));
         loop {
+            let Some(connection) = self.connections.get_mut(&id) else { return };
+            let avoid = avoided(&self.hops, now, &connection.way);
             let mut owed = connection.owed();
             let mut bytes = Vec::new();
             while connection.quic.poll_transmit(at, 1, &mut bytes).is_some() {
@@ -416,33 +436,42 @@ impl Endpoint {
                 self.outputs.push_back(connection.send(now, id, avoid.clone(), bytes));
             }
             connection.acked.probe(false);
-            while let Some(event) = connection.quic.poll() {
-                let end = tell(now, id, connection, event, &mut self.outputs);
-                if let Some(end) = end.filter(|_| !connection.is_ended) {
-                    self.ended += 1;
-                    self.outputs.extend(connection.end(id, end));
-                }
-            }
-            let mut is_answered = false;
-            while let Some(event) = connection.quic.poll_endpoint_events() {
-                if event.is_drained() {
-                    self.quic.handle_event(handle, event);
-                    return self.forget(id);
-                }
-                if let Some(event) = self.quic.handle_event(handle, event) {
-                    connection.quic.handle_event(event);
-                    is_answered = true;
-                }
-            }
-            if !is_answered {
+            if !self.hear(now, id) {
                 break;
             }
         }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         match connection.next_timeout(self.origin) {
             Some(at) if self.due.moment(&id) == Some(at) => {}
             Some(at) => self.due.set(at, id),
             None => self.due.stop(&id),
         }
+    }
+
+    /// Tells what QUIC has to tell; whether its endpoint had an answer for it, by which there may be more to send
+    fn hear(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        while let Some(event) = connection.quic.poll() {
+            let end = tell(now, id, connection, event, &mut self.outputs);
+            if let Some(end) = end.filter(|_| !connection.is_ended) {
+                self.ended += 1;
+                self.outputs.extend(connection.end(id, end));
+            }
+        }
+        let mut is_answered = false;
+        while let Some(event) = connection.quic.poll_endpoint_events() {
+            let (handle, is_drained) = (connection.handle, event.is_drained());
+            let answer = self.quic.handle_event(handle, event);
+            if is_drained {
+                self.forget(id);
+                return false;
+            }
+            if let Some(answer) = answer {
+                connection.quic.handle_event(answer);
+                is_answered = true;
+            }
+        }
+        is_answered
     }
 
     fn forget(&mut self, id: ConnectionId) {

@@ -176,7 +176,8 @@ impl Endpoint {
     pub fn say(&mut self, now: Instant, id: ConnectionId, bytes: Bytes) -> Result<(), Gone> {
         let connection = self.present(id)?;
         connection.quic.datagrams().send(bytes, true).map_err(|_| Gone)?;
-        self.drive(now, id);
+        // What waits for others would make way for them, as few bytes of datagrams may wait.
+        self.transmit(now, id);
         Ok(())
     }
 

@@ -264,7 +264,14 @@ impl<V: Verifier> Transport<V> {
         earliest(self.endpoint.next_timeout(), earliest(known, self.pipes.next_timeout()))
     }
 
-    /// The next thing to do, or that has happened
+    /// Sends what waits to be sent, when all that came together was taken in; whether anything may have come of it
+    pub fn flush(&mut self, now: Instant) -> bool {
+        let has_flushed = self.endpoint.flush(now);
+        self.settle(now);
+        has_flushed
+    }
+
+    /// The next thing to do, or that has happened; once there is nothing, [`Self::flush`] makes more
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }

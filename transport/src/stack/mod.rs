@@ -312,7 +312,8 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         if let Some(transport) = &mut self.transport {
             transport.close_all(now, CODE_LEFT);
         }
-        self.settle(now);
+        // Before the session ends, without which nothing is sent.
+        self.flush(now);
     }
 
     /// A packet that ends here, from the neighbour `from`; from `None` only the home link's is believed
@@ -452,10 +453,20 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
-            let output = self.peer.poll_output(now)?;
-            self.watch(now, &output);
-            self.outputs.push_back(StackOutput::Peer(output));
+            if let Some(output) = self.peer.poll_output(now) {
+                self.watch(now, &output);
+                self.outputs.push_back(StackOutput::Peer(output));
+            } else if !self.flush(now) {
+                return None;
+            }
         }
+    }
+
+    /// Sends what was written on connections; whether anything may have come of it
+    fn flush(&mut self, now: Instant) -> bool {
+        let has_flushed = self.transport.as_mut().is_some_and(|transport| transport.flush(now));
+        self.settle(now);
+        has_flushed
     }
 
     /// Hands on what each part wants until none wants anything more

@@ -141,7 +141,7 @@ fn one_more_connection_than_there_may_be_takes_the_place_of_the_idlest() {
         endpoint.connect(net.now, key_of(BOB), address_of(BOB)).unwrap();
     }
     assert_eq!(endpoint.len(), CONNECTIONS_MAX);
-    let ended: Vec<_> = std::iter::from_fn(|| endpoint.poll_output())
+    let ended: Vec<_> = std::iter::from_fn(|| next_output(&mut endpoint, net.now))
         .filter_map(
             |output| if let Output::Ended { connection, end } = output { Some((connection, end)) } else { None },
         )

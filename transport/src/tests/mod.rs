@@ -60,6 +60,16 @@ fn endpoint(number: usize, seed: u64) -> Endpoint {
     Endpoint::new(parts).unwrap()
 }
 
+/// What an endpoint does next when all that has come was taken in
+fn next_output(endpoint: &mut Endpoint, now: Instant) -> Option<Output> {
+    loop {
+        let output = endpoint.poll_output();
+        if output.is_some() || !endpoint.flush(now) {
+            return output;
+        }
+    }
+}
+
 /// What the mesh does with packets
 #[derive(Clone, Copy)]
 struct Weather {
@@ -163,7 +173,7 @@ impl Net {
 
     fn settle(&mut self) {
         for number in 0..self.endpoints.len() {
-            while let Some(output) = self.endpoints[number].poll_output() {
+            while let Some(output) = next_output(&mut self.endpoints[number], self.now) {
                 match output {
                     Output::Send(datagram) => self.send(number, datagram),
                     output => self.told[number].push((self.now, output)),

@@ -76,9 +76,19 @@ impl Mesh {
         self.peers[from].ask(self.now, (key_of(to), address_of(to)), question, until).unwrap()
     }
 
+    /// What a peer does next when all that has come was taken in
+    fn next_effect(&mut self, who: usize) -> Option<Effect> {
+        loop {
+            let effect = self.peers[who].poll_effect();
+            if effect.is_some() || !self.peers[who].flush(self.now) {
+                return effect;
+            }
+        }
+    }
+
     fn settle(&mut self) {
         for who in 0..self.peers.len() {
-            while let Some(effect) = self.peers[who].poll_effect() {
+            while let Some(effect) = self.next_effect(who) {
                 match effect {
                     Effect::Transmit(datagram) => {
                         let to = (0..3).find(|number| address_of(*number) == datagram.to);
@@ -274,4 +284,26 @@ fn who_is_not_let_in_is_told_nothing_and_is_not_heard() {
     assert_eq!(mesh.peers[BOB].standing_with(&key_of(ALICE)), None);
     mesh.run(Duration::from_secs(1));
     assert!(mesh.said.is_empty() && mesh.fate(ALICE, asked).is_some());
+}
+
+#[test]
+fn question_and_its_answer_are_a_packet_each_and_many_that_come_together_share_theirs() {
+    let mut mesh = Mesh::of(3);
+    mesh.ask(ALICE, BOB, 0);
+    mesh.run(Duration::from_secs(1));
+    let before = mesh.sent;
+    for number in 1..=100 {
+        let ticket = mesh.ask(ALICE, BOB, number);
+        while mesh.fate(ALICE, ticket).is_none() {
+            mesh.run(Duration::from_millis(5));
+        }
+    }
+    let one_by_one = mesh.sent - before;
+    assert!(one_by_one <= 220, "{one_by_one} packets for a hundred questions, one after the other");
+    let before = mesh.sent;
+    let tickets: Vec<_> = (1..=100).map(|number| mesh.ask(ALICE, BOB, number)).collect();
+    mesh.run(Duration::from_secs(1));
+    assert!(tickets.into_iter().all(|ticket| mesh.fate(ALICE, ticket).is_some()));
+    let at_once = mesh.sent - before;
+    assert!(at_once <= 10, "{at_once} packets for a hundred questions at once");
 }

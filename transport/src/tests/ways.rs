@@ -62,12 +62,12 @@ fn what_the_mesh_says_changes_the_way_at_once_and_an_old_ways_end_does_not() {
         Output::Send(datagram) => Some(datagram.label),
         _ => None,
     };
-    let label = net.endpoints[ALICE].poll_output().as_ref().and_then(label_of).unwrap();
+    let label = next_output(&mut net.endpoints[ALICE], net.now).as_ref().and_then(label_of).unwrap();
     net.endpoints[ALICE].handle_undeliverable(net.now, label.wrapping_add(1));
-    assert_eq!(net.endpoints[ALICE].poll_output(), None, "that is not its way");
+    assert_eq!(next_output(&mut net.endpoints[ALICE], net.now), None, "that is not its way");
     net.endpoints[ALICE].handle_undeliverable(net.now, label);
-    assert_eq!(net.endpoints[ALICE].poll_output(), Some(Output::WayChanged { connection: id, changes: 1 }));
-    let again = net.endpoints[ALICE].poll_output().as_ref().and_then(label_of).unwrap();
+    assert_eq!(next_output(&mut net.endpoints[ALICE], net.now), Some(Output::WayChanged { connection: id, changes: 1 }));
+    let again = next_output(&mut net.endpoints[ALICE], net.now).as_ref().and_then(label_of).unwrap();
     assert_ne!(again, label, "what is owed goes by another way");
 }
 
@@ -78,7 +78,7 @@ fn end_whose_other_end_takes_another_way_does_so_too_and_once() {
     net.run(Duration::from_secs(1));
     let stream = net.endpoints[ALICE].open(id, Direction::One).unwrap().unwrap();
     net.endpoints[ALICE].write(net.now, id, stream, b"hello").unwrap();
-    let Some(Output::Send(datagram)) = net.endpoints[ALICE].poll_output() else { panic!() };
+    let Some(Output::Send(datagram)) = next_output(&mut net.endpoints[ALICE], net.now) else { panic!() };
     net.endpoints[ALICE].handle_undeliverable(net.now, datagram.label);
     net.told.iter_mut().for_each(Vec::clear);
     net.run(Duration::from_secs(5));
@@ -219,7 +219,7 @@ fn word_that_nothing_arrives_makes_nobody_send_without_end() {
     let mut sent = 0;
     net.endpoints[ALICE].say(net.now, id, Bytes::from_static(b"hello")).unwrap();
     for _ in 0..1_000 {
-        let outputs: Vec<_> = std::iter::from_fn(|| net.endpoints[ALICE].poll_output()).collect();
+        let outputs: Vec<_> = std::iter::from_fn(|| next_output(&mut net.endpoints[ALICE], net.now)).collect();
         for output in outputs {
             if let Output::Send(datagram) = output {
                 sent += 1;
@@ -243,7 +243,7 @@ fn first_packet_in_somebody_elses_name_costs_that_no_more_than_quic_allows() {
         bob.handle_datagram(net.now, &Arrival { is_relayed, ..arrival }, &first);
         let mut bytes = 0;
         while let Some(at) = bob.next_timeout() {
-            for output in std::iter::from_fn(|| bob.poll_output()) {
+            for output in std::iter::from_fn(|| next_output(&mut bob, at)) {
                 let Output::Send(datagram) = output else { continue };
                 assert_eq!(datagram.is_relayed, is_relayed, "a supernode has checked whose address it is");
                 bytes += datagram.bytes.len();
