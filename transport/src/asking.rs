@@ -72,14 +72,14 @@ impl Asking {
 
     /// Begins what waits for a stream of this connection, in its order
     pub(crate) fn begin(&mut self, now: Instant, endpoint: &mut Endpoint, connection: ConnectionId) {
-        while self.waiting.contains_key(&connection) {
+        while let Some(ticket) = self.next_waiting(endpoint, connection) {
             let stream = match endpoint.open(connection, Direction::Both) {
                 Ok(Some(stream)) => stream,
                 Ok(None) => return,
                 Err(_) => return self.lose(connection, &End::Silent),
             };
             let place = (connection, stream);
-            let Some(asked) = self.take_waiting(connection, None) else { return };
+            let Some(asked) = self.take_waiting(connection, ticket) else { return };
             self.by_ticket.insert(asked.ticket, Where::Out(place));
             // Who calls may call again; of a message it counts whether it can have been heard.
             self.left.extend((asked.kind == Kind::Message).then_some(asked.ticket));
@@ -88,13 +88,18 @@ impl Asking {
         }
     }
 
-    /// The first that waits for a stream of this connection, or the one of this ticket
-    fn take_waiting(&mut self, connection: ConnectionId, ticket: Option<u64>) -> Option<Asked> {
+    /// The first that may go out on this connection: what is heard twice is evaluated and delivered once, but for a pipe, which waits
+    /// until the handshake is done
+    fn next_waiting(&self, endpoint: &Endpoint, connection: ConnectionId) -> Option<u64> {
+        let is_early = endpoint.is_early(connection);
+        let mut waiting = self.waiting.get(&connection)?.iter();
+        waiting.find(|asked| !is_early || asked.kind != Kind::Pipe).map(|asked| asked.ticket)
+    }
+
+    /// The one of this ticket, which waits for a stream of this connection
+    fn take_waiting(&mut self, connection: ConnectionId, ticket: u64) -> Option<Asked> {
         let queue = self.waiting.get_mut(&connection)?;
-        let at = match ticket {
-            Some(ticket) => queue.iter().position(|asked| asked.ticket == ticket)?,
-            None => 0,
-        };
+        let at = queue.iter().position(|asked| asked.ticket == ticket)?;
         let asked = queue.remove(at)?;
         if queue.is_empty() {
             self.waiting.remove(&connection);
@@ -108,7 +113,7 @@ impl Asking {
         let at = self.by_ticket.remove(&ticket)?;
         self.deadlines.stop(&ticket);
         let asked = match at {
-            Where::Waiting(connection) => self.take_waiting(connection, Some(ticket)),
+            Where::Waiting(connection) => self.take_waiting(connection, ticket),
             Where::Out(place) => self.out.remove(&place),
         }?;
         Some((asked, at))

@@ -48,6 +48,9 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     /// The other end's, as it was dialled or was proved
     pub(crate) key: Option<Key>,
+    /// Whoever uses connections has been told of it
+    pub(crate) is_told: bool,
+    /// Both ends have proved their keys in a handshake
     pub(crate) is_connected: bool,
     /// Its grant was shown, and the directory does not object
     pub(crate) is_admitted: bool,
@@ -76,7 +79,7 @@ impl Connection {
     /// It is over; what is to be told of that. Who has come and proved no key was never told of.
     pub(crate) fn end(&mut self, id: ConnectionId, end: End) -> Option<Output> {
         self.is_ended = true;
-        (self.is_connected || !self.is_theirs()).then_some(Output::Ended { connection: id, end })
+        (self.is_told || !self.is_theirs()).then_some(Output::Ended { connection: id, end })
     }
 
     /// A datagram goes to the other end by the present way
@@ -200,6 +203,16 @@ impl Connection {
             () if self.is_theirs() && !self.is_admitted => 1,
             () => 2,
         }
+    }
+
+    /// Whether it is used before the handshake is done, with a ticket of an earlier one
+    pub(crate) fn is_early(&self) -> bool {
+        self.quic.has_0rtt() && !self.is_connected
+    }
+
+    /// The handshake is done, and the other end has heard nothing of what was said before it was
+    pub(crate) fn is_early_refused(&self) -> bool {
+        self.is_told && !self.is_theirs() && !self.quic.accepted_0rtt()
     }
 
     /// Whether somebody has come who has proved no key

@@ -1,6 +1,8 @@
 //! All connections of one peer.
 
 mod changing;
+mod driving;
+mod early;
 mod room;
 
 use std::collections::btree_map::Entry;
@@ -26,7 +28,6 @@ use crate::acked::Acked;
 use crate::clock::Origin;
 use crate::connection::{Connection, Wanted};
 use crate::draws::{Names, drawn};
-use crate::events::tell;
 use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
 use crate::output::{Arrival, ConnectionId, Datagram, End, Output};
@@ -168,7 +169,9 @@ impl Endpoint {
         let at = self.origin.quic(now);
         let dialled = self.quic.connect(at, config, ELSEWHERE, &server_name(&key));
         let (handle, quic) = dialled.map_err(|error| error.to_string())?;
-        Ok(self.insert(now, New { handle, quic, acked, address, key: Some(key), arrival: None }))
+        let id = self.insert(now, New { handle, quic, acked, address, key: Some(key), arrival: None });
+        self.begin_early(id, key);
+        Ok(id)
     }
 
     fn insert(&mut self, now: Instant, new: New) -> ConnectionId {
@@ -180,6 +183,7 @@ impl Endpoint {
             handle,
             address,
             key,
+            is_told: false,
             is_connected: false,
             is_admitted: false,
             again_left: AGAIN_MAX,
@@ -212,8 +216,8 @@ impl Endpoint {
                 let id = self.by_handle.get(&handle).copied()?;
                 let is_present = self.present(id).is_ok();
                 self.handle_event(now, arrival, id, event);
-                let is_known = self.connections.get(&id).is_some_and(|connection| !connection.is_half_open());
-                return (is_present && is_known).then_some(id);
+                let is_told = self.connections.get(&id).is_some_and(|connection| connection.is_told);
+                return (is_present && is_told).then_some(id);
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, arrival, incoming),
             Some(DatagramEvent::Response(_)) if self.strangers.is_answered(now, arrival.source) => {
@@ -399,79 +403,6 @@ impl Endpoint {
         self.ended += 1;
         self.outputs.extend(connection.end(id, End::ClosedHere { code }));
         self.drive(now, id);
-    }
-
-    /// Tells what QUIC has to tell after an input; what it wants sent waits for [`Self::flush`]
-    pub(crate) fn drive(&mut self, now: Instant, id: ConnectionId) {
-        self.hear(now, id);
-        self.unsent.insert(id);
-    }
-
-    /// Sends what QUIC wants sent since it was done last; whether anything may have come of it
-    ///
-    /// It is done when all that came together was taken in and answered: so what was written meanwhile, its acknowledgements and
-    /// its ends share packets. Half of all packets went by themselves before.
-    pub fn flush(&mut self, now: Instant) -> bool {
-        let unsent = std::mem::take(&mut self.unsent);
-        unsent.iter().for_each(|id| self.transmit(now, *id));
-        !unsent.is_empty()
-    }
-
-    /// Sends what QUIC wants sent on one connection
-    pub(crate) fn transmit(&mut self, now: Instant, id: ConnectionId) {
-        let at = self.origin.quic(now);
-        loop {
-            let Some(connection) = self.connections.get_mut(&id) else { return };
-            let avoid = avoided(&self.hops, now, &connection.way);
-            let mut owed = connection.owed();
-            let mut bytes = Vec::new();
-            while connection.quic.poll_transmit(at, 1, &mut bytes).is_some() {
-                connection.acked.probe(false);
-                let bytes = std::mem::take(&mut bytes);
-                let by_now = connection.owed();
-                if by_now > owed {
-                    owed = by_now;
-                    connection.handle_sent(now, &bytes);
-                }
-                self.outputs.push_back(connection.send(now, id, avoid.clone(), bytes));
-            }
-            connection.acked.probe(false);
-            if !self.hear(now, id) {
-                break;
-            }
-        }
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match connection.next_timeout(self.origin) {
-            Some(at) if self.due.moment(&id) == Some(at) => {}
-            Some(at) => self.due.set(at, id),
-            None => self.due.stop(&id),
-        }
-    }
-
-    /// Tells what QUIC has to tell; whether its endpoint had an answer for it, by which there may be more to send
-    fn hear(&mut self, now: Instant, id: ConnectionId) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
-        while let Some(event) = connection.quic.poll() {
-            let end = tell(now, id, connection, event, &mut self.outputs);
-            if let Some(end) = end.filter(|_| !connection.is_ended) {
-                self.ended += 1;
-                self.outputs.extend(connection.end(id, end));
-            }
-        }
-        let mut is_answered = false;
-        while let Some(event) = connection.quic.poll_endpoint_events() {
-            let (handle, is_drained) = (connection.handle, event.is_drained());
-            let answer = self.quic.handle_event(handle, event);
-            if is_drained {
-                self.forget(id);
-                return false;
-            }
-            if let Some(answer) = answer {
-                connection.quic.handle_event(answer);
-                is_answered = true;
-            }
-        }
-        is_answered
     }
 
     fn forget(&mut self, id: ConnectionId) {

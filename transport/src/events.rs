@@ -18,16 +18,27 @@ pub(crate) fn tell(
     outputs: &mut VecDeque<Output>,
 ) -> Option<End> {
     let told = match event {
-        Event::HandshakeDataReady | Event::DatagramsUnblocked => return None,
+        Event::DatagramsUnblocked => return None,
+        // The ticket that the other end has shown says whose it is.
+        Event::HandshakeDataReady => {
+            let is_early = connection.is_theirs() && connection.is_early();
+            let key = proved_key(connection.quic.crypto_session().peer_identity()).filter(|_| is_early)?;
+            (connection.is_told, connection.key) = (true, Some(key));
+            Output::Connected { connection: id, key, is_theirs: true, is_early }
+        }
         Event::Connected => {
             let key = proved_key(connection.quic.crypto_session().peer_identity());
             let Some(key) = key else { return Some(End::AnotherKey) };
             (connection.is_connected, connection.key) = (true, Some(key));
+            let is_told = std::mem::replace(&mut connection.is_told, true);
             // It has answered by the supernode so far, as no way of the mesh is known to lead there.
             if connection.is_heard_by_relay {
                 connection.way.relay(now);
             }
-            Output::Connected { connection: id, key, is_theirs: connection.is_theirs() }
+            match is_told {
+                true => Output::Confirmed { connection: id },
+                false => Output::Connected { connection: id, key, is_theirs: connection.is_theirs(), is_early: false },
+            }
         }
         Event::ConnectionLost { reason } => return Some(end_of(&reason)),
         Event::DatagramReceived => Output::Heard { connection: id },

@@ -63,7 +63,9 @@ impl Exchanges {
                 self.answering.break_off(now, endpoint, (connection, stream), code);
                 self.asking.handle_stopped(now, endpoint, (connection, stream), code);
             }
-            Output::Connected { connection, .. } | Output::Room { connection, direction: Direction::Both } => {
+            Output::Connected { connection, .. }
+            | Output::Confirmed { connection }
+            | Output::Room { connection, direction: Direction::Both } => {
                 self.asking.begin(now, endpoint, connection);
             }
             Output::Ended { connection, ref end } => {

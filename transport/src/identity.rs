@@ -13,11 +13,11 @@ use kith_common::id::Key;
 use kith_common::time::Instant;
 use quinn_proto::TimeSource;
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use rustls::client::AlwaysResolvesClientRawPublicKeys;
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::AlwaysResolvesServerRawPublicKeys;
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, ServerSessionMemoryCache};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::TimeProvider;
@@ -25,8 +25,14 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureAlgorithm, SignatureScheme,
 };
 
+use crate::endpoint::CONNECTIONS_MAX;
+
 /// What both ends must say that they speak over the connection, so that another version is refused in the handshake
 const PROTOCOL: &[u8] = b"kith/1";
+
+/// Tickets that either end keeps, some 300 bytes each: two for each connection that there may be. The oldest go first, and whoever
+/// comes without one makes a whole handshake.
+const TICKETS_MAX: usize = 2 * CONNECTIONS_MAX;
 
 /// What stands before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410)
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -207,6 +213,7 @@ pub enum IdentityError {
 pub(crate) struct Identity {
     pub(crate) dialler: Arc<QuicClientConfig>,
     pub(crate) listener: Arc<QuicServerConfig>,
+    tickets: Arc<ClientSessionMemoryCache>,
 }
 
 impl Identity {
@@ -233,12 +240,26 @@ impl Identity {
         dialler.alpn_protocols = vec![PROTOCOL.to_vec()];
         // Forwarders read the first packets: they need not know whom they are for.
         dialler.enable_sni = false;
+        let tickets = Arc::new(ClientSessionMemoryCache::new(TICKETS_MAX));
+        dialler.resumption = Resumption::store(Arc::<ClientSessionMemoryCache>::clone(&tickets));
+        dialler.enable_early_data = true;
 
         let builder = rustls::ServerConfig::builder_with_details(Arc::clone(provider), clock());
         let builder = builder.with_protocol_versions(versions)?.with_client_cert_verifier(verifier);
         let mut listener = builder.with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
         listener.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Self { dialler: Arc::new(dialler.try_into()?), listener: Arc::new(listener.try_into()?) })
+        // In memory, from which each is taken once: what a forwarder plays again finds none.
+        listener.session_storage = ServerSessionMemoryCache::new(TICKETS_MAX);
+        // QUIC knows this or nothing (RFC 9001, 4.6.1): its windows bound what is said early.
+        listener.max_early_data_size = u32::MAX;
+        Ok(Self { dialler: Arc::new(dialler.try_into()?), listener: Arc::new(listener.try_into()?), tickets })
+    }
+
+    /// Whoever holds this key has started anew, and takes none of its tickets
+    pub(crate) fn forget_tickets(&self, key: &Key) {
+        if let Ok(name) = ServerName::try_from(server_name(key)) {
+            while self.tickets.take_tls13_ticket(&name).is_some() {}
+        }
     }
 }
 

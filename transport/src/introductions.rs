@@ -129,7 +129,7 @@ impl<V: Verifier> Introductions<V> {
     /// The endpoint tells something that is not for the mesh: what follows for those who use its connections
     pub fn handle_output(&mut self, now: Instant, endpoint: &mut Endpoint, output: Output) -> Option<Told> {
         match output {
-            Output::Connected { connection, is_theirs, .. } => {
+            Output::Connected { connection, is_theirs, is_early, .. } => {
                 let known = Acquaintance {
                     is_dialled: !is_theirs,
                     reading: BTreeMap::new(),
@@ -141,7 +141,8 @@ impl<V: Verifier> Introductions<V> {
                     is_to_show: false,
                 };
                 self.known.insert(connection, known);
-                self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+                let handshake = if is_early { HANDSHAKE_WAIT } else { Duration::ZERO };
+                self.deadlines.set(now + handshake + INTRODUCTION_WAIT, connection);
                 self.show(now, endpoint, connection);
                 self.pass(connection, output)
             }
@@ -175,6 +176,7 @@ impl<V: Verifier> Introductions<V> {
             | Output::Finished { connection, .. }
             | Output::Stopped { connection, .. }
             | Output::Room { connection, .. }
+            | Output::Confirmed { connection }
             | Output::Heard { connection } => self.pass(connection, output),
         }
     }

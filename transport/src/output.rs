@@ -133,7 +133,12 @@ pub enum Output {
         key: Key,
         /// Whether that has dialled
         is_theirs: bool,
+        /// Whether they did so on an earlier connection, of which there is a ticket, and do so again ([`Self::Confirmed`]): what must
+        /// not be heard twice waits for that
+        is_early: bool,
     },
+    /// The handshake is done of a connection that was used before it was
+    Confirmed { connection: ConnectionId },
     /// It is over, and so are its streams
     Ended { connection: ConnectionId, end: End },
     /// Nothing was acknowledged in time, or the mesh has said that it leads nowhere: another way is taken

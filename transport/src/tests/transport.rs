@@ -8,6 +8,7 @@ use kith_common::wire::grant::{Grant, SignedGrant};
 use super::*;
 use crate::{Effect, Fate, Kind, NotSaid, PING_BYTES_MAX, PipeId, PipeNews, Question, Transport};
 
+mod early;
 mod pipes;
 
 const NETWORK: u8 = 99;
@@ -26,6 +27,9 @@ fn signed(grant: &Grant) -> SignedGrant {
 struct Mesh {
     now: Instant,
     peers: Vec<Transport<Ed25519>>,
+    seed: u64,
+    /// All that was ever sent, if it is kept
+    record: Option<Vec<(usize, Arrival, Vec<u8>)>>,
     under_way: BTreeMap<(Instant, u64), (usize, Arrival, Vec<u8>)>,
     sent: u64,
     lost: u32,
@@ -41,21 +45,24 @@ struct Mesh {
     news: Vec<(usize, PipeId, PipeNews)>,
 }
 
+fn peer(of: usize, seed: u64) -> Transport<Ed25519> {
+    let parts = EndpointParts {
+        signer: Arc::new(holder(of)),
+        provider: Arc::new(seeded::provider()),
+        reset_secret: [of as u8; 32],
+        rng: ChaCha20Rng::seed_from_u64(seed << 8 | of as u64),
+    };
+    Transport::new(parts, network_of(NETWORK), Ed25519, signed(&grant(of, 1))).unwrap()
+}
+
 impl Mesh {
     fn of(seed: u64) -> Self {
         seeded::seed(seed);
-        let peer = |of: usize| {
-            let parts = EndpointParts {
-                signer: Arc::new(holder(of)),
-                provider: Arc::new(seeded::provider()),
-                reset_secret: [of as u8; 32],
-                rng: ChaCha20Rng::seed_from_u64(seed << 8 | of as u64),
-            };
-            Transport::new(parts, network_of(NETWORK), Ed25519, signed(&grant(of, 1))).unwrap()
-        };
         Self {
             now: Instant::ZERO,
-            peers: (0..3).map(peer).collect(),
+            peers: (0..3).map(|of| peer(of, seed)).collect(),
+            seed,
+            record: None,
             under_way: BTreeMap::new(),
             sent: 0,
             lost: 0,
@@ -74,6 +81,12 @@ impl Mesh {
         let question = Question { kind: Kind::Call, id: MessageId([number; 16]), body: vec![number] };
         let until = self.now + Duration::from_secs(20);
         self.peers[from].ask(self.now, (key_of(to), address_of(to)), question, until).unwrap()
+    }
+
+    /// It forgets all that it knew but its key
+    fn restart(&mut self, who: usize) {
+        self.seed += 100;
+        self.peers[who] = peer(who, self.seed);
     }
 
     /// What a peer does next when all that has come was taken in
@@ -97,6 +110,9 @@ impl Mesh {
                             let at = (self.now + Duration::from_millis(5), self.sent);
                             let (source, label) = (address_of(who), datagram.label);
                             let arrival = Arrival { source, label, is_congested: false, is_relayed: false };
+                            if let Some(record) = &mut self.record {
+                                record.push((to, arrival, datagram.bytes.clone()));
+                            }
                             self.under_way.insert(at, (to, arrival, datagram.bytes));
                         }
                     }
