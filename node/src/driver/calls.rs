@@ -31,7 +31,6 @@ pub(super) struct Wanted {
 
 impl Driver {
     pub(super) fn ask_call(&mut self, now: Instant, wanted: Wanted, reply: Reply) {
-        self.cancel_gone_calls(now);
         let Wanted { name, function, arguments, timeout_ms, id } = wanted;
         let arguments = arguments.into_iter().map(|argument| Bytes::try_from(argument.0.into_bytes()));
         let arguments = arguments.collect::<Result<Vec<_>, _>>().and_then(Bounded::try_from);
@@ -52,13 +51,6 @@ impl Driver {
             Err(error @ NotBegun::IdInUse) => {
                 reply.refuse(Status::Conflict, error.to_string(), Some("wait for its end, or leave the id out".into()));
             }
-        }
-    }
-
-    /// Nobody waits for a result, or for a pipe, any more: whoever evaluates or takes it hears so
-    pub(super) fn cancel_gone_calls(&mut self, now: Instant) {
-        for id in self.waiting.take_gone_calls() {
-            self.stack.cancel(now, &id);
         }
     }
 

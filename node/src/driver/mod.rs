@@ -35,7 +35,7 @@ use kith_transport::Stack;
 use tokio::sync::mpsc;
 
 use self::pipes::Pipes;
-use self::waiting::Waiting;
+use self::waiting::{Gone, Waiting};
 use crate::functions::Functions;
 use crate::inbox::worker::{InboxWorker, Outcome};
 use crate::piping::PipeEvent;
@@ -129,6 +129,7 @@ impl Driver {
         let mut is_leaving = false;
         let mut kept_waiting = KeptWaiting::of_this_thread();
         loop {
+            self.forget_gone();
             self.drain().await?;
             if is_leaving && self.has_left() {
                 break;
@@ -168,8 +169,6 @@ impl Driver {
                     // What waits may be what a deadline was for: nobody is judged before it is heard.
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
-                    self.cancel_gone_calls(self.clock.now());
-                    self.end_gone_pings(self.clock.now());
                     self.tell_waited(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }
@@ -187,6 +186,16 @@ impl Driver {
             while events.recv().await.is_some() {}
         }
         Ok(())
+    }
+
+    /// Nobody waits any more for what these have asked: whoever evaluates, answers or takes it hears so
+    fn forget_gone(&mut self) {
+        let now = self.clock.now();
+        let Gone { calls, pings } = self.waiting.take_gone(now);
+        calls.iter().for_each(|id| self.stack.cancel(now, id));
+        for id in &pings {
+            self.stack.end_pings(now, id);
+        }
     }
 
     /// While it dials, the peer hears how short of a processor this process is

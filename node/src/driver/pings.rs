@@ -33,7 +33,6 @@ pub(super) struct Pinger {
 
 impl Driver {
     pub(super) fn ask_pings(&mut self, now: Instant, name: Name, series: Series, reply: Reply) {
-        self.end_gone_pings(now);
         match self.stack.ping(now, name.clone(), plan(series)) {
             Ok(id) => {
                 let ((lines, read), (end, ended)) = (mpsc::channel(LINES_MAX), oneshot::channel());
@@ -44,13 +43,6 @@ impl Driver {
             }
             Err(NotPinged::NotLoggedIn) => self.refuse_to_send(now, reply),
             Err(error) => reply.refuse(error.status(), error.to_string(), None),
-        }
-    }
-
-    /// Nobody hears any more what becomes of a series: it is over
-    pub(super) fn end_gone_pings(&mut self, now: Instant) {
-        for id in self.waiting.take_gone_pings() {
-            self.stack.end_pings(now, &id);
         }
     }
 

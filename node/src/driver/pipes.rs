@@ -76,7 +76,6 @@ impl Pipes {
 
 impl Driver {
     pub(super) fn ask_pipe(&mut self, now: Instant, to: Name, channel: String, timeout_ms: Option<u64>, reply: Reply) {
-        self.cancel_gone_calls(now);
         if !reply.is_alone() {
             return refuse_among_many(reply);
         }

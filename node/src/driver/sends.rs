@@ -78,7 +78,8 @@ impl Driver {
 
     /// Tells those who have waited long enough that their messages are in the out-box
     pub(super) fn tell_waited(&mut self, now: Instant) {
-        for (id, Sender { reply, to, begun, keep, trouble, .. }) in self.waiting.take_waited(now) {
+        while let Some((id, sender)) = self.waiting.take_waited(now) {
+            let Sender { reply, to, begun, keep, trouble, .. } = sender;
             let answer = SendAnswer {
                 id: Id(id),
                 to,

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use kith_common::id::{MessageId, Name};
 use kith_common::status::Status;
-use kith_common::time::{Instant, earliest};
+use kith_common::time::{Instant, Timers, earliest};
 use kith_runtime::control::peer::SendAnswer;
 use kith_runtime::control::server::Reply;
 use kith_transport::stack::Trouble;
 
 use super::pings::Pinger;
+
+/// Who has hung up is noticed so soon, by a look at all that wait: one at each request made a thousand requests under way cost a
+/// million looks
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a signal was sent for
 #[derive(Debug)]
@@ -42,6 +46,11 @@ pub(super) struct Told {
 }
 
 impl Sender {
+    /// When it has waited long enough, as its message is in the out-box
+    fn enough(&self) -> Instant {
+        if self.is_vain() { Instant::ZERO } else { self.until }
+    }
+
     /// Whether there is nothing to wait for: its receiver is not here, or a user has to say whose a name is first
     fn is_vain(&self) -> bool {
         let is_so = |status| matches!(status, Status::Gone | Status::AnotherKey | Status::NotAllowed);
@@ -74,11 +83,13 @@ pub(super) struct Caller {
 
 /// All askers
 ///
-/// Those who have hung up are forgotten whenever another one comes, so there are never more than control connections and
-/// requests under way.
+/// Those who have hung up are forgotten within [`LOOK_EVERY`], so there are never more than control connections and requests under way,
+/// and those that have come and gone meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     messages: BTreeMap<MessageId, Sender>,
+    /// When those have waited long enough whose messages are in the out-box
+    enough: Timers<MessageId>,
     /// As many as fates that are being written
     written: BTreeMap<MessageId, Told>,
     fates: BTreeMap<MessageId, Asker>,
@@ -88,40 +99,58 @@ pub(super) struct Waiting {
     /// By the number of the question
     lists: BTreeMap<u64, Reply>,
     logouts: Vec<Reply>,
+    /// Not before then anybody is looked for who has hung up
+    next_look: Instant,
+}
+
+/// Those who have hung up, and what goes on for them elsewhere
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    pub(super) calls: Vec<MessageId>,
+    pub(super) pings: Vec<MessageId>,
 }
 
 impl Waiting {
     pub(super) fn for_message(&mut self, id: MessageId, sender: Sender) {
-        self.forget_gone();
         self.messages.insert(id, sender);
     }
 
     pub(super) fn note_stored(&mut self, id: &MessageId) {
         if let Some(sender) = self.messages.get_mut(id) {
             sender.is_stored = true;
+            self.enough.set(sender.enough(), *id);
         }
     }
 
     pub(super) fn note_trouble(&mut self, to: &Name, trouble: &Trouble) {
-        for sender in self.messages.values_mut().filter(|sender| sender.to == *to) {
+        for (id, sender) in self.messages.iter_mut().filter(|(_, sender)| sender.to == *to) {
             sender.trouble = Some(trouble.clone());
+            if sender.is_stored {
+                self.enough.set(sender.enough(), *id);
+            }
         }
     }
 
-    /// Those whose messages are in the out-box, and who have waited long enough
-    pub(super) fn take_waited(&mut self, now: Instant) -> Vec<(MessageId, Sender)> {
-        let is_over = |sender: &Sender| sender.is_stored && (sender.until <= now || sender.is_vain());
-        let waited: Vec<_> = self.messages.iter().filter(|(_, sender)| is_over(sender)).map(|(id, _)| *id).collect();
-        waited.into_iter().filter_map(|id| Some((id, self.take_message(&id)?))).collect()
+    /// The next of those whose messages are in the out-box, and who have waited long enough
+    pub(super) fn take_waited(&mut self, now: Instant) -> Option<(MessageId, Sender)> {
+        let id = self.enough.take_due(now)?;
+        Some((id, self.messages.remove(&id)?))
     }
 
-    /// When [`Self::take_waited`] has somebody
+    /// When [`Self::take_waited`] has somebody, or [`Self::take_gone`] may
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let stored = self.messages.values().filter(|sender| sender.is_stored);
-        stored.map(|sender| sender.until).fold(None, |first, until| earliest(first, Some(until)))
+        let look = (!self.is_empty()).then_some(self.next_look);
+        earliest(self.enough.next_timeout(), look)
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { messages, fates, calls, pings, look_ups, lists, logouts, .. } = self;
+        let by_id = messages.is_empty() && fates.is_empty() && calls.is_empty() && pings.is_empty();
+        by_id && look_ups.is_empty() && lists.is_empty() && logouts.is_empty()
     }
 
     pub(super) fn take_message(&mut self, id: &MessageId) -> Option<Sender> {
+        self.enough.stop(id);
         self.messages.remove(id)
     }
 
@@ -135,11 +164,15 @@ impl Waiting {
 
     /// Nobody waits any longer than until his message is in the out-box
     pub(super) fn hurry(&mut self, now: Instant) {
-        self.messages.values_mut().for_each(|sender| sender.until = sender.until.min(now));
+        for (id, sender) in &mut self.messages {
+            sender.until = sender.until.min(now);
+            if sender.is_stored {
+                self.enough.set(sender.until, *id);
+            }
+        }
     }
 
     pub(super) fn for_fate(&mut self, id: MessageId, asker: Asker) {
-        self.forget_gone();
         self.fates.insert(id, asker);
     }
 
@@ -147,24 +180,8 @@ impl Waiting {
         self.calls.insert(id, caller);
     }
 
-    /// Calls whose askers have hung up, who are forgotten
-    pub(super) fn take_gone_calls(&mut self) -> Vec<MessageId> {
-        let gone = self.calls.iter().filter(|(_, caller)| caller.reply.is_gone());
-        let gone: Vec<MessageId> = gone.map(|(id, _)| *id).collect();
-        gone.iter().for_each(|id| _ = self.calls.remove(id));
-        gone
-    }
-
     pub(super) fn for_pings(&mut self, id: MessageId, pinger: Pinger) {
         self.pings.insert(id, pinger);
-    }
-
-    /// Series of pings whose askers have hung up, who are forgotten
-    pub(super) fn take_gone_pings(&mut self) -> Vec<MessageId> {
-        let gone: Vec<MessageId> =
-            self.pings.iter().filter(|(_, pinger)| pinger.is_gone()).map(|(id, _)| *id).collect();
-        gone.iter().for_each(|id| _ = self.pings.remove(id));
-        gone
     }
 
     pub(super) fn pinger(&self, id: &MessageId) -> Option<&Pinger> {
@@ -176,26 +193,33 @@ impl Waiting {
     }
 
     pub(super) fn for_look_up(&mut self, name: Name, reply: Reply) {
-        self.forget_gone();
         self.look_ups.push((name, reply));
     }
 
     pub(super) fn for_list(&mut self, query: u64, reply: Reply) {
-        self.forget_gone();
         self.lists.insert(query, reply);
     }
 
     pub(super) fn for_logout(&mut self, reply: Reply) {
-        self.forget_gone();
         self.logouts.push(reply);
     }
 
-    fn forget_gone(&mut self) {
-        self.messages.retain(|_, sender| !sender.reply.is_gone());
+    /// Forgets those who have hung up, if it is time to look
+    pub(super) fn take_gone(&mut self, now: Instant) -> Gone {
+        if now < self.next_look || self.is_empty() {
+            return Gone::default();
+        }
+        self.next_look = now + LOOK_EVERY;
+        for id in take_if(&mut self.messages, |sender| sender.reply.is_gone()) {
+            self.enough.stop(&id);
+        }
         self.fates.retain(|_, asker| !asker.reply.is_gone());
         self.look_ups.retain(|(_, reply)| !reply.is_gone());
         self.lists.retain(|_, reply| !reply.is_gone());
         self.logouts.retain(|reply| !reply.is_gone());
+        let calls = take_if(&mut self.calls, |caller| caller.reply.is_gone());
+        let pings = take_if(&mut self.pings, Pinger::is_gone);
+        Gone { calls, pings }
     }
 
     pub(super) fn take_fate(&mut self, id: &MessageId) -> Option<Asker> {
@@ -217,4 +241,11 @@ impl Waiting {
     pub(super) fn take_logouts(&mut self) -> Vec<Reply> {
         std::mem::take(&mut self.logouts)
     }
+}
+
+/// Takes out those of which it holds, and returns whose they were
+fn take_if<T>(all: &mut BTreeMap<MessageId, T>, holds: impl Fn(&T) -> bool) -> Vec<MessageId> {
+    let taken: Vec<MessageId> = all.iter().filter(|(_, one)| holds(one)).map(|(id, _)| *id).collect();
+    taken.iter().for_each(|id| _ = all.remove(id));
+    taken
 }

@@ -307,6 +307,12 @@ async fn left(stream: &UnixStream) {
 
 /// Waits for as long as the asker is there: somebody may be reading the in-box in a pager
 async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
-    writer.write_all(line.as_bytes()).await?;
-    writer.write_all(b"\n").await
+    let mut text = String::new();
+    push_line(&mut text, line);
+    writer.write_all(text.as_bytes()).await
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }

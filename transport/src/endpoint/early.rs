@@ -30,7 +30,12 @@ impl Endpoint {
         self.outputs.push_back(Output::Ended { connection: id, end: End::Forgotten });
         self.last_id += 1;
         let new = ConnectionId(self.last_id);
-        tracing::debug!(event = "early_refused", id = id.0, goes_on_as = new.0, reason = "the other end has started anew");
+        tracing::debug!(
+            event = "early_refused",
+            id = id.0,
+            goes_on_as = new.0,
+            reason = "the other end has started anew"
+        );
         self.by_handle.insert(connection.handle, new);
         self.by_label.insert(connection.way.label(), new);
         connection.is_told = false;

@@ -66,7 +66,10 @@ fn what_the_mesh_says_changes_the_way_at_once_and_an_old_ways_end_does_not() {
     net.endpoints[ALICE].handle_undeliverable(net.now, label.wrapping_add(1));
     assert_eq!(next_output(&mut net.endpoints[ALICE], net.now), None, "that is not its way");
     net.endpoints[ALICE].handle_undeliverable(net.now, label);
-    assert_eq!(next_output(&mut net.endpoints[ALICE], net.now), Some(Output::WayChanged { connection: id, changes: 1 }));
+    assert_eq!(
+        next_output(&mut net.endpoints[ALICE], net.now),
+        Some(Output::WayChanged { connection: id, changes: 1 })
+    );
     let again = next_output(&mut net.endpoints[ALICE], net.now).as_ref().and_then(label_of).unwrap();
     assert_ne!(again, label, "what is owed goes by another way");
 }

@@ -6,17 +6,23 @@ use std::io;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncBufReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::{ControlRequest, LINES_MAX, Lines, Numbered, Reply, RequestReader, left, read_request, write_line};
+use super::{ControlRequest, Lines, Numbered, Reply, RequestReader, left, push_line, read_request};
 
 /// Requests of one connection that have no answer yet, as many as a peer may have calls under way; the next one is read when one
 /// of them has
 pub(crate) const AT_ONCE_MAX: usize = 1_024;
+
+/// Lines that are written together at most, as many as a driver answers at a time; they are held by their answers until then
+const TOGETHER_MAX: usize = 64;
+
+/// Bytes that are kept for the next answers: those of some hundred short ones
+const TEXT_KEPT: usize = 64 * 1024;
 
 /// Answers the first request, which has been read already, and all that come after it
 pub(super) async fn answer_all<R>(
@@ -29,7 +35,7 @@ pub(super) async fn answer_all<R>(
 where
     R: DeserializeOwned + Send + 'static,
 {
-    let (lines, mut written) = mpsc::channel::<String>(LINES_MAX);
+    let (lines, mut written) = mpsc::channel::<String>(TOGETHER_MAX);
     let ask = async move {
         let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
         let (mut answers, mut next) = (JoinSet::new(), Some(first));
@@ -68,8 +74,17 @@ where
         Ok(())
     };
     let write = async {
+        // What has come meanwhile goes out together: a write costs more than what it says.
+        let mut text = String::new();
         while let Some(line) = written.recv().await {
-            write_line(&mut writer, &line).await?;
+            push_line(&mut text, &line);
+            while let Ok(line) = written.try_recv() {
+                push_line(&mut text, &line);
+            }
+            writer.write_all(text.as_bytes()).await?;
+            // One long answer is no reason to keep its memory.
+            text.clear();
+            text.shrink_to(TEXT_KEPT);
         }
         Ok(())
     };
