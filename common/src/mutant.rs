@@ -234,6 +234,7 @@ mutants! {
     StrangersNotRelayed "strangers-not-relayed" = "whoever is dialled by way of a supernode answers by the mesh alone",
     ProbesWaitForWindow "probes-wait-for-window" = "a probe of another way waits until what was lost leaves the window",
     OwedNotSentAgain "owed-not-sent-again" = "what is owed waits for its own time when the way is changed",
+    EarlyRefusalUntold "early-refusal-untold" = "whoever has started anew hears nothing of what was said early, and nobody says it again",
     CallEndsTwice "call-ends-twice" = "the end of a call is reported twice",
     CallDeadlineForgotten "call-deadline-forgotten" = "a call whose time is over waits on",
     CallNotAskedAgain "call-not-asked-again" = "a call whose connection is lost is not asked again",

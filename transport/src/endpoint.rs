@@ -216,10 +216,11 @@ impl Endpoint {
                 let id = self.by_handle.get(&handle).copied()?;
                 let is_present = self.present(id).is_ok();
                 self.handle_event(now, arrival, id, event);
-                let is_told = self.connections.get(&id).is_some_and(|connection| connection.is_told);
-                return (is_present && is_told).then_some(id);
+                return Some(id).filter(|id| is_present && self.is_told(*id));
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, arrival, incoming),
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                return self.accept(now, arrival, incoming).filter(|id| self.is_told(*id));
+            }
             Some(DatagramEvent::Response(_)) if self.strangers.is_answered(now, arrival.source) => {
                 self.answer(arrival, answer);
             }
@@ -242,13 +243,18 @@ impl Endpoint {
         }
     }
 
-    fn accept(&mut self, now: Instant, arrival: &Arrival, incoming: Incoming) {
+    fn is_told(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.is_told)
+    }
+
+    fn accept(&mut self, now: Instant, arrival: &Arrival, incoming: Incoming) -> Option<ConnectionId> {
         let source = arrival.source;
         self.make_room(now);
         self.bound_half_open(now);
         if self.connections.len() >= CONNECTIONS_MAX + ENDED_MAX {
             tracing::debug!(event = "connection_ignored", %source, reason = "too many have ended just now");
-            return self.quic.ignore(incoming);
+            self.quic.ignore(incoming);
+            return None;
         }
         let mut answer = Vec::new();
         let (acked, mut server) = (Acked::new(self.origin), self.server.clone());
@@ -256,13 +262,14 @@ impl Endpoint {
         match self.quic.accept(incoming, self.origin.quic(now), &mut answer, Some(Arc::new(server))) {
             Ok((handle, quic)) => {
                 let new = New { handle, quic, acked, address: source, key: None, arrival: Some(*arrival) };
-                self.insert(now, new);
+                Some(self.insert(now, new))
             }
             Err(error) => {
                 tracing::debug!(event = "connection_refused", %source, reason = %error.cause);
                 if error.response.is_some() {
                     self.answer(arrival, answer);
                 }
+                None
             }
         }
     }

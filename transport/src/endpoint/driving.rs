@@ -1,5 +1,6 @@
 //! What QUIC wants sent, and what it has to tell.
 
+use kith_common::mutant::{self, Mutant};
 use kith_common::time::Instant;
 use quinn_proto::Event;
 
@@ -61,7 +62,8 @@ impl Endpoint {
         let mut id = id;
         while let Some(event) = self.connections.get_mut(&id).and_then(|connection| connection.quic.poll()) {
             let is_connected = matches!(event, Event::Connected);
-            if is_connected && self.connections.get(&id).is_some_and(Connection::is_early_refused) {
+            let is_refused = is_connected && self.connections.get(&id).is_some_and(Connection::is_early_refused);
+            if is_refused && !mutant::is(Mutant::EarlyRefusalUntold) {
                 id = self.renew(id);
             }
             let Some(connection) = self.connections.get_mut(&id) else { return false };
