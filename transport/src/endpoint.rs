@@ -31,14 +31,9 @@ use crate::draws::{Names, drawn};
 use crate::hops::FirstHops;
 use crate::identity::{Identity, IdentityError, Told, server_name};
 use crate::output::{Arrival, ConnectionId, Datagram, End, Output};
-use crate::settings::{DATAGRAM_BYTES, transport};
+use crate::settings::{CONNECTIONS_MAX, DATAGRAM_BYTES, transport};
 use crate::strangers::Strangers;
 use crate::way::{Cause, Way};
-
-/// Connections at once: some 60 KiB each while they are used, and [`CONNECTION_WINDOW`](crate::settings::CONNECTION_WINDOW)
-/// more at worst. One more takes the place of the one that was heard last the longest ago, strangers first that have proved no
-/// key yet.
-pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Connections that are over stay until late packets have had their answer, some round trips; as many of these, and nobody
 /// else is let in until some are gone

@@ -25,7 +25,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureAlgorithm, SignatureScheme,
 };
 
-use crate::endpoint::CONNECTIONS_MAX;
+use crate::settings::CONNECTIONS_MAX;
 
 /// What both ends must say that they speak over the connection, so that another version is refused in the handshake
 const PROTOCOL: &[u8] = b"kith/1";

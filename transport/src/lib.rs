@@ -52,7 +52,7 @@ mod writing;
 
 pub use rustls::crypto::CryptoProvider;
 
-pub use endpoint::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, EndpointParts, HALF_OPEN_MAX};
+pub use endpoint::{CODE_ROOM, Endpoint, EndpointParts, HALF_OPEN_MAX};
 pub use exchanges::{Exchanges, Heard};
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, HANDSHAKE_WAIT, INTRODUCTION_WAIT, Introductions, Told};
@@ -61,6 +61,7 @@ pub use packets::{datagram_of, label_of};
 pub use pipes::{PipeId, PipeNews};
 pub use questions::{CALL_BYTES_MAX, Fate, Full, HELD_BYTES_MAX, Kind, MESSAGE_BYTES_MAX, Question, WAITING_MAX};
 pub use sayings::{NotSaid, PING_BYTES_MAX, PING_BYTES_MIN};
+pub use settings::CONNECTIONS_MAX;
 pub use stack::{Called, Stack, StackOutput};
 pub use streams::{Gone, Read, StreamError};
 pub use transport::{Effect, Transport};

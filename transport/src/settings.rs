@@ -33,6 +33,11 @@ pub const STREAMS_MAX: u32 = 2_304;
 /// Bytes of datagrams that wait to be sent, or to be read; the oldest go first, as the latest is wanted
 pub const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;
 
+/// Connections at once: some 60 KiB each while they are used, and [`CONNECTION_WINDOW`]
+/// more at worst. One more takes the place of the one that was heard last the longest ago, strangers first that have proved no
+/// key yet.
+pub const CONNECTIONS_MAX: usize = 1024;
+
 /// A connection on which nothing has been heard for so long ends: both ends keep what it costs until then, and a new one
 /// costs two round trips
 pub const IDLE: Duration = Duration::from_secs(60);

@@ -2,7 +2,8 @@
 
 use kith_common::time::Instant;
 
-use super::{CODE_ROOM, CONNECTIONS_MAX, Endpoint, HALF_OPEN_MAX};
+use super::{CODE_ROOM, Endpoint, HALF_OPEN_MAX};
+use crate::settings::CONNECTIONS_MAX;
 
 impl Endpoint {
     /// As many as there may be: the one goes that was heard longest ago, those without a proved key first
