@@ -141,9 +141,14 @@ impl<V: Verifier> Introductions<V> {
                     is_to_show: false,
                 };
                 self.known.insert(connection, known);
-                let handshake = if is_early { HANDSHAKE_WAIT } else { Duration::ZERO };
-                self.deadlines.set(now + handshake + INTRODUCTION_WAIT, connection);
+                self.deadlines.set(now + if is_early { HANDSHAKE_WAIT } else { INTRODUCTION_WAIT }, connection);
                 self.show(now, endpoint, connection);
+                self.pass(connection, output)
+            }
+            Output::Confirmed { connection } => {
+                if self.known.get(&connection).is_some_and(|known| known.grant.is_none()) {
+                    self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+                }
                 self.pass(connection, output)
             }
             Output::Ended { connection, .. } => {
@@ -176,7 +181,6 @@ impl<V: Verifier> Introductions<V> {
             | Output::Finished { connection, .. }
             | Output::Stopped { connection, .. }
             | Output::Room { connection, .. }
-            | Output::Confirmed { connection }
             | Output::Heard { connection } => self.pass(connection, output),
         }
     }

@@ -70,6 +70,11 @@ impl Answer {
         record.map(|record| record.key)
     }
 
+    /// Whether the directory says so, and of now: what others say may be remembered, or a lie
+    pub fn is_sure(&self) -> bool {
+        self.source == Source::Supernode && !self.stale
+    }
+
     pub(super) fn of_record(record: Record, source: Source, stale: bool) -> Self {
         Self { name: record.name.clone(), address: record.address, record: Some(record), source, stale }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use kith_common::id::{Name, SessionId};
 use kith_common::mutant::{self, Mutant};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::grant::Grant;
@@ -165,15 +165,13 @@ impl Checks {
 /// What this answer means for the grant; nothing, if it is not the directory's, or not of now
 fn said(grant: &Grant, answer: Result<&Answer, Status>) -> Option<Verdict> {
     match answer {
-        Ok(Answer { record: Some(record), source: Source::Supernode, stale: false, .. }) => {
-            Some(if record.key != grant.key {
-                Verdict::Refused(Status::NotAllowed, "its name belongs to another key")
-            } else if record.address == grant.address {
-                Verdict::Admitted
-            } else {
-                Verdict::Refused(Status::Gone, "its session has ended: it is elsewhere")
-            })
-        }
+        Ok(answer @ Answer { record: Some(record), .. }) if answer.is_sure() => Some(if record.key != grant.key {
+            Verdict::Refused(Status::NotAllowed, "its name belongs to another key")
+        } else if record.address == grant.address {
+            Verdict::Admitted
+        } else {
+            Verdict::Refused(Status::Gone, "its session has ended: it is elsewhere")
+        }),
         Err(Status::NotFound) => Some(Verdict::Refused(Status::NotAllowed, "nobody has its name")),
         Err(Status::Gone) => Some(Verdict::Refused(Status::Gone, "its session has ended")),
         Ok(_) | Err(_) => None,

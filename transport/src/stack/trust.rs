@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use kith_common::crypto::Signer;
 use kith_common::id::{Key, Name};
 use kith_common::mutant::{self, Mutant};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 
@@ -60,6 +60,16 @@ impl Trust {
         (pin.refused.replace(key) != Some(key)).then_some(pin.key)
     }
 
+    /// From now on this name must have this key
+    fn pin(&mut self, name: Name, key: Key, reason: &'static str) -> Result<(), TooManyPins> {
+        if !self.pins.contains_key(&name) && self.pins.len() >= PINS_MAX {
+            return Err(TooManyPins);
+        }
+        tracing::info!(event = "key_pinned", %name, %key, reason);
+        self.pins.insert(name, Pin { key, refused: None });
+        Ok(())
+    }
+
     /// There is no connection with this key any more
     pub(super) fn forget(&mut self, key: &Key) {
         self.unconfirmed.remove(key);
@@ -93,11 +103,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// # Errors
     /// [`TooManyPins`]: nothing has changed.
     pub fn pin(&mut self, now: Instant, name: Name, key: Key) -> Result<(), TooManyPins> {
-        if !self.trust.pins.contains_key(&name) && self.trust.pins.len() >= PINS_MAX {
-            return Err(TooManyPins);
-        }
-        tracing::info!(event = "key_pinned", %name, %key, reason = "the user says so");
-        self.trust.pins.insert(name.clone(), Pin { key, refused: None });
+        self.trust.pin(name.clone(), key, "the user says so")?;
         self.close_others(now, &name, &key);
         // What is on its way to the holder of another key is not for him.
         let others: Vec<Key> = self.calls.handle_trusted(&name, Some(&key));
@@ -167,15 +173,12 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     }
 
     fn pin_first(&mut self, now: Instant, name: Name, key: Key) {
-        if self.trust.pins.len() >= PINS_MAX {
-            let reason = "as many names are pinned as there may be";
+        if let Err(reason) = self.trust.pin(name.clone(), key, "it was relied on for the first time") {
             if !std::mem::replace(&mut self.trust.is_full_told, true) {
-                tracing::warn!(event = "key_not_pinned", %name, %key, reason);
+                tracing::warn!(event = "key_not_pinned", %name, %key, %reason);
             }
             return;
         }
-        tracing::info!(event = "key_pinned", %name, %key, reason = "it was relied on for the first time");
-        self.trust.pins.insert(name.clone(), Pin { key, refused: None });
         self.outputs.push_back(StackOutput::Pinned { name: name.clone(), key });
         // Who had the name before, or has it no more, is not to be heard under it.
         self.close_others(now, &name, &key);
@@ -185,7 +188,7 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     pub(super) fn trusted<'a>(&mut self, answer: Result<&'a Answer, Status>) -> Result<Cow<'a, Answer>, Status> {
         let answer = answer?;
         let Some(key) = answer.record.as_ref().map(|record| record.key) else { return Ok(Cow::Borrowed(answer)) };
-        let is_sure = answer.source == Source::Supernode && !answer.stale;
+        let is_sure = answer.is_sure();
         if !self.trust.is_another(&answer.name, &key) {
             if is_sure && let Some(pin) = self.trust.pins.get_mut(&answer.name) {
                 pin.refused = None;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kith_common::crypto::Signer;
 use kith_common::id::{Address, Key, MessageId, Name};
 use kith_common::mutant::{self, Mutant};
-use kith_common::names::{Answer, Source};
+use kith_common::names::Answer;
 use kith_common::status::Status;
 use kith_common::time::Instant;
 use kith_common::wire::grant::Grant;
@@ -64,8 +64,7 @@ pub(super) enum Wish {
 
 /// Where a connection with the holder of a name leads from now on, if a supernode says so
 pub(super) fn moved(answer: &Answer) -> Option<Wish> {
-    let is_sure = answer.source == Source::Supernode && !answer.stale;
-    let key = answer.key().filter(|_| is_sure)?;
+    let key = answer.key().filter(|_| answer.is_sure())?;
     Some(Wish::Moved { key, address: answer.address })
 }
 
