@@ -199,7 +199,7 @@ impl Connection {
     /// Who goes first where room must be made: those who have proved no key, then those of whom nobody knows who they are
     pub(crate) fn standing(&self) -> u8 {
         match () {
-            () if self.is_half_open() => 0,
+            () if self.is_half_open() && !self.is_told => 0,
             () if self.is_theirs() && !self.is_admitted => 1,
             () => 2,
         }
@@ -210,7 +210,7 @@ impl Connection {
         self.quic.has_0rtt() && !self.is_connected
     }
 
-    /// The handshake is done, and the other end has heard nothing of what was said before it was
+    /// The handshake is done, without the ticket by which something was said before it was
     pub(crate) fn is_early_refused(&self) -> bool {
         self.is_told && !self.is_theirs() && !self.quic.accepted_0rtt()
     }

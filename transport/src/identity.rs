@@ -30,9 +30,13 @@ use crate::settings::CONNECTIONS_MAX;
 /// What both ends must say that they speak over the connection, so that another version is refused in the handshake
 const PROTOCOL: &[u8] = b"kith/1";
 
-/// Tickets that either end keeps, some 300 bytes each: two for each connection that there may be. The oldest go first, and whoever
-/// comes without one makes a whole handshake.
-const TICKETS_MAX: usize = 2 * CONNECTIONS_MAX;
+/// Tickets that a listener keeps, some 300 bytes each: the two that it gives for each connection that there may be. The oldest go
+/// first, and whoever comes without one makes a whole handshake.
+const TICKETS_GIVEN_MAX: usize = 2 * CONNECTIONS_MAX;
+
+/// Tickets that a dialler keeps. rustls takes room for eight of one listener, and keeps those of as many listeners as that makes;
+/// whoever was met first goes first.
+const TICKETS_HELD_MAX: usize = 8 * CONNECTIONS_MAX;
 
 /// What stands before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410)
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -240,7 +244,7 @@ impl Identity {
         dialler.alpn_protocols = vec![PROTOCOL.to_vec()];
         // Forwarders read the first packets: they need not know whom they are for.
         dialler.enable_sni = false;
-        let tickets = Arc::new(ClientSessionMemoryCache::new(TICKETS_MAX));
+        let tickets = Arc::new(ClientSessionMemoryCache::new(TICKETS_HELD_MAX));
         dialler.resumption = Resumption::store(Arc::<ClientSessionMemoryCache>::clone(&tickets));
         dialler.enable_early_data = true;
 
@@ -249,13 +253,13 @@ impl Identity {
         let mut listener = builder.with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
         listener.alpn_protocols = vec![PROTOCOL.to_vec()];
         // In memory, from which each is taken once: what a forwarder plays again finds none.
-        listener.session_storage = ServerSessionMemoryCache::new(TICKETS_MAX);
+        listener.session_storage = ServerSessionMemoryCache::new(TICKETS_GIVEN_MAX);
         // QUIC knows this or nothing (RFC 9001, 4.6.1): its windows bound what is said early.
         listener.max_early_data_size = u32::MAX;
         Ok(Self { dialler: Arc::new(dialler.try_into()?), listener: Arc::new(listener.try_into()?), tickets })
     }
 
-    /// Whoever holds this key has started anew, and takes none of its tickets
+    /// Whoever holds this key has not taken one of its tickets: most likely it has started anew, and takes none of the others
     pub(crate) fn forget_tickets(&self, key: &Key) {
         if let Ok(name) = ServerName::try_from(server_name(key)) {
             while self.tickets.take_tls13_ticket(&name).is_some() {}

@@ -28,7 +28,7 @@ const GRANT: u8 = 1;
 /// round trip, and a few tries that are lost
 pub const INTRODUCTION_WAIT: Duration = Duration::from_secs(10);
 
-/// So long a dialled end may take to prove its key: among liars that drop half of all packets the slowest took 8.1 s
+/// So long a dialled end may take to prove its key, and one that has begun with a ticket to end the handshake: among liars that drop half of all packets the slowest took 8.1 s
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(15);
 
 /// Bytes of a grant with its certificate at most, and the one before them
@@ -45,6 +45,8 @@ const GRANTS_MAX: u32 = 64;
 /// How far the other end is known
 #[derive(Debug)]
 struct Acquaintance {
+    /// Whether the handshake is still under way, which has a deadline of its own that nothing the other end says moves
+    is_early: bool,
     /// Whether it may be asked before it is known
     is_dialled: bool,
     /// Its streams with a grant that has not come as a whole
@@ -79,7 +81,7 @@ pub struct Introductions<V> {
     verifier: V,
     own: SignedGrant,
     known: BTreeMap<ConnectionId, Acquaintance>,
-    /// Until when those must be known that have shown nothing yet, or for which the directory is asked
+    /// Until when handshakes must be done, and those be known that have shown nothing yet, or for which the directory is asked
     deadlines: Timers<ConnectionId>,
 }
 
@@ -131,6 +133,7 @@ impl<V: Verifier> Introductions<V> {
         match output {
             Output::Connected { connection, is_theirs, is_early, .. } => {
                 let known = Acquaintance {
+                    is_early,
                     is_dialled: !is_theirs,
                     reading: BTreeMap::new(),
                     shown: 0,
@@ -146,8 +149,13 @@ impl<V: Verifier> Introductions<V> {
                 self.pass(connection, output)
             }
             Output::Confirmed { connection } => {
-                if self.known.get(&connection).is_some_and(|known| known.grant.is_none()) {
-                    self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+                if let Some(known) = self.known.get_mut(&connection) {
+                    known.is_early = false;
+                    if known.grant.is_some() && known.pending.is_none() {
+                        self.deadlines.stop(&connection);
+                    } else {
+                        self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+                    }
                 }
                 self.pass(connection, output)
             }
@@ -264,7 +272,9 @@ impl<V: Verifier> Introductions<V> {
             return None;
         }
         known.pending = Some(grant.clone());
-        self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+        if !known.is_early {
+            self.deadlines.set(now + INTRODUCTION_WAIT, connection);
+        }
         Some(Told::Met { connection, grant })
     }
 
@@ -282,7 +292,9 @@ impl<V: Verifier> Introductions<V> {
         endpoint.set_address(now, connection, grant.address);
         endpoint.set_admitted(connection);
         known.grant = Some(grant);
-        self.deadlines.stop(&connection);
+        if !known.is_early {
+            self.deadlines.stop(&connection);
+        }
         std::mem::take(&mut known.waiting)
     }
 

@@ -39,7 +39,7 @@ pub const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;
 pub const CONNECTIONS_MAX: usize = 1024;
 
 /// A connection on which nothing has been heard for so long ends: both ends keep what it costs until then, and a new one
-/// costs two round trips
+/// costs two round trips, or one with a ticket
 pub const IDLE: Duration = Duration::from_secs(60);
 
 /// What a round trip is taken for before one was measured: some hops at the other end of a continent. A first packet that

@@ -407,9 +407,14 @@ impl<V: Verifier> Transport<V> {
         match output {
             Output::Send(datagram) => return self.effects.push_back(Effect::Transmit(datagram)),
             Output::Heard { connection } => return self.effects.push_back(Effect::Said { connection }),
-            Output::Connected { connection, key, .. } => {
-                self.by_key.entry(key).or_insert(connection);
+            Output::Connected { connection, key, is_early, .. } => {
                 self.keys.insert(connection, key);
+                self.use_it(key, connection, !is_early);
+            }
+            Output::Confirmed { connection } => {
+                if let Some(key) = self.keys.get(&connection).copied() {
+                    self.use_it(key, connection, true);
+                }
             }
             _ => {}
         }
@@ -427,6 +432,15 @@ impl<V: Verifier> Transport<V> {
                 }
             }
             self.effects.push_back(Effect::Ended { connection, key, end });
+        }
+    }
+
+    /// It is used with this key from now on, unless another one is: but one whose handshake is not done may never come to be, and
+    /// gives way to one whose handshake is
+    fn use_it(&mut self, key: Key, connection: ConnectionId, is_confirmed: bool) {
+        let used = *self.by_key.entry(key).or_insert(connection);
+        if is_confirmed && self.endpoint.is_early(used) {
+            self.by_key.insert(key, connection);
         }
     }
 

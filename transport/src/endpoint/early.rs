@@ -1,8 +1,10 @@
 //! What is said before the handshake is done (0-RTT), to somebody with whom there was a connection before.
 //!
 //! A ticket of that connection seals it, and names both keys. A listener keeps its tickets in memory and takes each once, so that
-//! what a forwarder plays again is not heard a second time; one that has started anew knows none of them, and hears nothing of what
-//! was said. Then the connection goes on without it, and for its users it is another one: they say it again.
+//! what a forwarder plays again is not heard a second time. One that has started anew knows none of them; nor does one take a ticket
+//! that many newer ones have pushed out, that a forwarder has spent with a copy of the first packet, or whose age by the two clocks
+//! differs by more than a minute. Then the connection goes on without it, and for its users it is another one: they say it again,
+//! under the same ids, as what has spent the ticket may have been the first packet itself, just before the listener ended.
 
 use kith_common::id::Key;
 
@@ -22,8 +24,8 @@ impl Endpoint {
         self.connections.get(&id).is_some_and(|connection| connection.is_early())
     }
 
-    /// The other end has heard nothing of what was said early, and QUIC has dropped it: under which number the connection goes on, which
-    /// is to be told of
+    /// The other end has not taken the ticket, and QUIC has dropped what was said early: under which number the connection goes on,
+    /// which is to be told of
     pub(super) fn renew(&mut self, id: ConnectionId) -> ConnectionId {
         let Some(mut connection) = self.connections.remove(&id) else { return id };
         self.due.stop(&id);
@@ -34,7 +36,7 @@ impl Endpoint {
             event = "early_refused",
             id = id.0,
             goes_on_as = new.0,
-            reason = "the other end has started anew"
+            reason = "the other end has not taken the ticket: it may have started anew"
         );
         self.by_handle.insert(connection.handle, new);
         self.by_label.insert(connection.way.label(), new);

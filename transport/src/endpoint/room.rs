@@ -24,15 +24,16 @@ impl Endpoint {
         }
     }
 
-    /// Strangers that have proved nothing: the oldest goes
+    /// Strangers that have proved nothing: the oldest goes, of whom nobody was told first, as a ticket is a key's proof until it is
+    /// spent
     pub(super) fn bound_half_open(&mut self, now: Instant) {
         let half_open =
             self.connections.iter().filter(|(_, connection)| connection.is_half_open() && !connection.is_ended);
-        let oldest = half_open.clone().next().map(|(id, _)| *id);
+        let first = half_open.clone().min_by_key(|(id, connection)| (connection.is_told, **id)).map(|(id, _)| *id);
         if half_open.count() >= HALF_OPEN_MAX
-            && let Some(oldest) = oldest
+            && let Some(first) = first
         {
-            self.close(now, oldest, CODE_ROOM);
+            self.close(now, first, CODE_ROOM);
         }
     }
 }

@@ -46,10 +46,14 @@ struct Mesh {
 }
 
 fn peer(of: usize, seed: u64) -> Transport<Ed25519> {
+    peer_with(of, seed, [of as u8; 32])
+}
+
+fn peer_with(of: usize, seed: u64, reset_secret: [u8; 32]) -> Transport<Ed25519> {
     let parts = EndpointParts {
         signer: Arc::new(holder(of)),
         provider: Arc::new(seeded::provider()),
-        reset_secret: [of as u8; 32],
+        reset_secret,
         rng: ChaCha20Rng::seed_from_u64(seed << 8 | of as u64),
     };
     Transport::new(parts, network_of(NETWORK), Ed25519, signed(&grant(of, 1))).unwrap()

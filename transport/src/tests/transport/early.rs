@@ -87,6 +87,39 @@ fn what_was_said_early_is_not_heard_a_second_time_however_often_it_is_played_aga
     assert_eq!(mesh.asked.len(), 2);
 }
 
+/// Bob has heard what alice said early, and she hears nothing that he says to that, for ever
+fn begun_and_left(seed: u64) -> Mesh {
+    let mut mesh = met(seed);
+    mesh.ask(ALICE, BOB, 2);
+    mesh.run(ROUND_TRIP / 2);
+    assert!(mesh.asked.len() == 2 && mesh.peers[BOB].is_connected(&key_of(ALICE)));
+    mesh.under_way.clear();
+    // She knows nothing of that connection, nor how to say so.
+    mesh.peers[ALICE] = peer_with(ALICE, seed + 1, [77; 32]);
+    mesh
+}
+
+#[test]
+fn whoever_begins_early_and_never_ends_the_handshake_is_given_up_as_soon_as_one_without_a_ticket() {
+    let mut mesh = begun_and_left(5);
+    mesh.run(crate::introductions::HANDSHAKE_WAIT);
+    assert_eq!(mesh.peers[BOB].connections(), 0);
+}
+
+#[test]
+fn connection_whose_handshake_is_not_done_gives_way_to_one_with_the_same_key_whose_handshake_is() {
+    let mut mesh = begun_and_left(6);
+    let ticket = mesh.ask(ALICE, BOB, 3);
+    mesh.run(2 * ROUND_TRIP);
+    assert!(is_answered(&mesh, ticket), "{:?}", mesh.done);
+    assert_eq!(mesh.peers[BOB].connections(), 2);
+    let back = mesh.ask(BOB, ALICE, 4);
+    mesh.run(ROUND_TRIP);
+    assert!(matches!(mesh.fate(BOB, back), Some(Fate::Answered { .. })), "{:?}", mesh.done);
+    mesh.run(crate::introductions::HANDSHAKE_WAIT);
+    assert_eq!(mesh.peers[BOB].connections(), 1, "and is given up");
+}
+
 #[test]
 fn questions_arrive_once_whatever_the_weather_and_however_often_the_other_end_starts_anew() {
     for seed in 0..20 {
