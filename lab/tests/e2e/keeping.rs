@@ -74,6 +74,21 @@ fn what_was_accepted_arrives_once_and_in_order_though_both_ends_were_killed() {
 }
 
 #[test]
+fn peer_that_was_stopped_in_good_order_has_forgotten_no_fate() {
+    let lab = super::mesh_of(4, super::seed());
+    for number in 1..=3 {
+        let sent = lab.send("alice", "dave", &number.to_string()).expect("an answer");
+        assert!(sent.is_delivered(), "{sent:?}");
+        // Nobody is there whom it could send a message again.
+        lab.stop("alice").expect("stopped");
+        lab.stop("dave").expect("stopped");
+        lab.start_and_wait("alice").expect("alice is back");
+        assert_eq!(outbox(&lab.node("alice").expect("alice")).messages, 0, "after message {number}");
+        lab.start_and_wait("dave").expect("dave is back");
+    }
+}
+
+#[test]
 fn message_that_is_taken_back_is_not_delivered_and_one_that_is_not_kept_ends_at_once() {
     let lab = super::mesh_of(4, super::seed());
     let alice = lab.node("alice").expect("alice");

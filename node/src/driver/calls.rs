@@ -11,7 +11,7 @@ use kith_common::wire::content::Call;
 use kith_runtime::control::peer::{self, CallAnswer, Id};
 use kith_runtime::control::server::Reply;
 use kith_transport::Called;
-use kith_transport::stack::{CALL_TIMEOUT, NotBegun};
+use kith_transport::stack::{CALL_TIMEOUT, CALLS_MAX, NotBegun};
 
 use super::Driver;
 use super::waiting::{CalledFor, Caller};
@@ -42,6 +42,7 @@ impl Driver {
             (_, Err(error)) => return reply.refuse(Status::TooLarge, format!("the arguments: {error}"), None),
         };
         let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        self.make_room(self.stack.calls() >= CALLS_MAX);
         match self.stack.call(now, id, name, &call, now + timeout) {
             Ok(id) => {
                 let called_for = CalledFor::Result { function };

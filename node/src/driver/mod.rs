@@ -18,6 +18,7 @@ mod waiting;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_common::id::Name;
 use kith_common::session::membership::Standing;
@@ -42,6 +43,9 @@ use crate::piping::PipeEvent;
 
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
 const BATCH_MAX: usize = 64;
+
+/// So long the end of the process waits for the disk, which takes a batch of messages in a tenth of a second where it is slow
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct Driver {
     clock: Clock,
@@ -185,7 +189,21 @@ impl Driver {
         if self.links.send(LinkCommand::Shutdown).await.is_ok() {
             while events.recv().await.is_some() {}
         }
+        self.close_inbox(outcomes).await;
         Ok(())
+    }
+
+    /// Whatever the disk was asked for is there when the process ends: fates that wait for the next sync would be forgotten, and
+    /// their messages sent once more
+    async fn close_inbox(&self, mut outcomes: mpsc::Receiver<Outcome>) {
+        self.inbox.shut_down();
+        tokio::select! {
+            () = async { while outcomes.recv().await.is_some() {} } => {}
+            () = self.clock.sleep_until(Some(self.clock.now() + CLOSING_MAX)) => {
+                let reason = "the disk takes too long: what it was told last may not be there";
+                tracing::warn!(event = "inbox_not_closed", reason);
+            }
+        }
     }
 
     /// Nobody waits any more for what these have asked: whoever evaluates, answers or takes it hears so
@@ -195,6 +213,14 @@ impl Driver {
         calls.iter().for_each(|id| self.stack.cancel(now, id));
         for id in &pings {
             self.stack.end_pings(now, id);
+        }
+    }
+
+    /// Whoever has hung up holds no place that somebody else asks for
+    fn make_room(&mut self, is_full: bool) {
+        if is_full {
+            self.waiting.look_now();
+            self.forget_gone();
         }
     }
 

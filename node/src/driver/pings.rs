@@ -11,7 +11,7 @@ use kith_common::time::Instant;
 use kith_runtime::control::peer::{EndPingsAnswer, Id, PingEcho, PingLine, PingsAnswer, Series};
 use kith_runtime::control::server::Reply;
 use kith_runtime::sync;
-use kith_transport::stack::{CALL_TIMEOUT, NotPinged, Pinged, Plan, Pong, Tally};
+use kith_transport::stack::{CALL_TIMEOUT, NotPinged, Pinged, Plan, Pong, SERIES_MAX, Tally};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
@@ -33,6 +33,7 @@ pub(super) struct Pinger {
 
 impl Driver {
     pub(super) fn ask_pings(&mut self, now: Instant, name: Name, series: Series, reply: Reply) {
+        self.make_room(self.waiting.pingers() >= SERIES_MAX);
         match self.stack.ping(now, name.clone(), plan(series)) {
             Ok(id) => {
                 let ((lines, read), (end, ended)) = (mpsc::channel(LINES_MAX), oneshot::channel());

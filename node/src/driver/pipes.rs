@@ -12,7 +12,7 @@ use kith_common::wire::content::Opening;
 use kith_common::wire::grant::Grant;
 use kith_runtime::control::peer::{PipeAnswer, PipeEndAnswer};
 use kith_runtime::control::server::{Raw, Reply};
-use kith_transport::stack::CALL_TIMEOUT;
+use kith_transport::stack::{CALL_TIMEOUT, CALLS_MAX};
 use kith_transport::{Called, End, PipeId, PipeNews, Read, StreamError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,6 +84,7 @@ impl Driver {
         };
         let opening = Opening { service: Text::truncated(PIPE), argument };
         let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+        self.make_room(self.stack.calls() >= CALLS_MAX);
         match self.stack.ask_for_pipe(now, to, &opening, now + timeout) {
             Ok(id) => {
                 let called_for = CalledFor::Pipe { channel };

@@ -188,6 +188,11 @@ impl Waiting {
         self.pings.get(id)
     }
 
+    /// Whose series of pings are under way
+    pub(super) fn pingers(&self) -> usize {
+        self.pings.len()
+    }
+
     pub(super) fn take_pings(&mut self, id: &MessageId) -> Option<Pinger> {
         self.pings.remove(id)
     }
@@ -202,6 +207,11 @@ impl Waiting {
 
     pub(super) fn for_logout(&mut self, reply: Reply) {
         self.logouts.push(reply);
+    }
+
+    /// Those who have hung up are looked for at the next time: what they hold is wanted by somebody else
+    pub(super) fn look_now(&mut self) {
+        self.next_look = Instant::ZERO;
     }
 
     /// Forgets those who have hung up, if it is time to look

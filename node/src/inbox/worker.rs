@@ -56,6 +56,8 @@ enum Job {
     Stay(Box<Stay>),
     List(Selection, oneshot::Sender<Result<Vec<Stored>, InboxError>>),
     Remove(Vec<u64>, oneshot::Sender<Result<u64, InboxError>>),
+    /// What was asked for before is done, and nothing more
+    ShutDown,
 }
 
 /// What became of what the thread was asked for
@@ -77,7 +79,7 @@ enum Unlisted {
     Ended,
 }
 
-/// To ask the thread; it ends when the last of these is gone
+/// To ask the thread; it ends when the last of these is gone, or when it is told to
 #[derive(Clone, Debug)]
 pub(crate) struct InboxWorker {
     jobs: blocking::Sender<Job>,
@@ -216,6 +218,12 @@ impl InboxWorker {
         self.give(Job::Stay(stay));
     }
 
+    /// Ends the thread once it has done what it was asked for: when no more outcomes come, all of it is on the disk, and the in-box
+    /// is closed
+    pub(crate) fn shut_down(&self) {
+        self.give(Job::ShutDown);
+    }
+
     /// How full the in-box is
     pub(crate) fn totals(&self) -> Totals {
         *self.totals.borrow()
@@ -333,13 +341,15 @@ struct Batch {
 fn work(mut inbox: InboxFile, jobs: &blocking::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
     // Fates and pins that the disk could not be told: it is told with what comes next.
     let (mut untold, mut unpinned) = (Vec::new(), Vec::new());
-    while let Ok(job) = jobs.recv() {
+    let mut is_over = false;
+    while !is_over && let Ok(job) = jobs.recv() {
         let mut batch = Batch::default();
         batch.mail.is_all = !untold.is_empty();
         batch.mail.end = std::mem::take(&mut untold);
         batch.names = std::mem::take(&mut unpinned);
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH_MAX - 1);
         for job in std::iter::once(job).chain(more) {
+            is_over |= matches!(job, Job::ShutDown);
             do_or_batch(&mut inbox, job, &mut batch, outcomes);
         }
         // Whether the driver is there still or not: what it has asked for is to be on the disk.
@@ -393,6 +403,7 @@ fn do_or_batch(inbox: &mut InboxFile, job: Job, batch: &mut Batch, outcomes: &mp
         // An asker that has hung up needs no answer.
         Job::List(selection, answer) => _ = answer.send(inbox.list(&selection)),
         Job::Remove(sequences, answer) => _ = answer.send(inbox.remove(&sequences)),
+        Job::ShutDown => {}
     }
 }
 

@@ -56,3 +56,18 @@ fn last_word_on_a_name_stays_though_all_shared_one_wait_for_the_disk() {
     let names = inbox.names(SystemTime::now()).unwrap();
     assert_eq!(names.into_iter().map(|(record, _)| record).collect::<Vec<_>>(), [record("bob")]);
 }
+
+#[tokio::test]
+async fn worker_that_is_shut_down_has_done_all_and_closed_the_inbox_when_no_more_outcomes_come() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("inbox.redb");
+    let (worker, mut outcomes) = start(InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap()).unwrap();
+    worker.save(record("heidi"));
+    worker.shut_down();
+    worker.save(record("bob"));
+    while outcomes.recv().await.is_some() {}
+    // Who follows the in-box holds a worker still.
+    let names = InboxFile::open(&path, BYTES_MAX_DEFAULT).unwrap().names(SystemTime::now()).unwrap();
+    assert!(names.iter().any(|(kept, _)| *kept == record("heidi")), "{names:?}");
+    drop(worker);
+}
