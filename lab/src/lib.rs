@@ -44,5 +44,5 @@ pub mod wire;
 
 pub use error::LabError;
 pub use mesh::{Lab, Standing};
-pub use node::Node;
+pub use node::{Node, OpenTunnel};
 pub use options::{Options, Progress};

@@ -9,7 +9,7 @@ use kith_common::status::Status;
 use kith_runtime::control::client::{self, ClientError};
 use kith_runtime::control::peer::{
     Body, CallAnswer, Content, InboxLine, LookupAnswer, NeighboursAnswer, PingLine, PingsAnswer, PipeAnswer, READ_MAX,
-    ReadAnswer, Request, Series, StatusAnswer, TraceAnswer,
+    ReadAnswer, Request, Series, StatusAnswer, TraceAnswer, TunnelLine, TunnelsAnswer,
 };
 use kith_runtime::control::{Done, Refusal, supernode};
 use kith_runtime::home::{Home, PEER, SUPERNODE};
@@ -25,6 +25,14 @@ use crate::state::Process;
 pub(crate) const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// A send has its fate within 10 s and perhaps a look-up and a relay after that
 pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(30);
+
+/// A tunnel, or something that is exposed: it ends when this is dropped
+#[derive(Debug)]
+pub struct OpenTunnel {
+    /// Where programs come to; empty if it has no entrance
+    pub at: String,
+    _asker: client::Answer,
+}
 
 /// One process of a lab, to be asked
 #[derive(Clone, Debug)]
@@ -251,6 +259,51 @@ impl Node {
             }
         };
         piped().map_err(|error| self.failed(error))
+    }
+
+    /// Lets programs reach a destination at a peer from an entrance here, as `kith forward` does
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn forward(&self, at: &str, to: &str) -> Result<OpenTunnel, LabError> {
+        self.stand(&Request::Forward { at: at.to_owned(), to: to.to_owned() })
+    }
+
+    /// Lets programs reach peers' ports by SOCKS 5, as `kith socks` does
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn socks(&self, at: &str) -> Result<OpenTunnel, LabError> {
+        self.stand(&Request::Socks { at: at.to_owned() })
+    }
+
+    /// Lets peers reach something here, as `kith expose` does
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn expose(&self, rule: &str) -> Result<OpenTunnel, LabError> {
+        self.stand(&Request::Expose { rule: rule.to_owned() })
+    }
+
+    fn stand(&self, request: &Request) -> Result<OpenTunnel, LabError> {
+        let stand = || {
+            let mut asker = client::open(&self.home, request, Some(SEND_LIMIT))?;
+            let line = asker.next().unwrap_or_else(|| Err(ClientError::Broken("it has no line".into())))?;
+            if line.status.is_some() {
+                line.done::<serde::de::IgnoredAny>()?;
+            }
+            let TunnelLine { at, .. } = line.parse()?;
+            Ok(OpenTunnel { at: at.unwrap_or_default(), _asker: asker })
+        };
+        stand().map_err(|error| self.failed(error))
+    }
+
+    /// Its tunnels, what it exposes, and what is open
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn tunnels(&self) -> Result<TunnelsAnswer, LabError> {
+        self.ask(&Request::Tunnels, SEND_LIMIT).map(|done| done.answer)
     }
 
     /// The peers that a supernode knows

@@ -20,6 +20,7 @@ use kith_runtime::location::SUPERNODE_PORT;
 use libp2p::Multiaddr;
 
 use crate::joined::Joined;
+use crate::tunnels::{Entrance, Exposed, Forwarded, Kept, TUNNELS_MAX};
 
 /// Supernodes a peer is given at most; five make a large network, and a peer learns of the others
 pub(crate) const SUPERNODES_MAX: usize = 16;
@@ -84,6 +85,21 @@ pub(crate) struct Settings {
     #[arg(long, env = "KITH_LOOKUP_REMEMBERED_S", value_name = "S")]
     pub lookup_remembered_s: Option<Within<0, 31_536_000>>,
 
+    /// Port or socket here that leads to a destination at a peer, such as "8080 bob:80"; give it once for each
+    #[arg(long, env = "KITH_FORWARD", value_name = "ENTRANCE NAME:DESTINATION", value_delimiter = ';')]
+    #[serde(deserialize_with = "texts")]
+    pub forward: Option<Vec<Forwarded>>,
+
+    /// Port here at which programs reach any peer's port by SOCKS 5; give it once for each
+    #[arg(long, env = "KITH_SOCKS", value_name = "PORT", value_delimiter = ';')]
+    #[serde(deserialize_with = "texts")]
+    pub socks: Option<Vec<Entrance>>,
+
+    /// What peers may reach by way of this one, and which of them, such as "22 for alice,carol"; give it once for each rule
+    #[arg(long, env = "KITH_EXPOSE", value_name = "DESTINATION for NAMES", value_delimiter = ';')]
+    #[serde(deserialize_with = "texts")]
+    pub expose: Option<Vec<Exposed>>,
+
     #[command(flatten)]
     #[serde(skip)]
     pub host: HostSettings,
@@ -92,7 +108,7 @@ pub(crate) struct Settings {
 kith_runtime::layer! {
     Settings {
         name, supernodes, listen, external, network, inbox_bytes_max, outbox_bytes_max, links_max, dial_timeout_ms,
-        handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s,
+        handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s, forward, socks, expose,
     } and host
 }
 
@@ -110,6 +126,9 @@ impl Settings {
             handshake_timeout_ms: Some(Within::clamped(handshake.as_millis() as u64)),
             hello_timeout_ms: Some(Within::clamped(hello.as_millis() as u64)),
             lookup_remembered_s: Some(Within::clamped(REMEMBER.as_secs())),
+            forward: Some(Vec::new()),
+            socks: Some(Vec::new()),
+            expose: Some(Vec::new()),
             host: HostSettings::defaults(),
             ..Self::default()
         }
@@ -148,6 +167,8 @@ pub(crate) struct DaemonConfig {
     pub hello_timeout: Duration,
     /// How long a looked-up peer is remembered when no supernode answers
     pub lookup_remembered: Duration,
+    /// What enters and leaves the mesh here
+    pub tunnels: Kept,
 }
 
 impl DaemonConfig {
@@ -218,6 +239,7 @@ impl DaemonConfig {
         }
         let external = locations("external", settings.external.as_deref(), LOCATIONS_MAX)?;
         let settings = settings.over(Settings::defaults());
+        let tunnels = tunnels(&settings)?;
         Ok(Self {
             host: settings.host.decide(home)?,
             name,
@@ -234,8 +256,29 @@ impl DaemonConfig {
             handshake_timeout: Duration::from_millis(number("handshake_timeout_ms", settings.handshake_timeout_ms)?),
             hello_timeout: Duration::from_millis(number("hello_timeout_ms", settings.hello_timeout_ms)?),
             lookup_remembered: Duration::from_secs(number("lookup_remembered_s", settings.lookup_remembered_s)?),
+            tunnels,
         })
     }
+}
+
+fn tunnels(Settings { forward, socks, expose, .. }: &Settings) -> Result<Kept, ConfigError> {
+    let kept = Kept {
+        forwarded: forward.clone().unwrap_or_default(),
+        socks: socks.clone().unwrap_or_default(),
+        exposed: expose.clone().unwrap_or_default(),
+    };
+    let Kept { forwarded, socks, exposed } = &kept;
+    if let Some(at) = socks.iter().find(|at| !matches!(at, Entrance::Port(_))) {
+        return Err(undecided("socks", format!("{at}: SOCKS is spoken at a port")));
+    }
+    let count = forwarded.len() + socks.len() + exposed.len();
+    if count > TUNNELS_MAX {
+        return Err(undecided(
+            "forward",
+            format!("at most {TUNNELS_MAX} tunnels and rules are possible, these are {count}"),
+        ));
+    }
+    Ok(kept)
 }
 
 fn own_host() -> String {

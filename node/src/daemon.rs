@@ -113,6 +113,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         listen,
         inbox,
         pipe_events,
+        tunnels: config.tunnels,
     });
     let shutdown = async move { seat.shutdown.wait().await };
     Ok(driver.run(events, outcomes, seat.requests, pipe_events_received, shutdown).await?)

@@ -12,4 +12,5 @@ mod functions;
 mod inbox;
 mod joined;
 mod piping;
+mod tunnels;
 mod verbs;

@@ -3,13 +3,17 @@
 //! The driver owns the pipe. What the program writes comes to it as events, no more than [`AHEAD_MAX`] pieces before it has passed
 //! them on; what the program is to read waits in a queue that is as short.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kith_common::id::Name;
+use kith_common::status::Status;
+use kith_common::wire::content::Opening;
 use kith_runtime::control::server::Raw;
 use kith_transport::PipeId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Bytes of a piece: some ten packets
@@ -21,21 +25,90 @@ const AHEAD_MAX: usize = 4;
 /// Events of all programs that wait for the driver; a program waits when it is behind
 pub(crate) const EVENTS_MAX: usize = 1_024;
 
-/// What a program has done
+/// Where a program writes, and where it reads
+pub(crate) struct Ends {
+    pub(crate) reader: Box<dyn AsyncRead + Unpin + Send>,
+    /// Dropped before its shutdown it was broken off
+    pub(crate) writer: Box<dyn AsyncWrite + Unpin + Send>,
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ends")
+    }
+}
+
+impl From<Raw> for Ends {
+    fn from(Raw { reader, writer }: Raw) -> Self {
+        Self { reader: Box::new(reader), writer: Box::new(writer) }
+    }
+}
+
+/// What somebody who has asked for a pipe hears: its number, or why there is none
+pub(crate) type Opened = Result<PipeId, (Status, String)>;
+
+/// A program has come by a tunnel, and needs a pipe
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// By which
+    pub(crate) tunnel: u64,
+    pub(crate) to: Name,
+    pub(crate) opening: Opening,
+    /// Then [`PipeEvent::HandedOver`] follows
+    pub(crate) answer: oneshot::Sender<Opened>,
+}
+
+/// What has become of a tunnel
+#[derive(Debug)]
+pub(crate) enum TunnelNews {
+    /// Programs can come to this address
+    Listening { at: String },
+    /// None can, for this reason; it goes on trying
+    Troubled { reason: String },
+    /// Whoever asked for it has hung up, or it could not begin
+    Ended,
+}
+
+/// What a program has done, or a tunnel
 #[derive(Debug)]
 pub(crate) enum PipeEvent {
+    /// A program has come by a tunnel
+    Wanted(Wanted),
+    Tunnel {
+        tunnel: u64,
+        news: TunnelNews,
+    },
+    /// Whoever the pipe of this ticket is for was reached, or not
+    Reached {
+        ticket: u64,
+        reached: Result<Ends, (Status, String)>,
+    },
     /// It has the pipe from now on; `None`: it has hung up before
-    HandedOver { pipe: PipeId, raw: Option<Raw> },
+    HandedOver {
+        pipe: PipeId,
+        ends: Option<Ends>,
+    },
     /// It has written this; the next piece but a few waits until this one is dropped
-    Wrote { pipe: PipeId, piece: Piece },
+    Wrote {
+        pipe: PipeId,
+        piece: Piece,
+    },
     /// It writes no more
-    Closed { pipe: PipeId },
+    Closed {
+        pipe: PipeId,
+    },
     /// It can be read from no more, and did not say that it has written all
-    Failed { pipe: PipeId },
+    Failed {
+        pipe: PipeId,
+    },
     /// There is room for a piece that it is to read
-    Room { pipe: PipeId },
+    Room {
+        pipe: PipeId,
+    },
     /// It reads no more
-    Deaf { pipe: PipeId },
+    Deaf {
+        pipe: PipeId,
+    },
 }
 
 /// What a program has written, until it was passed on
@@ -72,12 +145,8 @@ impl Drop for Program {
 }
 
 impl Program {
-    /// Copies from now on what comes from `reader`, and what goes to `writer`
-    pub(crate) fn start<R, W>(pipe: PipeId, reader: R, writer: W, events: &mpsc::Sender<PipeEvent>) -> Self
-    where
-        R: AsyncRead + Unpin + Send + 'static,
-        W: AsyncWrite + Unpin + Send + 'static,
-    {
+    /// Copies from now on what it writes, and what it is to read
+    pub(crate) fn start(pipe: PipeId, Ends { reader, writer }: Ends, events: &mpsc::Sender<PipeEvent>) -> Self {
         let (to, from_pipe) = mpsc::channel(AHEAD_MAX);
         let reading = tokio::spawn(read(pipe, reader, events.clone()));
         let writing = tokio::spawn(write(pipe, writer, from_pipe, events.clone()));
@@ -173,7 +242,8 @@ mod tests {
         let (program, own) = tokio::io::duplex(1024);
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (reader, writer) = tokio::io::split(own);
-        (program, Program::start(PIPE, reader, writer, &events), received)
+        let ends = Ends { reader: Box::new(reader), writer: Box::new(writer) };
+        (program, Program::start(PIPE, ends, &events), received)
     }
 
     async fn next(events: &mut mpsc::Receiver<PipeEvent>) -> PipeEvent {

@@ -1,7 +1,9 @@
 //! The verbs of `kith`, one a file.
 
 mod call;
+mod expose;
 mod fate;
+mod forward;
 mod inbox;
 mod join;
 mod listen;
@@ -16,9 +18,12 @@ mod pipe;
 mod piped;
 mod run;
 mod send;
+mod socks;
+mod standing;
 mod status;
 mod trace;
 mod trust;
+mod tunnels;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -49,6 +54,10 @@ pub(crate) enum Verb {
     Call(call::Call),
     Pipe(pipe::Pipe),
     Listen(listen::Listen),
+    Forward(forward::Forward),
+    Expose(expose::Expose),
+    Socks(socks::Socks),
+    Tunnels(tunnels::Tunnels),
     Trust(trust::Trust),
     Logout(logout::Logout),
     Login(login::Login),
@@ -72,6 +81,10 @@ impl Verbs for Verb {
             Self::Call(verb) => verb.run(home, screen),
             Self::Pipe(verb) => verb.run(home, screen),
             Self::Listen(verb) => verb.run(home, screen),
+            Self::Forward(verb) => verb.run(home, screen),
+            Self::Expose(verb) => verb.run(home, screen),
+            Self::Socks(verb) => verb.run(home, screen),
+            Self::Tunnels(verb) => verb.run(home, screen),
             Self::Trust(verb) => verb.run(home, screen),
             Self::Logout(verb) => verb.run(home, screen),
             Self::Login(verb) => verb.run(home, screen),

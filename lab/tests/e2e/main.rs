@@ -35,6 +35,7 @@ mod soak;
 mod supernode;
 mod supernodes;
 mod trust;
+mod tunnels;
 
 use std::ops::Deref;
 use std::path::Path;

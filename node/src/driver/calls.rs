@@ -14,7 +14,7 @@ use kith_transport::Called;
 use kith_transport::stack::{CALL_TIMEOUT, CALLS_MAX, NotBegun};
 
 use super::Driver;
-use super::waiting::{CalledFor, Caller};
+use super::waiting::Caller;
 
 /// Bytes of a result that an answer at the control socket holds, in hexadecimal digits if it must be
 const RESULT_BYTES_MAX: usize = 480 * 1024;
@@ -45,8 +45,7 @@ impl Driver {
         self.make_room(self.stack.calls() >= CALLS_MAX);
         match self.stack.call(now, id, name, &call, now + timeout) {
             Ok(id) => {
-                let called_for = CalledFor::Result { function };
-                self.waiting.for_call(id, Caller { reply, called_for });
+                self.waiting.for_call(id, Caller::Result { reply, function });
             }
             Err(NotBegun::NotLoggedIn) => self.refuse_to_send(now, reply),
             Err(error @ NotBegun::IdInUse) => {
@@ -59,10 +58,11 @@ impl Driver {
     pub(super) fn on_called(&mut self, now: Instant, called: Called) {
         let caller = self.waiting.take_call(&called.id);
         match (caller, called.pipe) {
-            (Some(Caller { reply, called_for: CalledFor::Pipe { channel } }), _) => {
-                self.on_pipe_called(&called, &channel, reply);
+            (Some(Caller::Pipe { reply, channel }), _) => self.on_pipe_called(&called, &channel, reply),
+            (Some(Caller::Tunnel { tunnel, leads_to, answer }), _) => {
+                self.on_tunnel_called(now, &called, tunnel, &leads_to, answer);
             }
-            (Some(Caller { reply, called_for: CalledFor::Result { function } }), _) => {
+            (Some(Caller::Result { reply, function }), _) => {
                 let is_long = called.body.len() > RESULT_BYTES_MAX;
                 if is_long {
                     let bytes = called.body.len();

@@ -13,6 +13,7 @@ mod requests;
 pub(crate) mod sends;
 mod trace;
 mod trust;
+mod tunnels;
 mod waiting;
 
 use std::collections::HashMap;
@@ -36,10 +37,12 @@ use kith_transport::Stack;
 use tokio::sync::mpsc;
 
 use self::pipes::Pipes;
+use self::tunnels::Tunnels;
 use self::waiting::{Gone, Waiting};
 use crate::functions::Functions;
 use crate::inbox::worker::{InboxWorker, Outcome};
 use crate::piping::PipeEvent;
+use crate::tunnels::Kept;
 
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
 const BATCH_MAX: usize = 64;
@@ -60,6 +63,7 @@ pub(crate) struct Driver {
     functions: Functions,
     waiting: Waiting,
     pipes: Pipes,
+    tunnels: Tunnels,
     /// Where those who copy for programs at pipes say what these do
     pipe_events: mpsc::Sender<PipeEvent>,
     /// Whether it was said that this peer is in the mesh
@@ -84,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: InboxWorker,
     pub(crate) functions: Functions,
     pub(crate) pipe_events: mpsc::Sender<PipeEvent>,
+    pub(crate) tunnels: Kept,
 }
 
 /// A thread that a peer cannot be without has ended; it has logged why
@@ -99,7 +104,7 @@ pub(crate) enum DriverError {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, name, home, stack, links, listen, inbox, functions, pipe_events } = parts;
+        let Parts { clock, name, home, stack, links, listen, inbox, functions, pipe_events, tunnels } = parts;
         Self {
             clock,
             name,
@@ -112,6 +117,7 @@ impl Driver {
             functions,
             waiting: Waiting::default(),
             pipes: Pipes::default(),
+            tunnels: Tunnels::start(tunnels, &pipe_events),
             pipe_events,
             is_in_mesh_told: false,
         }

@@ -10,15 +10,16 @@ use kith_common::time::Instant;
 use kith_common::wire::bounded::{Bytes, Text};
 use kith_common::wire::content::Opening;
 use kith_common::wire::grant::Grant;
-use kith_runtime::control::peer::{PipeAnswer, PipeEndAnswer};
+use kith_runtime::control::peer::{OpenPipe, PipeAnswer, PipeEndAnswer};
 use kith_runtime::control::server::{Raw, Reply};
 use kith_transport::stack::{CALL_TIMEOUT, CALLS_MAX};
 use kith_transport::{Called, End, PipeId, PipeNews, Read, StreamError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
-use super::waiting::{CalledFor, Caller};
-use crate::piping::{PIECE_BYTES, Piece, PipeEvent, Program};
+use super::waiting::Caller;
+use crate::piping::{Ends, PIECE_BYTES, Piece, PipeEvent, Program};
+use crate::tunnels::Destination;
 
 /// The service that hands a pipe to whoever listens at the control socket
 const PIPE: &str = "pipe";
@@ -47,6 +48,10 @@ struct Open {
     /// Bytes of the first of those that are passed on already
     passed_on: usize,
     with: Name,
+    /// Its channel, or where it leads
+    channel: String,
+    /// By which it has come
+    tunnel: Option<u64>,
     sent: u64,
     received: u64,
     /// Whether the program has said that it has written all
@@ -69,6 +74,27 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
+    /// Those that are open, in the order in which they were opened
+    pub(super) fn open_pipes(&self) -> impl Iterator<Item = OpenPipe> {
+        self.open.iter().map(|(pipe, open)| OpenPipe {
+            pipe: pipe.0,
+            tunnel: open.tunnel,
+            with: open.with.clone(),
+            channel: open.channel.clone(),
+            sent: open.sent,
+            received: open.received,
+        })
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Those that have come by a tunnel
+    pub(super) fn of_tunnel(&self, tunnel: u64) -> Vec<PipeId> {
+        self.open.iter().filter(|(_, open)| open.tunnel == Some(tunnel)).map(|(pipe, _)| *pipe).collect()
+    }
+
     fn forget_gone(&mut self) {
         self.listeners.retain(|listener| !listener.reply.is_gone());
     }
@@ -79,16 +105,22 @@ impl Driver {
         if !reply.is_alone() {
             return refuse_among_many(reply);
         }
-        let Ok(argument) = Bytes::try_from(channel.clone().into_bytes()) else {
-            return reply.refuse(Status::TooLarge, "a channel's name has at most 1,024 bytes", None);
+        let opening = match (channel.parse::<Destination>(), Bytes::try_from(channel.clone().into_bytes())) {
+            (Ok(destination), _) if destination.is_udp() => {
+                let hint = Some(self.next(&format!("forward PORT {to}:{destination}")));
+                return reply.refuse(Status::Malformed, "a pipe has no datagrams", hint);
+            }
+            (Ok(destination), _) => destination.opening(),
+            (Err(_), Ok(argument)) => Opening { service: Text::truncated(PIPE), argument },
+            (Err(_), Err(_)) => {
+                return reply.refuse(Status::TooLarge, "a channel's name has at most 1,024 bytes", None);
+            }
         };
-        let opening = Opening { service: Text::truncated(PIPE), argument };
         let timeout = timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
         self.make_room(self.stack.calls() >= CALLS_MAX);
         match self.stack.ask_for_pipe(now, to, &opening, now + timeout) {
             Ok(id) => {
-                let called_for = CalledFor::Pipe { channel };
-                self.waiting.for_call(id, Caller { reply, called_for });
+                self.waiting.for_call(id, Caller::Pipe { reply, channel });
             }
             Err(NotLoggedIn) => self.refuse_to_send(now, reply),
         }
@@ -97,6 +129,11 @@ impl Driver {
     pub(super) fn listen(&mut self, channel: String, from: Option<Name>, reply: Reply) {
         if !reply.is_alone() {
             return refuse_among_many(reply);
+        }
+        if channel.parse::<Destination>().is_ok() {
+            let error = format!("whoever opens a pipe to {channel:?} means a port or a socket, not a channel");
+            let hint = self.next(&format!("expose {channel} --for NAME"));
+            return reply.refuse(Status::Malformed, error, Some(hint));
         }
         self.pipes.forget_gone();
         self.pipes.listeners.push(Listener { reply, channel, from });
@@ -128,6 +165,9 @@ impl Driver {
     /// Another peer asks for a pipe
     pub(super) fn on_pipe_asked(&mut self, now: Instant, ticket: u64, from: &Grant, opening: &Opening) {
         self.pipes.forget_gone();
+        if let Some(destination) = Destination::of_opening(opening) {
+            return self.on_tunnel_asked(now, ticket, &from.name, destination);
+        }
         let refuse = |driver: &mut Self, status, reason: &str| {
             tracing::info!(event = "pipe_refused", with = %from.name, service = %*opening.service, %status, reason);
             driver.stack.refuse_pipe(now, ticket, status, reason);
@@ -155,9 +195,19 @@ impl Driver {
 
     /// A pipe is open: its program is whoever waits for `reply`
     fn open(&mut self, pipe: PipeId, with: &Name, channel: &str, by: &str, reply: Reply) {
+        self.begin(pipe, with, channel, by, None);
+        let answer = PipeAnswer { name: with.clone(), pipe: Some(pipe.0), answered: true, reason: None };
+        let raw = reply.finish_and_pass(Status::Delivered, &answer);
+        tokio::spawn(hand_over(pipe, raw, self.pipe_events.clone()));
+    }
+
+    /// A pipe is open, whose program comes later
+    pub(super) fn begin(&mut self, pipe: PipeId, with: &Name, channel: &str, by: &str, tunnel: Option<u64>) {
         tracing::info!(event = "pipe_opened", pipe = pipe.0, %with, channel, reason = by);
         let open = Open {
             program: None,
+            channel: channel.to_owned(),
+            tunnel,
             unwritten: VecDeque::new(),
             passed_on: 0,
             with: with.clone(),
@@ -169,17 +219,14 @@ impl Driver {
             broken: None,
         };
         self.pipes.open.insert(pipe, open);
-        let answer = PipeAnswer { name: with.clone(), pipe: Some(pipe.0), answered: true, reason: None };
-        let raw = reply.finish_and_pass(Status::Delivered, &answer);
-        tokio::spawn(hand_over(pipe, raw, self.pipe_events.clone()));
     }
 
-    /// The control socket has handed a connection over, or its asker has hung up
-    fn handle_program(&mut self, now: Instant, pipe: PipeId, raw: Option<Raw>) {
+    /// The program of a pipe is there, or has hung up before
+    pub(super) fn handle_program(&mut self, now: Instant, pipe: PipeId, ends: Option<Ends>) {
         let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
-        match raw {
-            Some(Raw { reader, writer }) => {
-                open.program = Some(Program::start(pipe, reader, writer, &self.pipe_events));
+        match ends {
+            Some(ends) => {
+                open.program = Some(Program::start(pipe, ends, &self.pipe_events));
                 self.fill(now, pipe);
             }
             None => self.break_off(now, pipe, Status::Gone, "whoever has asked for it has hung up"),
@@ -189,7 +236,10 @@ impl Driver {
     /// A program has done something
     pub(super) fn handle_pipe_event(&mut self, now: Instant, event: PipeEvent) {
         match event {
-            PipeEvent::HandedOver { pipe, raw } => self.handle_program(now, pipe, raw),
+            PipeEvent::Wanted(wanted) => self.on_wanted(now, wanted),
+            PipeEvent::Tunnel { tunnel, news } => self.on_tunnel(now, tunnel, news),
+            PipeEvent::Reached { ticket, reached } => self.on_reached(now, ticket, reached),
+            PipeEvent::HandedOver { pipe, ends } => self.handle_program(now, pipe, ends),
             PipeEvent::Wrote { pipe, piece } => {
                 if let Some(open) = self.pipes.open.get_mut(&pipe).filter(|open| !open.is_written) {
                     open.unwritten.push_back(piece);
@@ -202,10 +252,8 @@ impl Driver {
                     self.pass_on(now, pipe);
                 }
             }
-            PipeEvent::Failed { pipe } => {
-                self.stack.reset_pipe(now, pipe, PROGRAM_GONE);
-                self.note_written(pipe, Some((Status::Gone, "the program here has failed")));
-            }
+            // Whoever has reset a connection does not read from it either, though nothing may be left to be written that would show it.
+            PipeEvent::Failed { pipe } => self.break_off(now, pipe, Status::Gone, "the program here has failed"),
             PipeEvent::Room { pipe } => self.fill(now, pipe),
             PipeEvent::Deaf { pipe } => {
                 self.stack.stop_pipe(now, pipe, PROGRAM_GONE);
@@ -310,7 +358,7 @@ impl Driver {
     }
 
     /// Both halves are over at once
-    fn break_off(&mut self, now: Instant, pipe: PipeId, status: Status, reason: &str) {
+    pub(super) fn break_off(&mut self, now: Instant, pipe: PipeId, status: Status, reason: &str) {
         self.stack.drop_pipe(now, pipe, status);
         if let Some(open) = self.pipes.open.get_mut(&pipe) {
             open.broken.get_or_insert((status, reason.to_owned()));
@@ -319,7 +367,8 @@ impl Driver {
     }
 
     fn end(&mut self, pipe: PipeId) {
-        let Some(Open { with, sent, received, broken, .. }) = self.pipes.open.remove(&pipe) else { return };
+        let Some(Open { with, tunnel, sent, received, broken, .. }) = self.pipes.open.remove(&pipe) else { return };
+        self.tunnels.count_ended(tunnel, sent, received);
         let reason = broken.as_ref().map_or("both halves were closed", |(_, reason)| reason);
         tracing::info!(event = "pipe_ended", pipe = pipe.0, %with, sent, received, reason);
         if self.pipes.ended.len() >= ENDS_MAX {
@@ -335,9 +384,9 @@ fn refuse_among_many(reply: Reply) {
 }
 
 async fn hand_over(pipe: PipeId, raw: oneshot::Receiver<Raw>, to: mpsc::Sender<PipeEvent>) {
-    let raw = raw.await.ok();
+    let ends = raw.await.ok().map(Ends::from);
     // Without a driver there is no pipe either.
-    let _ = to.send(PipeEvent::HandedOver { pipe, raw }).await;
+    let _ = to.send(PipeEvent::HandedOver { pipe, ends }).await;
 }
 
 /// What the end of its connection means for whoever uses a pipe

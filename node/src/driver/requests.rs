@@ -61,6 +61,10 @@ impl Driver {
             }
             Request::Pipe { name, channel, timeout_ms } => self.ask_pipe(now, name, channel, timeout_ms, reply),
             Request::Listen { channel, from } => self.listen(channel, from, reply),
+            Request::Forward { at, to } => self.ask_forward(&at, &to, reply),
+            Request::Socks { at } => self.ask_socks(&at, reply),
+            Request::Expose { rule } => self.ask_expose(&rule, reply),
+            Request::Tunnels => self.tell_tunnels(reply),
             Request::PipeEnd { pipe } => self.tell_pipe_end(pipe, reply),
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),
             Request::Read { sequences } => self.inbox.read(sequences, reply),

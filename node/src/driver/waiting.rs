@@ -9,8 +9,10 @@ use kith_common::time::{Instant, Timers, earliest};
 use kith_runtime::control::peer::SendAnswer;
 use kith_runtime::control::server::Reply;
 use kith_transport::stack::Trouble;
+use tokio::sync::oneshot;
 
 use super::pings::Pinger;
+use crate::piping::Opened;
 
 /// Who has hung up is noticed so soon, by a look at all that wait: one at each request made a thousand requests under way cost a
 /// million looks
@@ -65,20 +67,24 @@ pub(super) struct Asker {
     pub(super) asked: Asked,
 }
 
-/// What a call is for
+/// Somebody who waits for the end of a call, or of the question for a pipe
 #[derive(Debug)]
-pub(super) enum CalledFor {
-    /// What a function comes to
-    Result { function: String },
-    /// Whoever listens on a channel is to take a pipe
-    Pipe { channel: String },
+pub(super) enum Caller {
+    /// For what a function comes to
+    Result { reply: Reply, function: String },
+    /// For whoever listens on a channel, or for where it leads
+    Pipe { reply: Reply, channel: String },
+    /// A program that has come by a tunnel, and where that leads
+    Tunnel { tunnel: u64, leads_to: String, answer: oneshot::Sender<Opened> },
 }
 
-/// Somebody who waits for a result, or for a pipe
-#[derive(Debug)]
-pub(super) struct Caller {
-    pub(super) reply: Reply,
-    pub(super) called_for: CalledFor,
+impl Caller {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Result { reply, .. } | Self::Pipe { reply, .. } => reply.is_gone(),
+            Self::Tunnel { answer, .. } => answer.is_closed(),
+        }
+    }
 }
 
 /// All askers
@@ -227,7 +233,7 @@ impl Waiting {
         self.look_ups.retain(|(_, reply)| !reply.is_gone());
         self.lists.retain(|_, reply| !reply.is_gone());
         self.logouts.retain(|reply| !reply.is_gone());
-        let calls = take_if(&mut self.calls, |caller| caller.reply.is_gone());
+        let calls = take_if(&mut self.calls, Caller::is_gone);
         let pings = take_if(&mut self.pings, Pinger::is_gone);
         Gone { calls, pings }
     }

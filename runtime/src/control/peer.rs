@@ -21,6 +21,10 @@
 //! | `pipe` | `name`, `channel`, `timeout_ms` | | [`PipeAnswer`]; with 200 the connection is the pipe from then on |
 //! | `listen` | `channel`, `from` | | as well |
 //! | `pipe_end` | `pipe` | | [`PipeEndAnswer`] |
+//! | `forward` | `at`, `to` | [`TunnelLine`]; it stands until the asker hangs up | [`TunnelAnswer`] |
+//! | `socks` | `at` | likewise | likewise |
+//! | `expose` | `rule` | likewise | likewise |
+//! | `tunnels` | | | [`TunnelsAnswer`] |
 //! | `pins` | `name`, `after` | | [`PinsAnswer`]: a page of all pins, or that of one name |
 //! | `pin` | `name`, `key` | | [`PinAnswer`] |
 //! | `unpin` | `name` | | as well |
@@ -32,6 +36,7 @@ mod pings;
 mod pipes;
 mod traces;
 mod trust;
+mod tunnels;
 
 use std::fmt;
 
@@ -47,6 +52,9 @@ pub use self::pings::{EndPingsAnswer, PingAnswer, PingEcho, PingLine, PingsAnswe
 pub use self::pipes::{PipeAnswer, PipeEndAnswer};
 pub use self::traces::{TraceAnswer, TraceHop, explain};
 pub use self::trust::{PINS_PAGE_MAX, PinAnswer, PinnedKey, PinnedName, PinsAnswer};
+pub use self::tunnels::{
+    OpenPipe, TUNNEL_PIPES_MAX, Tunnel, TunnelAnswer, TunnelLeads, TunnelLine, TunnelState, TunnelsAnswer,
+};
 use super::hex;
 pub use super::supernode::MemberState;
 
@@ -139,10 +147,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<Id>,
     },
-    /// Open a pipe to whoever listens at another peer; with 200 this connection carries its bytes, and is half closed as they end
+    /// Open a pipe to whoever listens at another peer, or to a port or a socket that it exposes; with 200 this connection carries its bytes, and is half closed as they end
     Pipe {
         name: Name,
-        /// Which of those who listen there
+        /// Which of those who listen there; `PORT`, `HOST:PORT` or `unix:/PATH` is what is exposed there
         #[serde(default, skip_serializing_if = "String::is_empty")]
         channel: String,
         /// How long to try; 10 s if nothing is said
@@ -161,6 +169,24 @@ pub enum Request {
     PipeEnd {
         pipe: u64,
     },
+    /// Let programs that come to a port or a socket here reach a destination at a peer, until the asker hangs up
+    Forward {
+        /// `PORT`, `IP:PORT`, `*:PORT` or `unix:/PATH`
+        at: String,
+        /// `NAME:PORT`, `NAME:HOST:PORT`, `NAME:udp:PORT` or `NAME:unix:/PATH`
+        to: String,
+    },
+    /// … reach whatever peer's port they ask for by SOCKS 5
+    Socks {
+        at: String,
+    },
+    /// Let peers reach something here, until the asker hangs up
+    Expose {
+        /// `DESTINATION for NAME[,NAME…]`, or `for everyone`
+        rule: String,
+    },
+    /// The tunnels of this peer, and the pipes that are open
+    Tunnels,
     /// The keys that names must have, as this peer has relied on them
     Pins {
         /// Only this name's

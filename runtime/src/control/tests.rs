@@ -78,6 +78,12 @@ fn requests_are_as_documented() {
             Request::EndPings { series: Id(MessageId([1; 16])) },
             r#"{"verb":"end_pings","series":"01010101010101010101010101010101"}"#,
         ),
+        (
+            Request::Forward { at: "8080".into(), to: "bob:80".into() },
+            r#"{"verb":"forward","at":"8080","to":"bob:80"}"#,
+        ),
+        (Request::Expose { rule: "22 for alice".into() }, r#"{"verb":"expose","rule":"22 for alice"}"#),
+        (Request::Tunnels, r#"{"verb":"tunnels"}"#),
         (Request::Peers { after: None }, r#"{"verb":"peers","after":null}"#),
         (Request::Similar { name: name("bob") }, r#"{"verb":"similar","name":"bob"}"#),
         (Request::Logout, r#"{"verb":"logout"}"#),
