@@ -40,6 +40,8 @@ pub(crate) struct Leases {
     left: BTreeMap<Name, Instant>,
     /// The sessions that their peers have ended at other supernodes, which may hear of it long after
     logged_out: BTreeSet<SessionId>,
+    /// When each last asked another supernode for a new one: that one may be over, too, before this one hears of either
+    elsewhere: BTreeMap<Name, Instant>,
     /// When the supernode last started, last stood still or had a slow disk, and last had its clock moved
     started: Instant,
     held: Instant,
@@ -61,6 +63,7 @@ impl Leases {
             asked: BTreeMap::new(),
             left: BTreeMap::new(),
             logged_out: BTreeSet::new(),
+            elsewhere: BTreeMap::new(),
             started: Instant::ZERO,
             held: Instant::ZERO,
             full: None,
@@ -77,7 +80,9 @@ impl Leases {
             }
             let told = self.told.get(&name).copied().unwrap_or_default();
             let renewed = told.max(self.started);
-            let has_left = has_logged_out || self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
+            let is_replaced = self.elsewhere.get(&name).is_some_and(|at| *at >= renewed);
+            let has_left =
+                has_logged_out || is_replaced || self.left.get(&name).is_some_and(|at| *at + LATE >= renewed);
             // What a full disk was told to have kept out of the log may be in it after all.
             let is_left_over = self.full.is_some_and(|at| now - at < LATE);
             // What follows a stop at once comes before the step that sees its end.
@@ -122,8 +127,14 @@ impl Oracle for Leases {
             self.left.insert(name_of(node.0), now);
         }
         if node != self.supernode {
-            if let Observation::Received { frame: Frame::Logout(logout), .. } = seen {
-                self.logged_out.insert(logout.session);
+            match seen {
+                Observation::Received { frame: Frame::Logout(logout), .. } => {
+                    self.logged_out.insert(logout.session);
+                }
+                Observation::Received { frame: Frame::Login(login), .. } => {
+                    self.elsewhere.insert(login.name.clone(), now);
+                }
+                _ => {}
             }
             return Ok(());
         }
