@@ -13,12 +13,14 @@ const PREFIX: &str = "KITH_";
 
 /// Every variable that something of ours reads: both programs, the compose file, and the tests; the lab's tests hold
 /// it equal to what the programs have
-pub const VARIABLES: [&str; 26] = [
+pub const VARIABLES: [&str; 29] = [
     "KITH_CONFIG",
     "KITH_DEGREE",
     "KITH_DIAL_TIMEOUT_MS",
     "KITH_DOCKERFILE",
+    "KITH_EXPOSE",
     "KITH_EXTERNAL",
+    "KITH_FORWARD",
     "KITH_HANDSHAKE_TIMEOUT_MS",
     "KITH_HELLO_TIMEOUT_MS",
     "KITH_HOME",
@@ -39,6 +41,7 @@ pub const VARIABLES: [&str; 26] = [
     "KITH_PORT",
     "KITH_SECRET",
     "KITH_SECRET_FILE",
+    "KITH_SOCKS",
     "KITH_SUPERNODES",
 ];
 

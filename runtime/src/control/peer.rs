@@ -31,7 +31,9 @@
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
 mod calls;
+mod contents;
 mod messages;
+mod neighbours;
 mod pings;
 mod pipes;
 mod traces;
@@ -40,14 +42,15 @@ mod tunnels;
 
 use std::fmt;
 
-use kith_common::id::{MessageId, Name};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use kith_common::id::Name;
+use serde::{Deserialize, Serialize};
 
 pub use self::calls::CallAnswer;
+pub use self::contents::{Body, Content, Id};
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
 };
+pub use self::neighbours::{Direction, LinkState, Neighbour, NeighboursAnswer};
 pub use self::pings::{EndPingsAnswer, PingAnswer, PingEcho, PingLine, PingsAnswer, Series};
 pub use self::pipes::{PipeAnswer, PipeEndAnswer};
 pub use self::traces::{TraceAnswer, TraceHop, explain};
@@ -55,7 +58,6 @@ pub use self::trust::{PINS_PAGE_MAX, PinAnswer, PinnedKey, PinnedName, PinsAnswe
 pub use self::tunnels::{
     OpenPipe, TUNNEL_PIPES_MAX, Tunnel, TunnelAnswer, TunnelLeads, TunnelLine, TunnelState, TunnelsAnswer,
 };
-use super::hex;
 pub use super::supernode::MemberState;
 
 /// Messages that one `read` names at most
@@ -211,90 +213,6 @@ pub enum Request {
     Login,
 }
 
-/// A text that logs must not show: its `Debug` is its length
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Content(pub String);
-
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
-
-/// Bytes of a message: `"text":"…"`, or `"data":"…"` in hexadecimal digits
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Body {
-    /// UTF-8
-    Text(String),
-    /// Anything
-    #[serde(with = "hex")]
-    Data(Vec<u8>),
-}
-
-impl Body {
-    /// Text where the bytes are UTF-8
-    pub fn of(bytes: Vec<u8>) -> Self {
-        String::from_utf8(bytes).map_or_else(|error| Self::Data(error.into_bytes()), Self::Text)
-    }
-
-    pub fn into_bytes(self) -> Vec<u8> {
-        match self {
-            Self::Text(text) => text.into_bytes(),
-            Self::Data(data) => data,
-        }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Data(data) => data,
-        }
-    }
-
-    /// As hexadecimal digits where those are fewer: JSON writes a control character as `\u001b`
-    pub fn compact(self) -> Self {
-        match self {
-            Self::Text(text) if text.bytes().map(escape_bytes).sum::<usize>() > text.len() => {
-                Self::Data(text.into_bytes())
-            }
-            body => body,
-        }
-    }
-}
-
-/// How many characters more than itself JSON writes for a byte of a text
-const fn escape_bytes(byte: u8) -> usize {
-    match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
-        0..0x20 => 5,
-        _ => 0,
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.bytes().len())
-    }
-}
-
-/// A message's id in JSON
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Id(pub MessageId);
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:?}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
-    }
-}
-
 /// Where the login stands
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -377,72 +295,6 @@ pub struct HomeSupernode {
     pub load: Option<u16>,
     /// Why it was chosen
     pub reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NeighboursAnswer {
-    /// The epoch of the newest table
-    pub epoch: u64,
-    /// Sorted by address
-    pub neighbours: Vec<Neighbour>,
-}
-
-/// A link that is there, or is wanted
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Neighbour {
-    pub name: Name,
-    /// Its place on the ring
-    pub address: String,
-    /// Its key as libp2p writes it
-    pub peer_id: String,
-    /// Whether it is up
-    pub state: LinkState,
-    /// Why it is not up, or is held back though it is
-    pub reason: Option<String>,
-    /// Smoothed round-trip time, once measured
-    pub rtt_us: Option<u64>,
-    pub direction: Option<Direction>,
-    /// Where the other side is
-    pub location: Option<String>,
-    /// How long it has been in this state
-    pub since_s: u64,
-    /// Received over this link
-    pub bytes_in: u64,
-    /// Sent over this link
-    pub bytes_out: u64,
-}
-
-/// How a link is
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkState {
-    /// It carries packets
-    Up,
-    /// It is being opened
-    Dialling,
-    /// It broke or could not be opened; it is tried again
-    Down,
-    /// It is in no table any more and closes when the new ones are up
-    Leaving,
-}
-
-impl fmt::Display for LinkState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Up => "up",
-            Self::Dialling => "dialling",
-            Self::Down => "down",
-            Self::Leaving => "leaving",
-        })
-    }
-}
-
-/// Who opened a link
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    Outgoing,
-    Incoming,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
