@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde_json::json;
 
+use crate::bench::tunnel::Exchanges;
 use crate::draw::Draw;
 use crate::error::LabError;
-use crate::flow::{Flow, Summary};
+use crate::flow::{Flow, Sent, Summary};
 use crate::goals::{self, Figure, rank};
 use crate::mesh::Lab;
 use crate::node::Node;
@@ -20,7 +21,7 @@ use crate::output;
 use crate::role::Role;
 
 /// From one call to the next
-const CALL_EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(50);
 /// So long calls flow before the fault: what gaps there are then are the machine's own
 const BEFORE: Duration = Duration::from_secs(2);
 /// … and after it: longer than the mesh takes to heal without connections
@@ -63,10 +64,20 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What runs meanwhile
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Over {
+    /// Calls, each a stream of one connection
+    Calls,
+    /// Numbers that go there and back on one connection over a tunnel
+    Tunnel,
+}
+
 /// How the bench is run
 #[derive(Clone, Debug)]
 pub(crate) struct HealOptions {
     pub(crate) lab: Options,
+    pub(crate) over: Over,
     pub(crate) faults: Vec<Fault>,
     /// Of each fault
     pub(crate) rounds: usize,
@@ -92,12 +103,12 @@ pub(crate) fn run(options: &HealOptions) -> Result<bool, LabError> {
     let mut books: BTreeMap<Fault, Book> = BTreeMap::new();
     for number in 1..=options.rounds {
         for fault in &options.faults {
-            let gap = round(&lab, *fault, &mut draw, books.entry(*fault).or_default())?;
+            let gap = round(&lab, (*fault, options.over), &mut draw, books.entry(*fault).or_default())?;
             lab.progress().say(&format!("{number:>3} of {}: {gap}", options.rounds));
         }
     }
     lab.down()?;
-    let figures: Vec<Figure> = books.iter().flat_map(|(fault, book)| book.figures(*fault)).collect();
+    let figures: Vec<Figure> = books.iter().flat_map(|(fault, book)| book.figures(*fault, options.over)).collect();
     if options.json {
         output::line(&json!({ "rounds": options.rounds, "figures": figures }).to_string());
     } else {
@@ -106,30 +117,52 @@ pub(crate) fn run(options: &HealOptions) -> Result<bool, LabError> {
     Ok(goals::all_held(&figures))
 }
 
-/// Two peers call each other over a forwarder, which fails; in a few words what came of it
-fn round(lab: &Lab, fault: Fault, draw: &mut Draw, book: &mut Book) -> Result<String, LabError> {
+/// What goes from one peer to another, and comes back
+enum Running {
+    Calls(Flow),
+    Exchanges(Exchanges),
+}
+
+impl Running {
+    fn start(lab: &Lab, over: Over, from: &Node, to: &Node) -> Result<Self, LabError> {
+        match over {
+            Over::Calls => Ok(Self::Calls(Flow::of_calls(from.clone(), to.name.clone(), EVERY))),
+            Over::Tunnel => Exchanges::start(from, to, lab.dir(), EVERY).map(Self::Exchanges),
+        }
+    }
+
+    fn stop(self) -> Result<Vec<Sent>, LabError> {
+        match self {
+            Self::Calls(flow) => Ok(flow.stop()),
+            Self::Exchanges(exchanges) => exchanges.stop(),
+        }
+    }
+}
+
+/// Two peers talk to each other over a forwarder, which fails; in a few words what came of it
+fn round(lab: &Lab, (fault, over): (Fault, Over), draw: &mut Draw, book: &mut Book) -> Result<String, LabError> {
     for _ in 0..PAIRS_MAX {
         let mut peers = lab.running(Role::Peer)?;
         draw.shuffle(&mut peers);
         let [from, to, others @ ..] = &peers[..] else { return Err(LabError::NoForwarder) };
         let before = forwarded(others)?;
-        let flow = Flow::of_calls(from.clone(), to.name.clone(), CALL_EVERY);
+        let running = Running::start(lab, over, from, to)?;
         thread::sleep(BEFORE);
         let after = forwarded(others)?;
         let most = others.iter().max_by_key(|node| gained(&before, &after, &node.name));
         let Some(forwarder) = most.filter(|node| gained(&before, &after, &node.name) >= FORWARDED_MIN) else {
             // They are neighbours.
-            drop(flow.stop());
+            running.stop()?;
             continue;
         };
         let struck = Instant::now();
         strike(lab, fault, &forwarder.name)?;
         thread::sleep(AFTER);
-        let sent = flow.stop();
+        let sent = running.stop()?;
         mend(lab, fault, &forwarder.name)?;
         lab.settle("everybody to hold their links", SETTLE_LIMIT)?;
         let (calm, after): (Vec<_>, Vec<_>) = sent.into_iter().partition(|call| call.done < struck);
-        let gap = book.note(&Summary::of(&calm, CALL_EVERY), &Summary::of(&after, CALL_EVERY));
+        let gap = book.note(&Summary::of(&calm, EVERY), &Summary::of(&after, EVERY));
         let (from, to, forwarder) = (&from.name, &to.name, &forwarder.name);
         return Ok(format!("{from} to {to} by {forwarder}, {fault}: {gap:.2} s without an answer"));
     }
@@ -177,12 +210,21 @@ impl Book {
         gap
     }
 
-    fn figures(&self, fault: Fault) -> Vec<Figure> {
+    fn figures(&self, fault: Fault, over: Over) -> Vec<Figure> {
         let (half, most) = (rank(&self.gaps, 50), rank(&self.gaps, 99));
         let is_killed = fault == Fault::Killed;
-        let goals = if is_killed { (KILLED_GOAL, KILLED_GOAL) } else { (HALF_GOAL, MOST_GOAL) };
+        let goals = match over {
+            // What a person at a terminal takes for a hiccup.
+            Over::Tunnel => (MOST_GOAL, MOST_GOAL),
+            Over::Calls if is_killed => (KILLED_GOAL, KILLED_GOAL),
+            Over::Calls => (HALF_GOAL, MOST_GOAL),
+        };
+        let what = match over {
+            Over::Calls => "calls",
+            Over::Tunnel => "exchanges over a tunnel",
+        };
         vec![
-            Figure::told(format!("{fault}: calls"), self.calls as f64, ""),
+            Figure::told(format!("{fault}: {what}"), self.calls as f64, ""),
             Figure::at_most("… that were not answered", Some(self.failed as f64), 0.0, ""),
             Figure::at_most("… longest time without an answer, half of the rounds", Some(half), goals.0, "s"),
             Figure::at_most("… 99 of a hundred", Some(most), goals.1, "s"),
@@ -198,9 +240,9 @@ mod tests {
     #[test]
     fn what_is_killed_has_another_goal_than_what_is_silent() {
         let book = Book { gaps: vec![0.2; 10], calm_gaps: vec![0.01], calls: 9, failed: 0 };
-        let missed = |fault| book.figures(fault).iter().filter(|figure| !figure.held).count();
+        let missed = |fault| book.figures(fault, Over::Calls).iter().filter(|figure| !figure.held).count();
         assert_eq!((missed(Fault::Silent), missed(Fault::Killed)), (0, 2));
         let lost = Book { failed: 1, ..book };
-        assert_eq!(lost.figures(Fault::Stopped).iter().filter(|figure| !figure.held).count(), 1);
+        assert_eq!(lost.figures(Fault::Stopped, Over::Tunnel).iter().filter(|figure| !figure.held).count(), 1);
     }
 }

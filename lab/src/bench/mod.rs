@@ -11,6 +11,7 @@ pub(crate) mod opening;
 pub(crate) mod relays;
 pub(crate) mod scale;
 pub(crate) mod stream;
+pub(crate) mod tunnel;
 
 /// The middle value; the mean of the two middle ones
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

@@ -74,6 +74,11 @@ impl Chain {
         Ok(Self { first: next, is_over })
     }
 
+    /// Where the first of them listens
+    pub(crate) fn at(&self) -> SocketAddr {
+        self.first
+    }
+
     /// A connection through all of them
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `kith-lab bench stream`: bytes a second through one pipe, over so many forwarders, beside a TCP connection through as many
+//! `kith-lab bench stream` and `bench tunnel`: bytes a second through one pipe, or one connection over a tunnel, over so many forwarders, beside a TCP connection through as many
 //! relays that only copy bytes.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::bench::median;
 use crate::bench::relays::{self, AtEnd, Chain};
+use crate::bench::tunnel::Tunnelled;
 use crate::error::{LabError, io_error};
 use crate::goals::{self, Figure};
 use crate::mesh::Lab;
@@ -25,10 +26,20 @@ const OVER_ONE: f64 = 150.0;
 /// How long to try a pipe: the one who listens may not be there yet
 const TRY_FOR: Duration = Duration::from_secs(30);
 
+/// What carries the bytes
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A pipe between two programs at control sockets
+    Pipe,
+    /// A TCP connection over a tunnel
+    Tunnel,
+}
+
 /// How the bench is run
 #[derive(Clone, Debug)]
 pub(crate) struct StreamOptions {
     pub(crate) lab: Options,
+    pub(crate) by: By,
     /// How many forwarders, one number after the other
     pub(crate) forwarders: Vec<usize>,
     /// How often each is measured
@@ -54,13 +65,16 @@ pub(crate) fn run(options: &StreamOptions) -> Result<bool, LabError> {
         for _ in 0..options.rounds {
             let bare = over(&chain, options.measured).map_err(io_error("use a chain of relays"))?;
             rates.entry((*forwarders, false)).or_default().push(bare);
-            let (rate, missing) = piped(&from, &to, options.measured)?;
+            let (rate, missing) = match options.by {
+                By::Pipe => piped(&from, &to, options.measured)?,
+                By::Tunnel => tunnelled(&from, &to, options.measured)?,
+            };
             rates.entry((*forwarders, true)).or_default().push(rate);
             lost += missing;
         }
     }
     lab.down()?;
-    let mut figures = figures(&rates);
+    let mut figures = figures(&rates, options.by);
     figures.push(Figure::at_most("bytes that did not arrive", Some(lost as f64), 0.0, ""));
     if options.json {
         output::line(&json!({ "rounds": options.rounds, "figures": figures }).to_string());
@@ -70,14 +84,15 @@ pub(crate) fn run(options: &StreamOptions) -> Result<bool, LabError> {
     Ok(goals::all_held(&figures))
 }
 
-fn figures(rates: &BTreeMap<(usize, bool), Vec<f64>>) -> Vec<Figure> {
+fn figures(rates: &BTreeMap<(usize, bool), Vec<f64>>, by: By) -> Vec<Figure> {
     let rate = |forwarders, of_kith| rates.get(&(forwarders, of_kith)).cloned().map(median).unwrap_or_default() / 1e6;
     let of = |(forwarders, of_kith): &(usize, bool)| {
         let own = rate(*forwarders, *of_kith);
         if !of_kith {
             return vec![Figure::told(format!("over {forwarders}: a connection through bare relays"), own, "MB/s")];
         }
-        let what = format!("over {forwarders}: a pipe");
+        let carrier = if by == By::Pipe { "a pipe" } else { "a connection through a tunnel" };
+        let what = format!("over {forwarders}: {carrier}");
         let own_figure = match forwarders {
             1 => Figure::at_least(what, own, OVER_ONE, "MB/s"),
             _ => Figure::told(what, own, "MB/s"),
@@ -122,6 +137,22 @@ fn piped(from: &Node, to: &Node, measured: Duration) -> Result<(f64, u64), LabEr
     Ok((written as f64 / took.as_secs_f64(), written.abs_diff(read)))
 }
 
+/// Bytes a second through a tunnel, and how many did not arrive
+fn tunnelled(from: &Node, to: &Node, measured: Duration) -> Result<(f64, u64), LabError> {
+    let failed = || io_error("use a tunnel");
+    let end = Chain::of(0, AtEnd::Reads).map_err(failed())?;
+    let tunnel = Tunnelled::to(end.at(), from, to)?;
+    let mut stream = tunnel.connect().map_err(failed())?;
+    let started = Instant::now();
+    let written = write_for(&mut stream, measured).map_err(failed())?;
+    stream.shutdown(Shutdown::Write).map_err(failed())?;
+    // The other end closes once it has read everything.
+    read_all(&mut stream).map_err(failed())?;
+    let took = started.elapsed();
+    let read = to.tunnels()?.tunnels.first().map_or(0, |rule| rule.received);
+    Ok((written as f64 / took.as_secs_f64(), written.abs_diff(read)))
+}
+
 fn write_for(stream: &mut impl Write, measured: Duration) -> io::Result<u64> {
     let piece = vec![7; PIECE_BYTES];
     let (started, mut written) = (Instant::now(), 0);
@@ -161,7 +192,7 @@ mod tests {
     #[test]
     fn pipe_stands_beside_the_bare_relays_and_has_a_goal_over_one_forwarder() {
         let rates = [((1, false), vec![1e9]), ((1, true), vec![100e6, 200e6, 140e6]), ((3, true), vec![1e6])];
-        let figures = figures(&rates.into_iter().collect());
+        let figures = figures(&rates.into_iter().collect(), By::Pipe);
         let told: Vec<_> = figures.iter().map(|figure| (figure.what.as_str(), figure.value, figure.held)).collect();
         assert_eq!(told[0], ("over 1: a connection through bare relays", Some(1_000.0), true));
         assert_eq!(told[1], ("over 1: a pipe", Some(140.0), false));

@@ -9,14 +9,14 @@ use clap::Subcommand;
 use super::{Mesh, binary, seconds, verdict};
 use crate::bench::chain::{self, ChainOptions};
 use crate::bench::directory::{self, DirectoryOptions};
-use crate::bench::heal::{self, Fault, HealOptions};
+use crate::bench::heal::{self, Fault, HealOptions, Over};
 use crate::bench::home::{self, HomeOptions};
 use crate::bench::idle::{self, IdleOptions};
 use crate::bench::light::{self, LightOptions};
 use crate::bench::messages::{self, MessagesOptions};
 use crate::bench::opening;
 use crate::bench::scale::{self, ScaleOptions};
-use crate::bench::stream::{self, StreamOptions};
+use crate::bench::stream::{self, By, StreamOptions};
 use crate::error::LabError;
 use crate::options::Options;
 use crate::storm::LIGHTS_MAX;
@@ -118,6 +118,9 @@ pub(super) enum Bench {
         /// What befalls it, separated by commas
         #[arg(long, value_enum, value_delimiter = ',', default_values = ["silent", "stopped", "one-way", "killed"], value_name = "FAULTS")]
         faults: Vec<Fault>,
+        /// What runs on the connection
+        #[arg(long, value_enum, default_value = "calls")]
+        over: Over,
         /// How often, of each
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         rounds: u16,
@@ -143,22 +146,9 @@ pub(super) enum Bench {
         json: bool,
     },
     /// Bytes a second through one pipe over forwarders, beside a TCP connection through relays that only copy bytes
-    Stream {
-        #[command(flatten)]
-        mesh: Mesh,
-        /// How many forwarders, one number after the other
-        #[arg(long, default_values_t = [1, 3], value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u16).range(0..=8))]
-        forwarders: Vec<u16>,
-        /// How often each is measured
-        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        rounds: u16,
-        /// How long is written each time, in seconds
-        #[arg(long = "for", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
-        measured: Duration,
-        /// One object for programs
-        #[arg(long)]
-        json: bool,
-    },
+    Stream(Streamed),
+    /// Bytes a second through one TCP connection over a tunnel, likewise
+    Tunnel(Streamed),
     /// A home is killed under messages and look-ups of its peers, and started again: what is lost, and how soon look-ups are
     /// sure again
     Home {
@@ -171,6 +161,35 @@ pub(super) enum Bench {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// How bytes are streamed
+#[derive(Debug, clap::Args)]
+pub(super) struct Streamed {
+    #[command(flatten)]
+    mesh: Mesh,
+    /// How many forwarders, one number after the other
+    #[arg(long, default_values_t = [1, 3], value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u16).range(0..=8))]
+    forwarders: Vec<u16>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// How long is written each time, in seconds
+    #[arg(long = "for", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    measured: Duration,
+    /// One object for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Streamed {
+    fn run(self, dir: PathBuf, by: By) -> Result<ExitCode, LabError> {
+        let Self { mesh, forwarders, rounds, measured, json } = self;
+        let lab = mesh.options(dir, true)?;
+        let forwarders = forwarders.into_iter().map(usize::from).collect();
+        let options = StreamOptions { lab, by, forwarders, rounds: rounds.into(), measured, json };
+        Ok(verdict(stream::run(&options)?))
+    }
 }
 
 impl Bench {
@@ -199,9 +218,9 @@ impl Bench {
                 let lab = Options { supernodes, ..Options::new(dir, binary()?) };
                 Ok(verdict(light::run(&LightOptions { lab, lights: lights.into(), measured, json })?))
             }
-            Self::Heal { mesh, faults, rounds, json } => {
+            Self::Heal { mesh, faults, over, rounds, json } => {
                 let lab = Options { netns: true, ..mesh.options(dir, true)? };
-                Ok(verdict(heal::run(&HealOptions { lab, faults, rounds: rounds.into(), json })?))
+                Ok(verdict(heal::run(&HealOptions { lab, over, faults, rounds: rounds.into(), json })?))
             }
             Self::Messages { mesh, at_once, rounds, measured, json } => {
                 let lab = mesh.options(dir, true)?;
@@ -209,12 +228,8 @@ impl Bench {
                 let options = MessagesOptions { lab, at_once, rounds: rounds.into(), measured, json };
                 Ok(verdict(messages::run(&options)?))
             }
-            Self::Stream { mesh, forwarders, rounds, measured, json } => {
-                let lab = mesh.options(dir, true)?;
-                let forwarders = forwarders.into_iter().map(usize::from).collect();
-                let options = StreamOptions { lab, forwarders, rounds: rounds.into(), measured, json };
-                Ok(verdict(stream::run(&options)?))
-            }
+            Self::Stream(streamed) => streamed.run(dir, By::Pipe),
+            Self::Tunnel(streamed) => streamed.run(dir, By::Tunnel),
             Self::Home { mesh, rounds, json } => {
                 let options = HomeOptions { lab: mesh.options(dir, true)?, rounds: rounds.into(), json };
                 Ok(verdict(home::run(&options)?))

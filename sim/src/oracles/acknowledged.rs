@@ -104,6 +104,8 @@ impl Oracle for Acknowledged {
                 self.others.insert((node, opened.link.0), name_of(other.0));
             }
             Observation::Closed { link, .. } => drop(self.others.remove(&(node, *link))),
+            // What began and ended in one entry of the log was never seen there.
+            Observation::Released | Observation::Removing => drop(self.ended.insert(name_of(node.0), now)),
             Observation::Sent { link, frame: Frame::Granted(_) } => return self.on_granted(now, node, *link),
             Observation::Sent { frame: Frame::LoggedOut(told), .. } => return self.on_logged_out(told.session),
             _ => {}

@@ -20,8 +20,11 @@ const PEER_MAX: u64 = 2_000 + IN_FLIGHT_MAX as u64;
 /// Frames that a supernode may send from one step to the next for each machine that there is: twice what a join costs, of
 /// twenty tables and the login, if everybody joins at once …
 const SUPERNODE_MAX: u64 = 40;
-/// … and so many beyond that
+/// … and so many beyond that …
 const SPARE: u64 = 2_000;
+/// … and for each deed of a user: where faults have held messages up, what was to be sent in ten steps is on its way in one, each
+/// over a look-up, a relay there and one back
+const DEED_MAX: u64 = 30;
 
 /// Frames of each machine since the last step
 #[derive(Debug)]
@@ -35,8 +38,11 @@ pub(crate) struct Storms {
 impl Storms {
     /// Nobody has sent anything
     pub(crate) fn new(config: &MeshConfig) -> Self {
-        let supernode = SPARE + SUPERNODE_MAX * u64::from(config.machines());
-        let peer = PEER_MAX * config.step().as_secs();
+        let step = config.step();
+        let deeds =
+            u64::from(config.machines()) * step.as_micros() as u64 / (config.deed_every.as_micros() as u64).max(1);
+        let supernode = SPARE + SUPERNODE_MAX * u64::from(config.machines()) + DEED_MAX * deeds;
+        let peer = PEER_MAX * step.as_secs();
         Self { sent: PerNode::default(), supernodes: config.supernodes, most: [supernode, peer] }
     }
 }
