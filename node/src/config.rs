@@ -3,6 +3,7 @@
 //! [`Settings`] is what people may write; [`DaemonConfig`] is what holds. `config/node.toml` has every setting with its
 //! default and reason, and a test keeps the two the same.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use kith_runtime::home::Home;
 use kith_runtime::location::SUPERNODE_PORT;
 use libp2p::Multiaddr;
 
+use crate::functions::{OWN_MAX, Own, is_built_in};
 use crate::joined::Joined;
 use crate::tunnels::{Entrance, Exposed, Forwarded, Kept, TUNNELS_MAX};
 
@@ -100,6 +102,12 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "texts")]
     pub expose: Option<Vec<Exposed>>,
 
+    /// Function that others may call, whom, and the program that it runs: "sum(number...) for alice: /usr/local/bin/sum"; give it
+    /// once for each
+    #[arg(long = "function", env = "KITH_FUNCTIONS", value_name = "FUNCTION", value_delimiter = ';')]
+    #[serde(deserialize_with = "texts")]
+    pub functions: Option<Vec<Own>>,
+
     #[command(flatten)]
     #[serde(skip)]
     pub host: HostSettings,
@@ -109,6 +117,7 @@ kith_runtime::layer! {
     Settings {
         name, supernodes, listen, external, network, inbox_bytes_max, outbox_bytes_max, links_max, dial_timeout_ms,
         handshake_timeout_ms, hello_timeout_ms, lookup_remembered_s, forward, socks, expose,
+        functions,
     } and host
 }
 
@@ -129,6 +138,7 @@ impl Settings {
             forward: Some(Vec::new()),
             socks: Some(Vec::new()),
             expose: Some(Vec::new()),
+            functions: Some(Vec::new()),
             host: HostSettings::defaults(),
             ..Self::default()
         }
@@ -169,6 +179,8 @@ pub(crate) struct DaemonConfig {
     pub lookup_remembered: Duration,
     /// What enters and leaves the mesh here
     pub tunnels: Kept,
+    /// Beside those that every peer has
+    pub functions: Vec<Own>,
 }
 
 impl DaemonConfig {
@@ -240,6 +252,7 @@ impl DaemonConfig {
         let external = locations("external", settings.external.as_deref(), LOCATIONS_MAX)?;
         let settings = settings.over(Settings::defaults());
         let tunnels = tunnels(&settings)?;
+        let functions = functions(settings.functions.as_deref().unwrap_or_default())?;
         Ok(Self {
             host: settings.host.decide(home)?,
             name,
@@ -257,6 +270,7 @@ impl DaemonConfig {
             hello_timeout: Duration::from_millis(number("hello_timeout_ms", settings.hello_timeout_ms)?),
             lookup_remembered: Duration::from_secs(number("lookup_remembered_s", settings.lookup_remembered_s)?),
             tunnels,
+            functions,
         })
     }
 }
@@ -279,6 +293,22 @@ fn tunnels(Settings { forward, socks, expose, .. }: &Settings) -> Result<Kept, C
         ));
     }
     Ok(kept)
+}
+
+fn functions(own: &[Own]) -> Result<Vec<Own>, ConfigError> {
+    if own.len() > OWN_MAX {
+        return Err(undecided("functions", format!("at most {OWN_MAX} are possible, these are {}", own.len())));
+    }
+    let mut names = BTreeSet::new();
+    for name in own.iter().map(Own::name) {
+        if is_built_in(name) || !names.insert(name) {
+            return Err(undecided(
+                "functions",
+                format!("there is a function {name} already; give this one another name"),
+            ));
+        }
+    }
+    Ok(own.to_vec())
 }
 
 fn own_host() -> String {

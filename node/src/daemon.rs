@@ -102,7 +102,7 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
     let peer = Peer::new(clock.now(), peer, identity.clone(), rng, remembered);
     let mut stack = Stack::new(clock.now(), peer, outbox, identity, kith_transport::provider(), connections);
     stack.restore_pins(pins);
-    let (pipe_events, pipe_events_received) = mpsc::channel(piping::EVENTS_MAX);
+    let (program_events, program_events_received) = mpsc::channel(piping::EVENTS_MAX);
     let driver = Driver::new(Parts {
         stack,
         functions: functions(&config, clock, links.clone()),
@@ -112,11 +112,11 @@ async fn serve(config: DaemonConfig, mut seat: Seat<Request>) -> Result<(), Peer
         links,
         listen,
         inbox,
-        pipe_events,
+        program_events,
         tunnels: config.tunnels,
     });
     let shutdown = async move { seat.shutdown.wait().await };
-    Ok(driver.run(events, outcomes, seat.requests, pipe_events_received, shutdown).await?)
+    Ok(driver.run(events, outcomes, seat.requests, program_events_received, shutdown).await?)
 }
 
 /// The network that this peer must be in: the configured one, or that of its first login
@@ -139,10 +139,10 @@ fn link_config(config: &DaemonConfig, hello: HelloTemplate, clock: Clock, seed: 
     link
 }
 
-/// What other peers may ask of this one: that it is here, and since when
+/// What other peers may ask of this one: that it is here, and since when, and what the configuration says
 fn functions(config: &DaemonConfig, clock: Clock, links: LinkHandle) -> Functions {
     let name = config.name.clone();
-    Functions::new(move || {
+    let status = move || {
         let counts = links.counters().counts();
         let uptime_s = clock.now().as_micros() / 1_000_000;
         serde_json::json!({
@@ -152,5 +152,6 @@ fn functions(config: &DaemonConfig, clock: Clock, links: LinkHandle) -> Function
             "packets_forwarded": counts.forwarded,
         })
         .to_string()
-    })
+    };
+    Functions::new(status, config.functions.clone())
 }

@@ -3,66 +3,130 @@
 //! | function | arguments | result |
 //! |---|---|---|
 //! | `echo` | any | the arguments, joined by a space |
+//! | `functions` | none | the functions that its caller may call, as a JSON object |
 //! | `status` | none | a short JSON object |
 //! | `time` | none | the time of day, RFC 3339, UTC |
 //!
-//! There is no other: nothing that comes over the wire chooses code. A call that is repeated does not come here twice, unless
-//! this peer has started again meanwhile; all three may be evaluated then without harm.
+//! Beside these there are those of the configuration ([`Own`]), each of which runs a program for those whom its rule names; nothing
+//! that comes over the wire chooses code otherwise. A call that is repeated does not come here twice, unless this peer has started
+//! again meanwhile.
+
+mod own;
+mod run;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kith_common::id::Name;
 use kith_common::status::Status;
-use kith_common::wire::bounded::Bytes;
 use kith_common::wire::content::{Call, VALUE_BYTES_MAX};
+use kith_runtime::control::peer::{Function, FunctionsResult};
+use tokio::sync::Semaphore;
 
-/// What there is, in the order of the alphabet
-pub(crate) const FUNCTIONS: [&str; 3] = ["echo", "status", "time"];
+pub(crate) use self::own::Own;
+use self::run::RUNNING_MAX;
+pub(crate) use self::run::{Job, run};
+
+/// Functions of the configuration: a table of them is no longer than a result may be
+pub(crate) const OWN_MAX: usize = 256;
+
+/// What every peer has, with its arguments, in the order of the alphabet
+const BUILT_IN: [(&str, &str); 4] = [("echo", "text..."), ("functions", ""), ("status", ""), ("time", "")];
 
 /// What a call comes to: the status and the body of its reply
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// 200; 400 for arguments where there should be none; 404 for an unknown function; 413 for a result over
-    /// [`VALUE_BYTES_MAX`]
+    /// 200; 400 for arguments that it does not take; 403 for somebody else's function; 404 for an unknown one; 413 for too long a
+    /// result; 500 for a program that has failed
     pub status: Status,
     /// The result if the status is 200, else the reason
-    pub body: Bytes<VALUE_BYTES_MAX>,
+    pub body: Vec<u8>,
 }
 
 impl Outcome {
     fn new(status: Status, body: impl Into<Vec<u8>>) -> Self {
-        match Bytes::try_from(body.into()) {
-            Ok(body) => Self { status, body },
-            Err(_) => Self::new(Status::TooLarge, "the result does not fit in a message"),
+        let body = body.into();
+        if body.len() <= VALUE_BYTES_MAX {
+            return Self { status, body };
         }
+        Self { status: Status::TooLarge, body: b"the result does not fit in a message".to_vec() }
     }
+}
+
+/// How a call goes on
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Evaluation {
+    Done(Outcome),
+    /// A program is to be run ([`run`])
+    Runs(Job),
 }
 
 pub(crate) struct Functions {
     status: Box<dyn Fn() -> String + Send + Sync>,
+    own: Vec<Own>,
+    /// For programs that run
+    places: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(FUNCTIONS).finish()
+        f.debug_list().entries(self.names()).finish()
     }
 }
 
 impl Functions {
     /// `status` makes the result of the function of that name; it must not block, and whoever may send here sees it
-    pub(crate) fn new(status: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self { status: Box::new(status) }
+    pub(crate) fn new(status: impl Fn() -> String + Send + Sync + 'static, own: Vec<Own>) -> Self {
+        Self { status: Box::new(status), own, places: Arc::new(Semaphore::new(RUNNING_MAX)) }
     }
 
-    /// Evaluates a call; never fails but by the outcome's status
-    pub(crate) fn evaluate(&self, call: &Call, now: SystemTime) -> Outcome {
-        match &*call.function {
+    /// Evaluates a call, by somebody or by the own user; never fails but by the outcome's status
+    pub(crate) fn evaluate(&self, caller: Option<&Name>, call: &Call, now: SystemTime) -> Evaluation {
+        Evaluation::Done(match &*call.function {
             "echo" => echo(call),
+            "functions" => without_arguments(call, || self.list(caller)),
             "status" => without_arguments(call, || (self.status)()),
             "time" => without_arguments(call, || rfc3339(now)),
-            unknown => unknown_function(unknown),
-        }
+            name => match self.own.iter().find(|own| own.name() == name) {
+                Some(own) if own.is_for(caller) => match own.job(caller, &call.arguments) {
+                    Ok(job) => return Evaluation::Runs(job),
+                    Err(reason) => Outcome::new(Status::Malformed, reason),
+                },
+                Some(own) => Outcome::new(Status::NotAllowed, format!("{} is for others", own.name())),
+                None => self.unknown(caller, name),
+            },
+        })
     }
+
+    /// Runs a program when one of [`RUNNING_MAX`] has ended
+    pub(crate) fn run(&self, job: Job) -> impl Future<Output = Outcome> + Send + 'static {
+        run(job, Arc::clone(&self.places))
+    }
+
+    fn list(&self, caller: Option<&Name>) -> String {
+        let built_in = BUILT_IN.iter().map(|(name, arguments)| ((*name).to_owned(), (*arguments).to_owned()));
+        let own = self.own.iter().filter(|own| own.is_for(caller)).map(|own| (own.name().to_owned(), own.arguments()));
+        let functions = built_in.chain(own).map(|(name, arguments)| Function { name, arguments }).collect();
+        // Texts always have a JSON form.
+        serde_json::to_string(&FunctionsResult { functions }).unwrap_or_default()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        BUILT_IN.iter().map(|(name, _)| *name).chain(self.own.iter().map(Own::name))
+    }
+
+    fn unknown(&self, caller: Option<&Name>, name: &str) -> Outcome {
+        tracing::debug!(reason = "no such function", "call refused");
+        let is_for = |known: &&str| self.own.iter().all(|own| own.name() != *known || own.is_for(caller));
+        let known: Vec<&str> = self.names().filter(is_for).collect();
+        Outcome::new(Status::NotFound, format!("no function {name:?}; there are {}", known.join(", ")))
+    }
+}
+
+/// Whether a function of one's own would never be called, as every peer has one of that name
+pub(crate) fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|(of, _)| *of == name)
 }
 
 fn echo(call: &Call) -> Outcome {
@@ -75,11 +139,6 @@ fn without_arguments(call: &Call, result: impl FnOnce() -> String) -> Outcome {
         return Outcome::new(Status::Delivered, result());
     }
     Outcome::new(Status::Malformed, format!("{} takes no arguments", call.function))
-}
-
-fn unknown_function(name: &str) -> Outcome {
-    tracing::debug!(reason = "no such function", "call refused");
-    Outcome::new(Status::NotFound, format!("no function {name:?}; there are {}", FUNCTIONS.join(", ")))
 }
 
 /// `2026-01-31T23:59:59.250Z`; a moment before 1970 is taken for the beginning of 1970
@@ -113,11 +172,16 @@ mod tests {
     use super::*;
 
     fn evaluate(function: &str, arguments: &[&[u8]]) -> (u16, Vec<u8>) {
-        let functions = Functions::new(|| r#"{"state":"logged_in"}"#.to_owned());
+        let own = ["sum(number...) for alice: /bin/sum", "date() for bob: /bin/date"];
+        let own = own.map(|text| text.parse().unwrap()).to_vec();
+        let functions = Functions::new(|| r#"{"state":"logged_in"}"#.to_owned(), own);
         let arguments = arguments.iter().map(|argument| argument.to_vec().try_into().unwrap());
         let call = Call { function: Text::truncated(function), arguments: Bounded::truncated(arguments) };
-        let outcome = functions.evaluate(&call, UNIX_EPOCH + Duration::from_millis(1_000_000_000_123));
-        (outcome.status.code(), outcome.body.into_vec())
+        let alice = "alice".parse().unwrap();
+        match functions.evaluate(Some(&alice), &call, UNIX_EPOCH + Duration::from_millis(1_000_000_000_123)) {
+            Evaluation::Done(Outcome { status, body }) => (status.code(), body),
+            Evaluation::Runs(job) => (202, job.arguments.join(" ").into_bytes()),
+        }
     }
 
     #[test]
@@ -150,10 +214,20 @@ mod tests {
 
     #[test]
     fn unknown_function_is_404_with_the_list_of_what_there_is() {
-        assert_eq!(evaluate("Echo", &[]), (404, br#"no function "Echo"; there are echo, status, time"#.to_vec()));
-        for function in FUNCTIONS {
+        let there_are = br#"no function "Echo"; there are echo, functions, status, time, sum"#;
+        assert_eq!(evaluate("Echo", &[]), (404, there_are.to_vec()));
+        for (function, _) in BUILT_IN {
             assert_eq!(evaluate(function, &[]).0, 200, "{function} is in the list");
         }
+    }
+
+    #[test]
+    fn function_of_ones_own_runs_for_whom_it_names_with_arguments_that_it_takes() {
+        assert_eq!(evaluate("sum", &[b"1", b"2"]), (202, b"1 2".to_vec()));
+        assert_eq!(evaluate("sum", &[b"a"]).0, 400);
+        assert_eq!(evaluate("date", &[]), (403, b"date is for others".to_vec()));
+        let listed = String::from_utf8(evaluate("functions", &[]).1).unwrap();
+        assert!(listed.contains(r#"{"name":"sum","arguments":"number..."}"#) && !listed.contains("date"), "{listed}");
     }
 
     #[test]

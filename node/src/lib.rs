@@ -14,3 +14,4 @@ mod joined;
 mod piping;
 mod tunnels;
 mod verbs;
+mod who;

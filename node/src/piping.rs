@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::functions::Outcome;
+
 /// Bytes of a piece: some ten packets
 pub(crate) const PIECE_BYTES: usize = 64 * 1024;
 
@@ -54,7 +56,7 @@ pub(crate) struct Wanted {
     pub(crate) tunnel: u64,
     pub(crate) to: Name,
     pub(crate) opening: Opening,
-    /// Then [`PipeEvent::HandedOver`] follows
+    /// Then [`ProgramEvent::HandedOver`] follows
     pub(crate) answer: oneshot::Sender<Opened>,
 }
 
@@ -69,9 +71,14 @@ pub(crate) enum TunnelNews {
     Ended,
 }
 
-/// What a program has done, or a tunnel
+/// What a program has done, or a tunnel, or what a function has come to
 #[derive(Debug)]
-pub(crate) enum PipeEvent {
+pub(crate) enum ProgramEvent {
+    /// The program of a call has ended
+    Evaluated {
+        ticket: u64,
+        outcome: Outcome,
+    },
     /// A program has come by a tunnel
     Wanted(Wanted),
     Tunnel {
@@ -146,14 +153,14 @@ impl Drop for Program {
 
 impl Program {
     /// Copies from now on what it writes, and what it is to read
-    pub(crate) fn start(pipe: PipeId, Ends { reader, writer }: Ends, events: &mpsc::Sender<PipeEvent>) -> Self {
+    pub(crate) fn start(pipe: PipeId, Ends { reader, writer }: Ends, events: &mpsc::Sender<ProgramEvent>) -> Self {
         let (to, from_pipe) = mpsc::channel(AHEAD_MAX);
         let reading = tokio::spawn(read(pipe, reader, events.clone()));
         let writing = tokio::spawn(write(pipe, writer, from_pipe, events.clone()));
         Self { to: Some(to), reading, writing, has_ended: false }
     }
 
-    /// Whether there is room for one more piece, or the end; if not, [`PipeEvent::Room`] tells of it, or nothing more is taken
+    /// Whether there is room for one more piece, or the end; if not, [`ProgramEvent::Room`] tells of it, or nothing more is taken
     pub(crate) fn has_room(&self) -> bool {
         self.to.as_ref().is_some_and(|to| to.capacity() > 0 && !to.is_closed())
     }
@@ -184,20 +191,20 @@ impl Program {
     }
 }
 
-async fn read(pipe: PipeId, mut reader: impl AsyncRead + Unpin, events: mpsc::Sender<PipeEvent>) {
+async fn read(pipe: PipeId, mut reader: impl AsyncRead + Unpin, events: mpsc::Sender<ProgramEvent>) {
     let places = Arc::new(Semaphore::new(AHEAD_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let mut bytes = BytesMut::with_capacity(PIECE_BYTES);
         let event = match reader.read_buf(&mut bytes).await {
-            Ok(0) => PipeEvent::Closed { pipe },
-            Ok(_) => PipeEvent::Wrote { pipe, piece: Piece { bytes: bytes.freeze(), _place: place } },
+            Ok(0) => ProgramEvent::Closed { pipe },
+            Ok(_) => ProgramEvent::Wrote { pipe, piece: Piece { bytes: bytes.freeze(), _place: place } },
             Err(error) => {
                 tracing::debug!(event = "program_failed", pipe = pipe.0, reason = %error);
-                PipeEvent::Failed { pipe }
+                ProgramEvent::Failed { pipe }
             }
         };
-        let is_last = !matches!(event, PipeEvent::Wrote { .. });
+        let is_last = !matches!(event, ProgramEvent::Wrote { .. });
         if events.send(event).await.is_err() || is_last {
             return;
         }
@@ -208,7 +215,7 @@ async fn write(
     pipe: PipeId,
     mut writer: impl AsyncWrite + Unpin,
     mut from_pipe: mpsc::Receiver<ToProgram>,
-    events: mpsc::Sender<PipeEvent>,
+    events: mpsc::Sender<ProgramEvent>,
 ) {
     while let Some(next) = from_pipe.recv().await {
         let written = match next {
@@ -219,7 +226,7 @@ async fn write(
                 return;
             }
         };
-        let event = if written.is_ok() { PipeEvent::Room { pipe } } else { PipeEvent::Deaf { pipe } };
+        let event = if written.is_ok() { ProgramEvent::Room { pipe } } else { ProgramEvent::Deaf { pipe } };
         if events.send(event).await.is_err() || written.is_err() {
             return;
         }
@@ -238,7 +245,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     /// A program's end, what the driver has of it, and its events
-    fn started() -> (DuplexStream, Program, mpsc::Receiver<PipeEvent>) {
+    fn started() -> (DuplexStream, Program, mpsc::Receiver<ProgramEvent>) {
         let (program, own) = tokio::io::duplex(1024);
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (reader, writer) = tokio::io::split(own);
@@ -246,7 +253,7 @@ mod tests {
         (program, Program::start(PIPE, ends, &events), received)
     }
 
-    async fn next(events: &mut mpsc::Receiver<PipeEvent>) -> PipeEvent {
+    async fn next(events: &mut mpsc::Receiver<ProgramEvent>) -> ProgramEvent {
         tokio::time::timeout(LIMIT, events.recv()).await.expect("an event in time").expect("an event")
     }
 
@@ -260,15 +267,15 @@ mod tests {
         });
         let (mut held, mut bytes) = (Vec::new(), Vec::new());
         while held.len() < AHEAD_MAX {
-            let PipeEvent::Wrote { piece, .. } = next(&mut events).await else { panic!("it writes") };
+            let ProgramEvent::Wrote { piece, .. } = next(&mut events).await else { panic!("it writes") };
             held.push(piece);
         }
         assert!(events.try_recv().is_err(), "it waits until something was passed on");
         held.drain(..).for_each(|piece| bytes.extend_from_slice(&piece.bytes));
         loop {
             match next(&mut events).await {
-                PipeEvent::Wrote { piece, .. } => bytes.extend_from_slice(&piece.bytes),
-                PipeEvent::Closed { .. } => break,
+                ProgramEvent::Wrote { piece, .. } => bytes.extend_from_slice(&piece.bytes),
+                ProgramEvent::Closed { .. } => break,
                 other => panic!("{other:?}"),
             }
         }
@@ -286,7 +293,7 @@ mod tests {
         let mut read = Vec::new();
         tokio::time::timeout(LIMIT, program.read_to_end(&mut read)).await.expect("in time").expect("an end");
         assert_eq!(read, b"all of it");
-        assert!(matches!(next(&mut events).await, PipeEvent::Room { pipe: PIPE }));
+        assert!(matches!(next(&mut events).await, ProgramEvent::Room { pipe: PIPE }));
     }
 
     #[tokio::test]
@@ -296,8 +303,8 @@ mod tests {
         own.give(Bytes::from_static(b"nobody reads it"));
         loop {
             match next(&mut events).await {
-                PipeEvent::Deaf { pipe } => break assert_eq!(pipe, PIPE),
-                PipeEvent::Closed { .. } => {}
+                ProgramEvent::Deaf { pipe } => break assert_eq!(pipe, PIPE),
+                ProgramEvent::Closed { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

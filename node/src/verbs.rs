@@ -4,6 +4,7 @@ mod call;
 mod expose;
 mod fate;
 mod forward;
+mod functions;
 mod inbox;
 mod join;
 mod listen;
@@ -52,6 +53,7 @@ pub(crate) enum Verb {
     Ping(ping::Ping),
     Trace(trace::Trace),
     Call(call::Call),
+    Functions(functions::Functions),
     Pipe(pipe::Pipe),
     Listen(listen::Listen),
     Forward(forward::Forward),
@@ -79,6 +81,7 @@ impl Verbs for Verb {
             Self::Ping(verb) => verb.run(home, screen),
             Self::Trace(verb) => verb.run(home, screen),
             Self::Call(verb) => verb.run(home, screen),
+            Self::Functions(verb) => verb.run(home, screen),
             Self::Pipe(verb) => verb.run(home, screen),
             Self::Listen(verb) => verb.run(home, screen),
             Self::Forward(verb) => verb.run(home, screen),

@@ -170,6 +170,11 @@ impl<V: Verifier> Transport<V> {
         self.settle(now);
     }
 
+    /// Whether whoever has asked on this stream still waits for the answer
+    pub fn is_awaited(&self, place: (ConnectionId, StreamId)) -> bool {
+        self.exchanges.is_awaited(place)
+    }
+
     /// The directory knows this session, which was shown on a connection
     pub fn admit(&mut self, now: Instant, connection: ConnectionId, session: SessionId) {
         for output in self.introductions.admit(now, &mut self.endpoint, connection, session) {

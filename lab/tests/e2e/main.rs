@@ -16,6 +16,7 @@ mod calls;
 mod canary;
 mod cli;
 mod cuts;
+mod functions;
 mod histories;
 mod hostile;
 mod invites;

@@ -6,6 +6,7 @@
 
 mod calls;
 mod events;
+mod functions;
 mod outputs;
 mod pings;
 mod pipes;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use kith_common::id::Name;
 use kith_common::session::membership::Standing;
 use kith_common::status::Status;
-use kith_common::time::earliest;
+use kith_common::time::{Instant, earliest};
 use kith_common::wire::session::Location;
 use kith_runtime::clock::Clock;
 use kith_runtime::control::peer::Request;
@@ -36,12 +37,13 @@ use kith_runtime::link::{LinkCommand, LinkEvent, LinkGauges, LinkHandle, LinkId}
 use kith_transport::Stack;
 use tokio::sync::mpsc;
 
+use self::functions::Evaluations;
 use self::pipes::Pipes;
 use self::tunnels::Tunnels;
 use self::waiting::{Gone, Waiting};
 use crate::functions::Functions;
 use crate::inbox::worker::{InboxWorker, Outcome};
-use crate::piping::PipeEvent;
+use crate::piping::ProgramEvent;
 use crate::tunnels::Kept;
 
 /// Inputs that are handled before the peer is drained and the links told: enough to make a storm cheap
@@ -64,8 +66,9 @@ pub(crate) struct Driver {
     waiting: Waiting,
     pipes: Pipes,
     tunnels: Tunnels,
+    evaluations: Evaluations,
     /// Where those who copy for programs at pipes say what these do
-    pipe_events: mpsc::Sender<PipeEvent>,
+    program_events: mpsc::Sender<ProgramEvent>,
     /// Whether it was said that this peer is in the mesh
     is_in_mesh_told: bool,
 }
@@ -87,7 +90,7 @@ pub(crate) struct Parts {
     pub(crate) listen: ListenAddresses,
     pub(crate) inbox: InboxWorker,
     pub(crate) functions: Functions,
-    pub(crate) pipe_events: mpsc::Sender<PipeEvent>,
+    pub(crate) program_events: mpsc::Sender<ProgramEvent>,
     pub(crate) tunnels: Kept,
 }
 
@@ -104,7 +107,7 @@ pub(crate) enum DriverError {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, name, home, stack, links, listen, inbox, functions, pipe_events, tunnels } = parts;
+        let Parts { clock, name, home, stack, links, listen, inbox, functions, program_events, tunnels } = parts;
         Self {
             clock,
             name,
@@ -117,8 +120,9 @@ impl Driver {
             functions,
             waiting: Waiting::default(),
             pipes: Pipes::default(),
-            tunnels: Tunnels::start(tunnels, &pipe_events),
-            pipe_events,
+            evaluations: Evaluations::default(),
+            tunnels: Tunnels::start(tunnels, &program_events),
+            program_events,
             is_in_mesh_told: false,
         }
     }
@@ -132,7 +136,7 @@ impl Driver {
         mut events: mpsc::Receiver<LinkEvent>,
         mut outcomes: mpsc::Receiver<Outcome>,
         mut requests: mpsc::Receiver<ControlRequest<Request>>,
-        mut pipe_events: mpsc::Receiver<PipeEvent>,
+        mut program_events: mpsc::Receiver<ProgramEvent>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
         tokio::pin!(shutdown);
@@ -144,7 +148,7 @@ impl Driver {
             if is_leaving && self.has_left() {
                 break;
             }
-            let (clock, wake) = (self.clock, earliest(self.stack.next_timeout(), self.waiting.next_timeout()));
+            let (clock, wake) = (self.clock, earliest(self.stack.next_timeout(), self.next_timeout()));
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return Err(DriverError::LinksEnded) };
@@ -168,10 +172,10 @@ impl Driver {
                         }
                     }
                 }
-                Some(event) = pipe_events.recv() => {
-                    let more = std::iter::from_fn(|| pipe_events.try_recv().ok()).take(BATCH_MAX - 1);
+                Some(event) = program_events.recv() => {
+                    let more = std::iter::from_fn(|| program_events.try_recv().ok()).take(BATCH_MAX - 1);
                     for event in std::iter::once(event).chain(more) {
-                        self.handle_pipe_event(self.clock.now(), event);
+                        self.handle_program_event(self.clock.now(), event);
                     }
                 }
                 () = clock.sleep_until(wake) => {
@@ -180,6 +184,7 @@ impl Driver {
                     let waiting = events.len();
                     self.handle_waiting(&mut events, waiting);
                     self.tell_waited(self.clock.now());
+                    self.look_after_functions(self.clock.now());
                     self.stack.handle_timeout(self.clock.now());
                 }
                 () = &mut shutdown, if !is_leaving => {
@@ -197,6 +202,11 @@ impl Driver {
         }
         self.close_inbox(outcomes).await;
         Ok(())
+    }
+
+    /// When there is something to look after that is not the stack's
+    fn next_timeout(&self) -> Option<Instant> {
+        earliest(self.waiting.next_timeout(), self.evaluations.next_timeout())
     }
 
     /// Whatever the disk was asked for is there when the process ends: fates that wait for the next sync would be forgotten, and

@@ -27,9 +27,8 @@ impl Driver {
     fn on_output(&mut self, now: Instant, output: StackOutput) -> Option<LinkCommand> {
         match output {
             StackOutput::Peer(output) => return self.on_peer(output),
-            StackOutput::Evaluate { ticket, call, .. } => {
-                let outcome = self.functions.evaluate(&call, SystemTime::now());
-                self.stack.handle_evaluated(now, ticket, outcome.status, outcome.body.into_vec());
+            StackOutput::Evaluate { ticket, from, call, .. } => {
+                self.evaluate(now, ticket, from.map(|grant| grant.name), &call);
             }
             StackOutput::Called(called) => self.on_called(now, called),
             StackOutput::PipeAsked { ticket, from, opening } => self.on_pipe_asked(now, ticket, &from, &opening),

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
 use super::waiting::Caller;
-use crate::piping::{Ends, PIECE_BYTES, Piece, PipeEvent, Program};
+use crate::piping::{Ends, PIECE_BYTES, Piece, Program, ProgramEvent};
 use crate::tunnels::Destination;
 
 /// The service that hands a pipe to whoever listens at the control socket
@@ -198,7 +198,7 @@ impl Driver {
         self.begin(pipe, with, channel, by, None);
         let answer = PipeAnswer { name: with.clone(), pipe: Some(pipe.0), answered: true, reason: None };
         let raw = reply.finish_and_pass(Status::Delivered, &answer);
-        tokio::spawn(hand_over(pipe, raw, self.pipe_events.clone()));
+        tokio::spawn(hand_over(pipe, raw, self.program_events.clone()));
     }
 
     /// A pipe is open, whose program comes later
@@ -226,7 +226,7 @@ impl Driver {
         let Some(open) = self.pipes.open.get_mut(&pipe) else { return };
         match ends {
             Some(ends) => {
-                open.program = Some(Program::start(pipe, ends, &self.pipe_events));
+                open.program = Some(Program::start(pipe, ends, &self.program_events));
                 self.fill(now, pipe);
             }
             None => self.break_off(now, pipe, Status::Gone, "whoever has asked for it has hung up"),
@@ -234,28 +234,29 @@ impl Driver {
     }
 
     /// A program has done something
-    pub(super) fn handle_pipe_event(&mut self, now: Instant, event: PipeEvent) {
+    pub(super) fn handle_program_event(&mut self, now: Instant, event: ProgramEvent) {
         match event {
-            PipeEvent::Wanted(wanted) => self.on_wanted(now, wanted),
-            PipeEvent::Tunnel { tunnel, news } => self.on_tunnel(now, tunnel, news),
-            PipeEvent::Reached { ticket, reached } => self.on_reached(now, ticket, reached),
-            PipeEvent::HandedOver { pipe, ends } => self.handle_program(now, pipe, ends),
-            PipeEvent::Wrote { pipe, piece } => {
+            ProgramEvent::Evaluated { ticket, outcome } => self.on_evaluated(now, ticket, outcome),
+            ProgramEvent::Wanted(wanted) => self.on_wanted(now, wanted),
+            ProgramEvent::Tunnel { tunnel, news } => self.on_tunnel(now, tunnel, news),
+            ProgramEvent::Reached { ticket, reached } => self.on_reached(now, ticket, reached),
+            ProgramEvent::HandedOver { pipe, ends } => self.handle_program(now, pipe, ends),
+            ProgramEvent::Wrote { pipe, piece } => {
                 if let Some(open) = self.pipes.open.get_mut(&pipe).filter(|open| !open.is_written) {
                     open.unwritten.push_back(piece);
                     self.pass_on(now, pipe);
                 }
             }
-            PipeEvent::Closed { pipe } => {
+            ProgramEvent::Closed { pipe } => {
                 if let Some(open) = self.pipes.open.get_mut(&pipe) {
                     open.has_closed = true;
                     self.pass_on(now, pipe);
                 }
             }
             // Whoever has reset a connection does not read from it either, though nothing may be left to be written that would show it.
-            PipeEvent::Failed { pipe } => self.break_off(now, pipe, Status::Gone, "the program here has failed"),
-            PipeEvent::Room { pipe } => self.fill(now, pipe),
-            PipeEvent::Deaf { pipe } => {
+            ProgramEvent::Failed { pipe } => self.break_off(now, pipe, Status::Gone, "the program here has failed"),
+            ProgramEvent::Room { pipe } => self.fill(now, pipe),
+            ProgramEvent::Deaf { pipe } => {
                 self.stack.stop_pipe(now, pipe, PROGRAM_GONE);
                 self.note_read(pipe, Some((Status::Gone, "the program here reads no more")));
             }
@@ -383,10 +384,10 @@ fn refuse_among_many(reply: Reply) {
     reply.refuse(Status::Malformed, "a pipe needs a connection of its own", hint);
 }
 
-async fn hand_over(pipe: PipeId, raw: oneshot::Receiver<Raw>, to: mpsc::Sender<PipeEvent>) {
+async fn hand_over(pipe: PipeId, raw: oneshot::Receiver<Raw>, to: mpsc::Sender<ProgramEvent>) {
     let ends = raw.await.ok().map(Ends::from);
     // Without a driver there is no pipe either.
-    let _ = to.send(PipeEvent::HandedOver { pipe, ends }).await;
+    let _ = to.send(ProgramEvent::HandedOver { pipe, ends }).await;
 }
 
 /// What the end of its connection means for whoever uses a pipe

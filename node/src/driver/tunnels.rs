@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::Driver;
 use super::waiting::Caller;
-use crate::piping::{Ends, Opened, PipeEvent, TunnelNews, Wanted};
+use crate::piping::{Ends, Opened, ProgramEvent, TunnelNews, Wanted};
 use crate::tunnels::{Destination, Entrance, Exposed, Forwarded, Kept, Leads, TUNNELS_MAX, dial, hold, serve};
 
 /// What a tunnel is
@@ -69,7 +69,7 @@ pub(super) struct Tunnels {
 
 impl Tunnels {
     /// Those of the configuration, from this moment on
-    pub(super) fn start(kept: Kept, events: &mpsc::Sender<PipeEvent>) -> Self {
+    pub(super) fn start(kept: Kept, events: &mpsc::Sender<ProgramEvent>) -> Self {
         let mut tunnels = Self::default();
         for rule in kept.exposed {
             tracing::info!(event = "exposed", rule = %rule, reason = "the configuration says so");
@@ -151,7 +151,7 @@ impl Driver {
 
     fn add_entrance(&mut self, (kind, entrance, leads): (Kind, Entrance, Leads), reply: Reply) {
         let Some(reply) = self.has_place(reply) else { return };
-        let events = self.pipe_events.clone();
+        let events = self.program_events.clone();
         let task = |number| Some(tokio::spawn(serve(number, entrance, leads, events, Some(reply))));
         self.tunnels.add(kind, TunnelState::Starting, task);
     }
@@ -163,7 +163,7 @@ impl Driver {
         };
         let Some(reply) = self.has_place(reply) else { return };
         tracing::info!(event = "exposed", rule = %rule, reason = "somebody has asked for it");
-        let events = self.pipe_events.clone();
+        let events = self.program_events.clone();
         let task = |number| Some(tokio::spawn(hold(number, events, reply)));
         self.tunnels.add(Kind::Exposed(rule), TunnelState::Open, task);
     }
@@ -311,12 +311,12 @@ impl Driver {
             return self.refuse_reached(now, ticket, from, &leads_to, Status::NotAllowed, &reason);
         };
         self.tunnels.reaching.insert(ticket, Reaching { with: from.clone(), leads_to, tunnel });
-        let events = self.pipe_events.clone();
+        let events = self.program_events.clone();
         tokio::spawn(async move {
             let allows = |ip: IpAddr| rules.iter().any(|rule| rule.allows(ip));
             let reached = dial(&destination, allows).await;
             // Without a driver nobody waits either.
-            let _ = events.send(PipeEvent::Reached { ticket, reached }).await;
+            let _ = events.send(ProgramEvent::Reached { ticket, reached }).await;
         });
     }
 

@@ -13,16 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kith_common::id::Name;
 
 use super::destination::{Destination, Host, Protocol};
-
-/// Names in one rule: a team; a larger one is written in several
-const NAMES_MAX: usize = 64;
-
-/// For whom a rule is
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Who {
-    Everyone,
-    These(Vec<Name>),
-}
+use crate::who::{NoWho, Who};
 
 /// Which machines
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +48,8 @@ pub(crate) struct Exposed {
 pub(crate) enum NoRule {
     #[error("{0:?} says nobody: write DESTINATION for NAME[,NAME…], or DESTINATION for everyone")]
     ForNobody(String),
-    #[error("{0:?} in a rule: {1}")]
-    Name(String, String),
-    #[error("more than {NAMES_MAX} names in a rule: write several rules")]
-    Names,
+    #[error("{0}")]
+    Who(#[from] NoWho),
     #[error(
         "{0:?} is nothing to expose: write PORT, HOST:PORT, NETWORK/BITS:PORT, *:PORT, with * for all ports, udp: before it, or unix:/PATH"
     )]
@@ -111,10 +100,7 @@ fn plain(ip: IpAddr) -> IpAddr {
 impl Exposed {
     /// Whether it is for this peer
     pub(crate) fn is_for(&self, name: &Name) -> bool {
-        match &self.who {
-            Who::Everyone => true,
-            Who::These(names) => names.contains(name),
-        }
+        self.who.has(name)
     }
 
     /// Whether it may be about this destination, whose addresses are not known yet
@@ -211,39 +197,18 @@ impl fmt::Display for What {
     }
 }
 
-impl FromStr for Who {
-    type Err = NoRule;
-
-    fn from_str(text: &str) -> Result<Self, NoRule> {
-        if text == "everyone" {
-            return Ok(Self::Everyone);
-        }
-        let name =
-            |text: &str| text.trim().parse::<Name>().map_err(|error| NoRule::Name(text.to_owned(), error.to_string()));
-        let names = text.split(',').map(name).collect::<Result<Vec<_>, _>>()?;
-        if names.len() > NAMES_MAX { Err(NoRule::Names) } else { Ok(Self::These(names)) }
-    }
-}
-
 impl FromStr for Exposed {
     type Err = NoRule;
 
     fn from_str(text: &str) -> Result<Self, NoRule> {
         let (what, who) = text.split_once(" for ").ok_or_else(|| NoRule::ForNobody(text.to_owned()))?;
-        Ok(Self { what: what.trim().parse()?, who: who.trim().parse()? })
+        Ok(Self { what: what.trim().parse()?, who: who.parse()? })
     }
 }
 
 impl fmt::Display for Exposed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for ", self.what)?;
-        match &self.who {
-            Who::Everyone => f.write_str("everyone"),
-            Who::These(names) => {
-                let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-                f.write_str(&names.join(","))
-            }
-        }
+        write!(f, "{} for {}", self.what, self.who)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::destination::Destination;
 use super::entrance::Entrance;
 use super::{datagrams, socks, stream};
-use crate::piping::{Ends, Opened, PipeEvent, TunnelNews, Wanted};
+use crate::piping::{Ends, Opened, ProgramEvent, TunnelNews, Wanted};
 
 /// Programs of one entrance that wait for their pipes; whoever comes next waits in the system's queue
 const OPENING_MAX: usize = 256;
@@ -48,7 +48,7 @@ pub(crate) enum Leads {
 #[derive(Clone)]
 struct Tunnel {
     number: u64,
-    events: mpsc::Sender<PipeEvent>,
+    events: mpsc::Sender<ProgramEvent>,
 }
 
 /// An entrance that is open
@@ -71,7 +71,7 @@ impl Drop for OwnPath {
 impl Tunnel {
     async fn tell(&self, news: TunnelNews) {
         // Without a driver there is no tunnel either.
-        let _ = self.events.send(PipeEvent::Tunnel { tunnel: self.number, news }).await;
+        let _ = self.events.send(ProgramEvent::Tunnel { tunnel: self.number, news }).await;
     }
 
     /// Asks for a pipe, and waits for it
@@ -79,13 +79,13 @@ impl Tunnel {
         let (answer, opened) = oneshot::channel();
         let wanted = Wanted { tunnel: self.number, to, opening, answer };
         let ended = || (Status::Unavailable, "the daemon is ending".to_owned());
-        self.events.send(PipeEvent::Wanted(wanted)).await.map_err(|_| ended())?;
+        self.events.send(ProgramEvent::Wanted(wanted)).await.map_err(|_| ended())?;
         opened.await.unwrap_or_else(|_| Err(ended()))
     }
 
     async fn hand_over(&self, pipe: kith_transport::PipeId, ends: Option<Ends>) {
         // Without a driver there is no pipe either.
-        let _ = self.events.send(PipeEvent::HandedOver { pipe, ends }).await;
+        let _ = self.events.send(ProgramEvent::HandedOver { pipe, ends }).await;
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
     number: u64,
     entrance: Entrance,
     leads: Leads,
-    events: mpsc::Sender<PipeEvent>,
+    events: mpsc::Sender<ProgramEvent>,
     reply: Option<Reply>,
 ) {
     let tunnel = Tunnel { number, events };
@@ -138,7 +138,7 @@ async fn keep(tunnel: &Tunnel, entrance: &Entrance, leads: &Leads) {
 }
 
 /// What stands until its asker hangs up, and needs no entrance
-pub(crate) async fn hold(tunnel: u64, events: mpsc::Sender<PipeEvent>, reply: Reply) {
+pub(crate) async fn hold(tunnel: u64, events: mpsc::Sender<ProgramEvent>, reply: Reply) {
     if reply.line(&TunnelLine { tunnel, at: None }).await.is_ok() {
         reply.hung_up().await;
     }

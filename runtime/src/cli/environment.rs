@@ -13,7 +13,7 @@ const PREFIX: &str = "KITH_";
 
 /// Every variable that something of ours reads: both programs, the compose file, and the tests; the lab's tests hold
 /// it equal to what the programs have
-pub const VARIABLES: [&str; 29] = [
+pub const VARIABLES: [&str; 30] = [
     "KITH_CONFIG",
     "KITH_DEGREE",
     "KITH_DIAL_TIMEOUT_MS",
@@ -21,6 +21,7 @@ pub const VARIABLES: [&str; 29] = [
     "KITH_EXPOSE",
     "KITH_EXTERNAL",
     "KITH_FORWARD",
+    "KITH_FUNCTIONS",
     "KITH_HANDSHAKE_TIMEOUT_MS",
     "KITH_HELLO_TIMEOUT_MS",
     "KITH_HOME",

@@ -45,7 +45,7 @@ use std::fmt;
 use kith_common::id::Name;
 use serde::{Deserialize, Serialize};
 
-pub use self::calls::CallAnswer;
+pub use self::calls::{CallAnswer, Function, FunctionsResult};
 pub use self::contents::{Body, Content, Id};
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,

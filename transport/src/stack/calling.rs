@@ -105,6 +105,17 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
         }
     }
 
+    /// Whether anybody still waits for what a call comes to that was to be evaluated; whoever has lost a connection asks again within
+    /// seconds
+    pub fn is_awaited(&self, ticket: u64) -> bool {
+        self.evaluating.waiting(ticket).any(|caller| match caller {
+            Caller::Other(connection, stream) => {
+                self.transport.as_ref().is_some_and(|transport| transport.is_awaited((*connection, *stream)))
+            }
+            Caller::Own(ticket) => self.calls.is_asked(*ticket),
+        })
+    }
+
     /// The answer to [`StackOutput::Evaluate`]: with 200 the result, else the reason. All who wait for it are told
     pub fn handle_evaluated(&mut self, now: Instant, ticket: u64, status: Status, body: Vec<u8>) {
         for caller in self.evaluating.end(now, ticket, status, &body) {

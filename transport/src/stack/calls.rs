@@ -280,6 +280,11 @@ impl Calls {
         self.wishes.push_back(Wish::Dial { key, address });
     }
 
+    /// Whether the own question of this ticket is still asked
+    pub(super) fn is_asked(&self, ticket: u64) -> bool {
+        self.by_ticket.contains_key(&ticket)
+    }
+
     /// The answer to [`Wish::Ask`]: with the question's ticket
     pub(super) fn handle_asked(&mut self, now: Instant, id: MessageId, key: Key, ticket: Option<u64>) {
         let Some(call) = self.calls.get_mut(&id) else { return };

@@ -94,6 +94,11 @@ impl Evaluating {
         Begun::Evaluate(ticket)
     }
 
+    /// Who waits for what it comes to
+    pub(super) fn waiting(&self, ticket: u64) -> impl Iterator<Item = &Caller> {
+        self.running.get(&ticket).into_iter().flat_map(|running| &running.waiting)
+    }
+
     /// A number that is given once, to an evaluation or to a question of this peer at itself
     pub(super) const fn next_ticket(&mut self) -> u64 {
         self.last_ticket += 1;

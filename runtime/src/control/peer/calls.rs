@@ -23,3 +23,18 @@ pub struct CallAnswer {
     pub elapsed_us: u64,
     pub reason: Option<String>,
 }
+
+/// The result of the function `functions`, which every peer has
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionsResult {
+    /// Those that whoever asks may call
+    pub functions: Vec<Function>,
+}
+
+/// A function that may be called
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    pub name: String,
+    /// Their kinds, such as `word, number...`
+    pub arguments: String,
+}
