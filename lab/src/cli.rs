@@ -187,6 +187,12 @@ enum Verb {
     /// Measure a mesh
     #[command(subcommand)]
     Bench(Bench),
+    /// Write the manual pages of both programs and of their verbs into a directory
+    Man {
+        /// Where; it is made if it is not there
+        #[arg(value_name = "DIR")]
+        into: PathBuf,
+    },
     /// Start the containers, break them in every way, see them heal; needs a docker engine with compose
     Compose {
         /// Make the image of what .ci/static has built, and not from source
@@ -312,6 +318,7 @@ fn run(cli: Cli) -> Result<ExitCode, LabError> {
         }
         Verb::Soak(soak) => soak.run(dir),
         Verb::Bench(bench) => bench.run(dir),
+        Verb::Man { into } => programs::write_manual(&into).map(|()| ExitCode::SUCCESS),
         Verb::Compose { prebuilt, repository, keep } => {
             Ok(containers(ComposeOptions { dir: repository, prebuilt, keep }))
         }

@@ -9,6 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::error::{LabError, io_error};
 use crate::role::Role;
 
 /// The folder in a lab's directory
@@ -39,6 +40,19 @@ pub(crate) fn export(dir: &Path) -> String {
     format!("export PATH=\"{}:$PATH\"", at.join(FOLDER).display())
 }
 
+/// Writes the manual pages of the two daemons' programs, and of each of their verbs, into a directory, which is made
+///
+/// # Errors
+/// The system refused; what was written until then is left.
+pub(crate) fn write_manual(into: &Path) -> Result<(), LabError> {
+    let failed = || io_error(format!("write manual pages into {}", into.display()));
+    fs::create_dir_all(into).map_err(failed())?;
+    for command in [kith_node::cli::command(), kith_supernode::cli::command()] {
+        clap_mangen::generate_to(command, into).map_err(failed())?;
+    }
+    Ok(())
+}
+
 /// If this program was called by another one's name, is that one to its end
 pub(crate) fn play(program: Option<&OsStr>, args: &[OsString]) -> Option<ExitCode> {
     let name = Path::new(program?).file_name()?;
@@ -49,6 +63,16 @@ pub(crate) fn play(program: Option<&OsStr>, args: &[OsString]) -> Option<ExitCod
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_program_and_each_verb_has_a_manual_page() {
+        let dir = tempfile::tempdir().expect("a directory");
+        write_manual(dir.path()).expect("written");
+        for page in ["kith.1", "kith-send.1", "kith-forward.1", "kith-supernode.1", "kith-supernode-invite.1"] {
+            let text = fs::read_to_string(dir.path().join(page)).expect(page);
+            assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+        }
+    }
 
     #[test]
     fn links_are_made_anew_and_nothing_else_is_replaced() {

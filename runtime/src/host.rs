@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
+use sd_notify::NotifyState;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -201,6 +202,7 @@ impl Signals {
     async fn watch(mut self, trigger: watch::Sender<bool>) {
         let (reason, _) = self.next().await;
         tracing::info!(reason, "ending; once more to end at once");
+        start::tell_manager(NotifyState::Stopping);
         trigger.send_replace(true);
         let (reason, kind) = self.next().await;
         tracing::warn!(reason, "ending at once");

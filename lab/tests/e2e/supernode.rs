@@ -1,11 +1,14 @@
 //! A supernode that dies and comes back.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kith_common::status::Status;
 use kith_lab::graph;
 use kith_runtime::control::peer::State;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Peers are back by then, without a restart of their own
 const BACK_LIMIT: Duration = Duration::from_secs(5);
@@ -93,4 +96,27 @@ fn newcomer_after_a_restart_of_a_supernode_with_a_seed_gets_a_session_of_its_own
     lab.wait_logged_in("newcomer").expect("logged in");
     let log = std::fs::read_to_string(lab.node("newcomer").expect("a node").log()).expect("a log");
     assert!(!log.contains("id is in use"), "{log}");
+}
+
+#[test]
+fn daemon_tells_whoever_has_started_it_that_it_listens_and_that_it_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let manager = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&manager).expect("a socket");
+    socket.set_read_timeout(Some(super::PATIENCE)).expect("a time limit");
+    let mut command = Command::new(super::BINARY);
+    command.args(["role-supernode", "--home"]).arg(directory.path().join("home"));
+    command.args(["run", "--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", &manager).stdin(Stdio::null());
+    let mut daemon = command.stderr(Stdio::null()).spawn().expect("it runs");
+    let told = || {
+        let mut word = [0; 64];
+        socket.recv(&mut word).map(|bytes| String::from_utf8_lossy(&word[..bytes]).into_owned())
+    };
+    let listens = told();
+    let is_ended = kill_process(Pid::from_child(&daemon), Signal::TERM);
+    let ends = told();
+    let code = daemon.wait().expect("it ends").code();
+    is_ended.expect("it was told to end");
+    assert_eq!((listens.expect("a word"), ends.expect("a word")), ("READY=1\n".into(), "STOPPING=1\n".into()));
+    assert_eq!(code, Some(0));
 }

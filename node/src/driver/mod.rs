@@ -50,7 +50,7 @@ use crate::tunnels::Kept;
 const BATCH_MAX: usize = 64;
 
 /// So long the end of the process waits for the disk, which takes a batch of messages in a tenth of a second where it is slow
-const CLOSING_MAX: Duration = Duration::from_secs(5);
+const CLOSING_MAX: Duration = Duration::from_secs(3);
 
 pub(crate) struct Driver {
     clock: Clock,

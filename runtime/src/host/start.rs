@@ -6,6 +6,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use sd_notify::NotifyState;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -93,6 +94,13 @@ pub fn seeded() -> Result<ChaCha20Rng, StartError> {
     Ok(ChaCha20Rng::from_seed(seed))
 }
 
+/// Tells whoever started this process, if it wants to know, as systemd with `Type=notify` does
+pub(super) fn tell_manager(state: NotifyState<'_>) {
+    if let Err(reason) = sd_notify::notify(&[state]) {
+        tracing::warn!(event = "manager_not_told", %reason);
+    }
+}
+
 impl Start {
     /// The clock, the key in the home, and randomness
     ///
@@ -118,6 +126,7 @@ impl Start {
             Some(LinkEvent::Listening(address)) => {
                 let mut listen = ListenAddresses::default();
                 listen.add(address);
+                tell_manager(NotifyState::Ready);
                 Ok(Links { handle, events, listen })
             }
             Some(event) => Err(StartError::Unexpected(format!("{event:?}"))),
