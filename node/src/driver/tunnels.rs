@@ -19,6 +19,9 @@ use super::waiting::Caller;
 use crate::piping::{Ends, Opened, ProgramEvent, TunnelNews, Wanted};
 use crate::tunnels::{Destination, Entrance, Exposed, Forwarded, Kept, Leads, TUNNELS_MAX, dial, hold, serve};
 
+/// Destinations that are dialled at once, for a few seconds each where nobody answers: as many as may be called for at once
+const REACHING_MAX: usize = 1_024;
+
 /// What a tunnel is
 #[derive(Debug)]
 enum Kind {
@@ -310,6 +313,10 @@ impl Driver {
             let reason = format!("{leads_to} is not exposed to {from}");
             return self.refuse_reached(now, ticket, from, &leads_to, Status::NotAllowed, &reason);
         };
+        if self.tunnels.reaching.len() >= REACHING_MAX {
+            let reason = "too many destinations are being dialled there";
+            return self.refuse_reached(now, ticket, from, &leads_to, Status::SlowDown, reason);
+        }
         self.tunnels.reaching.insert(ticket, Reaching { with: from.clone(), leads_to, tunnel });
         let events = self.program_events.clone();
         tokio::spawn(async move {

@@ -30,6 +30,8 @@ const OPENING_MAX: usize = 256;
 const FLOWS_MAX: usize = 256;
 /// An entrance that is another program's is tried again so often
 const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// A socket that has failed is read again so soon
+const RECEIVE_AGAIN: Duration = Duration::from_millis(1);
 /// Where the system has no descriptor left, some are closed soon
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -264,6 +266,8 @@ async fn take_datagrams(tunnel: &Tunnel, socket: UdpSocket, to: &Name, opening: 
             // An answer that nobody has taken (ICMP) is no fault of the entrance.
             Err(error) => {
                 tracing::debug!(event = "datagram_lost", reason = %error);
+                // One that stays is not asked about all the time.
+                tokio::time::sleep(RECEIVE_AGAIN).await;
                 continue;
             }
         };
