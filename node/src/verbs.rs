@@ -1,6 +1,7 @@
 //! The verbs of `kith`, one a file.
 
 mod call;
+mod connections;
 mod expose;
 mod fate;
 mod forward;
@@ -60,6 +61,7 @@ pub(crate) enum Verb {
     Expose(expose::Expose),
     Socks(socks::Socks),
     Tunnels(tunnels::Tunnels),
+    Connections(connections::Connections),
     Trust(trust::Trust),
     Logout(logout::Logout),
     Login(login::Login),
@@ -88,6 +90,7 @@ impl Verbs for Verb {
             Self::Expose(verb) => verb.run(home, screen),
             Self::Socks(verb) => verb.run(home, screen),
             Self::Tunnels(verb) => verb.run(home, screen),
+            Self::Connections(verb) => verb.run(home, screen),
             Self::Trust(verb) => verb.run(home, screen),
             Self::Logout(verb) => verb.run(home, screen),
             Self::Login(verb) => verb.run(home, screen),

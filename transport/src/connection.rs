@@ -68,8 +68,11 @@ pub(crate) struct Connection {
     pub(crate) their_labels: VecDeque<u32>,
     /// Whether anything has come by a supernode, which has checked that it is the other end's
     pub(crate) is_heard_by_relay: bool,
+    pub(crate) begun: Instant,
     /// When something came last
     pub(crate) heard: Instant,
+    /// Ways that were left for others
+    pub(crate) ways: u64,
     /// The last datagrams that must be acknowledged, each with the moment at which it was sent: they go by the next way if they
     /// are not
     pub(crate) owed: VecDeque<(Instant, Vec<u8>)>,

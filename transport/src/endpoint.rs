@@ -3,6 +3,7 @@
 mod changing;
 mod driving;
 mod early;
+mod looking;
 mod room;
 
 use std::collections::btree_map::Entry;
@@ -24,6 +25,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rustls::crypto::CryptoProvider;
 
+pub use self::looking::Look;
 use crate::acked::Acked;
 use crate::clock::Origin;
 use crate::connection::{Connection, Wanted};
@@ -189,7 +191,9 @@ impl Endpoint {
             acked_until: None,
             their_labels: arrival.iter().map(|arrival| arrival.label).collect(),
             is_heard_by_relay: arrival.is_some_and(|arrival| arrival.is_relayed),
+            begun: now,
             heard: now,
+            ways: 0,
             owed: VecDeque::new(),
         };
         self.connections.insert(id, connection);

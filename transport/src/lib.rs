@@ -52,7 +52,7 @@ mod writing;
 
 pub use rustls::crypto::CryptoProvider;
 
-pub use endpoint::{CODE_ROOM, Endpoint, EndpointParts, HALF_OPEN_MAX};
+pub use endpoint::{CODE_ROOM, Endpoint, EndpointParts, HALF_OPEN_MAX, Look};
 pub use exchanges::{Exchanges, Heard};
 pub use identity::IdentityError;
 pub use introductions::{CODE_NOT_ALLOWED, CODE_NOT_SHOWN, HANDSHAKE_WAIT, INTRODUCTION_WAIT, Introductions, Told};

@@ -21,7 +21,7 @@ use crate::pipes::{PipeId, PipeNews, Pipes};
 use crate::questions::{Fate, Full, Question};
 use crate::sayings::NotSaid;
 use crate::streams::{Gone, Read, StreamError};
-use crate::{Endpoint, EndpointParts};
+use crate::{Endpoint, EndpointParts, Look};
 
 /// What is to be done, and what has happened
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +151,15 @@ impl<V: Verifier> Transport<V> {
     /// Connections that are not over, those that are being made among them
     pub fn connections(&self) -> usize {
         self.endpoint.len()
+    }
+
+    /// How each connection is, and who is at its other end, once that is known
+    pub fn look(&self, now: Instant) -> impl Iterator<Item = (Look, Option<Name>)> {
+        let name = |look: &Look| self.introductions.grant_of(look.connection).map(|grant| grant.name.clone());
+        self.endpoint.look(now).map(move |look| {
+            let name = name(&look);
+            (look, name)
+        })
     }
 
     /// Who is at the other end of the connection with this key, once it was admitted

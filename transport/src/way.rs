@@ -144,6 +144,11 @@ impl Way {
         self.label
     }
 
+    /// Who has carried what was sent last
+    pub(crate) const fn first_hop(&self) -> Option<Address> {
+        self.first_hop
+    }
+
     /// Whether a supernode is to relay a copy of what goes out
     pub(crate) fn is_relayed(&self, now: Instant) -> bool {
         self.relayed_until.is_some_and(|until| now < until) && !mutant::is(Mutant::CopiesNotRelayed)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use kith_common::status::Status;
 use kith_lab::{LabError, Node, OpenTunnel};
 use kith_runtime::control::client::ClientError;
-use kith_runtime::control::peer::{Tunnel, TunnelState};
+use kith_runtime::control::peer::{Connection, ConnectionsAnswer, Request, Tunnel, TunnelState};
 
 /// Bytes that take a second or two
 const LONG: usize = 8 << 20;
@@ -122,6 +122,12 @@ fn connections_go_on_over_a_tunnel_whose_forwarder_is_killed() {
     let asked: u32 = askers.into_iter().map(|asker| asker.join().expect("all were answered")).sum();
     let told = only(&alice);
     assert!(asked > 0 && told.opened >= u64::from(asked) && told.failed == 0, "{asked}: {told:?}");
+    let listed = alice.ask::<ConnectionsAnswer>(&Request::Connections, super::PATIENCE).expect("an answer").answer;
+    let is_it = |seen: &Connection| {
+        seen.name.as_ref().is_some_and(|name| name.as_str() == to) && seen.connected && seen.first_hop.is_some()
+    };
+    let seen = listed.connections.iter().find(|seen| is_it(seen));
+    assert!(seen.is_some_and(|seen| seen.bytes_out > LONG as u64 && seen.bytes_in > LONG as u64), "{listed:?}");
     let is_flat = || match only(&alice).open {
         0 => Ok(()),
         open => Err(format!("{open} are open")),

@@ -5,6 +5,7 @@
 //! decided is in [`kith_common::peer`] and [`kith_transport::stack`]; here are the clock, the disk, the askers and their answers.
 
 mod calls;
+mod connections;
 mod events;
 mod functions;
 mod outputs;

@@ -64,6 +64,7 @@ impl Driver {
             Request::Forward { at, to } => self.ask_forward(&at, &to, reply),
             Request::Socks { at } => self.ask_socks(&at, reply),
             Request::Expose { rule } => self.ask_expose(&rule, reply),
+            Request::Connections => self.tell_connections(now, reply),
             Request::Tunnels => self.tell_tunnels(reply),
             Request::PipeEnd { pipe } => self.tell_pipe_end(pipe, reply),
             Request::Inbox { follow, from } => self.inbox.list(follow, from, reply),

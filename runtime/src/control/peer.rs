@@ -25,12 +25,14 @@
 //! | `socks` | `at` | likewise | likewise |
 //! | `expose` | `rule` | likewise | likewise |
 //! | `tunnels` | | | [`TunnelsAnswer`] |
+//! | `connections` | | | [`ConnectionsAnswer`] |
 //! | `pins` | `name`, `after` | | [`PinsAnswer`]: a page of all pins, or that of one name |
 //! | `pin` | `name`, `key` | | [`PinAnswer`] |
 //! | `unpin` | `name` | | as well |
 //! | `logout`, `login` | | | [`SessionAnswer`] |
 
 mod calls;
+mod connections;
 mod contents;
 mod messages;
 mod neighbours;
@@ -46,6 +48,7 @@ use kith_common::id::Name;
 use serde::{Deserialize, Serialize};
 
 pub use self::calls::{CallAnswer, Function, FunctionsResult};
+pub use self::connections::{Connection, ConnectionsAnswer};
 pub use self::contents::{Body, Content, Id};
 pub use self::messages::{
     FateAnswer, InboxAnswer, InboxLine, OUTBOX_MAX, OutboxAnswer, ReadAnswer, SendAnswer, WaitingMessage,
@@ -189,6 +192,8 @@ pub enum Request {
     },
     /// The tunnels of this peer, and the pipes that are open
     Tunnels,
+    /// The connections with other peers
+    Connections,
     /// The keys that names must have, as this peer has relied on them
     Pins {
         /// Only this name's

@@ -23,6 +23,7 @@ impl Endpoint {
             (Cause::Lossy, Some(hop)) => self.hops.handle_lossy(now, hop),
             _ => {}
         }
+        connection.ways += 1;
         let changes = connection.way.changes();
         tracing::debug!(event = "way_changed", id = id.0, changes, ?left, reason = cause.text());
         self.outputs.push_back(Output::WayChanged { connection: id, changes });

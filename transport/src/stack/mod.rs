@@ -91,7 +91,7 @@ use crate::output::{Arrival, ConnectionId, StreamId};
 use crate::pipes::{PipeId, PipeNews};
 use crate::questions::Question;
 use crate::transport::Transport;
-use crate::{datagram_of, label_of};
+use crate::{Look, datagram_of, label_of};
 
 /// What a peer with connections takes of what arrives: the forwarder is to deliver packets of these kinds
 pub const PAYLOADS: [PayloadKind; 4] = {
@@ -285,6 +285,11 @@ impl<S: Signer + Clone + Send + Sync + 'static> Stack<S> {
     /// Connections that are not over
     pub fn connections(&self) -> usize {
         self.transport.as_ref().map_or(0, Transport::connections)
+    }
+
+    /// How each connection is, and whom its other end's grant names, once it has shown one
+    pub fn look(&self, now: Instant) -> impl Iterator<Item = (Look, Option<Name>)> {
+        self.transport.iter().flat_map(move |transport| transport.look(now))
     }
 
     fn random_id(&mut self) -> MessageId {
