@@ -4,6 +4,7 @@
 //! them on; what the program is to read waits in a queue that is as short.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -104,7 +105,7 @@ pub(crate) enum ProgramEvent {
     Closed {
         pipe: PipeId,
     },
-    /// It can be read from no more, and did not say that it has written all
+    /// It has gone, and did not say that it has written all
     Failed {
         pipe: PipeId,
     },
@@ -226,7 +227,11 @@ async fn write(
                 return;
             }
         };
-        let event = if written.is_ok() { ProgramEvent::Room { pipe } } else { ProgramEvent::Deaf { pipe } };
+        let event = match &written {
+            Ok(()) => ProgramEvent::Room { pipe },
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => ProgramEvent::Failed { pipe },
+            Err(_) => ProgramEvent::Deaf { pipe },
+        };
         if events.send(event).await.is_err() || written.is_err() {
             return;
         }
