@@ -110,7 +110,8 @@ impl Tunnels {
     fn count(&mut self, number: u64, failed: Option<String>) {
         let Some(tunnel) = self.all.get_mut(&number) else { return };
         match failed {
-            None => tunnel.opened += 1,
+            // What was wrong is mended.
+            None => (tunnel.opened, tunnel.reason) = (tunnel.opened + 1, None),
             Some(reason) => {
                 tunnel.failed += 1;
                 tunnel.reason = Some(reason);
